@@ -1,0 +1,77 @@
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is the effective configuration of a daemon: validated, with every default filled in.
+type Config struct {
+	Path            string // the file it came from, "" for the built-in defaults
+	DataDir         string
+	ShutdownTimeout time.Duration // how long a graceful stop may take
+	Log             Log
+	HTTP            HTTP
+	Stream          Stream
+	Feeds           []Feed // sorted by name
+}
+
+// Log configures the structured log, which goes to standard error.
+type Log struct {
+	Level  slog.Level
+	Format string // "auto" (text on a terminal, else JSON), "json", "text"
+}
+
+// HTTP configures the listener.
+type HTTP struct {
+	Listen string // host:port; "" turns the listener off
+	Token  Secret // bearer token; required when Listen is not loopback
+}
+
+// Stream configures where streams are stored.
+type Stream struct {
+	Backend      string        // "embedded"
+	Sync         string        // "batch": fsync before an append is acknowledged; "interval": every SyncInterval
+	SyncInterval time.Duration // with Sync "interval"
+	MinFree      int64         // bytes of disk that must stay free; below it appends are held back
+}
+
+// Feed is one upstream subscription and the stream it fills.
+type Feed struct {
+	Name               string
+	Endpoints          []string // ordered; URLs or bare hosts
+	Collections        []string
+	DIDs               []string // from dids and dids_file together
+	Backoff            []time.Duration
+	ReplayWindow       time.Duration
+	Rewind             time.Duration
+	Dedupe             string // "overlap" or "always"
+	DedupeHorizon      DedupeHorizon
+	CheckpointInterval time.Duration
+	StaleAfter         time.Duration // 0: "auto", the adaptive detector alone
+	PingInterval       time.Duration
+	MaxMessageSize     int64         // bytes of one frame; a larger one ends the connection
+	BatchEvents        int           // most events of one append
+	BatchBytes         int64         // most bytes of one append
+	BatchDelay         time.Duration // longest an event waits for others before its append
+	Retention          Retention
+}
+
+// DedupeHorizon bounds the identity index that a replay is compared with.
+type DedupeHorizon struct {
+	Entries int
+	Age     time.Duration
+}
+
+// Retention bounds what a stream keeps; 0 sets no bound.
+type Retention struct {
+	Age     time.Duration
+	Bytes   int64
+	Entries int64
+}
+
+// Secret is a string that never shows: every way to print, log or encode it gives "***" (I10).
+type Secret string
+
+// Reveal is the secret itself.
+func (s Secret) Reveal() string { return string(s) }

@@ -1,0 +1,120 @@
+package observe
+
+import "log/slog"
+
+// Event is the name of something that happens, stable across versions.
+type Event string
+
+// The events. Catalogue says what each means and which fields it has.
+const (
+	DaemonStarted  Event = "daemon.started"
+	DaemonReady    Event = "daemon.ready"
+	DaemonStopping Event = "daemon.stopping"
+	DaemonStopped  Event = "daemon.stopped"
+	DaemonFailed   Event = "daemon.failed"
+
+	FeedConnecting    Event = "feed.connecting"
+	FeedLive          Event = "feed.live"
+	FeedBackpressured Event = "feed.backpressured"
+	FeedDisconnected  Event = "feed.disconnected"
+	FeedReconnecting  Event = "feed.reconnecting"
+	FeedGapped        Event = "feed.gapped"
+	FeedPaused        Event = "feed.paused"
+	FeedFailed        Event = "feed.failed"
+	FeedStopped       Event = "feed.stopped"
+
+	FeedResume       Event = "feed.resume"
+	FeedOverlap      Event = "feed.overlap"
+	FeedOverlapEnded Event = "feed.overlap_ended"
+	FrameBad         Event = "frame.bad"
+	TimeImplausible  Event = "frame.time_implausible"
+
+	WatchdogStalled Event = "watchdog.stalled"
+	ForceReconnect  Event = "feed.force_reconnect"
+
+	CursorSaved  Event = "cursor.saved"
+	CursorAging  Event = "cursor.aging"
+	CursorFailed Event = "cursor.save_failed"
+
+	AppendFailed  Event = "append.failed"
+	AppendResumed Event = "append.resumed"
+
+	ActorFailed    Event = "actor.failed"
+	ActorRestarted Event = "actor.restarted"
+	ActorEscalated Event = "actor.escalated"
+	ActorGaveUp    Event = "actor.gave_up"
+
+	StoreOpened      Event = "store.opened"
+	StoreSpaceLow    Event = "store.space_low"
+	StoreSpaceOK     Event = "store.space_recovered"
+	StoreTruncated   Event = "store.truncated"
+	StoreCorrupt     Event = "store.corrupt"
+	StoreMaintFail   Event = "store.maintenance_failed"
+	StreamTrimmed    Event = "stream.trimmed"
+	StreamClosed     Event = "stream.closed"
+	HTTPListening    Event = "http.listening"
+	HTTPFailed       Event = "http.failed"
+	SystemdFailed    Event = "systemd.notify_failed"
+	HealthUnanswered Event = "health.unanswered"
+)
+
+// Definition documents one event.
+type Definition struct {
+	Event  Event
+	Level  slog.Level
+	Help   string
+	Fields []string // besides time, level, msg and event; a feed's events carry feed first
+}
+
+// Catalogue is every event there is, in the order of the README's table.
+var Catalogue = []Definition{
+	{DaemonStarted, slog.LevelInfo, "the process began its work", []string{"version", "config", "data_dir", "feeds"}},
+	{DaemonReady, slog.LevelInfo, "the store is open and every feed is supervised", nil},
+	{DaemonStopping, slog.LevelInfo, "a graceful stop began", []string{"reason", "timeout"}},
+	{DaemonStopped, slog.LevelInfo, "everything read is stored and closed", []string{"took"}},
+	{DaemonFailed, slog.LevelError, "the daemon gives up; the exit code is not zero", []string{"reason"}},
+
+	{FeedConnecting, slog.LevelInfo, "the first connection is being made", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedLive, slog.LevelInfo, "connected; what comes is stored", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedBackpressured, slog.LevelWarn, "the store does not keep up, the socket is not read", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedDisconnected, slog.LevelWarn, "the connection ended", []string{"feed", "from", "reason", "epoch", "endpoint", "retry_in"}},
+	{FeedReconnecting, slog.LevelInfo, "a connection after the first is being made", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedGapped, slog.LevelWarn, "events are missing; a gap entry is being written", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedPaused, slog.LevelInfo, "an operator paused the feed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedFailed, slog.LevelError, "the upstream refuses us for good; retried slowly", []string{"feed", "from", "reason", "epoch", "endpoint", "retry_in"}},
+	{FeedStopped, slog.LevelInfo, "the feed stopped with the daemon", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+
+	{FeedResume, slog.LevelInfo, "where the connection resumes from", []string{"feed", "epoch", "cursor", "covered", "behind"}},
+	{FeedOverlap, slog.LevelInfo, "the identity index was loaded for a replay", []string{"feed", "epoch", "fingerprints", "took"}},
+	{FeedOverlapEnded, slog.LevelInfo, "the replay is past the stored stream, the index is dropped", []string{"feed", "epoch", "duplicates"}},
+	{FrameBad, slog.LevelWarn, "a frame could not be parsed and was left out (at most one record a second)", []string{"feed", "epoch", "error", "frame", "count"}},
+	{TimeImplausible, slog.LevelWarn, "an event's time lies in the future; it is stored under the present time", []string{"feed", "epoch", "time_us", "count"}},
+
+	{WatchdogStalled, slog.LevelWarn, "the watchdog found the feed stale", []string{"feed", "epoch", "cause", "silence", "suspicion"}},
+	{ForceReconnect, slog.LevelInfo, "a connection was told to reconnect", []string{"feed", "epoch", "cause"}},
+
+	{CursorSaved, slog.LevelDebug, "a checkpoint was persisted", []string{"feed", "cause", "host", "seq", "time_us", "last_id"}},
+	{CursorAging, slog.LevelWarn, "the cursor nears the replay window", []string{"feed", "age", "window"}},
+	{CursorFailed, slog.LevelError, "a checkpoint could not be persisted", []string{"feed", "error"}},
+
+	{AppendFailed, slog.LevelError, "an append failed; the batch is kept and tried again", []string{"feed", "error", "retry_in"}},
+	{AppendResumed, slog.LevelInfo, "appends work again", []string{"feed", "after"}},
+
+	{ActorFailed, slog.LevelError, "an actor panicked: a fault of ours", []string{"feed", "actor", "error", "stack"}},
+	{ActorRestarted, slog.LevelWarn, "an actor was restarted", []string{"feed", "actor", "reason", "delay", "failures"}},
+	{ActorEscalated, slog.LevelError, "too many restarts: the failure goes one level up", []string{"feed", "actor", "reason", "failures", "window"}},
+	{ActorGaveUp, slog.LevelError, "the root gave up", []string{"reason", "failures", "window"}},
+
+	{StoreOpened, slog.LevelInfo, "the store is open", []string{"dir", "backend", "streams", "took"}},
+	{StoreSpaceLow, slog.LevelError, "the disk is nearly full: appends are held back", []string{"dir", "free", "need"}},
+	{StoreSpaceOK, slog.LevelInfo, "there is room again: appends go on", []string{"dir", "free"}},
+	{StoreTruncated, slog.LevelError, "the log ends before what had been stored; it is fetched again", []string{"stream", "expected", "found"}},
+	{StoreCorrupt, slog.LevelError, "a block failed its checksum", []string{"stream", "block", "error"}},
+	{StoreMaintFail, slog.LevelError, "retention or garbage collection failed", []string{"stream", "error"}},
+	{StreamTrimmed, slog.LevelInfo, "retention dropped blocks", []string{"stream", "entries", "bytes"}},
+	{StreamClosed, slog.LevelInfo, "a stream was closed for good", []string{"stream", "reason"}},
+	{HTTPListening, slog.LevelInfo, "the HTTP listener is open", []string{"addr"}},
+	{HTTPFailed, slog.LevelError, "the HTTP server ended", []string{"error"}},
+	{SystemdFailed, slog.LevelWarn, "systemd could not be notified", []string{"error"}},
+	{HealthUnanswered, slog.LevelError, "the actor tree did not answer a health check in time", []string{"timeout"}},
+}

@@ -1,0 +1,18 @@
+// Package messages holds every type that crosses an actor boundary.
+//
+// Three rules make the rest of the daemon simple:
+//
+//   - A message is immutable once sent. The one exception is [Batch], whose ownership moves with it: after
+//     the send the sender may not touch it until it comes back in a [BatchCommitted] or [BatchRefused].
+//   - Whatever belongs to one websocket connection carries that connection's [Epoch]. A message about an older epoch
+//     is dropped by whoever receives it, which is what makes [ForceReconnect] safe at any moment.
+//   - The package imports nothing of ours, so that every other package may import it.
+//
+// The files:
+//
+//	id.go        EntryID, the stream's own order
+//	event.go     Kind, Event, Batch: what flows from the socket to the stream
+//	position.go  Position, Checkpoint, Gap: where a feed stands upstream
+//	status.go    feed states and the status a feed reports
+//	protocol.go  the conversation between the actors
+package messages
