@@ -15,4 +15,5 @@
 //	position.go  Position, Checkpoint, Gap: where a feed stands upstream
 //	status.go    feed states and the status a feed reports
 //	protocol.go  the conversation between the actors
+//	errors.go    the errors that answers carry
 package messages

@@ -54,6 +54,8 @@ const (
 	StreamClosed     Event = "stream.closed"
 	HTTPListening    Event = "http.listening"
 	HTTPFailed       Event = "http.failed"
+	HTTPError        Event = "http.error"
+	HTTPPanic        Event = "http.panic"
 	SystemdFailed    Event = "systemd.notify_failed"
 	HealthUnanswered Event = "health.unanswered"
 )
@@ -63,7 +65,7 @@ type Definition struct {
 	Event  Event
 	Level  slog.Level
 	Help   string
-	Fields []string // besides time, level, msg and event; a feed's events carry feed first
+	Fields []string // besides time, level, msg and event, and each only where it is known; what the event is about comes first
 }
 
 // Catalogue is every event there is, in the order of the README's table.
@@ -115,6 +117,16 @@ var Catalogue = []Definition{
 	{StreamClosed, slog.LevelInfo, "a stream was closed for good", []string{"stream", "reason"}},
 	{HTTPListening, slog.LevelInfo, "the HTTP listener is open", []string{"addr"}},
 	{HTTPFailed, slog.LevelError, "the HTTP server ended", []string{"error"}},
-	{SystemdFailed, slog.LevelWarn, "systemd could not be notified", []string{"error"}},
-	{HealthUnanswered, slog.LevelError, "the actor tree did not answer a health check in time", []string{"timeout"}},
+	{HTTPError, slog.LevelError, "a request failed because of us and was answered with a 500", []string{"route", "error"}},
+	{HTTPPanic, slog.LevelError, "the handler of a request panicked: a fault of ours", []string{"route", "error", "stack"}},
+	{SystemdFailed, slog.LevelWarn, "systemd could not be notified (said once)", []string{"error"}},
+	{HealthUnanswered, slog.LevelError, "the actor tree did not answer a health check in time; systemd's watchdog is not fed", []string{"timeout", "error"}},
+}
+
+// subject is the field that names what an event is about, "feed" or "stream"; "" for an event about the daemon.
+func (d Definition) subject() string {
+	if len(d.Fields) > 0 && (d.Fields[0] == "feed" || d.Fields[0] == "stream") {
+		return d.Fields[0]
+	}
+	return ""
 }

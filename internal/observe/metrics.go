@@ -5,61 +5,92 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
+// namespace is the first word of every metric of ours.
+const namespace = "tempestd"
+
 // Metrics are the daemon's Prometheus collectors, in a registry of their own.
 type Metrics struct {
 	Registry *prometheus.Registry
 
 	Events *prometheus.CounterVec // event, feed: one for every event of the catalogue
 
-	Frames     *prometheus.CounterVec // feed: websocket messages read
-	Stored     *prometheus.CounterVec // feed: entries appended
-	Duplicates *prometheus.CounterVec // feed: events dropped because the stream held them
-	BadFrames  *prometheus.CounterVec // feed
-	FalseHits  *prometheus.CounterVec // feed: fingerprint hits that the stored entry disproved
-	State      *prometheus.GaugeVec   // feed, state: 1 for the state the feed is in
-	Position   *prometheus.GaugeVec   // feed: Unix seconds of the durable position
-	Lag        *prometheus.GaugeVec   // feed: seconds between an event's upstream time and its append
-	Suspicion  *prometheus.GaugeVec   // feed: phi
-	Append     *prometheus.HistogramVec
-	BatchSize  *prometheus.HistogramVec
+	Frames     *prometheus.CounterVec   // feed: websocket messages read
+	Stored     *prometheus.CounterVec   // feed: entries appended
+	Duplicates *prometheus.CounterVec   // feed: events dropped because the stream held them
+	BadFrames  *prometheus.CounterVec   // feed
+	FalseHits  *prometheus.CounterVec   // feed: fingerprint hits that the stored entry disproved
+	State      *prometheus.GaugeVec     // feed, state: 1 for the state the feed is in
+	Position   *prometheus.GaugeVec     // feed: Unix seconds of the durable position
+	Lag        *prometheus.GaugeVec     // feed: seconds between an event's upstream time and its append
+	Suspicion  *prometheus.GaugeVec     // feed: phi
+	Append     *prometheus.HistogramVec // feed: seconds
+	BatchSize  *prometheus.HistogramVec // feed: entries
 	StreamSize *prometheus.GaugeVec     // stream: bytes
 	StreamLen  *prometheus.GaugeVec     // stream: entries
-	HTTP       *prometheus.HistogramVec // route, code
-	Tails      *prometheus.GaugeVec     // stream: tails waiting
+	HTTP       *prometheus.HistogramVec // route, code: seconds
+	Served     *prometheus.CounterVec   // stream: frames written to readers
+	Tails      *prometheus.GaugeVec     // stream: tails being served
+
+	definitions []MetricDefinition
+}
+
+// MetricDefinition documents one metric.
+type MetricDefinition struct {
+	Name   string
+	Type   string // "counter", "gauge" or "histogram"
+	Help   string
+	Labels []string
 }
 
 // NewMetrics makes and registers the collectors.
 func NewMetrics() *Metrics {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tempestd", Name: name, Help: help}, labels)
-	}
-	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "tempestd", Name: name, Help: help}, labels)
-	}
-	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "tempestd", Name: name, Help: help, Buckets: buckets}, labels)
-	}
-	m := &Metrics{
-		Registry:   prometheus.NewRegistry(),
-		Events:     counter("events_total", "Events of the catalogue, by name.", "event", "feed"),
-		Frames:     counter("frames_total", "Websocket messages read from the upstream.", "feed"),
-		Stored:     counter("stored_entries_total", "Entries appended to the stream.", "feed"),
-		Duplicates: counter("duplicates_total", "Events dropped because the stream held them already.", "feed"),
-		BadFrames:  counter("bad_frames_total", "Frames that could not be parsed and were left out.", "feed"),
-		FalseHits:  counter("dedupe_false_hits_total", "Fingerprint hits that the stored entry disproved.", "feed"),
-		State:      gauge("feed_state", "1 for the state the feed is in, 0 for the others.", "feed", "state"),
-		Position:   gauge("position_timestamp_seconds", "Upstream time of the durable position, Unix seconds.", "feed"),
-		Lag:        gauge("lag_seconds", "Time from an event's upstream time to its append.", "feed"),
-		Suspicion:  gauge("watchdog_suspicion", "Phi of the watchdog's adaptive failure detector.", "feed"),
-		Append:     histogram("append_seconds", "Time of one append, fsync included.", prometheus.ExponentialBuckets(0.0005, 2, 14), "feed"),
-		BatchSize:  histogram("append_entries", "Entries in one append.", prometheus.ExponentialBuckets(1, 4, 8), "feed"),
-		StreamSize: gauge("stream_bytes", "Compressed size of the stream.", "stream"),
-		StreamLen:  gauge("stream_entries", "Entries in the stream.", "stream"),
-		HTTP:       histogram("http_request_seconds", "Time of HTTP requests, waiting tails included.", prometheus.DefBuckets, "route", "code"),
-		Tails:      gauge("tails", "Tails being served.", "stream"),
-	}
-	m.Registry.MustRegister(m.Events, m.Frames, m.Stored, m.Duplicates, m.BadFrames, m.FalseHits, m.State, m.Position, m.Lag,
-		m.Suspicion, m.Append, m.BatchSize, m.StreamSize, m.StreamLen, m.HTTP, m.Tails,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m := &Metrics{Registry: prometheus.NewRegistry()}
+	m.Events = m.counter("events_total", "events of the catalogue, by name", "event", "feed")
+	m.Frames = m.counter("frames_total", "websocket messages read from the upstream", "feed")
+	m.Stored = m.counter("stored_entries_total", "entries appended to the stream", "feed")
+	m.Duplicates = m.counter("duplicates_total", "events dropped because the stream held them already", "feed")
+	m.BadFrames = m.counter("bad_frames_total", "frames that could not be parsed and were left out", "feed")
+	m.FalseHits = m.counter("dedupe_false_hits_total", "fingerprint hits that the stored entry disproved", "feed")
+	m.State = m.gauge("feed_state", "1 for the state the feed is in, 0 for the others", "feed", "state")
+	m.Position = m.gauge("position_timestamp_seconds", "upstream time of the durable position, Unix seconds", "feed")
+	m.Lag = m.gauge("lag_seconds", "time from an event's upstream time to its append", "feed")
+	m.Suspicion = m.gauge("watchdog_suspicion", "phi of the watchdog's adaptive failure detector", "feed")
+	m.Append = m.histogram("append_seconds", "time of one append, fsync included", prometheus.ExponentialBuckets(0.0005, 2, 14), "feed")
+	m.BatchSize = m.histogram("append_entries", "entries in one append", prometheus.ExponentialBuckets(1, 4, 8), "feed")
+	m.StreamSize = m.gauge("stream_bytes", "compressed size of the stream", "stream")
+	m.StreamLen = m.gauge("stream_entries", "entries in the stream", "stream")
+	// A tail may wait for 30 s, which the default buckets do not tell from longer.
+	m.HTTP = m.histogram("http_request_seconds", "time of HTTP requests, the wait of tails included",
+		[]float64{.001, .0025, .01, .025, .1, .25, 1, 2.5, 10, 30, 60}, "route", "code")
+	m.Served = m.counter("served_frames_total", "frames written to HTTP readers", "stream")
+	m.Tails = m.gauge("tails", "tails being served", "stream")
+	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// Definitions is every metric of ours, in the order of the README's table. The Go runtime's and the process's are not among them.
+func (m *Metrics) Definitions() []MetricDefinition { return m.definitions }
+
+func (m *Metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	m.add(c, "counter", name, help, labels)
+	return c
+}
+
+func (m *Metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	m.add(g, "gauge", name, help, labels)
+	return g
+}
+
+func (m *Metrics) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
+	m.add(h, "histogram", name, help, labels)
+	return h
+}
+
+func (m *Metrics) add(c prometheus.Collector, kind, name, help string, labels []string) {
+	m.Registry.MustRegister(c)
+	m.definitions = append(m.definitions, MetricDefinition{Name: namespace + "_" + name, Type: kind, Help: help, Labels: labels})
 }

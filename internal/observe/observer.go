@@ -4,6 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
+)
+
+// Bounds of one field in a log record, in bytes (I7: what an upstream sends ends up in some of them).
+const (
+	maxField = 1 << 10
+	maxStack = 16 << 10
 )
 
 // Observer emits events. It is safe for concurrent use.
@@ -11,19 +19,34 @@ type Observer struct {
 	log     *slog.Logger
 	metrics *Metrics
 	known   map[Event]Definition
+	strict  bool
+	seen    sync.Map // label value -> struct{}: the feeds and streams whose series exist
 }
+
+// Option changes what New gives.
+type Option func(*Observer)
+
+// Strict makes Emit panic when it is given an event or a field that the catalogue does not have. Tests want that; a daemon rather says
+// something undocumented than stops.
+func Strict() Option { return func(o *Observer) { o.strict = true } }
 
 // New gives an observer that logs to log and counts in metrics. Neither may be nil; NewMetrics and slog.DiscardHandler serve tests.
-func New(log *slog.Logger, metrics *Metrics) *Observer {
-	known := make(map[Event]Definition, len(Catalogue))
+func New(log *slog.Logger, metrics *Metrics, opts ...Option) *Observer {
+	o := &Observer{log: log, metrics: metrics, known: make(map[Event]Definition, len(Catalogue))}
 	for _, d := range Catalogue {
-		known[d.Event] = d
+		o.known[d.Event] = d
+		if d.subject() == "" {
+			metrics.Events.WithLabelValues(string(d.Event), "")
+		}
 	}
-	return &Observer{log: log, metrics: metrics, known: known}
+	for _, opt := range opts {
+		opt(o)
+	}
+	return o
 }
 
-// Discard is an observer that nobody listens to.
-func Discard() *Observer { return New(slog.New(slog.DiscardHandler), NewMetrics()) }
+// Discard is a strict observer that nobody listens to, for tests.
+func Discard() *Observer { return New(slog.New(slog.DiscardHandler), NewMetrics(), Strict()) }
 
 // Metrics are the collectors the observer counts in.
 func (o *Observer) Metrics() *Metrics { return o.metrics }
@@ -32,24 +55,99 @@ func (o *Observer) Metrics() *Metrics { return o.metrics }
 func (o *Observer) Logger() *slog.Logger { return o.log }
 
 // Emit logs and counts one event. Feed is the feed (or stream) concerned, "" for none; args are the fields the catalogue names, as
-// slog.Logger.Log takes them. An event the catalogue does not have is a bug and panics.
+// slog.Logger.Log takes them, without the feed. Strings and errors longer than 1 KiB (a stack: 16 KiB) are cut.
 func (o *Observer) Emit(e Event, feed string, args ...any) {
 	d, ok := o.known[e]
 	if !ok {
-		panic(fmt.Sprintf("observe: event %q is not in the catalogue", e))
+		d = Definition{Event: e, Level: slog.LevelError, Help: "an event that the catalogue does not have", Fields: []string{"feed"}}
 	}
+	subject := d.subject()
+	if o.strict {
+		o.check(d, ok, feed, args)
+	}
+	o.announce(subject, feed)
 	o.metrics.Events.WithLabelValues(string(e), feed).Inc()
+
 	ctx := context.Background()
 	if !o.log.Enabled(ctx, d.Level) {
 		return
 	}
-	head := []any{"event", string(e)}
+	attrs := make([]slog.Attr, 0, 2+len(args)/2)
+	attrs = append(attrs, slog.String("event", string(e)))
 	if feed != "" {
-		name := "feed"
-		if len(d.Fields) > 0 && d.Fields[0] == "stream" {
-			name = "stream"
-		}
-		head = append(head, name, feed)
+		attrs = append(attrs, slog.String(subject, feed))
 	}
-	o.log.Log(ctx, d.Level, d.Help, append(head, args...)...)
+	for a := range fields(args) {
+		attrs = append(attrs, bounded(a))
+	}
+	o.log.LogAttrs(ctx, d.Level, d.Help, attrs...)
+}
+
+// announce makes the series of every event a feed can have when its first one comes, at zero: a rate over a counter that springs into
+// being at 1 misses that first one.
+func (o *Observer) announce(subject, name string) {
+	if name == "" || subject == "" {
+		return
+	}
+	if _, done := o.seen.LoadOrStore(subject+"/"+name, struct{}{}); done {
+		return
+	}
+	for _, d := range Catalogue {
+		if d.subject() == subject {
+			o.metrics.Events.WithLabelValues(string(d.Event), name)
+		}
+	}
+}
+
+// check panics when the arguments are not what the catalogue promises.
+func (o *Observer) check(d Definition, known bool, feed string, args []any) {
+	if !known {
+		panic(fmt.Sprintf("observe: event %q is not in the catalogue", d.Event))
+	}
+	if feed != "" && d.subject() == "" {
+		panic(fmt.Sprintf("observe: event %q concerns no feed and no stream, but was emitted for %q", d.Event, feed))
+	}
+	for a := range fields(args) {
+		if !slices.Contains(d.Fields, a.Key) || a.Key == d.subject() {
+			panic(fmt.Sprintf("observe: event %q has no field %q to be given; it has %q", d.Event, a.Key, d.Fields))
+		}
+	}
+}
+
+// fields iterates over args as slog reads them: attributes, or a key and its value in turn.
+func fields(args []any) func(yield func(slog.Attr) bool) {
+	var r slog.Record
+	r.Add(args...)
+	return r.Attrs
+}
+
+// bounded is a with its text cut to the bound.
+func bounded(a slog.Attr) slog.Attr {
+	limit := maxField
+	if a.Key == "stack" {
+		limit = maxStack
+	}
+	v := a.Value.Resolve()
+	var text string
+	switch v.Kind() {
+	case slog.KindString:
+		text = v.String()
+	case slog.KindAny:
+		switch x := v.Any().(type) {
+		case error:
+			text = x.Error()
+		case []byte:
+			text = string(x[:min(len(x), limit+1)])
+		case fmt.Stringer:
+			text = x.String()
+		default:
+			text = fmt.Sprint(x)
+		}
+	default:
+		return slog.Attr{Key: a.Key, Value: v}
+	}
+	if len(text) > limit {
+		text = text[:limit] + "…"
+	}
+	return slog.String(a.Key, text)
 }

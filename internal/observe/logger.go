@@ -1,0 +1,49 @@
+package observe
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// Formats of the log, as the configuration names them.
+const (
+	FormatAuto = "auto" // text on a terminal, JSON elsewhere
+	FormatJSON = "json"
+	FormatText = "text"
+)
+
+// NewLogger gives a logger that writes one record a line to w, from level on. Durations are written as the configuration takes them ("1.5s"),
+// in both formats. An unknown format is an error.
+func NewLogger(w io.Writer, level slog.Leveler, format string) (*slog.Logger, error) {
+	if format == FormatAuto {
+		format = FormatJSON
+		if isTerminal(w) {
+			format = FormatText
+		}
+	}
+	opt := &slog.HandlerOptions{Level: level, ReplaceAttr: durationsAsText}
+	switch format {
+	case FormatJSON:
+		return slog.New(slog.NewJSONHandler(w, opt)), nil
+	case FormatText:
+		return slog.New(slog.NewTextHandler(w, opt)), nil
+	}
+	return nil, fmt.Errorf("log format %q is not one of %q, %q, %q", format, FormatAuto, FormatJSON, FormatText)
+}
+
+// durationsAsText keeps the JSON handler from writing a duration as a bare number of nanoseconds.
+func durationsAsText(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
