@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-		"log/slog"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
