@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// Config is the effective configuration of a daemon: validated, with every default filled in.
+// Config is the effective configuration of a daemon: validated, with every default filled in. It is not changed after Load and may
+// be read concurrently.
 type Config struct {
-	Path            string // the file it came from, "" for the built-in defaults
-	DataDir         string
+	Path            string        // the file it came from, "" for the built-in defaults
+	DataDir         string        // where streams and checkpoints live
 	ShutdownTimeout time.Duration // how long a graceful stop may take
 	Log             Log
 	HTTP            HTTP
@@ -40,8 +41,8 @@ type Stream struct {
 type Feed struct {
 	Name               string
 	Endpoints          []string // ordered; URLs or bare hosts
-	Collections        []string
-	DIDs               []string // from dids and dids_file together
+	Collections        []string // without repeats
+	DIDs               []string // from dids and dids_file together, without repeats
 	Backoff            []time.Duration
 	ReplayWindow       time.Duration
 	Rewind             time.Duration
@@ -69,9 +70,3 @@ type Retention struct {
 	Bytes   int64
 	Entries int64
 }
-
-// Secret is a string that never shows: every way to print, log or encode it gives "***" (I10).
-type Secret string
-
-// Reveal is the secret itself.
-func (s Secret) Reveal() string { return string(s) }

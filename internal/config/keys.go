@@ -1,0 +1,186 @@
+package config
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// anyFeed stands for a feed's name in a key's path.
+const anyFeed = "*"
+
+// key is one word of the vocabulary.
+type key struct {
+	path  string // dotted, with anyFeed for a feed's name
+	value string // the default as TOML source; "" where there is none to write down
+	// example is what the reference shows, commented out, where there is no default to show.
+	example string
+	doc     string // what the reference says above the key, one line of text a line
+	want    string // what is accepted
+	set     func(s *source, at place, v value) []problem
+	show    func(at place) string // as TOML source; "" leaves the key out
+}
+
+// draft is a configuration that is being read: what goes into the Config, and the keys that are used up on the way.
+type draft struct {
+	Config
+	tokenFile string
+}
+
+// feedDraft is the same for one feed.
+type feedDraft struct {
+	Feed
+	didsFile string
+}
+
+// place is where a key's value is kept.
+type place struct {
+	draft *draft
+	feed  *feedDraft // nil outside [feeds.<name>]
+}
+
+// bind makes a key's set and show from its kind and the field it belongs to.
+func bind[T any](k key, of kind[T], field func(place) *T) key {
+	k.want = of.want
+	k.set = func(s *source, at place, v value) []problem {
+		t, bad := of.parse(s, v)
+		if bad == nil {
+			*field(at) = t
+		}
+		return bad
+	}
+	k.show = func(at place) string { return of.show(*field(at)) }
+	return k
+}
+
+// hidden is for a key that the effective configuration does not show, because its value has become part of another's.
+func hidden(k key) key {
+	k.show = func(place) string { return "" }
+	return k
+}
+
+// feedKey is bind for a key of [feeds.<name>].
+func feedKey[T any](name, value, doc string, of kind[T], field func(*Feed) *T) key {
+	k := key{path: feedsTable + "." + name, value: value, doc: doc}
+	return bind(k, of, func(at place) *T { return field(&at.feed.Feed) })
+}
+
+// feedsTable is the path of every feed's table.
+const feedsTable = "feeds." + anyFeed
+
+// table is a section of the file.
+type table struct{ path, doc string }
+
+// tables is every section, in the order of the reference.
+func tables() []table {
+	return []table{
+		{"log", "The structured log of the daemon itself."},
+		{"http", "Where consumers tail, and operators look and control."},
+		{"stream", "The store behind all streams."},
+		{feedsTable, `One upstream subscription, and the stream of the same name that it fills. There may be any number; a name has 1 to 64 of
+a-z, 0-9, '.', '_' and '-', and starts with a letter or digit.`},
+	}
+}
+
+// keys is the vocabulary, in the order of the reference.
+func keys() []key {
+	all := []key{
+		bind(key{path: "data_dir", example: `"/var/lib/tempestd"`, doc: `Where streams and checkpoints are kept. One daemon at a time may hold it.
+Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, else ~/.local/share/tempestd.`},
+			path(), func(at place) *string { return &at.draft.DataDir }),
+		bind(key{path: "shutdown_timeout", value: `"30s"`, doc: `How long a graceful stop may take: stop reading, store what was read, save the checkpoint (1s to 10m).`},
+			duration(time.Second, 10*time.Minute), func(at place) *time.Duration { return &at.draft.ShutdownTimeout }),
+
+		bind(key{path: "log.level", value: `"info"`, doc: `The least level that is logged: "debug", "info", "warn" or "error".`},
+			level(), func(at place) *slog.Level { return &at.draft.Log.Level }),
+		bind(key{path: "log.format", value: `"auto"`, doc: `"json", "text", or "auto": text on a terminal, JSON otherwise. The log goes to standard error.`},
+			choice("auto", "json", "text"), func(at place) *string { return &at.draft.Log.Format }),
+
+		bind(key{path: "http.listen", value: `"127.0.0.1:7077"`, doc: `host:port of the HTTP listener; "" turns it off. Anything but loopback needs a token.`},
+			listen(), func(at place) *string { return &at.draft.HTTP.Listen }),
+		bind(key{path: "http.token", example: `"${TEMPESTD_TOKEN}"`, doc: `The bearer token that clients must send; none by default. Either here or in a file of its own.`},
+			secret(), func(at place) *Secret { return &at.draft.HTTP.Token }),
+		hidden(bind(key{path: "http.token_file", example: `"${CREDENTIALS_DIRECTORY}/token"`, doc: `A file that holds the token; white space around it is left out.`},
+			path(), func(at place) *string { return &at.draft.tokenFile })),
+
+		bind(key{path: "stream.backend", value: `"embedded"`, doc: `Where streams are stored. "embedded" keeps them under data_dir and needs nothing else.`},
+			choice("embedded"), func(at place) *string { return &at.draft.Stream.Backend }),
+		bind(key{path: "stream.sync", value: `"batch"`, doc: `When events are forced to the disk. "batch": before each append counts as done, so that a power cut loses nothing that
+was shown. "interval": every sync_interval; a power cut may take back what came since, which is then fetched again
+and may get other IDs.`},
+			choice("batch", "interval"), func(at place) *string { return &at.draft.Stream.Sync }),
+		bind(key{path: "stream.sync_interval", value: `"1s"`, doc: `With sync = "interval": the time between two syncs (10ms to 1m).`},
+			duration(10*time.Millisecond, time.Minute), func(at place) *time.Duration { return &at.draft.Stream.SyncInterval }),
+		bind(key{path: "stream.min_free", value: `"512MiB"`, doc: `Disk space that must stay free (16MiB to 1TiB). Below it appends wait until there is room again; the upstream is the buffer.`},
+			size(16*mib, tib), func(at place) *int64 { return &at.draft.Stream.MinFree }),
+	}
+	return append(all, feedKeys()...)
+}
+
+// feedKeys is the part of the vocabulary that stands in [feeds.<name>].
+func feedKeys() []key {
+	return []key{
+		feedKey("endpoints", "", `Where to subscribe: hosts, or ws:// and wss:// URLs, in order of preference. Required.`,
+			list(1, maxEndpoints, endpoint()), func(f *Feed) *[]string { return &f.Endpoints }),
+		feedKey("collections", `[]`, `Only commits of these collections, up to 100; "app.bsky.graph.*" takes all below. [] takes all. Identity and account events always come.`,
+			unique(list(0, maxCollections, collection())), func(f *Feed) *[]string { return &f.Collections }),
+		feedKey("dids", `[]`, `Only events of these accounts, up to 10 000 together with dids_file. [] takes all.`,
+			unique(list(0, maxDIDs, did())), func(f *Feed) *[]string { return &f.DIDs }),
+		hidden(bind(key{path: feedsTable + ".dids_file", example: `"dids.txt"`, doc: `A file with more of them, one a line; '#' begins a comment. It is read at the start.`},
+			path(), func(at place) *string { return &at.feed.didsFile })),
+		feedKey("backoff", `["1s", "2s", "5s", "10s", "30s"]`, `The waits before the first, second, third … attempt to reconnect, with some jitter (10ms to 1h each). The last is repeated;
+a healthy period begins anew.`,
+			list(1, 32, duration(10*time.Millisecond, time.Hour)), func(f *Feed) *[]time.Duration { return &f.Backoff }),
+		feedKey("replay_window", `"12h"`, `How far back a resume may reach (1s to 30d). After a longer absence the gap is recorded in the stream and the feed goes on live.`,
+			duration(time.Minute, 30*day), func(f *Feed) *time.Duration { return &f.ReplayWindow }),
+		feedKey("rewind", `"10s"`, `How much further back than needed a resume by time begins (0s to 1h); what the stream holds already is dropped.`,
+			duration(0, time.Hour), func(f *Feed) *time.Duration { return &f.Rewind }),
+		feedKey("dedupe", `"overlap"`, `When events are compared with what is stored. "overlap": while a replay overlaps the stream. "always": recent ones at all times,
+for an upstream that repeats itself on a live connection.`,
+			choice("overlap", "always"), func(f *Feed) *string { return &f.Dedupe }),
+		feedKey("dedupe_horizon.entries", `3_000_000`, `How many of the newest entries a replay is compared with (1_000 to 100_000_000; about 16 bytes of memory each, only
+while a replay lasts) and how old they may be (1m to 30d).`,
+			count(1_000, 100_000_000), func(f *Feed) *int { return &f.DedupeHorizon.Entries }),
+		feedKey("dedupe_horizon.age", `"48h"`, "",
+			duration(time.Minute, 30*day), func(f *Feed) *time.Duration { return &f.DedupeHorizon.Age }),
+		feedKey("checkpoint_interval", `"5s"`, `How often the checkpoint of an idle stretch is saved (100ms to 10m). Every append saves one as well.`,
+			duration(100*time.Millisecond, 10*time.Minute), func(f *Feed) *time.Duration { return &f.CheckpointInterval }),
+		feedKey("stale_after", `"auto"`, `Silence after which a connection is given up (500ms to 7d). "auto" judges by the feed's own rhythm: seconds for a busy feed,
+and a quiet one is left alone.`,
+			staleAfter(500*time.Millisecond, 7*day), func(f *Feed) *time.Duration { return &f.StaleAfter }),
+		feedKey("ping_interval", `"15s"`, `How often the connection is pinged (100ms to 10m). One that does not answer is half-open and is given up.`,
+			duration(100*time.Millisecond, 10*time.Minute), func(f *Feed) *time.Duration { return &f.PingInterval }),
+		feedKey("max_message_size", `"4MiB"`, `The largest frame that is read (64KiB to 64MiB); a larger one ends the connection. The largest record the network allows has
+about 1 MB, up to three times that as JSON.`,
+			size(64*kib, 64*mib), func(f *Feed) *int64 { return &f.MaxMessageSize }),
+		feedKey("batch_events", `8_192`, `The most events (1 to 65_536) and bytes (64KiB to 64MiB) of one append, and how long an event may wait for others (0s to 10s).`,
+			count(1, 65_536), func(f *Feed) *int { return &f.BatchEvents }),
+		feedKey("batch_bytes", `"4MiB"`, "",
+			size(64*kib, 64*mib), func(f *Feed) *int64 { return &f.BatchBytes }),
+		feedKey("batch_delay", `"25ms"`, "",
+			duration(0, 10*time.Second), func(f *Feed) *time.Duration { return &f.BatchDelay }),
+		feedKey("retention.age", `"7d"`, `What the stream keeps; whichever bound is met first counts, and 0 sets none ("0s", "0B", 0). The whole network fills 20GiB in
+one or two days. What is left out keeps its default.`,
+			orNone(`"0s"`, duration(time.Minute, 3650*day)), func(f *Feed) *time.Duration { return &f.Retention.Age }),
+		feedKey("retention.bytes", `"20GiB"`, "",
+			orNone(`"0B"`, size(mib, 1024*tib)), func(f *Feed) *int64 { return &f.Retention.Bytes }),
+		feedKey("retention.entries", `0`, "",
+			count[int64](0, 1_000_000_000_000), func(f *Feed) *int64 { return &f.Retention.Entries }),
+	}
+}
+
+// segments splits a key's path.
+func (k key) segments() []string { return strings.Split(k.path, ".") }
+
+// matches says whether path begins with (or is begun by) the key's path, as far as the shorter of both goes.
+func (k key) matches(path []string) bool {
+	for i, s := range k.segments() {
+		if i == len(path) {
+			return true
+		}
+		if s != path[i] && s != anyFeed {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,142 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// problem is what is wrong with a value or a part of it. The loader adds the file and the key.
+type problem struct {
+	file  string // "" for the configuration itself
+	line  int
+	found string
+	want  string
+}
+
+// kind is how one sort of value is read from TOML and written back.
+type kind[T any] struct {
+	want  string // ends a message that says what was found
+	parse func(s *source, v value) (T, []problem)
+	show  func(T) string // as TOML source
+}
+
+// source is what reading a value may ask of the outside world.
+type source struct {
+	dir string // relative paths start here
+	env func(string) (string, bool)
+}
+
+// scalar is a kind whose values are right or wrong as a whole. parse says only which.
+func scalar[T any](want string, parse func(v value) (T, bool), show func(T) string) kind[T] {
+	return kind[T]{want, func(_ *source, v value) (T, []problem) {
+		t, ok := parse(v)
+		if !ok {
+			return t, []problem{{line: v.line, found: "found " + v.String(), want: want}}
+		}
+		return t, nil
+	}, show}
+}
+
+// choice accepts one of some words.
+func choice(words ...string) kind[string] {
+	want := "want " + orList(words)
+	return scalar(want, func(v value) (string, bool) {
+		return v.text, v.kind == unstable.String && slices.Contains(words, v.text)
+	}, strconv.Quote)
+}
+
+// orList is `"a", "b" or "c"`.
+func orList(words []string) string {
+	var b strings.Builder
+	for i, w := range words {
+		switch {
+		case i > 0 && i == len(words)-1:
+			b.WriteString(" or ")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(strconv.Quote(w))
+	}
+	return b.String()
+}
+
+// level accepts the names of slog's levels, in small letters.
+func level() kind[slog.Level] {
+	names := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	return scalar(`want "debug", "info", "warn" or "error"`, func(v value) (slog.Level, bool) {
+		l, ok := names[v.text]
+		return l, ok && v.kind == unstable.String
+	}, func(l slog.Level) string { return strconv.Quote(strings.ToLower(l.String())) })
+}
+
+// count accepts whole numbers from least to most.
+func count[T int | int64](least, most T) kind[T] {
+	want := fmt.Sprintf("want a whole number from %s to %s, without quotes", showCount(least), showCount(most))
+	return scalar(want, func(v value) (T, bool) {
+		n, err := strconv.ParseInt(strings.ReplaceAll(v.text, "_", ""), 0, 64)
+		return T(n), v.kind == unstable.Integer && err == nil && n >= int64(least) && n <= int64(most)
+	}, showCount[T])
+}
+
+// showCount groups the digits as TOML allows: 3_000_000.
+func showCount[T int | int64](n T) string {
+	s := strconv.FormatInt(int64(n), 10)
+	for i := len(s) - 3; i > 0 && n >= 10_000; i -= 3 {
+		s = s[:i] + "_" + s[i:]
+	}
+	return s
+}
+
+// list accepts an array of least to most values of one kind, and reports each that is wrong.
+func list[T any](least, most int, of kind[T]) kind[[]T] {
+	what := strings.TrimPrefix(of.want, "want ")
+	want := fmt.Sprintf("want an array of %d to %s values, each %s", least, showCount(most), what)
+	parse := func(s *source, v value) ([]T, []problem) {
+		if v.kind != unstable.Array {
+			return nil, []problem{{line: v.line, found: "found " + v.String(), want: want}}
+		}
+		if len(v.items) < least || len(v.items) > most {
+			return nil, []problem{{line: v.line, found: fmt.Sprintf("found an array of %d", len(v.items)), want: want}}
+		}
+		var all []T
+		var bad []problem
+		for _, item := range v.items {
+			t, wrong := of.parse(s, item)
+			bad = append(bad, wrong...)
+			all = append(all, t)
+		}
+		return all, bad
+	}
+	show := func(all []T) string {
+		parts := make([]string, len(all))
+		for i, t := range all {
+			parts[i] = of.show(t)
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	}
+	return kind[[]T]{want, parse, show}
+}
+
+// unique is list without repeats: a second mention of the same thing is dropped, as it changes nothing.
+func unique(of kind[[]string]) kind[[]string] {
+	parse := of.parse
+	of.parse = func(s *source, v value) ([]string, []problem) {
+		all, bad := parse(s, v)
+		return withoutRepeats(all), bad
+	}
+	return of
+}
+
+func withoutRepeats(all []string) []string {
+	seen := make(map[string]bool, len(all))
+	return slices.DeleteFunc(all, func(s string) bool {
+		again := seen[s]
+		seen[s] = true
+		return again
+	})
+}

@@ -1,0 +1,365 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// builtin is the configuration of a daemon that was given none: every other default stands in keys.go.
+const builtin = `
+[feeds.bluesky]
+endpoints = ["jetstream2.us-east.bsky.network"]
+`
+
+// builtinName stands for a file name in errors about the built-in defaults (their environment can be wrong).
+const builtinName = "built-in defaults"
+
+// maxFile bounds the configuration file. 10 000 DIDs fit several times.
+const maxFile = 4 * mib
+
+// Find says which file a daemon reads: explicit when given, else ./config.toml, else /etc/tempestd/config.toml, else "", which means the
+// built-in defaults. A file that is there but cannot be looked at is an error, not a reason to look elsewhere.
+func Find(explicit string) (string, error) {
+	if explicit != "" {
+		return explicit, nil
+	}
+	for _, name := range []string{"config.toml", "/etc/tempestd/config.toml"} {
+		switch _, err := os.Stat(name); {
+		case err == nil:
+			return name, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", fmt.Errorf("looking for a configuration: %w", err)
+		}
+	}
+	return "", nil
+}
+
+// Default is the configuration of a daemon that was given none, for the environment of this process.
+func Default() *Config {
+	c, err := Load("", os.LookupEnv)
+	if err != nil {
+		panic(err) // the table contradicts itself; a test loads it
+	}
+	return c
+}
+
+// Load reads and validates a file; path "" gives the built-in defaults. Every error it returns is an *Errors with all that is wrong.
+func Load(path string, env func(string) (string, bool)) (*Config, error) {
+	if path == "" {
+		return parse(builtinName, []byte(builtin), env)
+	}
+	data, err := readBounded(path, maxFile)
+	if err != nil {
+		return nil, &Errors{[]*Error{{File: path, Found: "cannot be read: " + reason(err), Want: "want a TOML file, or no -c for the built-in defaults"}}}
+	}
+	return parse(path, data, env)
+}
+
+// reason is an error without the path, which stands before it anyway.
+func reason(err error) string {
+	var perr *fs.PathError
+	if errors.As(err, &perr) {
+		return perr.Err.Error()
+	}
+	return err.Error()
+}
+
+func parse(file string, data []byte, env func(string) (string, bool)) (*Config, error) {
+	l := &loader{
+		file:   file,
+		source: source{dir: filepath.Dir(file), env: env},
+		keys:   keys(),
+		lines:  map[string]int{},
+		feeds:  map[string]*feedDraft{},
+	}
+	if file != builtinName {
+		l.draft.Path = file
+	}
+	l.setDefaults(place{draft: &l.draft}, false)
+	l.draft.DataDir = defaultDataDir(env)
+
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	entries, syntax := parseDocument(data)
+	l.reportSyntax(syntax)
+	for _, e := range entries {
+		l.apply(e)
+	}
+	l.readFiles()
+	l.finish(len(syntax) > 0)
+	if len(l.errs.List) == 0 {
+		l.reportSyntax(strictErrors(data))
+	}
+	if len(l.errs.List) > 0 {
+		return nil, l.errs.sorted(file)
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.feeds)) {
+		l.draft.Feeds = append(l.draft.Feeds, l.feeds[name].Feed)
+	}
+	return &l.draft.Config, nil
+}
+
+// defaultDataDir follows systemd, then the XDG base directories, then the usual place of a service without a home.
+func defaultDataDir(env func(string) (string, bool)) string {
+	state, _ := env("STATE_DIRECTORY")
+	state, _, _ = strings.Cut(state, ":") // systemd lists several with colons between
+	xdg, _ := env("XDG_DATA_HOME")
+	home, _ := env("HOME")
+	switch {
+	case state != "":
+		return state
+	case filepath.IsAbs(xdg):
+		return filepath.Join(xdg, "tempestd")
+	case filepath.IsAbs(home):
+		return filepath.Join(home, ".local", "share", "tempestd")
+	}
+	return "/var/lib/tempestd"
+}
+
+// loader turns entries into a draft and collects what is wrong.
+type loader struct {
+	file   string
+	source source
+	keys   []key
+	draft  draft
+	feeds  map[string]*feedDraft
+	lines  map[string]int // where each key and table was first set
+	errs   Errors
+}
+
+func (l *loader) report(line int, key, found, want string) {
+	l.errs.List = append(l.errs.List, &Error{File: l.file, Line: line, Key: key, Found: found, Want: want})
+}
+
+func (l *loader) reportSyntax(bad []syntaxError) {
+	for _, e := range bad {
+		l.report(e.line, e.key, "not TOML: "+e.message, "want key = value; text, durations and sizes stand in quotes")
+	}
+}
+
+// setDefaults gives every key of the place its default.
+func (l *loader) setDefaults(at place, feed bool) {
+	for _, k := range l.keys {
+		if k.value == "" || strings.HasPrefix(k.path, "feeds.") != feed {
+			continue
+		}
+		entries, bad := parseDocument([]byte("v = " + k.value))
+		if len(bad) > 0 || k.set(&l.source, at, entries[0].value) != nil {
+			panic(fmt.Sprintf("config: the default of %s is not acceptable: %s", k.path, k.value))
+		}
+	}
+}
+
+// apply looks an entry up and sets what it sets.
+func (l *loader) apply(e entry) {
+	name := showPath(e.path)
+	known := l.within(e.path)
+	if len(known) == 0 {
+		l.unknown(e)
+		return
+	}
+	feed, ok := l.feedOf(e)
+	if !ok {
+		return
+	}
+	leaf := slices.ContainsFunc(known, func(k key) bool { return len(k.segments()) == len(e.path) })
+	switch {
+	case e.array:
+		l.report(e.line, name, "found a table in double brackets", "want single ones: ["+name+"]")
+	case l.again(e.line, name):
+	case e.table && leaf:
+		l.report(e.line, name, "found a table", known[0].want)
+	case e.table:
+	case !leaf:
+		l.report(e.line, name, "found "+e.value.String(), "want a table: "+wantTable(e.path))
+	default:
+		for _, p := range known[0].set(&l.source, place{&l.draft, feed}, e.value) {
+			l.report(p.line, name, p.found, p.want)
+		}
+	}
+}
+
+// within are the keys that path names or leads to.
+func (l *loader) within(path []string) []key {
+	var found []key
+	for _, k := range l.keys {
+		if len(path) <= len(k.segments()) && k.matches(path) {
+			found = append(found, k)
+		}
+	}
+	return found
+}
+
+// again reports a key or table that was set before.
+func (l *loader) again(line int, name string) bool {
+	first, repeated := l.lines[name]
+	if repeated {
+		l.report(line, name, "set a second time", fmt.Sprintf("want it once: the first is on line %d", first))
+	} else {
+		l.lines[name] = line
+	}
+	return repeated
+}
+
+// feedOf is the feed that an entry belongs to, nil for none. It makes the feed when it is new, and says false when its name is bad.
+func (l *loader) feedOf(e entry) (*feedDraft, bool) {
+	if len(e.path) < 2 || e.path[0] != "feeds" {
+		return nil, true
+	}
+	name := e.path[1]
+	if f, ok := l.feeds[name]; ok {
+		return f, f != nil
+	}
+	if !feedName.MatchString(name) {
+		l.report(e.line, showPath(e.path[:2]), fmt.Sprintf("found the feed name %.80q", name), wantFeedName)
+		l.feeds[name] = nil // reported once
+		return nil, false
+	}
+	f := &feedDraft{Feed: Feed{Name: name}}
+	l.setDefaults(place{&l.draft, f}, true)
+	l.feeds[name] = f
+	l.lines["feed "+name] = e.line
+	return f, true
+}
+
+// unknown reports the first part of a path that the vocabulary does not have, once for all entries below it.
+func (l *loader) unknown(e entry) {
+	depth := 1
+	for depth < len(e.path) && len(l.within(e.path[:depth])) > 0 {
+		depth++
+	}
+	name := showPath(e.path[:depth])
+	if _, told := l.lines["unknown "+name]; told {
+		return
+	}
+	l.lines["unknown "+name] = e.line
+	parent := e.path[:depth-1]
+	if of := l.within(parent); len(of) == 1 && len(of[0].segments()) == len(parent) {
+		l.report(e.line, showPath(parent), "found a table", of[0].want)
+		return
+	}
+	what := "unknown key"
+	if e.table && depth == len(e.path) {
+		what = "unknown table"
+	}
+	l.report(e.line, name, what, l.meant(parent, e.path[depth-1]))
+}
+
+// meant is what somebody who wrote the unknown word below parent may have had in mind.
+func (l *loader) meant(parent []string, word string) string {
+	var siblings []string
+	for _, k := range l.within(parent) {
+		siblings = append(siblings, k.segments()[len(parent)])
+	}
+	siblings = withoutRepeats(siblings)
+	if near := suggest(word, siblings); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	for _, k := range l.keys {
+		if parts := k.segments(); len(parts) > 1 && parts[len(parts)-1] == word {
+			return fmt.Sprintf("it belongs in [%s]", strings.ReplaceAll(strings.Join(parts[:len(parts)-1], "."), anyFeed, "<name>"))
+		}
+	}
+	return "known here are " + strings.Join(siblings, ", ")
+}
+
+// wantTable names the table that path should have been.
+func wantTable(path []string) string {
+	if len(path) == 1 && path[0] == "feeds" {
+		return "[feeds.<name>]"
+	}
+	return "[" + showPath(path) + "]"
+}
+
+// showPath writes a path as TOML does, quoting what needs it.
+func showPath(path []string) string {
+	parts := make([]string, len(path))
+	for i, p := range path {
+		parts[i] = p
+		if p == "" || strings.ContainsFunc(p, func(r rune) bool {
+			return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+		}) {
+			parts[i] = strconv.Quote(clip(p))
+		}
+	}
+	return strings.Join(parts, ".")
+}
+
+// readFiles reads the files that the configuration names.
+func (l *loader) readFiles() {
+	if name := l.draft.tokenFile; name != "" {
+		secret, err := ReadToken(name)
+		if err != nil {
+			l.report(l.lines["http.token_file"], "http.token_file", reason(err), "want a readable file that holds the token")
+		}
+		if at, both := l.lines["http.token"]; both {
+			l.report(max(at, l.lines["http.token_file"]), "http.token_file", "found http.token as well", "want one of the two")
+		}
+		l.draft.HTTP.Token = cmp.Or(l.draft.HTTP.Token, secret)
+	}
+	for name, f := range l.feeds {
+		if f == nil || f.didsFile == "" {
+			continue
+		}
+		key := showPath([]string{"feeds", name, "dids_file"})
+		more, bad, err := readDIDs(f.didsFile)
+		if err != nil {
+			l.report(l.lines[key], key, reason(err), "want a readable file of DIDs, one a line")
+		}
+		for _, p := range bad {
+			l.errs.List = append(l.errs.List, &Error{File: p.file, Line: p.line, Key: key, Found: p.found, Want: p.want})
+		}
+		f.DIDs = withoutRepeats(slices.Concat(f.DIDs, more))
+	}
+}
+
+// wrong says whether something was reported about a key already.
+func (l *loader) wrong(key string) bool {
+	return slices.ContainsFunc(l.errs.List, func(e *Error) bool { return e.Key == key })
+}
+
+// finish checks what no key can check alone. Of a document with syntax errors it may not have seen all.
+func (l *loader) finish(incomplete bool) {
+	if len(l.feeds) == 0 && !incomplete && !l.wrong("feeds") {
+		l.report(0, "feeds", "no feed is configured", `want at least one [feeds.<name>] with endpoints = ["host"]`)
+	}
+	if l.draft.DataDir == "" {
+		l.report(l.lines["data_dir"], "data_dir", `found ""`, "want a path, or no data_dir for the default")
+	}
+	http := l.draft.HTTP
+	if http.Listen != "" && !isLoopback(http.Listen) && http.Token.IsEmpty() && !l.wrong("http.token") && !l.wrong("http.token_file") {
+		l.report(l.lines["http.listen"], "http.listen", fmt.Sprintf("found %q, which others can reach, and no token", http.Listen),
+			`want http.token or http.token_file, or a loopback address such as "127.0.0.1:7077"`)
+	}
+	for name, f := range l.feeds {
+		if f != nil {
+			l.finishFeed(name, f)
+		}
+	}
+}
+
+func (l *loader) finishFeed(name string, f *feedDraft) {
+	report := func(key, found, want string) {
+		full := showPath([]string{"feeds", name, key})
+		if !l.wrong(full) {
+			l.report(cmp.Or(l.lines[full], l.lines["feed "+name]), full, found, want)
+		}
+	}
+	if len(f.Endpoints) == 0 {
+		report("endpoints", "missing", `want an array of hosts or URLs, such as ["jetstream2.us-east.bsky.network"]`)
+	}
+	if len(f.DIDs) > maxDIDs {
+		report("dids_file", fmt.Sprintf("found %d DIDs together with dids", len(f.DIDs)), fmt.Sprintf("want %d at most", maxDIDs))
+	}
+	if f.Rewind >= f.ReplayWindow {
+		report("rewind", "found "+showDuration(f.Rewind), "want less than replay_window, which is "+showDuration(f.ReplayWindow))
+	}
+}

@@ -1,0 +1,108 @@
+package config
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// Bounds the upstreams set (PROTOCOL.md, 4).
+const (
+	maxCollections = 100
+	maxDIDs        = 10_000
+	maxNSID        = 317
+	maxDID         = 2048
+	maxEndpoints   = 16
+	maxHost        = 253 // of a domain name
+)
+
+var (
+	feedName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+	// label is one part of a domain name.
+	label     = `[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?`
+	nsid      = regexp.MustCompile(`^[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.` + label + `)+\.[a-zA-Z][a-zA-Z0-9]{0,62}$`)
+	nsidBelow = regexp.MustCompile(`^[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.` + label + `)*\.\*$`)
+	didPLC    = regexp.MustCompile(`^did:plc:[a-z2-7]{24}$`)
+	didWeb    = regexp.MustCompile(`^did:web:` + label + `(\.` + label + `)*(%3[aA][0-9]{1,5})?(:[a-zA-Z0-9._%-]+)*$`)
+	host      = regexp.MustCompile(`^` + label + `(\.` + label + `)*\.?(:[0-9]{1,5})?$`)
+)
+
+const wantFeedName = "want a name of 1 to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit"
+
+// text is a kind of string that ok accepts.
+func text(want string, ok func(string) bool) kind[string] {
+	return scalar(want, func(v value) (string, bool) {
+		return v.text, v.kind == unstable.String && ok(v.text)
+	}, strconv.Quote)
+}
+
+// collection accepts an NSID, or a prefix of one that ends in ".*".
+func collection() kind[string] {
+	return text(`want a collection such as "app.bsky.feed.post" or "app.bsky.graph.*"`, func(s string) bool {
+		return len(s) <= maxNSID && (nsid.MatchString(s) || nsidBelow.MatchString(s))
+	})
+}
+
+const wantDID = `want a DID such as "did:plc:" and 24 of a-z and 2-7, or "did:web:example.com"`
+
+// did accepts the two methods the network has.
+func did() kind[string] { return text(wantDID, isDID) }
+
+func isDID(s string) bool {
+	return len(s) <= maxDID && (didPLC.MatchString(s) || didWeb.MatchString(s))
+}
+
+// endpoint accepts a websocket URL or a bare host. It never shows a password (I10).
+func endpoint() kind[string] {
+	const want = `want a host such as "jetstream2.us-east.bsky.network" or a URL such as "wss://host/subscribe" or "ws://127.0.0.1:6008/subscribe"`
+	parse := func(_ *source, v value) (string, []problem) {
+		if v.kind == unstable.String && isEndpoint(v.text) {
+			return v.text, nil
+		}
+		v.text = withoutUserinfo(v.text)
+		return "", []problem{{line: v.line, found: "found " + v.String(), want: want}}
+	}
+	return kind[string]{want, parse, func(s string) string { return strconv.Quote(withoutUserinfo(s)) }}
+}
+
+var userinfo = regexp.MustCompile(`//[^/]*@`)
+
+func withoutUserinfo(s string) string { return userinfo.ReplaceAllString(s, "//"+mask+"@") }
+
+func isEndpoint(s string) bool {
+	if !strings.Contains(s, "://") {
+		return len(s) <= maxHost && host.MatchString(s)
+	}
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "ws" || u.Scheme == "wss") && u.Hostname() != "" && u.Fragment == "" && u.RawQuery == ""
+}
+
+// maxBadDIDs bounds how many bad lines of one file are reported.
+const maxBadDIDs = 20
+
+// readDIDs reads a file of DIDs, one a line. Empty lines and what follows a '#' are left out.
+func readDIDs(name string) (all []string, bad []problem, err error) {
+	data, err := readBounded(name, maxDIDsFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	lines.Buffer(nil, maxDIDsFile)
+	for line := 1; lines.Scan(); line++ {
+		entry, _, _ := strings.Cut(lines.Text(), "#")
+		switch entry = strings.TrimSpace(entry); {
+		case entry == "":
+		case isDID(entry):
+			all = append(all, entry)
+		case len(bad) < maxBadDIDs:
+			bad = append(bad, problem{file: name, line: line, found: fmt.Sprintf("found %.80q", entry), want: wantDID + ", one a line"})
+		}
+	}
+	return all, bad, lines.Err()
+}

@@ -1,0 +1,159 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// Bounds of the files that a configuration names.
+const (
+	maxTokenFile = 64 * kib
+	maxDIDsFile  = 4 * mib // 10 000 DIDs of the greatest useful length, and comments
+)
+
+var variable = regexp.MustCompile(`\$\{([^}]*)\}?`)
+
+// expand replaces ${NAME} and ${NAME:-default} by the environment. A variable that is set but empty counts as unset, as in the shell.
+func (s *source) expand(text string) (string, error) {
+	var wrong error
+	out := variable.ReplaceAllStringFunc(text, func(m string) string {
+		inner, closed := strings.CutSuffix(m[2:], "}")
+		name, fallback, hasFallback := strings.Cut(inner, ":-")
+		if !closed || !variableName.MatchString(name) {
+			wrong = fmt.Errorf("found %s that names no environment variable", `"${"`)
+			return ""
+		}
+		if set, _ := s.env(name); set != "" {
+			return set
+		}
+		if !hasFallback {
+			wrong = fmt.Errorf("the environment variable %s is not set", clip(name))
+		}
+		return fallback
+	})
+	return out, wrong
+}
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+const wantVariable = "want ${NAME} of a variable that is set, or ${NAME:-default}"
+
+// path accepts a file or directory name with variables. It comes out absolute or relative to the working directory; what is relative in
+// the file is relative to the file.
+func path() kind[string] {
+	const want = "want a path in quotes; ${NAME} and ${NAME:-default} come from the environment, what is relative starts at this file"
+	parse := func(s *source, v value) (string, []problem) {
+		if v.kind != unstable.String || strings.ContainsRune(v.text, 0) {
+			return "", []problem{{line: v.line, found: "found " + v.String(), want: want}}
+		}
+		expanded, err := s.expand(v.text)
+		if err != nil {
+			return "", []problem{{line: v.line, found: err.Error(), want: wantVariable}}
+		}
+		switch {
+		case expanded == "":
+			return "", nil
+		case expanded[0] == '~':
+			return "", []problem{{line: v.line, found: "found " + v.String(), want: "want ${HOME} in place of ~"}}
+		case filepath.IsAbs(expanded):
+			return filepath.Clean(expanded), nil
+		}
+		return filepath.Join(s.dir, expanded), nil
+	}
+	return kind[string]{want, parse, strconv.Quote}
+}
+
+// secret accepts a string with variables. What is wrong with it is said without showing it (I10).
+func secret() kind[Secret] {
+	const want = "want a string of printable ASCII without spaces; ${NAME} and ${NAME:-default} come from the environment"
+	parse := func(s *source, v value) (Secret, []problem) {
+		if v.kind != unstable.String {
+			return Secret{}, []problem{{line: v.line, found: "found something that is not a string", want: want}}
+		}
+		expanded, err := s.expand(v.text)
+		if err != nil {
+			return Secret{}, []problem{{line: v.line, found: err.Error(), want: wantVariable}}
+		}
+		if !isToken(expanded) {
+			return Secret{}, []problem{{line: v.line, found: "found a character that cannot stand in an HTTP header", want: want}}
+		}
+		return NewSecret(expanded), nil
+	}
+	return kind[Secret]{want, parse, func(s Secret) string { return strconv.Quote(s.String()) }}
+}
+
+// isToken says whether s can be sent as a bearer token.
+func isToken(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// ReadToken reads a secret from a file: its text without surrounding white space.
+func ReadToken(name string) (Secret, error) {
+	data, err := readBounded(name, maxTokenFile)
+	if err != nil {
+		return Secret{}, err
+	}
+	text := string(bytes.TrimSpace(data))
+	switch {
+	case text == "":
+		return Secret{}, fmt.Errorf("%s is empty", name)
+	case !isToken(text):
+		return Secret{}, fmt.Errorf("%s has a character that cannot stand in an HTTP header", name)
+	}
+	return NewSecret(text), nil
+}
+
+// readBounded reads a file that may not be longer than most bytes.
+func readBounded(name string, most int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > most {
+		return nil, fmt.Errorf("%s is longer than %d bytes", name, most)
+	}
+	return data, nil
+}
+
+// listen accepts "host:port", or "" for no listener.
+func listen() kind[string] {
+	return scalar(`want "host:port" such as "127.0.0.1:7077" or "[::1]:7077", or "" for no listener`, func(v value) (string, bool) {
+		if v.kind != unstable.String {
+			return "", false
+		}
+		if v.text == "" {
+			return "", true
+		}
+		host, port, err := net.SplitHostPort(v.text)
+		if err != nil || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' }) {
+			return "", false
+		}
+		_, err = strconv.ParseUint(port, 10, 16)
+		return v.text, err == nil
+	}, strconv.Quote)
+}
+
+// isLoopback says whether a listener at addr is reached from this machine alone.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
