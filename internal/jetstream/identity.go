@@ -1,0 +1,96 @@
+package jetstream
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/cespare/xxhash/v2"
+
+	"tempestd/messages"
+)
+
+// identity is what makes an event itself, wherever and whenever it is sent: (did, rev, collection, rkey, operation) of a commit, (did, the relay's
+// sequence number) of an identity or account event, (did, rev) of a sync. It holds neither the upstream's time nor its sequence
+// number, which change when an upstream is restarted or replaced.
+type identity struct {
+	kind     messages.Kind
+	seq      int64
+	did, rev []byte
+	path     [3][]byte // collection, rkey, operation
+	whole    []byte    // the frame, for what has no identity of its own: unknown kinds, and frames without the number that would give them one
+}
+
+// identify gives the identity of the event in a frame, or what the event lacks.
+func (f *fields) identify(frame []byte) (identity, string) {
+	f.unescape()
+	switch {
+	case len(f.did) == 0:
+		return identity{}, `"did" must be a string that is not empty`
+	case f.timeUS == 0:
+		return identity{}, `"time_us" must be an integer from 1 to 999999999999999999`
+	case len(f.kind) == 0:
+		return identity{}, `"kind" must be a string that is not empty`
+	}
+	id := identity{did: f.did}
+	switch string(f.kind) {
+	case "commit":
+		id.kind, id.rev = messages.KindCommit, f.commit.rev
+		id.path = [3][]byte{f.commit.collection, f.commit.rkey, f.commit.operation}
+		if len(id.rev) == 0 || len(id.path[0]) == 0 || len(id.path[1]) == 0 || len(id.path[2]) == 0 {
+			return identity{}, `"commit" must have "rev", "operation", "collection" and "rkey", strings that are not empty`
+		}
+		return id, ""
+	case "identity":
+		id.kind, id.seq = messages.KindIdentity, f.identitySeq
+	case "account":
+		id.kind, id.seq = messages.KindAccount, f.accountSeq
+	case "sync":
+		id.kind, id.rev = messages.KindSync, f.syncRev
+	case "gap":
+		return identity{}, `"kind" must not be "gap", which is tempestd's own`
+	}
+	if id.seq == 0 && len(id.rev) == 0 {
+		id.whole = frame
+	}
+	return id, ""
+}
+
+// fingerprint is a 64-bit hash of the identity: the xxhash of the xxhashes of its parts, so that no separator can be forged and nothing is
+// copied together. It is stored, so it must never change; a wire version that spells the same event differently gives the same.
+func (id *identity) fingerprint() uint64 {
+	if id.whole != nil {
+		return xxhash.Sum64(id.whole)
+	}
+	var parts [7 * 8]byte
+	binary.LittleEndian.PutUint64(parts[0:], uint64(id.kind))
+	binary.LittleEndian.PutUint64(parts[8:], xxhash.Sum64(id.did))
+	if id.kind == messages.KindCommit {
+		binary.LittleEndian.PutUint64(parts[16:], xxhash.Sum64(id.rev))
+		binary.LittleEndian.PutUint64(parts[24:], xxhash.Sum64(id.path[0]))
+		binary.LittleEndian.PutUint64(parts[32:], xxhash.Sum64(id.path[1]))
+		binary.LittleEndian.PutUint64(parts[40:], xxhash.Sum64(id.path[2]))
+	} else {
+		binary.LittleEndian.PutUint64(parts[16:], xxhash.Sum64(id.rev))
+		binary.LittleEndian.PutUint64(parts[48:], uint64(id.seq))
+	}
+	return xxhash.Sum64(parts[:])
+}
+
+func (id *identity) equal(other *identity) bool {
+	return id.kind == other.kind && id.seq == other.seq &&
+		bytes.Equal(id.did, other.did) && bytes.Equal(id.rev, other.rev) &&
+		bytes.Equal(id.path[0], other.path[0]) && bytes.Equal(id.path[1], other.path[1]) && bytes.Equal(id.path[2], other.path[2]) &&
+		bytes.Equal(id.whole, other.whole)
+}
+
+// SameIdentity says whether two frames tell the same event: exactly, where a fingerprint only says so very probably. What [Scan] refuses is never the
+// same as anything. It is safe for concurrent use.
+func SameIdentity(a, b []byte) bool {
+	var fa, fb fields
+	if fa.parse(a) < 0 || fb.parse(b) < 0 {
+		return false
+	}
+	ia, lackA := fa.identify(a)
+	ib, lackB := fb.identify(b)
+	return lackA == "" && lackB == "" && ia.equal(&ib)
+}

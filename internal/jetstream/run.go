@@ -1,0 +1,203 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"tempestd/messages"
+)
+
+// Sink takes the batches of one connection. Its methods are called from Run's goroutine only. What was handed over belongs to the
+// sink; what it gives back is empty and belongs to Run.
+type Sink interface {
+	// TryHand takes b over and gives the next batch, or, if there is none to give, does not take b and says false. It never blocks.
+	TryHand(b *messages.Batch) (next *messages.Batch, ok bool)
+	// Hand takes b over and gives the next batch as soon as there is one: this is backpressure. With nil Run ends; select on Conn.Done, so that
+	// CloseNow can end the wait.
+	Hand(b *messages.Batch) (next *messages.Batch)
+	// Bad is told of a frame that gave no event; the frame is valid during the call only. It is called for each of them: limit the rate of what
+	// you do about it.
+	Bad(frame []byte, err error)
+}
+
+// Limits are when a batch is handed over: when it has so many events or bytes, or when its oldest event has waited for so long and the
+// socket has nothing more to give. A batch may hold one message more than Bytes.
+type Limits struct {
+	Events int           // at least 1
+	Bytes  int           // at least 1; 1 GiB at most
+	Delay  time.Duration // 0 hands over whenever the socket is empty
+}
+
+// Bounds of a batch's memory.
+const (
+	maxBatchBytes = 1 << 30
+	firstArena    = 64 << 10 // bytes a batch starts with; it doubles from there
+	firstEvents   = 64
+)
+
+// retryDelay is the least time between two attempts to hand over a batch that the sink did not take.
+const retryDelay = 5 * time.Millisecond
+
+// Run reads the connection to its end, into b first and then into what the sink gives. It returns the batch in hand, which may be empty, with every
+// event read since the last one was handed over (nil if the sink ended it), and an error that is never nil: an *[EndError]. The connection is closed then,
+// and no goroutine is left.
+//
+// A frame that does not scan is left out, counted in the batch and reported to the sink; it ends nothing.
+func (c *Conn) Run(b *messages.Batch, sink Sink, lim Limits) (rest *messages.Batch, err error) {
+	lim.Events = max(lim.Events, 1)
+	lim.Bytes = min(max(lim.Bytes, 1), maxBatchBytes)
+	l := &readLoop{conn: c, sink: sink, lim: lim, batch: b}
+	c.wire.loop = l
+	err = l.run()
+	l.publish()
+	c.hangUp()
+	return l.batch, &EndError{Ending: c.ending(err, l.inFrame), cause: err}
+}
+
+// readLoop is the state of a Run. It is the running goroutine's own.
+type readLoop struct {
+	conn    *Conn
+	sink    Sink
+	lim     Limits
+	batch   *messages.Batch
+	frames  uint64    // data messages read to their end
+	inFrame bool      // a message was begun and not read to its end: the batch cannot be handed over
+	oldest  time.Time // when the batch's first event was read from the socket
+	retryAt time.Time // when to try again to hand over a batch that the sink did not take
+}
+
+func (l *readLoop) run() error {
+	for {
+		kind, r, err := l.conn.ws.Reader(context.Background()) // a context that can end costs 8 allocations a frame (LIBRARIES.md, C)
+		if err != nil {
+			return err
+		}
+		l.inFrame = true
+		start := len(l.batch.Buf)
+		if err := l.readFrame(r); err != nil {
+			l.batch.Buf = l.batch.Buf[:start]
+			return err
+		}
+		if err := l.scan(kind, start); err != nil {
+			return err
+		}
+		l.inFrame = false
+		if len(l.batch.Events) >= l.lim.Events || len(l.batch.Buf) >= l.lim.Bytes {
+			if !l.hand() {
+				return ErrStopped
+			}
+		}
+	}
+}
+
+// readFrame reads one message to its end, onto the batch's arena.
+func (l *readLoop) readFrame(r io.Reader) error {
+	buf := l.batch.Buf
+	for {
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, l.growth(cap(buf)))
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if err != nil {
+			l.batch.Buf = buf
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// growth is how much an arena of the given size grows: it doubles, up to what a batch may hold, and beyond that only for a large message.
+func (l *readLoop) growth(size int) int {
+	by := max(size, firstArena)
+	if room := l.lim.Bytes + firstArena - size; room > 0 {
+		by = min(by, room)
+	}
+	return by
+}
+
+// scan makes an event of the message that begins at start.
+func (l *readLoop) scan(kind websocket.MessageType, start int) error {
+	b := l.batch
+	frame := b.Buf[start:]
+	e := messages.Event{Off: uint32(start), Len: uint32(len(frame))}
+	err := errBinary
+	if kind == websocket.MessageText {
+		err = Scan(frame, &e)
+	}
+	if err != nil && l.conn.wire.failed.Load() {
+		// The library takes a connection that ends at certain places within a message for the message's end.
+		b.Buf = b.Buf[:start]
+		return io.ErrUnexpectedEOF
+	}
+	l.frames++
+	b.Frames++
+	if err != nil {
+		b.Bad++
+		l.sink.Bad(frame, err)
+		b.Buf = b.Buf[:start]
+		return nil
+	}
+	if len(b.Events) == 0 {
+		l.oldest, l.retryAt = l.conn.wire.readAt, time.Time{}
+	}
+	if len(b.Events) == cap(b.Events) {
+		b.Events = slices.Grow(b.Events, max(cap(b.Events), firstEvents))
+	}
+	b.Events = append(b.Events, e)
+	return nil
+}
+
+var errBinary = errors.New("a binary message, where compression was not asked for; want text")
+
+// idle is called before each real socket read. It hands the batch over when it has waited long enough, and says when to be called
+// again at the latest; the zero time is "whenever something was read".
+func (l *readLoop) idle() time.Time {
+	l.publish()
+	if l.inFrame || len(l.batch.Events) == 0 {
+		return time.Time{}
+	}
+	due := l.oldest.Add(l.lim.Delay)
+	if due.Before(l.retryAt) {
+		due = l.retryAt
+	}
+	now := l.conn.clock.Now()
+	if now.Before(due) {
+		return due
+	}
+	if next, ok := l.sink.TryHand(l.batch); ok {
+		l.batch = next
+		return time.Time{}
+	}
+	l.retryAt = now.Add(max(l.lim.Delay, retryDelay))
+	return l.retryAt
+}
+
+// hand hands a full batch over and waits for the next one.
+func (l *readLoop) hand() bool {
+	if next, ok := l.sink.TryHand(l.batch); ok {
+		l.batch = next
+		return true
+	}
+	l.publish()
+	c := l.conn
+	c.blocked.Store(c.since(c.clock.Now()))
+	l.batch = l.sink.Hand(l.batch)
+	c.blocked.Store(0)
+	return l.batch != nil
+}
+
+// publish makes the activity known.
+func (l *readLoop) publish() {
+	if c := l.conn; l.frames != c.frames.Load() {
+		c.lastFrame.Store(c.since(c.wire.readAt))
+		c.frames.Store(l.frames)
+	}
+}

@@ -1,0 +1,41 @@
+package jetstream
+
+import "tempestd/messages"
+
+// Scan reads the event in a v1 frame: it sets e's Kind, TimeUS, Seq and Fingerprint, and leaves the rest of e alone. One forward pass both validates the
+// frame, so that it can be stored and embedded in other JSON as it is, and finds the fields, in any order and spelling.
+//
+// The frame must be exactly one JSON object of RFC 8259, in UTF-8, nested at most 512 deep. Of a key given twice the last one
+// counts. An event has a "did", a positive "time_us" and a "kind", a commit also "rev", "operation", "collection" and "rkey"; a "cursor" is optional and gives Seq. An unknown kind
+// is accepted as KindUnknown. What has no identity of its own (an unknown kind, an identity or account event without the relay's
+// "seq", a sync without "rev") is told apart by its bytes, all of them.
+//
+// The error is a *[FrameError], and e is unchanged. Without escapes in the fields nothing is allocated. Scan is safe for concurrent use.
+func Scan(frame []byte, e *messages.Event) error {
+	var f fields
+	if i := f.parse(frame); i < 0 {
+		return badJSON(frame, ^i)
+	}
+	id, lack := f.identify(frame)
+	if lack != "" {
+		return &FrameError{Kind: ErrBadEvent, Detail: lack}
+	}
+	e.Kind, e.TimeUS, e.Seq, e.Fingerprint = id.kind, f.timeUS, f.seq, id.fingerprint()
+	return nil
+}
+
+// badJSON says what is wrong at byte i.
+func badJSON(frame []byte, i int) error {
+	detail := "unexpected byte"
+	switch c := at(frame, i); {
+	case i >= len(frame):
+		detail = "unexpected end"
+	case c >= 0x80:
+		detail = "a byte outside of a string, or invalid UTF-8,"
+	case c < ' ':
+		detail = "a control character"
+	case c == '{' || c == '[':
+		detail = "a value out of place, or nested too deep,"
+	}
+	return &FrameError{Kind: ErrBadJSON, Detail: detail, Offset: i}
+}
