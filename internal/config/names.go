@@ -4,12 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"tempestd/internal/jetstream"
 )
 
 // Bounds the upstreams set (PROTOCOL.md, 4).
@@ -19,7 +20,6 @@ const (
 	maxNSID        = 317
 	maxDID         = 2048
 	maxEndpoints   = 16
-	maxHost        = 253 // of a domain name
 )
 
 var (
@@ -30,7 +30,6 @@ var (
 	nsidBelow = regexp.MustCompile(`^[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.` + label + `)*\.\*$`)
 	didPLC    = regexp.MustCompile(`^did:plc:[a-z2-7]{24}$`)
 	didWeb    = regexp.MustCompile(`^did:web:` + label + `(\.` + label + `)*(%3[aA][0-9]{1,5})?(:[a-zA-Z0-9._%-]+)*$`)
-	host      = regexp.MustCompile(`^` + label + `(\.` + label + `)*\.?(:[0-9]{1,5})?$`)
 )
 
 const wantFeedName = "want a name of 1 to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit"
@@ -62,7 +61,7 @@ func isDID(s string) bool {
 func endpoint() kind[string] {
 	const want = `want a host such as "jetstream2.us-east.bsky.network" or a URL such as "wss://host/subscribe" or "ws://127.0.0.1:6008/subscribe"`
 	parse := func(_ *source, v value) (string, []problem) {
-		if v.kind == unstable.String && isEndpoint(v.text) {
+		if _, err := jetstream.ParseEndpoint(v.text); v.kind == unstable.String && err == nil {
 			return v.text, nil
 		}
 		v.text = withoutUserinfo(v.text)
@@ -71,17 +70,9 @@ func endpoint() kind[string] {
 	return kind[string]{want, parse, func(s string) string { return strconv.Quote(withoutUserinfo(s)) }}
 }
 
-var userinfo = regexp.MustCompile(`//[^/]*@`)
+var userinfo = regexp.MustCompile(`(//|^)[^/]*@`)
 
-func withoutUserinfo(s string) string { return userinfo.ReplaceAllString(s, "//"+mask+"@") }
-
-func isEndpoint(s string) bool {
-	if !strings.Contains(s, "://") {
-		return len(s) <= maxHost && host.MatchString(s)
-	}
-	u, err := url.Parse(s)
-	return err == nil && (u.Scheme == "ws" || u.Scheme == "wss") && u.Hostname() != "" && u.Fragment == "" && u.RawQuery == ""
-}
+func withoutUserinfo(s string) string { return userinfo.ReplaceAllString(s, "${1}"+mask+"@") }
 
 // maxBadDIDs bounds how many bad lines of one file are reported.
 const maxBadDIDs = 20
