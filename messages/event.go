@@ -51,8 +51,15 @@ func (b *Batch) Bytes(i int) []byte {
 	return b.Buf[e.Off : e.Off+e.Len : e.Off+e.Len]
 }
 
-// Reset empties the batch and keeps its memory.
+// keepBytes is how much memory an empty batch may keep however little of it was used.
+const keepBytes = 256 << 10
+
+// Reset empties the batch and keeps its memory, unless the batch had used only a small part of it: what a catch-up needed is given back
+// once the feed is live.
 func (b *Batch) Reset() {
+	if cap(b.Buf) > keepBytes && len(b.Buf) < cap(b.Buf)/16 {
+		b.Buf, b.Events = nil, nil
+	}
 	b.Buf, b.Events = b.Buf[:0], b.Events[:0]
 	b.Epoch, b.Number, b.Frames, b.Bad = 0, 0, 0, 0
 }

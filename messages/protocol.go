@@ -1,0 +1,226 @@
+package messages
+
+import (
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// The conversation of one feed, in the order it usually runs:
+//
+//	connection → feed      ConnectionReady        "I have started, what shall I do?"
+//	feed → writer          Quiesce                "commit what you hold of earlier epochs"
+//	writer → feed          Quiesced
+//	feed → cursor          ResumeQuery            "resume from where?"
+//	cursor → feed          ResumePoint
+//	feed → writer          BeginEpoch             "this is what comes next, and what it follows"
+//	feed → connection      (actors.Connect)       "dial this endpoint with this cursor"
+//	connection → feed      Connected
+//	feed → writer          EpochLive              "past any gap now: record it"
+//	feed → watchdog        Watch
+//	connection → writer    AppendBatch …
+//	writer → cursor, feed  Committed …
+//	connection → watchdog, feed  Heartbeat …
+//	watchdog → connection  ForceReconnect
+//
+// The end of a connection is the connection actor's failure; the feed's supervision answers it.
+
+// ConnectionReady says that the connection actor has started and waits for an epoch.
+type ConnectionReady struct{}
+
+// Quiesce asks the writer to finish what it was given and to accept nothing until BeginEpoch.
+type Quiesce struct{ Epoch Epoch }
+
+// Quiesced answers Quiesce: every batch of an earlier epoch is durable or dropped.
+type Quiesced struct{ Epoch Epoch }
+
+// ResumeQuery asks the cursor where to resume.
+type ResumeQuery struct{ Epoch Epoch }
+
+// ResumePoint answers ResumeQuery.
+type ResumePoint struct {
+	Epoch      Epoch
+	Checkpoint Checkpoint
+	Found      bool // false on a feed that never stored anything
+}
+
+// BeginEpoch tells the writer what the coming batches follow.
+type BeginEpoch struct {
+	Epoch   Epoch
+	Host    string // the instance the batches' sequence numbers belong to
+	Resume  Checkpoint
+	Overlap bool // the upstream will replay events the stream may hold
+	Gap     *Gap // to be recorded before the first event
+}
+
+// EpochLive tells the writer that the connection stands: a pending gap ends at At.
+type EpochLive struct {
+	Epoch Epoch
+	At    time.Time
+}
+
+// Connected says that a websocket is open.
+type Connected struct {
+	Epoch Epoch
+	At    time.Time
+	Took  time.Duration
+}
+
+// SuspectGap tells the writer that the upstream began later than it was asked to. The gap is recorded before the epoch's first event, unless the
+// stream turns out to hold that event: then nothing was left out.
+type SuspectGap struct {
+	Epoch Epoch
+	Gap   Gap
+}
+
+// AppendBatch hands a batch to the writer, which returns it through Release once it is durable or dropped. Release has room for every batch
+// there is, so that returning one never blocks.
+type AppendBatch struct {
+	Batch   *Batch
+	Release chan<- *Batch
+}
+
+// Committed says that a batch is durable.
+type Committed struct {
+	Epoch      Epoch
+	Checkpoint Checkpoint // as stored with it
+	Entries    int        // stored
+	Duplicates int        // dropped: the stream holds them
+	Bad        int        // frames that could not be parsed
+	Frames     int        // frames read
+	At         time.Time
+	NewestUS   int64 // upstream time of the newest stored event, 0 when none was stored
+}
+
+// GapRecorded says that the epoch's gap entry is durable.
+type GapRecorded struct {
+	Epoch Epoch
+	ID    EntryID
+	Gap   Gap
+}
+
+// WriterStalled says that appends fail and are being retried; nothing is lost, the socket is not read.
+type WriterStalled struct{ Reason string }
+
+// WriterResumed says that appends work again.
+type WriterResumed struct{}
+
+// Drain asks the writer to commit everything it holds.
+type Drain struct{}
+
+// Drained answers Drain.
+type Drained struct{}
+
+// SaveCheckpoint asks the cursor to persist now.
+type SaveCheckpoint struct {
+	Cause string
+	Clean bool // the upstream ended the connection in good order
+}
+
+// CheckpointSaved answers SaveCheckpoint; Err is nil when it is durable or nothing had changed.
+type CheckpointSaved struct{ Err error }
+
+// AtTip tells the cursor that a healthy connection had nothing more to give at that moment.
+type AtTip struct{ At time.Time }
+
+// Heartbeat is the connection's account of itself, once a second while its socket is open.
+type Heartbeat struct {
+	Epoch     Epoch
+	At        time.Time
+	Frames    uint64        // read on this connection so far, wanted or not
+	LastFrame time.Time     // zero before the first
+	NewestUS  int64         // upstream time of the newest event, 0 before the first
+	Blocked   time.Duration // how long it has been waiting for the writer; 0 when it is reading
+	Pong      time.Time     // when the last answered ping was sent, zero before
+}
+
+// PingFailed says that a ping went unanswered although the socket was being read.
+type PingFailed struct {
+	Epoch   Epoch
+	Timeout time.Duration
+}
+
+// Watch tells the watchdog which connection to watch.
+type Watch struct {
+	Connection *actor.PID
+	Epoch      Epoch
+	At         time.Time
+}
+
+// Unwatch tells the watchdog that there is nothing to watch: disconnected, paused or stopping.
+type Unwatch struct{}
+
+// ReconnectCause says who wants a reconnect.
+type ReconnectCause string
+
+// Why a reconnect is forced.
+const (
+	CauseSilence  ReconnectCause = "silence"   // no frame for stale_after
+	CauseAdaptive ReconnectCause = "adaptive"  // the phi-accrual detector
+	CauseHalfOpen ReconnectCause = "half_open" // a ping without a pong
+	CauseSleep    ReconnectCause = "sleep"     // the machine slept
+	CauseOperator ReconnectCause = "operator"
+	CauseWriter   ReconnectCause = "writer" // the writer was restarted: what was in flight must be read again
+)
+
+// ForceReconnect ends the connection of its epoch. It is safe at any moment: about another epoch, or without a connection, it does nothing.
+type ForceReconnect struct {
+	Epoch Epoch
+	Cause ReconnectCause
+}
+
+// Suspicion is the watchdog's opinion, for the status.
+type Suspicion struct {
+	Epoch Epoch
+	Phi   float64
+}
+
+// Stalled says that the watchdog sent a ForceReconnect.
+type Stalled struct {
+	Epoch   Epoch
+	Cause   ReconnectCause
+	Silence time.Duration
+}
+
+// StopReading asks the connection to stop reading, hand over what it has read and close the socket.
+type StopReading struct{}
+
+// ReadingStopped answers StopReading.
+type ReadingStopped struct{}
+
+// HealthCheck travels down the tree; every actor answers with a HealthReply.
+type HealthCheck struct{ ID uint64 }
+
+// HealthReply travels up the tree once everything below has answered.
+type HealthReply struct {
+	ID   uint64
+	From *actor.PID
+}
+
+// ReadyQuery asks the root for its Readiness.
+type ReadyQuery struct{}
+
+// FeedQuery asks a feed for its FeedStatus.
+type FeedQuery struct{}
+
+// Command is what an operator asks of a feed. The feed answers with a CommandDone.
+type Command string
+
+// The commands.
+const (
+	CommandReconnect Command = "reconnect"
+	CommandPause     Command = "pause"
+	CommandResume    Command = "resume"
+)
+
+// CommandDone answers a Command.
+type CommandDone struct{ Err error }
+
+// Stop asks a feed, or the root, for a graceful stop: stop reading, drain, save, close.
+type Stop struct{ Reason string }
+
+// Stopped answers Stop.
+type Stopped struct {
+	From *actor.PID
+	Err  error
+}
