@@ -1,6 +1,17 @@
 package persistence
 
-// StreamCursor is a place in a stream: an open marker ("start", "end"), a millisecond or one entry.
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"tempestd/messages"
+)
+
+// StreamCursor is a place in a stream: an open marker ("start", "end"), a millisecond or one entry. The zero value is
+// entry 0-0, which is before every entry.
 type StreamCursor struct {
 	id     EntryID
 	marker cursorMarker
@@ -14,3 +25,127 @@ const (
 	atStart
 	atEnd
 )
+
+// cursorGrammar is what every refusal of a cursor tells the caller to write.
+const cursorGrammar = "start, end, <ms> or <ms>-<seq> (0-0 is from the beginning)"
+
+// Start is before the first entry of a range; a Tail, whose cursor is exclusive, takes [FromBeginning] instead.
+func Start() StreamCursor { return StreamCursor{marker: atStart} }
+
+// End is after the last entry of a range.
+func End() StreamCursor { return StreamCursor{marker: atEnd} }
+
+// FromBeginning is 0-0: after it comes every entry there is.
+func FromBeginning() StreamCursor { return StreamCursor{} }
+
+// CursorAt is the entry id. As the exclusive cursor of a Tail it gives what comes after id.
+func CursorAt(id EntryID) StreamCursor { return StreamCursor{id: id} }
+
+// CursorAtMillis is every entry of one millisecond since the Unix epoch.
+func CursorAtMillis(ms uint64) StreamCursor {
+	return StreamCursor{id: EntryID{MS: ms}, marker: atMillis}
+}
+
+// CursorSince is the exclusive cursor just before t: a Tail after it begins with the first entry of t's millisecond.
+func CursorSince(t time.Time) StreamCursor {
+	ms := t.UnixMilli()
+	if ms <= 0 {
+		return FromBeginning()
+	}
+	return CursorAt(EntryID{MS: uint64(ms) - 1, Seq: math.MaxUint64})
+}
+
+// ParseStreamCursor reads "start", "end", "<ms>" or "<ms>-<seq>", unsigned decimals and nothing else: the short markers
+// "-" and "+" of other systems, signs and spaces are refused. Errors match ErrBadCursor and say what is accepted.
+func ParseStreamCursor(s string) (StreamCursor, error) {
+	switch s {
+	case "start":
+		return Start(), nil
+	case "end":
+		return End(), nil
+	case "":
+		return StreamCursor{}, badCursor("it is empty")
+	case "-", "+":
+		return StreamCursor{}, badCursor(fmt.Sprintf("%q is not a marker here", s))
+	}
+	// A cursor that starts with "-" would otherwise be an empty <ms>; both are refused with the same words.
+	if strings.Contains(s, "-") {
+		id, err := messages.ParseEntryID(s)
+		if err != nil {
+			return StreamCursor{}, badCursor(fmt.Sprintf("%.40q is not <ms>-<seq> in unsigned 64-bit decimals", s))
+		}
+		return CursorAt(id), nil
+	}
+	ms, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || s[0] < '0' || s[0] > '9' {
+		return StreamCursor{}, badCursor(fmt.Sprintf("%.40q is neither a marker nor an unsigned 64-bit decimal", s))
+	}
+	return CursorAtMillis(ms), nil
+}
+
+func badCursor(why string) error {
+	return fmt.Errorf("%w: %s; accepted: %s", ErrBadCursor, why, cursorGrammar)
+}
+
+// String is the cursor as ParseStreamCursor reads it.
+func (c StreamCursor) String() string {
+	switch c.marker {
+	case atStart:
+		return "start"
+	case atEnd:
+		return "end"
+	case atMillis:
+		return strconv.FormatUint(c.id.MS, 10)
+	}
+	return c.id.String()
+}
+
+// Exclusive is the ID that a Tail's first entry must exceed: "<ms>" stands for "<ms>-0", as in XREAD. The open markers are no
+// exclusive cursors and give an error that matches ErrBadCursor.
+func (c StreamCursor) Exclusive() (EntryID, error) {
+	if c.marker == atStart || c.marker == atEnd {
+		return EntryID{}, fmt.Errorf("%w: the open marker %q is not a place to tail after; accepted: <ms> or <ms>-<seq> (0-0 is from the beginning)",
+			ErrBadCursor, c)
+	}
+	return c.id, nil
+}
+
+// Lower is the smallest ID of a range that begins at c.
+func (c StreamCursor) Lower() EntryID {
+	switch c.marker {
+	case atStart:
+		return EntryID{}
+	case atEnd:
+		return messages.MaxEntryID
+	}
+	return c.id // of a millisecond: <ms>-0
+}
+
+// Upper is the greatest ID of a range that ends at c.
+func (c StreamCursor) Upper() EntryID {
+	switch c.marker {
+	case atStart:
+		return EntryID{}
+	case atEnd:
+		return messages.MaxEntryID
+	case atMillis:
+		return EntryID{MS: c.id.MS, Seq: math.MaxUint64}
+	}
+	return c.id
+}
+
+// checkLimit validates how many frames a Read or a Tail may return.
+func checkLimit(limit int) error {
+	if limit < 1 || limit > MaxCount {
+		return fmt.Errorf("%w: limit is %d; accepted: 1 to %d", ErrBadBound, limit, MaxCount)
+	}
+	return nil
+}
+
+// checkBlock validates how long a Tail waits.
+func checkBlock(block time.Duration) error {
+	if block < 0 || block > MaxBlock {
+		return fmt.Errorf("%w: block is %s; accepted: 0s to %s", ErrBadBound, block, MaxBlock)
+	}
+	return nil
+}

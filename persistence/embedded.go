@@ -1,0 +1,379 @@
+package persistence
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/messages"
+)
+
+// EmbeddedOptions configure an embedded store. The zero value is a store that syncs every append and tells nobody anything.
+type EmbeddedOptions struct {
+	// SyncInterval is how often the log is synced to disk. 0 syncs it before an append is acknowledged; otherwise a power cut,
+	// though no crash of the process, may lose the appends of the last interval, checkpoints and all.
+	SyncInterval time.Duration
+	// MinFree is how many bytes of disk must stay free: below it appends are refused with a *NoSpaceError. 0 means 256 MiB, which
+	// is room for what maintenance writes; a tenth of that is the least that makes sense.
+	MinFree uint64
+	// Maintenance is how often retention, merging and the return of disk space run by themselves. 0 means 30 s.
+	Maintenance time.Duration
+	// Clock drives tails, retention and maintenance. nil means the real one.
+	Clock clockwork.Clock
+	// Logger gets the storage engine's own messages. nil discards them.
+	Logger *slog.Logger
+	// OnEvent is told what happens, by whichever goroutine it happens in. It must not block nor call the store.
+	OnEvent func(Event)
+	// FreeSpace reads how many bytes are free where dir is. nil asks the file system; tests say what they like.
+	FreeSpace func(dir string) (uint64, error)
+}
+
+const (
+	defaultMinFree     = 256 << 20
+	defaultMaintenance = 30 * time.Second
+	layoutVersion      = "1"
+)
+
+// Embedded is a Store in one directory of this machine. It is safe for concurrent use.
+type Embedded struct {
+	dir    string
+	lock   *os.File
+	db     *badger.DB
+	clock  clockwork.Clock
+	emit   func(Event)
+	space  *spaceGuard
+	sync   bool // every append
+	failed atomic.Pointer[storeFailure]
+	heads  heads
+
+	// gate is held shared by whoever writes, and whole while Badger cannot take writes (reclaim.go), so that those wait instead of failing.
+	gate sync.RWMutex
+	// life is held shared by whoever uses the database, and whole to close it.
+	life   sync.RWMutex
+	closed chan struct{} // closed when the store is
+	loops  sync.WaitGroup
+	stop   context.CancelFunc
+
+	mu      sync.Mutex
+	streams map[string]*embeddedStream
+	lost    []Truncation
+
+	maintaining sync.Mutex // one trim, merge or reclaim at a time, in the whole store
+	dropped     atomic.Int64
+}
+
+var _ Store = (*Embedded)(nil)
+
+// storeFailure is why the store takes no more writes.
+type storeFailure struct{ err error }
+
+// OpenEmbedded opens the store in dir, making it when missing. What the last process left half done is repaired first. Another opener
+// gets an error that matches ErrLocked and names the directory.
+func OpenEmbedded(ctx context.Context, dir string, opt EmbeddedOptions) (*Embedded, error) {
+	if opt.Clock == nil {
+		opt.Clock = clockwork.NewRealClock()
+	}
+	if opt.OnEvent == nil {
+		opt.OnEvent = func(Event) {}
+	}
+	if opt.Maintenance <= 0 {
+		opt.Maintenance = defaultMaintenance
+	}
+	if opt.MinFree == 0 {
+		opt.MinFree = defaultMinFree
+	}
+	if opt.FreeSpace == nil {
+		opt.FreeSpace = freeSpace
+	}
+	if err := os.MkdirAll(filepath.Join(dir, markDir), 0o755); err != nil {
+		return nil, fmt.Errorf("make the store's directory: %w", err)
+	}
+	e := &Embedded{
+		dir:     dir,
+		clock:   opt.Clock,
+		emit:    opt.OnEvent,
+		space:   &spaceGuard{dir: dir, minFree: opt.MinFree, read: opt.FreeSpace, emit: opt.OnEvent},
+		sync:    opt.SyncInterval <= 0,
+		closed:  make(chan struct{}),
+		streams: make(map[string]*embeddedStream),
+	}
+	// Badger's recovery writes and maps files: on a full disk that kills the process, so it is not even begun.
+	if err := e.space.checkReserve(); err != nil {
+		return nil, err
+	}
+	var err error
+	if e.lock, err = lockDir(dir); err != nil {
+		return nil, err
+	}
+	e.db, err = badger.Open(badgerOptions(filepath.Join(dir, "badger"), e.sync, newBadgerLog(opt.Logger, e.fail)))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", dir, err), e.lock.Close())
+	}
+	if err := errors.Join(e.checkLayout(), e.loadStreams(ctx)); err != nil {
+		return nil, errors.Join(err, e.closeFiles())
+	}
+	loopCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e.stop = stop
+	e.loops.Go(func() { e.every(loopCtx, opt.Maintenance, e.maintain) })
+	if !e.sync {
+		e.loops.Go(func() { e.every(loopCtx, opt.SyncInterval, e.syncLog) })
+	}
+	return e, nil
+}
+
+// badgerOptions are chosen by measurement; the reasons stand in doc.go.
+func badgerOptions(dir string, sync bool, log badger.Logger) badger.Options {
+	return badger.DefaultOptions(dir).
+		WithSyncWrites(sync).
+		WithLogger(log).
+		WithValueThreshold(1 << 10).
+		WithValueLogFileSize(32 << 20).
+		WithMemTableSize(4 << 20).
+		WithNumMemtables(2).
+		WithNumLevelZeroTables(2).
+		WithNumCompactors(2).
+		WithCompression(0).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
+		WithDetectConflicts(false).
+		WithMetricsEnabled(false)
+}
+
+// checkLayout refuses a store that another version laid out differently, and marks a new one.
+func (e *Embedded) checkLayout() error {
+	return e.db.Update(func(txn *badger.Txn) error {
+		item, err := txn.Get([]byte(formatKey))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return txn.Set([]byte(formatKey), []byte(layoutVersion))
+		} else if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error {
+			if string(v) != layoutVersion {
+				return fmt.Errorf("%s has layout version %.20q; this version reads %q", e.dir, v, layoutVersion)
+			}
+			return nil
+		})
+	})
+}
+
+// every calls do at each interval until the store closes.
+func (e *Embedded) every(ctx context.Context, interval time.Duration, do func(context.Context)) {
+	ticker := e.clock.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.Chan():
+			do(ctx)
+		}
+	}
+}
+
+// use keeps the database open until release is called.
+func (e *Embedded) use() (release func(), err error) {
+	e.life.RLock()
+	select {
+	case <-e.closed:
+		e.life.RUnlock()
+		return nil, ErrStoreClosed
+	default:
+		return e.life.RUnlock, nil
+	}
+}
+
+// update runs change in one transaction. A transaction that fails to commit may still turn out durable after a restart, so the
+// store takes no further writes: what is stored must never be a guess (I2).
+func (e *Embedded) update(change func(*badger.Txn) error) error {
+	e.gate.RLock()
+	defer e.gate.RUnlock()
+	if f := e.failed.Load(); f != nil {
+		return f.err
+	}
+	txn := e.db.NewTransaction(true)
+	defer txn.Discard()
+	if err := change(txn); err != nil {
+		return err
+	}
+	if err := txn.Commit(); err != nil {
+		e.fail(err)
+	}
+	// Badger only logs that a sync failed; its log adapter reports that here.
+	if f := e.failed.Load(); f != nil {
+		return f.err
+	}
+	return nil
+}
+
+// fail stops all writes until the store is opened again.
+func (e *Embedded) fail(err error) {
+	e.failed.CompareAndSwap(nil, &storeFailure{fmt.Errorf("%w: %w", ErrStoreFailed, err)})
+}
+
+// OpenStream implements Store.
+func (e *Embedded) OpenStream(ctx context.Context, name string, opt StreamOptions) (Stream, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	release, err := e.use()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, ok := e.streams[name]
+	if !ok {
+		if s, err = e.createStream(name); err != nil {
+			return nil, err
+		}
+		e.streams[name] = s
+	}
+	s.retention.Store(&opt.Retention)
+	return s, nil
+}
+
+// Stream implements Store.
+func (e *Embedded) Stream(_ context.Context, name string) (Stream, error) {
+	release, err := e.use()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s, ok := e.streams[name]; ok {
+		return s, nil
+	}
+	return nil, fmt.Errorf("%w: %.80q", ErrNoStream, name)
+}
+
+// Streams implements Store.
+func (e *Embedded) Streams(ctx context.Context) ([]StreamInfo, error) {
+	infos := make([]StreamInfo, 0)
+	for _, s := range e.all() {
+		info, err := s.Info(ctx)
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, info)
+	}
+	return infos, nil
+}
+
+// all is every stream, by name.
+func (e *Embedded) all() []*embeddedStream {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := make([]*embeddedStream, 0, len(e.streams))
+	for _, name := range slices.Sorted(maps.Keys(e.streams)) {
+		all = append(all, e.streams[name])
+	}
+	return all
+}
+
+// Truncations are the streams that were found shorter than they had been when the store was opened.
+func (e *Embedded) Truncations() []Truncation { return slices.Clone(e.lost) }
+
+// Health implements Store. It looks at the disk, so it notices that there is room again before an append does.
+func (e *Embedded) Health() error {
+	release, err := e.use()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if f := e.failed.Load(); f != nil {
+		return f.err
+	}
+	return e.space.check(0)
+}
+
+// Close implements Store.
+func (e *Embedded) Close() error {
+	e.mu.Lock()
+	select {
+	case <-e.closed:
+		e.mu.Unlock()
+		return nil
+	default:
+		close(e.closed) // tails and new callers see it
+	}
+	e.mu.Unlock()
+	e.stop()
+	e.loops.Wait()
+	e.life.Lock() // callers inside have left
+	defer e.life.Unlock()
+	return e.closeFiles()
+}
+
+// closeFiles closes the database, the marks, which must not lead it, and the lock.
+func (e *Embedded) closeFiles() error {
+	errs := []error{e.db.Close()}
+	for _, s := range e.streams {
+		errs = append(errs, s.mark.close())
+	}
+	return errors.Join(append(errs, e.lock.Close())...)
+}
+
+// SaveCheckpoint implements CheckpointStore.
+func (e *Embedded) SaveCheckpoint(ctx context.Context, feed string, cp messages.Checkpoint) error {
+	if err := checkName(feed); err != nil {
+		return err
+	}
+	release, err := e.use()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	value, err := json.Marshal(cp)
+	if err != nil {
+		return fmt.Errorf("encode a checkpoint: %w", err)
+	}
+	if err := e.space.check(uint64(len(value))); err != nil {
+		return err
+	}
+	return e.update(func(txn *badger.Txn) error { return txn.Set(checkpointKey(feed), value) })
+}
+
+// LoadCheckpoint implements CheckpointStore.
+func (e *Embedded) LoadCheckpoint(ctx context.Context, feed string) (messages.Checkpoint, error) {
+	var cp messages.Checkpoint
+	release, err := e.use()
+	if err != nil {
+		return cp, err
+	}
+	defer release()
+	if err := ctx.Err(); err != nil {
+		return cp, err
+	}
+	err = e.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(checkpointKey(feed))
+		if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error { return json.Unmarshal(v, &cp) })
+	})
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return messages.Checkpoint{}, fmt.Errorf("%w for feed %.80q", ErrNoCheckpoint, feed)
+	}
+	return cp, err
+}

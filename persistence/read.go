@@ -1,0 +1,187 @@
+package persistence
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// MaxPageBytes is where a page of Read or Tail ends, besides its limit: after the entry that brings its events to this size.
+const MaxPageBytes = 16 << 20
+
+// Read implements Stream.
+func (s *embeddedStream) Read(ctx context.Context, from, to StreamCursor, limit int) (StreamFrames, error) {
+	if err := checkLimit(limit); err != nil {
+		return StreamFrames{}, err
+	}
+	release, err := s.store.use()
+	if err != nil {
+		return StreamFrames{}, err
+	}
+	defer release()
+	m := s.state()
+	page := closing(&m)
+	page.Frames, err = s.page(ctx, &m, from.Lower(), to.Upper(), limit)
+	return page, err
+}
+
+// closing is an empty page that tells whether the stream was closed. The state must be older than the frames that go with it:
+// a page that says closed and is empty means that there is nothing more.
+func closing(m *streamMeta) StreamFrames {
+	if m.ClosedUS == 0 {
+		return StreamFrames{}
+	}
+	return StreamFrames{ClosedAt: time.UnixMicro(m.ClosedUS).UTC(), ClosedReason: m.ClosedReason}
+}
+
+// heads lends decoding memory to readers.
+type heads struct{ pool sync.Pool }
+
+func (h *heads) get() *blockHead {
+	if head, ok := h.pool.Get().(*blockHead); ok {
+		return head
+	}
+	return new(blockHead)
+}
+
+func (h *heads) put(head *blockHead) {
+	// What aliases the database must not outlive the transaction.
+	head.prints, head.checkpoint, head.payload = nil, nil, nil
+	h.pool.Put(head)
+}
+
+// page reads the stored entries of the closed range [from, to], oldest first.
+func (s *embeddedStream) page(ctx context.Context, m *streamMeta, from, to EntryID, limit int) ([]Frame, error) {
+	if m.kept() == 0 || from.Compare(to) > 0 {
+		return nil, ctx.Err()
+	}
+	// Reading begins at the oldest entry: what retention deleted before it would be walked one tombstone after the other.
+	if from.Compare(m.Oldest) < 0 {
+		from = m.Oldest
+	}
+	head := s.store.heads.get()
+	defer s.store.heads.put(head)
+	p := pageReader{from: from, to: to, limit: limit, room: MaxPageBytes}
+	err := s.eachBlock(ctx, from, func(item *badger.Item) (bool, error) {
+		err := item.Value(func(v []byte) error {
+			if err := head.decode(item.Key(), v); err != nil {
+				return err
+			}
+			return p.add(head)
+		})
+		if err != nil {
+			return false, s.corruptBlock(item.Key(), err)
+		}
+		return !p.full(), nil
+	})
+	// What was read before a corrupt block is given first; the next page meets the error.
+	if _, corrupt := errors.AsType[*CorruptError](err); corrupt && len(p.frames) > 0 {
+		err = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.frames, nil
+}
+
+// eachBlock calls visit for the blocks from the one that holds from on, until it returns false.
+func (s *embeddedStream) eachBlock(ctx context.Context, from EntryID, visit func(*badger.Item) (bool, error)) error {
+	return s.store.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: s.prefix})
+		defer it.Close()
+		for it.Seek(appendBlockKey(nil, s.prefix, from)); it.Valid(); it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if more, err := visit(it.Item()); err != nil || !more {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+}
+
+// pageReader collects a page's frames from one block after the other.
+type pageReader struct {
+	from, to EntryID
+	limit    int
+	room     int // bytes
+	frames   []Frame
+	past     bool // an entry after to was met
+}
+
+func (p *pageReader) full() bool { return p.past || len(p.frames) >= p.limit || p.room <= 0 }
+
+// add takes what belongs to the page from a block. Frames get memory of their own, a piece a chunk.
+func (p *pageReader) add(h *blockHead) error {
+	start := h.search(p.from)
+	for i := range h.chunks {
+		c := &h.chunks[i]
+		if c.first+c.count <= start {
+			continue
+		}
+		if h.ids[max(c.first, start)].Compare(p.to) > 0 {
+			p.past = true
+			return nil
+		}
+		raw, err := h.unpack(nil, c)
+		if err != nil {
+			return err
+		}
+		if p.addChunk(h, c, start, raw); p.full() {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (p *pageReader) addChunk(h *blockHead, c *chunk, start int, raw []byte) {
+	off := 0
+	for i := c.first; i < c.first+c.count && !p.full(); i++ {
+		end := off + int(h.lens[i])
+		if i >= start {
+			if p.past = h.ids[i].Compare(p.to) > 0; p.past {
+				return
+			}
+			if p.frames == nil {
+				p.frames = make([]Frame, 0, min(p.limit, h.count-start))
+			}
+			p.frames = append(p.frames, Frame{ID: h.ids[i], Event: raw[off:end:end]})
+			p.room -= end - off
+			p.from = h.ids[i].Next()
+		}
+		off = end
+	}
+}
+
+// corruptBlock makes a *CorruptError of what is wrong with the block under key, and tells of it once.
+func (s *embeddedStream) corruptBlock(key []byte, err error) error {
+	corrupt := &CorruptError{Stream: s.name, Block: blockKeyID(key), Err: err}
+	if s.corrupt.add(corrupt.Block) {
+		s.store.emit(BlockCorrupt{corrupt})
+	}
+	return corrupt
+}
+
+// corruptSet remembers the corrupt blocks that were told of; beyond its bound it forgets that it told of the first ones.
+type corruptSet struct {
+	mu  sync.Mutex
+	ids []EntryID
+}
+
+func (c *corruptSet) add(id EntryID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.Contains(c.ids, id) {
+		return false
+	}
+	if len(c.ids) >= 256 {
+		c.ids = slices.Delete(c.ids, 0, 1)
+	}
+	c.ids = append(c.ids, id)
+	return true
+}

@@ -1,0 +1,224 @@
+package persistence
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"tempestd/messages"
+)
+
+// loadStreams finds what is stored and repairs what a power cut or damage left behind: a stream's meta, its blocks and its
+// high-water mark must tell of the same newest entry.
+func (e *Embedded) loadStreams(ctx context.Context) error {
+	names, err := e.storedNames(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		s, err := e.newStream(name)
+		if err != nil {
+			return err
+		}
+		e.streams[name] = s
+		if err := s.recover(ctx); err != nil {
+			return fmt.Errorf("recover stream %s: %w", name, err)
+		}
+	}
+	return e.findVanished()
+}
+
+// storedNames lists the streams that have a meta.
+func (e *Embedded) storedNames(ctx context.Context) ([]string, error) {
+	var names []string
+	err := e.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{metaPrefix}})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			names = append(names, string(it.Item().Key()[1:]))
+		}
+		return ctx.Err()
+	})
+	return names, err
+}
+
+// findVanished tells of streams whose mark alone is left.
+func (e *Embedded) findVanished() error {
+	names, err := orphanMarks(e.dir, func(name string) bool { return e.streams[name] != nil })
+	if err != nil {
+		return fmt.Errorf("list the high-water marks: %w", err)
+	}
+	for _, name := range names {
+		mark, err := openMark(e.dir, name)
+		if err != nil {
+			return err
+		}
+		e.truncated(name, mark.last, EntryID{})
+		if err := mark.close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Embedded) truncated(stream string, expected, found EntryID) {
+	if expected.Compare(found) <= 0 {
+		return
+	}
+	t := Truncation{Stream: stream, Expected: expected, Found: found}
+	e.lost = append(e.lost, t)
+	e.emit(LogTruncated{t})
+}
+
+// recover loads the stream's meta. Without a sync at each append a power cut may keep the meta and lose blocks it tells of, for
+// they are in different files; blocks that were not known to be on disk are therefore read, and the stream is rolled back
+// to the last one before the first that is missing or damaged.
+func (s *embeddedStream) recover(ctx context.Context) error {
+	m, damaged, err := s.loadMeta()
+	if err != nil {
+		return err
+	}
+	if s.mark.last.IsZero() { // no mark: nothing says that the disk is behind
+		s.mark.synced = m.Last
+	}
+	expected := s.mark.last
+	if m.Last.Compare(expected) > 0 {
+		expected = m.Last
+	}
+	t, err := s.inspectTip(ctx, &m)
+	if err != nil {
+		return err
+	}
+	if damaged || len(t.bad) > 0 || t.newest != nil && t.newest.last != m.Last {
+		if m, err = s.rollBack(ctx, m, t, damaged); err != nil {
+			return err
+		}
+	}
+	s.meta = m
+	s.synced = m.Last
+	s.store.truncated(s.name, expected, m.Last)
+	return nil
+}
+
+// loadMeta reads the stored meta; damaged says that it is unreadable and must be made anew from the blocks.
+func (s *embeddedStream) loadMeta() (m streamMeta, damaged bool, err error) {
+	err = s.store.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(metaKey(s.name))
+		if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error {
+			m, err = decodeMeta(v)
+			return err
+		})
+	})
+	if errors.Is(err, errBlock) {
+		return streamMeta{}, true, nil
+	}
+	return m, false, err
+}
+
+// tipState is what the newest blocks look like.
+type tipState struct {
+	bad    [][]byte      // keys of the blocks to give up
+	newest *blockSummary // the newest block to keep, nil for none; zero but for last where its head is unreadable
+	cp     []byte        // its checkpoint
+}
+
+// inspectTip reads the blocks that are newer than what is known to be on disk, and the one before them.
+func (s *embeddedStream) inspectTip(ctx context.Context, m *streamMeta) (tipState, error) {
+	var t tipState
+	var above [][]byte // keys of the good blocks met so far, all newer than the present one
+	var next *blockSummary
+	var scratch []byte
+	head := new(blockHead)
+	err := s.eachBlockBackwards(ctx, func(key, v []byte) bool {
+		last := blockKeyID(key)
+		settled := last.Compare(s.mark.synced) <= 0
+		err := head.decode(key, v)
+		if err == nil && !settled {
+			scratch, err = head.verify(scratch)
+		}
+		key = append([]byte(nil), key...)
+		hole := err == nil && next != nil && head.endEntries < next.startEntries()
+		if err != nil && !settled || hole {
+			// Everything from the fault on goes; what is before it follows below.
+			t.bad = append(t.bad, above...)
+			above, next, t.newest = nil, nil, nil
+			if err != nil {
+				t.bad = append(t.bad, key)
+				return true
+			}
+		}
+		if t.newest == nil {
+			t.newest = &blockSummary{last: last}
+			if err == nil {
+				*t.newest = head.blockSummary
+				t.cp = append([]byte(nil), head.checkpoint...)
+			}
+		}
+		if err == nil {
+			summary := head.blockSummary
+			next = &summary
+		}
+		above = append(above, key)
+		return !settled
+	})
+	return t, err
+}
+
+// rollBack makes the newest good block the stream's end again.
+func (s *embeddedStream) rollBack(ctx context.Context, m streamMeta, t tipState, damaged bool) (streamMeta, error) {
+	if damaged {
+		if err := s.remake(ctx, &m); err != nil {
+			return m, err
+		}
+	}
+	switch {
+	case t.newest == nil: // nothing is left
+		m.Last = s.mark.synced
+		m.Checkpoint = nil
+		m.Entries, m.Bytes = m.DroppedEntries, uint64(max(m.DroppedBytes, 0))
+	case t.newest.count > 0:
+		m.Last, m.Entries, m.Bytes = t.newest.last, t.newest.endEntries, t.newest.endBytes
+		m.Checkpoint = new(messages.Checkpoint)
+		if err := json.Unmarshal(t.cp, m.Checkpoint); err != nil {
+			return m, fmt.Errorf("%w: its checkpoint: %w", errBlock, err)
+		}
+	default: // it was on disk, but its head is damaged: nothing tells where the upstream stood
+		m.Last, m.Checkpoint = t.newest.last, nil
+	}
+	return m, s.store.update(func(txn *badger.Txn) error {
+		for _, key := range t.bad {
+			if err := txn.Delete(key); err != nil {
+				return err
+			}
+		}
+		return s.putMeta(txn, &m)
+	})
+}
+
+// remake finds what a lost meta said of the stream's beginning. That the stream was closed is lost.
+func (s *embeddedStream) remake(ctx context.Context, m *streamMeta) error {
+	found := false
+	return s.eachBlock(ctx, EntryID{}, func(item *badger.Item) (bool, error) {
+		err := item.Value(func(v []byte) error {
+			summary, _, err := readSummary(item.Key(), v)
+			if err != nil {
+				return err
+			}
+			m.Oldest = summary.first
+			m.DroppedEntries = summary.startEntries()
+			m.DroppedBytes = int64(summary.endBytes) - int64(summary.size)
+			found = true
+			return nil
+		})
+		if err != nil {
+			_ = s.corruptBlock(item.Key(), err)
+		}
+		return !found, nil
+	})
+}
