@@ -1,0 +1,149 @@
+package jetsim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The faults, by name.
+const (
+	FaultClose    = "close"
+	FaultEOF      = "eof"
+	FaultReset    = "reset"
+	FaultHalfOpen = "half-open"
+	FaultStall    = "stall"
+	FaultSlow     = "slow"
+	FaultGarbage  = "garbage"
+	FaultOversize = "oversize"
+	FaultRefuse   = "refuse"
+	FaultCrash    = "crash"
+)
+
+// FaultInfo describes a fault for a person.
+type FaultInfo struct {
+	Name    string
+	Effect  string        // one line
+	Default time.Duration // how long it lasts unless told otherwise; 0 for what has no duration
+}
+
+// Faults lists every fault there is, the gentlest first.
+func Faults() []FaultInfo {
+	return []FaultInfo{
+		{FaultClose, "close every connection with code 1001", 0},
+		{FaultEOF, "end every connection in the middle of a frame, without a close frame", 0},
+		{FaultReset, "reset every connection (RST)", 0},
+		{FaultStall, "send nothing on the connections there are, but answer pings", 30 * time.Second},
+		{FaultSlow, "send on the connections there are at about 3 kB/s", 10 * time.Second},
+		{FaultHalfOpen, "neither read nor write on the connections there are, and never close them", 0},
+		{FaultGarbage, "send invalid frames of every sort between the valid ones", 0},
+		{FaultOversize, "send one invalid frame of 32 MiB", 0},
+		{FaultRefuse, "end every connection and answer new ones 503 or 429 with Retry-After", 3 * time.Second},
+		{FaultCrash, "die without a word, come back later and number the last events anew", time.Second},
+	}
+}
+
+// FaultNames lists the names ParseFault knows.
+func FaultNames() []string {
+	var names []string
+	for _, f := range Faults() {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// Fault is something that goes wrong, and when.
+type Fault struct {
+	Name  string
+	After time.Duration // since the first frame was sent to anyone; with Every and without After, one period
+	Every time.Duration // again and again with this period; 0 is once
+	For   time.Duration // how long it lasts; 0 is the fault's default
+}
+
+// FaultSyntax is what ParseFault accepts, for help texts.
+const FaultSyntax = "name[@after][/every][:for], as in crash@10s, eof/20s or stall@5s/1m:15s"
+
+// ParseFault reads a fault as a person types it: see FaultSyntax. Durations are Go's and positive.
+func ParseFault(s string) (Fault, error) {
+	end := strings.IndexAny(s, "@/:")
+	if end < 0 {
+		end = len(s)
+	}
+	f := Fault{Name: s[:end]}
+	if !slices.Contains(FaultNames(), f.Name) {
+		return Fault{}, fmt.Errorf("fault %q: there is no fault %q; there are %s", s, f.Name, strings.Join(FaultNames(), ", "))
+	}
+	for last, rest := byte(0), s[end:]; rest != ""; {
+		mark := rest[0]
+		rest = rest[1:]
+		end := strings.IndexAny(rest, "@/:")
+		if end < 0 {
+			end = len(rest)
+		}
+		if order := strings.IndexByte("@/:", mark); last != 0 && order <= strings.IndexByte("@/:", last) {
+			return Fault{}, fmt.Errorf("fault %q: %q stands after %q; write %s", s, mark, last, FaultSyntax)
+		}
+		d, err := time.ParseDuration(rest[:end])
+		if err != nil || d <= 0 {
+			return Fault{}, fmt.Errorf("fault %q: %q is not a positive duration such as 500ms, 10s or 2m", s, rest[:end])
+		}
+		switch mark {
+		case '@':
+			f.After = d
+		case '/':
+			f.Every = d
+		case ':':
+			f.For = d
+		}
+		last, rest = mark, rest[end:]
+	}
+	return f, f.validate()
+}
+
+func (f Fault) validate() error {
+	i := slices.Index(FaultNames(), f.Name)
+	if i < 0 {
+		return fmt.Errorf("there is no fault %q; there are %s", f.Name, strings.Join(FaultNames(), ", "))
+	}
+	if f.After < 0 || f.Every < 0 || f.For < 0 {
+		return fmt.Errorf("fault %s: a duration is negative", f.Name)
+	}
+	if f.For > 0 && !f.lasts() {
+		return fmt.Errorf("fault %s has no duration", f.Name)
+	}
+	return nil
+}
+
+// lasts says whether the fault takes a duration.
+func (f Fault) lasts() bool {
+	return f.Name == FaultHalfOpen || f.duration() > 0 && f.info().Default > 0
+}
+
+func (f Fault) info() FaultInfo {
+	all := Faults()
+	return all[slices.IndexFunc(all, func(i FaultInfo) bool { return i.Name == f.Name })]
+}
+
+// duration is how long the fault lasts; 0 for what has no duration and for a half-open connection that stays so.
+func (f Fault) duration() time.Duration {
+	if f.For > 0 {
+		return f.For
+	}
+	return f.info().Default
+}
+
+// String is the fault as ParseFault reads it.
+func (f Fault) String() string {
+	s := f.Name
+	if f.After > 0 {
+		s += "@" + f.After.String()
+	}
+	if f.Every > 0 {
+		s += "/" + f.Every.String()
+	}
+	if f.For > 0 {
+		s += ":" + f.For.String()
+	}
+	return s
+}

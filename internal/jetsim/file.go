@@ -1,0 +1,181 @@
+package jetsim
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrBadHistory is what every unusable history file matches with errors.Is.
+var ErrBadHistory = errors.New("not a usable history")
+
+// A history file is a header and then slots of 24 bytes, all numbers little-endian, only ever appended to. A slot is a record
+// or, with a negative content number, one of these. A torn slot at the end is ignored.
+const (
+	slotCrash = -1 // the server died; seq is the rank from which it forgot
+	slotFirst = -2 // the first frame went out; seq is the index of its record
+)
+
+const (
+	fileMagic  = "jetsim/1"
+	headerSize = 32 // magic, seed, accounts, flags
+	slotSize   = 24
+	flagLegacy = 1
+)
+
+// fileHeader is what a history belongs to.
+type fileHeader struct {
+	seed     uint64
+	accounts uint64
+	legacy   bool
+}
+
+func (h fileHeader) encode() []byte {
+	b := append(make([]byte, 0, headerSize), fileMagic...)
+	b = binary.LittleEndian.AppendUint64(b, h.seed)
+	b = binary.LittleEndian.AppendUint64(b, h.accounts)
+	var flags uint64
+	if h.legacy {
+		flags = flagLegacy
+	}
+	return binary.LittleEndian.AppendUint64(b, flags)
+}
+
+func decodeHeader(b []byte) (fileHeader, error) {
+	if len(b) < headerSize || string(b[:len(fileMagic)]) != fileMagic {
+		return fileHeader{}, fmt.Errorf("%w: it does not begin with %q", ErrBadHistory, fileMagic)
+	}
+	h := fileHeader{seed: binary.LittleEndian.Uint64(b[8:]), accounts: binary.LittleEndian.Uint64(b[16:])}
+	h.legacy = binary.LittleEndian.Uint64(b[24:])&flagLegacy != 0
+	if h.accounts < 1 || h.accounts > 1_000_000 {
+		return fileHeader{}, fmt.Errorf("%w: it is of %d accounts", ErrBadHistory, h.accounts)
+	}
+	return h, nil
+}
+
+// readLog reads the slots of a history up to its end or to a torn slot. It also returns the contents that a crash made the
+// server forget and that it has not ingested again, in no order, and how many bytes it took.
+func readLog(r io.Reader) (log ingestLog, forgotten map[int64]bool, size int64, err error) {
+	log = newIngestLog()
+	br := bufio.NewReaderSize(r, 1<<16)
+	size = headerSize
+	var b [slotSize]byte
+	for {
+		if _, err := io.ReadFull(br, b[:]); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return log, forgotten, size, nil
+		} else if err != nil {
+			return log, nil, 0, err
+		}
+		num, seq := int64(binary.LittleEndian.Uint64(b[:])), int64(binary.LittleEndian.Uint64(b[8:]))
+		switch {
+		case num >= 0 && (num <= log.contents):
+			delete(forgotten, num)
+			log.append(record{num, seq, int64(binary.LittleEndian.Uint64(b[16:]))})
+		case num == slotCrash && seq >= 0 && seq <= int64(log.served()):
+			if forgotten == nil {
+				forgotten = map[int64]bool{}
+			}
+			for _, n := range log.crash(int(seq)) {
+				forgotten[n] = true
+			}
+		case num == slotFirst && seq >= 0 && seq < int64(log.n):
+			log.first = int(seq)
+		default:
+			return log, nil, 0, fmt.Errorf("%w: slot %d makes no sense", ErrBadHistory, (size-headerSize)/slotSize)
+		}
+		size += slotSize
+	}
+}
+
+// logFile appends to a history file. Its zero value keeps nothing.
+type logFile struct {
+	f   *os.File
+	buf []byte
+}
+
+// openLogFile opens or makes the history and locks it against a second writer.
+func openLogFile(path string, want fileHeader) (*logFile, fileHeader, ingestLog, []int64, error) {
+	fail := func(err error) (*logFile, fileHeader, ingestLog, []int64, error) {
+		return nil, fileHeader{}, ingestLog{}, nil, fmt.Errorf("jetsim: history %s: %w", path, err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return fail(err)
+	}
+	failClosed := func(err error) (*logFile, fileHeader, ingestLog, []int64, error) {
+		f.Close()
+		return fail(err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return failClosed(errors.New("another simulator writes to it"))
+	}
+	head := make([]byte, headerSize)
+	if n, err := io.ReadFull(f, head); errors.Is(err, io.EOF) && n == 0 {
+		setDefault(&want.seed, 1)
+		setDefault(&want.accounts, defaultAccounts)
+		if _, err := f.Write(want.encode()); err != nil {
+			return failClosed(err)
+		}
+		return &logFile{f: f}, want, newIngestLog(), nil, nil
+	} else if err != nil {
+		return failClosed(fmt.Errorf("%w: its header is incomplete", ErrBadHistory))
+	}
+	have, err := decodeHeader(head)
+	if err != nil {
+		return failClosed(err)
+	}
+	setDefault(&want.seed, have.seed)
+	setDefault(&want.accounts, have.accounts)
+	if have != want {
+		return failClosed(fmt.Errorf("it is of seed %d, %d accounts, legacy %t; asked for are %d, %d, %t",
+			have.seed, have.accounts, have.legacy, want.seed, want.accounts, want.legacy))
+	}
+	log, forgotten, size, err := readLog(f)
+	if err != nil {
+		return failClosed(err)
+	}
+	if err := f.Truncate(size); err != nil {
+		return failClosed(err)
+	}
+	if _, err := f.Seek(size, io.SeekStart); err != nil {
+		return failClosed(err)
+	}
+	var pending []int64
+	for n := range forgotten {
+		pending = append(pending, n)
+	}
+	slices.Sort(pending)
+	return &logFile{f: f}, have, log, pending, nil
+}
+
+// add buffers a slot; flush writes what is buffered.
+func (l *logFile) add(r record) {
+	if l.f == nil {
+		return
+	}
+	l.buf = binary.LittleEndian.AppendUint64(l.buf, uint64(r.num))
+	l.buf = binary.LittleEndian.AppendUint64(l.buf, uint64(r.seq))
+	l.buf = binary.LittleEndian.AppendUint64(l.buf, uint64(r.timeUS))
+}
+
+func (l *logFile) flush() error {
+	if len(l.buf) == 0 {
+		return nil
+	}
+	_, err := l.f.Write(l.buf)
+	l.buf = l.buf[:0]
+	return err
+}
+
+func (l *logFile) close() error {
+	if l.f == nil {
+		return nil
+	}
+	return l.f.Close()
+}

@@ -1,0 +1,228 @@
+package jetsim
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Inject makes a fault happen now, whatever its After and Every say.
+func (s *Sim) Inject(f Fault) error {
+	if err := f.validate(); err != nil {
+		return fmt.Errorf("jetsim: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.stats.Faults[f.Name]++
+	switch f.Name {
+	case FaultCrash:
+		s.crash(f.duration())
+		return nil
+	case FaultRefuse:
+		s.refuseTill = s.clock.Now().Add(f.duration())
+		f = Fault{Name: FaultClose}
+	}
+	for c := range s.subs {
+		select {
+		case c.faults <- f:
+		default: // it has a queue of faults to suffer already
+		}
+	}
+	return nil
+}
+
+// schedule injects a fault at its times, which count from the first frame sent.
+func (s *Sim) schedule(f Fault) {
+	select {
+	case <-s.served:
+	case <-s.done:
+		return
+	}
+	wait := f.After
+	if wait == 0 {
+		wait = f.Every
+	}
+	for {
+		if !s.sleep(wait, s.done) || s.Inject(f) != nil || f.Every == 0 {
+			return
+		}
+		wait = f.Every
+	}
+}
+
+// sleep waits on the simulation's clock. It returns false when ended was closed meanwhile.
+func (s *Sim) sleep(d time.Duration, ended <-chan struct{}) bool {
+	timer := s.clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.Chan():
+		return true
+	case <-ended:
+		return false
+	}
+}
+
+// crash kills the server and has it restarted. Meanwhile the network goes on producing.
+func (s *Sim) crash(downtime time.Duration) {
+	if s.down {
+		return
+	}
+	s.down = true
+	s.forget(s.clock.Now().UnixMicro())
+	s.flush()
+	s.killAll()
+	s.wg.Go(func() {
+		if !s.sleep(downtime, s.done) {
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.restart()
+	})
+}
+
+// killAll ends every connection; new ones may come.
+func (s *Sim) killAll() {
+	for c := range s.subs {
+		c.kill()
+		delete(s.subs, c)
+	}
+}
+
+// restart reads the network again from what is durable, and then what it has produced meanwhile.
+func (s *Sim) restart() {
+	now := s.clock.Now()
+	s.down = false
+	s.ingestPending(now.UnixMicro())
+	if s.opt.Rate > 0 {
+		s.ingestDue(now)
+	}
+	s.produceNow(s.owed)
+	s.owed = 0
+	s.publish()
+}
+
+// suffer is what a fault does to one connection. An error ends it.
+func (c *subscriber) suffer(f Fault) error {
+	switch f.Name {
+	case FaultClose:
+		c.close()
+		return errFault
+	case FaultEOF:
+		c.appendNext()
+		_ = c.write(c.buf[:len(c.buf)/2])
+		return errFault
+	case FaultReset:
+		c.reset()
+		return errFault
+	case FaultHalfOpen:
+		c.freeze(f.For)
+		return errFault
+	case FaultStall:
+		c.stalled = c.sim.clock.After(f.duration())
+	case FaultSlow:
+		if c.slow != nil {
+			c.slow.Stop()
+		}
+		c.slow = c.sim.clock.NewTimer(f.duration())
+	case FaultGarbage:
+		c.appendNext()
+		return c.write(appendGarbage(nil, c.buf[frameHeader:]))
+	case FaultOversize:
+		return c.write(appendMessage(nil, opText, bytes.Repeat([]byte("["), oversize)))
+	}
+	return nil
+}
+
+const oversize = 32 << 20
+
+// appendNext sets c.buf to the frame of the next event, or of the newest one at the tip: the raw material of broken frames.
+func (c *subscriber) appendNext() {
+	r, ok := c.sim.peek(c)
+	if !ok {
+		r = record{seq: 1, timeUS: c.sim.clock.Now().UnixMicro()}
+	}
+	everything := filter{}
+	wanted := c.filter
+	c.filter = everything
+	c.buf = c.buf[:0]
+	c.appendRecord(&r)
+	c.filter = wanted
+}
+
+// reset ends the connection with RST where the transport has one.
+func (c *subscriber) reset() {
+	if tcp, ok := c.conn.(interface{ SetLinger(sec int) error }); ok {
+		_ = tcp.SetLinger(0)
+	}
+	c.conn.Close()
+}
+
+// freeze neither reads nor writes any more, for d or (0) until the server dies.
+func (c *subscriber) freeze(d time.Duration) {
+	c.writing.Lock() // the reader may be about to answer a ping
+	defer c.writing.Unlock()
+	_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+	if d > 0 {
+		c.sim.sleep(d, c.dead)
+		return
+	}
+	<-c.dead
+}
+
+// The pace of a dribble: about 3 kB/s.
+const (
+	dribbleBytes = 64
+	dribblePause = 20 * time.Millisecond
+)
+
+// dribble writes the first wanted one of recs a few bytes at a time.
+func (c *subscriber) dribble(recs []record) error {
+	select {
+	case <-c.slow.Chan():
+		c.slow = nil
+		return nil
+	default:
+	}
+	c.buf = c.buf[:0]
+	i := 0
+	for ; i < len(recs) && len(c.buf) == 0; i++ {
+		c.appendRecord(&recs[i])
+	}
+	if len(c.buf) > 0 {
+		c.sim.sending(c, c.rank+i-1, 1)
+	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	for rest := c.buf; len(rest) > 0; {
+		n := min(dribbleBytes, len(rest))
+		_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if _, err := c.conn.Write(rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+		if !c.sim.sleep(dribblePause, c.dead) {
+			return net.ErrClosed
+		}
+	}
+	c.rank += i
+	return nil
+}
+
+// appendGarbage appends frames that are no events, one of every sort, made from the JSON of a valid one.
+func appendGarbage(b, frame []byte) []byte {
+	b = appendMessage(b, opText, nil)
+	b = appendMessage(b, opText, []byte("upstream connect error or disconnect/reset before headers"))
+	b = appendMessage(b, opText, frame[:len(frame)/2])
+	b = appendMessage(b, opText, frame[:len(frame)-1])
+	b = appendMessage(b, opText, []byte(`{"did":42,"time_us":"soon","kind":["commit"],"commit":{"rev":null}}`))
+	b = appendMessage(b, opText, []byte(`{"did":"did:plc:aaaaaaaaaaaaaaaaaaaaaaaa","time_us":1e400,"kind":"commit"}`))
+	b = appendMessage(b, opText, append(bytes.Repeat([]byte("["), 10_000), bytes.Repeat([]byte("]"), 10_000)...))
+	b = appendMessage(b, opText, bytes.Replace(frame, []byte(`"did":"did:plc:`), []byte("\"did\":\"did:plc:\xff\xc0"), 1))
+	b = appendMessage(b, opText, bytes.ReplaceAll(frame, []byte(`:`), []byte{':', 0}))
+	return appendMessage(b, opBinary, []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xde, 0xad, 0xbe, 0xef})
+}

@@ -1,0 +1,99 @@
+package jetsim
+
+import "sort"
+
+// record is one ingestion: content num got this seq and this time. A content is ingested again after a crash.
+type record struct {
+	num    int64
+	seq    int64
+	timeUS int64 // Unix µs
+}
+
+// chunkLen is how many records stand in one allocation. The log grows without copying what it holds.
+const chunkLen = 8192
+
+// span is a run of the log that the server still serves.
+type span struct {
+	start, end int // log indexes; the last span's end is the log's
+	rank       int // how many served records are before it
+}
+
+// ingestLog is every ingestion the server ever made, in the order it made them. Nothing is ever removed: a crash makes a part
+// invisible and the events of that part are appended again. So seq and time rise along the log within a generation, time
+// rises along the whole log, and the order of the log is the order a subscriber may see things in (see [Report]).
+//
+// Three numberings are used. An index counts ingestions; a rank counts those still served; a content number is the network's.
+//
+// The owner serialises writes. A copy of the struct is a snapshot that stays valid beside later appends.
+type ingestLog struct {
+	chunks      []*[chunkLen]record
+	n           int   // records
+	generations []int // the index each generation begins at; the first is 0
+	spans       []span
+	contents    int64 // contents ingested so far: the next one's number
+	first       int   // index of the first record ever sent to a subscriber, -1 before that
+}
+
+func newIngestLog() ingestLog {
+	return ingestLog{generations: []int{0}, spans: []span{{}}, first: -1}
+}
+
+// snapshot is a copy that later appends and crashes do not change.
+func (l *ingestLog) snapshot() ingestLog {
+	s := *l
+	s.generations = append([]int(nil), l.generations...)
+	s.spans = append([]span(nil), l.spans...)
+	return s
+}
+
+func (l *ingestLog) at(index int) *record { return &l.chunks[index/chunkLen][index%chunkLen] }
+
+func (l *ingestLog) append(r record) {
+	if l.n%chunkLen == 0 {
+		l.chunks = append(l.chunks, new([chunkLen]record))
+	}
+	*l.at(l.n) = r
+	l.n++
+	l.spans[len(l.spans)-1].end = l.n
+	l.contents = max(l.contents, r.num+1)
+}
+
+// served is how many records the server would serve: the highest rank plus one.
+func (l *ingestLog) served() int {
+	s := &l.spans[len(l.spans)-1]
+	return s.rank + s.end - s.start
+}
+
+// index is the log index of a rank below served().
+func (l *ingestLog) index(rank int) int {
+	i := len(l.spans) - 1
+	for l.spans[i].rank > rank {
+		i--
+	}
+	return l.spans[i].start + rank - l.spans[i].rank
+}
+
+func (l *ingestLog) ranked(rank int) *record { return l.at(l.index(rank)) }
+
+// search is the first rank whose record satisfies reached, or served(). reached must stay true once it is.
+func (l *ingestLog) search(reached func(*record) bool) int {
+	return sort.Search(l.served(), func(rank int) bool { return reached(l.ranked(rank)) })
+}
+
+// crash makes everything from durable (a rank) on invisible and begins a generation. It returns the content numbers that
+// were forgotten, in the order they had been ingested in.
+func (l *ingestLog) crash(durable int) []int64 {
+	var forgotten []int64
+	for rank := durable; rank < l.served(); rank++ {
+		forgotten = append(forgotten, l.ranked(rank).num)
+	}
+	for len(l.spans) > 0 && l.spans[len(l.spans)-1].rank >= durable {
+		l.spans = l.spans[:len(l.spans)-1]
+	}
+	if i := len(l.spans) - 1; i >= 0 {
+		l.spans[i].end = l.spans[i].start + durable - l.spans[i].rank
+	}
+	l.generations = append(l.generations, l.n)
+	l.spans = append(l.spans, span{start: l.n, end: l.n, rank: durable})
+	return forgotten
+}

@@ -1,0 +1,97 @@
+package jetsim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+)
+
+// Options say what a simulator simulates. The zero value, but for a Clock, is a ready server that produces nothing by itself.
+type Options struct {
+	// Clock is the server's. Nil is the real one.
+	Clock clockwork.Clock
+
+	// Seed chooses the network: the same seed produces the same contents. 0 is the seed of the history at Path, or 1.
+	Seed uint64
+
+	// Accounts is how many accounts the network has, 1…1 000 000; 0 is 20 000 (or the history's).
+	Accounts int
+
+	// Rate is how many events a second the network produces in real time, as long as the simulator runs; at most 1 000 000.
+	// 0 produces none: see Produce.
+	Rate float64
+
+	// Flood produces events as fast as the fastest subscriber takes them, instead of at a rate.
+	Flood bool
+
+	// Count ends production with this many events in all, those of an existing history included. 0 sets no bound.
+	Count int64
+
+	// Backlog is how many events a new history begins with. Their times lie before the start, 1/Rate apart (1 ms without one).
+	Backlog int64
+
+	// Path is the history's file; "" keeps it in memory alone. An existing file is continued, under the same Seed and Accounts.
+	Path string
+
+	// Legacy behaves as the legacy server: no cursor field, times that are unique, cursors compared as strings.
+	Legacy bool
+
+	// Segment is how many events make a segment of the server's archive; 0 is 65 536. A cursor that is a time newer than the last
+	// full segment replays the active one from its start.
+	Segment int
+
+	// Lookback is how far back full segments are served; 0 is 36 h.
+	Lookback time.Duration
+
+	// NoReplay ignores every cursor, as a server with a lookback of 0 does.
+	NoReplay bool
+
+	// Block and BlockAge bound what a crash forgets: events are durable once there are Block of them (0 is 4 096) or the oldest
+	// is BlockAge old (0 is 30 s).
+	Block    int
+	BlockAge time.Duration
+
+	// NotReady starts the server in bootstrap: see SetReady.
+	NotReady bool
+
+	// Faults happen by themselves. Others can be injected at any time: see Inject.
+	Faults []Fault
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Clock == nil {
+		o.Clock = clockwork.NewRealClock()
+	}
+	setDefault(&o.Segment, 65_536)
+	setDefault(&o.Lookback, 36*time.Hour)
+	setDefault(&o.Block, 4096)
+	setDefault(&o.BlockAge, 30*time.Second)
+	switch {
+	case o.Accounts < 0 || o.Accounts > 1_000_000:
+		return o, fmt.Errorf("jetsim: %d accounts; 1 to 1000000 are accepted", o.Accounts)
+	case !(o.Rate >= 0 && o.Rate <= 1_000_000):
+		return o, fmt.Errorf("jetsim: a rate of %v events/s; 0 to 1000000 is accepted", o.Rate)
+	case o.Rate > 0 && o.Flood:
+		return o, fmt.Errorf("jetsim: a flood has no rate")
+	case o.Count < 0 || o.Backlog < 0:
+		return o, fmt.Errorf("jetsim: a number of events is negative")
+	case o.Segment < 1 || o.Block < 1:
+		return o, fmt.Errorf("jetsim: a segment and a block hold at least one event")
+	case o.Lookback < 0 || o.BlockAge < 0:
+		return o, fmt.Errorf("jetsim: a duration is negative")
+	}
+	for _, f := range o.Faults {
+		if err := f.validate(); err != nil {
+			return o, fmt.Errorf("jetsim: %w", err)
+		}
+	}
+	return o, nil
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}

@@ -1,0 +1,236 @@
+package jetsim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+)
+
+const defaultAccounts = 20_000
+
+// Sim is a simulated Jetstream server and the network behind it. All its methods are safe for concurrent use.
+type Sim struct {
+	opt    Options
+	clock  clockwork.Clock
+	net    *network
+	seed   uint64
+	mux    *http.ServeMux
+	done   chan struct{}  // closed by Close
+	always chan struct{}  // always closed: ready at any time
+	served chan struct{}  // closed once the first frame ever of this Sim is being sent
+	leave  chan struct{}  // closed by Shutdown: subscribers say goodbye
+	wg     sync.WaitGroup // production, faults, listeners, subscribers
+
+	mu       sync.Mutex
+	log      ingestLog
+	file     *logFile
+	err      error // why production ended
+	durable  int   // rank below which a crash forgets nothing
+	undue    int64 // Unix µs of the oldest record that is not durable
+	pending  []int64
+	lastTime int64         // Unix µs of the newest record
+	lastNum  int64         // its content
+	origin   time.Time     // when the rate began to count,
+	base     int64         // and with which content
+	extra    int64         // contents asked for by Produce beyond the rate's
+	owed     int64         // contents asked for by Produce while the server is down
+	stopped  bool          // StopProducing was called
+	wake     chan struct{} // closed and replaced when there is more to send
+
+	ready      bool
+	down       bool // crashed and not yet back
+	closed     bool
+	refuseTill time.Time
+	subs       map[*subscriber]struct{}
+	servers    []*http.Server
+	addr       net.Addr
+	stats      Stats
+}
+
+// New makes a simulator: it opens the history, fills in the backlog and starts to produce. Close ends it. It serves once its Handler is
+// mounted or Listen is called.
+func New(opt Options) (*Sim, error) {
+	opt, err := opt.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	want := fileHeader{seed: opt.Seed, accounts: uint64(opt.Accounts), legacy: opt.Legacy}
+	s := &Sim{
+		opt: opt, clock: opt.Clock, file: &logFile{}, log: newIngestLog(), lastNum: -1, ready: !opt.NotReady,
+		done: make(chan struct{}), always: make(chan struct{}), served: make(chan struct{}), leave: make(chan struct{}), wake: make(chan struct{}),
+		subs: map[*subscriber]struct{}{},
+	}
+	close(s.always)
+	s.stats.Faults = map[string]int64{}
+	if opt.Path == "" {
+		setDefault(&want.seed, 1)
+		setDefault(&want.accounts, defaultAccounts)
+	} else if s.file, want, s.log, s.pending, err = openLogFile(opt.Path, want); err != nil {
+		return nil, err
+	}
+	s.seed = want.seed
+	s.net = newNetwork(want.seed, int(want.accounts))
+	if err := s.begin(); err != nil {
+		s.file.close()
+		return nil, err
+	}
+	s.routes()
+	if opt.Rate > 0 {
+		s.wg.Go(s.produceAtRate)
+	}
+	for _, f := range opt.Faults {
+		s.wg.Go(func() { s.schedule(f) })
+	}
+	return s, nil
+}
+
+// begin brings the history up to now.
+func (s *Sim) begin() error {
+	s.origin = s.clock.Now()
+	now := s.origin.UnixMicro()
+	if n := s.log.served(); n > 0 {
+		last := s.log.ranked(n - 1)
+		s.lastTime, s.lastNum = last.timeUS, last.num
+		s.durable = n // a server that ended in good order has everything on disk
+	}
+	s.ingestPending(now)
+	if s.log.contents == 0 {
+		spacing := 1000.0 // µs
+		if s.opt.Rate > 0 {
+			spacing = 1e6 / s.opt.Rate
+		}
+		for n := range s.backlog() {
+			s.ingest(n, now-int64(float64(s.opt.Backlog-n)*spacing))
+		}
+		s.durable = s.log.served()
+	}
+	s.base = s.log.contents
+	return s.file.flush()
+}
+
+func (s *Sim) backlog() int64 {
+	if s.opt.Count > 0 {
+		return min(s.opt.Backlog, s.opt.Count)
+	}
+	return s.opt.Backlog
+}
+
+// Handler serves /subscribe and, to loopback clients, the control endpoint /_sim/.
+func (s *Sim) Handler() http.Handler { return s.mux }
+
+// Listen serves the Handler on a TCP address, such as "127.0.0.1:0", until Close.
+func (s *Sim) Listen(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("jetsim: %w", err)
+	}
+	return s.Serve(l)
+}
+
+// Serve serves the Handler on a listener, which it owns from then on, until Close. It returns at once.
+func (s *Sim) Serve(l net.Listener) error {
+	server := &http.Server{Handler: s.mux, ReadHeaderTimeout: 10 * time.Second}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		l.Close()
+		return ErrClosed
+	}
+	s.servers = append(s.servers, server)
+	s.addr = l.Addr()
+	s.wg.Go(func() { _ = server.Serve(l) }) // it always ends with an error: the listener was closed
+	return nil
+}
+
+// ErrClosed is returned by calls on a simulator after its Close.
+var ErrClosed = errors.New("jetsim: the simulator is closed")
+
+// Addr is the address of the newest listener, "" without one.
+func (s *Sim) Addr() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.addr == nil {
+		return ""
+	}
+	return s.addr.String()
+}
+
+// URL is the subscription endpoint of the newest listener, "" without one.
+func (s *Sim) URL() string {
+	if addr := s.Addr(); addr != "" {
+		return "ws://" + addr + "/subscribe"
+	}
+	return ""
+}
+
+// SetReady says whether the server has left bootstrap. Until then it answers 503.
+func (s *Sim) SetReady(ready bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready = ready
+}
+
+// Shutdown ends the server as SIGTERM does: every subscriber gets close 1001 "server shutting down". It returns when all have left or ctx
+// is done, and the simulator is closed either way.
+func (s *Sim) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	if !s.closed {
+		select {
+		case <-s.leave:
+		default:
+			close(s.leave)
+		}
+	}
+	s.mu.Unlock()
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		left := len(s.subs) == 0
+		changed := s.wake
+		s.mu.Unlock()
+		if left {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+	return s.Close()
+}
+
+// Close ends the server as SIGKILL does, and everything it started. It returns the error that ended production early, if one
+// did. The history can still be read afterwards.
+func (s *Sim) Close() error {
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.done)
+		s.killAll()
+	}
+	servers := s.servers
+	s.mu.Unlock()
+	for _, server := range servers {
+		_ = server.Close()
+	}
+	s.wg.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.file; f != nil {
+		s.file = &logFile{}
+		s.err = errors.Join(s.err, f.close())
+	}
+	return s.err
+}
+
+// History is everything the server ingested so far. It does not change afterwards.
+func (s *Sim) History() *History {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &History{net: s.net, log: s.log.snapshot(), legacy: s.opt.Legacy}
+}

@@ -1,0 +1,42 @@
+package jetsim
+
+// Stats is what a simulator has done since it was made, but for what is of its history.
+type Stats struct {
+	Contents    int64            `json:"contents"`    // events the network has produced and the server ingested, all in all
+	Served      int              `json:"served"`      // events in the server's archive; less than Contents while some wait to be ingested again
+	Generation  int              `json:"generation"`  // crashes in the history
+	Newest      int64            `json:"newest_us"`   // Unix µs of the newest event, 0 without one
+	NewestSeq   int64            `json:"newest_seq"`  // its seq
+	Subscribers int              `json:"subscribers"` // connected now
+	Connections int64            `json:"connections"` // made
+	Refused     int64            `json:"refused"`     // by the fault refuse
+	Frames      int64            `json:"frames"`      // of events, handed to the network
+	Bytes       int64            `json:"bytes"`       // of those, websocket headers included
+	Faults      map[string]int64 `json:"faults"`      // injected, by name
+	Down        bool             `json:"down"`
+	Error       string           `json:"error,omitempty"` // why production ended early
+}
+
+// Stats is a snapshot.
+func (s *Sim) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.Contents = s.log.contents
+	st.Served = s.log.served()
+	st.Generation = len(s.log.generations) - 1
+	st.Subscribers = len(s.subs)
+	st.Down = s.down
+	st.Faults = make(map[string]int64, len(s.stats.Faults))
+	for name, n := range s.stats.Faults {
+		st.Faults[name] = n
+	}
+	if st.Served > 0 {
+		newest := s.log.ranked(st.Served - 1)
+		st.Newest, st.NewestSeq = newest.timeUS, s.seqOnWire(newest)
+	}
+	if s.err != nil {
+		st.Error = s.err.Error()
+	}
+	return st
+}
