@@ -1,0 +1,217 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+const (
+	dialTimeout = 5 * time.Second
+	callTimeout = 30 * time.Second // of a call, beside the time it asked to wait
+	maxBody     = 64 << 20         // bytes; the daemon ends a response at 8 MiB or after one entry
+)
+
+// Client talks to one daemon. It is safe for concurrent use.
+type Client struct {
+	base  url.URL
+	token string
+	http  http.Client
+}
+
+// New gives a client of the daemon at addr: "host:port" as the configuration's http.listen has it, or an http(s) URL. An unspecified
+// host (":7077", "0.0.0.0:7077") is this machine. The token is "" for a daemon without one.
+func New(addr, token string) (*Client, error) {
+	base, err := parseAddr(addr)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{base: base, token: token, http: http.Client{
+		// No proxy: the daemon is here or named by its operator, and the token is for it alone. Hence no redirects either.
+		Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, IdleConnTimeout: time.Minute},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+func parseAddr(addr string) (url.URL, error) {
+	bad := fmt.Errorf("daemon address %.100q: accepted: host:port or http://host:port", addr)
+	text := addr
+	if !strings.Contains(text, "://") {
+		text = "http://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return url.URL{}, bad
+	}
+	host := u.Hostname()
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		if u.Port() == "" {
+			return url.URL{}, bad
+		}
+		u.Host = net.JoinHostPort("127.0.0.1", u.Port())
+	}
+	return *u, nil
+}
+
+// Addr is the daemon's base URL.
+func (c *Client) Addr() string { return c.base.String() }
+
+// Close closes the connections that no call is using.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Feeds is the status of every feed.
+func (c *Client) Feeds(ctx context.Context) ([]messages.FeedStatus, error) {
+	var body struct{ Feeds []messages.FeedStatus }
+	err := c.get(ctx, &body, nil, "v1", "feeds")
+	return body.Feeds, err
+}
+
+// Feed is the status of one feed. The error matches messages.ErrNoFeed when there is none of that name.
+func (c *Client) Feed(ctx context.Context, name string) (messages.FeedStatus, error) {
+	var status messages.FeedStatus
+	err := c.get(ctx, &status, nil, "v1", "feeds", name)
+	return status, err
+}
+
+// Reconnect makes the feed drop its connection and make another.
+func (c *Client) Reconnect(ctx context.Context, feed string) error {
+	return c.command(ctx, feed, "reconnect")
+}
+
+// Pause makes the feed drop its connection until Resume.
+func (c *Client) Pause(ctx context.Context, feed string) error { return c.command(ctx, feed, "pause") }
+
+// Resume ends a Pause.
+func (c *Client) Resume(ctx context.Context, feed string) error {
+	return c.command(ctx, feed, "resume")
+}
+
+// Ready asks whether the daemon is ready, and why not.
+func (c *Client) Ready(ctx context.Context) (messages.Readiness, error) {
+	var ready messages.Readiness
+	status, body, err := c.do(ctx, http.MethodGet, nil, 0, "readyz")
+	if err != nil {
+		return ready, err
+	}
+	// A daemon that is not ready answers 503 with the reasons; one that is stopping, with an error.
+	if refusal := apiError(status, body); status != http.StatusOK && (status != http.StatusServiceUnavailable || refusal.Name != "") {
+		return ready, refusal
+	}
+	return ready, c.decode(body, &ready)
+}
+
+// Streams describes every stream that is stored.
+func (c *Client) Streams(ctx context.Context) ([]persistence.StreamInfo, error) {
+	var body struct{ Streams []persistence.StreamInfo }
+	err := c.get(ctx, &body, nil, "v1", "streams")
+	return body.Streams, err
+}
+
+// Stream describes one stream. The error matches persistence.ErrNoStream when there is none of that name.
+func (c *Client) Stream(ctx context.Context, name string) (persistence.StreamInfo, error) {
+	var info persistence.StreamInfo
+	err := c.get(ctx, &info, nil, "v1", "streams", name)
+	return info, err
+}
+
+// Frames reads the closed range [from, to] of a stream, oldest first, up to limit (1…1000) entries. The cursors are "start", "end",
+// "<ms>" or "<ms>-<seq>". The daemon may return fewer than limit although there are more: a range is read to its end when nothing comes.
+func (c *Client) Frames(ctx context.Context, stream, from, to string, limit int) (persistence.StreamFrames, error) {
+	query := url.Values{"from": {from}, "to": {to}, "limit": {strconv.Itoa(limit)}}
+	return c.read(ctx, query, 0, "v1", "streams", stream, "frames")
+}
+
+// Tail reads up to limit (1…1000) entries after the exclusive cursor, "0-0" for the beginning. With none there it waits for block (0…30 s), and
+// then returns none: that is no error. A stream is finished when it is closed and nothing came.
+func (c *Client) Tail(ctx context.Context, stream, after string, block time.Duration, limit int) (persistence.StreamFrames, error) {
+	query := url.Values{"after": {after}, "block_ms": {strconv.FormatInt(block.Milliseconds(), 10)}, "limit": {strconv.Itoa(limit)}}
+	return c.read(ctx, query, block, "v1", "streams", stream, "tail")
+}
+
+func (c *Client) command(ctx context.Context, feed, verb string) error {
+	status, body, err := c.do(ctx, http.MethodPost, nil, 0, "v1", "feeds", feed, verb)
+	if err == nil && status != http.StatusAccepted {
+		err = apiError(status, body)
+	}
+	return err
+}
+
+func (c *Client) read(ctx context.Context, query url.Values, wait time.Duration, path ...string) (persistence.StreamFrames, error) {
+	var frames struct {
+		Frames       []persistence.Frame
+		ClosedAt     time.Time `json:"closed_at"`
+		ClosedReason string    `json:"closed_reason"`
+	}
+	status, body, err := c.do(ctx, http.MethodGet, query, wait, path...)
+	if err == nil && status != http.StatusOK {
+		err = apiError(status, body)
+	}
+	if err == nil {
+		err = c.decode(body, &frames)
+	}
+	return persistence.StreamFrames(frames), err
+}
+
+func (c *Client) get(ctx context.Context, into any, query url.Values, path ...string) error {
+	status, body, err := c.do(ctx, http.MethodGet, query, 0, path...)
+	if err != nil {
+		return err
+	}
+	if status != http.StatusOK {
+		return apiError(status, body)
+	}
+	return c.decode(body, into)
+}
+
+func (c *Client) decode(body []byte, into any) error {
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("answer of %s is not a tempestd's: %w", c.base.Host, err)
+	}
+	return nil
+}
+
+// do makes one request and reads its response.
+func (c *Client) do(ctx context.Context, method string, query url.Values, wait time.Duration, path ...string) (status int, body []byte, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, wait+callTimeout, errors.New("no answer in time"))
+	defer cancel()
+	for i, p := range path {
+		path[i] = url.PathEscape(p)
+	}
+	u := c.base.JoinPath(path...)
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause // without the URL around it
+		}
+		return 0, nil, unreachable(c.base.Host, err)
+	}
+	defer resp.Body.Close()
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	switch {
+	case err != nil:
+		return 0, nil, fmt.Errorf("answer of %s: %w", c.base.Host, err)
+	case len(body) > maxBody:
+		return 0, nil, fmt.Errorf("answer of %s is longer than %d MiB", c.base.Host, maxBody>>20)
+	}
+	return resp.StatusCode, body, nil
+}

@@ -1,0 +1,57 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"syscall"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// ErrNoDaemon is matched by the error of a call that found nothing listening.
+var ErrNoDaemon = errors.New("no daemon")
+
+// APIError is a refusal by the daemon. Those of a missing feed or stream match messages.ErrNoFeed and persistence.ErrNoStream.
+type APIError struct {
+	Status  int    // HTTP status
+	Name    string // "NoSuchFeed", say; "" where something else than a daemon answered
+	Message string
+}
+
+func (e *APIError) Error() string {
+	if e.Name == "" {
+		return fmt.Sprintf("HTTP status %d, which is not a tempestd's answer: %s", e.Status, e.Message)
+	}
+	return e.Message
+}
+
+// Is matches the sentinel errors that the daemon's own stand for.
+func (e *APIError) Is(target error) bool {
+	switch e.Name {
+	case "NoSuchFeed":
+		return target == messages.ErrNoFeed
+	case "NoSuchStream":
+		return target == persistence.ErrNoStream
+	}
+	return false
+}
+
+// apiError reads the error of a response.
+func apiError(status int, body []byte) *APIError {
+	var named struct{ Error, Message string }
+	if json.Unmarshal(body, &named) == nil && named.Error != "" {
+		return &APIError{Status: status, Name: named.Error, Message: named.Message}
+	}
+	return &APIError{Status: status, Message: fmt.Sprintf("%s: %.100q", http.StatusText(status), body)}
+}
+
+// unreachable says what a failed request means to someone at a terminal.
+func unreachable(addr string, err error) error {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w at %s: connection refused; is `tempestd run` running there?", ErrNoDaemon, addr)
+	}
+	return fmt.Errorf("daemon at %s: %w", addr, err)
+}

@@ -1,0 +1,24 @@
+// Package serve is the HTTP side of the daemon: reading and tailing streams, the feeds' status and control, health and metrics.
+//
+// The model: a request touches two things only. Streams are read from the [persistence.Store] directly, whose reads and tails never
+// delay an append (I8); feeds are asked through [Control], which is answered by the actors with messages. Nothing here holds state of
+// a stream: a tail waits in the store, for as long as its block budget, and this package owns only the bounds around it.
+//
+// What every request passes, in order (server.go): a panic barrier with the access metrics; the refusal while shutting down; the
+// guards against web pages that talk to a loopback daemon behind its user's back (guard.go); the bearer token; the route, by path
+// and then by method. Handlers return an error, and one place turns errors into HTTP (errors.go).
+//
+// Everything is bounded (I5): request headers and bodies, the time a client may take to send and to read, the tails at one time, the
+// frames and bytes of one response. Events are copied from the store's block to the socket as the bytes they are: they are never decoded
+// nor encoded again (frames.go).
+//
+// A stop releases every waiting tail at once with an empty, open result, so that its client asks again, elsewhere or later.
+//
+//	server.go  Options, Server, its life, what every request passes
+//	routes.go  the table of routes and the small handlers
+//	streams.go reading and tailing streams
+//	frames.go  the response of a read or a tail
+//	params.go  query parameters, each bound and each refusal
+//	guard.go   token, Host and Origin
+//	errors.go  errors into HTTP
+package serve

@@ -1,0 +1,128 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"tempestd/internal/observe"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// Names of the errors in responses. They are part of the API.
+const (
+	nameInvalidRequest   = "InvalidRequest"
+	nameUnauthorized     = "Unauthorized"
+	nameForbidden        = "Forbidden"
+	nameNoSuchRoute      = "NoSuchRoute"
+	nameNoSuchFeed       = "NoSuchFeed"
+	nameNoSuchStream     = "NoSuchStream"
+	nameMethodNotAllowed = "MethodNotAllowed"
+	nameBodyTooLarge     = "BodyTooLarge"
+	nameTooManyTails     = "TooManyTails"
+	nameInternal         = "InternalError"
+	nameShuttingDown     = "ShuttingDown"
+	nameNoAnswer         = "NoAnswer"
+)
+
+// failedMessage is all that a client learns about a fault of ours.
+const failedMessage = "the request failed; the daemon's log says why"
+
+// apiError is an error with its HTTP response.
+type apiError struct {
+	status  int
+	name    string
+	message string
+	header  map[string]string // further headers
+}
+
+func (e *apiError) Error() string { return e.name + ": " + e.message }
+
+// statusClientGone marks, in the metrics alone, a request whose client left before its answer (nginx's number).
+const statusClientGone = 499
+
+// invalid is a 400 that names the parameter, what was given and what is accepted.
+func invalid(param, given, accepted string) error {
+	return &apiError{status: http.StatusBadRequest, name: nameInvalidRequest,
+		message: fmt.Sprintf("%s: got %s; accepted: %s", param, quote(given), accepted)}
+}
+
+// quote is s in quotes, cut to a length fit for a message.
+func quote(s string) string {
+	const limit = 64
+	if len(s) > limit {
+		return strconv.Quote(s[:limit]) + "…"
+	}
+	return strconv.Quote(s)
+}
+
+// retryAfter is what a response says about when to come back, in seconds.
+func retryAfter(seconds int) map[string]string {
+	return map[string]string{"Retry-After": strconv.Itoa(seconds)}
+}
+
+func errShuttingDown() *apiError {
+	return &apiError{status: http.StatusServiceUnavailable, name: nameShuttingDown, message: "the daemon is stopping; try again shortly",
+		header: map[string]string{"Retry-After": "2", "Connection": "close"}}
+}
+
+// toAPI turns what a handler returned into a response. The second result says that the failure is ours, to be logged.
+func toAPI(err error) (api *apiError, ours bool) {
+	switch {
+	case errors.As(err, &api):
+		return api, false
+	case errors.Is(err, messages.ErrNoFeed):
+		return &apiError{status: http.StatusNotFound, name: nameNoSuchFeed, message: err.Error()}, false
+	case errors.Is(err, persistence.ErrNoStream):
+		return &apiError{status: http.StatusNotFound, name: nameNoSuchStream, message: err.Error()}, false
+	case errors.Is(err, persistence.ErrBadName), errors.Is(err, persistence.ErrBadCursor), errors.Is(err, persistence.ErrBadBound):
+		return &apiError{status: http.StatusBadRequest, name: nameInvalidRequest, message: err.Error()}, false
+	case errors.Is(err, persistence.ErrStoreClosed):
+		return errShuttingDown(), false
+	case errors.Is(err, context.DeadlineExceeded):
+		return &apiError{status: http.StatusServiceUnavailable, name: nameNoAnswer, message: "the daemon did not answer in time; try again",
+			header: retryAfter(1)}, true
+	}
+	return &apiError{status: http.StatusInternalServerError, name: nameInternal, message: failedMessage}, true
+}
+
+// fail answers a request with err.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil && !s.draining() {
+		w.WriteHeader(statusClientGone) // nobody reads it; the metrics do
+		return
+	}
+	api, ours := toAPI(err)
+	if ours {
+		s.observer.Emit(observe.HTTPError, "", "route", route(r), "error", err)
+	}
+	for k, v := range api.header {
+		w.Header().Set(k, v)
+	}
+	writeJSON(w, api.status, errorBody{api.name, api.message})
+}
+
+// errorBody is the body of every response that is an error.
+type errorBody struct {
+	Error   string `json:"error"`
+	Message string `json:"message"`
+}
+
+// writeJSON writes v, which always has a JSON form. A client that does not take it is the server's to notice.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false) // messages say "<ms>-<seq>", for people to read
+	if err := enc.Encode(v); err != nil {
+		panic(fmt.Sprintf("serve: %T has no JSON form: %v", v, err))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes())
+}

@@ -1,0 +1,112 @@
+package serve
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"tempestd/persistence"
+)
+
+const (
+	chunkSize     = 64 << 10  // of the buffer a response goes through, and so of its writes
+	maxResponse   = 8 << 20   // bytes of frames in one response; one frame is always allowed
+	minReadRate   = 128 << 10 // bytes a second, at which a client has to take a response
+	frameOverhead = 64        // a bound on the bytes around one event
+)
+
+// writeFrames writes {"frames":[{"id":…,"event":…}],"count":n,"closed_at"?,"closed_reason"?}. The response ends early, after at least one frame,
+// where the next would exceed maxResponse: to the client that is a limit like its own, and it asks again after the last ID.
+func (s *Server) writeFrames(w http.ResponseWriter, stream string, read persistence.StreamFrames) {
+	count, size := 0, 0
+	for _, f := range read.Frames {
+		if size += len(f.Event) + frameOverhead; size > maxResponse && count > 0 {
+			break
+		}
+		count++
+	}
+	s.allow(w, time.Duration(size)*time.Second/minReadRate)
+
+	pooled := s.bufs.Get().(*[]byte)
+	defer s.bufs.Put(pooled)
+	out := chunks{w: w, buf: (*pooled)[:0]}
+	w.Header().Set("Content-Type", "application/json")
+	out.text(`{"frames":[`)
+	for i, f := range read.Frames[:count] {
+		if i > 0 {
+			out.text(",")
+		}
+		out.text(`{"id":"`)
+		out.id(f.ID)
+		out.text(`","event":`)
+		out.bytes(f.Event)
+		out.text("}")
+	}
+	out.text(`],"count":`)
+	out.text(strconv.Itoa(count))
+	if read.IsClosed() {
+		out.text(`,"closed_at":"`)
+		out.text(read.ClosedAt.UTC().Format(time.RFC3339Nano))
+		out.text(`","closed_reason":`)
+		reason, _ := json.Marshal(read.ClosedReason) // a string always has a JSON form
+		out.bytes(reason)
+	}
+	out.text("}\n")
+	out.end()
+	s.observer.Metrics().Served.WithLabelValues(stream).Add(float64(count))
+}
+
+// chunks writes a body through a buffer of fixed size. After a failed write the rest goes nowhere: the client is gone, or was too slow, and
+// the server closes the connection.
+type chunks struct {
+	w       http.ResponseWriter
+	buf     []byte
+	flushed bool
+	err     error
+}
+
+func (c *chunks) text(s string) {
+	if len(c.buf)+len(s) > cap(c.buf) {
+		c.flush()
+	}
+	c.buf = append(c.buf, s...)
+}
+
+func (c *chunks) id(id persistence.EntryID) {
+	if len(c.buf)+frameOverhead > cap(c.buf) {
+		c.flush()
+	}
+	c.buf, _ = id.AppendText(c.buf) // never fails
+}
+
+func (c *chunks) bytes(p []byte) {
+	if len(c.buf)+len(p) > cap(c.buf) {
+		c.flush()
+		if len(p) > cap(c.buf) {
+			c.write(p)
+			return
+		}
+	}
+	c.buf = append(c.buf, p...)
+}
+
+func (c *chunks) flush() {
+	c.write(c.buf)
+	c.buf = c.buf[:0]
+}
+
+func (c *chunks) write(p []byte) {
+	c.flushed = true
+	if c.err == nil {
+		_, c.err = c.w.Write(p)
+	}
+}
+
+// end writes what is left; a body that fitted the buffer says its length.
+func (c *chunks) end() {
+	if !c.flushed {
+		c.w.Header().Set("Content-Length", strconv.Itoa(len(c.buf)))
+	}
+	c.flush()
+}

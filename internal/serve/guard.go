@@ -1,0 +1,50 @@
+package serve
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// checkBrowser refuses what a web page can make its visitor's browser send to a daemon on the same machine: requests under a name
+// that the page's owner points at 127.0.0.1 (DNS rebinding), and cross-site POSTs.
+func (s *Server) checkBrowser(r *http.Request) error {
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && local.IP.IsLoopback() && !isLoopbackHost(r.Host) {
+		return &apiError{status: http.StatusForbidden, name: nameForbidden,
+			message: "host: got " + quote(r.Host) + "; accepted on a loopback listener: localhost or a loopback address"}
+	}
+	if err := s.crossOrigin.Check(r); err != nil {
+		return &apiError{status: http.StatusForbidden, name: nameForbidden, message: "cross-site requests of browsers may not change anything"}
+	}
+	return nil
+}
+
+// isLoopbackHost says whether a Host header names this machine by a word that no DNS server answers for.
+func isLoopbackHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// checkToken refuses a request without the daemon's bearer token, when it has one. The comparison takes the same time wherever, and by
+// how much, a guess is wrong.
+func (s *Server) checkToken(r *http.Request) error {
+	if !s.needsToken {
+		return nil
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	given := sha256.Sum256([]byte(token))
+	if strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(given[:], s.tokenSum[:]) == 1 {
+		return nil
+	}
+	return &apiError{status: http.StatusUnauthorized, name: nameUnauthorized, message: `this daemon wants "Authorization: Bearer <token>"`,
+		header: map[string]string{"WWW-Authenticate": "Bearer"}}
+}

@@ -1,0 +1,163 @@
+package serve
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tempestd/messages"
+)
+
+// handler answers a request, or says why not.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// methods are a route's handlers, by HTTP method. GET serves HEAD as well.
+type methods map[string]handler
+
+// mux is the table of routes.
+func (s *Server) mux() *http.ServeMux {
+	const open, guarded = true, false
+	mux := http.NewServeMux()
+	for _, route := range []struct {
+		pattern string
+		public  bool // without the token
+		methods methods
+	}{
+		{"/healthz", open, methods{"GET": s.healthz}},
+		{"/readyz", open, methods{"GET": s.readyz}},
+		{"/v1/feeds", guarded, methods{"GET": brief(s.feeds)}},
+		{"/v1/feeds/{feed}", guarded, methods{"GET": brief(s.feed)}},
+		{"/v1/feeds/{feed}/reconnect", guarded, methods{"POST": command("reconnect", s.control.Reconnect)}},
+		{"/v1/feeds/{feed}/pause", guarded, methods{"POST": command("pause", s.control.Pause)}},
+		{"/v1/feeds/{feed}/resume", guarded, methods{"POST": command("resume", s.control.Resume)}},
+		{"/v1/streams", guarded, methods{"GET": brief(s.streams)}},
+		{"/v1/streams/{stream}", guarded, methods{"GET": brief(s.stream)}},
+		{"/v1/streams/{stream}/frames", guarded, methods{"GET": s.frames}},
+		{"/v1/streams/{stream}/tail", guarded, methods{"GET": s.tail}},
+		{"/metrics", guarded, methods{"GET": s.metrics()}},
+		{"/{$}", guarded, methods{"GET": index}},
+		{"/", guarded, nil},
+	} {
+		mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := s.dispatch(w, r, route.public, route.methods); err != nil {
+				s.fail(w, r, err)
+			}
+		})
+	}
+	return mux
+}
+
+// dispatch finds the method's handler.
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, public bool, by methods) error {
+	if !public {
+		if err := s.checkToken(r); err != nil {
+			return err
+		}
+	}
+	if len(by) == 0 {
+		return &apiError{status: http.StatusNotFound, name: nameNoSuchRoute, message: "nothing is served at " + quote(r.URL.Path) + "; / lists what is"}
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	if handle, ok := by[method]; ok {
+		return handle(w, r)
+	}
+	allowed := slices.Sorted(maps.Keys(by))
+	if by[http.MethodGet] != nil {
+		allowed = append(allowed, http.MethodHead)
+	}
+	list := strings.Join(allowed, ", ")
+	return &apiError{status: http.StatusMethodNotAllowed, name: nameMethodNotAllowed,
+		message: "method: got " + quote(r.Method) + "; accepted: " + list, header: map[string]string{"Allow": list}}
+}
+
+// healthz says that the process serves requests, and no more: whether the actors answer is systemd's watchdog's question.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	return nil
+}
+
+// readyz asks the actors and the store.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), briefTimeout)
+	defer cancel()
+	ready := s.control.Ready(ctx)
+	if err := s.store.Health(); err != nil {
+		ready.Ready = false
+		ready.Reasons = append(slices.Clone(ready.Reasons), "store: "+err.Error())
+	}
+	status := http.StatusOK
+	if !ready.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	writeJSON(w, status, ready)
+	return nil
+}
+
+// brief is a handler without parameters that is done in a moment, or fails.
+func brief(do handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := parseParams(r).err; err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), briefTimeout)
+		defer cancel()
+		return do(w, r.WithContext(ctx))
+	}
+}
+
+func (s *Server) feeds(w http.ResponseWriter, r *http.Request) error {
+	feeds, err := s.control.Feeds(r.Context())
+	if err != nil {
+		return err
+	}
+	if feeds == nil {
+		feeds = []messages.FeedStatus{} // [] in JSON, not null
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"feeds": feeds})
+	return nil
+}
+
+func (s *Server) feed(w http.ResponseWriter, r *http.Request) error {
+	status, err := s.control.Feed(r.Context(), r.PathValue("feed"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, status)
+	return nil
+}
+
+// command hands an operator's wish to the feed. The answer is 202: the feed has it, and its status will tell what came of it.
+func command(name string, do func(ctx context.Context, feed string) error) handler {
+	return brief(func(w http.ResponseWriter, r *http.Request) error {
+		feed := r.PathValue("feed")
+		if err := do(r.Context(), feed); err != nil {
+			return err
+		}
+		writeJSON(w, http.StatusAccepted, map[string]string{"feed": feed, "accepted": name})
+		return nil
+	})
+}
+
+// metrics serves the Prometheus registry, the sizes of the streams brought up to date first. A store that cannot tell them has told of
+// its own trouble, and takes no other metric with it.
+func (s *Server) metrics() handler {
+	m := s.observer.Metrics()
+	serve := promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if streams, err := s.store.Streams(r.Context()); err == nil {
+			for _, info := range streams {
+				m.StreamSize.WithLabelValues(info.Name).Set(float64(info.Bytes))
+				m.StreamLen.WithLabelValues(info.Name).Set(float64(info.Entries))
+			}
+		}
+		serve.ServeHTTP(w, r)
+		return nil
+	}
+}

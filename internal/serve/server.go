@@ -1,0 +1,227 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/observe"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// Bounds of one connection and one request.
+const (
+	readTimeout     = 5 * time.Second // for the headers, and for a body, which no request needs
+	idleTimeout     = 2 * time.Minute
+	maxHeaderBytes  = 16 << 10
+	maxBodyBytes    = 4 << 10
+	writeTimeout    = 10 * time.Second // for a client to take its response, beside what its size allows (frames.go)
+	briefTimeout    = 5 * time.Second  // for the actors or the store to answer what needs no waiting
+	defaultMaxTails = 1024
+)
+
+// Control is what HTTP asks of the actors. The supervisor implements it with messages. Methods that take a feed's name return an error that
+// matches messages.ErrNoFeed when there is none. All are safe for concurrent use and honour ctx.
+type Control interface {
+	Feeds(ctx context.Context) ([]messages.FeedStatus, error)
+	Feed(ctx context.Context, name string) (messages.FeedStatus, error)
+	Reconnect(ctx context.Context, feed string) error
+	Pause(ctx context.Context, feed string) error
+	Resume(ctx context.Context, feed string) error
+	Ready(ctx context.Context) messages.Readiness
+}
+
+// Options are what a Server needs. Only Token and MaxTails may be zero.
+type Options struct {
+	Store    persistence.Store
+	Control  Control
+	Observer *observe.Observer
+	Token    string // bearer token; "" asks for none
+	Clock    clockwork.Clock
+	MaxTails int // tails served at one time, 0 for 1024
+}
+
+// Server serves the HTTP API. It is safe for concurrent use.
+type Server struct {
+	store    persistence.Store
+	control  Control
+	observer *observe.Observer
+	clock    clockwork.Clock
+
+	needsToken  bool
+	tokenSum    [sha256.Size]byte
+	crossOrigin *http.CrossOriginProtection
+
+	http  *http.Server
+	tails chan struct{} // a slot for every tail being served
+	bufs  sync.Pool     // *[]byte of chunkSize
+
+	drained context.Context // done once the server is stopping
+	drain   context.CancelFunc
+}
+
+// New gives a server that is not listening yet.
+func New(opt Options) *Server {
+	s := &Server{
+		store: opt.Store, control: opt.Control, observer: opt.Observer, clock: opt.Clock,
+		needsToken: opt.Token != "", tokenSum: sha256.Sum256([]byte(opt.Token)),
+		crossOrigin: http.NewCrossOriginProtection(),
+		tails:       make(chan struct{}, cmp.Or(opt.MaxTails, defaultMaxTails)),
+	}
+	s.bufs.New = func() any { b := make([]byte, 0, chunkSize); return &b }
+	s.drained, s.drain = context.WithCancel(context.Background())
+	s.http = &http.Server{
+		Handler:           s.barrier(s.guarded(s.mux())),
+		ReadHeaderTimeout: readTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(opt.Observer.Logger().Handler(), slog.LevelWarn),
+	}
+	return s
+}
+
+// Handler is the whole API, for a server of the caller's.
+func (s *Server) Handler() http.Handler { return s.http.Handler }
+
+// Serve answers the listener's connections until Shutdown, after which it returns nil, at once: it is Shutdown that waits. When ctx ends,
+// every connection is cut. The listener is closed when Serve returns.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
+	defer context.AfterFunc(ctx, func() { s.http.Close() })()
+
+	s.observer.Emit(observe.HTTPListening, "", "addr", ln.Addr().String())
+	err := s.http.Serve(ln)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	s.observer.Emit(observe.HTTPFailed, "", "error", err)
+	return fmt.Errorf("http server on %s: %w", ln.Addr(), err)
+}
+
+// Shutdown stops the server: waiting tails are answered at once with what they have, connections that are still open get a 503 for further
+// requests, and the listener is closed. It returns when the last response is written. When ctx ends before that, the connections are
+// cut and ctx's error is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.drain()
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.http.Close()
+		return fmt.Errorf("http shutdown: connections were cut: %w", err)
+	}
+	return nil
+}
+
+// draining says whether the server is stopping.
+func (s *Server) draining() bool { return s.drained.Err() != nil }
+
+// barrier is the outermost layer: it measures every request, bounds what it may take to read and write, and keeps a panic from
+// ending more than its own request.
+func (s *Server) barrier(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
+		began := s.clock.Now()
+		w := &recorder{ResponseWriter: writer}
+		s.allow(w, 0)
+		defer func() {
+			fault := recover()
+			if fault != nil && fault != http.ErrAbortHandler {
+				s.observer.Emit(observe.HTTPPanic, "", "route", route(r), "error", fmt.Sprint(fault), "stack", string(debug.Stack()))
+				if w.status == 0 {
+					writeJSON(w, http.StatusInternalServerError, errorBody{nameInternal, failedMessage})
+					fault = nil
+				} else {
+					fault = http.ErrAbortHandler // half a response is out: cutting the connection is what tells the client
+				}
+			}
+			s.observer.Metrics().HTTP.WithLabelValues(route(r), strconv.Itoa(cmp.Or(w.status, http.StatusOK))).
+				Observe(s.clock.Since(began).Seconds())
+			if fault != nil {
+				panic(fault)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guarded is what is checked before a route is looked for.
+func (s *Server) guarded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cache-Control", "no-store")
+		if err := s.check(w, r); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) check(w http.ResponseWriter, r *http.Request) error {
+	if s.draining() {
+		return errShuttingDown()
+	}
+	if err := s.checkBrowser(r); err != nil {
+		return err
+	}
+	return discardBody(w, r)
+}
+
+// discardBody reads a request's body, which no route has a use for, within bounds of size and time: left unread, net/http would wait
+// for it without either.
+func discardBody(w http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(readTimeout))
+	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBodyBytes)); err != nil {
+		return &apiError{status: http.StatusRequestEntityTooLarge, name: nameBodyTooLarge,
+			message: fmt.Sprintf("body: got more than %d bytes, or fewer than announced; accepted: none", maxBodyBytes),
+			header:  map[string]string{"Connection": "close"}}
+	}
+	_ = rc.SetReadDeadline(time.Time{})
+	return nil
+}
+
+// allow gives the client writeTimeout and more to take the response: a slow one loses its connection. Errors are ignored, for a
+// ResponseWriter without deadlines has no connection to hold either.
+func (s *Server) allow(w http.ResponseWriter, more time.Duration) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(more + writeTimeout))
+}
+
+// route is the request's route as metrics and events name it: the pattern, never the path, which anyone can vary.
+func route(r *http.Request) string { return cmp.Or(r.Pattern, "none") }
+
+// recorder remembers the status of a response.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
