@@ -37,6 +37,7 @@ type Conn struct {
 	// Written by the read loop, once a socket read, and by nobody else. Times are nanoseconds since start, 0 for none.
 	frames    atomic.Uint64
 	lastFrame atomic.Int64
+	newest    atomic.Int64 // Unix µs
 	blocked   atomic.Int64
 }
 
@@ -56,13 +57,14 @@ func (c *Conn) Done() <-chan struct{} { return c.done }
 type Activity struct {
 	Frames       uint64
 	LastFrame    time.Time // when the newest of them was read from the socket; zero before the first
+	NewestUS     int64     // greatest upstream time of their events, Unix µs, as the upstream says it; 0 before the first
 	Blocked      bool      // the sink does not take the batch in hand: the socket is not read, and its silence is our own
 	BlockedSince time.Time
 }
 
 // Activity is a snapshot. It is cheap.
 func (c *Conn) Activity() Activity {
-	a := Activity{Frames: c.frames.Load()}
+	a := Activity{Frames: c.frames.Load(), NewestUS: c.newest.Load()}
 	if t := c.lastFrame.Load(); t != 0 {
 		a.LastFrame = c.start.Add(time.Duration(t))
 	}

@@ -29,7 +29,7 @@ func stringEnd(b []byte, i int) (end int, escaped bool) {
 	for {
 		if i+8 <= len(b) {
 			w := binary.LittleEndian.Uint64(b[i:])
-			flags := ((w ^ quotes) - ones | (w ^ slashes) - ones | w - spaces | w) & highs
+			flags := (((w ^ quotes) - ones) | ((w ^ slashes) - ones) | (w - spaces) | w) & highs
 			if flags == 0 {
 				i += 8
 				continue

@@ -66,6 +66,7 @@ type readLoop struct {
 	lim     Limits
 	batch   *messages.Batch
 	frames  uint64    // data messages read to their end
+	newest  int64     // greatest upstream time of their events, Unix µs
 	inFrame bool      // a message was begun and not read to its end: the batch cannot be handed over
 	oldest  time.Time // when the batch's first event was read from the socket
 	retryAt time.Time // when to try again to hand over a batch that the sink did not take
@@ -152,6 +153,7 @@ func (l *readLoop) scan(kind websocket.MessageType, start int) error {
 		b.Events = slices.Grow(b.Events, max(cap(b.Events), firstEvents))
 	}
 	b.Events = append(b.Events, e)
+	l.newest = max(l.newest, e.TimeUS)
 	return nil
 }
 
@@ -198,6 +200,7 @@ func (l *readLoop) hand() bool {
 func (l *readLoop) publish() {
 	if c := l.conn; l.frames != c.frames.Load() {
 		c.lastFrame.Store(c.since(c.wire.readAt))
+		c.newest.Store(l.newest)
 		c.frames.Store(l.frames)
 	}
 }
