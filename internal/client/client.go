@@ -51,8 +51,11 @@ func parseAddr(addr string) (url.URL, error) {
 	if !strings.Contains(text, "://") {
 		text = "http://" + text
 	}
+	if strings.Contains(text, "@") { // not to be repeated in an error
+		return url.URL{}, errors.New("daemon address: got a user or a password in it; accepted: host:port or http://host:port, and a token of its own")
+	}
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 		return url.URL{}, bad
 	}
 	host := u.Hostname()

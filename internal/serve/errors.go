@@ -26,6 +26,7 @@ const (
 	nameBodyTooLarge     = "BodyTooLarge"
 	nameTooManyTails     = "TooManyTails"
 	nameInternal         = "InternalError"
+	nameCorruptBlock     = "CorruptBlock"
 	nameShuttingDown     = "ShuttingDown"
 	nameNoAnswer         = "NoAnswer"
 )
@@ -71,8 +72,11 @@ func errShuttingDown() *apiError {
 		header: map[string]string{"Retry-After": "2", "Connection": "close"}}
 }
 
-// toAPI turns what a handler returned into a response. The second result says that the failure is ours, to be logged.
+// toAPI turns what a handler returned into a response. The second result says that the failure is ours and nobody else has logged it.
 func toAPI(err error) (api *apiError, ours bool) {
+	if corrupt, ok := errors.AsType[*persistence.CorruptError](err); ok { // it tells a reader how to go on
+		return &apiError{status: http.StatusInternalServerError, name: nameCorruptBlock, message: corrupt.Error()}, false
+	}
 	switch {
 	case errors.As(err, &api):
 		return api, false

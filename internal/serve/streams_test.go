@@ -281,6 +281,8 @@ func TestFailuresOfTheStore(t *testing.T) {
 	}{
 		{persistence.ErrStoreClosed, http.StatusServiceUnavailable, "ShuttingDown", 0},
 		{fmt.Errorf("read: %w", context.DeadlineExceeded), http.StatusServiceUnavailable, "NoAnswer", 1},
+		{fmt.Errorf("read: %w", &persistence.CorruptError{Stream: "bluesky", Block: persistence.EntryID{MS: 7}, Err: errors.New("checksum")}),
+			http.StatusInternalServerError, "CorruptBlock", 0},
 		{errors.New("disk on fire at /dev/sda"), http.StatusInternalServerError, "InternalError", 1},
 	} {
 		d := start(t, failing{err: c.err})
