@@ -36,6 +36,7 @@
 //	sim.go         Sim: begin and end
 //	produce.go     production, ingestion, what a crash does to the log
 //	serve.go       the HTTP side and what subscribers pull
+//	control.go     the control endpoint
 //	subscriber.go  one connection
 //	wire.go        websocket frames, by hand
 //	fault.go       the faults' names and grammar

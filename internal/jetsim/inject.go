@@ -97,6 +97,7 @@ func (s *Sim) killAll() {
 func (s *Sim) restart() {
 	now := s.clock.Now()
 	s.down = false
+	s.lastTime = max(s.lastTime, now.UnixMicro()-1) // the server witnesses all of it only now
 	s.ingestPending(now.UnixMicro())
 	if s.opt.Rate > 0 {
 		s.ingestDue(now)

@@ -6,11 +6,6 @@ import (
 	"time"
 )
 
-func (s *Sim) routes() {
-	s.mux = http.NewServeMux()
-	s.mux.HandleFunc("/subscribe", s.handleSubscribe)
-}
-
 // handleSubscribe answers as a v1 server does (PROTOCOL.md, 2 and 4).
 func (s *Sim) handleSubscribe(w http.ResponseWriter, r *http.Request) {
 	if !s.admit(w) {

@@ -2,6 +2,7 @@ package jetsim
 
 // Stats is what a simulator has done since it was made, but for what is of its history.
 type Stats struct {
+	Seed        uint64           `json:"seed"`
 	Contents    int64            `json:"contents"`    // events the network has produced and the server ingested, all in all
 	Served      int              `json:"served"`      // events in the server's archive; less than Contents while some wait to be ingested again
 	Generation  int              `json:"generation"`  // crashes in the history
@@ -22,6 +23,7 @@ func (s *Sim) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.stats
+	st.Seed = s.seed
 	st.Contents = s.log.contents
 	st.Served = s.log.served()
 	st.Generation = len(s.log.generations) - 1

@@ -58,16 +58,16 @@ type VerifyOptions struct {
 // it had kept. A consumer that resumes with an overlap and drops what it holds cannot get an earlier version after a later one,
 // unless it had skipped it. Because accounts keep their order in every generation, this includes each account's own order.
 type Report struct {
-	Sent       int64    // contents the stream should hold, and those sent earlier that it holds too
-	Stored     int64    // entries that are events, of any sort
-	Lost       int64    // contents of Sent that are not there
-	Duplicated int64    // entries whose content an earlier entry holds
-	OutOfOrder int64    // entries that were ingested before an entry that stands before them
-	Altered    int64    // entries with the identity, seq and time of an event sent, but not its bytes
-	Foreign    int64    // entries that are no event sent
-	Gaps       int64    // gap entries
-	Pending    int64    // contents of Sent that may still come (AllowTail)
-	Examples   []string // of what is wrong, at most maxExamples
+	Sent       int64    `json:"sent"`               // contents the stream should hold, and those sent earlier that it holds too
+	Stored     int64    `json:"stored"`             // entries that are events, of any sort
+	Lost       int64    `json:"lost"`               // contents of Sent that are not there
+	Duplicated int64    `json:"duplicated"`         // entries whose content an earlier entry holds
+	OutOfOrder int64    `json:"out_of_order"`       // entries that were ingested before an entry that stands before them
+	Altered    int64    `json:"altered"`            // entries with the identity, seq and time of an event sent, but not its bytes
+	Foreign    int64    `json:"foreign"`            // entries that are no event sent
+	Gaps       int64    `json:"gaps"`               // gap entries
+	Pending    int64    `json:"pending"`            // contents of Sent that may still come (AllowTail)
+	Examples   []string `json:"examples,omitempty"` // of what is wrong, at most maxExamples
 }
 
 const maxExamples = 10

@@ -1,0 +1,65 @@
+package jetsim
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+)
+
+// routes mounts the subscription endpoint and the control endpoint, which only loopback clients may use:
+//
+//	GET  /_sim/stats                  Stats, as JSON
+//	POST /_sim/fault/{name}[:{for}]   Inject, in ParseFault's grammar: /_sim/fault/stall:10s
+//	POST /_sim/produce/{n}            Produce
+//	POST /_sim/stop-producing         StopProducing
+//
+// Those that change something answer 204.
+func (s *Sim) routes() {
+	s.mux = http.NewServeMux()
+	s.mux.HandleFunc("/subscribe", s.handleSubscribe)
+	control := func(pattern string, do func(w http.ResponseWriter, r *http.Request) error) {
+		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if host, _, err := net.SplitHostPort(r.RemoteAddr); err != nil || !net.ParseIP(host).IsLoopback() {
+				http.Error(w, "the control endpoint is for loopback clients", http.StatusForbidden)
+			} else if err := do(w, r); errors.Is(err, ErrClosed) {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			} else if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+			} else if r.Method == http.MethodPost {
+				w.WriteHeader(http.StatusNoContent)
+			}
+		})
+	}
+	control("GET /_sim/stats", func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(s.Stats()) // the client has gone
+		return nil
+	})
+	control("POST /_sim/fault/{fault}", func(_ http.ResponseWriter, r *http.Request) error {
+		f, err := ParseFault(r.PathValue("fault"))
+		if err == nil && f.After+f.Every > 0 {
+			err = fmt.Errorf("fault %q: it happens now; leave @ and / out", f)
+		}
+		if err != nil {
+			return err
+		}
+		return s.Inject(f)
+	})
+	control("POST /_sim/produce/{n}", func(_ http.ResponseWriter, r *http.Request) error {
+		n, err := strconv.ParseInt(r.PathValue("n"), 10, 64)
+		if err != nil || n < 1 || n > maxProduce {
+			return fmt.Errorf("produce %q: a number from 1 to %d is accepted", r.PathValue("n"), maxProduce)
+		}
+		s.Produce(n)
+		return nil
+	})
+	control("POST /_sim/stop-producing", func(http.ResponseWriter, *http.Request) error {
+		s.StopProducing()
+		return nil
+	})
+}
+
+const maxProduce = 10_000_000 // events of one request
