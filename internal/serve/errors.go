@@ -97,7 +97,7 @@ func toAPI(err error) (api *apiError, ours bool) {
 
 // fail answers a request with err.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil && !s.draining() {
+	if r.Context().Err() != nil {
 		w.WriteHeader(statusClientGone) // nobody reads it; the metrics do
 		return
 	}

@@ -16,7 +16,7 @@ func (s *Server) checkBrowser(r *http.Request) error {
 		return &apiError{status: http.StatusForbidden, name: nameForbidden,
 			message: "host: got " + quote(r.Host) + "; accepted on a loopback listener: localhost or a loopback address"}
 	}
-	if err := s.crossOrigin.Check(r); err != nil {
+	if s.crossOrigin.Check(r) != nil {
 		return &apiError{status: http.StatusForbidden, name: nameForbidden, message: "cross-site requests of browsers may not change anything"}
 	}
 	return nil

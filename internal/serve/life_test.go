@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"tempestd/persistence"
 )
@@ -54,6 +55,70 @@ func TestRequestsDuringTheShutdownAreRefused(t *testing.T) {
 	d.want(r, http.StatusServiceUnavailable, "ShuttingDown")
 	if r.header.Get("Retry-After") == "" || r.header.Get("Connection") != "close" {
 		t.Errorf("header %v, want Retry-After and Connection: close", r.header)
+	}
+}
+
+// A second signal ends the daemon at once: its requests are not waited for.
+func TestTheEndOfServesContextCutsConnections(t *testing.T) {
+	store := openStore(t)
+	openStream(t, store, "bluesky")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDaemon(t, store)
+	d.addr, d.http = ln.Addr().String(), http.DefaultClient
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { d.ended <- d.Serve(ctx, ln) }()
+	got := make(chan int)
+	go func() {
+		r, _ := d.try("GET", "/v1/streams/bluesky/tail?after=0-0&block_ms=30000")
+		got <- r.status // 0 when the connection was cut before the handler said that it was
+	}()
+	d.tailing("bluesky", 1)
+	cancel()
+	if status := <-got; status == http.StatusOK {
+		t.Error("the tail was answered as if nothing had happened")
+	}
+	if err := <-d.ended; err != nil {
+		t.Errorf("Serve gave %v, want nil", err)
+	}
+	d.tailing("bluesky", 0)
+	if s := d.log.String(); strings.Contains(s, `"event":"http.error"`) {
+		t.Errorf("the end of a request passes for a fault: %s", s)
+	}
+}
+
+// A client that leaves while it waits is no fault of ours, and is told apart in the metrics.
+func TestAClientThatLeaves(t *testing.T) {
+	store := openStore(t)
+	openStream(t, store, "bluesky")
+	d := start(t, store)
+	ctx, cancel := context.WithCancel(t.Context())
+	got := make(chan error)
+	go func() {
+		req, err := d.request("GET", "/v1/streams/bluesky/tail?after=0-0&block_ms=30000")
+		if err == nil {
+			_, err = d.http.Do(req.WithContext(ctx))
+		}
+		got <- err
+	}()
+	d.tailing("bluesky", 1)
+	cancel()
+	<-got
+	d.tailing("bluesky", 0)
+	if err := d.Shutdown(context.Background()); err != nil { // which waits for the handler's end
+		t.Error(err)
+	}
+	if n := testutil.CollectAndCount(d.observer.Metrics().HTTP); n != 1 {
+		t.Errorf("%d series of requests, want one", n)
+	}
+	d.observer.Metrics().HTTP.DeleteLabelValues("/v1/streams/{stream}/tail", "499")
+	if n := testutil.CollectAndCount(d.observer.Metrics().HTTP); n != 0 {
+		t.Error("the request does not count as one whose client left")
+	}
+	if s := d.log.String(); strings.Contains(s, `"event":"http.error"`) {
+		t.Errorf("a client that left passes for a fault: %s", s)
 	}
 }
 
