@@ -20,7 +20,7 @@ type Observer struct {
 	metrics *Metrics
 	known   map[Event]Definition
 	strict  bool
-	seen    sync.Map // label value -> struct{}: the feeds and streams whose series exist
+	seen    sync.Map // name -> struct{}: the feeds, and so their streams, whose series exist
 }
 
 // Option changes what New gives.
@@ -65,7 +65,7 @@ func (o *Observer) Emit(e Event, feed string, args ...any) {
 	if o.strict {
 		o.check(d, ok, feed, args)
 	}
-	o.announce(subject, feed)
+	o.announce(feed)
 	o.metrics.Events.WithLabelValues(string(e), feed).Inc()
 
 	ctx := context.Background()
@@ -83,18 +83,18 @@ func (o *Observer) Emit(e Event, feed string, args ...any) {
 	o.log.LogAttrs(ctx, d.Level, d.Help, attrs...)
 }
 
-// announce makes the series of every event a feed can have when its first one comes, at zero: a rate over a counter that springs into
-// being at 1 misses that first one.
-func (o *Observer) announce(subject, name string) {
-	if name == "" || subject == "" {
+// announce makes the series of every event that a feed or its stream can have when the first one comes, at zero: a rate over a counter
+// that springs into being at 1 misses that first one.
+func (o *Observer) announce(feed string) {
+	if feed == "" {
 		return
 	}
-	if _, done := o.seen.LoadOrStore(subject+"/"+name, struct{}{}); done {
+	if _, done := o.seen.LoadOrStore(feed, struct{}{}); done {
 		return
 	}
 	for _, d := range Catalogue {
-		if d.subject() == subject {
-			o.metrics.Events.WithLabelValues(string(d.Event), name)
+		if d.subject() != "" {
+			o.metrics.Events.WithLabelValues(string(d.Event), feed)
 		}
 	}
 }

@@ -17,6 +17,7 @@
 //	server.go  Options, Server, its life, what every request passes
 //	routes.go  the table of routes and the small handlers
 //	streams.go reading and tailing streams
+//	index.go   the list of what is served
 //	frames.go  the response of a read or a tail
 //	params.go  query parameters, each bound and each refusal
 //	guard.go   token, Host and Origin
