@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -47,6 +48,8 @@ func ParseEndpoint(s string) (Endpoint, error) {
 		return Endpoint{}, badEndpoint(fmt.Sprintf("its scheme is %.16q", u.Scheme))
 	case u.Hostname() == "":
 		return Endpoint{}, badEndpoint("it has no host")
+	case !validHost(u.Hostname()):
+		return Endpoint{}, badEndpoint("its host is neither a name of letters, digits, '.', '-' and '_' nor an address, with \"[]\" around it if it has colons")
 	case u.RawQuery != "" || u.ForceQuery:
 		return Endpoint{}, badEndpoint("it has a query, which the feed's own settings make")
 	case u.Fragment != "":
@@ -61,6 +64,17 @@ func ParseEndpoint(s string) (Endpoint, error) {
 	}
 	e.host = net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 	return e, nil
+}
+
+// validHost keeps out of the host what does not read back as it is written: zones, what is not ASCII, and colons but in an address.
+func validHost(host string) bool {
+	if strings.Contains(host, ":") {
+		addr, err := netip.ParseAddr(host)
+		return err == nil && addr.Zone() == ""
+	}
+	return !strings.ContainsFunc(host, func(r rune) bool {
+		return !('a' <= r|0x20 && r|0x20 <= 'z' || '0' <= r && r <= '9' || r == '.' || r == '-' || r == '_')
+	})
 }
 
 func badEndpoint(what string) error {

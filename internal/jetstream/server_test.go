@@ -3,6 +3,9 @@ package jetstream_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,7 +20,6 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"tempestd/internal/jetstream"
-	"tempestd/messages"
 )
 
 // serve starts a server that does with each websocket what handle says, and returns the request that leads to it.
@@ -51,6 +52,72 @@ func endpoint(t testing.TB, s string) jetstream.Endpoint {
 	return ep
 }
 
+// serveRaw starts a server that answers the handshake and then leaves the connection to handle.
+func serveRaw(t testing.TB, handle func(c net.Conn)) jetstream.Request {
+	t.Helper()
+	return serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // RFC 6455, 1.3
+		fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+			base64.StdEncoding.EncodeToString(sum[:]))
+		handle(c)
+	})
+}
+
+// rawText is an unfragmented text message as a server puts it on the wire.
+func rawText(text string) string {
+	return string(binary.BigEndian.AppendUint16([]byte{0x81, 126}, uint16(len(text)))) + text
+}
+
+// virtual is a server without a network, for testing/synctest bubbles.
+type virtual struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (v *virtual) Accept() (net.Conn, error) {
+	select {
+	case c := <-v.conns:
+		return c, nil
+	case <-v.closed:
+		return nil, net.ErrClosed
+	}
+}
+func (v *virtual) Close() error   { close(v.closed); return nil }
+func (v *virtual) Addr() net.Addr { return &net.UnixAddr{Name: "virtual", Net: "unix"} }
+
+// serveVirtual is serve in a bubble, over pipes.
+func serveVirtual(t testing.TB, handle func(ctx context.Context, ws *websocket.Conn)) (jetstream.Request, jetstream.DialOptions) {
+	t.Helper()
+	v := &virtual{conns: make(chan net.Conn), closed: make(chan struct{})}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer ws.CloseNow()
+		handle(r.Context(), ws)
+	})}
+	go server.Serve(v)
+	t.Cleanup(func() { server.Close() })
+	opt := jetstream.DialOptions{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		client, remote := net.Pipe()
+		select {
+		case v.conns <- remote:
+			return client, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}}
+	return jetstream.Request{Endpoint: endpoint(t, "ws://virtual")}, opt
+}
+
 // within is how long anything on loopback may take before a test gives up on it.
 const within = 10 * time.Second
 
@@ -65,60 +132,6 @@ func dial(t testing.TB, req jetstream.Request, opt jetstream.DialOptions) *jetst
 	}
 	t.Cleanup(conn.CloseNow)
 	return conn
-}
-
-// collector is a sink that keeps what it is given. A batch comes back at once unless hold is set.
-type collector struct {
-	mu     sync.Mutex
-	events []string
-	sizes  []int // events in each batch
-	bad    []string
-	hold   chan struct{}          // when not nil: no batch is free until it is closed
-	done   func() <-chan struct{} // ends a wait
-	taken  func()                 // called after each hand-over
-}
-
-func (c *collector) TryHand(b *messages.Batch) (*messages.Batch, bool) {
-	if c.hold != nil {
-		select {
-		case <-c.hold:
-		default:
-			return b, false
-		}
-	}
-	c.take(b)
-	b.Reset()
-	return b, true
-}
-
-func (c *collector) Hand(b *messages.Batch) *messages.Batch {
-	c.take(b)
-	select {
-	case <-c.hold:
-		return &messages.Batch{}
-	case <-c.done():
-		return nil
-	}
-}
-
-func (c *collector) Bad(frame []byte, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.bad = append(c.bad, fmt.Sprintf("%.20s: %v", frame, err))
-}
-
-func (c *collector) take(b *messages.Batch) {
-	c.mu.Lock()
-	if b != nil {
-		c.sizes = append(c.sizes, len(b.Events))
-		for i := range b.Events {
-			c.events = append(c.events, string(b.Bytes(i)))
-		}
-	}
-	c.mu.Unlock()
-	if c.taken != nil {
-		c.taken()
-	}
 }
 
 // eventJSON is a like with the sequence number n.
@@ -152,5 +165,3 @@ func corpus(t testing.TB, files ...string) [][]byte {
 	}
 	return frames
 }
-
-var _ net.Error = (*net.OpError)(nil)
