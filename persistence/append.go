@@ -61,7 +61,10 @@ func (s *embeddedStream) Append(ctx context.Context, batch *messages.Batch, cp m
 	if err != nil {
 		return Appended{}, fmt.Errorf("append to stream %s: %w", s.name, err)
 	}
-	s.committed(&m)
+	if s.store.sync {
+		s.synced = m.Last
+	}
+	s.moveMark(m.Last)
 	s.publish(&m, s.segmentOf(batch))
 	return done, nil
 }
@@ -100,12 +103,9 @@ func (s *embeddedStream) encodeBatch(batch *messages.Batch, m *streamMeta) ([]by
 	return block, nil
 }
 
-// committed moves the high-water mark. The append is durable whatever becomes of the mark, so a failure is told and no error.
-func (s *embeddedStream) committed(m *streamMeta) {
-	if s.store.sync {
-		s.synced = m.Last
-	}
-	if err := s.mark.write(m.Last, s.synced); err != nil {
+// moveMark moves the high-water mark, to last and synced. The append is durable whatever becomes of the mark, so a failure is told and no error.
+func (s *embeddedStream) moveMark(last EntryID) {
+	if err := s.mark.write(last, s.synced); err != nil {
 		s.store.emit(MaintenanceFailed{Stream: s.name, Err: err})
 	}
 }

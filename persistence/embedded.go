@@ -70,8 +70,8 @@ type Embedded struct {
 	streams map[string]*embeddedStream
 	lost    []Truncation
 
-	maintaining sync.Mutex // one trim, merge or reclaim at a time, in the whole store
-	dropped     atomic.Int64
+	maintaining sync.Mutex   // one trim, merge or reclaim at a time, in the whole store
+	garbage     atomic.Int64 // bytes deleted since space was last given back
 }
 
 var _ Store = (*Embedded)(nil)

@@ -2,23 +2,45 @@ package persistence
 
 import (
 	"context"
-	"math/bits"
+	"errors"
 )
 
-// tier is what a block's key tells of its size without reading it: the bits of its number of entries.
-func tier(entries int) byte { return byte(bits.Len(uint(entries))) }
-
-// syncLog syncs the log to disk and moves the marks.
-func (e *Embedded) syncLog(context.Context) {
-	type tip struct {
-		s    *embeddedStream
-		last EntryID
+// maintain is one round of what the store does by itself.
+func (e *Embedded) maintain(ctx context.Context) {
+	_ = e.space.check(0) // tells of free space that came back while nobody appended
+	e.maintaining.Lock()
+	defer e.maintaining.Unlock()
+	for _, s := range e.all() {
+		if _, err := s.trim(ctx, *s.retention.Load()); err != nil {
+			e.maintenanceFailed(ctx, s.name, err)
+			continue
+		}
+		if err := s.merge(ctx); err != nil {
+			e.maintenanceFailed(ctx, s.name, err)
+		}
 	}
-	var tips []tip
+	if e.garbage.Load() < reclaimAt {
+		return
+	}
+	if err := e.reclaim(ctx); err != nil {
+		e.maintenanceFailed(ctx, "", err)
+	}
+}
+
+func (e *Embedded) maintenanceFailed(ctx context.Context, stream string, err error) {
+	// A store that closes, or that refuses writes and said so, has not failed at this.
+	if ctx.Err() == nil && !errors.Is(err, ErrStoreFailed) {
+		e.emit(MaintenanceFailed{Stream: stream, Err: err})
+	}
+}
+
+// syncLog syncs the log to disk and moves the marks. It runs where appends are not synced one by one.
+func (e *Embedded) syncLog(ctx context.Context) {
+	tips := make(map[*embeddedStream]EntryID)
 	for _, s := range e.all() {
 		s.write.Lock()
 		if last := s.state().Last; last != s.synced {
-			tips = append(tips, tip{s, last})
+			tips[s] = last
 		}
 		s.write.Unlock()
 	}
@@ -26,20 +48,14 @@ func (e *Embedded) syncLog(context.Context) {
 		return
 	}
 	if err := e.db.Sync(); err != nil {
-		e.fail(err)
-		e.emit(MaintenanceFailed{Err: err})
+		e.fail(err) // what is on disk now is unknown, and asking again would not tell
+		e.maintenanceFailed(ctx, "", err)
 		return
 	}
-	for _, t := range tips {
-		t.s.write.Lock()
-		t.s.synced = t.last
-		t.s.committed(&streamMeta{Last: t.s.state().Last})
-		t.s.write.Unlock()
+	for s, last := range tips {
+		s.write.Lock()
+		s.synced = last
+		s.moveMark(s.state().Last)
+		s.write.Unlock()
 	}
-}
-
-func (e *Embedded) maintain(context.Context) {}
-
-func (s *embeddedStream) Trim(ctx context.Context, r Retention) (Trimmed, error) {
-	return Trimmed{}, nil
 }

@@ -92,7 +92,8 @@ func (s *embeddedStream) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if damaged || len(t.bad) > 0 || t.newest != nil && t.newest.last != m.Last {
+	lost := t.newest == nil && m.kept() > 0 || t.newest != nil && t.newest.last != m.Last
+	if damaged || lost || len(t.bad) > 0 {
 		if m, err = s.rollBack(ctx, m, t, damaged); err != nil {
 			return err
 		}

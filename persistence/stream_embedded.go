@@ -38,6 +38,7 @@ type embeddedStream struct {
 	wake    chan struct{} // closed and replaced by what a tail may wait for
 	waiting int           // tails that wait for it
 
+	settled EntryID    // where the next merge begins; guarded by maintaining
 	entry   entryCache // of Entry
 	corrupt corruptSet
 }
@@ -124,6 +125,7 @@ func (s *embeddedStream) publish(m *streamMeta, seg *segment) {
 	s.tip.Lock()
 	defer s.tip.Unlock()
 	s.meta = *m
+	s.recent.trim(m.Oldest)
 	if seg != nil {
 		s.recent.push(seg)
 	}

@@ -1,0 +1,186 @@
+package persistence_test
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+	"tempestd/persistence/streamtest"
+)
+
+const benchStart = 1_795_000_000_000_000
+
+// openBench is a store with one stream.
+func openBench(b *testing.B, dir string, opt persistence.EmbeddedOptions) persistence.Stream {
+	store, err := persistence.OpenEmbedded(b.Context(), dir, opt)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	s, err := store.OpenStream(b.Context(), "bench", persistence.StreamOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+// cpuSeconds is what the process has used.
+func cpuSeconds() float64 {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for _, size := range []int{50, 256, 8192} {
+		for _, sync := range []bool{true, false} {
+			b.Run(fmt.Sprintf("batch=%d/sync=%v", size, sync), func(b *testing.B) {
+				dir := b.TempDir()
+				opt := persistence.EmbeddedOptions{}
+				if !sync {
+					opt.SyncInterval = time.Second
+				}
+				s := openBench(b, dir, opt)
+				events := streamtest.NewEvents(1, benchStart)
+				batches := make([]*messages.Batch, 8)
+				raw := 0
+				for i := range batches {
+					batches[i] = events.Fill(new(messages.Batch), size)
+					raw += len(batches[i].Buf)
+				}
+				stored := 0
+				b.ReportAllocs()
+				cpu := cpuSeconds()
+				i := 0
+				for b.Loop() {
+					done, err := s.Append(b.Context(), batches[i%len(batches)], messages.Checkpoint{})
+					if err != nil {
+						b.Fatal(err)
+					}
+					stored += done.Bytes
+					i++
+				}
+				n := float64(i * size)
+				b.ReportMetric(n/b.Elapsed().Seconds(), "events/s")
+				b.ReportMetric((cpuSeconds()-cpu)/n*1e6, "cpu-s/M")
+				b.ReportMetric(float64(stored)/n, "B/event")
+				b.ReportMetric(float64(raw)/float64(len(batches)*size), "raw-B/event")
+				b.ReportMetric(float64(diskUsage(b, dir))/n, "disk-B/event")
+			})
+		}
+	}
+}
+
+// diskUsage is what du tells: allocated blocks, not file lengths.
+func diskUsage(tb testing.TB, dir string) int64 {
+	tb.Helper()
+	var total int64
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		total += info.Sys().(*syscall.Stat_t).Blocks * 512
+		return nil
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return total
+}
+
+func BenchmarkRead(b *testing.B) {
+	s := openBench(b, b.TempDir(), persistence.EmbeddedOptions{SyncInterval: time.Second})
+	events := streamtest.NewEvents(1, benchStart)
+	batch := new(messages.Batch)
+	const total = 1 << 18
+	for range total / 8192 {
+		if _, err := s.Append(b.Context(), events.Fill(batch, 8192), messages.Checkpoint{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, limit := range []int{100, 1000, 10_000} {
+		b.Run(fmt.Sprintf("page=%d", limit), func(b *testing.B) {
+			b.ReportAllocs()
+			n, after := 0, persistence.FromBeginning()
+			for b.Loop() {
+				page, err := s.Tail(b.Context(), after, 0, limit)
+				if err != nil {
+					b.Fatal(err)
+				}
+				n += len(page.Frames)
+				after = persistence.FromBeginning()
+				if len(page.Frames) > 0 {
+					after = persistence.CursorAt(page.Frames[len(page.Frames)-1].ID)
+				}
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+func BenchmarkFingerprints(b *testing.B) {
+	for _, size := range []int{50, 8192} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+			s := openBench(b, b.TempDir(), persistence.EmbeddedOptions{SyncInterval: time.Second})
+			events := streamtest.NewEvents(1, benchStart)
+			batch := new(messages.Batch)
+			for range (1 << 20) / size {
+				if _, err := s.Append(b.Context(), events.Fill(batch, size), messages.Checkpoint{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				n := 0
+				if err := s.Fingerprints(b.Context(), persistence.Horizon{}, func(f persistence.FingerprintBlock) bool {
+					n += len(f.Fingerprints)
+					return true
+				}); err != nil || n != (1<<20)/size*size {
+					b.Fatal(n, err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkTailWake is one event from append to a tail that waits for it, and the tail's next wait.
+func BenchmarkTailWake(b *testing.B) {
+	s := openBench(b, b.TempDir(), persistence.EmbeddedOptions{SyncInterval: time.Second})
+	events := streamtest.NewEvents(1, benchStart)
+	batch := events.Fill(new(messages.Batch), 1)
+	got := make(chan persistence.EntryID)
+	go func() {
+		defer close(got)
+		after := persistence.FromBeginning()
+		for {
+			page, err := s.Tail(b.Context(), after, persistence.MaxBlock, 10)
+			if err != nil {
+				return
+			}
+			for _, f := range page.Frames {
+				after = persistence.CursorAt(f.ID)
+				got <- f.ID
+			}
+		}
+	}()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Append(b.Context(), batch, messages.Checkpoint{}); err != nil {
+			b.Fatal(err)
+		}
+		<-got
+	}
+}

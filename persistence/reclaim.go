@@ -1,0 +1,81 @@
+package persistence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+const (
+	// reclaimAt is how many deleted bytes make it worth to ask Badger for them: two files of its value log.
+	reclaimAt = 64 << 20
+	// discardRatio is how much of a value log file must be garbage to be rewritten. Retention deletes whole files' worth, which are not
+	// rewritten but removed; what merging leaves is about half.
+	discardRatio = 0.5
+)
+
+// reclaim gives the disk space of deleted blocks back. The caller holds maintaining.
+//
+// Deleting alone does not: Badger removes a value log file by what it counts as discarded there, and counts a deletion only when
+// compaction meets it together with what it deletes. So the memtable, where the deletions are, is flushed, the LSM tree
+// is compacted – it holds pointers only and is small –, and then the files are collected.
+func (e *Embedded) reclaim(ctx context.Context) error {
+	if err := e.space.checkReserve(); err != nil {
+		return err
+	}
+	if err := e.flush(); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	if err := e.db.Flatten(1); err != nil {
+		return fmt.Errorf("compact: %w", err)
+	}
+	e.garbage.Store(0)
+	for ctx.Err() == nil {
+		err := e.collect()
+		if errors.Is(err, badger.ErrNoRewrite) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("collect the value log: %w", err)
+		}
+		if err := e.space.checkReserve(); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// flush writes the memtable to disk. Badger offers no such call, but flushes before it drops a prefix, if that has a key. Meanwhile it
+// refuses writes; whoever wants to write waits at the gate.
+func (e *Embedded) flush() error {
+	if err := e.update(func(txn *badger.Txn) error { return txn.Set([]byte(sentinelKey), nil) }); err != nil {
+		return err
+	}
+	e.gate.Lock()
+	defer e.gate.Unlock()
+	if err := e.db.DropPrefix([]byte(sentinelKey)); err != nil {
+		e.fail(err) // it may have lost track of its memtables
+		return err
+	}
+	return nil
+}
+
+// collect rewrites or removes one file of the value log. Without a sync at each append, what is moved must be on disk before the
+// file that it came from is gone: Badger keeps a collected file as long as an iterator is open.
+func (e *Embedded) collect() error {
+	if e.sync {
+		return e.db.RunValueLogGC(discardRatio)
+	}
+	return e.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{})
+		defer it.Close()
+		if err := e.db.RunValueLogGC(discardRatio); err != nil {
+			return err
+		}
+		if err := e.flush(); err != nil {
+			return err
+		}
+		return e.db.Sync()
+	})
+}

@@ -1,0 +1,191 @@
+package streamtest
+
+import (
+	"strings"
+	"testing"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+func testAppend(t *testing.T, b Backend) {
+	f := open(t, b)
+	var want []persistence.Frame
+	for _, n := range []int{1, 7, 300, 1} {
+		want = append(want, f.append(n)...)
+	}
+	// Equal and backward times: the IDs go on all the same.
+	batch := f.events.Fill(new(messages.Batch), 5)
+	for i := range batch.Events {
+		batch.Events[i].TimeUS = batch.Events[0].TimeUS - int64(i/2)*5_000_000
+	}
+	want = append(want, f.put(batch)...)
+
+	check := func(when string) {
+		t.Helper()
+		got, err := everything(t.Context(), f.stream, 50)
+		must(t, err)
+		expectFrames(t, when, got, want)
+		info, err := f.stream.Info(t.Context())
+		must(t, err)
+		if info.Name != "feed" || info.Entries != int64(len(want)) || info.Bytes <= 0 || info.Oldest == nil || *info.Oldest != want[0].ID ||
+			info.Newest == nil || *info.Newest != want[len(want)-1].ID || info.ClosedAt != nil {
+			t.Errorf("%s: info is %+v", when, info)
+		}
+	}
+	check("as appended")
+	f.reopen()
+	check("opened again")
+	want = append(want, f.append(3)...)
+	check("appended after opening again")
+}
+
+func testDrops(t *testing.T, b Backend) {
+	f := open(t, b)
+	batch := f.events.Fill(new(messages.Batch), 2000)
+	for i := range batch.Events {
+		batch.Events[i].Drop = i%3 == 0 || i > 1500
+	}
+	want := f.put(batch)
+	got, err := everything(t.Context(), f.stream, persistence.MaxCount)
+	must(t, err)
+	expectFrames(t, "with drops", got, want)
+}
+
+func testEmptyAppend(t *testing.T, b Backend) {
+	f := open(t, b)
+	want := f.append(3)
+	allDropped := f.events.Fill(new(messages.Batch), 2)
+	allDropped.Events[0].Drop, allDropped.Events[1].Drop = true, true
+	for seq, batch := range []*messages.Batch{{}, allDropped} {
+		got, err := f.stream.Append(t.Context(), batch, messages.Checkpoint{Position: messages.Position{Seq: int64(seq) + 5}})
+		must(t, err)
+		if got != (persistence.Appended{}) {
+			t.Errorf("an empty batch stored %+v", got)
+		}
+		cp, err := f.stream.Checkpoint(t.Context())
+		must(t, err)
+		if cp.Seq != int64(seq)+5 || cp.LastID != want[2].ID {
+			t.Errorf("the checkpoint is %+v", cp)
+		}
+	}
+	all, err := everything(t.Context(), f.stream, 10)
+	must(t, err)
+	expectFrames(t, "after empty batches", all, want)
+}
+
+func testCheckpoint(t *testing.T, b Backend) {
+	f := open(t, b)
+	_, err := f.stream.Checkpoint(t.Context())
+	expectError(t, "a new stream's checkpoint", err, persistence.ErrNoCheckpoint)
+	var last persistence.EntryID
+	for seq := range int64(5) {
+		batch := f.events.Fill(new(messages.Batch), 4)
+		cp := messages.Checkpoint{
+			Position: messages.Position{Host: "h:1", Seq: seq, TimeUS: batch.Events[3].TimeUS},
+			LastID:   messages.MaxEntryID, // the stream knows better
+			Clean:    seq%2 == 0, AtTip: 5, Saved: 6,
+		}
+		done, err := f.stream.Append(t.Context(), batch, cp)
+		must(t, err)
+		last = done.Last
+		cp.LastID = last
+		for _, when := range []string{"appended", "opened again"} {
+			got, err := f.stream.Checkpoint(t.Context())
+			must(t, err)
+			if got != cp {
+				t.Errorf("%s: the checkpoint is %+v, want %+v", when, got, cp)
+			}
+			if when == "appended" {
+				f.reopen()
+			}
+		}
+	}
+}
+
+func testCheckpointStore(t *testing.T, b Backend) {
+	f := open(t, b)
+	_, err := f.store.LoadCheckpoint(t.Context(), "feed")
+	expectError(t, "no checkpoint saved", err, persistence.ErrNoCheckpoint)
+	want := messages.Checkpoint{Position: messages.Position{Host: "h", Seq: 3, TimeUS: 4}, LastID: persistence.EntryID{MS: 1, Seq: 2}, Saved: 9}
+	must(t, f.store.SaveCheckpoint(t.Context(), "feed", messages.Checkpoint{}))
+	must(t, f.store.SaveCheckpoint(t.Context(), "feed", want))
+	must(t, f.store.SaveCheckpoint(t.Context(), "other", messages.Checkpoint{}))
+	f.reopen()
+	got, err := f.store.LoadCheckpoint(t.Context(), "feed")
+	must(t, err)
+	if got != want {
+		t.Errorf("loaded %+v, want %+v", got, want)
+	}
+	expectError(t, "a bad feed name", f.store.SaveCheckpoint(t.Context(), "a/b", want), persistence.ErrBadName)
+}
+
+func testNames(t *testing.T, b Backend) {
+	f := open(t, b)
+	for _, name := range []string{"", ".a", "-a", "_a", "A", "a b", "a/b", "ä", "a\x00", strings.Repeat("a", 65)} {
+		_, err := f.store.OpenStream(t.Context(), name, persistence.StreamOptions{})
+		expectError(t, "open stream "+name, err, persistence.ErrBadName)
+	}
+	_, err := f.store.Stream(t.Context(), "none")
+	expectError(t, "a stream that is not stored", err, persistence.ErrNoStream)
+	// A name that another begins with, and streams side by side.
+	names := []string{"0.-_z", "feed", "feed2", strings.Repeat("z", 64)}
+	for _, name := range names {
+		s, err := f.store.OpenStream(t.Context(), name, persistence.StreamOptions{})
+		must(t, err)
+		again, err := f.store.Stream(t.Context(), name)
+		must(t, err)
+		if s != again || s.Name() != name {
+			t.Errorf("stream %s is not the same when asked for again", name)
+		}
+		_, err = s.Append(t.Context(), f.events.Fill(new(messages.Batch), len(name)), messages.Checkpoint{})
+		must(t, err)
+	}
+	f.reopen()
+	infos, err := f.store.Streams(t.Context())
+	must(t, err)
+	if len(infos) != len(names) {
+		t.Fatalf("%d streams, want %d", len(infos), len(names))
+	}
+	for i, info := range infos {
+		if info.Name != names[i] || info.Entries != int64(len(names[i])) {
+			t.Errorf("stream %d is %+v, want %s", i, info, names[i])
+		}
+	}
+	must(t, f.store.Health())
+}
+
+func testClose(t *testing.T, b Backend) {
+	f := open(t, b)
+	want := f.append(5)
+	must(t, f.stream.Close(t.Context(), "feed removed"))
+	must(t, f.stream.Close(t.Context(), "again"))
+	for _, when := range []string{"closed", "opened again"} {
+		_, err := f.stream.Append(t.Context(), f.events.Fill(new(messages.Batch), 1), messages.Checkpoint{})
+		expectError(t, when+": append", err, persistence.ErrStreamClosed)
+		page, err := f.stream.Tail(t.Context(), persistence.FromBeginning(), persistence.MaxBlock, 3)
+		must(t, err)
+		expectFrames(t, when, page.Frames, want[:3])
+		end, err := f.stream.Tail(t.Context(), persistence.CursorAt(want[4].ID), persistence.MaxBlock, 3)
+		must(t, err)
+		read, err := f.stream.Read(t.Context(), persistence.Start(), persistence.End(), 10)
+		must(t, err)
+		expectFrames(t, when, read.Frames, want)
+		for _, p := range []persistence.StreamFrames{page, end, read} {
+			if !p.IsClosed() || p.ClosedReason != "feed removed" {
+				t.Errorf("%s: a page is closed at %s for %q", when, p.ClosedAt, p.ClosedReason)
+			}
+		}
+		if len(end.Frames) > 0 {
+			t.Errorf("%s: %d frames after the last", when, len(end.Frames))
+		}
+		info, err := f.stream.Info(t.Context())
+		must(t, err)
+		if info.ClosedAt == nil || !info.ClosedAt.Equal(page.ClosedAt) || info.ClosedReason != "feed removed" {
+			t.Errorf("%s: info is %+v", when, info)
+		}
+		if when == "closed" {
+			f.reopen()
+		}
+	}
+}

@@ -1,0 +1,223 @@
+package streamtest
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// model is what a stream should hold.
+type model struct {
+	backend Backend
+	dir     string
+	store   persistence.Store
+	stream  persistence.Stream
+	events  *Events
+
+	frames  []persistence.Frame
+	prints  []uint64
+	largest int // entries of one append: how much more than it must a trim may keep
+	last    persistence.EntryID
+	timeUS  int64
+}
+
+// testModel drives a store with random operations and compares all it tells with the model.
+func testModel(t *testing.T, b Backend) {
+	fewerChecks(t)
+	rapid.Check(t, func(r *rapid.T) {
+		dir, err := os.MkdirTemp(t.TempDir(), "model")
+		check(r, err)
+		m := &model{backend: b, dir: dir, events: NewEvents(3, 0), timeUS: b.Now().Add(-time.Hour).UnixMicro()}
+		m.open(r)
+		defer func() { check(r, m.store.Close()) }()
+		r.Repeat(map[string]func(*rapid.T){
+			"append":       m.append,
+			"append again": m.append, // as often as everything else together
+			"small":        m.appendSmall,
+			"reopen":       m.reopen,
+			"maintain":     func(*rapid.T) { b.Maintain(context.Background(), m.store) },
+			"trim":         m.trim,
+			"read":         m.read,
+			"tail":         m.tail,
+			"index":        m.index,
+			"":             m.info,
+		})
+	})
+}
+
+// fewerChecks lowers rapid's default of 100 runs, each of which opens a store several times; -rapid.checks asks for more.
+func fewerChecks(t *testing.T) {
+	f := flag.Lookup("rapid.checks")
+	if old := f.Value.String(); old == f.DefValue {
+		must(t, f.Value.Set("20"))
+		t.Cleanup(func() { must(t, f.Value.Set(old)) })
+	}
+}
+
+func (m *model) open(r *rapid.T) {
+	var err error
+	m.store, err = m.backend.Open(context.Background(), m.dir)
+	check(r, err)
+	m.stream, err = m.store.OpenStream(context.Background(), "feed", persistence.StreamOptions{})
+	check(r, err)
+}
+
+func (m *model) reopen(r *rapid.T) {
+	check(r, m.store.Close())
+	m.open(r)
+}
+
+func (m *model) append(r *rapid.T) { m.put(r, rapid.IntRange(0, 40).Draw(r, "events")) }
+
+// appendSmall gives merging something to do.
+func (m *model) appendSmall(r *rapid.T) {
+	for range rapid.IntRange(1, 100).Draw(r, "batches") {
+		m.put(r, 1)
+	}
+}
+
+func (m *model) put(r *rapid.T, n int) {
+	batch := m.events.Fill(new(messages.Batch), n)
+	for i := range batch.Events {
+		// Steps of nothing, of less than a millisecond, of more, and back.
+		m.timeUS += rapid.SampledFrom([]int64{0, 0, 1, 500, 3_000, 90_000, -1, -4_000}).Draw(r, "step")
+		batch.Events[i].TimeUS = m.timeUS
+		batch.Events[i].Drop = n > 1 && rapid.IntRange(0, 5).Draw(r, "drop") == 0
+	}
+	want := frames(batch, m.last)
+	cp := messages.Checkpoint{Position: messages.Position{TimeUS: m.timeUS}}
+	got, err := m.stream.Append(context.Background(), batch, cp)
+	check(r, err)
+	for i := range batch.Events {
+		if !batch.Events[i].Drop {
+			m.prints = append(m.prints, batch.Events[i].Fingerprint)
+		}
+	}
+	m.frames = append(m.frames, want...)
+	m.largest = max(m.largest, len(want))
+	if len(want) > 0 {
+		m.last = want[len(want)-1].ID
+	}
+	if got.Entries != len(want) || len(want) > 0 && (got.First != want[0].ID || got.Last != m.last) {
+		r.Fatalf("append stored %+v, want %d up to %s", got, len(want), m.last)
+	}
+	stored, err := m.stream.Checkpoint(context.Background())
+	check(r, err)
+	cp.LastID = m.last
+	if stored != cp {
+		r.Fatalf("checkpoint %+v, want %+v", stored, cp)
+	}
+}
+
+func (m *model) trim(r *rapid.T) {
+	keep := rapid.Int64Range(1, int64(len(m.frames))+1).Draw(r, "keep")
+	done, err := m.stream.Trim(context.Background(), persistence.Retention{Entries: keep})
+	check(r, err)
+	if done.Entries > max(int64(len(m.frames))-keep, 0) {
+		r.Fatalf("a trim to %d of %d dropped %d", keep, len(m.frames), done.Entries)
+	}
+	m.frames, m.prints = m.frames[done.Entries:], m.prints[done.Entries:]
+}
+
+// id draws an entry's ID, one near it, or one beyond them all.
+func (m *model) id(r *rapid.T, label string) persistence.EntryID {
+	if len(m.frames) == 0 {
+		return persistence.EntryID{MS: rapid.Uint64().Draw(r, label)}
+	}
+	id := rapid.SampledFrom(m.frames).Draw(r, label).ID
+	switch rapid.IntRange(0, 4).Draw(r, label+" shifted") {
+	case 0:
+		id = id.Next()
+	case 1:
+		id.MS -= min(id.MS, 1)
+	case 2:
+		id.MS++
+	}
+	return id
+}
+
+func (m *model) read(r *rapid.T) {
+	from, to := m.id(r, "from"), m.id(r, "to")
+	limit := rapid.IntRange(1, 200).Draw(r, "limit")
+	page, err := m.stream.Read(context.Background(), persistence.CursorAt(from), persistence.CursorAt(to), limit)
+	check(r, err)
+	var want []persistence.Frame
+	for _, f := range m.frames {
+		if f.ID.Compare(from) >= 0 && f.ID.Compare(to) <= 0 && len(want) < limit {
+			want = append(want, f)
+		}
+	}
+	if !sameFrames(page.Frames, want) {
+		r.Fatalf("read %s to %s, limit %d: %d frames, want %d", from, to, limit, len(page.Frames), len(want))
+	}
+}
+
+func (m *model) tail(r *rapid.T) {
+	after := m.id(r, "after")
+	limit := rapid.IntRange(1, 200).Draw(r, "limit")
+	page, err := m.stream.Tail(context.Background(), persistence.CursorAt(after), 0, limit)
+	check(r, err)
+	var want []persistence.Frame
+	for _, f := range m.frames {
+		if f.ID.Compare(after) > 0 && len(want) < limit {
+			want = append(want, f)
+		}
+	}
+	if !sameFrames(page.Frames, want) {
+		r.Fatalf("tail after %s, limit %d: %d frames, want %d", after, limit, len(page.Frames), len(want))
+	}
+}
+
+func (m *model) index(r *rapid.T) {
+	end := len(m.prints)
+	check(r, m.stream.Fingerprints(context.Background(), persistence.Horizon{}, func(b persistence.FingerprintBlock) bool {
+		n := len(b.Fingerprints)
+		if n == 0 || n > end {
+			r.Fatalf("a block of %d fingerprints, %d are left", n, end)
+		}
+		for i, print := range b.Fingerprints {
+			if want := m.prints[end-n+i]; print != want {
+				r.Fatalf("fingerprint %d is %x, want %x", end-n+i, print, want)
+			}
+		}
+		if b.Last != m.frames[end-1].ID || b.First != m.frames[end-n].ID {
+			r.Fatalf("a block from %s to %s, want %s to %s", b.First, b.Last, m.frames[end-n].ID, m.frames[end-1].ID)
+		}
+		i := rapid.IntRange(0, n-1).Draw(r, "entry")
+		event, err := m.stream.Entry(context.Background(), b.Last, i)
+		check(r, err)
+		if !bytes.Equal(event, m.frames[end-n+i].Event) {
+			r.Fatalf("entry %d of block %s is not what was appended", i, b.Last)
+		}
+		end -= n
+		return true
+	}))
+	if end != 0 {
+		r.Fatalf("%d entries have no fingerprint", end)
+	}
+}
+
+func (m *model) info(r *rapid.T) {
+	info, err := m.stream.Info(context.Background())
+	check(r, err)
+	if info.Entries != int64(len(m.frames)) || info.Bytes < 0 || (info.Bytes == 0) != (len(m.frames) == 0) {
+		r.Fatalf("info %+v, want %d entries", info, len(m.frames))
+	}
+	if len(m.frames) > 0 && (*info.Oldest != m.frames[0].ID || *info.Newest != m.last) {
+		r.Fatalf("info from %s to %s, want %s to %s", info.Oldest, info.Newest, m.frames[0].ID, m.last)
+	}
+}
+
+func check(r *rapid.T, err error) {
+	if err != nil {
+		r.Fatal(err)
+	}
+}

@@ -1,0 +1,94 @@
+package streamtest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+func testRanges(t *testing.T, b Backend) {
+	f := open(t, b)
+	at := func(c persistence.StreamCursor, to persistence.StreamCursor, limit int) []persistence.Frame {
+		t.Helper()
+		page, err := f.stream.Read(t.Context(), c, to, limit)
+		must(t, err)
+		return page.Frames
+	}
+	expectFrames(t, "of an empty stream", at(persistence.Start(), persistence.End(), 10), nil)
+
+	batch := f.events.Fill(new(messages.Batch), 9)
+	ms := batch.Events[0].TimeUS / 1000
+	for i := range batch.Events {
+		batch.Events[i].TimeUS = (ms + int64(i/3)) * 1000 // three entries to a millisecond, the first at <ms>-0
+	}
+	want := f.put(batch)
+	milli := func(i int) persistence.StreamCursor { return persistence.CursorAtMillis(uint64(ms) + uint64(i)) }
+	id := func(i int) persistence.StreamCursor { return persistence.CursorAt(want[i].ID) }
+	start, end := persistence.Start(), persistence.End()
+
+	expectFrames(t, "start to end", at(start, end, 100), want)
+	expectFrames(t, "0-0 to end", at(persistence.FromBeginning(), end, 100), want)
+	expectFrames(t, "limited", at(start, end, 4), want[:4])
+	expectFrames(t, "one millisecond", at(milli(1), milli(1), 100), want[3:6])
+	expectFrames(t, "from a millisecond", at(milli(2), end, 100), want[6:])
+	expectFrames(t, "to a millisecond", at(start, milli(0), 100), want[:3])
+	expectFrames(t, "closed at both ends", at(id(2), id(5), 100), want[2:6])
+	expectFrames(t, "one entry", at(id(4), id(4), 1), want[4:5])
+	expectFrames(t, "between entries", at(persistence.CursorAt(want[4].ID.Next()), end, 100), want[5:])
+	expectFrames(t, "backwards", at(id(5), id(2), 100), nil)
+	expectFrames(t, "from the end", at(end, end, 100), nil)
+	expectFrames(t, "to the start", at(start, start, 100), nil)
+}
+
+func testBounds(t *testing.T, b Backend) {
+	f := open(t, b)
+	f.append(1)
+	for _, limit := range []int{-1, 0, persistence.MaxCount + 1} {
+		_, err := f.stream.Read(t.Context(), persistence.Start(), persistence.End(), limit)
+		expectError(t, fmt.Sprintf("read with limit %d", limit), err, persistence.ErrBadBound)
+		_, err = f.stream.Tail(t.Context(), persistence.FromBeginning(), 0, limit)
+		expectError(t, fmt.Sprintf("tail with limit %d", limit), err, persistence.ErrBadBound)
+		if err != nil && !strings.Contains(err.Error(), "limit") {
+			t.Errorf("%q does not name the bound", err)
+		}
+	}
+	for _, block := range []time.Duration{-1, persistence.MaxBlock + 1} {
+		_, err := f.stream.Tail(t.Context(), persistence.FromBeginning(), block, 1)
+		expectError(t, fmt.Sprintf("tail with block %s", block), err, persistence.ErrBadBound)
+		if err != nil && !strings.Contains(err.Error(), "block") {
+			t.Errorf("%q does not name the bound", err)
+		}
+	}
+	for _, after := range []persistence.StreamCursor{persistence.Start(), persistence.End()} {
+		_, err := f.stream.Tail(t.Context(), after, 0, 1)
+		expectError(t, "tail after "+after.String(), err, persistence.ErrBadCursor)
+	}
+}
+
+// testPageBytes has events so large that a page of them ends by its bytes (I5).
+func testPageBytes(t *testing.T, b Backend) {
+	f := open(t, b)
+	var want []persistence.Frame
+	for i := range 5 {
+		event := []byte(fmt.Sprintf(`{"i":%d,"pad":"%s"}`, i, strings.Repeat("x", persistence.MaxPageBytes/3)))
+		want = append(want, f.put(&messages.Batch{
+			Buf:    event,
+			Events: []messages.Event{{Len: uint32(len(event)), TimeUS: b.Now().UnixMicro()}},
+		})...)
+	}
+	for _, when := range []string{"appended", "opened again"} {
+		page, err := f.stream.Tail(t.Context(), persistence.FromBeginning(), 0, 5)
+		must(t, err)
+		if n := len(page.Frames); n < 1 || n > 4 {
+			t.Errorf("%s: a page has %d frames of a third of a page each", when, n)
+		}
+		got, err := everything(t.Context(), f.stream, 5)
+		must(t, err)
+		expectFrames(t, when, got, want)
+		f.reopen()
+	}
+}
