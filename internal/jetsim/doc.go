@@ -42,5 +42,6 @@
 //	fault.go       the faults' names and grammar
 //	inject.go      what each fault does
 //	stats.go       Stats
-//	verify.go      History, Verify, Report
+//	report.go      VerifyOptions, Report
+//	verify.go      History, Verify
 package jetsim

@@ -248,3 +248,12 @@ func get(t testing.TB, s *jetsim.Sim, method, target string, headers ...string) 
 	}
 	return resp, string(body)
 }
+
+// answer is the status of a plain GET with a raw query, whatever that holds.
+func answer(s *jetsim.Sim, query string) int {
+	r := httptest.NewRequest(http.MethodGet, "/subscribe", nil)
+	r.URL.RawQuery = query
+	w := httptest.NewRecorder()
+	s.Handler().ServeHTTP(w, r)
+	return w.Code
+}

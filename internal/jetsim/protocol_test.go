@@ -35,7 +35,7 @@ func TestRefusalsBeforeTheUpgrade(t *testing.T) {
 		"wantedCollections=app.bsky.feed.like,app.bsky.feed.x": "400 subscribe: invalid options: invalid collection: app.bsky.feed.like,app.bsky.feed.x\n",
 		"wantedDids=nobody": "400 subscribe: invalid options: invalid DID: nobody\n",
 		many.String()[1:]:   "400 subscribe: invalid options: too many wanted collections: > 100\n",
-		dids.String()[1:]:   "400 number of URL query parameters exceeded limit\n" /* Go's own cap comes first */,
+		dids.String()[1:]:   "400 number of URL query parameters exceeded limit\n", /* Go's own cap comes first */
 		"cursor=%zz":        "400 invalid URL escape \"%zz\"\n",
 		"compress=true":     "501 jetsim: compress=true is not simulated\n",
 		"requireHello=true": "501 jetsim: requireHello=true is not simulated\n",

@@ -1,0 +1,105 @@
+package jetsim_test
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"tempestd/internal/jetsim"
+)
+
+// BenchmarkVerify is the oracle's pace, and with it that of rendering: every entry is rendered and compared.
+func BenchmarkVerify(b *testing.B) {
+	const n = 50_000
+	s := start(b, jetsim.Options{Backlog: n})
+	frames := subscribe(b, s, "cursor=0").read(n)
+	h := s.History()
+	b.ReportAllocs()
+	for b.Loop() {
+		if r, err := h.Verify(stream(frames), jetsim.VerifyOptions{}); err != nil || !r.OK() {
+			b.Fatal(r, err)
+		}
+	}
+	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkServe is a flood to one client that does no more than read, and a replay of the same events from memory.
+func BenchmarkServe(b *testing.B) {
+	for name, opt := range map[string]jetsim.Options{
+		"flood":  {Flood: true},
+		"replay": {Backlog: 200_000},
+	} {
+		b.Run(name, func(b *testing.B) {
+			s := start(b, opt)
+			reader := newBenchReader(b, s)
+			b.ReportAllocs()
+			bytes := 0
+			for b.Loop() {
+				bytes += reader.next()
+			}
+			b.SetBytes(int64(bytes / b.N))
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "frames/s")
+		})
+	}
+}
+
+// benchReader reads frame after frame into one buffer, with a large one before the socket: as fast as the library goes.
+type benchReader struct {
+	b    *testing.B
+	s    *jetsim.Sim
+	conn *websocket.Conn
+	buf  []byte
+	left int64 // frames until the archive's end; 0 without end
+}
+
+type bufferedConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (c *bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+func newBenchReader(b *testing.B, s *jetsim.Sim) *benchReader {
+	r := &benchReader{b: b, s: s, buf: make([]byte, 64<<10)}
+	r.dial()
+	b.Cleanup(func() { _ = r.conn.CloseNow() })
+	return r
+}
+
+func (r *benchReader) dial() {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return &bufferedConn{conn, bufio.NewReaderSize(conn, 256<<10)}, err
+	}}}
+	conn, _, err := websocket.Dial(r.b.Context(), r.s.URL()+"?cursor=0", &websocket.DialOptions{HTTPClient: client})
+	if err != nil {
+		r.b.Fatal(err)
+	}
+	if r.conn != nil {
+		_ = r.conn.CloseNow()
+	}
+	r.conn, r.left = conn, r.s.Stats().Contents
+}
+
+// next reads one frame and returns its length. At the end of an archive it begins anew.
+func (r *benchReader) next() (n int) {
+	_, reader, err := r.conn.Reader(context.Background())
+	if err != nil {
+		r.b.Fatal(err)
+	}
+	for {
+		k, err := reader.Read(r.buf)
+		n += k
+		if err != nil {
+			break // the message's end, or an error that the next Reader reports
+		}
+	}
+	if r.left--; r.left == 0 {
+		r.dial()
+	}
+	return n
+}

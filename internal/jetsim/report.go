@@ -1,0 +1,60 @@
+package jetsim
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// VerifyOptions say what a stream should hold. The zero value expects everything since the first frame that was sent to anyone.
+type VerifyOptions struct {
+	// Query is the filter of the subscription that filled the stream: wantedCollections, wantedDids, maxMessageSizeBytes.
+	Query url.Values
+	// FromFirstStored expects everything since the stream's first entry instead: for a stream that began at the live tip some time
+	// after the server sent its first frame. A loss before that entry is not noticed.
+	FromFirstStored bool
+	// AllowTail counts what is missing at the newest end as pending instead of lost: for a stream still being filled.
+	AllowTail bool
+}
+
+// Report compares a stream with what its upstream sent.
+//
+// Every event sent is named by its content: a reingested event is the same one, in another version. An entry is taken for the version
+// whose exact bytes it has. A stream is in order when the versions it holds stand in the order of the server's ingestion log, across
+// all generations: a generation's order is the one it sent in, and whatever a later generation numbered anew it sent after all
+// it had kept. A consumer that resumes with an overlap and drops what it holds cannot get an earlier version after a later one,
+// unless it had skipped it. Because accounts keep their order in every generation, this includes each account's own order.
+type Report struct {
+	Sent       int64    `json:"sent"`               // contents the stream should hold, and those sent earlier that it holds too
+	Stored     int64    `json:"stored"`             // entries that are events, of any sort
+	Lost       int64    `json:"lost"`               // contents of Sent that are not there
+	Duplicated int64    `json:"duplicated"`         // entries whose content an earlier entry holds
+	OutOfOrder int64    `json:"out_of_order"`       // entries that were ingested before an entry that stands before them
+	Altered    int64    `json:"altered"`            // entries with the identity, seq and time of an event sent, but not its bytes
+	Foreign    int64    `json:"foreign"`            // entries that are no event sent
+	Gaps       int64    `json:"gaps"`               // gap entries
+	Pending    int64    `json:"pending"`            // contents of Sent that may still come (AllowTail)
+	Examples   []string `json:"examples,omitempty"` // of what is wrong, at most maxExamples
+}
+
+const maxExamples = 10
+
+// OK says whether the stream holds what was sent, once and in order.
+func (r Report) OK() bool {
+	return r.Lost == 0 && r.Duplicated == 0 && r.OutOfOrder == 0 && r.Altered == 0 && r.Foreign == 0
+}
+
+// String is the report in one line. What is not always of interest shows only when there is any.
+func (r Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "sent=%d stored=%d lost=%d duplicated=%d out_of_order=%d", r.Sent, r.Stored, r.Lost, r.Duplicated, r.OutOfOrder)
+	for _, f := range []struct {
+		name string
+		n    int64
+	}{{"altered", r.Altered}, {"foreign", r.Foreign}, {"gaps", r.Gaps}, {"pending", r.Pending}} {
+		if f.n > 0 {
+			fmt.Fprintf(&b, " %s=%d", f.name, f.n)
+		}
+	}
+	return b.String()
+}
