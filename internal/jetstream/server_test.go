@@ -55,18 +55,21 @@ func endpoint(t testing.TB, s string) jetstream.Endpoint {
 // serveRaw starts a server that answers the handshake and then leaves the connection to handle.
 func serveRaw(t testing.TB, handle func(c net.Conn)) jetstream.Request {
 	t.Helper()
-	return serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+	return serveHTTP(t, rawHandler(handle))
+}
+
+func rawHandler(handle func(c net.Conn)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		c, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
-			t.Error(err)
-			return
+			panic(err)
 		}
 		defer c.Close()
 		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // RFC 6455, 1.3
 		fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
 			base64.StdEncoding.EncodeToString(sum[:]))
 		handle(c)
-	})
+	}
 }
 
 // rawText is an unfragmented text message as a server puts it on the wire.
