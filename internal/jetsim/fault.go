@@ -117,7 +117,7 @@ func (f Fault) validate() error {
 
 // lasts says whether the fault takes a duration.
 func (f Fault) lasts() bool {
-	return f.Name == FaultHalfOpen || f.duration() > 0 && f.info().Default > 0
+	return f.Name == FaultHalfOpen || f.info().Default > 0
 }
 
 func (f Fault) info() FaultInfo {

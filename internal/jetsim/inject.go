@@ -143,16 +143,9 @@ const oversize = 32 << 20
 
 // appendNext sets c.buf to the frame of the next event, or of the newest one at the tip: the raw material of broken frames.
 func (c *subscriber) appendNext() {
-	r, ok := c.sim.peek(c)
-	if !ok {
-		r = record{seq: 1, timeUS: c.sim.clock.Now().UnixMicro()}
-	}
-	everything := filter{}
-	wanted := c.filter
-	c.filter = everything
+	r := c.sim.peek(c)
 	c.buf = c.buf[:0]
-	c.appendRecord(&r)
-	c.filter = wanted
+	c.appendEvent(c.sim.net.event(r.num), &r)
 }
 
 // reset ends the connection with RST where the transport has one.

@@ -10,8 +10,9 @@ import (
 type VerifyOptions struct {
 	// Query is the filter of the subscription that filled the stream: wantedCollections, wantedDids, maxMessageSizeBytes.
 	Query url.Values
-	// FromFirstStored expects everything since the stream's first entry instead: for a stream that began at the live tip some time
-	// after the server sent its first frame. A loss before that entry is not noticed.
+	// FromFirstStored expects everything since the stream's first entry instead: for a consumer that joined at the live tip some
+	// time after the server's first frame, or that may have been killed before it had stored anything to resume from. A loss
+	// before that entry is not noticed.
 	FromFirstStored bool
 	// AllowTail counts what is missing at the newest end as pending instead of lost: for a stream still being filled.
 	AllowTail bool

@@ -65,10 +65,8 @@ func (s *Sim) admit(w http.ResponseWriter) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch left := s.refuseTill.Sub(s.clock.Now()); {
-	case s.down || s.closed:
-		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
-			(&subscriber{conn: conn}).reset()
-		}
+	case s.down || s.leaving || s.closed:
+		panic(http.ErrAbortHandler) // no answer at all: the connection just ends
 	case left > 0:
 		s.stats.Refused++
 		w.Header().Set("Retry-After", "1")
@@ -89,7 +87,7 @@ func (s *Sim) admit(w http.ResponseWriter) bool {
 func (s *Sim) enter(c *subscriber, cur cursor) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.down {
+	if s.closed || s.leaving || s.down {
 		return false
 	}
 	if s.opt.NoReplay {
@@ -141,15 +139,15 @@ func (s *Sim) serves(c *subscriber) bool {
 	return ok
 }
 
-// peek is the subscriber's next record, or the newest one at the tip; false when there is none.
-func (s *Sim) peek(c *subscriber) (record, bool) {
+// peek is the subscriber's next record, the newest one at the tip, or one of the event that will be the first.
+func (s *Sim) peek(c *subscriber) record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	served := s.log.served()
 	if served == 0 || !s.serves(c) {
-		return record{}, false
+		return record{seq: 1, timeUS: s.clock.Now().UnixMicro()}
 	}
-	return *s.log.ranked(min(c.rank, served-1)), true
+	return *s.log.ranked(min(c.rank, served-1))
 }
 
 // sending notes frames that are about to be written, the first of them the record at rank.

@@ -45,6 +45,7 @@ type Sim struct {
 
 	ready      bool
 	down       bool // crashed and not yet back
+	leaving    bool // Shutdown was called
 	closed     bool
 	refuseTill time.Time
 	subs       map[*subscriber]struct{}
@@ -180,12 +181,9 @@ func (s *Sim) SetReady(ready bool) {
 // is done, and the simulator is closed either way.
 func (s *Sim) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	if !s.closed {
-		select {
-		case <-s.leave:
-		default:
-			close(s.leave)
-		}
+	if !s.leaving {
+		s.leaving = true
+		close(s.leave)
 	}
 	s.mu.Unlock()
 	for ctx.Err() == nil {

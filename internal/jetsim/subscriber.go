@@ -189,13 +189,19 @@ func (c *subscriber) appendRecord(r *record) bool {
 		return false
 	}
 	start := len(c.buf)
-	c.buf = append(c.buf, finalBit|opText, 126, 0, 0)
-	c.buf = w.appendFrame(c.buf, e, c.sim.seqOnWire(r), r.timeUS)
-	n := len(c.buf) - start - frameHeader
-	if !c.filter.fits(n) {
+	c.appendEvent(e, r)
+	if !c.filter.fits(len(c.buf) - start - frameHeader) {
 		c.buf = c.buf[:start]
 		return false
 	}
-	c.buf[start+2], c.buf[start+3] = byte(n>>8), byte(n)
 	return true
+}
+
+// appendEvent appends a record's websocket frame to c.buf.
+func (c *subscriber) appendEvent(e event, r *record) {
+	start := len(c.buf)
+	c.buf = append(c.buf, finalBit|opText, 126, 0, 0)
+	c.buf = c.sim.net.appendFrame(c.buf, e, c.sim.seqOnWire(r), r.timeUS)
+	n := len(c.buf) - start - frameHeader
+	c.buf[start+2], c.buf[start+3] = byte(n>>8), byte(n)
 }

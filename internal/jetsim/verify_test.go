@@ -39,7 +39,7 @@ func TestReportReadsAsOneLine(t *testing.T) {
 
 // TestVerifyCatchesAnyDamage damages a perfect stream in one place of every sort.
 func TestVerifyCatchesAnyDamage(t *testing.T) {
-	const n = 2000
+	const n = 300
 	s := start(t, jetsim.Options{Backlog: n})
 	frames := subscribe(t, s, "cursor=0").read(n)
 	damages := map[string]struct {
@@ -195,8 +195,9 @@ func FuzzOpenHistory(f *testing.F) {
 	f.Add(whole[:20])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) >= 24 && bytes.IndexFunc(b[17:24], func(r rune) bool { return r != 0 }) >= 0 || len(b) > 17 && b[16] > 100 {
-			return // a million accounts are fine, but slow to make
+		b = slices.Clone(b)
+		if len(b) >= 24 {
+			clear(b[17:24]) // a million accounts are fine, but slow to make
 		}
 		path := filepath.Join(t.TempDir(), "history")
 		if err := os.WriteFile(path, b, 0o600); err != nil {

@@ -1,0 +1,114 @@
+package jetsim_test
+
+import (
+	"bufio"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"tempestd/internal/jetsim"
+)
+
+// rawDial upgrades by hand and returns the connection behind the server's answer.
+func rawDial(t testing.TB, s *jetsim.Sim) (*net.TCPConn, *bufio.Reader) {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	// The key and its answer are RFC 6455's own example.
+	const request = "GET /subscribe HTTP/1.1\r\nHost: sim\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := resp.Header.Get("Sec-WebSocket-Accept"); resp.StatusCode != 101 || got != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+		t.Fatalf("upgraded with %d %q", resp.StatusCode, got)
+	}
+	return conn.(*net.TCPConn), r
+}
+
+// clientFrame is a frame as clients send it, with a mask that changes nothing.
+func clientFrame(head byte, payload string) []byte {
+	b := []byte{head}
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, 0x80|byte(n))
+	case n <= 0xffff:
+		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 0x80|127), uint64(n))
+	}
+	return append(append(b, 0, 0, 0, 0), payload...)
+}
+
+func TestClientCloseIsAnswered(t *testing.T) {
+	s := start(t, jetsim.Options{})
+	c := subscribe(t, s, "")
+	if err := c.conn.Close(websocket.StatusNormalClosure, "enough"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClientDataIsIgnoredAndPingsAreAnswered(t *testing.T) {
+	s := start(t, jetsim.Options{})
+	conn, r := rawDial(t, s)
+	for _, b := range [][]byte{
+		clientFrame(0x81, `{"type":"whatever"}`),
+		clientFrame(0x82, string(make([]byte, 200))),
+		clientFrame(0x81, string(make([]byte, 70_000))),
+		clientFrame(0x89, "are you there"),
+	} {
+		if _, err := conn.Write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := make([]byte, 2+len("are you there"))
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != "\x8a\x0dare you there" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestInvalidClientFramesEndTheConnection(t *testing.T) {
+	s := start(t, jetsim.Options{})
+	for name, b := range map[string][]byte{
+		"not masked":           {0x81, 2, 'h', 'i'},
+		"reserved bit":         clientFrame(0xc1, "x"),
+		"long control frame":   clientFrame(0x89, string(make([]byte, 126))),
+		"longer than anything": append([]byte{0x81, 0xff}, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0),
+	} {
+		conn, r := rawDial(t, s)
+		if _, err := conn.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		head := make([]byte, 4)
+		if _, err := io.ReadFull(r, head); err != nil || head[0] != 0x88 || binary.BigEndian.Uint16(head[2:]) != 1002 {
+			t.Errorf("%s: answered %x, %v", name, head, err)
+		}
+	}
+}
+
+func FuzzClientFrames(f *testing.F) {
+	s := start(f, jetsim.Options{})
+	f.Add([]byte{})
+	f.Add(clientFrame(0x88, "\x03\xe8bye"))
+	f.Add(append(clientFrame(0x81, "{}"), clientFrame(0x89, "ping")...))
+	f.Add([]byte{0x81, 0xfe, 1})
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		conn, r := rawDial(t, s)
+		defer conn.Close()
+		_, _ = conn.Write(b) // the server may have ended it already
+		_ = conn.CloseWrite()
+		_, _ = io.Copy(io.Discard, r) // comes to an end, whatever was sent
+	})
+}
