@@ -52,9 +52,11 @@ type overlap struct {
 	stale   bool      // the table lacks entries and must be loaded anew
 	pending []pending // what the last Mark added
 
-	tail     messages.EntryID // the stream's last entry when the overlap began
-	past     bool             // an event after tail was seen
-	oldestUS int64            // upstream time of the oldest entry in the index, Unix µs, where the stream has older ones; 0 otherwise
+	tail messages.EntryID // the stream's last entry when the overlap began
+	past bool             // an event after tail was seen
+
+	oldestBlock messages.EntryID // the oldest block in the index
+	oldestUS    int64            // the upstream time it begins with, Unix µs, where the stream has older ones; 0 otherwise
 
 	hitAt    time.Time // the last hit
 	sinceHit int       // events since
@@ -101,10 +103,21 @@ func (d *Deduper) begin(ctx context.Context, h persistence.Horizon, asked bool) 
 		o.tail = *info.Newest
 	}
 	if asked && !loaded.Complete {
-		o.oldestUS = timeOf(loaded.Oldest)
+		o.oldestUS = d.oldestTime(ctx, o, loaded)
 	}
 	d.overlap = o
 	return loaded, nil
+}
+
+// oldestTime is the upstream time of the index's first entry. The entry itself says it: its ID may lie far above it, where an upstream's clock
+// once stood too early, and new events must not be taken for ones from before the index. Only an entry that cannot say it is believed by its ID.
+func (d *Deduper) oldestTime(ctx context.Context, o *overlap, loaded Loaded) int64 {
+	var e messages.Event
+	entry, err := d.stream.Entry(ctx, o.oldestBlock, 0)
+	if err != nil || jetstream.Scan(entry, &e) != nil {
+		return timeOf(loaded.Oldest)
+	}
+	return e.TimeUS
 }
 
 // load fills a new table with what the stream has within the overlap's horizon, and leaves room for need more.
@@ -113,7 +126,7 @@ func (d *Deduper) load(ctx context.Context, o *overlap, need int) (Loaded, error
 	var loaded Loaded
 	err := d.stream.Fingerprints(ctx, o.horizon, func(b persistence.FingerprintBlock) bool {
 		loaded.Fingerprints += len(b.Fingerprints)
-		loaded.Oldest = b.First
+		loaded.Oldest, o.oldestBlock = b.First, b.Last
 		return true
 	})
 	if err == nil {
@@ -133,7 +146,7 @@ func (d *Deduper) load(ctx context.Context, o *overlap, need int) (Loaded, error
 // Marked tells what Mark found.
 type Marked struct {
 	Duplicates int  // events dropped because the stream, or the batch before them, has them
-	FalseHits  int  // fingerprints that were found and belong to other events
+	FalseHits  int  // fingerprints that were found and belong to other events, or to entries that are corrupt
 	Skipped    int  // events dropped because they are older than the index; the stream has them or a gap in their place
 	Ended      bool // the overlap that Begin began is over
 }
@@ -218,7 +231,7 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 }
 
 // timeOf is the latest upstream time, in Unix µs, that an entry with the ID can have had: IDs derive from times, and are only ever moved
-// up (messages.DeriveID). It follows that what precedes an entry has no later time than this either.
+// up (messages.DeriveID).
 func timeOf(id messages.EntryID) int64 {
 	return int64(id.MS)*1000 + int64(min(id.Seq/1000, 999))
 }
@@ -226,20 +239,24 @@ func timeOf(id messages.EntryID) int64 {
 // confirm says whether event i is the one at the place, exactly.
 //
 // An entry that retention has dropped since its fingerprint was loaded cannot be compared any more. It counts as the same: it was stored, the
-// event is as old as it, and two of a few million 64-bit fingerprints being equal by chance is once in a million such replays.
+// event is as old as it, and two of a few million 64-bit fingerprints being equal by chance is once in a million such replays. One that is
+// corrupt counts as another: no reader gets it, and a replay that brings the event back is welcome.
 func (d *Deduper) confirm(ctx context.Context, b *messages.Batch, i int, place uint32) (bool, error) {
 	if place&inBatch != 0 {
 		return jetstream.SameIdentity(b.Bytes(int(place&^inBatch)), b.Bytes(i)), nil
 	}
 	last, index := d.overlap.table.entry(place)
 	stored, err := d.stream.Entry(ctx, last, index)
-	switch {
-	case errors.Is(err, persistence.ErrNotFound):
-		return true, nil
-	case err != nil:
-		return false, fmt.Errorf("compare with entry %d of block %s of stream %s: %w", index, last, d.stream.Name(), err)
+	if err == nil {
+		return jetstream.SameIdentity(stored, b.Bytes(i)), nil
 	}
-	return jetstream.SameIdentity(stored, b.Bytes(i)), nil
+	if _, corrupt := errors.AsType[*persistence.CorruptError](err); corrupt {
+		return false, nil
+	}
+	if errors.Is(err, persistence.ErrNotFound) {
+		return true, nil
+	}
+	return false, fmt.Errorf("compare with entry %d of block %s of stream %s: %w", index, last, d.stream.Name(), err)
 }
 
 // Appended says that the batch is stored: a holds the IDs it was given. Call it once after each Append that succeeded.

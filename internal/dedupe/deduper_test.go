@@ -1,0 +1,490 @@
+package dedupe_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"pgregory.net/rapid"
+
+	"tempestd/internal/dedupe"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// feed is a writer: a stream, its deduper, and a clock.
+type feed struct {
+	stream persistence.Stream
+	clock  *clockwork.FakeClock
+	opt    dedupe.Options
+	*dedupe.Deduper
+}
+
+func newFeed(stream persistence.Stream, opt dedupe.Options) *feed {
+	f := &feed{stream: stream, clock: clockwork.NewFakeClock(), opt: opt}
+	f.restart()
+	return f
+}
+
+func (f *feed) restart() {
+	f.opt.Clock = f.clock
+	f.Deduper = dedupe.New(f.stream, f.opt)
+}
+
+func (f *feed) begin(t fataler) dedupe.Loaded {
+	t.Helper()
+	loaded, err := f.Begin(context.Background())
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return loaded
+}
+
+func (f *feed) mark(t fataler, b *messages.Batch) dedupe.Marked {
+	t.Helper()
+	m, err := f.Mark(context.Background(), b)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return m
+}
+
+// write does with a batch what the writer does.
+func (f *feed) write(t fataler, b *messages.Batch) dedupe.Marked {
+	t.Helper()
+	m := f.mark(t, b)
+	a, err := f.stream.Append(context.Background(), b, messages.Checkpoint{})
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	f.Appended(b, a)
+	return m
+}
+
+// writeAll writes the events in batches of 1000 and adds up what was marked.
+func (f *feed) writeAll(t fataler, events []event) (sum dedupe.Marked) {
+	t.Helper()
+	for part := range slices.Chunk(events, 1000) {
+		m := f.write(t, batch(t, 64, part...))
+		sum.Duplicates += m.Duplicates
+		sum.FalseHits += m.FalseHits
+		sum.Skipped += m.Skipped
+		sum.Ended = sum.Ended || m.Ended
+	}
+	return sum
+}
+
+func same(t fataler, got, want []int) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Fatalf("stored %v\nwant   %v", got, want)
+	}
+}
+
+// Whatever an upstream sends again, in whatever order and with whatever times and numbers, however the writer restarts and appends fail: the stream holds
+// the distinct identities in the order of their first arrival.
+func TestI2_EachIdentityIsStoredOnceInOrderOfArrival(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		bits := rapid.SampledFrom([]int{64, 6, 1, 0}).Draw(t, "fingerprint bits")
+		m := &memory{}
+		f := newFeed(m, dedupe.Options{Always: rapid.Bool().Draw(t, "always")})
+		f.begin(t)
+		var (
+			arrived []int // the model
+			known   = map[int]bool{}
+			pos     = 0
+			now     = int64(epoch)
+			seq     = 0
+		)
+		upstream := make([]event, 0, 400) // what it will send, in its order
+		grow := func(n int) {
+			for range n {
+				if rapid.IntRange(0, 2).Draw(t, "run of equal times") == 0 {
+					now += int64(rapid.IntRange(1, 5000).Draw(t, "pause"))
+				}
+				seq++
+				upstream = append(upstream, event{id: len(upstream), timeUS: now, seq: seq})
+			}
+		}
+		for range rapid.IntRange(1, 25).Draw(t, "steps") {
+			switch rapid.IntRange(0, 5).Draw(t, "step") {
+			case 0: // a reconnect with an overlap
+				pos -= rapid.IntRange(0, pos).Draw(t, "rewind")
+				f.begin(t)
+			case 1: // the upstream crashes: new times and numbers, another order
+				from := rapid.IntRange(0, len(upstream)).Draw(t, "crash")
+				again := slices.Clone(upstream[from:])
+				shuffle := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "shuffle"), 0))
+				shuffle.Shuffle(len(again), func(i, j int) { again[i], again[j] = again[j], again[i] })
+				seq = from
+				for i := range again {
+					now += 10
+					seq++
+					again[i].timeUS, again[i].seq = now, seq
+				}
+				upstream = append(upstream[:from], again...)
+				pos = min(pos, from)
+				f.begin(t)
+			case 2: // so do we
+				pos -= rapid.IntRange(0, min(pos, 40)).Draw(t, "rewind")
+				f.restart()
+				f.begin(t)
+			default:
+				n := rapid.IntRange(1, 30).Draw(t, "events")
+				if pos+n > len(upstream) {
+					grow(pos + n - len(upstream))
+				}
+				part := slices.Clone(upstream[pos : pos+n])
+				pos += n
+				if rapid.Bool().Draw(t, "repeat within the batch") {
+					part = append(part, part[rapid.IntRange(0, n-1).Draw(t, "which")])
+				}
+				b := batch(t, bits, part...)
+				if rapid.IntRange(0, 3).Draw(t, "append fails") == 0 {
+					f.mark(t, b)
+					for i := range b.Events {
+						b.Events[i].Drop = rapid.Bool().Draw(t, "drop is kept") && b.Events[i].Drop
+					}
+				}
+				f.write(t, b)
+				for _, e := range part {
+					if !known[e.id] {
+						known[e.id] = true
+						arrived = append(arrived, e.id)
+					}
+				}
+			}
+		}
+		same(t, m.stored(t), arrived)
+	})
+}
+
+func TestI2_TheSameOnTheEmbeddedStore(t *testing.T) {
+	store, err := persistence.OpenEmbedded(t.Context(), t.TempDir(), persistence.EmbeddedOptions{MinFree: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	stream, err := store.OpenStream(t.Context(), "feed", persistence.StreamOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 20_000
+	events := run(0, n)
+	f := newFeed(stream, dedupe.Options{Horizon: persistence.Horizon{Entries: 1 << 20, Age: time.Hour}})
+	f.begin(t)
+	f.writeAll(t, events[:15_000])
+	f.restart()
+	if loaded := f.begin(t); loaded.Fingerprints != 15_000 || !loaded.Complete {
+		t.Errorf("loaded %+v", loaded)
+	}
+	for i := 12_000; i < n; i++ {
+		events[i].timeUS, events[i].seq = epoch+n*1000+int64(i), 12_000-i
+	}
+	if m := f.writeAll(t, events[5_000:]); m != (dedupe.Marked{Duplicates: 10_000}) {
+		t.Errorf("marked %+v", m)
+	}
+	f.begin(t)
+	if m := f.writeAll(t, events[14_000:]); m != (dedupe.Marked{Duplicates: 6_000}) {
+		t.Errorf("marked %+v", m)
+	}
+	from, err := persistence.ParseStreamCursor("start")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := persistence.ParseStreamCursor("end")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := 0
+	for next < n {
+		frames, err := stream.Read(t.Context(), from, to, 10_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, frame := range frames.Frames {
+			if id := identityOf(t, frame.Event); id != next {
+				t.Fatalf("entry %d is %s", next, frame.Event)
+			}
+			next++
+		}
+		if from, err = persistence.ParseStreamCursor(frames.Frames[len(frames.Frames)-1].ID.Next().String()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := stream.Info(t.Context()); err != nil || info.Entries != n {
+		t.Errorf("%d entries, %v", info.Entries, err)
+	}
+}
+
+func TestFingerprintsThatCollideAreTold(t *testing.T) {
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{})
+	f.begin(t)
+	f.write(t, batch(t, 0, run(0, 3)...)) // 0, 1 and 2 have one fingerprint
+	f.begin(t)
+	got := f.write(t, batch(t, 0, run(2, 4)...))
+	if got.Duplicates != 1 || got.FalseHits == 0 {
+		t.Errorf("marked %+v", got)
+	}
+	same(t, m.stored(t), []int{0, 1, 2, 3})
+}
+
+func TestGapsAreLeftAlone(t *testing.T) {
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{Always: true})
+	f.begin(t)
+	gap := func() *messages.Batch {
+		b := batch(t, 64, run(0, 1)...)
+		b.Events[0].Kind = messages.KindGap
+		return b
+	}
+	f.write(t, gap())
+	f.write(t, gap())
+	f.write(t, batch(t, 64, run(1, 3)...))
+	f.write(t, batch(t, 64, run(1, 4)...))
+	same(t, m.stored(t), []int{0, 0, 1, 2, 3})
+}
+
+func TestI2_AReplayFromBeforeTheHorizonIsSkippedUpToIt(t *testing.T) {
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{Horizon: persistence.Horizon{Entries: 1500}})
+	f.begin(t)
+	events := run(0, 6000)
+	for i := range events { // four to a microsecond: the horizon begins within a run of equal times
+		events[i].timeUS = epoch + int64(i/3)
+	}
+	f.writeAll(t, events[:5000])
+	f.restart()
+	if loaded := f.begin(t); loaded.Complete || loaded.Fingerprints != 2000 {
+		t.Errorf("loaded %+v", loaded)
+	}
+	got := f.writeAll(t, events)
+	if got != (dedupe.Marked{Duplicates: 2000, Skipped: 3000}) {
+		t.Errorf("marked %+v", got)
+	}
+	same(t, m.stored(t), ids(events))
+}
+
+func TestI2_NewEventsAreNotTakenForOldOnesAfterAClockWasWrong(t *testing.T) {
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{Horizon: persistence.Horizon{Entries: 1500}})
+	f.begin(t)
+	events := run(0, 6000)
+	events[0].timeUS += int64(5 * time.Minute / time.Microsecond) // from here on, every ID lies in the future
+	f.writeAll(t, events[:5000])
+	f.restart()
+	f.begin(t)
+	if got := f.writeAll(t, events[4500:]); got != (dedupe.Marked{Duplicates: 500}) {
+		t.Errorf("marked %+v", got)
+	}
+	same(t, m.stored(t), ids(events))
+}
+
+func ids(events []event) []int {
+	all := make([]int, len(events))
+	for i, e := range events {
+		all[i] = e.id
+	}
+	return all
+}
+
+func TestAWholeIndexSkipsNothing(t *testing.T) {
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{})
+	f.begin(t)
+	f.writeAll(t, run(100, 200))
+	f.restart()
+	if loaded := f.begin(t); !loaded.Complete || loaded.Oldest != m.blocks[0].ids[0] {
+		t.Errorf("loaded %+v", loaded)
+	}
+	if got := f.writeAll(t, run(0, 200)); got != (dedupe.Marked{Duplicates: 100}) {
+		t.Errorf("marked %+v", got)
+	}
+}
+
+func TestAnOverlapEndsOncePastAndQuiet(t *testing.T) {
+	const quiet = 1 << 16
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{})
+	f.begin(t)
+	f.writeAll(t, run(0, 2000))
+	f.begin(t)
+	f.clock.Advance(time.Hour)
+	if got := f.writeAll(t, run(1000, 2000+quiet)); got.Ended || got.Duplicates != 1000 {
+		t.Fatalf("it ended although a hit was just now: %+v", got)
+	}
+	f.clock.Advance(2*time.Minute - 1)
+	if got := f.write(t, batch(t, 64, run(2000+quiet, 2001+quiet)...)); got.Ended {
+		t.Fatal("it ended too early")
+	}
+	f.clock.Advance(1)
+	if got := f.write(t, batch(t, 64, run(2001+quiet, 2002+quiet)...)); !got.Ended {
+		t.Fatal("it did not end")
+	}
+	// What is not asked for costs nothing, and finds nothing.
+	if got := f.write(t, batch(t, 64, run(2000, 2001)...)); got != (dedupe.Marked{}) {
+		t.Errorf("marked %+v", got)
+	}
+	f.begin(t)
+	if got := f.write(t, batch(t, 64, run(2000, 2002)...)); got.Duplicates != 2 {
+		t.Errorf("marked %+v", got)
+	}
+}
+
+func TestAnOverlapLastsForFewEvents(t *testing.T) {
+	f := newFeed(&memory{}, dedupe.Options{})
+	f.begin(t)
+	f.clock.Advance(24 * time.Hour)
+	if got := f.writeAll(t, run(0, 60_000)); got.Ended {
+		t.Fatal("it ended")
+	}
+	f.clock.Advance(24 * time.Hour)
+	if got := f.writeAll(t, run(59_000, 61_000)); got.Duplicates != 1000 {
+		t.Errorf("marked %+v", got)
+	}
+}
+
+func TestALongOverlapIsLoadedAnew(t *testing.T) {
+	const n = 150_000 // more than twice the room of a table
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{Horizon: persistence.Horizon{Entries: 10_000}})
+	f.begin(t)
+	for from := 0; from < n; from += 10_000 {
+		got := f.writeAll(t, run(max(from-5_000, 0), from+10_000))
+		if want := min(from, 5_000); got.Duplicates != want || got.Ended {
+			t.Fatalf("at %d: %+v", from, got)
+		}
+	}
+	same(t, m.stored(t), ids(run(0, n)))
+}
+
+func TestABatchLargerThanTheTable(t *testing.T) {
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{})
+	f.begin(t)
+	events := run(0, 70_000)
+	f.write(t, batch(t, 64, events...))
+	if got := f.write(t, batch(t, 64, events...)); got.Duplicates != len(events) {
+		t.Errorf("marked %+v", got)
+	}
+}
+
+func TestAlwaysFindsRepeatsOutsideOfOverlaps(t *testing.T) {
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{Always: true})
+	events := run(0, 50_000)
+	f.writeAll(t, events)
+	if got := f.writeAll(t, append(events[45_000:], run(50_000, 51_000)...)); got.Duplicates != 5000 {
+		t.Errorf("marked %+v", got)
+	}
+	// Within one batch, and with the batch marked twice.
+	b := batch(t, 64, append(run(51_000, 51_100), run(51_050, 51_060)...)...)
+	f.mark(t, b)
+	f.write(t, b)
+	same(t, m.stored(t), ids(run(0, 51_100)))
+	// The overlap that a repeat begins ends without a word.
+	f.clock.Advance(time.Hour)
+	if got := f.writeAll(t, run(51_100, 120_000)); got != (dedupe.Marked{}) {
+		t.Errorf("marked %+v", got)
+	}
+}
+
+func TestWithoutAlwaysNothingIsComparedOutsideOfOverlaps(t *testing.T) {
+	f := newFeed(&memory{fail: errors.New("nobody asks")}, dedupe.Options{})
+	if got := f.write(t, batch(t, 64, run(0, 3)...)); got != (dedupe.Marked{}) {
+		t.Errorf("marked %+v", got)
+	}
+}
+
+func TestWhatRetentionDroppedIsADuplicate(t *testing.T) {
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{})
+	f.begin(t)
+	f.writeAll(t, run(0, 3000))
+	f.begin(t)
+	m.dropped, m.blocks = m.blocks[:2], m.blocks[2:]
+	if got := f.writeAll(t, run(0, 3100)); got.Duplicates != 3000 {
+		t.Errorf("marked %+v", got)
+	}
+	same(t, m.stored(t), ids(run(0, 3100)))
+}
+
+func TestWhatIsCorruptIsWelcomeBack(t *testing.T) {
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{})
+	f.begin(t)
+	f.writeAll(t, run(0, 10))
+	f.begin(t)
+	m.corrupt = true
+	if got := f.mark(t, batch(t, 64, run(5, 12)...)); got != (dedupe.Marked{FalseHits: 5}) {
+		t.Errorf("marked %+v", got)
+	}
+}
+
+func TestErrorsOfTheStreamAreReturned(t *testing.T) {
+	broken := errors.New("broken")
+	m := &memory{fail: broken}
+	f := newFeed(m, dedupe.Options{})
+	if _, err := f.Begin(t.Context()); !errors.Is(err, broken) {
+		t.Errorf("Begin gives %v", err)
+	}
+	m.fail = nil
+	f.begin(t)
+	f.writeAll(t, run(0, 65_000)) // nearly all the room there is
+	m.fail = broken
+	if _, err := f.Mark(t.Context(), batch(t, 64, run(65_000, 66_000)...)); !errors.Is(err, broken) {
+		t.Errorf("Mark gives %v", err)
+	}
+}
+
+func TestTheMemoryOfAnEndedOverlapIsGivenBack(t *testing.T) {
+	const n = 1_000_000
+	m := &memory{blocks: synthetic(n)}
+	f := newFeed(m, dedupe.Options{})
+	if loaded := f.begin(t); loaded.Fingerprints != n {
+		t.Fatalf("loaded %+v", loaded)
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	with := heap()
+	f.clock.Advance(time.Hour)
+	if got := f.writeAll(t, run(5_000_000, 5_070_000)); !got.Ended {
+		t.Fatalf("it did not end: %+v", got)
+	}
+	clear(m.blocks[len(m.blocks)-70:]) // the events' own
+	if without := heap(); without+12*n > with {
+		t.Errorf("%d MiB with the table, %d MiB without", with>>20, without>>20)
+	}
+	runtime.KeepAlive(f)
+	runtime.KeepAlive(m)
+}
+
+// synthetic is n entries of which only the fingerprints exist, in blocks of 8192.
+func synthetic(n int) []memoryBlock {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	var blocks []memoryBlock
+	id := messages.EntryID{MS: epoch/1000 - 1_000_000}
+	for n > 0 {
+		size := min(n, 8192)
+		n -= size
+		var b memoryBlock
+		for range size {
+			b.fingerprints = append(b.fingerprints, rnd.Uint64())
+		}
+		b.ids = append(b.ids, id.Next())
+		id.MS++
+		b.ids = append(b.ids, id)
+		blocks = append(blocks, b)
+	}
+	return blocks
+}
