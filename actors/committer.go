@@ -1,0 +1,291 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/dedupe"
+	"tempestd/internal/observe"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// futureTolerance is how far an event's upstream time may lie in our future. Beyond it the time is not believed: it would push every later ID, and
+// the resume position, past the present, where an upstream answers a cursor with the live tip and no word of what it left out (PROTOCOL.md, 2).
+const futureTolerance = 5 * time.Minute
+
+// spaceRetry is how often a full disk is asked whether there is room again.
+const spaceRetry = time.Second
+
+// committer is the writer's goroutine. It takes jobs in order, so that "commit what you hold" is simply the next job.
+type committer struct {
+	cfg    WriterConfig
+	dedupe *dedupe.Deduper
+	feed   func(any) // sends to the feed
+	cursor func(any) // sends to the cursor
+
+	epoch messages.Epoch
+	next  uint64 // the batch number that comes next in this epoch
+	host  string
+	at    messages.Checkpoint // position so far; every append stores its successor
+	gap   *messages.Gap       // to be recorded before the next event
+	doubt bool                // the gap is a suspicion, refuted when the stream holds the next event
+	dups  uint64              // duplicates dropped in this overlap
+}
+
+// run does the jobs until ctx ends or one fails. A panic is a failure too: it must not take the process along.
+func (c *committer) run(ctx context.Context, jobs <-chan any) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &Panic{Value: r, Stack: debug.Stack()}
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case job := <-jobs:
+			if err := c.do(ctx, job); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (c *committer) do(ctx context.Context, job any) error {
+	switch m := job.(type) {
+	case *messages.AppendBatch:
+		defer release(m)
+		return c.append(ctx, m.Batch)
+	case *messages.Quiesce:
+		c.next = 0 // no batch has this number: nothing more of the old epoch is accepted
+		c.feed(&messages.Quiesced{Epoch: m.Epoch})
+	case *messages.BeginEpoch:
+		return c.begin(ctx, m)
+	case *messages.EpochLive:
+		return c.live(ctx, m)
+	case *messages.SuspectGap:
+		c.suspect(m)
+	case *messages.Drain:
+		c.feed(&messages.Drained{})
+	}
+	return nil
+}
+
+// release gives a batch back to the feed's pool.
+func release(m *messages.AppendBatch) {
+	m.Batch.Reset()
+	m.Release <- m.Batch
+}
+
+// begin starts an epoch.
+func (c *committer) begin(ctx context.Context, m *messages.BeginEpoch) error {
+	c.epoch, c.next, c.host, c.at, c.gap, c.doubt = m.Epoch, 1, m.Host, m.Resume, m.Gap, false
+	c.at.Clean = false
+	if !m.Overlap {
+		return nil
+	}
+	c.dups = 0
+	start := c.cfg.Clock.Now()
+	loaded, err := c.dedupe.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("load the identity index: %w", err)
+	}
+	c.cfg.Observer.Emit(observe.FeedOverlap, c.cfg.Feed, "epoch", uint64(m.Epoch), "fingerprints", loaded.Fingerprints,
+		"took", c.cfg.Clock.Since(start).String())
+	return nil
+}
+
+// suspect notes a gap that the connection's first event makes likely.
+func (c *committer) suspect(m *messages.SuspectGap) {
+	if m.Epoch == c.epoch && c.gap == nil {
+		c.gap, c.doubt = &m.Gap, true
+	}
+}
+
+// live records a pending gap: the connection stands, so nothing after this moment is missing.
+func (c *committer) live(ctx context.Context, m *messages.EpochLive) error {
+	if m.Epoch != c.epoch || c.gap == nil || c.doubt {
+		return nil
+	}
+	return c.recordGap(ctx, m.At.UnixMicro())
+}
+
+// recordGap appends the pending gap entry, and moves the position past it in the same step: a crash after it does not record it twice.
+func (c *committer) recordGap(ctx context.Context, toUS int64) error {
+	g := *c.gap
+	g.ToUS = max(toUS, g.FromUS)
+	c.gap = nil
+	c.at = messages.Checkpoint{Position: messages.Position{Host: g.Host, TimeUS: g.ToUS}}
+	stored, err := c.store(ctx, gapBatch(g), 0)
+	if err != nil {
+		return err
+	}
+	c.feed(&messages.GapRecorded{Epoch: c.epoch, ID: stored.Last, Gap: g})
+	return nil
+}
+
+// append makes one batch durable. A batch of another epoch, or one that does not follow the last, is dropped: what it holds is read
+// again from the position that did not move.
+func (c *committer) append(ctx context.Context, b *messages.Batch) error {
+	if b.Epoch != c.epoch || b.Number != c.next {
+		return nil
+	}
+	c.next++
+	if len(b.Events) == 0 {
+		c.report(b, persistence.Appended{}, 0)
+		return nil
+	}
+	c.believeTimes(b)
+	dropped, err := c.mark(ctx, b)
+	if err != nil {
+		return err
+	}
+	if c.doubt && b.Events[0].Drop {
+		c.gap, c.doubt = nil, false
+	}
+	if c.gap != nil {
+		if err := c.recordGap(ctx, b.Events[0].TimeUS); err != nil {
+			return err
+		}
+	}
+	last := &b.Events[len(b.Events)-1]
+	c.at.Host, c.at.Seq = c.host, last.Seq
+	for i := range b.Events {
+		c.at.TimeUS = max(c.at.TimeUS, b.Events[i].TimeUS)
+	}
+	_, err = c.store(ctx, b, dropped)
+	return err
+}
+
+// believeTimes replaces times that lie too far in the future by the present.
+func (c *committer) believeTimes(b *messages.Batch) {
+	now := c.cfg.Clock.Now()
+	limit := now.Add(futureTolerance).UnixMicro()
+	implausible, first := 0, int64(0)
+	for i := range b.Events {
+		if b.Events[i].TimeUS > limit {
+			if implausible++; implausible == 1 {
+				first = b.Events[i].TimeUS
+			}
+			b.Events[i].TimeUS = now.UnixMicro()
+		}
+	}
+	if implausible > 0 {
+		c.cfg.Observer.Emit(observe.TimeImplausible, c.cfg.Feed, "epoch", uint64(c.epoch), "time_us", first, "count", implausible)
+	}
+}
+
+// mark finds what the stream holds already and says how many events that is.
+func (c *committer) mark(ctx context.Context, b *messages.Batch) (dropped int, err error) {
+	m, err := c.dedupe.Mark(ctx, b)
+	if err != nil {
+		return 0, fmt.Errorf("compare with the stored stream: %w", err)
+	}
+	metrics := c.cfg.Observer.Metrics()
+	dropped = m.Duplicates + m.Skipped
+	c.dups += uint64(dropped)
+	if dropped > 0 {
+		metrics.Duplicates.WithLabelValues(c.cfg.Feed).Add(float64(dropped))
+	}
+	if m.FalseHits > 0 {
+		metrics.FalseHits.WithLabelValues(c.cfg.Feed).Add(float64(m.FalseHits))
+	}
+	if m.Ended {
+		c.cfg.Observer.Emit(observe.FeedOverlapEnded, c.cfg.Feed, "epoch", uint64(c.epoch), "duplicates", c.dups)
+	}
+	return dropped, nil
+}
+
+// store appends what is not marked, with the position, and tells everyone.
+func (c *committer) store(ctx context.Context, b *messages.Batch, dropped int) (persistence.Appended, error) {
+	start := c.cfg.Clock.Now()
+	cp := c.at
+	cp.Saved = start.UnixMicro()
+	stored, err := c.appendWhenThereIsRoom(ctx, b, cp)
+	if err != nil {
+		return stored, err
+	}
+	c.cfg.Observer.Metrics().Append.WithLabelValues(c.cfg.Feed).Observe(c.cfg.Clock.Since(start).Seconds())
+	c.dedupe.Appended(b, stored)
+	if stored.Entries > 0 {
+		c.at.LastID = stored.Last
+	}
+	c.report(b, stored, dropped)
+	return stored, nil
+}
+
+// appendWhenThereIsRoom appends, and holds the batch for as long as the disk is full: the socket is not read meanwhile and the upstream is the
+// buffer. Any other failure may have landed or not, and is not tried again here: the writer fails, the next one resumes from what is stored.
+func (c *committer) appendWhenThereIsRoom(ctx context.Context, b *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
+	var stalled time.Time
+	for {
+		stored, err := c.cfg.Stream.Append(ctx, b, cp)
+		var full *persistence.NoSpaceError
+		switch {
+		case err == nil:
+			if !stalled.IsZero() {
+				c.cfg.Observer.Emit(observe.AppendResumed, c.cfg.Feed, "after", c.cfg.Clock.Since(stalled).String())
+				c.feed(&messages.WriterResumed{})
+			}
+			return stored, nil
+		case ctx.Err() != nil:
+			return stored, ctx.Err()
+		case !errors.As(err, &full):
+			return stored, fmt.Errorf("append: %w", err)
+		}
+		if stalled.IsZero() {
+			stalled = c.cfg.Clock.Now()
+			c.cfg.Observer.Emit(observe.AppendFailed, c.cfg.Feed, "error", err.Error(), "retry_in", spaceRetry.String())
+			c.feed(&messages.WriterStalled{Reason: err.Error()})
+		}
+		if err := sleep(ctx, c.cfg.Clock, spaceRetry); err != nil {
+			return stored, err
+		}
+	}
+}
+
+// report says what became of a batch.
+func (c *committer) report(b *messages.Batch, stored persistence.Appended, dropped int) {
+	metrics := c.cfg.Observer.Metrics()
+	metrics.Frames.WithLabelValues(c.cfg.Feed).Add(float64(b.Frames))
+	metrics.BadFrames.WithLabelValues(c.cfg.Feed).Add(float64(b.Bad))
+	m := &messages.Committed{Epoch: c.epoch, Checkpoint: c.at, Entries: stored.Entries, Duplicates: dropped,
+		Bad: b.Bad, Frames: b.Frames, At: c.cfg.Clock.Now()}
+	if stored.Entries > 0 {
+		m.NewestUS = newest(b)
+		metrics.Stored.WithLabelValues(c.cfg.Feed).Add(float64(stored.Entries))
+		metrics.BatchSize.WithLabelValues(c.cfg.Feed).Observe(float64(stored.Entries))
+		metrics.Lag.WithLabelValues(c.cfg.Feed).Set(float64(m.At.UnixMicro()-m.NewestUS) / 1e6)
+	}
+	metrics.Position.WithLabelValues(c.cfg.Feed).Set(float64(c.at.TimeUS) / 1e6)
+	c.cursor(m)
+	c.feed(m)
+}
+
+// newest is the upstream time of the last event that was stored.
+func newest(b *messages.Batch) int64 {
+	for i := len(b.Events) - 1; i >= 0; i-- {
+		if !b.Events[i].Drop {
+			return b.Events[i].TimeUS
+		}
+	}
+	return 0
+}
+
+// sleep waits for d or the end of ctx, whose error it returns.
+func sleep(ctx context.Context, clock clockwork.Clock, d time.Duration) error {
+	t := clock.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.Chan():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

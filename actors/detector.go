@@ -1,0 +1,128 @@
+package actors
+
+import (
+	"math"
+	"time"
+)
+
+// Detector is an adaptive failure detector over the inter-arrival times of frames, after the phi-accrual detector of Hayashibara et al.:
+// phi is -log10 of the probability that a healthy feed is silent for this long. Arrivals of a feed are close to a Poisson process, so the
+// distribution is the exponential one, whose only parameter is the mean; what it does not know, the lulls of a bursty feed, is learned apart: the
+// longest lull a healthy connection showed lately must be exceeded too.
+//
+// Intervals are taken from the events' upstream times: a replay delivers half a day within seconds, and its pace says nothing about the feed.
+//
+// Measured at 500 events/s it suspects after MinSilence; one event an hour must be missing for the better part of a day. A suspicion that a new connection
+// did not dispel doubles the patience, so that a feed that went quiet for the night is not reconnected every few seconds.
+//
+// It is not safe for concurrent use and reads no clock.
+type Detector struct {
+	mean     float64 // seconds between frames, exponentially weighted
+	samples  int
+	lulls    [lullSlots]time.Duration // longest lull in each of the last hours, a ring by hour
+	lullHour int64
+	patience float64 // doubles with every suspicion that brought nothing
+
+	since  time.Time // what the silence is counted from
+	frames uint64    // read on this connection
+	newest int64     // upstream time of the newest event ever seen, Unix µs
+	doubt  bool      // a suspicion was acted on and nothing new has come since: the lull that ends says nothing about health
+}
+
+const (
+	// phiThreshold is the suspicion that counts as dead: one false alarm in 10^8 intervals of a Poisson feed.
+	phiThreshold = 8.0
+	// MinSilence is the shortest silence that is ever suspect: a garbage collection or a slow disk upstream is not an outage.
+	MinSilence = 5 * time.Second
+	// minSamples is how many intervals it wants to have seen before it has an opinion.
+	minSamples = 20
+	// lullFactor is by how much a silence must exceed the longest healthy lull.
+	lullFactor = 2
+	lullSlots  = 48
+	// weight of a new sample; about the last 200 count.
+	weight = 0.005
+	// maxPatience bounds the doubling: some hours at MinSilence.
+	maxPatience = 4096
+)
+
+// Connected starts watching a new connection.
+func (d *Detector) Connected(now time.Time) {
+	d.since, d.frames = now, 0
+	d.patience = max(d.patience, 1)
+}
+
+// Observe is told how many frames the connection has read so far, when the last one came, and the upstream time (Unix µs) of the newest event.
+// Every frame ends the silence; only events newer than all before teach anything and dispel a suspicion, for a new connection begins with a replay.
+func (d *Detector) Observe(now time.Time, frames uint64, last time.Time, newestUS int64) {
+	if frames == d.frames {
+		return
+	}
+	n := frames - d.frames
+	d.frames, d.since = frames, last
+	if newestUS <= d.newest || newestUS > now.Add(futureTolerance).UnixMicro() {
+		return
+	}
+	elapsed := time.Duration(newestUS-d.newest) * time.Microsecond
+	if d.newest > 0 && !d.doubt {
+		d.learn(elapsed.Seconds()/float64(n), n)
+		d.noteLull(now, elapsed/time.Duration(n))
+	}
+	d.newest, d.doubt, d.patience = newestUS, false, 1
+}
+
+// Excuse restarts the count: what was silent until now was our own doing (backpressure).
+func (d *Detector) Excuse(now time.Time) { d.since = now }
+
+// learn takes n intervals of the same length into the mean.
+func (d *Detector) learn(interval float64, n uint64) {
+	if d.samples == 0 {
+		d.mean = interval
+	}
+	d.samples = int(min(uint64(d.samples)+n, minSamples))
+	keep := math.Pow(1-weight, float64(n))
+	d.mean = keep*d.mean + (1-keep)*interval
+}
+
+func (d *Detector) noteLull(now time.Time, lull time.Duration) {
+	hour := now.Unix() / 3600
+	if hour != d.lullHour {
+		for h := max(d.lullHour+1, hour-lullSlots+1); h <= hour; h++ {
+			d.lulls[h%lullSlots] = 0
+		}
+		d.lullHour = hour
+	}
+	slot := &d.lulls[hour%lullSlots]
+	*slot = max(*slot, lull)
+}
+
+// Silence is how long nothing has come.
+func (d *Detector) Silence(now time.Time) time.Duration { return now.Sub(d.since) }
+
+// Phi is the suspicion at now; 0 while it has seen too little to have one.
+func (d *Detector) Phi(now time.Time) float64 {
+	if d.samples < minSamples {
+		return 0
+	}
+	silence := d.Silence(now).Seconds()
+	// A mean below a millisecond would make every scheduling hiccup suspicious; MinSilence rules there anyway.
+	return silence / max(d.mean, 0.001) * math.Log10E / max(d.patience, 1)
+}
+
+// Suspect says whether the connection counts as dead.
+func (d *Detector) Suspect(now time.Time) bool {
+	if d.Phi(now) < phiThreshold {
+		return false
+	}
+	longest := time.Duration(0)
+	for _, l := range d.lulls {
+		longest = max(longest, l)
+	}
+	need := max(MinSilence, lullFactor*longest)
+	return d.Silence(now).Seconds() >= need.Seconds()*d.patience
+}
+
+// Suspected is told that the suspicion was acted on.
+func (d *Detector) Suspected() {
+	d.patience = min(max(d.patience, 1)*2, maxPatience)
+	d.doubt = true
+}

@@ -1,0 +1,53 @@
+package supervisor
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Backoff says how long to wait before the next connection: a schedule whose last entry is the cap, jittered so that a thousand daemons do not
+// come back together, and reset by a healthy period, not by a successful dial: an upstream that accepts and drops us at once must not be hammered.
+type Backoff struct {
+	schedule []time.Duration
+	rand     *rand.Rand
+	failures int
+}
+
+// refusedDelay is the wait after a refusal that asking again will not change (400, 401, 403, 404).
+const refusedDelay = 5 * time.Minute
+
+// maxRetryAfter bounds what an upstream may ask for.
+const maxRetryAfter = 15 * time.Minute
+
+// NewBackoff makes a backoff of the schedule, which must not be empty.
+func NewBackoff(schedule []time.Duration, r *rand.Rand) *Backoff {
+	return &Backoff{schedule: schedule, rand: r}
+}
+
+// Healthy is how long a connection must live to count as one: the longest wait of the schedule.
+func (b *Backoff) Healthy() time.Duration { return b.schedule[len(b.schedule)-1] }
+
+// Next is the wait after a connection that lived for lived, between half of the schedule's entry and all of it. retryAfter is what the upstream
+// asked for, and the least there is; a permanent refusal waits minutes.
+func (b *Backoff) Next(lived, retryAfter time.Duration, permanent bool) time.Duration {
+	if lived >= b.Healthy() {
+		b.failures = 0
+	}
+	d := b.schedule[min(b.failures, len(b.schedule)-1)]
+	b.failures++
+	if permanent {
+		d = max(d, refusedDelay)
+	}
+	d = d/2 + time.Duration(b.rand.Int64N(int64(d/2)+1))
+	if retryAfter > 0 {
+		asked := min(retryAfter, maxRetryAfter)
+		d = max(d, asked+time.Duration(b.rand.Int64N(int64(asked/10)+1)))
+	}
+	return d
+}
+
+// Reset starts the schedule anew, as an operator's reconnect does.
+func (b *Backoff) Reset() { b.failures = 0 }
+
+// Failures is how many connections in a row were not healthy.
+func (b *Backoff) Failures() int { return b.failures }

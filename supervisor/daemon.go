@@ -1,0 +1,195 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/actors"
+	"tempestd/internal/config"
+	"tempestd/internal/jetstream"
+	"tempestd/internal/observe"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// Options is what a daemon is made of. The store stays the caller's: it outlives the daemon.
+type Options struct {
+	Config   *config.Config
+	Store    persistence.Store
+	Observer *observe.Observer
+	Clock    clockwork.Clock
+	Rand     *rand.Rand    // jitter; nil seeds one from the clock
+	Dial     actors.Dialer // nil dials websockets
+}
+
+// Daemon is the actor tree seen from outside. It is safe for concurrent use.
+type Daemon struct {
+	cfg    *config.Config
+	store  persistence.Store
+	system *actor.ActorSystem
+	root   *actor.PID
+	checks atomic.Uint64
+	failed chan error
+	stop   sync.Once
+}
+
+// Start opens the feeds' streams and starts the tree. Errors are about the configuration or the store; nothing runs then.
+func Start(ctx context.Context, o Options) (*Daemon, error) {
+	start := o.Clock.Now()
+	if o.Rand == nil {
+		o.Rand = rand.New(rand.NewPCG(uint64(start.UnixNano()), 0))
+	}
+	var feeds []feedConfig
+	for _, fc := range o.Config.Feeds {
+		endpoint, err := jetstream.ParseEndpoint(fc.Endpoints[0])
+		if err != nil {
+			return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
+		}
+		stream, err := o.Store.OpenStream(ctx, fc.Name, persistence.StreamOptions{Retention: persistence.Retention{
+			Age: fc.Retention.Age, Bytes: fc.Retention.Bytes, Entries: fc.Retention.Entries}})
+		if err != nil {
+			return nil, fmt.Errorf("feed %s: open its stream: %w", fc.Name, err)
+		}
+		dial := o.Dial
+		if dial == nil {
+			dial = websocketDialer(fc, o.Clock)
+		}
+		feeds = append(feeds, feedConfig{
+			Feed: fc, Endpoint: endpoint, Stream: stream, Checkpoints: o.Store, Dial: dial, Clock: o.Clock,
+			Monotonic: func() time.Duration { return o.Clock.Since(start) }, Observer: o.Observer,
+			Rand: rand.New(rand.NewPCG(o.Rand.Uint64(), o.Rand.Uint64())), // one each: actors share nothing
+		})
+	}
+
+	d := &Daemon{cfg: o.Config, store: o.Store, failed: make(chan error, 1)}
+	logger := slog.New(errorsOnly{o.Observer.Logger().Handler()})
+	d.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return logger }))
+	props := newRoot(feeds, o.Clock, o.Observer, d.fail).Configure(actor.WithGuardian(&guardian{d.fail}))
+	root, err := d.system.Root.SpawnNamed(props, "tempestd")
+	if err != nil {
+		return nil, err
+	}
+	d.root = root
+	return d, nil
+}
+
+func websocketDialer(fc config.Feed, clock clockwork.Clock) actors.Dialer {
+	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, Clock: clock}
+	return func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
+		return jetstream.Dial(ctx, req, opt)
+	}
+}
+
+func (d *Daemon) fail(err error) {
+	select {
+	case d.failed <- err:
+	default: // one reason is enough
+	}
+}
+
+// Failed delivers the reason when the root gives up; the process should stop with a non-zero code.
+func (d *Daemon) Failed() <-chan error { return d.failed }
+
+// Stop stops reading, makes durable what was read, saves the checkpoints and ends the actors. It returns when that is done or ctx ends;
+// then everything is ended as it is, and what was not yet durable is read again after the next start.
+func (d *Daemon) Stop(ctx context.Context, reason string) error {
+	err := errors.New("already stopped")
+	d.stop.Do(func() {
+		var reply any
+		reply, err = ask(ctx, d.system, d.root, &messages.Stop{Reason: reason})
+		if stopped, ok := reply.(*messages.Stopped); ok {
+			err = stopped.Err
+		}
+		done := d.system.Root.StopFuture(d.root)
+		if waitErr := done.Wait(); err == nil && waitErr != nil {
+			err = fmt.Errorf("the actors did not end: %w", waitErr)
+		}
+		d.system.Shutdown()
+	})
+	return err
+}
+
+// Healthy sends a message through the whole tree and back.
+func (d *Daemon) Healthy(ctx context.Context) error {
+	_, err := ask(ctx, d.system, d.root, &messages.HealthCheck{ID: d.checks.Add(1)})
+	return err
+}
+
+// Ready says whether the store takes appends and every feed is supervised.
+func (d *Daemon) Ready(ctx context.Context) messages.Readiness {
+	var r messages.Readiness
+	switch reply, err := ask(ctx, d.system, d.root, &messages.ReadyQuery{}); {
+	case err != nil:
+		r.Reasons = append(r.Reasons, "the actors do not answer")
+	default:
+		r = *reply.(*messages.Readiness)
+	}
+	if err := d.store.Health(); err != nil {
+		r.Reasons = append(r.Reasons, err.Error())
+	}
+	r.Ready = len(r.Reasons) == 0
+	return r
+}
+
+// Feeds asks every feed for its status, in the order of their names.
+func (d *Daemon) Feeds(ctx context.Context) ([]messages.FeedStatus, error) {
+	all := make([]messages.FeedStatus, 0, len(d.cfg.Feeds))
+	for _, fc := range d.cfg.Feeds {
+		s, err := d.Feed(ctx, fc.Name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// Feed asks one feed for its status; messages.ErrNoFeed when there is none of that name.
+func (d *Daemon) Feed(ctx context.Context, name string) (messages.FeedStatus, error) {
+	reply, err := d.askFeed(ctx, name, &messages.FeedQuery{})
+	if err != nil {
+		return messages.FeedStatus{}, err
+	}
+	return *reply.(*messages.FeedStatus), nil
+}
+
+// Reconnect ends the feed's connection, or its wait for the next one.
+func (d *Daemon) Reconnect(ctx context.Context, feed string) error {
+	return d.command(ctx, feed, messages.CommandReconnect)
+}
+
+// Pause ends the feed's connection until Resume.
+func (d *Daemon) Pause(ctx context.Context, feed string) error {
+	return d.command(ctx, feed, messages.CommandPause)
+}
+
+// Resume ends a Pause.
+func (d *Daemon) Resume(ctx context.Context, feed string) error {
+	return d.command(ctx, feed, messages.CommandResume)
+}
+
+func (d *Daemon) command(ctx context.Context, feed string, c messages.Command) error {
+	reply, err := d.askFeed(ctx, feed, c)
+	if err != nil {
+		return err
+	}
+	return reply.(*messages.CommandDone).Err
+}
+
+func (d *Daemon) askFeed(ctx context.Context, name string, question any) (any, error) {
+	for _, fc := range d.cfg.Feeds {
+		if fc.Name == name {
+			return ask(ctx, d.system, actor.NewPID(d.root.Address, d.root.Id+"/"+name), question)
+		}
+	}
+	return nil, fmt.Errorf("%w: %.64q", messages.ErrNoFeed, name)
+}

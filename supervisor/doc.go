@@ -1,0 +1,21 @@
+// Package supervisor says who starts whom and what happens when one fails.
+//
+// The tree is the one of DESIGN.md: a root, one feed supervisor a feed, and below it the actors of package actors. Both levels are their
+// own supervision strategy (the actor library's built-in ones stop children silently, never escalate and back off linearly without a cap):
+//
+//   - The end of a connection is expected. The feed waits for its backoff and restarts the connection with a new epoch.
+//   - A fault of ours restarts the actor that had it, and ends the connection too when it was the writer: what was in flight is read again.
+//   - Too many faults within a window escalate: from the feed to the root, which restarts the feed; from the root to the process, which
+//     exits non-zero and leaves the rest to systemd. A feed that fails never touches another.
+//
+// A restart is never left to a timer of the library's: the timer sends the supervisor a message, and a supervisor that is stopping ignores it.
+//
+//	daemon.go    Start, Stop and the questions HTTP asks: the tree seen from outside
+//	root.go      the root
+//	feed.go      the feed supervisor: the conversation with its actors
+//	failure.go   what a feed does when one of them fails
+//	status.go    a feed's state, its history and its figures
+//	health.go    the health check that travels down and up the tree
+//	backoff.go   how long to wait before the next connection
+//	intensity.go how many faults are too many
+package supervisor

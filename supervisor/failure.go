@@ -1,0 +1,171 @@
+package supervisor
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/actors"
+	"tempestd/internal/observe"
+	"tempestd/messages"
+)
+
+// The feed's messages to itself, sent by its timers.
+type (
+	retryDue   struct{ number int }
+	restartDue struct{ pid *actor.PID }
+)
+
+// HandleFailure is the feed's supervision strategy; the actor library calls it in the feed's own turn.
+func (f *feed) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, message any) {
+	ctx := s.(actor.Context)
+	f.health.excuse(ctx, child)
+	if ended, ok := reason.(*actors.Ended); ok {
+		f.connectionEnded(ctx, ended)
+		return
+	}
+	f.fault(ctx, child, reason, message)
+}
+
+// connectionEnded answers the end of a connection: note it, save the checkpoint, wait, connect again.
+func (f *feed) connectionEnded(ctx actor.Context, e *actors.Ended) {
+	was := f.phase
+	f.phase = waiting
+	f.seqReset = f.seqReset || e.SeqReset
+	ctx.Send(f.watchdog, &messages.Unwatch{})
+	ctx.Send(f.cursor, &messages.SaveCheckpoint{Cause: "disconnect", Clean: e.Clean})
+	switch {
+	case f.ending:
+		if was == stopping {
+			f.drain(ctx)
+		}
+		return
+	case f.paused:
+		return
+	}
+	delay := f.backoff.Next(e.Lived, e.RetryAfter, e.Permanent)
+	if e.Forced == messages.CauseOperator || e.Forced == messages.CauseSleep {
+		delay = 0
+	}
+	state := messages.StateDisconnected
+	if e.Permanent {
+		state = messages.StateFailed
+	}
+	f.book.enter(state, e.Reason, "retry_in", delay.Round(time.Millisecond).String())
+	f.book.waiting(delay)
+	f.retryAfter(ctx, delay)
+}
+
+// retryAfter restarts the connection actor after d, through a message to ourselves.
+func (f *feed) retryAfter(ctx actor.Context, d time.Duration) {
+	f.cancelRetry()
+	f.retry = f.later(ctx, d, &retryDue{f.retries})
+}
+
+// later sends the feed a message after d.
+func (f *feed) later(ctx actor.Context, d time.Duration, message any) clockwork.Timer {
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	return f.cfg.Clock.AfterFunc(d, func() { root.Send(self, message) })
+}
+
+// cancelRetry forgets the pending restart; a timer that has fired already finds its number outdated.
+func (f *feed) cancelRetry() {
+	f.retries++
+	if f.retry != nil {
+		f.retry.Stop()
+		f.retry = nil
+	}
+}
+
+func (f *feed) retryNow(ctx actor.Context) {
+	f.cancelRetry()
+	f.retryConnection(ctx, f.retries)
+}
+
+func (f *feed) retryConnection(ctx actor.Context, number int) {
+	if number != f.retries || f.phase != waiting || f.ending || f.paused {
+		return
+	}
+	f.phase = starting
+	asSupervisor(ctx).RestartChildren(f.connection)
+}
+
+// fault answers a fault of ours: a delay, a restart, and an escalation when there are too many.
+func (f *feed) fault(ctx actor.Context, child *actor.PID, reason, message any) {
+	now := f.cfg.Clock.Now()
+	text := bounded(reason)
+	if f.faults.Exceeded(now) {
+		f.cfg.Observer.Emit(observe.ActorEscalated, f.cfg.Name, "actor", child.Id, "reason", text,
+			"failures", f.faults.Count(), "window", feedFaultWindow.String())
+		asSupervisor(ctx).EscalateFailure(fmt.Errorf("feed %s: %d faults within %s, the last one of %s: %s",
+			f.cfg.Name, f.faults.Count(), feedFaultWindow, child.Id, text), message)
+		return
+	}
+	f.book.status.Restarts++
+	delay := restartDelay(f.faults.Count())
+	f.cfg.Observer.Emit(observe.ActorRestarted, f.cfg.Name, "actor", child.Id, "reason", text,
+		"delay", delay.String(), "failures", f.faults.Count())
+	if child.Equal(f.connection) {
+		f.connectionEnded(ctx, &actors.Ended{Epoch: f.epoch, Reason: text})
+		return
+	}
+	if child.Equal(f.writer) && (f.phase == connecting || f.phase == connected) {
+		ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseWriter})
+	}
+	f.restarts[child.Id] = f.later(ctx, delay, &restartDue{child})
+}
+
+// restartActor ends an actor's wait and repeats what its failure may have swallowed: the message an actor fails at is lost.
+func (f *feed) restartActor(ctx actor.Context, pid *actor.PID) {
+	if f.restarts[pid.Id] == nil {
+		return
+	}
+	delete(f.restarts, pid.Id)
+	asSupervisor(ctx).RestartChildren(pid)
+	switch {
+	case f.ending && f.phase != stopping:
+		f.drain(ctx)
+	case f.phase == preparing:
+		f.begin(ctx)
+	case f.phase == connected && pid.Equal(f.watchdog):
+		ctx.Send(f.watchdog, &messages.Watch{Connection: f.connection, Epoch: f.epoch, At: f.cfg.Clock.Now()})
+	}
+}
+
+// restartDelay grows with the faults in the window: 100, 200, 400 ms …
+func restartDelay(faults int) time.Duration {
+	return 100 * time.Millisecond << min(max(faults-1, 0), 6)
+}
+
+// answering lists the actors that can answer a health check: those that are not waiting to be restarted.
+func (f *feed) answering() []*actor.PID {
+	var pids []*actor.PID
+	for _, pid := range []*actor.PID{f.cursor, f.writer, f.watchdog, f.connection} {
+		if f.restarts[pid.Id] == nil && !(pid.Equal(f.connection) && f.phase == waiting) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func (f *feed) stopTimers() {
+	f.cancelRetry()
+	for _, t := range f.restarts {
+		t.Stop()
+	}
+	clear(f.restarts)
+}
+
+// asSupervisor is the context's own power over its children. The library gives it to strategies only; its context has it always.
+func asSupervisor(ctx actor.Context) actor.Supervisor { return ctx.(actor.Supervisor) }
+
+// bounded is a failure's text, at most one short line.
+func bounded(reason any) string {
+	s := fmt.Sprint(reason)
+	if len(s) > 300 {
+		s = s[:300] + "…"
+	}
+	return s
+}

@@ -1,0 +1,388 @@
+package supervisor
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/actors"
+	"tempestd/internal/config"
+	"tempestd/internal/dedupe"
+	"tempestd/internal/jetstream"
+	"tempestd/internal/observe"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// feedConfig is what a feed supervisor needs.
+type feedConfig struct {
+	config.Feed
+	Endpoint    jetstream.Endpoint
+	Stream      persistence.Stream
+	Checkpoints persistence.CheckpointStore
+	Dial        actors.Dialer
+	Clock       clockwork.Clock
+	Monotonic   func() time.Duration
+	Observer    *observe.Observer
+	Rand        *rand.Rand
+}
+
+// dialTimeout bounds name resolution, connect, TLS and upgrade together.
+const dialTimeout = 15 * time.Second
+
+// maxPingTimeout is the longest a pong is waited for.
+const maxPingTimeout = 10 * time.Second
+
+// phase is where the connection actor stands, seen from its supervisor.
+type phase uint8
+
+const (
+	starting   phase = iota // its ConnectionReady has not come yet
+	idle                    // it waits for a Connect
+	preparing               // writer and cursor are being asked what the next epoch follows
+	connecting              // told to dial
+	connected
+	stopping // told to stop reading
+	waiting  // it failed and waits to be restarted; its mailbox stands still
+)
+
+// feed supervises the actors of one feed and owns its state machine. It is its own supervision strategy (failure.go).
+type feed struct {
+	cfg     feedConfig
+	book    *book
+	backoff *Backoff
+	faults  Intensity
+	health  healthRound
+
+	cursor, writer, watchdog, connection *actor.PID
+
+	phase     phase
+	epoch     messages.Epoch
+	plan      jetstream.Plan
+	openAt    time.Time // when the websocket opened
+	seqReset  bool      // the upstream's sequences started anew: resume by time
+	stalled   string    // why the writer cannot append, "" when it can
+	paused    bool
+	stopAsker *actor.PID // who waits for the graceful stop
+	ending    bool       // a graceful stop is under way
+	pong      time.Time  // the last pong that was turned into an AtTip
+
+	retry    clockwork.Timer            // the pending restart of the connection
+	retries  int                        // numbers the restarts, so that a late timer is recognised
+	restarts map[string]clockwork.Timer // the pending restarts of the others, by actor ID
+}
+
+// Faults of ours that a feed grants its actors within the window before it escalates.
+const (
+	feedMaxFaults   = 5
+	feedFaultWindow = time.Minute
+)
+
+// newFeed makes the props of a feed supervisor. The book is the root's: it outlives a restart of the feed.
+func newFeed(cfg feedConfig, b *book) *actor.Props {
+	return actors.Guarded(cfg.Name, cfg.Observer, func() actor.Actor {
+		return &feed{
+			cfg:      cfg,
+			book:     b,
+			backoff:  NewBackoff(cfg.Backoff, cfg.Rand),
+			faults:   Intensity{Max: feedMaxFaults, Window: feedFaultWindow},
+			epoch:    b.status.Epoch,
+			restarts: make(map[string]clockwork.Timer),
+		}
+	})
+}
+
+// Receive is the actor's.
+func (f *feed) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		f.spawn(ctx)
+	case *actor.Restarting, *actor.Stopping:
+		f.stopTimers()
+
+	case *messages.ConnectionReady:
+		f.ready(ctx)
+	case *messages.Quiesced:
+		if f.phase == preparing && m.Epoch == f.epoch {
+			ctx.Request(f.cursor, &messages.ResumeQuery{Epoch: f.epoch})
+		}
+	case *messages.ResumePoint:
+		if f.phase == preparing && m.Epoch == f.epoch {
+			f.connect(ctx, m)
+		}
+	case *messages.Connected:
+		if f.phase == connecting && m.Epoch == f.epoch {
+			f.connected(ctx, m)
+		}
+	case *messages.ReadingStopped:
+		f.readingStopped(ctx)
+
+	case *messages.Committed:
+		f.book.committed(m)
+	case *messages.GapRecorded:
+		f.book.status.Gaps++
+		f.showLive()
+	case *messages.WriterStalled:
+		f.stalled = m.Reason
+		if f.phase == connected {
+			f.book.enter(messages.StateBackpressured, m.Reason)
+		}
+	case *messages.WriterResumed:
+		f.stalled = ""
+		f.showLive()
+	case *messages.Heartbeat:
+		f.heartbeat(ctx, m)
+	case *messages.Suspicion:
+		f.book.status.Suspicion = m.Phi
+	case *messages.Stalled:
+		f.book.status.Stalls++
+
+	case *messages.FeedQuery:
+		ctx.Respond(f.book.snapshot())
+	case messages.Command:
+		ctx.Respond(&messages.CommandDone{Err: f.command(ctx, m)})
+	case *messages.HealthCheck:
+		f.health.ask(ctx, m, f.answering())
+	case *messages.HealthReply:
+		f.health.reply(ctx, m)
+
+	case *messages.Stop:
+		f.stop(ctx)
+	case *messages.Drained:
+		if f.ending {
+			ctx.Request(f.cursor, &messages.SaveCheckpoint{Cause: "stop"})
+		}
+	case *messages.CheckpointSaved:
+		f.stopped(ctx, m.Err)
+
+	case *retryDue:
+		f.retryConnection(ctx, m.number)
+	case *restartDue:
+		f.restartActor(ctx, m.pid)
+	}
+}
+
+// spawn starts the feed's actors, the ones that are told things before those that tell.
+func (f *feed) spawn(ctx actor.Context) {
+	c := f.cfg
+	f.cursor = mustSpawn(ctx, "cursor", actors.NewCursor(actors.CursorConfig{
+		Feed: c.Name, Stream: c.Stream, Checkpoints: c.Checkpoints, Interval: c.CheckpointInterval,
+		ReplayWindow: c.ReplayWindow, Clock: c.Clock, Observer: c.Observer,
+	}))
+	f.writer = mustSpawn(ctx, "writer", actors.NewWriter(actors.WriterConfig{
+		Feed: c.Name, Stream: c.Stream, Cursor: f.cursor, Clock: c.Clock, Observer: c.Observer,
+		Dedupe: dedupe.Options{
+			Horizon: persistence.Horizon{Entries: c.DedupeHorizon.Entries, Age: c.DedupeHorizon.Age},
+			Always:  c.Dedupe == "always",
+			Clock:   c.Clock,
+		},
+	}))
+	f.watchdog = mustSpawn(ctx, "watchdog", actors.NewWatchdog(actors.WatchdogConfig{
+		Feed: c.Name, StaleAfter: c.StaleAfter, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer,
+	}))
+	f.connection = mustSpawn(ctx, "connection", actors.NewConnection(actors.ConnectionConfig{
+		Feed: c.Name, Dial: c.Dial, DialTimeout: dialTimeout,
+		PingInterval: c.PingInterval, PingTimeout: min(c.PingInterval, maxPingTimeout),
+		Limits: jetstream.Limits{Events: c.BatchEvents, Bytes: int(c.BatchBytes), Delay: c.BatchDelay},
+		Pool:   actors.NewPool(), Writer: f.writer, Watchdog: f.watchdog, Clock: c.Clock, Observer: c.Observer,
+	}))
+}
+
+func mustSpawn(ctx actor.Context, name string, props *actor.Props) *actor.PID {
+	pid, err := ctx.SpawnNamed(props, name)
+	if err != nil {
+		panic(err)
+	}
+	return pid
+}
+
+// ready is the connection actor's word that it has started and waits.
+func (f *feed) ready(ctx actor.Context) {
+	f.phase = idle
+	switch {
+	case f.ending:
+		f.drain(ctx)
+	case !f.paused:
+		f.begin(ctx)
+	}
+}
+
+// begin starts a new epoch. Nothing is dialled before the writer has committed what it holds of the last one, so that the position asked for is the
+// newest there is, and so that a writer that waits for disk space is not fed.
+func (f *feed) begin(ctx actor.Context) {
+	f.phase = preparing
+	f.epoch++
+	f.book.status.Epoch = f.epoch
+	if f.epoch == 1 {
+		f.book.enter(messages.StateConnecting, "started")
+	} else {
+		f.book.status.Reconnects++
+		f.book.enter(messages.StateReconnecting, f.stalled)
+	}
+	ctx.Send(f.writer, &messages.Quiesce{Epoch: f.epoch})
+}
+
+// connect plans the resume and dials.
+func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
+	cp := point.Checkpoint
+	f.plan = jetstream.PlanResume(jetstream.Resume{
+		Checkpoint: cp, Found: point.Found, Endpoint: f.cfg.Endpoint, Now: f.cfg.Clock.Now(),
+		ReplayWindow: f.cfg.ReplayWindow, Rewind: f.cfg.Rewind, ByTime: f.seqReset,
+	})
+	f.cfg.Observer.Emit(observe.FeedResume, f.cfg.Name, "epoch", uint64(f.epoch), "cursor", f.plan.Cursor.String(),
+		"covered", coveredText(cp), "behind", f.plan.Behind.Round(time.Millisecond).String())
+	ctx.Send(f.writer, &messages.BeginEpoch{Epoch: f.epoch, Host: f.cfg.Endpoint.Host(), Resume: cp,
+		Overlap: f.plan.Overlap, Gap: f.plan.Gap})
+	ctx.Send(f.connection, &actors.Connect{Epoch: f.epoch, Resume: cp, Request: jetstream.Request{
+		Endpoint: f.cfg.Endpoint,
+		Filter:   jetstream.Filter{Collections: f.cfg.Collections, DIDs: f.cfg.DIDs},
+		Cursor:   f.plan.Cursor,
+	}})
+	f.phase = connecting
+}
+
+func coveredText(cp messages.Checkpoint) string {
+	if cp.CoveredUS() == 0 {
+		return ""
+	}
+	return time.UnixMicro(cp.CoveredUS()).UTC().Format(time.RFC3339Nano)
+}
+
+func (f *feed) connected(ctx actor.Context, m *messages.Connected) {
+	f.phase, f.openAt, f.seqReset = connected, m.At, false
+	ctx.Send(f.writer, &messages.EpochLive{Epoch: f.epoch, At: m.At})
+	ctx.Send(f.watchdog, &messages.Watch{Connection: f.connection, Epoch: f.epoch, At: m.At})
+	if f.plan.Gap != nil {
+		f.book.enter(messages.StateGapped, string(f.plan.Gap.Cause))
+		return
+	}
+	f.showLive()
+}
+
+// showLive enters live, or what keeps a connected feed from it.
+func (f *feed) showLive() {
+	switch {
+	case f.phase != connected:
+	case f.stalled != "":
+		f.book.enter(messages.StateBackpressured, f.stalled)
+	default:
+		f.book.enter(messages.StateLive, "")
+	}
+}
+
+const (
+	// blockedFor is how long a connection may wait for the writer before the feed counts as backpressured: a commit takes milliseconds.
+	blockedFor = time.Second
+	// tipAfter is how long nothing must have come before a connection counts as standing at the tip.
+	tipAfter = time.Minute
+)
+
+func (f *feed) heartbeat(ctx actor.Context, m *messages.Heartbeat) {
+	if m.Epoch != f.epoch || f.phase != connected {
+		return
+	}
+	f.book.heartbeat(m)
+	switch {
+	case m.Blocked >= blockedFor:
+		if f.stalled == "" {
+			f.book.enter(messages.StateBackpressured, "the store does not keep up")
+		}
+	case f.book.status.State == messages.StateBackpressured:
+		f.showLive()
+	}
+	quietSince := m.LastFrame
+	if quietSince.Before(f.openAt) {
+		quietSince = f.openAt
+	}
+	if m.Blocked == 0 && m.Pong.After(f.pong) && m.Pong.Sub(quietSince) >= tipAfter {
+		f.pong = m.Pong
+		ctx.Send(f.cursor, &messages.AtTip{At: m.Pong})
+	}
+}
+
+// errPaused refuses a reconnect of a paused feed.
+var errPaused = errors.New("the feed is paused: resume it instead")
+
+// command does what an operator asks; asking for what is so already is fine.
+func (f *feed) command(ctx actor.Context, c messages.Command) error {
+	if f.ending {
+		return errors.New("the daemon is stopping")
+	}
+	switch c {
+	case messages.CommandReconnect:
+		if f.paused {
+			return errPaused
+		}
+		f.backoff.Reset()
+		if f.phase == waiting {
+			f.retryNow(ctx)
+			return nil
+		}
+		ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseOperator})
+	case messages.CommandPause:
+		f.paused = true
+		f.haltReading(ctx)
+		f.book.enter(messages.StatePaused, "operator")
+	case messages.CommandResume:
+		if !f.paused {
+			return nil
+		}
+		f.paused = false
+		f.backoff.Reset()
+		switch f.phase {
+		case idle:
+			f.begin(ctx)
+		case waiting:
+			f.retryNow(ctx)
+		}
+	}
+	return nil
+}
+
+// haltReading ends the connection, if there is one, and the wait for the next one.
+func (f *feed) haltReading(ctx actor.Context) {
+	ctx.Send(f.watchdog, &messages.Unwatch{})
+	switch f.phase {
+	case preparing, connecting, connected:
+		f.phase = stopping
+		ctx.Send(f.connection, &messages.StopReading{})
+	case waiting:
+		f.cancelRetry()
+	}
+}
+
+func (f *feed) readingStopped(ctx actor.Context) {
+	if f.phase != stopping {
+		return
+	}
+	f.ready(ctx)
+	if f.paused {
+		ctx.Send(f.cursor, &messages.SaveCheckpoint{Cause: "pause"})
+	}
+}
+
+// stop begins the graceful end: stop reading, commit what was read, save the checkpoint.
+func (f *feed) stop(ctx actor.Context) {
+	if f.ending {
+		return
+	}
+	f.ending, f.stopAsker = true, ctx.Sender()
+	f.haltReading(ctx)
+	if f.phase == idle || f.phase == waiting {
+		f.drain(ctx)
+	}
+}
+
+func (f *feed) drain(ctx actor.Context) { ctx.Send(f.writer, &messages.Drain{}) }
+
+func (f *feed) stopped(ctx actor.Context, err error) {
+	if !f.ending || f.stopAsker == nil {
+		return
+	}
+	f.book.enter(messages.StateStopped, "the daemon stops")
+	ctx.Send(f.stopAsker, &messages.Stopped{From: ctx.Self(), Err: err})
+	f.stopAsker = nil
+}

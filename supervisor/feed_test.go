@@ -1,0 +1,462 @@
+package supervisor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tempestd/internal/jetstream"
+	"tempestd/internal/observe"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+func TestFeedGoesLiveAndStoresWhatComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(1000)
+		r.after(time.Second)
+		r.wantExactlyPublished(0)
+		s := r.status()
+		if s.State != messages.StateLive || s.Stored != 1000 || s.Position.Seq != 1000 || s.Position.Host != "127.0.0.1:6008" {
+			t.Fatalf("status %+v", s)
+		}
+		if err := r.daemon.Healthy(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if ready := r.daemon.Ready(t.Context()); !ready.Ready {
+			t.Fatalf("not ready: %v", ready.Reasons)
+		}
+	})
+}
+
+func TestDialsFollowTheBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) { r.up.refuse = func(int) error { return errLost } })
+		r.after(5 * time.Minute)
+		for i := 1; i < len(r.up.dials); i++ {
+			wait, want := r.up.dials[i].at.Sub(r.up.dials[i-1].at), schedule[min(i-1, len(schedule)-1)]
+			if wait < want/2 || wait > want {
+				t.Errorf("dial %d came after %v, want %v to %v", i+1, wait, want/2, want)
+			}
+		}
+		if n := len(r.up.dials); n < 10 {
+			t.Errorf("%d dials in 5 minutes", n)
+		}
+		if err := r.daemon.Healthy(t.Context()); err != nil {
+			t.Errorf("a feed that waits for its backoff makes the tree unhealthy: %v", err)
+		}
+		if !r.daemon.Ready(t.Context()).Ready {
+			t.Error("a dead upstream makes the daemon not ready")
+		}
+	})
+}
+
+func TestPermanentRefusalIsNotHammered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) {
+			r.up.refuse = func(int) error { return &jetstream.RefusedError{Status: 400, Message: "bad", Permanent: true} }
+		})
+		r.after(10 * time.Minute)
+		if n := r.up.dialCount(); n > 5 {
+			t.Errorf("%d dials in 10 minutes", n)
+		}
+		if s := r.status(); s.State != messages.StateFailed || s.NextAttemptAt == nil {
+			t.Errorf("state %s, next attempt %v", s.State, s.NextAttemptAt)
+		}
+	})
+}
+
+func TestI9_EveryDisconnectIsOneEventAndOneMetric(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		for n := 1; n <= 5; n++ {
+			r.up.publish(10)
+			r.after(time.Second)
+			r.up.last().fault <- errLost
+			r.after(time.Minute)
+			if got := r.events(observe.FeedDisconnected); got != n {
+				t.Fatalf("%d disconnects counted after %d", got, n)
+			}
+			if got := strings.Count(r.log.String(), `"event":"feed.disconnected"`); got != n {
+				t.Fatalf("%d disconnects logged after %d", got, n)
+			}
+			if got := r.events(observe.FeedLive); got != n+1 {
+				t.Fatalf("live %d times after %d disconnects", got, n)
+			}
+		}
+		if s := r.status(); s.Reconnects != 5 || s.Restarts != 0 {
+			t.Fatalf("%d reconnects, %d restarts", s.Reconnects, s.Restarts)
+		}
+	})
+}
+
+func TestI2_NothingIsLostOrDoubledAcrossDisconnects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, 2*time.Millisecond)
+		for range 20 {
+			r.after(1700 * time.Millisecond)
+			select {
+			case r.up.last().fault <- errLost:
+			default:
+			}
+		}
+		cancel()
+		r.after(2 * time.Minute)
+		r.wantExactlyPublished(0)
+		if r.status().Duplicates == 0 {
+			t.Error("no overlap was replayed: the test shows nothing")
+		}
+	})
+}
+
+func TestI2_AFailingWriterLosesAndDoublesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, 2*time.Millisecond)
+		for i := range 6 {
+			r.after(30 * time.Second)
+			failed := false
+			r.store.failWith(func() error {
+				if failed {
+					return nil
+				}
+				failed = true
+				if i%2 == 0 {
+					panic("a fault of ours")
+				}
+				return errors.New("input/output error")
+			})
+		}
+		r.after(time.Minute)
+		cancel()
+		r.after(time.Minute)
+		r.wantExactlyPublished(0)
+		s := r.status()
+		if s.State != messages.StateLive || s.Restarts != 6 {
+			t.Errorf("state %s after %d restarts", s.State, s.Restarts)
+		}
+		if got := r.events(observe.ActorRestarted); got != 6 {
+			t.Errorf("%d restarts told, want 6", got)
+		}
+	})
+}
+
+func TestI1_TheCheckpointNeverLeadsTheStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go r.up.every(ctx, 3*time.Millisecond)
+		for range 300 {
+			r.after(97 * time.Millisecond)
+			r.store.mu.Lock()
+			durable := int64(r.store.entries)
+			for name, cp := range map[string]*messages.Checkpoint{"stream": r.store.cp, "cursor": r.store.saved} {
+				if cp != nil && cp.Seq > durable {
+					t.Errorf("the %s's checkpoint covers %d of %d durable events", name, cp.Seq, durable)
+				}
+			}
+			r.store.mu.Unlock()
+		}
+		if r.store.saved == nil {
+			t.Error("the cursor saved nothing")
+		}
+	})
+}
+
+func TestStalledUpstreamIsReconnectedWithinTenSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, 2*time.Millisecond)
+		r.after(time.Minute)
+		r.up.last().set(true, false)
+		r.after(10 * time.Second)
+		if s := r.status(); s.State != messages.StateLive || s.Epoch != 2 || s.Stalls != 1 {
+			t.Fatalf("state %s, epoch %d, %d stalls, 10 s after the stall", s.State, s.Epoch, s.Stalls)
+		}
+		cancel()
+		r.after(10 * time.Millisecond) // before the silence that follows is suspect, too
+		r.wantExactlyPublished(0)
+	})
+}
+
+func TestHalfOpenSocketIsReconnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(1)
+		r.after(time.Hour)
+		r.up.last().set(true, true)
+		r.up.publish(1)
+		r.after(30 * time.Second) // ping_interval 15 s, a pong is waited for 10 s
+		if s := r.status(); s.Epoch != 2 || s.State != messages.StateLive {
+			t.Fatalf("epoch %d, state %s", s.Epoch, s.State)
+		}
+		r.wantExactlyPublished(0)
+	})
+}
+
+func TestQuietFeedIsLeftAloneForAWeek(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, time.Hour)
+		r.after(7*24*time.Hour + time.Minute)
+		cancel()
+		if s := r.status(); s.Epoch != 1 || s.Stalls != 0 || s.State != messages.StateLive || s.Stored != 168 {
+			t.Fatalf("epoch %d, %d stalls, state %s, %d stored", s.Epoch, s.Stalls, s.State, s.Stored)
+		}
+	})
+}
+
+func TestI5_BackpressureIsBoundedAndNoStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) { r.cfg.Feeds[0].StaleAfter = 30 * time.Second })
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, 2*time.Millisecond)
+		r.after(time.Minute)
+		r.store.failWith(func() error { return &persistence.NoSpaceError{Dir: "data", Free: 1, Need: 2} })
+		r.after(10 * time.Minute)
+		s := r.status()
+		if s.State != messages.StateBackpressured || s.Stalls != 0 || s.Epoch != 1 {
+			t.Fatalf("state %s, %d stalls, epoch %d", s.State, s.Stalls, s.Epoch)
+		}
+		if ahead := r.up.last().next - r.store.entries; ahead > 3*256 {
+			t.Fatalf("%d events were read ahead of the store, want 3 batches of 256 at most", ahead)
+		}
+		if err := r.daemon.Healthy(t.Context()); err != nil {
+			t.Fatalf("a full disk makes the tree unhealthy: %v", err)
+		}
+		r.store.failWith(nil)
+		r.after(time.Minute)
+		if s := r.status(); s.State != messages.StateLive {
+			t.Fatalf("state %s after there was room again", s.State)
+		}
+		cancel()
+		r.after(time.Second)
+		r.wantExactlyPublished(0)
+		if f, g := r.events(observe.AppendFailed), r.events(observe.AppendResumed); f != 1 || g != 1 {
+			t.Errorf("told %d failures and %d recoveries, want one of each", f, g)
+		}
+	})
+}
+
+func TestI4_PastTheReplayWindowIsAGapEntryAndLiveAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(10)
+		r.after(time.Minute)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.up.publish(5) // missed
+		r.after(13 * time.Hour)
+		r.start()
+		r.after(time.Second)
+		r.up.publish(7)
+		r.after(time.Second)
+
+		all := r.store.all()
+		if len(all) != 18 || !strings.Contains(string(all[10]), `"kind":"gap"`) || !strings.Contains(string(all[10]), `"cause":"replay_window"`) {
+			t.Fatalf("%d entries, the 11th is %s", len(all), all[min(10, len(all)-1)])
+		}
+		if s := r.status(); s.State != messages.StateLive || s.Gaps != 1 {
+			t.Fatalf("state %s, %d gaps", s.State, s.Gaps)
+		}
+		if r.events(observe.FeedGapped) != 1 {
+			t.Fatal("the gap was not told once")
+		}
+		// A restart right after does not record it again. Its overlap may bring events that lie in the gap; each of them once.
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		r.after(time.Second)
+		seen := map[string]bool{}
+		for _, e := range r.store.all() {
+			if seen[string(e)] {
+				t.Fatalf("twice in the stream: %s", e)
+			}
+			seen[string(e)] = true
+		}
+		if got := strings.Count(fmt.Sprintf("%s", r.store.all()), `"kind":"gap"`); got != 1 {
+			t.Fatalf("%d gap entries after another restart", got)
+		}
+	})
+}
+
+func TestQuietFeedIsNoGapHoweverOldItsLastEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(1)
+		r.after(20 * time.Hour)
+		r.up.last().fault <- errLost
+		r.up.publish(1) // while we are away
+		r.after(10 * time.Second)
+		r.wantExactlyPublished(0)
+		if s := r.status(); s.Gaps != 0 {
+			t.Fatalf("%d gaps", s.Gaps)
+		}
+	})
+}
+
+func TestForceReconnectIsSafeAtAnyMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, 10*time.Millisecond)
+		r.after(time.Second)
+		for range 50 { // whatever the feed is doing just then
+			if err := r.daemon.Reconnect(t.Context(), feedName); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.after(time.Second)
+		if s := r.status(); s.State != messages.StateLive || int(s.Epoch) != r.up.dialCount() {
+			t.Fatalf("state %s in epoch %d after %d dials", s.State, s.Epoch, r.up.dialCount())
+		}
+		r.up.refuse = func(int) error { return errLost }
+		r.up.last().fault <- errLost
+		r.after(20 * time.Second)
+		r.up.refuse = nil
+		if err := r.daemon.Reconnect(t.Context(), feedName); err != nil { // during the backoff
+			t.Fatal(err)
+		}
+		r.after(10 * time.Millisecond)
+		if s := r.status(); s.State != messages.StateLive {
+			t.Fatalf("state %s right after a reconnect during the backoff", s.State)
+		}
+		cancel()
+		r.after(time.Second)
+		r.wantExactlyPublished(0)
+	})
+}
+
+func TestPauseAndResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(10)
+		r.after(time.Second)
+		if err := r.daemon.Pause(t.Context(), feedName); err != nil {
+			t.Fatal(err)
+		}
+		r.after(time.Hour)
+		r.up.publish(10)
+		if s := r.status(); s.State != messages.StatePaused || s.Stored != 10 || r.up.dialCount() != 1 || s.Stalls != 0 {
+			t.Fatalf("paused: %+v after %d dials", s, r.up.dialCount())
+		}
+		if err := r.daemon.Reconnect(t.Context(), feedName); err == nil {
+			t.Fatal("a paused feed was reconnected")
+		}
+		if err := r.daemon.Healthy(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.daemon.Resume(t.Context(), feedName); err != nil {
+			t.Fatal(err)
+		}
+		r.after(time.Second)
+		r.wantExactlyPublished(0)
+		if err := r.daemon.Pause(t.Context(), "nobody"); !errors.Is(err, messages.ErrNoFeed) {
+			t.Fatalf("pausing a feed that is not there: %v", err)
+		}
+	})
+}
+
+func TestGracefulStopStoresEverythingRead(t *testing.T) {
+	for _, before := range []time.Duration{0, time.Millisecond, 10 * time.Millisecond, time.Second} {
+		t.Run(fmt.Sprint(before), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				r.up.publish(2000)
+				r.after(before)
+				if err := r.stop(); err != nil {
+					t.Fatal(err)
+				}
+				read := 0
+				if len(r.up.conns) > 0 {
+					read = r.up.last().next
+				}
+				if got := len(r.store.all()); got != read {
+					t.Fatalf("%d events were read, %d stored", read, got)
+				}
+				r.store.mu.Lock()
+				if read > 0 && (r.store.saved == nil || r.store.saved.Seq != int64(read)) {
+					t.Fatalf("the saved checkpoint is %+v, want seq %d", r.store.saved, read)
+				}
+				r.store.mu.Unlock()
+				r.start()
+				r.after(time.Minute)
+				r.wantExactlyPublished(0)
+			})
+		})
+	}
+}
+
+func TestStopIsBoundedWhenTheDiskIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.store.failWith(func() error { return &persistence.NoSpaceError{Dir: "data"} })
+		r.up.publish(10)
+		r.after(time.Second)
+		start := time.Now()
+		if err := r.stop(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("stop: %v, want that its time ran out", err)
+		}
+		if took := time.Since(start); took > 11*time.Second {
+			t.Fatalf("the stop took %v, its limit is 10 s", took)
+		}
+	})
+}
+
+func TestTooManyFaultsEndTheProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.store.failWith(func() error { panic("broken for good") })
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go r.up.every(ctx, 10*time.Millisecond)
+		start := time.Now()
+		select {
+		case err := <-r.daemon.Failed():
+			if !strings.Contains(err.Error(), "broken for good") {
+				t.Errorf("the reason is %v", err)
+			}
+		case <-time.After(10 * time.Minute):
+			t.Fatal("the root did not give up")
+		}
+		if took := time.Since(start); took < 10*time.Second {
+			t.Errorf("it gave up after %v already", took)
+		}
+		if r.events(observe.ActorEscalated) == 0 {
+			t.Error("no escalation was told")
+		}
+		if r.daemon.Ready(t.Context()).Ready {
+			t.Error("it is ready")
+		}
+	})
+}
+
+func TestSequenceSpaceThatBeganAnewIsResumedByTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(20_000)
+		r.after(time.Second)
+		lost := r.up.last()
+		r.up.renumber(100)
+		lost.fault <- errLost
+		r.after(5 * time.Second)
+		r.up.publish(10)
+		r.after(5 * time.Second)
+		if s := r.status(); s.State != messages.StateLive || s.Stored != 20_010 {
+			t.Fatalf("state %s, %d stored", s.State, s.Stored)
+		}
+	})
+}

@@ -1,0 +1,458 @@
+package supervisor_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"tempestd/actors"
+	"tempestd/internal/config"
+	"tempestd/internal/jetstream"
+	"tempestd/internal/observe"
+	"tempestd/messages"
+	"tempestd/persistence"
+	"tempestd/supervisor"
+)
+
+// upstream is a Jetstream server in memory: it remembers what it published and replays by cursor.
+type upstream struct {
+	mu      sync.Mutex
+	events  []upstreamEvent
+	made    int // events published ever
+	changed chan struct{}
+	dials   []dialed
+	refuse  func(n int) error // what the n-th dial (from 1) meets; nil accepts
+	conns   []*upstreamConn
+}
+
+type upstreamEvent struct {
+	json   []byte
+	seq    int64
+	timeUS int64
+}
+
+type dialed struct {
+	at     time.Time
+	cursor jetstream.Cursor
+}
+
+func newUpstream() *upstream { return &upstream{changed: make(chan struct{})} }
+
+// publish adds n events of the present time.
+func (u *upstream) publish(n int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for range n {
+		u.made++
+		u.events = append(u.events, newUpstreamEvent(u.made, int64(len(u.events)+1)))
+	}
+	close(u.changed)
+	u.changed = make(chan struct{})
+}
+
+// newUpstreamEvent is event number n, of the present time, under a sequence number.
+func newUpstreamEvent(n int, seq int64) upstreamEvent {
+	us := time.Now().UnixMicro()
+	return upstreamEvent{seq: seq, timeUS: us, json: fmt.Appendf(nil,
+		`{"did":"did:plc:a","time_us":%d,"cursor":%d,"kind":"commit","commit":{"rev":"r%d","operation":"create","collection":"app.bsky.feed.post","rkey":"k%d"}}`,
+		us, seq, n, n)}
+}
+
+// renumber is what a server does that lost its data and read its own upstream again: only the newest events are there, under
+// sequence numbers that begin with 1 and new times.
+func (u *upstream) renumber(keep int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.events = nil
+	for n := u.made - keep + 1; n <= u.made; n++ {
+		u.events = append(u.events, newUpstreamEvent(n, int64(len(u.events)+1)))
+	}
+}
+
+// every publishes an event each interval until ctx ends.
+func (u *upstream) every(ctx context.Context, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			u.publish(1)
+		}
+	}
+}
+
+func (u *upstream) dial(_ context.Context, req jetstream.Request) (actors.Upstream, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.dials = append(u.dials, dialed{time.Now(), req.Cursor})
+	if u.refuse != nil {
+		if err := u.refuse(len(u.dials)); err != nil {
+			return nil, err
+		}
+	}
+	c := &upstreamConn{up: u, next: len(u.events), fault: make(chan error, 1), done: make(chan struct{})}
+	for i, e := range u.events {
+		_, seq, bySeq := req.Cursor.Sequence()
+		us, byTime := req.Cursor.TimeUS()
+		if bySeq && e.seq >= seq || byTime && e.timeUS >= us {
+			c.next = i
+			break
+		}
+	}
+	u.conns = append(u.conns, c)
+	return c, nil
+}
+
+// last is the connection made last.
+func (u *upstream) last() *upstreamConn {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.conns[len(u.conns)-1]
+}
+
+func (u *upstream) dialCount() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.dials)
+}
+
+// upstreamConn is one subscription.
+type upstreamConn struct {
+	up     *upstream
+	next   int
+	fault  chan error
+	done   chan struct{}
+	closed sync.Once
+
+	mu       sync.Mutex
+	activity jetstream.Activity
+	deaf     bool // pings are not answered
+	stall    bool // nothing is delivered
+}
+
+func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream.Limits) (*messages.Batch, error) {
+	for {
+		c.up.mu.Lock()
+		events, changed := c.up.events[c.next:], c.up.changed
+		c.up.mu.Unlock()
+		c.mu.Lock()
+		if c.stall {
+			events = nil
+		}
+		c.mu.Unlock()
+		for _, e := range events[:min(len(events), lim.Events-len(b.Events))] {
+			scanned := messages.Event{Off: uint32(len(b.Buf)), Len: uint32(len(e.json))}
+			if err := jetstream.Scan(e.json, &scanned); err != nil {
+				panic(err)
+			}
+			b.Buf = append(b.Buf, e.json...)
+			b.Events = append(b.Events, scanned)
+			b.Frames++
+			c.next++
+			c.note(func(a *jetstream.Activity) { a.Frames++; a.LastFrame = time.Now(); a.NewestUS = e.timeUS })
+		}
+		if len(b.Events) >= lim.Events {
+			c.note(func(a *jetstream.Activity) { a.Blocked, a.BlockedSince = true, time.Now() })
+			if b = sink.Hand(b); b == nil {
+				return nil, jetstream.ErrStopped
+			}
+			c.note(func(a *jetstream.Activity) { a.Blocked = false })
+			continue
+		}
+		var linger <-chan time.Time
+		if len(b.Events) > 0 {
+			if next, ok := sink.TryHand(b); ok {
+				b = next
+			} else {
+				linger = time.After(lim.Delay)
+			}
+		}
+		select {
+		case <-changed:
+		case <-linger:
+		case err := <-c.fault:
+			return b, err
+		case <-c.done:
+			return b, jetstream.ErrClosed
+		}
+	}
+}
+
+func (c *upstreamConn) note(f func(*jetstream.Activity)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.activity)
+}
+
+func (c *upstreamConn) Activity() jetstream.Activity {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.activity
+}
+
+func (c *upstreamConn) Ping(ctx context.Context) error {
+	c.mu.Lock()
+	deaf := c.deaf
+	c.mu.Unlock()
+	if !deaf {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (c *upstreamConn) set(stall, deaf bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stall, c.deaf = stall, deaf
+}
+
+func (c *upstreamConn) Close(int, string) error { c.CloseNow(); return nil }
+func (c *upstreamConn) CloseNow()               { c.closed.Do(func() { close(c.done) }) }
+
+// store is a store of one stream in memory that fails when it is told to.
+type store struct {
+	persistence.Store // what is not used is not there
+	mu                sync.Mutex
+	blocks            []block
+	cp                *messages.Checkpoint
+	saved             *messages.Checkpoint
+	last              messages.EntryID
+	entries           int
+	fail              func() error // asked before each append
+}
+
+type block struct {
+	appended persistence.Appended
+	events   [][]byte
+	prints   []uint64
+}
+
+func (s *store) OpenStream(context.Context, string, persistence.StreamOptions) (persistence.Stream, error) {
+	return memStream{s: s}, nil
+}
+func (s *store) Health() error { return nil }
+
+func (s *store) SaveCheckpoint(_ context.Context, _ string, cp messages.Checkpoint) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.saved = &cp
+	return nil
+}
+
+func (s *store) LoadCheckpoint(context.Context, string) (messages.Checkpoint, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.saved == nil {
+		return messages.Checkpoint{}, persistence.ErrNoCheckpoint
+	}
+	return *s.saved, nil
+}
+
+// all is every event stored, in order.
+func (s *store) all() [][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all [][]byte
+	for _, b := range s.blocks {
+		all = append(all, b.events...)
+	}
+	return all
+}
+
+func (s *store) failWith(f func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = f
+}
+
+type memStream struct {
+	persistence.Stream
+	s *store
+}
+
+func (m memStream) Append(_ context.Context, b *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
+	s := m.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		if err := s.fail(); err != nil {
+			return persistence.Appended{}, err
+		}
+	}
+	var blk block
+	for i, e := range b.Events {
+		if e.Drop {
+			continue
+		}
+		s.last = messages.DeriveID(e.TimeUS, s.last)
+		if len(blk.events) == 0 {
+			blk.appended.First = s.last
+		}
+		blk.appended.Last = s.last
+		blk.events = append(blk.events, bytes.Clone(b.Bytes(i)))
+		blk.prints = append(blk.prints, e.Fingerprint)
+	}
+	blk.appended.Entries = len(blk.events)
+	if len(blk.events) > 0 {
+		s.blocks = append(s.blocks, blk)
+		s.entries += len(blk.events)
+	}
+	cp.LastID = s.last
+	s.cp = &cp
+	return blk.appended, nil
+}
+
+func (m memStream) Checkpoint(context.Context) (messages.Checkpoint, error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	if m.s.cp == nil {
+		return messages.Checkpoint{}, persistence.ErrNoCheckpoint
+	}
+	return *m.s.cp, nil
+}
+
+func (m memStream) Info(context.Context) (persistence.StreamInfo, error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	info := persistence.StreamInfo{Entries: int64(m.s.entries)}
+	if len(m.s.blocks) > 0 {
+		oldest, newest := m.s.blocks[0].appended.First, m.s.last
+		info.Oldest, info.Newest = &oldest, &newest
+	}
+	return info, nil
+}
+
+func (m memStream) Fingerprints(_ context.Context, h persistence.Horizon, yield func(persistence.FingerprintBlock) bool) error {
+	m.s.mu.Lock()
+	blocks := m.s.blocks
+	m.s.mu.Unlock()
+	for i, n := len(blocks)-1, 0; i >= 0 && (h.Entries == 0 || n < h.Entries); i-- {
+		b := blocks[i]
+		n += len(b.prints)
+		if !yield(persistence.FingerprintBlock{First: b.appended.First, Last: b.appended.Last, Fingerprints: b.prints}) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (m memStream) Entry(_ context.Context, last messages.EntryID, i int) ([]byte, error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	for _, b := range m.s.blocks {
+		if b.appended.Last == last {
+			return b.events[i], nil
+		}
+	}
+	return nil, persistence.ErrNotFound
+}
+
+// rig is a daemon of one feed between an upstream and a store in memory, in virtual time.
+type rig struct {
+	t      *testing.T
+	up     *upstream
+	store  *store
+	obs    *observe.Observer
+	log    *bytes.Buffer
+	cfg    *config.Config
+	daemon *supervisor.Daemon
+}
+
+const feedName = "bluesky"
+
+// newRig starts a daemon. It must be called within a synctest bubble; the daemon is stopped at the test's end unless the test did.
+func newRig(t *testing.T, change func(*rig)) *rig {
+	// A bubble's time begins in the year 2000, where a time cursor would be taken for a sequence number.
+	time.Sleep(time.Until(time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)))
+	r := &rig{t: t, up: newUpstream(), store: &store{}, log: &bytes.Buffer{}}
+	r.obs = observe.New(slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), observe.NewMetrics())
+	r.cfg = &config.Config{Feeds: []config.Feed{{
+		Name: feedName, Endpoints: []string{"ws://127.0.0.1:6008/subscribe"},
+		Backoff: schedule, ReplayWindow: 12 * time.Hour, Rewind: 10 * time.Second, Dedupe: "overlap",
+		DedupeHorizon:      config.DedupeHorizon{Entries: 1_000_000, Age: 48 * time.Hour},
+		CheckpointInterval: 5 * time.Second, PingInterval: 15 * time.Second, MaxMessageSize: 1 << 20,
+		BatchEvents: 256, BatchBytes: 1 << 20, BatchDelay: 25 * time.Millisecond,
+	}}}
+	if change != nil {
+		change(r)
+	}
+	r.start()
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+func (r *rig) start() {
+	d, err := supervisor.Start(r.t.Context(), supervisor.Options{
+		Config: r.cfg, Store: r.store, Observer: r.obs, Clock: clockwork.NewRealClock(),
+		Rand: rand.New(rand.NewPCG(1, 2)), Dial: r.up.dial,
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.daemon = d
+	synctest.Wait()
+}
+
+func (r *rig) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := r.daemon.Stop(ctx, "test")
+	synctest.Wait()
+	return err
+}
+
+// after lets virtual time pass and everything settle.
+func (r *rig) after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (r *rig) status() messages.FeedStatus {
+	s, err := r.daemon.Feed(context.Background(), feedName)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
+
+// events is how often an event was told.
+func (r *rig) events(e observe.Event) int {
+	return int(testutil.ToFloat64(r.obs.Metrics().Events.WithLabelValues(string(e), feedName)))
+}
+
+// wantExactlyPublished fails unless the stream holds what was published from the first-th event on (from 0), in order and once; gap entries apart.
+func (r *rig) wantExactlyPublished(first int) {
+	r.t.Helper()
+	r.up.mu.Lock()
+	want := r.up.events[first:]
+	r.up.mu.Unlock()
+	var got [][]byte
+	for _, e := range r.store.all() {
+		if !bytes.Contains(e, []byte(`"kind":"gap"`)) {
+			got = append(got, e)
+		}
+	}
+	for i := range min(len(got), len(want)) {
+		if !bytes.Equal(got[i], want[i].json) {
+			r.t.Fatalf("entry %d is %s, want %s", i, got[i], want[i].json)
+		}
+	}
+	if len(got) != len(want) {
+		r.t.Fatalf("%d entries, want %d", len(got), len(want))
+	}
+}
+
+var errLost = errors.New("connection reset by peer")

@@ -1,0 +1,164 @@
+package supervisor
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/actors"
+	"tempestd/internal/observe"
+	"tempestd/messages"
+)
+
+// Restarts of feeds that the root grants within the window before it gives up.
+const (
+	rootMaxFaults   = 5
+	rootFaultWindow = 10 * time.Minute
+)
+
+// root supervises the feeds, each apart from the others. It is its own supervision strategy.
+type root struct {
+	feeds    []feedConfig
+	clock    clockwork.Clock
+	observer *observe.Observer
+	failed   func(error) // told once when the root gives up
+
+	pids     []*actor.PID
+	faults   Intensity
+	restarts map[string]clockwork.Timer // the pending restarts, by actor ID
+	health   healthRound
+
+	gaveUp    bool
+	ending    bool
+	stopAsker *actor.PID
+	unstopped map[string]bool
+	stopErr   error
+}
+
+// feedRestartDue is the root's message to itself.
+type feedRestartDue struct{ pid *actor.PID }
+
+func newRoot(feeds []feedConfig, clock clockwork.Clock, o *observe.Observer, failed func(error)) *actor.Props {
+	return actors.Guarded("", o, func() actor.Actor {
+		return &root{feeds: feeds, clock: clock, observer: o, failed: failed,
+			faults: Intensity{Max: rootMaxFaults, Window: rootFaultWindow}, restarts: make(map[string]clockwork.Timer)}
+	})
+}
+
+// Receive is the actor's.
+func (r *root) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		for _, cfg := range r.feeds {
+			r.pids = append(r.pids, mustSpawn(ctx, cfg.Name, newFeed(cfg, newBook(cfg.Name, cfg.Endpoint.String(), r.clock, r.observer))))
+		}
+	case *actor.Restarting, *actor.Stopping:
+		for _, t := range r.restarts {
+			t.Stop()
+		}
+		clear(r.restarts)
+	case *feedRestartDue:
+		if r.restarts[m.pid.Id] != nil && !r.ending {
+			delete(r.restarts, m.pid.Id)
+			asSupervisor(ctx).RestartChildren(m.pid)
+		}
+	case *messages.ReadyQuery:
+		ctx.Respond(r.ready())
+	case *messages.HealthCheck:
+		r.health.ask(ctx, m, r.answering())
+	case *messages.HealthReply:
+		r.health.reply(ctx, m)
+	case *messages.Stop:
+		r.stop(ctx, m)
+	case *messages.Stopped:
+		r.feedStopped(ctx, m.From, m.Err)
+	}
+}
+
+// HandleFailure is the root's supervision strategy; the actor library calls it in the root's own turn.
+func (r *root) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
+	ctx := s.(actor.Context)
+	r.health.excuse(ctx, child)
+	if r.ending {
+		r.feedStopped(ctx, child, fmt.Errorf("%s: %s", child.Id, bounded(reason)))
+		return
+	}
+	now := r.clock.Now()
+	if r.faults.Exceeded(now) {
+		r.gaveUp = true
+		text := bounded(reason)
+		r.observer.Emit(observe.ActorGaveUp, "", "reason", text, "failures", r.faults.Count(), "window", rootFaultWindow.String())
+		r.failed(fmt.Errorf("gave up after %d failures within %s: %s", r.faults.Count(), rootFaultWindow, text))
+		return
+	}
+	delay := 10 * restartDelay(r.faults.Count())
+	r.observer.Emit(observe.ActorRestarted, "", "actor", child.Id, "reason", bounded(reason), "delay", delay.String(), "failures", r.faults.Count())
+	main, self := ctx.ActorSystem().Root, ctx.Self()
+	r.restarts[child.Id] = r.clock.AfterFunc(delay, func() { main.Send(self, &feedRestartDue{child}) })
+}
+
+func (r *root) ready() *messages.Readiness {
+	ready := &messages.Readiness{}
+	if r.gaveUp {
+		ready.Reasons = append(ready.Reasons, "too many failures: the daemon gives up")
+	}
+	if r.ending {
+		ready.Reasons = append(ready.Reasons, "the daemon is stopping")
+	}
+	for i, pid := range r.pids {
+		if r.restarts[pid.Id] != nil {
+			ready.Reasons = append(ready.Reasons, fmt.Sprintf("feed %s is being restarted", r.feeds[i].Name))
+		}
+	}
+	ready.Ready = len(ready.Reasons) == 0
+	return ready
+}
+
+// answering lists the feeds that are not waiting to be restarted.
+func (r *root) answering() []*actor.PID {
+	var pids []*actor.PID
+	for _, pid := range r.pids {
+		if r.restarts[pid.Id] == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// stop passes the graceful stop on and answers once every feed has.
+func (r *root) stop(ctx actor.Context, m *messages.Stop) {
+	if r.ending {
+		return
+	}
+	r.ending, r.stopAsker = true, ctx.Sender()
+	r.unstopped = make(map[string]bool)
+	for _, pid := range r.answering() {
+		r.unstopped[pid.Id] = true
+		ctx.Request(pid, m)
+	}
+	r.settle(ctx)
+}
+
+func (r *root) feedStopped(ctx actor.Context, pid *actor.PID, err error) {
+	if r.stopErr == nil {
+		r.stopErr = err
+	}
+	delete(r.unstopped, pid.Id)
+	r.settle(ctx)
+}
+
+func (r *root) settle(ctx actor.Context) {
+	if r.ending && len(r.unstopped) == 0 && r.stopAsker != nil {
+		ctx.Send(r.stopAsker, &messages.Stopped{From: ctx.Self(), Err: r.stopErr})
+		r.stopAsker = nil
+	}
+}
+
+// guardian is what the actor library asks when the root itself fails: there is nobody above it but the process.
+type guardian struct{ failed func(error) }
+
+func (g *guardian) HandleFailure(_ *actor.ActorSystem, _ actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
+	g.failed(fmt.Errorf("%s failed: %s", child.Id, bounded(reason)))
+}

@@ -1,0 +1,124 @@
+package supervisor
+
+import (
+	"time"
+
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/observe"
+	"tempestd/messages"
+)
+
+// historyLength is how many transitions a feed remembers.
+const historyLength = 64
+
+// rateWindow is what events per second are taken over.
+const rateWindow = 10
+
+// stateEvents is the log event of each state.
+var stateEvents = map[messages.FeedState]observe.Event{
+	messages.StateConnecting:    observe.FeedConnecting,
+	messages.StateLive:          observe.FeedLive,
+	messages.StateBackpressured: observe.FeedBackpressured,
+	messages.StateDisconnected:  observe.FeedDisconnected,
+	messages.StateReconnecting:  observe.FeedReconnecting,
+	messages.StateGapped:        observe.FeedGapped,
+	messages.StatePaused:        observe.FeedPaused,
+	messages.StateFailed:        observe.FeedFailed,
+	messages.StateStopped:       observe.FeedStopped,
+}
+
+// book keeps what is to be known about one feed. It outlives the feed actor's incarnations; only the feed actor touches it.
+type book struct {
+	clock    clockwork.Clock
+	observer *observe.Observer
+	status   messages.FeedStatus
+
+	perSecond [rateWindow + 1]uint64 // entries stored in each of the last seconds, a ring by Unix second
+	second    int64
+}
+
+func newBook(feed, endpoint string, clock clockwork.Clock, o *observe.Observer) *book {
+	return &book{clock: clock, observer: o, status: messages.FeedStatus{Feed: feed, Endpoint: endpoint}}
+}
+
+// enter moves the feed to a state. To enter the state it is in is no transition, unless the reason is another. Extra fields go to the log.
+func (b *book) enter(to messages.FeedState, reason string, extra ...any) {
+	s := &b.status
+	if s.State == to && s.Reason == reason {
+		return
+	}
+	now := b.clock.Now()
+	t := messages.Transition{At: now, From: s.State, To: to, Reason: reason}
+	if len(s.History) == historyLength {
+		s.History = s.History[1:]
+	}
+	s.History = append(s.History, t)
+	s.State, s.Since, s.Reason = to, now, reason
+	if to != messages.StateDisconnected && to != messages.StateFailed {
+		s.NextAttemptAt = nil
+	}
+	for _, state := range messages.FeedStates {
+		one := 0.0
+		if state == to {
+			one = 1
+		}
+		b.observer.Metrics().State.WithLabelValues(s.Feed, string(state)).Set(one)
+	}
+	fields := append([]any{"from", string(t.From), "reason", reason, "epoch", uint64(s.Epoch), "endpoint", s.Endpoint}, extra...)
+	b.observer.Emit(stateEvents[to], s.Feed, fields...)
+}
+
+// waiting notes when the next connection will be tried.
+func (b *book) waiting(d time.Duration) {
+	at := b.clock.Now().Add(d)
+	b.status.NextAttemptAt = &at
+}
+
+func (b *book) committed(m *messages.Committed) {
+	s := &b.status
+	s.Position = m.Checkpoint.Position
+	if !m.Checkpoint.LastID.IsZero() {
+		id := m.Checkpoint.LastID
+		s.LastID = &id
+	}
+	s.Stored += uint64(m.Entries)
+	s.Duplicates += uint64(m.Duplicates)
+	s.Bad += uint64(m.Bad)
+	if m.NewestUS > 0 {
+		s.LagMS = max((m.At.UnixMicro()-m.NewestUS)/1000, 0)
+	}
+	b.roll(m.At)
+	b.perSecond[b.second%int64(len(b.perSecond))] += uint64(m.Entries)
+}
+
+func (b *book) heartbeat(m *messages.Heartbeat) {
+	if !m.LastFrame.IsZero() {
+		at := m.LastFrame
+		b.status.LastFrameAt = &at
+	}
+}
+
+// roll empties the seconds that have gone by since the last call.
+func (b *book) roll(now time.Time) {
+	size := int64(len(b.perSecond))
+	for s := max(b.second+1, now.Unix()-size+1); s <= now.Unix(); s++ {
+		b.perSecond[s%size] = 0
+	}
+	b.second = max(b.second, now.Unix())
+}
+
+// snapshot is the status as of now; it shares nothing with the book.
+func (b *book) snapshot() *messages.FeedStatus {
+	b.roll(b.clock.Now())
+	sum := uint64(0)
+	for i, n := range b.perSecond {
+		if int64(i) != b.second%int64(len(b.perSecond)) { // the second that is not over yet
+			sum += n
+		}
+	}
+	s := b.status
+	s.EventsPerSec = float64(sum) / rateWindow
+	s.History = append([]messages.Transition(nil), b.status.History...)
+	return &s
+}
