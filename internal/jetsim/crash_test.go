@@ -20,7 +20,7 @@ func crashed(t *testing.T, opt jetsim.Options) (s *jetsim.Sim, before, after []f
 	opt.Clock = clock
 	s = start(t, opt)
 	for range 10 { // several blocks and a part of one
-		s.Produce(577)
+		s.Produce(157)
 	}
 	n := int(s.Stats().Contents)
 	raw[0] = subscribe(t, s, "cursor=0").read(n)
@@ -38,13 +38,13 @@ func crashed(t *testing.T, opt jetsim.Options) (s *jetsim.Sim, before, after []f
 }
 
 func TestCrashKeepsTheSetOfEventsAndReassignsSeqs(t *testing.T) {
-	_, before, after, raw := crashed(t, jetsim.Options{Block: 1000})
+	_, before, after, raw := crashed(t, jetsim.Options{Block: 300})
 	durable := 0
 	for string(raw[0][durable]) == string(raw[1][durable]) {
 		durable++
 	}
-	if forgotten := len(before) - durable; durable < len(before)-1000 || forgotten == 0 {
-		t.Fatalf("%d of %d events kept their place; a block is 1000", durable, len(before))
+	if forgotten := len(before) - durable; durable < len(before)-300 || forgotten == 0 {
+		t.Fatalf("%d of %d events kept their place; a block is 300", durable, len(before))
 	}
 
 	bySeq := map[int64]string{}
@@ -145,8 +145,8 @@ func subscribeOnce(t *testing.T, s *jetsim.Sim, clock *clockwork.FakeClock, quer
 }
 
 func TestVerifyAcceptsACrashInTheMiddle(t *testing.T) {
-	s, _, _, raw := crashed(t, jetsim.Options{Block: 1000})
-	s.Produce(700)
+	s, _, _, raw := crashed(t, jetsim.Options{Block: 300})
+	s.Produce(200)
 	later := subscribe(t, s, "cursor=0").read(int(s.Stats().Contents))
 
 	// A perfect consumer holds what it had and adds what is new to it.
