@@ -120,7 +120,7 @@ func TestI2_AFailingWriterLosesAndDoublesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		ctx, cancel := context.WithCancel(t.Context())
-		go r.up.every(ctx, 2*time.Millisecond)
+		go r.up.every(ctx, 20*time.Millisecond)
 		for i := range 6 {
 			r.after(30 * time.Second)
 			failed := false
@@ -221,7 +221,7 @@ func TestI5_BackpressureIsBoundedAndNoStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig) { r.cfg.Feeds[0].StaleAfter = 30 * time.Second })
 		ctx, cancel := context.WithCancel(t.Context())
-		go r.up.every(ctx, 2*time.Millisecond)
+		go r.up.every(ctx, 10*time.Millisecond)
 		r.after(time.Minute)
 		r.store.failWith(func() error { return &persistence.NoSpaceError{Dir: "data", Free: 1, Need: 2} })
 		r.after(10 * time.Minute)
