@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) checkCommand() *cobra.Command {
+	var quiet bool
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Validate the configuration and print what is in effect",
+		Long: `Check reads the configuration as run would, and prints it with every default filled in and every
+secret masked, as TOML.
+
+When something is wrong, all of it is printed, a line each, with the file, the line, the key, what
+was found and what is accepted. The exit code is 2 then. Nothing is started and nothing is
+contacted.`,
+		Example: `  tempestd check
+  tempestd check -c /etc/tempestd/config.toml
+  tempestd check -q && systemctl restart tempestd`,
+		Args: none,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := a.loadConfig()
+			if err != nil || quiet {
+				return err
+			}
+			source := cfg.Path
+			if source == "" {
+				source = "the built-in defaults: there is no ./config.toml and no /etc/tempestd/config.toml"
+			}
+			fmt.Fprintf(a.out, "# %s\n\n", source)
+			return cfg.WriteTOML(a.out)
+		},
+	}
+	a.configFlag(c)
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing when all is well")
+	return c
+}

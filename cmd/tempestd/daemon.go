@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tempestd/internal/client"
+	"tempestd/internal/config"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// defaultAddr is where a daemon with the default configuration listens.
+const defaultAddr = "127.0.0.1:7077"
+
+// completionTimeout bounds what a press of the tab key may take.
+const completionTimeout = 500 * time.Millisecond
+
+// clientFlags adds the flags that say where the daemon is.
+func (a *app) clientFlags(c *cobra.Command) {
+	a.configFlag(c)
+	c.Flags().StringVar(&a.addr, "addr", "", "`address` of the daemon, host:port or URL (default http.listen of the configuration, else "+defaultAddr+")")
+	c.Flags().StringVar(&a.tokenFile, "token-file", "", "`file` with the daemon's token (default $TEMPESTD_TOKEN, else the configuration's token)")
+	must(c.MarkFlagFilename("token-file"))
+}
+
+// connect finds the daemon. The configuration's token goes to the configuration's address only, never to one that was given in its place.
+func (a *app) connect() (*client.Client, error) {
+	addr, secret := a.addr, config.Secret{}
+	if addr == "" || a.configPath != "" {
+		cfg, err := a.clientConfig()
+		if err != nil {
+			return nil, err
+		}
+		if addr == "" {
+			if addr, err = listenAddr(cfg); err != nil {
+				return nil, err
+			}
+		}
+		if cfg != nil {
+			secret = cfg.HTTP.Token
+		}
+	}
+	token := secret.Reveal()
+	if set, _ := a.env("TEMPESTD_TOKEN"); set != "" {
+		token = set
+	}
+	if a.tokenFile != "" {
+		read, err := config.ReadToken(a.tokenFile)
+		if err != nil {
+			return nil, usage("--token-file: %w", err)
+		}
+		token = read.Reveal()
+	}
+	c, err := client.New(addr, token)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+// clientConfig loads the configuration that a client command goes by, nil when there is none. One that was not asked for and cannot be used,
+// because its token is for the daemon's eyes, say, is passed over with a word.
+func (a *app) clientConfig() (*config.Config, error) {
+	path, err := config.Find(a.configPath)
+	if path == "" || err != nil {
+		return nil, err
+	}
+	cfg, err := config.Load(path, a.env)
+	if err != nil && a.configPath == "" {
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		fmt.Fprintf(a.err, "%s; not used, trying %s\n", first, defaultAddr)
+		return nil, nil
+	}
+	return cfg, err
+}
+
+// listenAddr is where the configured daemon listens.
+func listenAddr(cfg *config.Config) (string, error) {
+	if cfg == nil {
+		return defaultAddr, nil
+	}
+	_, port, _ := net.SplitHostPort(cfg.HTTP.Listen)
+	switch {
+	case cfg.HTTP.Listen == "":
+		return "", usage("http.listen is off in %s: there is no daemon to ask; --addr names another", cfg.Path)
+	case port == "0":
+		return "", usage("http.listen of %s has port 0, which is another one at every start; --addr says which", cfg.Path)
+	}
+	return cfg.HTTP.Listen, nil
+}
+
+// withClient runs f with a client of the daemon.
+func (a *app) withClient(f func(*client.Client) error) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(c)
+}
+
+// completeNames completes the first argument with names from the daemon. Without a daemon there is nothing to complete.
+func (a *app) completeNames(names func(ctx context.Context, c *client.Client) ([]string, error)) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), completionTimeout)
+		defer cancel()
+		var found []string
+		_ = a.withClient(func(c *client.Client) (err error) {
+			found, err = names(ctx, c)
+			return err
+		})
+		found = slices.DeleteFunc(found, func(name string) bool { return !strings.HasPrefix(name, word) })
+		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func feedNames(ctx context.Context, c *client.Client) ([]string, error) {
+	feeds, err := c.Feeds(ctx)
+	names := make([]string, len(feeds))
+	for i, f := range feeds {
+		names[i] = f.Feed
+	}
+	return names, err
+}
+
+func streamNames(ctx context.Context, c *client.Client) ([]string, error) {
+	streams, err := c.Streams(ctx)
+	names := make([]string, len(streams))
+	for i, s := range streams {
+		names[i] = s.Name
+	}
+	return names, err
+}
+
+// named adds the names there are to an error about one that is not.
+func named(ctx context.Context, c *client.Client, err error) error {
+	names, what := streamNames, "streams"
+	switch {
+	case errors.Is(err, messages.ErrNoFeed):
+		names, what = feedNames, "feeds"
+	case !errors.Is(err, persistence.ErrNoStream):
+		return err
+	}
+	switch there, namesErr := names(ctx, c); {
+	case namesErr != nil:
+		return err
+	case len(there) == 0:
+		return fmt.Errorf("%w; there are no %s", err, what)
+	default:
+		return fmt.Errorf("%w; the %s are: %s", err, what, strings.Join(there, ", "))
+	}
+}
+
+// gone says whether the daemon went away, or asks for some patience, so that waiting for it makes sense.
+func gone(err error) bool {
+	var refusal *client.APIError
+	if errors.As(err, &refusal) {
+		return refusal.Status == http.StatusServiceUnavailable || refusal.Status == http.StatusTooManyRequests
+	}
+	return err != nil
+}

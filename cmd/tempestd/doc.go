@@ -1,0 +1,12 @@
+// Command tempestd keeps Bluesky Jetstream feeds alive, stores every event once and in order, and serves the streams to any number of readers.
+//
+// There is one file a subcommand; each reads its flags, calls the package that does the work and prints. What they share:
+//
+//	main.go    the process: signals
+//	root.go    the command tree, exit codes
+//	daemon.go  where client commands find the daemon
+//	print.go   tables, colours, JSON, what a person reads
+//
+// Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 the command line or the configuration is
+// wrong, 128+n ended by signal n.
+package main

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"tempestd/persistence"
+)
+
+// printJSON writes {"id":…,"event":…} on one line, the event's bytes as they are.
+func (t *tail) printJSON(f persistence.Frame) error {
+	event := []byte(f.Event)
+	if bytes.ContainsAny(event, "\r\n") { // only between tokens can they stand in valid JSON
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, event); err != nil {
+			return fmt.Errorf("entry %v: %w", f.ID, err)
+		}
+		event = compact.Bytes()
+	}
+	_, err := fmt.Fprintf(t.out, `{"id":"%v","event":%s}`+"\n", f.ID, event)
+	return err
+}
+
+// reader prints entries for a person.
+type reader struct {
+	terminal, out io.Writer
+	palette       palette
+}
+
+// newReader writes to out in the colours and the width of terminal.
+func newReader(terminal, out io.Writer) reader { return reader{terminal, out, newPalette(terminal)} }
+
+// shownEvent is what a person wants to see of an event.
+type shownEvent struct {
+	DID    string `json:"did"`
+	TimeUS int64  `json:"time_us"`
+	Kind   string `json:"kind"`
+	Commit struct {
+		Operation  string `json:"operation"`
+		Collection string `json:"collection"`
+		RKey       string `json:"rkey"`
+		Record     struct {
+			Text    string          `json:"text"`
+			Subject json.RawMessage `json:"subject"`
+		} `json:"record"`
+	} `json:"commit"`
+	Identity struct {
+		Handle string `json:"handle"`
+	} `json:"identity"`
+	Account struct {
+		Active bool   `json:"active"`
+		Status string `json:"status"`
+	} `json:"account"`
+	Gap struct {
+		FromUS int64  `json:"from_us"`
+		ToUS   int64  `json:"to_us"`
+		Cause  string `json:"cause"`
+	} `json:"gap"`
+}
+
+// maxText is how many characters of a post's text are shown.
+const maxText = 60
+
+func (r reader) print(f persistence.Frame) error {
+	_, err := fmt.Fprintln(r.out, fit(r.line(f), width(r.terminal)))
+	return err
+}
+
+// line is one entry on one line.
+func (r reader) line(f persistence.Frame) string {
+	var e shownEvent
+	_ = json.Unmarshal(f.Event, &e) // fields of unexpected types stay empty
+	p := r.palette
+	head := p.faint.Render(time.UnixMilli(int64(f.ID.MS)).Format("15:04:05.000"))
+	switch e.Kind {
+	case "commit":
+		subject := printable(e.DID + "/" + e.Commit.RKey)
+		return fmt.Sprintf("%s %s %s %s%s", head, p.operation(e.Commit.Operation), p.strong.Render(printable(e.Commit.Collection)), p.faint.Render(subject), r.about(e))
+	case "identity":
+		return fmt.Sprintf("%s %s %s %s", head, p.busy.Render("identity"), printable(e.DID), printable(e.Identity.Handle))
+	case "account":
+		state := "active"
+		if !e.Account.Active {
+			state = "inactive " + printable(e.Account.Status)
+		}
+		return fmt.Sprintf("%s %s %s %s", head, p.busy.Render("account "), printable(e.DID), state)
+	case "gap":
+		until := "now"
+		if e.Gap.ToUS > 0 {
+			until = showMicros(e.Gap.ToUS)
+		}
+		return fmt.Sprintf("%s %s %s", head, p.bad.Render("gap     "), p.bad.Render(printable(fmt.Sprintf("events are missing from %s to %s (%s)", showMicros(e.Gap.FromUS), until, e.Gap.Cause))))
+	}
+	return fmt.Sprintf("%s %-8s %s", head, clip(printable(e.Kind), 8), printable(e.DID))
+}
+
+// operation is a commit's operation in a column of its own.
+func (p palette) operation(op string) string {
+	padded := fmt.Sprintf("%-8s", clip(printable(op), 8))
+	switch op {
+	case "create":
+		return p.good.Render(padded)
+	case "delete":
+		return p.bad.Render(padded)
+	}
+	return p.busy.Render(padded)
+}
+
+// about is a post's text, or what a record points at.
+func (r reader) about(e shownEvent) string {
+	if text := strings.TrimSpace(printable(e.Commit.Record.Text)); text != "" {
+		return fmt.Sprintf(" %q", clip(text, maxText))
+	}
+	var uri string
+	var ref struct{ URI string }
+	if json.Unmarshal(e.Commit.Record.Subject, &uri) != nil && json.Unmarshal(e.Commit.Record.Subject, &ref) == nil {
+		uri = ref.URI
+	}
+	if uri == "" {
+		return ""
+	}
+	return r.palette.faint.Render(" → " + clip(printable(uri), 90))
+}
+
+// clip cuts s to most characters.
+func clip(s string, most int) string {
+	if runes := []rune(s); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return s
+}

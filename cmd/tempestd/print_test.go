@@ -1,0 +1,69 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+func TestTableAligns(t *testing.T) {
+	var b strings.Builder
+	table(&b, newPalette(io.Discard), []string{"NAME", "COUNT>", "NOTE"}, [][]string{{"a", "1,000", ""}, {"日本", "7", "x"}})
+	want := "NAME  COUNT  NOTE\na     1,000\n日本      7  x\n"
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", &b, want)
+	}
+}
+
+func TestShowAge(t *testing.T) {
+	for want, d := range map[string]time.Duration{
+		"0ms": -time.Second, "12ms": 12 * time.Millisecond, "9.9s": 9999 * time.Millisecond, "59.9s": 59999 * time.Millisecond,
+		"1m0s": time.Minute, "2h5m": 2*time.Hour + 5*time.Minute + 59*time.Second, "3d1h": 73 * time.Hour,
+	} {
+		if got := showAge(d); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestReadableLines(t *testing.T) {
+	at := messages.EntryID{MS: uint64(time.Date(2026, 11, 22, 6, 7, 16, 563e6, time.Local).UnixMilli())}
+	tests := []struct{ event, want string }{
+		{`{"did":"did:plc:a","kind":"commit","commit":{"operation":"create","collection":"app.bsky.feed.post","rkey":"k","record":{"text":"hi\nthere \u001b[31m\u202e!"}}}`,
+			`06:07:16.563 create   app.bsky.feed.post did:plc:a/k "hi there [31m!"`},
+		{`{"did":"did:plc:a","kind":"commit","commit":{"operation":"create","collection":"app.bsky.feed.like","rkey":"k","record":{"subject":{"uri":"at://did:plc:b/x/y"}}}}`,
+			`06:07:16.563 create   app.bsky.feed.like did:plc:a/k → at://did:plc:b/x/y`},
+		{`{"did":"did:plc:a","kind":"commit","commit":{"operation":"create","collection":"app.bsky.graph.follow","rkey":"k","record":{"subject":"did:plc:b"}}}`,
+			`06:07:16.563 create   app.bsky.graph.follow did:plc:a/k → did:plc:b`},
+		{`{"did":"did:plc:a","kind":"commit","commit":{"operation":"delete","collection":"app.bsky.feed.post","rkey":"k"}}`, `06:07:16.563 delete   app.bsky.feed.post did:plc:a/k`},
+		{`{"did":"did:plc:a","kind":"identity","identity":{"handle":"a.example"}}`, `06:07:16.563 identity did:plc:a a.example`},
+		{`{"did":"did:plc:a","kind":"account","account":{"active":false,"status":"deleted"}}`, `06:07:16.563 account  did:plc:a inactive deleted`},
+		{`{"kind":"gap","gap":{"from_us":1795327636563030,"cause":"replay_window"}}`, `06:07:16.563 gap      events are missing from 2026-11-22 06:07:16Z to now (replay_window)`},
+		{`{"did":7,"kind":"weather"}`, `06:07:16.563 weather`},
+		{`[1]`, `06:07:16.563`},
+	}
+	r := newReader(io.Discard, io.Discard)
+	for _, tt := range tests {
+		if got := strings.TrimRight(r.line(persistence.Frame{ID: at, Event: json.RawMessage(tt.event)}), " "); got != tt.want {
+			t.Errorf("got  %s\nwant %s", got, tt.want)
+		}
+	}
+}
+
+// FuzzReadableLine holds that no event breaks the line or reaches the terminal as a control character.
+func FuzzReadableLine(f *testing.F) {
+	f.Add([]byte(`{"did":"d","kind":"commit","commit":{"collection":"\u001b]0;x\u0007","record":{"text":"a\r\nb","subject":{"uri":"\u0000"}}}}`))
+	f.Add([]byte(`{"kind":"gap","gap":{"from_us":-9223372036854775808,"to_us":9223372036854775807,"cause":"\u2028"}}`))
+	r := newReader(io.Discard, io.Discard)
+	f.Fuzz(func(t *testing.T, event []byte) {
+		if line := r.line(persistence.Frame{Event: event}); strings.ContainsFunc(line, unicode.IsControl) {
+			t.Errorf("%q", line)
+		}
+	})
+}

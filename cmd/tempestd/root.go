@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"tempestd/internal/config"
+)
+
+// Exit codes. A command that a signal ended has 128 and the signal's number.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// app is the process as the commands see it.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	env      func(string) (string, bool)
+
+	configPath string // -c
+	addr       string // --addr
+	tokenFile  string // --token-file
+	started    bool   // a command's own work began: its errors are no longer about how it was called
+}
+
+// usageError is a mistake in how a command was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// usage makes a usageError.
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+const rootHelp = `tempestd keeps Bluesky Jetstream feeds alive: it subscribes, rides out whatever ends a connection,
+appends every event exactly once and in order to a durable stream, and serves the streams to any
+number of readers.
+
+Try it with nothing installed or configured:
+
+  tempestd demo --faults       everything at once, against a simulated upstream that breaks
+  tempestd run                 the daemon, on a public feed
+  tempestd tail bluesky -f     what it stores, as it comes
+
+Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, 128+n ended by
+signal n.`
+
+// newRoot builds the command tree.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "tempestd",
+		Short:         "Keep Jetstream feeds alive, checkpointed and re-servable",
+		Long:          rootHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.CompletionOptions.HiddenDefaultCmd = false
+
+	root.AddGroup(
+		&cobra.Group{ID: "daemon", Title: "The daemon:"},
+		&cobra.Group{ID: "client", Title: "A running daemon:"},
+		&cobra.Group{ID: "try", Title: "To try and to develop:"},
+	)
+	group := func(id string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			work := c.RunE
+			c.RunE = func(c *cobra.Command, args []string) error {
+				a.started = true
+				return work(c, args)
+			}
+			c.GroupID = id
+			root.AddCommand(c)
+		}
+	}
+	group("daemon", a.runCommand(), a.checkCommand())
+	group("client", a.tailCommand(), a.statusCommand(), a.reconnectCommand(), a.pauseCommand(), a.resumeCommand())
+	group("try", a.demoCommand(), a.simulateCommand())
+	group("", a.versionCommand())
+	return root
+}
+
+// exactly asks for one argument, and says which.
+func exactly(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("got %d arguments; want one, %s", len(args), what)
+		}
+		return nil
+	}
+}
+
+// none asks for no arguments.
+func none(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("got the argument %.40q; want none", args[0])
+	}
+	return nil
+}
+
+// must is for errors that only a mistake in the command tree itself can cause.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// execute runs one command line and says how the process should exit. ctx ends when a signal asks it to.
+func execute(ctx context.Context, a *app, args []string) int {
+	root := newRoot(a)
+	root.SetArgs(args)
+	command, err := root.ExecuteContextC(ctx)
+	var mistake usageError
+	var invalid *config.Errors
+	var signal signalled
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &invalid):
+		fmt.Fprintln(a.err, err)
+		return exitUsage
+	case errors.As(err, &mistake), !a.started:
+		fmt.Fprintf(a.err, "%s: %v\nRun '%s --help' for how to use it.\n", command.CommandPath(), err, command.CommandPath())
+		return exitUsage
+	case errors.As(err, &signal), errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &signal):
+		return signal.exitCode()
+	}
+	fmt.Fprintf(a.err, "%s: %v\n", command.CommandPath(), err)
+	return exitFailure
+}
+
+// configFlag adds -c.
+func (a *app) configFlag(c *cobra.Command) {
+	c.Flags().StringVarP(&a.configPath, "config", "c", "", "configuration `file` (default ./config.toml, else /etc/tempestd/config.toml, else built-in defaults)")
+	must(c.MarkFlagFilename("config", "toml"))
+}
+
+// loadConfig finds and loads the configuration.
+func (a *app) loadConfig() (*config.Config, error) {
+	path, err := config.Find(a.configPath)
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(path, a.env)
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"tempestd/internal/client"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// status is what the daemon says about itself.
+type status struct {
+	Ready   messages.Readiness       `json:"ready"`
+	Feeds   []messages.FeedStatus    `json:"feeds"`
+	Streams []persistence.StreamInfo `json:"streams"`
+}
+
+const clearScreen = "\x1b[H\x1b[2J"
+
+func (a *app) statusCommand() *cobra.Command {
+	var watch, asJSON bool
+	var every time.Duration
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show the feeds and streams of a running daemon",
+		Long: `Status shows every feed, its state and what it has done since the daemon started, and every stream
+that is stored.
+
+LAG is the time from an event's upstream time to its storage. DUPS are events that came again and
+were dropped, RECONN the connections after the first, RESTARTS the actors restarted because of a
+fault, GAPS the losses recorded in the stream. With --watch it is shown anew until Ctrl-C, which
+is its good end; a daemon that goes away is waited for.`,
+		Example: `  tempestd status
+  tempestd status --watch
+  tempestd status --json | jq '.feeds[] | {feed, state, lag_ms}'`,
+		Args: none,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.withClient(func(daemon *client.Client) error {
+				if watch {
+					return a.watchStatus(c.Context(), daemon, every, asJSON)
+				}
+				s, err := fetchStatus(c.Context(), daemon)
+				if err != nil {
+					return err
+				}
+				return a.printStatus(a.out, s, asJSON)
+			})
+		},
+	}
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "show it anew until Ctrl-C")
+	c.Flags().DurationVar(&every, "interval", time.Second, "with --watch: how often, as in `2s`")
+	jsonFlag(c, &asJSON)
+	a.clientFlags(c)
+	return c
+}
+
+func fetchStatus(ctx context.Context, c *client.Client) (s status, err error) {
+	if s.Feeds, err = c.Feeds(ctx); err != nil {
+		return s, err
+	}
+	if s.Streams, err = c.Streams(ctx); err != nil {
+		return s, err
+	}
+	s.Ready, err = c.Ready(ctx)
+	return s, err
+}
+
+// watchStatus shows the status again and again. On a terminal it takes the place of the last one.
+func (a *app) watchStatus(ctx context.Context, c *client.Client, every time.Duration, asJSON bool) error {
+	if every < 100*time.Millisecond {
+		return usage("--interval: got %v; want 100ms or more", every)
+	}
+	screen := isTerminal(a.out) && !asJSON
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		s, err := fetchStatus(ctx, c)
+		var page strings.Builder
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			_ = a.printStatus(&page, s, asJSON) // a Builder takes everything
+		case !gone(err):
+			return err
+		case screen:
+			fmt.Fprintf(&page, "%v\nwaiting for it …\n", err)
+		default:
+			fmt.Fprintln(a.err, err)
+		}
+		if screen {
+			fmt.Fprint(a.out, clearScreen, fit(page.String(), width(a.out)))
+		} else if _, err := fmt.Fprint(a.out, page.String()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if !screen && !asJSON {
+			fmt.Fprintln(a.out)
+		}
+	}
+}
+
+// printStatus writes one status to w, in the colours of standard output.
+func (a *app) printStatus(w io.Writer, s status, asJSON bool) error {
+	if asJSON {
+		return printJSON(w, s)
+	}
+	p := newPalette(a.out)
+	now := time.Now()
+	var rows [][]string
+	var notes []string
+	for _, f := range s.Feeds {
+		rows = append(rows, []string{f.Feed, p.state(f.State), showAge(now.Sub(f.Since)), fmt.Sprintf("%.1f", f.EventsPerSec), showLag(f),
+			showCount(f.Stored), showCount(f.Duplicates), showCount(f.Reconnects), showCount(f.Restarts), showCount(f.Gaps), showMicros(f.Position.TimeUS)})
+		if note := feedNote(f, now); note != "" {
+			notes = append(notes, f.Feed+": "+note)
+		}
+	}
+	table(w, p, []string{"FEED", "STATE", "SINCE>", "EV/S>", "LAG>", "STORED>", "DUPS>", "RECONN>", "RESTARTS>", "GAPS>", "POSITION"}, rows)
+	fmt.Fprintln(w)
+	rows = nil
+	for _, stream := range s.Streams {
+		rows = append(rows, []string{stream.Name, showCount(stream.Entries), humanize.IBytes(uint64(max(stream.Bytes, 0))), showID(stream.Oldest), showID(stream.Newest), closedNote(stream)})
+	}
+	table(w, p, []string{"STREAM", "ENTRIES>", "SIZE>", "OLDEST", "NEWEST", ""}, rows)
+	if !s.Ready.Ready {
+		notes = append(notes, "not ready: "+strings.Join(s.Ready.Reasons, "; "))
+	}
+	if len(notes) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, note := range notes {
+		fmt.Fprintln(w, p.busy.Render(printable(note)))
+	}
+	return nil
+}
+
+// feedNote says why a feed is not live, and what happens next; "" where there is nothing to say.
+func feedNote(f messages.FeedStatus, now time.Time) string {
+	if f.State == messages.StateLive {
+		return ""
+	}
+	var parts []string
+	if f.Reason != "" {
+		parts = append(parts, f.Reason)
+	}
+	if f.NextAttemptAt != nil && f.NextAttemptAt.After(now) {
+		parts = append(parts, "next attempt in "+showAge(f.NextAttemptAt.Sub(now)))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func closedNote(s persistence.StreamInfo) string {
+	if s.ClosedAt == nil {
+		return ""
+	}
+	return "closed: " + printable(s.ClosedReason)
+}
+
+// showLag is how far behind a feed's newest stored event was when it came.
+func showLag(f messages.FeedStatus) string {
+	if f.Position.TimeUS == 0 {
+		return "-"
+	}
+	return showAge(time.Duration(f.LagMS) * time.Millisecond)
+}
+
+// showMicros is an upstream time.
+func showMicros(us int64) string {
+	if us == 0 {
+		return "-"
+	}
+	return time.UnixMicro(us).UTC().Format(time.DateTime + "Z")
+}
+
+// showID is an entry's time, which is what its ID says to a person.
+func showID(id *messages.EntryID) string {
+	if id == nil {
+		return "-"
+	}
+	return showMicros(int64(id.MS) * 1000)
+}

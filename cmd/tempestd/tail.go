@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tempestd/internal/client"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// Bounds of reading over HTTP.
+const (
+	pageSize   = 1000             // the most one call returns
+	waitBlock  = 25 * time.Second // how long one call of a following tail waits
+	retryFirst = 250 * time.Millisecond
+	retryMost  = 5 * time.Second
+	maxLast    = 1_000_000 // the most -n without a position may ask for
+)
+
+// tail is one run of the command.
+type tail struct {
+	app    *app
+	client *client.Client
+	stream string
+	after  string // the exclusive cursor
+	limit  int    // most entries to print, -1 for no limit
+	follow bool
+	out    *bufio.Writer
+	print  func(persistence.Frame) error
+}
+
+func (a *app) tailCommand() *cobra.Command {
+	var after string
+	var since time.Duration
+	var fromStart, follow, asJSON bool
+	var count int
+	c := &cobra.Command{
+		Use:   "tail <stream>",
+		Short: "Print a stream, from anywhere, and follow it",
+		Long: `Tail prints entries of a stream from a running daemon, in order. Without a position it begins with
+the last 10, or -n of them; --after, --since and --from-start begin elsewhere and print what
+follows, at most -n if that is given. -f goes on with what comes, until Ctrl-C (exit code 130, as
+tail -f).
+
+On a terminal an entry is a readable line. In a pipe, or with --json, it is
+{"id":"<ms>-<seq>","event":{…}}, the event exactly as the upstream sent it; the id of the last one
+is the --after to go on with. A following tail survives a restart of the daemon: it goes on after
+the last entry it printed, and nothing is missed or repeated.`,
+		Example: `  tempestd tail bluesky -f
+  tempestd tail bluesky --since 10m | jq -r .event.did
+  tempestd tail bluesky --from-start -n 1000 > first.jsonl
+  tempestd tail bluesky --after 1795327636563-30000 -f`,
+		Args:              exactly("the name of a stream"),
+		ValidArgsFunction: a.completeNames(streamNames),
+		RunE: func(c *cobra.Command, args []string) error {
+			t := &tail{app: a, stream: args[0], follow: follow, limit: -1, out: bufio.NewWriterSize(a.out, 64<<10)}
+			counted := c.Flags().Changed("lines")
+			if count < 0 || count > maxLast {
+				return usage("-n: got %d; want 0 to %d", count, maxLast)
+			}
+			last := count
+			switch {
+			case c.Flags().Changed("after"):
+				id, err := messages.ParseEntryID(after)
+				if err != nil {
+					return usage("--after: %w; want the id of an entry, or 0-0 for the beginning", err)
+				}
+				t.after, last = id.String(), -1
+			case c.Flags().Changed("since"):
+				if since < 0 {
+					return usage("--since: got %v; want a duration back from now, such as 10m", since)
+				}
+				t.after, last = persistence.CursorSince(time.Now().Add(-since)).String(), -1
+			case fromStart:
+				t.after, last = persistence.FromBeginning().String(), -1
+			}
+			if last < 0 && counted {
+				t.limit = count
+			}
+			t.print = t.printJSON
+			if !asJSON && isTerminal(a.out) {
+				t.print = newReader(a.out, t.out).print
+			}
+			return a.withClient(func(daemon *client.Client) error {
+				t.client = daemon
+				return named(c.Context(), daemon, t.run(c.Context(), last))
+			})
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&after, "after", "", "begin after the entry with this `id`; 0-0 is the beginning")
+	flags.DurationVar(&since, "since", 0, "begin this long ago, as in `10m`")
+	flags.BoolVar(&fromStart, "from-start", false, "begin with the oldest entry")
+	flags.IntVarP(&count, "lines", "n", 10, "`count` of entries: the last so many, or at most so many after a position")
+	flags.BoolVarP(&follow, "follow", "f", false, "go on with what comes")
+	flags.BoolVar(&asJSON, "json", false, "print JSON lines on a terminal as well")
+	c.MarkFlagsMutuallyExclusive("after", "since", "from-start")
+	a.clientFlags(c)
+	return c
+}
+
+// run prints the last entries, or those after the position when last is negative, and then what comes if it follows.
+func (t *tail) run(ctx context.Context, last int) error {
+	err := t.start(ctx, last)
+	if err == nil && t.limit != 0 && (last < 0 || t.follow) {
+		err = t.read(ctx)
+	}
+	return errors.Join(err, t.out.Flush())
+}
+
+// start makes sure that the stream exists and, without a position, prints the last entries.
+func (t *tail) start(ctx context.Context, last int) error {
+	info, err := t.client.Stream(ctx, t.stream)
+	if err != nil || last < 0 {
+		return err
+	}
+	frames, err := t.last(ctx, info, last)
+	if err != nil {
+		return err
+	}
+	t.after = persistence.FromBeginning().String()
+	if info.Newest != nil {
+		t.after = info.Newest.String()
+	}
+	return t.write(frames)
+}
+
+// read prints what comes after the cursor, to the end or for ever.
+func (t *tail) read(ctx context.Context) error {
+	lost, pause := false, retryFirst
+	for t.limit != 0 {
+		block := time.Duration(0)
+		if t.follow && !lost {
+			block = waitBlock
+		}
+		limit := pageSize
+		if t.limit > 0 {
+			limit = min(limit, t.limit)
+		}
+		frames, err := t.client.Tail(ctx, t.stream, t.after, block, limit)
+		if t.follow && gone(err) && ctx.Err() == nil {
+			if !lost {
+				fmt.Fprintf(t.app.err, "%v\nwaiting for it …\n", err)
+			}
+			lost = true
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, retryMost)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if lost {
+			fmt.Fprintf(t.app.err, "the daemon is back; going on after %s\n", t.after)
+			lost, pause = false, retryFirst
+		}
+		if err := t.write(frames.Frames); err != nil {
+			return err
+		}
+		switch {
+		case len(frames.Frames) > 0:
+		case frames.IsClosed():
+			fmt.Fprintf(t.app.err, "stream %s is closed: %s\n", t.stream, printable(frames.ClosedReason))
+			return nil
+		case !t.follow:
+			return nil
+		}
+	}
+	return nil
+}
+
+// write prints frames and moves the cursor behind them.
+func (t *tail) write(frames []persistence.Frame) error {
+	for _, f := range frames {
+		if err := t.print(f); err != nil {
+			return err
+		}
+		t.after = f.ID.String()
+		if t.limit > 0 {
+			t.limit--
+		}
+	}
+	return t.out.Flush()
+}
+
+// last reads the newest n entries of the stream as info describes it. The API reads forwards, so it goes back in time by a guess from the stream's
+// rate, and further where that was not far enough.
+func (t *tail) last(ctx context.Context, info persistence.StreamInfo, n int) ([]persistence.Frame, error) {
+	if n == 0 || info.Newest == nil || info.Oldest == nil {
+		return nil, nil
+	}
+	span := info.Newest.MS - info.Oldest.MS
+	back := max(100, uint64(2*float64(span)*float64(n)/float64(max(info.Entries, 1)))) // ms
+	for {
+		from := info.Oldest.MS
+		if back < span {
+			from = info.Newest.MS - back
+		}
+		frames, err := t.newest(ctx, persistence.CursorSince(time.UnixMilli(int64(from))).String(), *info.Newest, n)
+		if err != nil || len(frames) >= n || back >= span {
+			return frames, err
+		}
+		back *= 4
+	}
+}
+
+// newest reads from the cursor up to the entry end and keeps the last n.
+func (t *tail) newest(ctx context.Context, after string, end messages.EntryID, n int) ([]persistence.Frame, error) {
+	var kept []persistence.Frame
+	for {
+		page, err := t.client.Tail(ctx, t.stream, after, 0, pageSize)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range page.Frames {
+			if f.ID.Compare(end) > 0 {
+				return kept, nil
+			}
+			kept = append(kept, f)
+			after = f.ID.String()
+		}
+		if len(kept) > n {
+			kept = append(kept[:0], kept[len(kept)-n:]...)
+		}
+		if len(page.Frames) == 0 || after == end.String() {
+			return kept, nil
+		}
+	}
+}

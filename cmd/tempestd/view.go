@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/dustin/go-humanize"
+
+	"tempestd/internal/demo"
+)
+
+// progress prints a demo as a line a second.
+type progress struct {
+	w    io.Writer
+	last time.Time
+}
+
+func newProgress(w io.Writer) *progress { return &progress{w: w} }
+
+func (p *progress) show(s demo.Snapshot) {
+	if time.Since(p.last) < time.Second && s.Phase != demo.Finished {
+		return
+	}
+	p.last = time.Now()
+	fmt.Fprintf(p.w, "%5.1fs %s: %s, %.0f events/s, lag %s, sent %d, stored %d, tailed %d; reconnects %d; faults: %s\n",
+		s.Elapsed.Seconds(), s.Phase, stateOrNone(s), s.Feed.EventsPerSec, showLag(s.Feed), s.Sim.Contents, s.Stream.Entries, s.Tailed, s.Feed.Reconnects, showFaults(s.Sim.Faults))
+}
+
+// stateOrNone is the feed's state, once there is one.
+func stateOrNone(s demo.Snapshot) string {
+	if s.Feed.State == "" {
+		return "no feed yet"
+	}
+	return string(s.Feed.State)
+}
+
+// showFaults lists faults by name with how often they happened.
+func showFaults(faults map[string]int64) string {
+	if len(faults) == 0 {
+		return "none"
+	}
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(faults)) {
+		parts = append(parts, fmt.Sprintf("%s=%d", name, faults[name]))
+	}
+	return strings.Join(parts, " ")
+}
+
+// demoView is the live view: a bubbletea model that shows the newest snapshot.
+type demoView struct {
+	palette palette
+	length  time.Duration
+	width   int
+	seen    demo.Snapshot
+	lines   reader
+}
+
+func newDemoView(terminal io.Writer, opt demo.Options) demoView {
+	return demoView{palette: newPalette(terminal), length: opt.For, width: 80, lines: newReader(terminal, nil)}
+}
+
+// Init starts nothing: snapshots come by themselves.
+func (v demoView) Init() tea.Cmd { return nil }
+
+// Update takes a snapshot or the terminal's new size.
+func (v demoView) Update(message tea.Msg) (tea.Model, tea.Cmd) {
+	switch m := message.(type) {
+	case demo.Snapshot:
+		v.seen = m
+	case tea.WindowSizeMsg:
+		v.width = m.Width
+	}
+	return v, nil
+}
+
+// View draws the snapshot.
+func (v demoView) View() string {
+	p, s, f := v.palette, v.seen, v.seen.Feed
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s %s  %s\n\n", p.strong.Render("tempestd demo"), v.bar(), v.phase(), p.faint.Render("Ctrl-C ends it early"))
+
+	label := func(name string) string { return p.faint.Render(fmt.Sprintf("%-9s", name)) }
+	fmt.Fprintf(&b, "%s %s  sent %s%s\n", label("upstream"), s.Upstream, showCount(s.Sim.Contents), v.down())
+	fmt.Fprintf(&b, "%s %s\n", label("faults"), p.bad.Render(showFaults(s.Sim.Faults)))
+	fmt.Fprintf(&b, "%s %s since %s  %s events/s  lag %s\n", label("feed"), p.state(f.State), showAge(time.Since(f.Since)), p.strong.Render(fmt.Sprintf("%.0f", f.EventsPerSec)), showLag(f))
+	fmt.Fprintf(&b, "%s stored %s  replayed and dropped %s  bad frames %d\n", label(""), showCount(f.Stored), showCount(f.Duplicates), f.Bad)
+	fmt.Fprintf(&b, "%s reconnects %d  stalls found %d  actor restarts %d  gaps %d\n", label(""), f.Reconnects, f.Stalls, f.Restarts, f.Gaps)
+	fmt.Fprintf(&b, "%s %s entries, %s  %s\n", label("stream"), showCount(s.Stream.Entries), humanize.IBytes(uint64(max(s.Stream.Bytes, 0))), p.faint.Render(s.Addr))
+	fmt.Fprintf(&b, "%s %s entries over HTTP\n", label("consumer"), showCount(s.Tailed))
+
+	fmt.Fprintf(&b, "\n%s\n", p.faint.Render("last events"))
+	for _, frame := range s.Recent {
+		fmt.Fprintln(&b, v.lines.line(frame))
+	}
+	fmt.Fprintf(&b, "\n%s\n", p.faint.Render("last log events"))
+	for _, line := range s.Log {
+		fmt.Fprintln(&b, printable(line))
+	}
+	return fit(b.String(), v.width)
+}
+
+// bar is how much of the time has passed.
+func (v demoView) bar() string {
+	const width = 20
+	done := min(width, int(width*v.seen.Elapsed/v.length))
+	return v.palette.good.Render(strings.Repeat("━", done)) + v.palette.faint.Render(strings.Repeat("─", width-done))
+}
+
+func (v demoView) phase() string {
+	if v.seen.Phase == demo.Running {
+		return fmt.Sprintf("%.0f of %v", min(v.seen.Elapsed, v.length).Seconds(), v.length)
+	}
+	return string(v.seen.Phase)
+}
+
+func (v demoView) down() string {
+	if v.seen.Sim.Down {
+		return v.palette.bad.Render("  down")
+	}
+	return ""
+}

@@ -1,0 +1,156 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/config"
+	"tempestd/internal/observe"
+	"tempestd/internal/serve"
+	"tempestd/internal/systemd"
+	"tempestd/persistence"
+	"tempestd/supervisor"
+)
+
+// Options is what a daemon needs beside its configuration. Observer and Clock are required.
+type Options struct {
+	Version  string // for the log
+	Observer *observe.Observer
+	Clock    clockwork.Clock
+	Ready    func(addr string) // called once, when every feed is supervised; addr is where HTTP is served, "" when it is not
+}
+
+// Run runs a daemon until ctx ends, which is the order to stop gracefully and whose cause is the reason given, or until it can go on no
+// longer. It returns nil after a graceful stop within the configured time.
+func Run(ctx context.Context, cfg *config.Config, opt Options) error {
+	d := &daemon{cfg: cfg, opt: opt, observer: opt.Observer, clock: opt.Clock, notifier: systemd.New(opt.Observer), began: opt.Clock.Now()}
+	d.started()
+	err := d.run(ctx)
+	if err != nil {
+		d.observer.Emit(observe.DaemonFailed, "", "reason", err)
+		return err
+	}
+	d.observer.Emit(observe.DaemonStopped, "", "took", d.clock.Since(d.stopping))
+	return nil
+}
+
+type daemon struct {
+	cfg      *config.Config
+	opt      Options
+	observer *observe.Observer
+	clock    clockwork.Clock
+	notifier *systemd.Notifier
+	tree     *supervisor.Daemon
+	began    time.Time
+	stopping time.Time
+}
+
+func (d *daemon) started() {
+	names := make([]string, len(d.cfg.Feeds))
+	for i, f := range d.cfg.Feeds {
+		names[i] = f.Name
+	}
+	path := d.cfg.Path
+	if path == "" {
+		path = "built-in defaults"
+	}
+	d.observer.Emit(observe.DaemonStarted, "", "version", d.opt.Version, "config", path, "data_dir", d.cfg.DataDir, "feeds", strings.Join(names, ","))
+}
+
+func (d *daemon) run(ctx context.Context) (err error) {
+	store, err := d.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := store.Close(); closeErr != nil {
+			err = errors.Join(err, fmt.Errorf("close the store: %w", closeErr))
+		}
+	}()
+
+	// The port is taken before any feed is read: a second daemon should fail before it does anything.
+	var listener net.Listener
+	if d.cfg.HTTP.Listen != "" {
+		if listener, err = net.Listen("tcp", d.cfg.HTTP.Listen); err != nil {
+			return fmt.Errorf("http.listen: %w", err)
+		}
+		defer listener.Close()
+	}
+
+	d.tree, err = supervisor.Start(ctx, supervisor.Options{Config: d.cfg, Store: store, Observer: d.observer, Clock: d.clock})
+	if err != nil {
+		return err
+	}
+	server := serve.New(serve.Options{
+		Store: store, Control: d.tree, Observer: d.observer, Token: d.cfg.HTTP.Token.Reveal(), Clock: d.clock,
+	})
+
+	var beside sync.WaitGroup
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer beside.Wait()
+	defer cancel()
+	served := make(chan error, 1)
+	if listener != nil {
+		beside.Go(func() { served <- server.Serve(background, listener) })
+	}
+	d.watch(background, &beside, listener)
+
+	var reason error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+		reason = err
+	case err = <-d.tree.Failed():
+		reason = err
+	}
+	if reason == nil {
+		reason = context.Cause(ctx)
+	}
+	return errors.Join(err, d.stop(reason, server))
+}
+
+// openStore opens the store under data_dir.
+func (d *daemon) openStore(ctx context.Context) (persistence.Store, error) {
+	opt := persistence.EmbeddedOptions{
+		MinFree: uint64(d.cfg.Stream.MinFree), Clock: d.clock, Logger: d.observer.Logger(), OnEvent: func(e persistence.Event) { storeEvent(d.observer, e) },
+	}
+	if d.cfg.Stream.Sync == "interval" {
+		opt.SyncInterval = d.cfg.Stream.SyncInterval
+	}
+	began := d.clock.Now()
+	// Nobody else has a reason to read what people wrote, even though it was public.
+	if err := os.MkdirAll(d.cfg.DataDir, 0o750); err != nil {
+		return nil, fmt.Errorf("data_dir: %w", err)
+	}
+	dir := filepath.Join(d.cfg.DataDir, "store")
+	store, err := persistence.OpenEmbedded(ctx, dir, opt)
+	if err != nil {
+		return nil, err
+	}
+	streams, err := store.Streams(ctx)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	d.observer.Emit(observe.StoreOpened, "", "dir", dir, "backend", d.cfg.Stream.Backend, "streams", len(streams), "took", d.clock.Since(began))
+	return store, nil
+}
+
+// stop ends the tree and the listener within the configured time.
+func (d *daemon) stop(reason error, server *serve.Server) error {
+	limit := d.cfg.ShutdownTimeout
+	d.stopping = d.clock.Now()
+	d.notifier.Stopping(limit)
+	d.observer.Emit(observe.DaemonStopping, "", "reason", reason, "timeout", limit)
+	ctx, cancel := clockwork.WithTimeout(context.Background(), d.clock, limit)
+	defer cancel()
+	return errors.Join(d.tree.Stop(ctx, reason.Error()), server.Shutdown(ctx))
+}

@@ -1,0 +1,200 @@
+package daemon_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"go.uber.org/goleak"
+
+	"tempestd/internal/client"
+	"tempestd/internal/config"
+	"tempestd/internal/daemon"
+	"tempestd/internal/jetsim"
+	"tempestd/internal/observe"
+	"tempestd/persistence"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// events is a log that keeps the names of the events.
+type events struct {
+	mu    sync.Mutex
+	names []string
+}
+
+func (e *events) Enabled(context.Context, slog.Level) bool { return true }
+func (e *events) WithAttrs([]slog.Attr) slog.Handler       { return e }
+func (e *events) WithGroup(string) slog.Handler            { return e }
+func (e *events) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "event" {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.names = append(e.names, a.Value.String())
+		}
+		return true
+	})
+	return nil
+}
+
+// of are the events about the daemon itself, in order.
+func (e *events) of(prefix string) []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(e.names), func(n string) bool { return !strings.HasPrefix(n, prefix) })
+}
+
+// running is a daemon that was started.
+type running struct {
+	*client.Client
+	log   *events
+	stop  context.CancelCauseFunc
+	ended <-chan error
+}
+
+// configure gives a configuration with one feed, "sky".
+func configure(dir, endpoint string) *config.Config {
+	cfg := *config.Default()
+	cfg.DataDir = filepath.Join(dir, "data")
+	cfg.HTTP.Listen = "127.0.0.1:0"
+	cfg.Stream.MinFree = 16 << 20
+	feed := cfg.Feeds[0]
+	feed.Name, feed.Endpoints = "sky", []string{endpoint}
+	cfg.Feeds = []config.Feed{feed}
+	return &cfg
+}
+
+// start runs a daemon and waits until it is ready.
+func start(t *testing.T, cfg *config.Config) *running {
+	t.Helper()
+	ctx, stop := context.WithCancelCause(context.Background())
+	log, ready, ended := &events{}, make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- daemon.Run(ctx, cfg, daemon.Options{
+			Version: "test", Clock: clockwork.NewRealClock(), Ready: func(addr string) { ready <- addr },
+			Observer: observe.New(slog.New(log), observe.NewMetrics(), observe.Strict()),
+		})
+	}()
+	select {
+	case addr := <-ready:
+		c, err := client.New(addr, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &running{Client: c, log: log, stop: stop, ended: ended}
+	case err := <-ended:
+		t.Fatalf("ended before it was ready: %v", err)
+	}
+	return nil
+}
+
+// finish stops a daemon gracefully.
+func (r *running) finish(t *testing.T) {
+	t.Helper()
+	r.Close()
+	r.stop(errors.New("the test is over"))
+	if err := <-r.ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+func newSim(t *testing.T) *jetsim.Sim {
+	t.Helper()
+	sim, err := jetsim.New(jetsim.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sim.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := sim.Listen("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	return sim
+}
+
+func TestTakenPortFailsBeforeAFeedIsRead(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	sim := newSim(t)
+	cfg := configure(t.TempDir(), sim.URL())
+	cfg.HTTP.Listen = l.Addr().String()
+	log := &events{}
+	err = daemon.Run(t.Context(), cfg, daemon.Options{Clock: clockwork.NewRealClock(), Observer: observe.New(slog.New(log), observe.NewMetrics(), observe.Strict())})
+	if err == nil || !strings.Contains(err.Error(), "http.listen") || sim.Stats().Connections != 0 {
+		t.Errorf("got %v after %d connections", err, sim.Stats().Connections)
+	}
+	if got := log.of("daemon."); !slices.Equal(got, []string{"daemon.started", "daemon.failed"}) {
+		t.Errorf("events %v", got)
+	}
+}
+
+func TestSecondDaemonOnTheSameDirectoryIsRefused(t *testing.T) {
+	sim := newSim(t)
+	cfg := configure(t.TempDir(), sim.URL())
+	d := start(t, cfg)
+	defer d.finish(t)
+	err := daemon.Run(t.Context(), cfg, daemon.Options{Clock: clockwork.NewRealClock(), Observer: observe.Discard()})
+	if !errors.Is(err, persistence.ErrLocked) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDaemonWithoutAListener(t *testing.T) {
+	sim := newSim(t)
+	cfg := configure(t.TempDir(), sim.URL())
+	cfg.HTTP.Listen = ""
+	ctx, stop := context.WithCancel(t.Context())
+	err := daemon.Run(ctx, cfg, daemon.Options{
+		Clock: clockwork.NewRealClock(), Observer: observe.Discard(), Ready: func(addr string) {
+			if addr != "" {
+				t.Errorf("HTTP is off but served at %s", addr)
+			}
+			stop()
+		},
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestServiceManagerIsTold(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	receive := func() string {
+		buf := make([]byte, 1024)
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		n, err := conn.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(buf[:n])
+	}
+	d := start(t, configure(t.TempDir(), newSim(t).URL()))
+	if got := receive(); got != "READY=1" {
+		t.Errorf("first %q", got)
+	}
+	d.finish(t)
+	if got := receive(); !strings.HasPrefix(got, "STOPPING=1\n") {
+		t.Errorf("then %q", got)
+	}
+}

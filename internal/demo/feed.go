@@ -1,0 +1,27 @@
+package demo
+
+import (
+	"time"
+
+	"tempestd/internal/config"
+)
+
+// Name is the demo's feed and stream.
+const Name = "demo"
+
+// configure makes the daemon's configuration: the defaults, but for less patience with an upstream that is known to send all the time.
+func configure(dir, endpoint string) *config.Config {
+	cfg := *config.Default()
+	cfg.DataDir = dir
+	cfg.HTTP.Listen = "127.0.0.1:0"
+	cfg.Stream.MinFree = 64 << 20
+	feed := cfg.Feeds[0]
+	feed.Name = Name
+	feed.Endpoints = []string{endpoint}
+	feed.Backoff = []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, time.Second}
+	feed.StaleAfter = 2 * time.Second
+	feed.PingInterval = time.Second
+	feed.CheckpointInterval = time.Second
+	cfg.Feeds = []config.Feed{feed}
+	return &cfg
+}
