@@ -1,6 +1,7 @@
 package dedupe_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -122,24 +123,13 @@ func (e event) frame(buf []byte) []byte {
 // identityOf reads the identity back.
 func identityOf(t fataler, frame []byte) int {
 	t.Helper()
-	s := string(frame)
-	for _, mark := range []struct {
-		before string
-		less   int
-	}{{rkey, 0}, {`"did:plc:a","seq":`, 1}} {
-		for i := 0; i+len(mark.before) <= len(s); i++ {
-			if s[i:i+len(mark.before)] != mark.before {
-				continue
+	for before, less := range map[string]int{rkey: 0, `"did:plc:a","seq":`: 1} {
+		if _, after, found := bytes.Cut(frame, []byte(before)); found {
+			n, err := strconv.Atoi(string(bytes.TrimRight(after, `"}`)))
+			if err != nil {
+				t.Fatalf("%s: %v", frame, err)
 			}
-			digits := s[i+len(mark.before):]
-			end := 0
-			for end < len(digits) && '0' <= digits[end] && digits[end] <= '9' {
-				end++
-			}
-			n, err := strconv.Atoi(digits[:end])
-			if err == nil {
-				return n - mark.less
-			}
+			return n - less
 		}
 	}
 	t.Fatalf("no identity in %s", frame)

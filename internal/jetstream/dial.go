@@ -16,13 +16,16 @@ import (
 // DefaultMaxMessageSize is the read limit where none is set: the largest record the network allows is 1 MiB of CBOR.
 const DefaultMaxMessageSize = 4 << 20
 
+// maxMessage keeps the offsets within a batch below 32 bits, with maxBatchBytes.
+const maxMessage = 1 << 30
+
 // maxResponseHeader bounds what an upstream may answer to a handshake, in bytes.
 const maxResponseHeader = 64 << 10
 
 // DialOptions are how to connect. Zero fields have defaults.
 type DialOptions struct {
-	Clock          clockwork.Clock // required; the real clock, or the one of a testing/synctest bubble
-	MaxMessageSize int64           // bytes of one message; a larger one ends the connection. DefaultMaxMessageSize if 0
+	Clock          clockwork.Clock // nil means the real one, which is virtual in a testing/synctest bubble
+	MaxMessageSize int64           // bytes of one message, 1 GiB at most; a larger one ends the connection. DefaultMaxMessageSize if 0
 	UserAgent      string
 	TLS            *tls.Config
 	// DialContext makes the TCP connection; a net.Dialer's by default. Deadlines of the connection it makes must run on Clock.
@@ -38,9 +41,13 @@ func Dial(ctx context.Context, req Request, opt DialOptions) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opt.Clock == nil {
+		opt.Clock = clockwork.NewRealClock()
+	}
 	if opt.MaxMessageSize <= 0 {
 		opt.MaxMessageSize = DefaultMaxMessageSize
 	}
+	opt.MaxMessageSize = min(opt.MaxMessageSize, maxMessage)
 	if opt.DialContext == nil {
 		opt.DialContext = (&net.Dialer{}).DialContext
 	}

@@ -23,7 +23,7 @@ const (
 	CauseTooBig      Cause = "message_too_big"
 	CauseClosed      Cause = "closed"   // Close, CloseNow, or a sink that gave no batch
 	CauseRefused     Cause = "refused"  // the handshake was not accepted
-	CauseTimeout     Cause = "timeout"  // the dial or its handshake
+	CauseTimeout     Cause = "timeout"  // of the dial, its handshake, or a write
 	CauseProtocol    Cause = "protocol" // not the websocket protocol, or not as we speak it
 	CauseNetwork     Cause = "network"  // anything else
 )
@@ -81,18 +81,19 @@ func (c *Conn) ending(err error, inFrame bool) Ending {
 		return serverClose(closed)
 	case errors.Is(err, websocket.ErrMessageTooBig):
 		return Ending{Cause: CauseTooBig, Reason: fmt.Sprintf("a message is larger than max_message_size, %d bytes", c.maxSize)}
-	case errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, context.DeadlineExceeded):
+		return Ending{Cause: CauseTimeout, Reason: "the server did not take the answer to a ping in time"}
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
 		return network(err)
-	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		if inFrame {
-			return Ending{Cause: CauseMidFrame, Reason: "the stream ended within a message"}
-		}
-		return Ending{Cause: CauseEOF, Reason: "the stream ended without a close frame"}
 	}
-	if !c.wire.failed.Load() {
+	switch {
+	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return Ending{Cause: CauseProtocol, Reason: printable(err.Error())}
+	case inFrame:
+		return Ending{Cause: CauseMidFrame, Reason: "the stream ended within a message"}
 	}
-	return network(err)
+	return Ending{Cause: CauseEOF, Reason: "the stream ended without a close frame"}
 }
 
 // serverClose tells of a close frame; 1005 is one without a code.
