@@ -34,7 +34,7 @@ const (
 	phiThreshold = 8.0
 	// MinSilence is the shortest silence that is ever suspect: a garbage collection or a slow disk upstream is not an outage.
 	MinSilence = 5 * time.Second
-	// minSamples is how many intervals it wants to have seen before it has an opinion.
+	// minSamples is how many times it wants to have heard of new events before it has an opinion. A burst is one time, however many there are.
 	minSamples = 20
 	// lullFactor is by how much a silence must exceed the longest healthy lull.
 	lullFactor = 2
@@ -58,6 +58,7 @@ func (d *Detector) Observe(now time.Time, frames uint64, last time.Time, newestU
 		return
 	}
 	n := frames - d.frames
+	arrived := last.Sub(d.since)
 	d.frames, d.since = frames, last
 	if newestUS <= d.newest || newestUS > now.Add(futureTolerance).UnixMicro() {
 		return
@@ -65,7 +66,7 @@ func (d *Detector) Observe(now time.Time, frames uint64, last time.Time, newestU
 	elapsed := time.Duration(newestUS-d.newest) * time.Microsecond
 	if d.newest > 0 && !d.doubt {
 		d.learn(elapsed.Seconds()/float64(n), n)
-		d.noteLull(now, elapsed/time.Duration(n))
+		d.noteLull(now, min(elapsed, arrived)) // a replay's steps are no lulls
 	}
 	d.newest, d.doubt, d.patience = newestUS, false, 1
 }
@@ -78,7 +79,7 @@ func (d *Detector) learn(interval float64, n uint64) {
 	if d.samples == 0 {
 		d.mean = interval
 	}
-	d.samples = int(min(uint64(d.samples)+n, minSamples))
+	d.samples = min(d.samples+1, minSamples)
 	keep := math.Pow(1-weight, float64(n))
 	d.mean = keep*d.mean + (1-keep)*interval
 }

@@ -50,9 +50,13 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	var feeds []feedConfig
 	for _, fc := range o.Config.Feeds {
-		endpoint, err := jetstream.ParseEndpoint(fc.Endpoints[0])
-		if err != nil {
-			return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
+		var endpoints []jetstream.Endpoint
+		for _, e := range fc.Endpoints {
+			endpoint, err := jetstream.ParseEndpoint(e)
+			if err != nil {
+				return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
+			}
+			endpoints = append(endpoints, endpoint)
 		}
 		stream, err := o.Store.OpenStream(ctx, fc.Name, persistence.StreamOptions{Retention: persistence.Retention{
 			Age: fc.Retention.Age, Bytes: fc.Retention.Bytes, Entries: fc.Retention.Entries}})
@@ -64,7 +68,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 			dial = websocketDialer(fc, o.Clock)
 		}
 		feeds = append(feeds, feedConfig{
-			Feed: fc, Endpoint: endpoint, Stream: stream, Checkpoints: o.Store, Dial: dial, Clock: o.Clock,
+			Feed: fc, Endpoints: endpoints, Stream: stream, Checkpoints: o.Store, Dial: dial, Clock: o.Clock,
 			Monotonic: func() time.Duration { return o.Clock.Since(start) }, Observer: o.Observer,
 			Rand: rand.New(rand.NewPCG(o.Rand.Uint64(), o.Rand.Uint64())), // one each: actors share nothing
 		})

@@ -20,7 +20,7 @@ import (
 // feedConfig is what a feed supervisor needs.
 type feedConfig struct {
 	config.Feed
-	Endpoint    jetstream.Endpoint
+	Endpoints   []jetstream.Endpoint // in order of preference
 	Stream      persistence.Stream
 	Checkpoints persistence.CheckpointStore
 	Dial        actors.Dialer
@@ -60,6 +60,7 @@ type feed struct {
 	cursor, writer, watchdog, connection *actor.PID
 
 	phase     phase
+	endpoint  int // of cfg.Endpoints
 	epoch     messages.Epoch
 	plan      jetstream.Plan
 	openAt    time.Time // when the websocket opened
@@ -215,7 +216,7 @@ func (f *feed) ready(ctx actor.Context) {
 func (f *feed) begin(ctx actor.Context) {
 	f.phase = preparing
 	f.epoch++
-	f.book.status.Epoch = f.epoch
+	f.book.status.Epoch, f.book.status.Endpoint = f.epoch, f.cfg.Endpoints[f.endpoint].String()
 	if f.epoch == 1 {
 		f.book.enter(messages.StateConnecting, "started")
 	} else {
@@ -227,17 +228,17 @@ func (f *feed) begin(ctx actor.Context) {
 
 // connect plans the resume and dials.
 func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
-	cp := point.Checkpoint
+	cp, endpoint := point.Checkpoint, f.cfg.Endpoints[f.endpoint]
 	f.plan = jetstream.PlanResume(jetstream.Resume{
-		Checkpoint: cp, Found: point.Found, Endpoint: f.cfg.Endpoint, Now: f.cfg.Clock.Now(),
+		Checkpoint: cp, Found: point.Found, Endpoint: endpoint, Now: f.cfg.Clock.Now(),
 		ReplayWindow: f.cfg.ReplayWindow, Rewind: f.cfg.Rewind, ByTime: f.seqReset,
 	})
 	f.cfg.Observer.Emit(observe.FeedResume, f.cfg.Name, "epoch", uint64(f.epoch), "cursor", f.plan.Cursor.String(),
 		"covered", coveredText(cp), "behind", f.plan.Behind.Round(time.Millisecond).String())
-	ctx.Send(f.writer, &messages.BeginEpoch{Epoch: f.epoch, Host: f.cfg.Endpoint.Host(), Resume: cp,
+	ctx.Send(f.writer, &messages.BeginEpoch{Epoch: f.epoch, Host: endpoint.Host(), Resume: cp,
 		Overlap: f.plan.Overlap, Gap: f.plan.Gap})
 	ctx.Send(f.connection, &actors.Connect{Epoch: f.epoch, Resume: cp, Request: jetstream.Request{
-		Endpoint: f.cfg.Endpoint,
+		Endpoint: endpoint,
 		Filter:   jetstream.Filter{Collections: f.cfg.Collections, DIDs: f.cfg.DIDs},
 		Cursor:   f.plan.Cursor,
 	}})

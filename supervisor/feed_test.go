@@ -460,3 +460,37 @@ func TestSequenceSpaceThatBeganAnewIsResumedByTime(t *testing.T) {
 		}
 	})
 }
+
+func TestNextEndpointIsTriedWhenOneGivesNoHealthyConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) {
+			r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+			r.up.refuse = func(n int) error {
+				if n == 2 {
+					return errLost
+				}
+				return nil
+			}
+		})
+		want := []string{"127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.1"} // healthy; refused; healthy; back to the preferred one
+		r.up.publish(10)
+		for range 2 {
+			r.after(time.Minute)
+			r.up.last().fault <- errLost
+			r.up.publish(10)
+		}
+		r.after(time.Minute)
+		if len(r.up.dials) != len(want) {
+			t.Fatalf("%d dials, want %d: %v\n%s", len(r.up.dials), len(want), r.up.dials, r.log)
+		}
+		for i, d := range r.up.dials {
+			if d.host != want[i]+":6008" {
+				t.Errorf("dial %d went to %s, want %s", i+1, d.host, want[i])
+			}
+			if host, _, ok := d.cursor.Sequence(); ok && host != d.host {
+				t.Errorf("dial %d sent a sequence number of %s to %s", i+1, host, d.host)
+			}
+		}
+		r.wantExactlyPublished(0)
+	})
+}

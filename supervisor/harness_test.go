@@ -43,6 +43,7 @@ type upstreamEvent struct {
 
 type dialed struct {
 	at     time.Time
+	host   string
 	cursor jetstream.Cursor
 }
 
@@ -96,7 +97,7 @@ func (u *upstream) every(ctx context.Context, interval time.Duration) {
 func (u *upstream) dial(_ context.Context, req jetstream.Request) (actors.Upstream, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.dials = append(u.dials, dialed{time.Now(), req.Cursor})
+	u.dials = append(u.dials, dialed{time.Now(), req.Endpoint.Host(), req.Cursor})
 	if u.refuse != nil {
 		if err := u.refuse(len(u.dials)); err != nil {
 			return nil, err

@@ -38,8 +38,8 @@ type book struct {
 	second    int64
 }
 
-func newBook(feed, endpoint string, clock clockwork.Clock, o *observe.Observer) *book {
-	return &book{clock: clock, observer: o, status: messages.FeedStatus{Feed: feed, Endpoint: endpoint}}
+func newBook(feed string, clock clockwork.Clock, o *observe.Observer) *book {
+	return &book{clock: clock, observer: o, status: messages.FeedStatus{Feed: feed}}
 }
 
 // enter moves the feed to a state. To enter the state it is in is no transition, unless the reason is another. Extra fields go to the log.

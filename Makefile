@@ -1,0 +1,45 @@
+# make test    everything CI runs: formatting, vet, static analysis, every test with the race detector
+# make build   ./tempestd, static and reproducible
+# make bench   every benchmark, with allocations
+# make lint    formatting, vet and static analysis alone
+# make fuzz    every fuzz target for FUZZTIME each
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 30s
+
+export CGO_ENABLED ?= 0
+
+.PHONY: build test lint race unit bench fuzz clean
+
+build:
+	go build -trimpath -ldflags "-s -w -buildid=" -o tempestd ./cmd/tempestd
+
+test: lint unit race
+
+lint:
+	@test -z "$$(gofmt -l .)" || { echo "not formatted as gofmt does:"; gofmt -l .; exit 1; }
+	go mod tidy -diff
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+# systemd's own check of the unit.
+unit:
+	@command -v systemd-analyze >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq systemd >/dev/null; }
+	sh deploy/verify.sh
+
+# The race detector needs cgo.
+race:
+	CGO_ENABLED=1 go test -race -timeout 10m ./...
+
+bench:
+	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+fuzz:
+	@for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+clean:
+	rm -f tempestd
