@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -63,18 +64,31 @@ func (a *app) runDemo(ctx context.Context, opt demo.Options) (result demo.Result
 		opt.Watch = newProgress(a.err).show
 		return demo.Run(ctx, opt)
 	}
-	view := tea.NewProgram(newDemoView(a.err, opt), tea.WithOutput(a.err), tea.WithInput(nil), tea.WithoutSignalHandler())
+	ctx, interrupt := context.WithCancelCause(ctx)
+	defer interrupt(nil)
+	// The view takes the keyboard where there is one, so that nothing typed tears it; Ctrl-C then comes as a key.
+	options := []tea.ProgramOption{tea.WithOutput(a.err), tea.WithoutSignalHandler(), tea.WithInput(nil)}
+	if isTerminal(a.in) {
+		options = append(options, tea.WithInput(a.in))
+	}
+	view := tea.NewProgram(newDemoView(a.err, opt, func() { interrupt(signalled{os.Interrupt}) }), options...)
 	opt.Log = func(string) {}
 	opt.Watch = func(s demo.Snapshot) { view.Send(s) }
+	finished := make(chan struct{})
 	go func() {
 		result, err = demo.Run(ctx, opt)
+		close(finished)
 		view.Quit()
 	}()
-	// The view ends after the demo; should it fail, there is still a result to wait for.
-	if _, viewErr := view.Run(); viewErr != nil {
-		return result, viewErr
+	if _, err := view.Run(); err != nil {
+		return demo.Result{}, err
 	}
-	return result, err
+	select {
+	case <-finished:
+		return result, err
+	default: // the second Ctrl-C
+		return demo.Result{}, context.Cause(ctx)
+	}
 }
 
 // printResult prints the comparison to standard output.

@@ -53,27 +53,38 @@ func showFaults(faults map[string]int64) string {
 
 // demoView is the live view: a bubbletea model that shows the newest snapshot.
 type demoView struct {
-	palette palette
-	length  time.Duration
-	width   int
-	seen    demo.Snapshot
-	lines   reader
+	palette     palette
+	length      time.Duration
+	interrupt   func() // ends the flow of events
+	interrupted bool
+	width       int
+	seen        demo.Snapshot
+	lines       reader
 }
 
-func newDemoView(terminal io.Writer, opt demo.Options) demoView {
-	return demoView{palette: newPalette(terminal), length: opt.For, width: 80, lines: newReader(terminal, nil)}
+func newDemoView(terminal io.Writer, opt demo.Options, interrupt func()) demoView {
+	return demoView{palette: newPalette(terminal), length: opt.For, interrupt: interrupt, width: 80, lines: newReader(terminal, nil)}
 }
 
 // Init starts nothing: snapshots come by themselves.
 func (v demoView) Init() tea.Cmd { return nil }
 
-// Update takes a snapshot or the terminal's new size.
+// Update takes a snapshot, the terminal's new size, or a key. The first Ctrl-C ends the demo early, the second leaves it as it is.
 func (v demoView) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	switch m := message.(type) {
 	case demo.Snapshot:
 		v.seen = m
 	case tea.WindowSizeMsg:
 		v.width = m.Width
+	case tea.KeyMsg:
+		switch {
+		case m.Type != tea.KeyCtrlC:
+		case v.interrupted:
+			return v, tea.Quit
+		default:
+			v.interrupted = true
+			v.interrupt()
+		}
 	}
 	return v, nil
 }

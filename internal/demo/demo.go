@@ -99,6 +99,11 @@ func Run(ctx context.Context, opt Options) (result Result, err error) {
 func (d *demo) conduct(ctx, work context.Context, addr <-chan string, ended <-chan error) (result Result, err error) {
 	work, stop := context.WithCancel(work)
 	var beside sync.WaitGroup
+	defer func() {
+		if d.client != nil {
+			d.client.Close()
+		}
+	}()
 	defer beside.Wait()
 	defer stop()
 	beside.Go(func() { d.show(work) })
@@ -108,7 +113,6 @@ func (d *demo) conduct(ctx, work context.Context, addr <-chan string, ended <-ch
 		if err := d.begin(a); err != nil {
 			return result, err
 		}
-		defer d.client.Close()
 	case err := <-ended:
 		return result, fmt.Errorf("the daemon did not start: %w", err)
 	case <-time.After(startLimit):
@@ -158,7 +162,7 @@ func (d *demo) show(ctx context.Context) {
 		d.opt.Watch(d.snapshot(ctx))
 		pause(ctx, pollEvery)
 	}
-	d.opt.Watch(d.snapshot(ctx))
+	d.opt.Watch(d.snapshot(context.WithoutCancel(ctx))) // how it ended
 }
 
 // catchUp waits until the feed's durable position is the newest event there is. A feed that does not get there is the comparison's to
