@@ -49,7 +49,7 @@ type overlap struct {
 	horizon persistence.Horizon
 	asked   bool // by Begin, and not by a repeat
 	table   *table
-	stale   bool      // the table lacks entries and must be loaded anew
+	stale   bool      // the table is missing, or lacks entries, and must be loaded anew
 	pending []pending // what the last Mark added
 
 	tail messages.EntryID // the stream's last entry when the overlap began
@@ -122,7 +122,7 @@ func (d *Deduper) oldestTime(ctx context.Context, o *overlap, loaded Loaded) int
 
 // load fills a new table with what the stream has within the overlap's horizon, and leaves room for need more.
 func (d *Deduper) load(ctx context.Context, o *overlap, need int) (Loaded, error) {
-	o.table, o.pending, o.stale = nil, o.pending[:0], false
+	o.table, o.pending, o.stale = nil, o.pending[:0], true
 	var loaded Loaded
 	err := d.stream.Fingerprints(ctx, o.horizon, func(b persistence.FingerprintBlock) bool {
 		loaded.Fingerprints += len(b.Fingerprints)
@@ -130,16 +130,16 @@ func (d *Deduper) load(ctx context.Context, o *overlap, need int) (Loaded, error
 		return true
 	})
 	if err == nil {
-		t := newTable(loaded.Fingerprints + max(loaded.Fingerprints/4, minRoom, need))
+		o.table = newTable(loaded.Fingerprints + max(loaded.Fingerprints/4, minRoom, need))
 		err = d.stream.Fingerprints(ctx, o.horizon, func(b persistence.FingerprintBlock) bool {
-			t.load(b.Last, b.Fingerprints)
+			o.table.load(b.Last, b.Fingerprints)
 			return true
 		})
-		o.table = t
 	}
 	if err != nil {
 		return Loaded{}, fmt.Errorf("read the fingerprints of stream %s: %w", d.stream.Name(), err)
 	}
+	o.stale = false
 	return loaded, nil
 }
 
@@ -152,7 +152,8 @@ type Marked struct {
 }
 
 // Mark sets Drop on the batch's events that are not to be stored. Those that have it set already, and gaps, are left alone. What is
-// not dropped is expected in the stream next: Append it and call Appended. A batch that could not be appended, or was not marked to its end because of an error, can be marked again.
+// not dropped is expected in the stream next: Append it and call Appended. A batch that could not be appended, or was not marked to its end because
+// of an error, can be marked again.
 func (d *Deduper) Mark(ctx context.Context, b *messages.Batch) (Marked, error) {
 	repeats := d.watch(b)
 	if d.overlap == nil && repeats {
@@ -185,7 +186,6 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 	o.forget()
 	if o.stale || !o.table.room(len(b.Events)) {
 		if _, err := d.load(ctx, o, len(b.Events)); err != nil {
-			d.overlap = nil
 			return Marked{}, err
 		}
 	}
@@ -214,7 +214,7 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 		switch {
 		case e.Drop:
 			m.Duplicates++
-			o.sinceHit, o.hitAt = 0, d.opt.Clock.Now()
+			o.sinceHit = 0
 		case e.TimeUS <= o.oldestUS && !o.past:
 			m.Skipped++
 			e.Drop = true
@@ -222,6 +222,9 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 			o.table.set(slot, key, inBatch|uint32(i))
 			o.pending = append(o.pending, pending{event: i, slot: slot})
 		}
+	}
+	if m.Duplicates > 0 {
+		o.hitAt = d.opt.Clock.Now()
 	}
 	if o.past && o.sinceHit >= quietEvents && d.opt.Clock.Since(o.hitAt) >= quietTime {
 		m.Ended = o.asked

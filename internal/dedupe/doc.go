@@ -1,7 +1,7 @@
 // Package dedupe marks the events that the stream holds already, so that each is stored once (I2).
 //
-// The model. An upstream that resumes from a cursor sends again what was stored: one event, or a million, with the same bytes or with new times and
-// sequence numbers. The stream carries the fingerprint of every event's identity beside its entries, so nothing has to be remembered here: when an
+// The model. An upstream that resumes from a cursor sends again what was stored: one event, or a million, with the same bytes or with new times
+// and sequence numbers. The stream carries the fingerprint of every event's identity beside its entries, so nothing has to be remembered here: when an
 // overlap begins, the newest fingerprints, as far as the horizon reaches, are loaded into one flat table. A miss is a new event. A hit is confirmed against
 // the stored entry itself, so the answer is exact; one that is not confirmed is counted, and the event is kept. What is appended
 // during the overlap goes into the table as well. Once the replay is past what was stored, and nothing was hit for long enough, the table is dropped.

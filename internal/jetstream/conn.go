@@ -86,8 +86,8 @@ func (c *Conn) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the connection in good order: it sends the code and the reason (123 bytes at most), and waits for the server to answer in kind, for 2 s at most. What arrives meanwhile is
-// discarded. Run returns an error that matches ErrClosed.
+// Close ends the connection in good order: it sends the code and the reason (123 bytes at most), and waits for the server to answer in kind, for
+// 2 s at most. What arrives meanwhile a running Run still reads. Run returns an error that matches ErrClosed.
 func (c *Conn) Close(code int, reason string) error {
 	c.detach()
 	late := c.clock.AfterFunc(closeTimeout, func() { _ = c.wire.Close() })

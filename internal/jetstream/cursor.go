@@ -25,7 +25,8 @@ type Cursor struct {
 	host string
 }
 
-// SequenceCursor begins at the event with the sequence number seq of the host ("host:port"), or at the first one after it. A number that cannot be one gives the live tip.
+// SequenceCursor begins at the event with the sequence number seq of the host ("host:port"), or at the first one after it. A number that cannot be
+// one gives the live tip.
 func SequenceCursor(host string, seq int64) Cursor {
 	if seq < 1 || seq >= firstTimeCursor || host == "" {
 		return Cursor{}

@@ -13,7 +13,8 @@ import (
 // subscribePath is where v1 servers listen.
 const subscribePath = "/subscribe"
 
-// Endpoint is where an upstream listens. The zero Endpoint is none; ParseEndpoint makes the others. It is immutable, and prints without its userinfo (I10).
+// Endpoint is where an upstream listens. The zero Endpoint is none; ParseEndpoint makes the others. It is immutable, and prints without its
+// userinfo (I10).
 type Endpoint struct {
 	scheme string // "ws" or "wss"
 	host   string // "host:port"
@@ -21,8 +22,8 @@ type Endpoint struct {
 	user   *url.Userinfo
 }
 
-// ParseEndpoint reads "wss://host/path", "ws://127.0.0.1:6008" or a bare host, which means wss. The path is /subscribe when there is none. Userinfo is
-// sent as basic authentication. Errors match ErrBadEndpoint and do not repeat what may be secret.
+// ParseEndpoint reads "wss://host/path", "ws://127.0.0.1:6008" or a bare host, which means wss. The path is /subscribe when there is none. Userinfo
+// is sent as basic authentication. Errors match ErrBadEndpoint and do not repeat what may be secret.
 func ParseEndpoint(s string) (Endpoint, error) {
 	if !strings.Contains(s, "://") {
 		s = "wss://" + s

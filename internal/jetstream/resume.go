@@ -76,8 +76,8 @@ const (
 	// FirstSequenceReset: the host's sequence numbers began anew, or are gone. What follows cannot be relied on: end the connection and resume with
 	// Resume.ByTime.
 	FirstSequenceReset
-	// FirstLate: the last stored event was asked for again and was not sent: the upstream cannot replay, or not that far back. It is a suspicion: an upstream may
-	// have compacted the event away, and another host may have stamped it later; where the stream holds the first event, it is refuted.
+	// FirstLate: the last stored event was asked for again and was not sent: the upstream cannot replay, or not that far back. It is a suspicion: an
+	// upstream may have compacted the event away, and another host may have stamped it later; where the stream holds the first event, it is refuted.
 	FirstLate
 )
 

@@ -86,7 +86,7 @@ func TestI7_BadFramesAreLeftOut(t *testing.T) {
 	}
 	sink.take(rest)
 	sink.expect(t, 0, len(bad)+1)
-	if a := sink.conn.Activity(); a.Frames != uint64(b.Frames) || a.LastFrame.IsZero() || a.Blocked {
+	if a := sink.conn.Activity(); a.Frames != uint64(b.Frames) || a.NewestUS != b.Events[len(bad)].TimeUS || a.LastFrame.IsZero() || a.Blocked {
 		t.Errorf("the activity is %+v", a)
 	}
 }

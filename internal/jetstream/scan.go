@@ -6,9 +6,10 @@ import "tempestd/messages"
 // frame, so that it can be stored and embedded in other JSON as it is, and finds the fields, in any order and spelling.
 //
 // The frame must be exactly one JSON object of RFC 8259, in UTF-8, nested at most 512 deep. Of a key given twice the last one
-// counts. An event has a "did", a positive "time_us" and a "kind", a commit also "rev", "operation", "collection" and "rkey"; a "cursor" is optional and gives Seq. An unknown kind
-// is accepted as KindUnknown. What has no identity of its own (an unknown kind, an identity or account event without the relay's
-// "seq", a sync without "rev") is told apart by its bytes, all of them.
+// counts, and a value of the wrong type is none. An event has a "did", a positive "time_us" and a "kind", a commit also "rev", "operation",
+// "collection" and "rkey"; a "cursor" is optional and gives Seq. An unknown kind is accepted as KindUnknown; "gap" is not, which is tempestd's own.
+// What has no identity of its own (an unknown kind, an identity or account event without the relay's "seq", a sync without "rev") is told
+// apart by its bytes, all of them.
 //
 // The error is a *[FrameError], and e is unchanged. Without escapes in the fields nothing is allocated. Scan is safe for concurrent use.
 func Scan(frame []byte, e *messages.Event) error {
