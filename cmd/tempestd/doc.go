@@ -5,7 +5,9 @@
 //	main.go    the process: signals
 //	root.go    the command tree, exit codes
 //	daemon.go  where client commands find the daemon
-//	print.go   tables, colours, JSON, what a person reads
+//	print.go   tables, colours, JSON, what fits a terminal
+//	event.go   entries of a stream as lines
+//	view.go    the demo's live view
 //
 // Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 the command line or the configuration is
 // wrong, 128+n ended by signal n.

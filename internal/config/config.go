@@ -40,7 +40,7 @@ type Stream struct {
 // Feed is one upstream subscription and the stream it fills.
 type Feed struct {
 	Name               string
-	Endpoints          []string // ordered; URLs or bare hosts
+	Endpoints          []string // in order of preference, without repeats; URLs or bare hosts
 	Collections        []string // without repeats
 	DIDs               []string // from dids and dids_file together, without repeats
 	Backoff            []time.Duration

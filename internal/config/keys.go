@@ -121,7 +121,7 @@ and may get other IDs.`},
 func feedKeys() []key {
 	return []key{
 		feedKey("endpoints", "", `Where to subscribe: hosts, or ws:// and wss:// URLs, in order of preference. Required.`,
-			list(1, maxEndpoints, endpoint()), func(f *Feed) *[]string { return &f.Endpoints }),
+			unique(list(1, maxEndpoints, endpoint())), func(f *Feed) *[]string { return &f.Endpoints }),
 		feedKey("collections", `[]`, `Only commits of these collections, up to 100; "app.bsky.graph.*" takes all below. [] takes all. Identity and account events always come.`,
 			unique(list(0, maxCollections, collection())), func(f *Feed) *[]string { return &f.Collections }),
 		feedKey("dids", `[]`, `Only events of these accounts, up to 10 000 together with dids_file. [] takes all.`,
