@@ -66,6 +66,7 @@ func (s *embeddedStream) Append(ctx context.Context, batch *messages.Batch, cp m
 	}
 	s.moveMark(m.Last)
 	s.publish(&m, s.segmentOf(batch))
+	s.store.touch(done.Bytes)
 	return done, nil
 }
 

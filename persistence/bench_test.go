@@ -2,8 +2,6 @@ package persistence_test
 
 import (
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -78,27 +76,6 @@ func BenchmarkAppend(b *testing.B) {
 			})
 		}
 	}
-}
-
-// diskUsage is what du tells: allocated blocks, not file lengths.
-func diskUsage(tb testing.TB, dir string) int64 {
-	tb.Helper()
-	var total int64
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		total += info.Sys().(*syscall.Stat_t).Blocks * 512
-		return nil
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return total
 }
 
 func BenchmarkRead(b *testing.B) {

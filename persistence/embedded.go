@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -48,15 +49,16 @@ const (
 
 // Embedded is a Store in one directory of this machine. It is safe for concurrent use.
 type Embedded struct {
-	dir    string
-	lock   *os.File
-	db     *badger.DB
-	clock  clockwork.Clock
-	emit   func(Event)
-	space  *spaceGuard
-	sync   bool // every append
-	failed atomic.Pointer[storeFailure]
-	heads  heads
+	dir      string
+	lock     *os.File
+	db       *badger.DB
+	clock    clockwork.Clock
+	emit     func(Event)
+	space    *spaceGuard
+	reserved reservation
+	sync     bool // every append
+	failed   atomic.Pointer[storeFailure]
+	heads    heads
 
 	// gate is held shared by whoever writes, and whole while Badger cannot take writes (reclaim.go), so that those wait instead of failing.
 	gate sync.RWMutex
@@ -69,6 +71,9 @@ type Embedded struct {
 	mu      sync.Mutex
 	streams map[string]*embeddedStream
 	lost    []Truncation
+
+	resident atomic.Int64  // bytes touched since the mapped pages were released
+	touched  chan struct{} // asks for their release
 
 	maintaining sync.Mutex   // one trim, merge or reclaim at a time, in the whole store
 	garbage     atomic.Int64 // bytes deleted since space was last given back
@@ -107,6 +112,7 @@ func OpenEmbedded(ctx context.Context, dir string, opt EmbeddedOptions) (*Embedd
 		space:   &spaceGuard{dir: dir, minFree: opt.MinFree, read: opt.FreeSpace, emit: opt.OnEvent},
 		sync:    opt.SyncInterval <= 0,
 		closed:  make(chan struct{}),
+		touched: make(chan struct{}, 1),
 		streams: make(map[string]*embeddedStream),
 	}
 	// Badger's recovery writes and maps files: on a full disk that kills the process, so it is not even begun.
@@ -121,26 +127,34 @@ func OpenEmbedded(ctx context.Context, dir string, opt EmbeddedOptions) (*Embedd
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", dir, err), e.lock.Close())
 	}
-	if err := errors.Join(e.checkLayout(), e.loadStreams(ctx)); err != nil {
+	e.reserved.dir = filepath.Join(dir, "badger")
+	if err := errors.Join(e.reserved.begin(), e.checkLayout(), e.loadStreams(ctx)); err != nil {
 		return nil, errors.Join(err, e.closeFiles())
 	}
 	loopCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
 	e.loops.Go(func() { e.every(loopCtx, opt.Maintenance, e.maintain) })
+	e.loops.Go(func() { e.releasePages(loopCtx) })
 	if !e.sync {
 		e.loops.Go(func() { e.every(loopCtx, opt.SyncInterval, e.syncLog) })
 	}
 	return e, nil
 }
 
+const (
+	valueThreshold = 1 << 10  // larger values are in the value log
+	vlogFileSize   = 32 << 20 // files of the value log; as much may be kept too long, and is reserved ahead
+	memTableSize   = 4 << 20
+)
+
 // badgerOptions are chosen by measurement; the reasons stand in doc.go.
 func badgerOptions(dir string, sync bool, log badger.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithSyncWrites(sync).
 		WithLogger(log).
-		WithValueThreshold(1 << 10).
-		WithValueLogFileSize(32 << 20).
-		WithMemTableSize(4 << 20).
+		WithValueThreshold(valueThreshold).
+		WithValueLogFileSize(vlogFileSize).
+		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(2).
 		WithNumCompactors(2).
@@ -202,6 +216,11 @@ func (e *Embedded) update(change func(*badger.Txn) error) error {
 	defer e.gate.RUnlock()
 	if f := e.failed.Load(); f != nil {
 		return f.err
+	}
+	if err := e.reserved.ensure(); errors.Is(err, syscall.ENOSPC) {
+		return &NoSpaceError{Dir: e.dir, Need: vlogReserve}
+	} else if err != nil {
+		return err
 	}
 	txn := e.db.NewTransaction(true)
 	defer txn.Discard()
@@ -319,6 +338,9 @@ func (e *Embedded) Close() error {
 	e.loops.Wait()
 	e.life.Lock() // callers inside have left
 	defer e.life.Unlock()
+	if !e.sync {
+		e.syncLog(context.Background())
+	}
 	return e.closeFiles()
 }
 

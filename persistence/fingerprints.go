@@ -32,6 +32,7 @@ func (s *embeddedStream) Fingerprints(ctx context.Context, h Horizon, yield func
 		left = h.Entries
 	}
 	var prints []uint64
+	var after blockSummary
 	give := func(first, last EntryID, raw []byte) bool {
 		if left <= 0 || last.Compare(oldest) < 0 {
 			return false
@@ -47,6 +48,10 @@ func (s *embeddedStream) Fingerprints(ctx context.Context, h Horizon, yield func
 	defer s.store.heads.put(head)
 	return s.eachBlockBackwards(ctx, func(key, v []byte) bool {
 		summary, raw, err := readSummary(key, v)
+		if err == nil {
+			s.checkJoin(&summary, &after)
+			after = summary
+		}
 		if err == nil && binary.LittleEndian.Uint32(v[offParts:]) == 0 {
 			return give(summary.first, summary.last, summary.prints(raw))
 		}
@@ -55,6 +60,7 @@ func (s *embeddedStream) Fingerprints(ctx context.Context, h Horizon, yield func
 		}
 		if err != nil {
 			_ = s.corruptBlock(key, err)
+			after = blockSummary{}
 			return true
 		}
 		end := head.count

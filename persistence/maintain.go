@@ -29,7 +29,8 @@ func (e *Embedded) maintain(ctx context.Context) {
 
 func (e *Embedded) maintenanceFailed(ctx context.Context, stream string, err error) {
 	// A store that closes, or that refuses writes and said so, has not failed at this.
-	if ctx.Err() == nil && !errors.Is(err, ErrStoreFailed) {
+	_, full := errors.AsType[*NoSpaceError](err)
+	if ctx.Err() == nil && !full && !errors.Is(err, ErrStoreFailed) {
 		e.emit(MaintenanceFailed{Stream: stream, Err: err})
 	}
 }

@@ -19,10 +19,10 @@ import (
 // run at the tip is, when no block in it is more than a quarter of it: an entry is then rewritten a few times in its life.
 const (
 	mergeEntries  = 8192    // a merged block has no more entries,
-	mergeBytes    = 2 << 20 // stored bytes
-	mergeRaw      = 8 << 20 // and raw bytes
-	mergeFullTier = 13      // 4096 entries or more:
-	mergeFullSize = 1 << 20 // such a block is left alone, as is one of this size
+	mergeBytes    = 1 << 20 // stored bytes
+	mergeRaw      = 2 << 20 // and little more than these raw bytes, which bounds the memory it takes
+	mergeFullTier = 13      // 4096 entries or more: such a block is left alone,
+	mergeFullSize = 1 << 19 // as is one of this size
 	mergeMinFull  = 8       // fewer blocks than this that fill a block are left alone
 	mergeMinTip   = 64      // fewer blocks than this at the tip wait for more
 	mergeMaxRun   = 4096    // blocks merged at once: what one transaction may delete
@@ -47,9 +47,6 @@ func candidateOf(item *badger.Item) candidate {
 
 // merge merges what there is to merge. The caller holds maintaining.
 func (s *embeddedStream) merge(ctx context.Context) error {
-	if err := s.store.space.check(mergeBytes); err != nil {
-		return nil // told of by the guard; merging only costs space at first
-	}
 	s.write.Lock()
 	synced := s.synced
 	s.write.Unlock()
@@ -196,6 +193,9 @@ func (s *embeddedStream) mergeRun(ctx context.Context, w *merger, run []candidat
 	if err != nil {
 		return err
 	}
+	if s.store.space.check(uint64(len(block))) != nil {
+		return nil // told of by the guard; merging only costs space at first
+	}
 	s.write.Lock()
 	defer s.write.Unlock()
 	m := s.state()
@@ -215,6 +215,7 @@ func (s *embeddedStream) mergeRun(ctx context.Context, w *merger, run []candidat
 		return err
 	}
 	s.store.garbage.Add(int64(w.size))
+	s.store.touch(w.size + len(block))
 	s.publish(&m, nil)
 	return nil
 }

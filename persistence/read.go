@@ -3,6 +3,7 @@ package persistence
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -66,11 +67,14 @@ func (s *embeddedStream) page(ctx context.Context, m *streamMeta, from, to Entry
 	head := s.store.heads.get()
 	defer s.store.heads.put(head)
 	p := pageReader{from: from, to: to, limit: limit, room: MaxPageBytes}
+	var before blockSummary
 	err := s.eachBlock(ctx, from, func(item *badger.Item) (bool, error) {
 		err := item.Value(func(v []byte) error {
 			if err := head.decode(item.Key(), v); err != nil {
 				return err
 			}
+			s.checkJoin(&before, &head.blockSummary)
+			before = head.blockSummary
 			return p.add(head)
 		})
 		if err != nil {
@@ -161,10 +165,23 @@ func (p *pageReader) addChunk(h *blockHead, c *chunk, start int, raw []byte) {
 // corruptBlock makes a *CorruptError of what is wrong with the block under key, and tells of it once.
 func (s *embeddedStream) corruptBlock(key []byte, err error) error {
 	corrupt := &CorruptError{Stream: s.name, Block: blockKeyID(key), Err: err}
-	if s.corrupt.add(corrupt.Block) {
-		s.store.emit(BlockCorrupt{corrupt})
-	}
+	s.tellCorrupt(corrupt)
 	return corrupt
+}
+
+// checkJoin tells when entries are missing between two blocks: nothing can be read there, so it is all that can be done about it (I4).
+func (s *embeddedStream) checkJoin(older, newer *blockSummary) {
+	if older.count > 0 && newer.startEntries() > older.endEntries {
+		missing := newer.startEntries() - older.endEntries
+		s.tellCorrupt(&CorruptError{Stream: s.name, Block: newer.last, Err: fmt.Errorf("%w: %d entries are missing before it", errBlock, missing)})
+	}
+}
+
+// tellCorrupt emits an event, once a block.
+func (s *embeddedStream) tellCorrupt(err *CorruptError) {
+	if s.corrupt.add(err.Block) {
+		s.store.emit(BlockCorrupt{err})
+	}
 }
 
 // corruptSet remembers the corrupt blocks that were told of; beyond its bound it forgets that it told of the first ones.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -34,6 +35,7 @@ func (e *Embedded) reclaim(ctx context.Context) error {
 	e.garbage.Store(0)
 	for ctx.Err() == nil {
 		err := e.collect()
+		e.touch(residentAt) // it read a whole file
 		if errors.Is(err, badger.ErrNoRewrite) {
 			return nil
 		} else if err != nil {
@@ -78,4 +80,35 @@ func (e *Embedded) collect() error {
 		}
 		return e.db.Sync()
 	})
+}
+
+// residentAt is how many bytes may be read and written in Badger's files before their pages are released.
+const residentAt = 16 << 20
+
+// touch counts bytes of mapped memory that were read or written.
+func (e *Embedded) touch(size int) {
+	if e.resident.Add(int64(size)) < residentAt {
+		return
+	}
+	e.resident.Store(0)
+	select {
+	case e.touched <- struct{}{}:
+	default: // asked for already
+	}
+}
+
+// releasePages releases the mapped pages whenever enough of them were touched.
+func (e *Embedded) releasePages(ctx context.Context) {
+	dir, err := filepath.Abs(filepath.Join(e.dir, "badger"))
+	if err != nil {
+		return
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.touched:
+			releaseResident(dir)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -75,7 +76,8 @@ func (e *Embedded) truncated(stream string, expected, found EntryID) {
 
 // recover loads the stream's meta. Without a sync at each append a power cut may keep the meta and lose blocks it tells of, for
 // they are in different files; blocks that were not known to be on disk are therefore read, and the stream is rolled back
-// to the last one before the first that is missing or damaged.
+// to the last one before the first that is missing or damaged: its checkpoint goes back with it, so the upstream is read again (I1).
+// A damaged block that has good ones after it stays where it is, for readers to stumble over.
 func (s *embeddedStream) recover(ctx context.Context) error {
 	m, damaged, err := s.loadMeta()
 	if err != nil {
@@ -88,7 +90,7 @@ func (s *embeddedStream) recover(ctx context.Context) error {
 	if m.Last.Compare(expected) > 0 {
 		expected = m.Last
 	}
-	t, err := s.inspectTip(ctx, &m)
+	t, err := s.inspectTip(ctx)
 	if err != nil {
 		return err
 	}
@@ -124,48 +126,42 @@ func (s *embeddedStream) loadMeta() (m streamMeta, damaged bool, err error) {
 
 // tipState is what the newest blocks look like.
 type tipState struct {
-	bad    [][]byte      // keys of the blocks to give up
-	newest *blockSummary // the newest block to keep, nil for none; zero but for last where its head is unreadable
+	bad    [][]byte      // keys of the blocks to give up, newest first
+	newest *blockSummary // the newest block to keep, nil for none
 	cp     []byte        // its checkpoint
 }
 
-// inspectTip reads the blocks that are newer than what is known to be on disk, and the one before them.
-func (s *embeddedStream) inspectTip(ctx context.Context, m *streamMeta) (tipState, error) {
+// inspectTip reads the newest blocks: back to one that is good and was known to be on disk. On damage in the file it wrote last,
+// Badger drops what follows there, so the newest blocks may be unreadable even where every append is synced.
+func (s *embeddedStream) inspectTip(ctx context.Context) (tipState, error) {
 	var t tipState
-	var above [][]byte // keys of the good blocks met so far, all newer than the present one
+	var good [][]byte // keys of the good blocks met since the last fault
 	var next *blockSummary
 	var scratch []byte
 	head := new(blockHead)
 	err := s.eachBlockBackwards(ctx, func(key, v []byte) bool {
-		last := blockKeyID(key)
-		settled := last.Compare(s.mark.synced) <= 0
+		key = append([]byte(nil), key...)
+		settled := blockKeyID(key).Compare(s.mark.synced) <= 0
 		err := head.decode(key, v)
-		if err == nil && !settled {
+		if err == nil && (!settled || len(good) == 0) {
 			scratch, err = head.verify(scratch)
 		}
-		key = append([]byte(nil), key...)
 		hole := err == nil && next != nil && head.endEntries < next.startEntries()
-		if err != nil && !settled || hole {
-			// Everything from the fault on goes; what is before it follows below.
-			t.bad = append(t.bad, above...)
-			above, next, t.newest = nil, nil, nil
-			if err != nil {
-				t.bad = append(t.bad, key)
-				return true
-			}
+		if err != nil || hole { // everything from here on goes
+			t.bad = append(t.bad, good...)
+			good, next, t.newest = nil, nil, nil
 		}
+		if err != nil {
+			t.bad = append(t.bad, key)
+			return true
+		}
+		summary := head.blockSummary
 		if t.newest == nil {
-			t.newest = &blockSummary{last: last}
-			if err == nil {
-				*t.newest = head.blockSummary
-				t.cp = append([]byte(nil), head.checkpoint...)
-			}
+			t.newest = &summary
+			t.cp = append([]byte(nil), head.checkpoint...)
 		}
-		if err == nil {
-			summary := head.blockSummary
-			next = &summary
-		}
-		above = append(above, key)
+		next = &summary
+		good = append(good, key)
 		return !settled
 	})
 	return t, err
@@ -178,28 +174,31 @@ func (s *embeddedStream) rollBack(ctx context.Context, m streamMeta, t tipState,
 			return m, err
 		}
 	}
-	switch {
-	case t.newest == nil: // nothing is left
-		m.Last = s.mark.synced
-		m.Checkpoint = nil
-		m.Entries, m.Bytes = m.DroppedEntries, uint64(max(m.DroppedBytes, 0))
-	case t.newest.count > 0:
+	if t.newest != nil {
 		m.Last, m.Entries, m.Bytes = t.newest.last, t.newest.endEntries, t.newest.endBytes
 		m.Checkpoint = new(messages.Checkpoint)
 		if err := json.Unmarshal(t.cp, m.Checkpoint); err != nil {
 			return m, fmt.Errorf("%w: its checkpoint: %w", errBlock, err)
 		}
-	default: // it was on disk, but its head is damaged: nothing tells where the upstream stood
-		m.Last, m.Checkpoint = t.newest.last, nil
+	} else { // nothing is left, and nothing tells where the upstream stood
+		m.Last, m.Checkpoint = EntryID{}, nil
+		m.Entries, m.Bytes = m.DroppedEntries, uint64(max(m.DroppedBytes, 0))
 	}
-	return m, s.store.update(func(txn *badger.Txn) error {
-		for _, key := range t.bad {
-			if err := txn.Delete(key); err != nil {
-				return err
+	// In pieces that a transaction has room for, newest first and the meta last: a crash in between leaves a tip that is found again.
+	for keys := range slices.Chunk(t.bad, trimBlocks) {
+		err := s.store.update(func(txn *badger.Txn) error {
+			for _, key := range keys {
+				if err := txn.Delete(key); err != nil {
+					return err
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			return m, err
 		}
-		return s.putMeta(txn, &m)
-	})
+	}
+	return m, s.store.update(func(txn *badger.Txn) error { return s.putMeta(txn, &m) })
 }
 
 // remake finds what a lost meta said of the stream's beginning. That the stream was closed is lost.
