@@ -56,7 +56,8 @@ type overlap struct {
 	past bool             // an event after tail was seen
 
 	oldestBlock messages.EntryID // the oldest block in the index
-	oldestUS    int64            // the upstream time it begins with, Unix µs, where the stream has older ones; 0 otherwise
+	oldestUS    int64            // the upstream time it begins with, Unix µs: what the replay brings before is skipped; 0 once it skips nothing
+	complete    bool             // the stream has nothing older than the index
 
 	hitAt    time.Time // the last hit
 	sinceHit int       // events since
@@ -102,7 +103,8 @@ func (d *Deduper) begin(ctx context.Context, h persistence.Horizon, asked bool) 
 	if info.Newest != nil {
 		o.tail = *info.Newest
 	}
-	if asked && !loaded.Complete {
+	o.complete = loaded.Complete
+	if asked && loaded.Fingerprints > 0 {
 		o.oldestUS = d.oldestTime(ctx, o, loaded)
 	}
 	d.overlap = o
@@ -147,7 +149,7 @@ func (d *Deduper) load(ctx context.Context, o *overlap, need int) (Loaded, error
 type Marked struct {
 	Duplicates int  // events dropped because the stream, or the batch before them, has them
 	FalseHits  int  // fingerprints that were found and belong to other events, or to entries that are corrupt
-	Skipped    int  // events dropped because they are older than the index; the stream has them or a gap in their place
+	Skipped    int  // events dropped because they are older than the index: stored, a recorded gap, or from before the stream began
 	Ended      bool // the overlap that Begin began is over
 }
 
@@ -215,6 +217,11 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 		case e.Drop:
 			m.Duplicates++
 			o.sinceHit = 0
+			if o.complete {
+				// The replay has reached the stream's beginning. What it skipped on the way came before our first event, or was dropped by
+				// retention: appended now it would stand behind what came after it. From here on everything unknown is new, whatever its time.
+				o.oldestUS = 0
+			}
 		case e.TimeUS <= o.oldestUS && !o.past:
 			m.Skipped++
 			e.Drop = true
