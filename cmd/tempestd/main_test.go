@@ -108,6 +108,7 @@ func file(t *testing.T, name, text string) string {
 // fakeDaemon is the real HTTP API over a real store, with feeds that are made up.
 type fakeDaemon struct {
 	*httptest.Server
+	api      *serve.Server
 	store    persistence.Store
 	stream   persistence.Stream
 	observer *observe.Observer
@@ -170,14 +171,23 @@ func newFakeDaemon(t *testing.T, token string) *fakeDaemon {
 		Feed: "sky", State: messages.StateDisconnected, Since: time.Now().Add(-90 * time.Second), Reason: "reset\x1b[31m by peer",
 		Position: messages.Position{TimeUS: 1_795_327_636_563_030}, LagMS: 1234, Stored: 1_234_567, Reconnects: 3,
 	}}}
-	d.Server = httptest.NewServer(serve.New(serve.Options{Store: store, Control: d.control, Observer: d.observer, Token: token, Clock: clock}).Handler())
+	d.api = serve.New(serve.Options{Store: store, Control: d.control, Observer: d.observer, Token: token, Clock: clock})
+	d.Server = httptest.NewServer(d.api.Handler())
 	t.Cleanup(func() {
-		d.Close()
+		d.stop(t)
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return d
+}
+
+// stop answers the tails that wait and closes the listener, as a daemon does that stops.
+func (d *fakeDaemon) stop(t *testing.T) {
+	if err := d.api.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	d.Close()
 }
 
 // append stores events, a millisecond apart.
