@@ -1,0 +1,229 @@
+package integration_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/jonboulle/clockwork"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/sys/unix"
+
+	"tempestd/internal/config"
+	"tempestd/internal/jetsim"
+	"tempestd/internal/observe"
+	"tempestd/persistence"
+	"tempestd/supervisor"
+)
+
+// floodVariable makes the test binary a flood server.
+const floodVariable = "TEMPESTD_TEST_FLOOD"
+
+// floodFrames is how many different frames a flood goes round in: several batches' worth, so that no block holds one twice and
+// compression gains nothing that a real feed would not give it.
+const floodFrames = 1 << 16
+
+// flood serves the simulator's frames to every subscriber as fast as it reads, until standard input ends. They are rendered beforehand: the
+// server should cost what sending costs.
+func flood() {
+	sim, err := jetsim.New(jetsim.Options{Backlog: floodFrames})
+	if err != nil {
+		panic(err)
+	}
+	if err := sim.Listen("127.0.0.1:0"); err != nil {
+		panic(err)
+	}
+	ws, _, err := websocket.Dial(context.Background(), sim.URL()+"?cursor=0", nil)
+	if err != nil {
+		panic(err)
+	}
+	var wire []byte
+	for range floodFrames {
+		_, frame, err := ws.Read(context.Background())
+		if err != nil {
+			panic(err)
+		}
+		wire = appendFrame(wire, frame)
+	}
+	ws.CloseNow()
+	_ = sim.Close()
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	go func() {
+		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			defer conn.Close()
+			sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // RFC 6455, 1.3
+			fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+				base64.StdEncoding.EncodeToString(sum[:]))
+			for err == nil {
+				_, err = conn.Write(wire)
+			}
+		}))
+	}()
+	fmt.Println(l.Addr())
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// appendFrame appends an unmasked text message.
+func appendFrame(b, payload []byte) []byte {
+	b = append(b, 0x81)
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, byte(n))
+	case n < 1<<16:
+		b = binary.BigEndian.AppendUint16(append(b, 126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 127), uint64(n))
+	}
+	return append(b, payload...)
+}
+
+// startFlood starts a flood server in a process of its own, so that what it costs is not counted, and returns its address.
+func startFlood(b *testing.B) string {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), floodVariable+"=1")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		stdin.Close()
+		_ = cmd.Wait()
+	})
+	addr, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	return strings.TrimSpace(addr)
+}
+
+// cpu is the processor time this process has used.
+func cpu(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func report(b *testing.B, events float64, took, used time.Duration) {
+	b.ReportMetric(events/took.Seconds(), "events/s")
+	b.ReportMetric(used.Seconds()/events*1e6, "CPU-s/M-events")
+}
+
+// BenchmarkPath compares the whole path, from socket to durable entry, with a bare read loop of the websocket library over the same
+// frames. Run it with -benchtime 2000000x or so.
+func BenchmarkPath(b *testing.B) {
+	addr := startFlood(b)
+	b.Run("library", func(b *testing.B) { benchLibrary(b, addr) })
+	for _, sync := range []string{"batch", "interval"} {
+		b.Run("daemon/sync="+sync, func(b *testing.B) { benchDaemon(b, addr, sync) })
+	}
+}
+
+func benchLibrary(b *testing.B, addr string) {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return buffered{c, bufio.NewReaderSize(c, 256<<10)}, err
+	}}}
+	ws, _, err := websocket.Dial(b.Context(), "ws://"+addr, &websocket.DialOptions{HTTPClient: client})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer ws.CloseNow()
+	buf := make([]byte, 0, 64<<10)
+	b.ReportAllocs()
+	b.ResetTimer()
+	start := cpu(b)
+	for range b.N {
+		_, r, err := ws.Reader(context.Background())
+		if err != nil {
+			b.Fatal(err)
+		}
+		for buf = buf[:0]; err == nil; {
+			var n int
+			n, err = r.Read(buf[len(buf):cap(buf)])
+			buf = buf[:len(buf)+n]
+		}
+	}
+	report(b, float64(b.N), b.Elapsed(), cpu(b)-start)
+}
+
+// buffered is a connection with a read buffer.
+type buffered struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (c buffered) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+func benchDaemon(b *testing.B, addr, sync string) {
+	opt := persistence.EmbeddedOptions{Clock: clockwork.NewRealClock(), MinFree: 64 << 20}
+	if sync == "interval" {
+		opt.SyncInterval = time.Second
+	}
+	store, err := persistence.OpenEmbedded(b.Context(), b.TempDir(), opt)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	cfg := config.Default()
+	cfg.Feeds = cfg.Feeds[:1]
+	cfg.Feeds[0].Endpoints = []string{"ws://" + addr}
+	o := observe.Discard()
+	stored := o.Metrics().Stored.WithLabelValues(cfg.Feeds[0].Name)
+
+	b.ReportAllocs()
+	b.ResetTimer()
+	start, from := cpu(b), time.Now()
+	d, err := supervisor.Start(b.Context(), supervisor.Options{Config: cfg, Store: store, Observer: o, Clock: clockwork.NewRealClock()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for testutil.ToFloat64(stored) < float64(b.N) {
+		<-tick.C
+	}
+	events, took, used := testutil.ToFloat64(stored), time.Since(from), cpu(b)-start
+	b.StopTimer()
+	report(b, events, took, used)
+	stream, err := store.Stream(b.Context(), cfg.Feeds[0].Name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	info, err := stream.Info(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(info.Bytes)/float64(info.Entries), "disk-B/event")
+	if err := d.Stop(b.Context(), "the benchmark is over"); err != nil {
+		b.Fatal(err)
+	}
+}
