@@ -154,10 +154,12 @@ func checkCrashed(t *testing.T, s persistence.Stream) int64 {
 
 // TestI1_I2_I3_KillLosesNothingAcknowledged kills a process that appends, maintains and syncs, again and again.
 func TestI1_I2_I3_KillLosesNothingAcknowledged(t *testing.T) {
+	t.Parallel()
 	for _, interval := range []string{"", "5ms"} {
 		t.Run("interval="+interval, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
-			for round := range 5 {
+			for round := range 4 {
 				last, seq := runAndKill(t, dir, interval, 40+200*round)
 				store, s := openFeed(t, dir, persistence.EmbeddedOptions{})
 				if lost := store.Truncations(); len(lost) > 0 {
@@ -175,6 +177,7 @@ func TestI1_I2_I3_KillLosesNothingAcknowledged(t *testing.T) {
 
 // TestI4_TruncatedLogIsNoticed damages the middle of Badger's write-ahead log, which Badger opens without a word, minus what follows.
 func TestI4_TruncatedLogIsNoticed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	last, _ := runAndKill(t, dir, "", 300)
 	wals, err := filepath.Glob(filepath.Join(dir, "badger", "*.mem"))
@@ -214,6 +217,7 @@ func TestI4_TruncatedLogIsNoticed(t *testing.T) {
 // TestI1_PowerCutRollsBackToAWholeBlock takes from the value log what a power cut may take when appends are not synced one by one,
 // while the log that points there is whole.
 func TestI1_PowerCutRollsBackToAWholeBlock(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	last, seq := runAndKill(t, dir, "1h", 30)
 	vlogs, err := filepath.Glob(filepath.Join(dir, "badger", "*.vlog"))
@@ -244,6 +248,7 @@ func damageMiddle(t *testing.T, path string) {
 
 // TestVanishedStreamIsNoticed has the mark of a stream of which the log knows nothing.
 func TestVanishedStreamIsNoticed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	store, s := openFeed(t, dir, persistence.EmbeddedOptions{})
 	done, err := s.Append(t.Context(), streamtest.NewEvents(1, benchStart).Fill(new(messages.Batch), 3), messages.Checkpoint{})

@@ -62,9 +62,9 @@ type Embedded struct {
 
 	// gate is held shared by whoever writes, and whole while Badger cannot take writes (reclaim.go), so that those wait instead of failing.
 	gate sync.RWMutex
-	// life is held shared by whoever uses the database, and whole to close it.
-	life   sync.RWMutex
-	closed chan struct{} // closed when the store is
+	life   sync.Mutex     // of closed and users
+	closed chan struct{}  // closed when the store is
+	users  sync.WaitGroup // calls inside, for which closing waits
 	loops  sync.WaitGroup
 	stop   context.CancelFunc
 
@@ -128,7 +128,7 @@ func OpenEmbedded(ctx context.Context, dir string, opt EmbeddedOptions) (*Embedd
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", dir, err), e.lock.Close())
 	}
 	e.reserved.dir = filepath.Join(dir, "badger")
-	if err := errors.Join(e.reserved.begin(), e.checkLayout(), e.loadStreams(ctx)); err != nil {
+	if err := e.begin(ctx); err != nil {
 		return nil, errors.Join(err, e.closeFiles())
 	}
 	loopCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -139,6 +139,17 @@ func OpenEmbedded(ctx context.Context, dir string, opt EmbeddedOptions) (*Embedd
 		e.loops.Go(func() { e.every(loopCtx, opt.SyncInterval, e.syncLog) })
 	}
 	return e, nil
+}
+
+// begin makes an opened database this store's.
+func (e *Embedded) begin(ctx context.Context) error {
+	if err := e.reserved.begin(); err != nil {
+		return err
+	}
+	if err := e.checkLayout(); err != nil {
+		return err
+	}
+	return e.loadStreams(ctx)
 }
 
 const (
@@ -199,13 +210,14 @@ func (e *Embedded) every(ctx context.Context, interval time.Duration, do func(co
 
 // use keeps the database open until release is called.
 func (e *Embedded) use() (release func(), err error) {
-	e.life.RLock()
+	e.life.Lock()
+	defer e.life.Unlock()
 	select {
 	case <-e.closed:
-		e.life.RUnlock()
 		return nil, ErrStoreClosed
 	default:
-		return e.life.RUnlock, nil
+		e.users.Add(1)
+		return e.users.Done, nil
 	}
 }
 
@@ -285,6 +297,11 @@ func (e *Embedded) Stream(_ context.Context, name string) (Stream, error) {
 
 // Streams implements Store.
 func (e *Embedded) Streams(ctx context.Context) ([]StreamInfo, error) {
+	release, err := e.use()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	infos := make([]StreamInfo, 0)
 	for _, s := range e.all() {
 		info, err := s.Info(ctx)
@@ -323,21 +340,20 @@ func (e *Embedded) Health() error {
 	return e.space.check(0)
 }
 
-// Close implements Store.
+// Close implements Store. It waits for the calls inside; tails leave at once.
 func (e *Embedded) Close() error {
-	e.mu.Lock()
+	e.life.Lock()
 	select {
 	case <-e.closed:
-		e.mu.Unlock()
+		e.life.Unlock()
 		return nil
 	default:
-		close(e.closed) // tails and new callers see it
+		close(e.closed)
 	}
-	e.mu.Unlock()
+	e.life.Unlock()
 	e.stop()
 	e.loops.Wait()
-	e.life.Lock() // callers inside have left
-	defer e.life.Unlock()
+	e.users.Wait()
 	if !e.sync {
 		e.syncLog(context.Background())
 	}

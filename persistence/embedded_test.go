@@ -23,11 +23,13 @@ import (
 )
 
 func TestEmbedded(t *testing.T) {
+	t.Parallel()
 	for name, opt := range map[string]persistence.EmbeddedOptions{
 		"sync":     {},
 		"interval": {SyncInterval: time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			opt.OnEvent = func(e persistence.Event) {
 				if failed, ok := e.(persistence.MaintenanceFailed); ok {
 					t.Errorf("maintenance failed: %+v", failed)
@@ -48,6 +50,7 @@ func TestEmbedded(t *testing.T) {
 }
 
 func TestSecondOpenerIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	store, _ := openFeed(t, dir, persistence.EmbeddedOptions{})
 	_, err := persistence.OpenEmbedded(t.Context(), dir, persistence.EmbeddedOptions{})
@@ -61,6 +64,7 @@ func TestSecondOpenerIsRefused(t *testing.T) {
 
 // TestCorruptBlockIsNamedAndPassed flips a byte of a block that is on disk.
 func TestCorruptBlockIsNamedAndPassed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	store, s := openFeed(t, dir, persistence.EmbeddedOptions{})
 	var all []persistence.Appended
@@ -128,6 +132,7 @@ func TestCorruptBlockIsNamedAndPassed(t *testing.T) {
 
 // TestI4_DamagedTipIsFetchedAgain flips a byte in the file that was written last: Badger drops what follows in it, without a word.
 func TestI4_DamagedTipIsFetchedAgain(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	store, s := openFeed(t, dir, persistence.EmbeddedOptions{})
 	var all []persistence.Appended
@@ -177,6 +182,7 @@ func damage(t *testing.T, dir string, pattern []byte) {
 
 // TestSpaceGuard fills the disk, as far as the store can tell.
 func TestSpaceGuard(t *testing.T) {
+	t.Parallel()
 	const minFree = 100 << 20
 	var free atomic.Uint64
 	free.Store(1 << 40)
@@ -241,6 +247,7 @@ func TestSpaceGuard(t *testing.T) {
 }
 
 func TestFullDiskIsNotOpened(t *testing.T) {
+	t.Parallel()
 	_, err := persistence.OpenEmbedded(t.Context(), t.TempDir(), persistence.EmbeddedOptions{
 		FreeSpace: func(string) (uint64, error) { return 1 << 20, nil },
 	})
@@ -273,19 +280,21 @@ func diskUsage(tb testing.TB, dir string) int64 {
 // TestTrimGivesTheDiskBack measures what a trim leaves on disk, while another stream shares the files and an appender goes on: the
 // trim may make it wait, but never fail.
 func TestTrimGivesTheDiskBack(t *testing.T) {
+	t.Parallel()
 	for name, opt := range map[string]persistence.EmbeddedOptions{"sync": {}, "interval": {SyncInterval: time.Hour}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			store, s := openFeed(t, dir, opt)
 			other, err := store.OpenStream(t.Context(), "other", persistence.StreamOptions{})
 			must(t, err)
 			events := streamtest.NewEvents(1, benchStart)
-			batch := new(messages.Batch)
-			for i := range 30 {
-				_, err := s.Append(t.Context(), events.Fill(batch, 8192), messages.Checkpoint{})
+			batch := events.Fill(new(messages.Batch), 8192)
+			for i := range 40 {
+				_, err := s.Append(t.Context(), batch, messages.Checkpoint{})
 				must(t, err)
 				if i%10 == 0 {
-					_, err := other.Append(t.Context(), events.Fill(batch, 1000), messages.Checkpoint{})
+					_, err := other.Append(t.Context(), batch, messages.Checkpoint{})
 					must(t, err)
 				}
 			}
@@ -311,8 +320,8 @@ func TestTrimGivesTheDiskBack(t *testing.T) {
 			close(stop)
 			wg.Wait()
 			after := diskUsage(t, dir)
-			// One file of the value log is being written and cannot be given back.
-			if freed := before - after; done.Bytes < 60<<20 || freed < done.Bytes-(40<<20) {
+			// One file of the value log is being written and cannot be given back, nor can the space reserved for it.
+			if freed := before - after; done.Bytes < 100<<20 || freed < done.Bytes-(40<<20) {
 				t.Errorf("dropped %d MiB, the disk got %d MiB back of %d", done.Bytes>>20, freed>>20, before>>20)
 			}
 			info, err := other.Info(t.Context())
@@ -337,9 +346,10 @@ func TestTrimGivesTheDiskBack(t *testing.T) {
 
 // TestMergeMakesFewBlocksOfMany is a slow feed: a block an event.
 func TestMergeMakesFewBlocksOfMany(t *testing.T) {
+	t.Parallel()
 	store, s := openFeed(t, t.TempDir(), persistence.EmbeddedOptions{SyncInterval: time.Hour})
 	var batch messages.Batch
-	const events = 9000
+	const events = 6000
 	most := 0
 	for seq := range int64(events) {
 		crashBatch(&batch, seq, 1)
@@ -364,6 +374,7 @@ func TestMergeMakesFewBlocksOfMany(t *testing.T) {
 
 // TestMaintenanceRunsByItself has the clock do it.
 func TestMaintenanceRunsByItself(t *testing.T) {
+	t.Parallel()
 	clock := clockwork.NewFakeClockAt(time.UnixMicro(benchStart))
 	trimmed := make(chan persistence.StreamTrimmed, 1)
 	store, _ := openFeed(t, t.TempDir(), persistence.EmbeddedOptions{
@@ -389,6 +400,7 @@ func TestMaintenanceRunsByItself(t *testing.T) {
 
 // TestTailWaitsByTheClock has no time pass but the clock's: a tail keeps its whole budget, however many there are.
 func TestTailWaitsByTheClock(t *testing.T) {
+	t.Parallel()
 	clock := clockwork.NewFakeClockAt(time.UnixMicro(benchStart))
 	store, s := openFeed(t, t.TempDir(), persistence.EmbeddedOptions{Clock: clock, Maintenance: time.Hour})
 	const tails = 50

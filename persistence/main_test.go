@@ -1,6 +1,7 @@
 package persistence_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -14,6 +15,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(crashDir) != "" {
 		fmt.Fprintln(os.Stderr, crashChild())
 		os.Exit(1)
+	}
+	// rapid's default of 100 runs takes a while with stores; the command line may ask for more.
+	if err := flag.Set("rapid.checks", "20"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }

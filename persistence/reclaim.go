@@ -48,34 +48,43 @@ func (e *Embedded) reclaim(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// flush writes the memtable to disk. Badger offers no such call, but flushes before it drops a prefix, if that has a key. Meanwhile it
-// refuses writes; whoever wants to write waits at the gate.
+// flush writes the memtable to disk. Badger refuses writes meanwhile; whoever wants to write waits at the gate.
 func (e *Embedded) flush() error {
-	if err := e.update(func(txn *badger.Txn) error { return txn.Set([]byte(sentinelKey), nil) }); err != nil {
-		return err
-	}
 	e.gate.Lock()
 	defer e.gate.Unlock()
-	if err := e.db.DropPrefix([]byte(sentinelKey)); err != nil {
-		e.fail(err) // it may have lost track of its memtables
-		return err
-	}
-	return nil
+	return e.flushGated()
 }
 
-// collect rewrites or removes one file of the value log. Without a sync at each append, what is moved must be on disk before the
-// file that it came from is gone: Badger keeps a collected file as long as an iterator is open.
+// flushGated is flush for who has the gate whole. Badger offers no such call, but flushes before it drops a prefix that has a key.
+func (e *Embedded) flushGated() error {
+	key := []byte(sentinelKey)
+	err := e.db.Update(func(txn *badger.Txn) error { return txn.Set(key, nil) })
+	if err == nil {
+		err = e.db.DropPrefix(key)
+	}
+	if err != nil {
+		e.fail(err) // Badger may have lost track of its memtables
+	}
+	return err
+}
+
+// collect removes one file of the value log, after moving what is still needed of it. It has the gate whole, because Badger reads
+// there what a concurrent write changes; a file is small, so that this is short.
 func (e *Embedded) collect() error {
+	e.gate.Lock()
+	defer e.gate.Unlock()
 	if e.sync {
 		return e.db.RunValueLogGC(discardRatio)
 	}
+	// Without a sync at each write, what was moved must be on disk before the file that it came from is gone. Badger keeps a
+	// collected file as long as an iterator is open.
 	return e.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{})
 		defer it.Close()
 		if err := e.db.RunValueLogGC(discardRatio); err != nil {
 			return err
 		}
-		if err := e.flush(); err != nil {
+		if err := e.flushGated(); err != nil {
 			return err
 		}
 		return e.db.Sync()

@@ -3,7 +3,6 @@ package streamtest
 import (
 	"bytes"
 	"context"
-	"flag"
 	"os"
 	"testing"
 	"time"
@@ -29,9 +28,9 @@ type model struct {
 	timeUS  int64
 }
 
-// testModel drives a store with random operations and compares all it tells with the model.
+// testModel drives a store with random operations and compares all it tells with the model. Each of its runs opens a store
+// several times: -rapid.checks says how many there are.
 func testModel(t *testing.T, b Backend) {
-	fewerChecks(t)
 	rapid.Check(t, func(r *rapid.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "model")
 		check(r, err)
@@ -51,15 +50,6 @@ func testModel(t *testing.T, b Backend) {
 			"":             m.info,
 		})
 	})
-}
-
-// fewerChecks lowers rapid's default of 100 runs, each of which opens a store several times; -rapid.checks asks for more.
-func fewerChecks(t *testing.T) {
-	f := flag.Lookup("rapid.checks")
-	if old := f.Value.String(); old == f.DefValue {
-		must(t, f.Value.Set("20"))
-		t.Cleanup(func() { must(t, f.Value.Set(old)) })
-	}
 }
 
 func (m *model) open(r *rapid.T) {
