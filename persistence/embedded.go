@@ -2,7 +2,6 @@ package persistence
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,8 +16,6 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/jonboulle/clockwork"
-
-	"tempestd/messages"
 )
 
 // EmbeddedOptions configure an embedded store. The zero value is a store that syncs every append and tells nobody anything.
@@ -26,8 +23,8 @@ type EmbeddedOptions struct {
 	// SyncInterval is how often the log is synced to disk. 0 syncs it before an append is acknowledged; otherwise a power cut,
 	// though no crash of the process, may lose the appends of the last interval, checkpoints and all.
 	SyncInterval time.Duration
-	// MinFree is how many bytes of disk must stay free: below it appends are refused with a *NoSpaceError. 0 means 256 MiB, which
-	// is room for what maintenance writes; a tenth of that is the least that makes sense.
+	// MinFree is how many bytes of disk must stay free: below it appends are refused with a *NoSpaceError. A quarter of it is kept for
+	// what makes room, and 40 MiB are reserved at a time for what is written next, so less than 64 MiB makes little sense. 0 means 256 MiB.
 	MinFree uint64
 	// Maintenance is how often retention, merging and the return of disk space run by themselves. 0 means 30 s.
 	Maintenance time.Duration
@@ -61,7 +58,7 @@ type Embedded struct {
 	heads    heads
 
 	// gate is held shared by whoever writes, and whole while Badger cannot take writes (reclaim.go), so that those wait instead of failing.
-	gate sync.RWMutex
+	gate   sync.RWMutex
 	life   sync.Mutex     // of closed and users
 	closed chan struct{}  // closed when the store is
 	users  sync.WaitGroup // calls inside, for which closing waits
@@ -116,7 +113,7 @@ func OpenEmbedded(ctx context.Context, dir string, opt EmbeddedOptions) (*Embedd
 		streams: make(map[string]*embeddedStream),
 	}
 	// Badger's recovery writes and maps files: on a full disk that kills the process, so it is not even begun.
-	if err := e.space.checkReserve(); err != nil {
+	if err := e.space.checkReserve(0); err != nil {
 		return nil, err
 	}
 	var err error
@@ -127,7 +124,6 @@ func OpenEmbedded(ctx context.Context, dir string, opt EmbeddedOptions) (*Embedd
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", dir, err), e.lock.Close())
 	}
-	e.reserved.dir = filepath.Join(dir, "badger")
 	if err := e.begin(ctx); err != nil {
 		return nil, errors.Join(err, e.closeFiles())
 	}
@@ -143,37 +139,13 @@ func OpenEmbedded(ctx context.Context, dir string, opt EmbeddedOptions) (*Embedd
 
 // begin makes an opened database this store's.
 func (e *Embedded) begin(ctx context.Context) error {
-	if err := e.reserved.begin(); err != nil {
+	if err := e.reserved.begin(filepath.Join(e.dir, "badger")); err != nil {
 		return err
 	}
 	if err := e.checkLayout(); err != nil {
 		return err
 	}
 	return e.loadStreams(ctx)
-}
-
-const (
-	valueThreshold = 1 << 10  // larger values are in the value log
-	vlogFileSize   = 32 << 20 // files of the value log; as much may be kept too long, and is reserved ahead
-	memTableSize   = 4 << 20
-)
-
-// badgerOptions are chosen by measurement; the reasons stand in doc.go.
-func badgerOptions(dir string, sync bool, log badger.Logger) badger.Options {
-	return badger.DefaultOptions(dir).
-		WithSyncWrites(sync).
-		WithLogger(log).
-		WithValueThreshold(valueThreshold).
-		WithValueLogFileSize(vlogFileSize).
-		WithMemTableSize(memTableSize).
-		WithNumMemtables(2).
-		WithNumLevelZeroTables(2).
-		WithNumCompactors(2).
-		WithCompression(0).
-		WithBlockCacheSize(0).
-		WithIndexCacheSize(0).
-		WithDetectConflicts(false).
-		WithMetricsEnabled(false)
 }
 
 // checkLayout refuses a store that another version laid out differently, and marks a new one.
@@ -367,51 +339,4 @@ func (e *Embedded) closeFiles() error {
 		errs = append(errs, s.mark.close())
 	}
 	return errors.Join(append(errs, e.lock.Close())...)
-}
-
-// SaveCheckpoint implements CheckpointStore.
-func (e *Embedded) SaveCheckpoint(ctx context.Context, feed string, cp messages.Checkpoint) error {
-	if err := checkName(feed); err != nil {
-		return err
-	}
-	release, err := e.use()
-	if err != nil {
-		return err
-	}
-	defer release()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	value, err := json.Marshal(cp)
-	if err != nil {
-		return fmt.Errorf("encode a checkpoint: %w", err)
-	}
-	if err := e.space.check(uint64(len(value))); err != nil {
-		return err
-	}
-	return e.update(func(txn *badger.Txn) error { return txn.Set(checkpointKey(feed), value) })
-}
-
-// LoadCheckpoint implements CheckpointStore.
-func (e *Embedded) LoadCheckpoint(ctx context.Context, feed string) (messages.Checkpoint, error) {
-	var cp messages.Checkpoint
-	release, err := e.use()
-	if err != nil {
-		return cp, err
-	}
-	defer release()
-	if err := ctx.Err(); err != nil {
-		return cp, err
-	}
-	err = e.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(checkpointKey(feed))
-		if err != nil {
-			return err
-		}
-		return item.Value(func(v []byte) error { return json.Unmarshal(v, &cp) })
-	})
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return messages.Checkpoint{}, fmt.Errorf("%w for feed %.80q", ErrNoCheckpoint, feed)
-	}
-	return cp, err
 }

@@ -23,7 +23,8 @@ const (
 // compaction meets it together with what it deletes. So the memtable, where the deletions are, is flushed, the LSM tree
 // is compacted – it holds pointers only and is small –, and then the files are collected.
 func (e *Embedded) reclaim(ctx context.Context) error {
-	if err := e.space.checkReserve(); err != nil {
+	lsm, _ := e.db.Size() // compacting writes it anew before it removes what was there
+	if err := e.space.checkReserve(uint64(lsm)); err != nil {
 		return err
 	}
 	if err := e.flush(); err != nil {
@@ -41,7 +42,7 @@ func (e *Embedded) reclaim(ctx context.Context) error {
 		} else if err != nil {
 			return fmt.Errorf("collect the value log: %w", err)
 		}
-		if err := e.space.checkReserve(); err != nil {
+		if err := e.space.checkReserve(vlogFileSize); err != nil {
 			return err
 		}
 	}

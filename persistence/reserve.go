@@ -3,24 +3,22 @@ package persistence
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // reservation gives Badger's open files their disk blocks before Badger writes to them. Badger makes its value log and its write-ahead
 // log as sparse files and maps them; were the disk filled by somebody else between the space guard's look and the write, the write would
 // be a SIGBUS. What Badger does not use of a file it cuts off when it is done with it.
 type reservation struct {
-	dir string
-
-	mu   sync.Mutex
-	vlog int // the number of the file that was reserved last
-	mem  int
+	mu        sync.Mutex
+	vlog, mem numbered
 }
 
-// The number in a file's name, and what of it is ever written: its size, and what one transaction may write beyond it.
+// Badger's names, and what of a file is ever written: its size, and what one transaction may write beyond it.
 const (
 	vlogName    = "%06d.vlog"
 	vlogReserve = vlogFileSize + 8<<20
@@ -32,37 +30,45 @@ const (
 func (r *reservation) ensure() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return errors.Join(
-		r.advance(&r.vlog, vlogName, vlogReserve),
-		r.advance(&r.mem, memName, memReserve),
-	)
+	return errors.Join(r.vlog.reserve(), r.mem.reserve())
 }
 
-// advance reserves the files after number last. Numbers only grow, by one.
-func (r *reservation) advance(last *int, name string, size int64) error {
-	for {
-		f, err := os.OpenFile(filepath.Join(r.dir, fmt.Sprintf(name, *last+1)), os.O_RDWR, 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		} else if err != nil {
+// numbered is a series of files, whose numbers only grow, by one.
+type numbered struct {
+	pattern string // of their paths
+	size    int64  // to reserve
+	number  int    // of the next one
+	next    string // its path
+}
+
+func (n *numbered) advance(to int) { n.number, n.next = to, fmt.Sprintf(n.pattern, to) }
+
+func (n *numbered) reserve() error {
+	for unix.Access(n.next, unix.F_OK) == nil {
+		f, err := os.OpenFile(n.next, os.O_RDWR, 0)
+		if err != nil {
 			return err
 		}
-		if err := errors.Join(allocate(f, size), f.Close()); err != nil {
+		if err := errors.Join(allocate(f, n.size), f.Close()); err != nil {
 			return fmt.Errorf("reserve disk space: %w", err)
 		}
-		*last++
+		n.advance(n.number + 1)
 	}
+	return nil
 }
 
-// begin finds the files of a database that was just opened: its newest ones are those it will write to.
-func (r *reservation) begin() error {
-	r.vlog, r.mem = r.newest(vlogName)-1, r.newest(memName)-1
+// begin finds the files of the database in dir, which was just opened: it will write to its newest ones.
+func (r *reservation) begin(dir string) error {
+	r.vlog = numbered{pattern: filepath.Join(dir, vlogName), size: vlogReserve}
+	r.mem = numbered{pattern: filepath.Join(dir, memName), size: memReserve}
+	r.vlog.advance(newestNumber(dir, vlogName))
+	r.mem.advance(newestNumber(dir, memName))
 	return r.ensure()
 }
 
-// newest is the greatest number in a name of that form; 0 for none.
-func (r *reservation) newest(name string) int {
-	paths, _ := filepath.Glob(filepath.Join(r.dir, "*"+filepath.Ext(name)))
+// newestNumber is the greatest number in a file name of that form; 0 for none.
+func newestNumber(dir, name string) int {
+	paths, _ := filepath.Glob(filepath.Join(dir, "*"+filepath.Ext(name)))
 	greatest := 0
 	for _, path := range paths {
 		var n int

@@ -43,7 +43,7 @@ func (s *embeddedStream) trim(ctx context.Context, r Retention) (done Trimmed, e
 		if err != nil || len(cut.keys) == 0 {
 			return done, err
 		}
-		if err := s.store.space.checkReserve(); err != nil {
+		if err := s.store.space.checkReserve(0); err != nil {
 			return done, err
 		}
 		dropped, err := s.drop(cut)

@@ -42,7 +42,7 @@ func (g *spaceGuard) check(size uint64) error {
 
 // checkReserve asks for what the writing that makes room needs, and what opening needs: deletions, and flushing them. It is far less
 // than minFree, so that a store that stopped in time can be opened, read and trimmed.
-func (g *spaceGuard) checkReserve() error { return g.require(g.minFree / 4) }
+func (g *spaceGuard) checkReserve(size uint64) error { return g.require(g.minFree/4 + size) }
 
 func (g *spaceGuard) require(need uint64) error {
 	free, err := g.read(g.dir)

@@ -84,7 +84,7 @@ func testCheckpoint(t *testing.T, b Backend) {
 		cp := messages.Checkpoint{
 			Position: messages.Position{Host: "h:1", Seq: seq, TimeUS: batch.Events[3].TimeUS},
 			LastID:   messages.MaxEntryID, // the stream knows better
-			Clean:    seq%2 == 0, AtTip: 5, Saved: 6,
+			AtTip:    seq + 5, Saved: seq + 6,
 		}
 		done, err := f.stream.Append(t.Context(), batch, cp)
 		must(t, err)

@@ -9,6 +9,30 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
+const (
+	valueThreshold = 1 << 10  // larger values are in the value log
+	vlogFileSize   = 32 << 20 // files of the value log; as much may be kept too long, and is reserved ahead
+	memTableSize   = 4 << 20
+)
+
+// badgerOptions are chosen by measurement; the reasons stand in doc.go.
+func badgerOptions(dir string, sync bool, log badger.Logger) badger.Options {
+	return badger.DefaultOptions(dir).
+		WithSyncWrites(sync).
+		WithLogger(log).
+		WithValueThreshold(valueThreshold).
+		WithValueLogFileSize(vlogFileSize).
+		WithMemTableSize(memTableSize).
+		WithNumMemtables(2).
+		WithNumLevelZeroTables(2).
+		WithNumCompactors(2).
+		WithCompression(0).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
+		WithDetectConflicts(false).
+		WithMetricsEnabled(false)
+}
+
 // badgerLog hands Badger's messages to slog. Badger is talkative: what it calls information is debugging for us.
 type badgerLog struct {
 	log        *slog.Logger
