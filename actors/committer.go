@@ -86,7 +86,6 @@ func release(m *messages.AppendBatch) {
 // begin starts an epoch.
 func (c *committer) begin(ctx context.Context, m *messages.BeginEpoch) error {
 	c.epoch, c.next, c.host, c.at, c.gap, c.doubt = m.Epoch, 1, m.Host, m.Resume, m.Gap, false
-	c.at.Clean = false
 	if !m.Overlap {
 		return nil
 	}

@@ -87,7 +87,6 @@ func (c *cursor) Receive(ctx actor.Context) {
 		c.noteAge()
 		ctx.Respond(&messages.ResumePoint{Epoch: m.Epoch, Checkpoint: c.latest, Found: c.found})
 	case *messages.SaveCheckpoint:
-		c.latest.Clean = m.Clean
 		c.waiters = append(c.waiters, waiter{ctx.Sender(), m.Cause})
 		c.save(ctx, m.Cause)
 	case *saveDue:

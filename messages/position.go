@@ -17,7 +17,7 @@ func (p Position) IsZero() bool { return p == Position{} }
 type Checkpoint struct {
 	Position
 	LastID EntryID `json:"last_id"`             // the stream's last entry when this was taken
-	Clean  bool    `json:"clean,omitempty"`     // the upstream had ended the connection in good order (close 1001)
+	Clean  bool    `json:"-"`                   // the upstream had ended the connection in good order (close 1001); only the process that saw it knows
 	AtTip  int64   `json:"at_tip_us,omitempty"` // Unix µs up to which a healthy connection had nothing more to give, 0 unknown
 	Saved  int64   `json:"saved_us,omitempty"`  // Unix µs when this was taken
 }

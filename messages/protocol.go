@@ -112,10 +112,7 @@ type Drain struct{}
 type Drained struct{}
 
 // SaveCheckpoint asks the cursor to persist now.
-type SaveCheckpoint struct {
-	Cause string
-	Clean bool // the upstream ended the connection in good order
-}
+type SaveCheckpoint struct{ Cause string }
 
 // CheckpointSaved answers SaveCheckpoint; Err is nil when it is durable or nothing had changed.
 type CheckpointSaved struct{ Err error }

@@ -34,8 +34,11 @@ func (f *feed) connectionEnded(ctx actor.Context, e *actors.Ended) {
 	was := f.phase
 	f.phase = waiting
 	f.seqReset = f.seqReset || e.SeqReset
+	if e.Lived > 0 { // a dial that failed changes nothing about how the last connection ended
+		f.clean = e.Clean
+	}
 	ctx.Send(f.watchdog, &messages.Unwatch{})
-	ctx.Send(f.cursor, &messages.SaveCheckpoint{Cause: "disconnect", Clean: e.Clean})
+	ctx.Send(f.cursor, &messages.SaveCheckpoint{Cause: "disconnect"})
 	switch {
 	case f.ending:
 		if was == stopping {

@@ -64,6 +64,7 @@ type feed struct {
 	epoch     messages.Epoch
 	plan      jetstream.Plan
 	openAt    time.Time // when the websocket opened
+	clean     bool      // the last connection was ended by the upstream in good order: its sequence numbers stand
 	seqReset  bool      // the upstream's sequences started anew: resume by time
 	stalled   string    // why the writer cannot append, "" when it can
 	paused    bool
@@ -229,6 +230,7 @@ func (f *feed) begin(ctx actor.Context) {
 // connect plans the resume and dials.
 func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 	cp, endpoint := point.Checkpoint, f.cfg.Endpoints[f.endpoint]
+	cp.Clean = f.clean
 	f.plan = jetstream.PlanResume(jetstream.Resume{
 		Checkpoint: cp, Found: point.Found, Endpoint: endpoint, Now: f.cfg.Clock.Now(),
 		ReplayWindow: f.cfg.ReplayWindow, Rewind: f.cfg.Rewind, ByTime: f.seqReset,

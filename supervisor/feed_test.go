@@ -494,3 +494,36 @@ func TestNextEndpointIsTriedWhenOneGivesNoHealthyConnection(t *testing.T) {
 		r.wantExactlyPublished(0)
 	})
 }
+
+func TestSequenceIsExactAfterACleanEndAndRewoundAfterAnyOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, time.Millisecond)
+		for _, end := range []error{
+			&jetstream.EndError{Ending: jetstream.Ending{Cause: jetstream.CauseServerClose, Code: 1001, Clean: true}},
+			errLost,
+		} {
+			r.after(20 * time.Second)
+			dials := r.up.dialCount()
+			r.up.refuse = func(n int) error {
+				if n == dials+1 {
+					return errLost // a restarting server refuses for a while
+				}
+				return nil
+			}
+			r.up.last().fault <- end
+			r.after(30 * time.Second)
+			_, seq, ok := r.up.dials[dials+1].cursor.Sequence()
+			r.store.mu.Lock()
+			first := r.up.conns[len(r.up.conns)-2].next // what the ended connection had read
+			r.store.mu.Unlock()
+			if exact := int(seq) == first; !ok || exact != (end != errLost) {
+				t.Errorf("after %q sequence %d was asked for; %d had been read", end, seq, first)
+			}
+		}
+		cancel()
+		r.after(time.Second)
+		r.wantExactlyPublished(0)
+	})
+}
