@@ -156,16 +156,20 @@ func (c *subscriber) reset() {
 	c.conn.Close()
 }
 
-// freeze neither reads nor writes any more, for d or (0) until the server dies.
+// freeze neither reads nor writes any more, for d or (0) until the server ends.
 func (c *subscriber) freeze(d time.Duration) {
 	c.writing.Lock() // the reader may be about to answer a ping
 	defer c.writing.Unlock()
 	_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+	var thaw <-chan time.Time
 	if d > 0 {
-		c.sim.sleep(d, c.dead)
-		return
+		thaw = c.sim.clock.After(d)
 	}
-	<-c.dead
+	select {
+	case <-thaw:
+	case <-c.sim.leave:
+	case <-c.dead:
+	}
 }
 
 // The pace of a dribble: about 3 kB/s.

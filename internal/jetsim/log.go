@@ -1,6 +1,9 @@
 package jetsim
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // record is one ingestion: content num got this seq and this time. A content is ingested again after a crash.
 type record struct {
@@ -41,8 +44,8 @@ func newIngestLog() ingestLog {
 // snapshot is a copy that later appends and crashes do not change.
 func (l *ingestLog) snapshot() ingestLog {
 	s := *l
-	s.generations = append([]int(nil), l.generations...)
-	s.spans = append([]span(nil), l.spans...)
+	s.generations = slices.Clone(l.generations)
+	s.spans = slices.Clone(l.spans)
 	return s
 }
 

@@ -18,8 +18,8 @@ type Options struct {
 	// Accounts is how many accounts the network has, 1…1 000 000; 0 is 20 000 (or the history's).
 	Accounts int
 
-	// Rate is how many events a second the network produces in real time, as long as the simulator runs; at most 1 000 000.
-	// 0 produces none: see Produce.
+	// Rate is how many events a second the network produces in real time, as long as the simulator runs: from 0.000001, one in
+	// eleven days, to 1 000 000. 0 produces none: see Produce.
 	Rate float64
 
 	// Flood produces events as fast as the fastest subscriber takes them, instead of at a rate.
@@ -70,8 +70,8 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case o.Accounts < 0 || o.Accounts > 1_000_000:
 		return o, fmt.Errorf("jetsim: %d accounts; 1 to 1000000 are accepted", o.Accounts)
-	case !(o.Rate >= 0 && o.Rate <= 1_000_000):
-		return o, fmt.Errorf("jetsim: a rate of %v events/s; 0 to 1000000 is accepted", o.Rate)
+	case o.Rate != 0 && !(o.Rate >= 1e-6 && o.Rate <= 1e6):
+		return o, fmt.Errorf("jetsim: a rate of %v events/s; 0 or 0.000001 to 1000000 is accepted", o.Rate)
 	case o.Rate > 0 && o.Flood:
 		return o, fmt.Errorf("jetsim: a flood has no rate")
 	case o.Count < 0 || o.Backlog < 0:

@@ -10,19 +10,16 @@ import (
 // minTick is the shortest time between two rounds of production: long enough for a round to be worth its wake-ups.
 const minTick = 5 * time.Millisecond
 
-// produceAtRate lets the network produce in real time until the simulator is closed.
+// produceAtRate lets the network produce in real time until production or the simulator ends.
 func (s *Sim) produceAtRate() {
 	for {
 		s.mu.Lock()
 		now := s.clock.Now()
 		s.ingestDue(now)
+		ended := s.stopped || s.err != nil || s.opt.Count > 0 && s.log.contents >= s.opt.Count
 		next := s.origin.Add(time.Duration(float64(s.log.contents-s.base-s.extra+1) / s.opt.Rate * float64(time.Second)))
 		s.mu.Unlock()
-		timer := s.clock.NewTimer(max(minTick, next.Sub(now)))
-		select {
-		case <-timer.Chan():
-		case <-s.done:
-			timer.Stop()
+		if ended || !s.sleep(max(minTick, next.Sub(now)), s.done) {
 			return
 		}
 	}

@@ -1,6 +1,7 @@
 package jetsim
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -11,31 +12,10 @@ func (s *Sim) handleSubscribe(w http.ResponseWriter, r *http.Request) {
 	if !s.admit(w) {
 		return
 	}
-	refuse := func(err error) { http.Error(w, err.Error(), http.StatusBadRequest) }
-	q, err := url.ParseQuery(r.URL.RawQuery)
+	f, cur, status, err := parseRequest(r)
 	if err != nil {
-		refuse(err)
+		http.Error(w, err.Error(), status)
 		return
-	}
-	f, err := parseFilter(q)
-	if err != nil {
-		refuse(err)
-		return
-	}
-	cur, err := parseCursor(q)
-	if err != nil {
-		refuse(err)
-		return
-	}
-	// Answering plain text where compression was asked for would let a test believe that it had tested it.
-	for name, asked := range map[string]bool{
-		"compress=true":     q.Get("compress") == "true" || hasToken(r.Header, "Socket-Encoding", "zstd"),
-		"requireHello=true": q.Get("requireHello") == "true",
-	} {
-		if asked {
-			http.Error(w, "jetsim: "+name+" is not simulated", http.StatusNotImplemented)
-			return
-		}
 	}
 	accept, ok := handshake(w, r)
 	if !ok {
@@ -58,6 +38,30 @@ func (s *Sim) handleSubscribe(w http.ResponseWriter, r *http.Request) {
 		c.serve()
 	}
 	conn.Close()
+}
+
+// parseRequest reads what a subscriber asks for; an error comes with its HTTP status.
+func parseRequest(r *http.Request) (f filter, c cursor, status int, err error) {
+	status = http.StatusBadRequest
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return f, c, status, err
+	}
+	if f, err = parseFilter(q); err != nil {
+		return f, c, status, err
+	}
+	if c, err = parseCursor(q); err != nil {
+		return f, c, status, err
+	}
+	// Answering plain text where compression was asked for would let a test believe that it had tested it.
+	status = http.StatusNotImplemented
+	switch {
+	case q.Get("compress") == "true" || hasToken(r.Header, "Socket-Encoding", "zstd"):
+		err = errors.New("jetsim: compression is not simulated")
+	case q.Get("requireHello") == "true":
+		err = errors.New("jetsim: requireHello is not simulated")
+	}
+	return f, c, status, err
 }
 
 // admit lets a request in, or answers it as a server that is down, busy or not ready does.

@@ -64,11 +64,10 @@ func New(opt Options) (*Sim, error) {
 	want := fileHeader{seed: opt.Seed, accounts: uint64(opt.Accounts), legacy: opt.Legacy}
 	s := &Sim{
 		opt: opt, clock: opt.Clock, file: &logFile{}, log: newIngestLog(), lastNum: -1, ready: !opt.NotReady,
-		done: make(chan struct{}), always: make(chan struct{}), served: make(chan struct{}), leave: make(chan struct{}), wake: make(chan struct{}),
-		subs: map[*subscriber]struct{}{},
+		done: make(chan struct{}), always: make(chan struct{}), served: make(chan struct{}), leave: make(chan struct{}),
+		wake: make(chan struct{}), subs: map[*subscriber]struct{}{}, stats: Stats{Faults: map[string]int64{}},
 	}
 	close(s.always)
-	s.stats.Faults = map[string]int64{}
 	if opt.Path == "" {
 		setDefault(&want.seed, 1)
 		setDefault(&want.accounts, defaultAccounts)
@@ -219,10 +218,8 @@ func (s *Sim) Close() error {
 	s.wg.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f := s.file; f != nil {
-		s.file = &logFile{}
-		s.err = errors.Join(s.err, f.close())
-	}
+	s.err = errors.Join(s.err, s.file.close())
+	s.file = &logFile{}
 	return s.err
 }
 

@@ -1,5 +1,7 @@
 package jetsim
 
+import "maps"
+
 // Stats is what a simulator has done since it was made, but for what is of its history.
 type Stats struct {
 	Seed        uint64           `json:"seed"`
@@ -29,10 +31,7 @@ func (s *Sim) Stats() Stats {
 	st.Generation = len(s.log.generations) - 1
 	st.Subscribers = len(s.subs)
 	st.Down = s.down
-	st.Faults = make(map[string]int64, len(s.stats.Faults))
-	for name, n := range s.stats.Faults {
-		st.Faults[name] = n
-	}
+	st.Faults = maps.Clone(s.stats.Faults)
 	if st.Served > 0 {
 		newest := s.log.ranked(st.Served - 1)
 		st.Newest, st.NewestSeq = newest.timeUS, s.seqOnWire(newest)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"iter"
 	"math/bits"
 	"os"
@@ -25,7 +26,7 @@ func OpenHistory(path string) (*History, error) {
 	}
 	defer f.Close()
 	head := make([]byte, headerSize)
-	n, _ := f.Read(head)
+	n, _ := io.ReadFull(f, head) // a short header is refused for what it is
 	h, err := decodeHeader(head[:n])
 	if err != nil {
 		return nil, fmt.Errorf("jetsim: history %s: %w", path, err)
@@ -298,11 +299,11 @@ func (h *History) expected(first int) iter.Seq[int] {
 		}
 		for i := first; i < h.log.n; i++ {
 			if i >= end {
-				if num := h.log.at(i).num; num <= known {
+				num := h.log.at(i).num
+				if num <= known {
 					continue
-				} else {
-					known = num
 				}
+				known = num
 			}
 			if !yield(i) {
 				return
