@@ -1,3 +1,64 @@
 // Package persistence is the durable side of tempestd: streams of events, the checkpoints that travel with them, and the
 // identity fingerprints by which a replay is recognised.
+//
+// # Model
+//
+// A [Store] holds [Stream]s, one a feed. A stream is a log of entries whose IDs increase; it has one writer and any number of readers.
+// The writer appends batches: the entries, their fingerprints and the checkpoint of the upstream go in together or not at all. Readers
+// ask for ranges ([Stream.Read]) or follow the tip ([Stream.Tail]) and never hold the writer up.
+//
+// [Embedded] is the store in a directory of this machine, on Badger. An append is one block: entries packed and compressed, in one value
+// whose key is the block's last ID, so that seeking to the ID after a cursor finds the block that holds what comes next. The block
+// carries its own IDs, fingerprints, ordinals and checkpoint; block.go has the format. Beside it, in the same transaction, stands the
+// stream's meta: its newest ID, its counters, its checkpoint, whether it was closed.
+//
+// Tails at the tip are served from a ring of recent entries in memory, which is only kept while somebody tails; readers
+// behind it read blocks, a page at a time.
+//
+// # Promises
+//
+//   - What Append acknowledged survives a kill at any instruction, and a power cut too unless a sync interval is configured; then a power
+//     cut may take the last interval, entries and checkpoint together.
+//   - The stored checkpoint never covers an entry that is not stored (I1), whatever was lost: a stream whose newest blocks are gone goes
+//     back to its last whole one at open, and its checkpoint with it. Entries fetched again get their old IDs.
+//   - Such a loss is noticed, by a mark kept outside Badger, and told ([LogTruncated], [Embedded.Truncations]).
+//   - No reader is given bytes that were not appended: every stored byte is under a CRC32C. A damaged block is a [CorruptError] that
+//     names the block; what was read before it is given first, and reading goes on after it. A hole between blocks is told.
+//   - Appends stop before the disk is full ([NoSpaceError]) and begin again by themselves. Reading and trimming work meanwhile.
+//   - Maintenance may make an append wait – some tens of milliseconds –, but never fail.
+//   - After a write or a sync that failed the store takes no more writes ([ErrStoreFailed]): whether it is on disk only recovery can tell.
+//
+// # Assumptions and limits
+//
+// A sync that succeeded is on disk. One process uses the directory, which it locks; it is on a local file system. An event has at
+// most 32 MiB, a page ends after [MaxPageBytes]. A store maps all its files, 32 MiB each, so a stock kernel's limit of 65 530 mappings ends it near 2 TiB.
+// The space of deleted blocks is given back when there are 64 MiB of them or a trim is asked for, and then for the files of which they
+// are half: a single stream takes hardly more of the disk than it reports, the worst mix of retentions twice as much; 45 MiB are
+// reserved for what is written next.
+// The time goes by the clock that was handed in.
+//
+// # Why Badger is set up as it is
+//
+// Values above 1 KiB go to the value log: the LSM tree then holds pointers alone, so its memtables can be small (4 MiB, two of them; a
+// transaction's size counts pointers only), compaction has nothing to do, and retention drops whole files. Blocks are compressed, so Badger's own
+// compression and the block cache it needs are off. Value log files have 32 MiB: as much may be kept too long. There are no concurrent
+// read-modify-writes, so conflicts are not detected. Badger verifies nothing on reading by default, and its stricter modes crash on
+// damage; the blocks' own checksums take their place.
+//
+// Three things Badger does not tell are watched for: that a sync of its value log failed (only its log says so: badger.go), that it
+// truncated a log at open (highwater.go), and that the disk is full, which kills the process (space.go, reserve.go).
+//
+// # Files
+//
+//	stream.go, frames.go, cursor.go, errors.go   the contract
+//	embedded.go, badger.go, lock.go              opening and closing an embedded store, its database, its directory
+//	stream_embedded.go                           a stream's state
+//	append.go, read.go, tail.go, ring.go         writing and reading it
+//	fingerprints.go, checkpoint.go               identity index, checkpoints
+//	block.go, blockread.go, keys.go              the format
+//	recover.go, highwater.go                     what opening repairs
+//	maintain.go, retention.go, merge.go          what is done in the background
+//	reclaim.go, space.go, reserve.go, os_*.go    disk space and resident memory
+//	events.go                                    what the store tells its owner
+//	streamtest/                                  the contract as tests, for every backend
 package persistence

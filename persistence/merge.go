@@ -118,17 +118,17 @@ func balancedTail(run []candidate) []candidate {
 
 // merger holds the blocks that are being merged.
 type merger struct {
-	enc     encoder
-	head    blockHead
-	chunk   []byte
-	buf     []byte
-	events  []messages.Event
-	ids     []EntryID
-	parts   []int
-	keys    [][]byte
-	size    int // of the blocks as they are stored
-	newest  blockSummary
-	newests []byte // its checkpoint
+	enc        encoder
+	head       blockHead
+	chunk      []byte
+	buf        []byte
+	events     []messages.Event
+	ids        []EntryID
+	parts      []int
+	keys       [][]byte
+	size       int // of the blocks as they are stored
+	newest     blockSummary
+	checkpoint []byte // the newest one's
 }
 
 func (w *merger) reset() {
@@ -167,7 +167,7 @@ func (w *merger) add(key, v []byte) error {
 	w.keys = append(w.keys, append([]byte(nil), key...))
 	w.size += len(v)
 	w.newest = w.head.blockSummary
-	w.newests = append(w.newests[:0], w.head.checkpoint...)
+	w.checkpoint = append(w.checkpoint[:0], w.head.checkpoint...)
 	return nil
 }
 
@@ -188,7 +188,7 @@ func (s *embeddedStream) mergeRun(ctx context.Context, w *merger, run []candidat
 	key := w.keys[len(w.keys)-1]
 	block, err := w.enc.encode(key, &source{
 		buf: w.buf, events: w.events, ids: w.ids, parts: w.parts,
-		endEntries: w.newest.endEntries, endBytes: w.newest.endBytes, checkpoint: w.newests,
+		endEntries: w.newest.endEntries, endBytes: w.newest.endBytes, checkpoint: w.checkpoint,
 	})
 	if err != nil {
 		return err

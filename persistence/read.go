@@ -11,9 +11,6 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// MaxPageBytes is where a page of Read or Tail ends, besides its limit: after the entry that brings its events to this size.
-const MaxPageBytes = 16 << 20
-
 // Read implements Stream.
 func (s *embeddedStream) Read(ctx context.Context, from, to StreamCursor, limit int) (StreamFrames, error) {
 	if err := checkLimit(limit); err != nil {
@@ -25,18 +22,16 @@ func (s *embeddedStream) Read(ctx context.Context, from, to StreamCursor, limit 
 	}
 	defer release()
 	m := s.state()
-	page := closing(&m)
-	page.Frames, err = s.page(ctx, &m, from.Lower(), to.Upper(), limit)
-	return page, err
+	return s.page(ctx, &m, from.Lower(), to.Upper(), limit)
 }
 
-// closing is an empty page that tells whether the stream was closed. The state must be older than the frames that go with it:
-// a page that says closed and is empty means that there is nothing more.
-func closing(m *streamMeta) StreamFrames {
-	if m.ClosedUS == 0 {
-		return StreamFrames{}
+// pageOf makes a page of frames that were read at the state m or later: one that is empty and says closed means that there is nothing more.
+func pageOf(m *streamMeta, frames []Frame) StreamFrames {
+	page := StreamFrames{Frames: frames}
+	if m.ClosedUS != 0 {
+		page.ClosedAt, page.ClosedReason = time.UnixMicro(m.ClosedUS).UTC(), m.ClosedReason
 	}
-	return StreamFrames{ClosedAt: time.UnixMicro(m.ClosedUS).UTC(), ClosedReason: m.ClosedReason}
+	return page
 }
 
 // heads lends decoding memory to readers.
@@ -55,14 +50,17 @@ func (h *heads) put(head *blockHead) {
 	h.pool.Put(head)
 }
 
-// page reads the stored entries of the closed range [from, to], oldest first.
-func (s *embeddedStream) page(ctx context.Context, m *streamMeta, from, to EntryID, limit int) ([]Frame, error) {
-	if m.kept() == 0 || from.Compare(to) > 0 {
-		return nil, ctx.Err()
-	}
+// page reads the stored entries of the closed range [from, to] that are known at the state m, oldest first.
+func (s *embeddedStream) page(ctx context.Context, m *streamMeta, from, to EntryID, limit int) (StreamFrames, error) {
 	// Reading begins at the oldest entry: what retention deleted before it would be walked one tombstone after the other.
 	if from.Compare(m.Oldest) < 0 {
 		from = m.Oldest
+	}
+	if to.Compare(m.Last) > 0 {
+		to = m.Last
+	}
+	if m.kept() == 0 || from.Compare(to) > 0 {
+		return pageOf(m, nil), ctx.Err()
 	}
 	head := s.store.heads.get()
 	defer s.store.heads.put(head)
@@ -83,13 +81,10 @@ func (s *embeddedStream) page(ctx context.Context, m *streamMeta, from, to Entry
 		return !p.full(), nil
 	})
 	// What was read before a corrupt block is given first; the next page meets the error.
-	if _, corrupt := errors.AsType[*CorruptError](err); corrupt && len(p.frames) > 0 {
-		err = nil
+	if _, corrupt := errors.AsType[*CorruptError](err); err != nil && !(corrupt && len(p.frames) > 0) {
+		return StreamFrames{}, err
 	}
-	if err != nil {
-		return nil, err
-	}
-	return p.frames, nil
+	return pageOf(m, p.frames), nil
 }
 
 // eachBlock calls visit for the blocks from the one that holds from on, until it returns false.

@@ -83,15 +83,15 @@ func TestTrimGivesTheDiskBack(t *testing.T) {
 			}
 			info, err := other.Info(t.Context())
 			must(t, err)
-			n, after2 := int64(0), persistence.FromBeginning()
-			for {
-				page, err := other.Tail(t.Context(), after2, 0, persistence.MaxCount)
+			n := int64(0)
+			for after := persistence.FromBeginning(); ; {
+				page, err := other.Tail(t.Context(), after, 0, persistence.MaxCount)
 				must(t, err)
 				if len(page.Frames) == 0 {
 					break
 				}
 				n += int64(len(page.Frames))
-				after2 = persistence.CursorAt(page.Frames[len(page.Frames)-1].ID)
+				after = persistence.CursorAt(page.Frames[len(page.Frames)-1].ID)
 			}
 			if n != info.Entries {
 				t.Errorf("the other stream has %d entries, want %d", n, info.Entries)

@@ -14,6 +14,8 @@ type EntryID = messages.EntryID
 const (
 	MaxBlock = 30 * time.Second // the longest a Tail may wait
 	MaxCount = 10_000           // the most frames one Read or Tail returns
+	// MaxPageBytes is where a page ends besides: after the entry that brings its events to this size (I5).
+	MaxPageBytes = 16 << 20
 )
 
 // Stream is one feed's durable, append-only log. Implementations are safe for concurrent use, but for Append, which has one
@@ -31,12 +33,15 @@ type Stream interface {
 	// Checkpoint is the one stored by the last Append; ErrNoCheckpoint on a new stream.
 	Checkpoint(ctx context.Context) (messages.Checkpoint, error)
 
-	// Read returns up to limit entries of the closed range [from, to], oldest first. limit is 1…MaxCount.
+	// Read returns up to limit entries of the closed range [from, to], oldest first. limit is 1…MaxCount; outside it the error matches
+	// ErrBadBound. A page may be shorter than limit though more follows; an empty one is the end. A *CorruptError names
+	// the block that cannot be read, after which reading may go on.
 	Read(ctx context.Context, from, to StreamCursor, limit int) (StreamFrames, error)
 
 	// Tail returns up to limit entries after the exclusive cursor. With none there it waits up to block (0…MaxBlock; 0 is a peek) for
 	// one. A time-out is an empty, open result and not an error; a closed stream answers at once with what is left. Tails
-	// never delay an Append.
+	// never delay an Append. The open markers are no exclusive cursor and match ErrBadCursor; "<ms>" stands for "<ms>-0". Pages
+	// and errors are Read's.
 	Tail(ctx context.Context, after StreamCursor, block time.Duration, limit int) (StreamFrames, error)
 
 	// Info tells the stream's bounds and sizes. It is cheap.

@@ -3,8 +3,6 @@ package persistence
 import (
 	"context"
 	"time"
-
-	"tempestd/messages"
 )
 
 // Tail implements Stream.
@@ -61,8 +59,7 @@ func (s *embeddedStream) peek(ctx context.Context, id EntryID, limit int, wait b
 	s.tip.Lock()
 	m := s.meta
 	s.recent.wanted = s.store.clock.Now()
-	nothing := m.kept() == 0 || id.Compare(m.Last) >= 0
-	if nothing && wait && m.ClosedUS == 0 {
+	if nothing := m.kept() == 0 || id.Compare(m.Last) >= 0; nothing && wait && m.ClosedUS == 0 {
 		s.waiting++
 		wake := s.wake
 		s.tip.Unlock()
@@ -71,14 +68,10 @@ func (s *embeddedStream) peek(ctx context.Context, id EntryID, limit int, wait b
 	recent, inRing := s.recent.after(id, m.Oldest)
 	s.tip.Unlock()
 
-	page := closing(&m)
-	switch {
-	case nothing:
-	case inRing:
-		page.Frames = framesOf(recent, id.Next(), limit)
-	default:
-		page.Frames, err = s.page(ctx, &m, id.Next(), messages.MaxEntryID, limit)
+	if inRing {
+		return pageOf(&m, framesOf(recent, id.Next(), limit)), nil, nil
 	}
+	page, err := s.page(ctx, &m, id.Next(), m.Last, limit)
 	return page, nil, err
 }
 

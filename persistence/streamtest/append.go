@@ -1,7 +1,9 @@
 package streamtest
 
 import (
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"tempestd/messages"
@@ -187,5 +189,42 @@ func testClose(t *testing.T, b Backend) {
 		if when == "closed" {
 			f.reopen()
 		}
+	}
+}
+
+// testSideBySide has every stream's writer at work at once, with maintenance among them.
+func testSideBySide(t *testing.T, b Backend) {
+	f := open(t, b)
+	const writers, batches = 4, 40
+	want := make([][]persistence.Frame, writers)
+	streams := make([]persistence.Stream, writers)
+	var wg sync.WaitGroup
+	for i := range writers {
+		s, err := f.store.OpenStream(t.Context(), fmt.Sprintf("feed%d", i), persistence.StreamOptions{})
+		must(t, err)
+		streams[i] = s
+		wg.Go(func() {
+			events, batch := NewEvents(uint64(i), b.Now().UnixMicro()), new(messages.Batch)
+			var last persistence.EntryID
+			for range batches {
+				events.Fill(batch, 1+i*10)
+				want[i] = append(want[i], frames(batch, last)...)
+				done, err := s.Append(t.Context(), batch, messages.Checkpoint{})
+				if err != nil {
+					t.Errorf("append to %s: %v", s.Name(), err)
+					return
+				}
+				last = done.Last
+			}
+		})
+	}
+	for range 5 {
+		b.Maintain(t.Context(), f.store)
+	}
+	wg.Wait()
+	for i, s := range streams {
+		got, err := everything(t.Context(), s, 100)
+		must(t, err)
+		expectFrames(t, s.Name(), got, want[i])
 	}
 }

@@ -39,6 +39,7 @@ func Run(t *testing.T, b Backend) {
 		{"EmptyAppendMovesTheCheckpointAlone", testEmptyAppend},
 		{"I1_CheckpointCommitsWithTheEntries", testCheckpoint},
 		{"CheckpointStore", testCheckpointStore},
+		{"I2_I3_StreamsSideBySide", testSideBySide},
 		{"Names", testNames},
 		{"Close", testClose},
 		{"Ranges", testRanges},
