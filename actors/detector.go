@@ -99,28 +99,24 @@ func (d *Detector) noteLull(now time.Time, lull time.Duration) {
 // Silence is how long nothing has come.
 func (d *Detector) Silence(now time.Time) time.Duration { return now.Sub(d.since) }
 
-// Phi is the suspicion at now; 0 while it has seen too little to have one.
+// Phi is the suspicion at now: from phiThreshold on the connection counts as dead. It is 0 while it has seen too little to have an opinion.
 func (d *Detector) Phi(now time.Time) float64 {
 	if d.samples < minSamples {
 		return 0
 	}
 	silence := d.Silence(now).Seconds()
-	// A mean below a millisecond would make every scheduling hiccup suspicious; MinSilence rules there anyway.
-	return silence / max(d.mean, 0.001) * math.Log10E / max(d.patience, 1)
-}
-
-// Suspect says whether the connection counts as dead.
-func (d *Detector) Suspect(now time.Time) bool {
-	if d.Phi(now) < phiThreshold {
-		return false
-	}
 	longest := time.Duration(0)
 	for _, l := range d.lulls {
 		longest = max(longest, l)
 	}
-	need := max(MinSilence, lullFactor*longest)
-	return d.Silence(now).Seconds() >= need.Seconds()*d.patience
+	// Whatever the rate says, a silence is no more suspect than it is long next to what a healthy connection has shown.
+	byRate := silence / max(d.mean, 0.001) * math.Log10E
+	byLull := silence / max(MinSilence, lullFactor*longest).Seconds() * phiThreshold
+	return min(byRate, byLull) / max(d.patience, 1)
 }
+
+// Suspect says whether the connection counts as dead.
+func (d *Detector) Suspect(now time.Time) bool { return d.Phi(now) >= phiThreshold }
 
 // Suspected is told that the suspicion was acted on.
 func (d *Detector) Suspected() {
