@@ -120,7 +120,7 @@ func OpenEmbedded(ctx context.Context, dir string, opt EmbeddedOptions) (*Embedd
 	if e.lock, err = lockDir(dir); err != nil {
 		return nil, err
 	}
-	e.db, err = badger.Open(badgerOptions(filepath.Join(dir, "badger"), e.sync, newBadgerLog(opt.Logger, e.fail)))
+	e.db, err = badger.Open(badgerOptions(e.badgerDir(), e.sync, newBadgerLog(opt.Logger, e.fail)))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", dir, err), e.lock.Close())
 	}
@@ -137,9 +137,12 @@ func OpenEmbedded(ctx context.Context, dir string, opt EmbeddedOptions) (*Embedd
 	return e, nil
 }
 
+// badgerDir is the database's own directory.
+func (e *Embedded) badgerDir() string { return filepath.Join(e.dir, "badger") }
+
 // begin makes an opened database this store's.
 func (e *Embedded) begin(ctx context.Context) error {
-	if err := e.reserved.begin(filepath.Join(e.dir, "badger")); err != nil {
+	if err := e.reserved.begin(e.badgerDir()); err != nil {
 		return err
 	}
 	if err := e.checkLayout(); err != nil {
@@ -202,7 +205,8 @@ func (e *Embedded) update(change func(*badger.Txn) error) error {
 		return f.err
 	}
 	if err := e.reserved.ensure(); errors.Is(err, syscall.ENOSPC) {
-		return &NoSpaceError{Dir: e.dir, Need: vlogReserve}
+		free, _ := e.space.read(e.dir)
+		return &NoSpaceError{Dir: e.dir, Free: free, Need: vlogReserve}
 	} else if err != nil {
 		return err
 	}

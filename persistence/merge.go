@@ -62,6 +62,7 @@ func (s *embeddedStream) merge(ctx context.Context) error {
 	for _, run := range runs {
 		err := s.mergeRun(ctx, &work, run)
 		if _, corrupt := errors.AsType[*CorruptError](err); err != nil && !corrupt {
+			s.settled = run[0].last // not yet, then
 			return fmt.Errorf("merge blocks of stream %s: %w", s.name, err)
 		}
 	}
@@ -193,8 +194,8 @@ func (s *embeddedStream) mergeRun(ctx context.Context, w *merger, run []candidat
 	if err != nil {
 		return err
 	}
-	if s.store.space.check(uint64(len(block))) != nil {
-		return nil // told of by the guard; merging only costs space at first
+	if err := s.store.space.check(uint64(len(block))); err != nil { // merging only costs space at first
+		return err
 	}
 	s.write.Lock()
 	defer s.write.Unlock()

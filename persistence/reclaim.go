@@ -34,17 +34,23 @@ func (e *Embedded) reclaim(ctx context.Context) error {
 		return fmt.Errorf("compact: %w", err)
 	}
 	e.garbage.Store(0)
+	err := e.collectAll(ctx)
+	return errors.Join(err, e.reserved.begin(e.badgerDir()))
+}
+
+// collectAll collects files until none is worth it.
+func (e *Embedded) collectAll(ctx context.Context) error {
 	for ctx.Err() == nil {
+		if err := e.space.checkReserve(vlogFileSize); err != nil {
+			return err
+		}
 		err := e.collect()
-		e.touch(residentAt) // it read a whole file
 		if errors.Is(err, badger.ErrNoRewrite) {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("collect the value log: %w", err)
 		}
-		if err := e.space.checkReserve(vlogFileSize); err != nil {
-			return err
-		}
+		e.touch(residentAt) // it read a whole file
 	}
 	return ctx.Err()
 }
@@ -109,7 +115,11 @@ func (e *Embedded) touch(size int) {
 
 // releasePages releases the mapped pages whenever enough of them were touched.
 func (e *Embedded) releasePages(ctx context.Context) {
-	dir, err := filepath.Abs(filepath.Join(e.dir, "badger"))
+	// The kernel names a mapping by its file's real path.
+	dir, err := filepath.EvalSymlinks(e.badgerDir())
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
 	if err != nil {
 		return
 	}

@@ -33,15 +33,45 @@ func (r *reservation) ensure() error {
 	return errors.Join(r.vlog.reserve(), r.mem.reserve())
 }
 
-// numbered is a series of files, whose numbers only grow, by one.
-type numbered struct {
-	pattern string // of their paths
-	size    int64  // to reserve
-	number  int    // of the next one
-	next    string // its path
+// begin finds the files that the database in dir writes to: the newest ones. It is called when the database was opened, and after
+// whatever may have removed a file before ensure saw it.
+func (r *reservation) begin(dir string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("list the store's files: %w", err)
+	}
+	r.vlog = numbered{dir: dir, name: vlogName, size: vlogReserve}
+	r.mem = numbered{dir: dir, name: memName, size: memReserve}
+	r.vlog.find(files)
+	r.mem.find(files)
+	return errors.Join(r.vlog.reserve(), r.mem.reserve())
 }
 
-func (n *numbered) advance(to int) { n.number, n.next = to, fmt.Sprintf(n.pattern, to) }
+// numbered is a series of files, whose numbers only grow, by one.
+type numbered struct {
+	dir, name string
+	size      int64  // to reserve
+	number    int    // of the next one
+	next      string // its path
+}
+
+func (n *numbered) advance(to int) {
+	n.number, n.next = to, filepath.Join(n.dir, fmt.Sprintf(n.name, to))
+}
+
+// find makes the newest of the files the next one.
+func (n *numbered) find(files []os.DirEntry) {
+	newest := 0
+	for _, f := range files {
+		var number int
+		if _, err := fmt.Sscanf(f.Name(), n.name, &number); err == nil {
+			newest = max(newest, number)
+		}
+	}
+	n.advance(newest)
+}
 
 func (n *numbered) reserve() error {
 	for unix.Access(n.next, unix.F_OK) == nil {
@@ -55,26 +85,4 @@ func (n *numbered) reserve() error {
 		n.advance(n.number + 1)
 	}
 	return nil
-}
-
-// begin finds the files of the database in dir, which was just opened: it will write to its newest ones.
-func (r *reservation) begin(dir string) error {
-	r.vlog = numbered{pattern: filepath.Join(dir, vlogName), size: vlogReserve}
-	r.mem = numbered{pattern: filepath.Join(dir, memName), size: memReserve}
-	r.vlog.advance(newestNumber(dir, vlogName))
-	r.mem.advance(newestNumber(dir, memName))
-	return r.ensure()
-}
-
-// newestNumber is the greatest number in a file name of that form; 0 for none.
-func newestNumber(dir, name string) int {
-	paths, _ := filepath.Glob(filepath.Join(dir, "*"+filepath.Ext(name)))
-	greatest := 0
-	for _, path := range paths {
-		var n int
-		if _, err := fmt.Sscanf(filepath.Base(path), name, &n); err == nil {
-			greatest = max(greatest, n)
-		}
-	}
-	return greatest
 }
