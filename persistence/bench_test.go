@@ -161,3 +161,30 @@ func BenchmarkTailWake(b *testing.B) {
 		<-got
 	}
 }
+
+// BenchmarkEntry is what a replay costs that is confirmed entry by entry.
+func BenchmarkEntry(b *testing.B) {
+	for _, size := range []int{50, 8192} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+			s := openBench(b, b.TempDir(), persistence.EmbeddedOptions{SyncInterval: time.Second})
+			events := streamtest.NewEvents(1, benchStart)
+			batch := new(messages.Batch)
+			var blocks []persistence.EntryID
+			for range (1 << 16) / size {
+				done, err := s.Append(b.Context(), events.Fill(batch, size), messages.Checkpoint{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				blocks = append(blocks, done.Last)
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				if _, err := s.Entry(b.Context(), blocks[i/size%len(blocks)], i%size); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+		})
+	}
+}
