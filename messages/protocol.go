@@ -152,12 +152,15 @@ type ReconnectCause string
 
 // Why a reconnect is forced.
 const (
-	CauseSilence  ReconnectCause = "silence"   // no frame for stale_after
-	CauseAdaptive ReconnectCause = "adaptive"  // the phi-accrual detector
-	CauseHalfOpen ReconnectCause = "half_open" // a ping without a pong
-	CauseSleep    ReconnectCause = "sleep"     // the machine slept
-	CauseOperator ReconnectCause = "operator"
-	CauseWriter   ReconnectCause = "writer" // the writer was restarted: what was in flight must be read again
+	CauseSilence   ReconnectCause = "silence"   // no frame for stale_after
+	CauseAdaptive  ReconnectCause = "adaptive"  // the phi-accrual detector
+	CauseHalfOpen  ReconnectCause = "half_open" // a ping without a pong
+	CauseSleep     ReconnectCause = "sleep"     // the machine slept
+	CauseBlind     ReconnectCause = "blind"     // frames flow, but none of what we want
+	CauseOperator  ReconnectCause = "operator"
+	CauseWriter    ReconnectCause = "writer"    // the writer was restarted: what was in flight must be read again
+	CausePreferred ReconnectCause = "preferred" // the preferred endpoint is tried again
+	CauseFilter    ReconnectCause = "filter"    // the feed's filter changed
 )
 
 // ForceReconnect ends the connection of its epoch. It is safe at any moment: about another epoch, or without a connection, it does nothing.

@@ -56,6 +56,17 @@ type FeedStatus struct {
 	Suspicion     float64      `json:"suspicion"`               // phi of the watchdog's adaptive detector
 	NextAttemptAt *time.Time   `json:"next_attempt_at,omitempty"`
 	History       []Transition `json:"history"` // newest last, the last 64
+
+	Endpoints []EndpointStatus `json:"endpoints"` // in order of preference
+}
+
+// EndpointStatus is what a feed knows about one of its upstreams.
+type EndpointStatus struct {
+	Endpoint string     `json:"endpoint"` // without userinfo and query
+	Current  bool       `json:"current"`
+	Failures int        `json:"failures"`           // connections in a row that were not healthy
+	Reason   string     `json:"reason,omitempty"`   // of the last failure, while there is no better word
+	ReadyAt  *time.Time `json:"ready_at,omitempty"` // left alone until then
 }
 
 // Readiness is the answer of the whole actor tree to "are you ready?".

@@ -48,30 +48,14 @@ func (f *feed) connectionEnded(ctx actor.Context, e *actors.Ended) {
 	case f.paused:
 		return
 	}
-	delay := f.backoff.Next(e.Lived, e.RetryAfter, e.Permanent)
-	if e.Forced == messages.CauseOperator || e.Forced == messages.CauseSleep {
-		delay = 0
-	}
-	f.chooseEndpoint(e)
+	delay := f.endpoints.Ended(f.cfg.Clock.Now(), e)
 	state := messages.StateDisconnected
-	if e.Permanent {
+	if f.endpoints.Refused() {
 		state = messages.StateFailed
 	}
 	f.book.enter(state, e.Reason, "retry_in", delay.Round(time.Millisecond).String())
 	f.book.waiting(delay)
 	f.retryAfter(ctx, delay)
-}
-
-// chooseEndpoint goes on to the next endpoint when this one gave no healthy connection, and back to the preferred one once another that
-// did has ended. What we ended ourselves says nothing about an endpoint.
-func (f *feed) chooseEndpoint(e *actors.Ended) {
-	switch {
-	case e.Forced == messages.CauseOperator, e.Forced == messages.CauseSleep, e.Forced == messages.CauseWriter, e.SeqReset:
-	case e.Lived < f.backoff.Healthy():
-		f.endpoint = (f.endpoint + 1) % len(f.cfg.Endpoints)
-	default:
-		f.endpoint = 0
-	}
 }
 
 // retryAfter restarts the connection actor after d, through a message to ourselves.

@@ -51,16 +51,16 @@ const (
 
 // feed supervises the actors of one feed and owns its state machine. It is its own supervision strategy (failure.go).
 type feed struct {
-	cfg     feedConfig
-	book    *book
-	backoff *Backoff
-	faults  Intensity
-	health  healthRound
+	cfg    feedConfig
+	book   *book
+	faults Intensity
+	health healthRound
+
+	endpoints *Endpoints
 
 	cursor, writer, watchdog, connection *actor.PID
 
 	phase     phase
-	endpoint  int // of cfg.Endpoints
 	epoch     messages.Epoch
 	plan      jetstream.Plan
 	openAt    time.Time // when the websocket opened
@@ -87,12 +87,12 @@ const (
 func newFeed(cfg feedConfig, b *book) *actor.Props {
 	return actors.Guarded(cfg.Name, cfg.Observer, func() actor.Actor {
 		return &feed{
-			cfg:      cfg,
-			book:     b,
-			backoff:  NewBackoff(cfg.Backoff, cfg.Rand),
-			faults:   Intensity{Max: feedMaxFaults, Window: feedFaultWindow},
-			epoch:    b.status.Epoch,
-			restarts: make(map[string]clockwork.Timer),
+			cfg:       cfg,
+			book:      b,
+			endpoints: NewEndpoints(cfg.Endpoints, cfg.Backoff, cfg.Rand),
+			faults:    Intensity{Max: feedMaxFaults, Window: feedFaultWindow},
+			epoch:     b.status.Epoch,
+			restarts:  make(map[string]clockwork.Timer),
 		}
 	})
 }
@@ -143,7 +143,9 @@ func (f *feed) Receive(ctx actor.Context) {
 		f.book.status.Stalls++
 
 	case *messages.FeedQuery:
-		ctx.Respond(f.book.snapshot())
+		s := f.book.snapshot()
+		s.Endpoints = f.endpoints.Status(f.cfg.Clock.Now())
+		ctx.Respond(s)
 	case messages.Command:
 		ctx.Respond(&messages.CommandDone{Err: f.command(ctx, m)})
 	case *messages.HealthCheck:
@@ -217,7 +219,7 @@ func (f *feed) ready(ctx actor.Context) {
 func (f *feed) begin(ctx actor.Context) {
 	f.phase = preparing
 	f.epoch++
-	f.book.status.Epoch, f.book.status.Endpoint = f.epoch, f.cfg.Endpoints[f.endpoint].String()
+	f.book.status.Epoch, f.book.status.Endpoint = f.epoch, f.endpoints.Current().String()
 	if f.epoch == 1 {
 		f.book.enter(messages.StateConnecting, "started")
 	} else {
@@ -229,7 +231,7 @@ func (f *feed) begin(ctx actor.Context) {
 
 // connect plans the resume and dials.
 func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
-	cp, endpoint := point.Checkpoint, f.cfg.Endpoints[f.endpoint]
+	cp, endpoint := point.Checkpoint, f.endpoints.Current()
 	cp.Clean = f.clean
 	f.plan = jetstream.PlanResume(jetstream.Resume{
 		Checkpoint: cp, Found: point.Found, Endpoint: endpoint, Now: f.cfg.Clock.Now(),
@@ -256,6 +258,7 @@ func coveredText(cp messages.Checkpoint) string {
 
 func (f *feed) connected(ctx actor.Context, m *messages.Connected) {
 	f.phase, f.openAt, f.seqReset = connected, m.At, false
+	f.endpoints.Live()
 	ctx.Send(f.writer, &messages.EpochLive{Epoch: f.epoch, At: m.At})
 	ctx.Send(f.watchdog, &messages.Watch{Connection: f.connection, Epoch: f.epoch, At: m.At})
 	if f.plan.Gap != nil {
@@ -296,6 +299,9 @@ func (f *feed) heartbeat(ctx actor.Context, m *messages.Heartbeat) {
 	case f.book.status.State == messages.StateBackpressured:
 		f.showLive()
 	}
+	if f.endpoints.WantsBack(m.At, m.At.Sub(f.openAt)) {
+		ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CausePreferred})
+	}
 	quietSince := m.LastFrame
 	if quietSince.Before(f.openAt) {
 		quietSince = f.openAt
@@ -319,7 +325,7 @@ func (f *feed) command(ctx actor.Context, c messages.Command) error {
 		if f.paused {
 			return errPaused
 		}
-		f.backoff.Reset()
+		f.endpoints.Reset()
 		if f.phase == waiting {
 			f.retryNow(ctx)
 			return nil
@@ -334,7 +340,7 @@ func (f *feed) command(ctx actor.Context, c messages.Command) error {
 			return nil
 		}
 		f.paused = false
-		f.backoff.Reset()
+		f.endpoints.Reset()
 		switch f.phase {
 		case idle:
 			f.begin(ctx)

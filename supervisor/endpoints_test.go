@@ -1,0 +1,115 @@
+package supervisor_test
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"tempestd/actors"
+	"tempestd/internal/jetstream"
+	"tempestd/messages"
+	"tempestd/supervisor"
+)
+
+// choice drives Endpoints through the ends of connections.
+type choice struct {
+	t *testing.T
+	*supervisor.Endpoints
+	now time.Time
+}
+
+func newChoice(t *testing.T, hosts ...string) *choice {
+	var list []jetstream.Endpoint
+	for _, h := range hosts {
+		ep, err := jetstream.ParseEndpoint(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, ep)
+	}
+	return &choice{t, supervisor.NewEndpoints(list, schedule, rand.New(rand.NewPCG(1, 2))), time.Unix(1_800_000_000, 0)}
+}
+
+// ended ends a connection that lived for lived and lets the wait pass that follows, which must be between least and most.
+func (c *choice) ended(e actors.Ended, next string, least, most time.Duration) {
+	c.t.Helper()
+	c.now = c.now.Add(e.Lived)
+	wait := c.Ended(c.now, &e)
+	if got := c.Current().Host(); got != next+":443" || wait < least || wait > most {
+		c.t.Fatalf("after %+v: %s in %v; want %s in %v to %v", e, got, wait, next, least, most)
+	}
+	c.now = c.now.Add(wait)
+}
+
+func TestEndpointIsTriedAgainAfterAHealthyLife(t *testing.T) {
+	c := newChoice(t, "a", "b", "c")
+	c.ended(actors.Ended{Lived: time.Hour}, "a", 500*time.Millisecond, time.Second)
+	c.ended(actors.Ended{Lived: time.Hour}, "a", 500*time.Millisecond, time.Second)
+}
+
+func TestUnhealthyEndpointsAreLeftForTheOneThatIsReadyFirst(t *testing.T) {
+	c := newChoice(t, "a", "b", "c")
+	c.ended(actors.Ended{}, "b", 0, time.Second)
+	c.ended(actors.Ended{}, "c", 0, time.Second)
+	c.ended(actors.Ended{}, "a", 0, time.Second)
+}
+
+func TestRefusalCostsOnlyTheEndpointThatRefuses(t *testing.T) {
+	c := newChoice(t, "a", "b")
+	c.ended(actors.Ended{Permanent: true}, "b", 0, time.Second)
+	if c.Refused() {
+		t.Fatal("b did not refuse")
+	}
+	c.Live()
+	c.ended(actors.Ended{Lived: time.Minute}, "b", 0, time.Second) // a is left alone for minutes
+	c.ended(actors.Ended{Permanent: true}, "a", time.Minute, 5*time.Minute)
+	if !c.Refused() {
+		t.Fatal("both refuse")
+	}
+	c.Live()
+	if c.Refused() {
+		t.Fatal("one is live")
+	}
+}
+
+func TestRetryAfterIsHonouredPerEndpoint(t *testing.T) {
+	c := newChoice(t, "a", "b")
+	c.ended(actors.Ended{RetryAfter: 10 * time.Minute}, "b", 0, time.Second)
+	c.ended(actors.Ended{Lived: time.Hour}, "a", 0, time.Second) // an hour later a may be asked again, and is preferred
+	one := newChoice(t, "a")
+	one.ended(actors.Ended{RetryAfter: time.Minute}, "a", time.Minute, 66*time.Second)
+}
+
+func TestWhatWeEndOurselvesSaysNothingAboutTheEndpoint(t *testing.T) {
+	c := newChoice(t, "a", "b")
+	for _, cause := range []messages.ReconnectCause{messages.CauseOperator, messages.CauseSleep, messages.CauseFilter} {
+		c.ended(actors.Ended{Lived: time.Second, Forced: cause}, "a", 0, 0)
+	}
+	c.ended(actors.Ended{SeqReset: true}, "a", 0, time.Second)
+}
+
+func TestBlindEndpointIsLeftAlone(t *testing.T) {
+	c := newChoice(t, "a", "b")
+	c.ended(actors.Ended{Lived: time.Hour, Forced: messages.CauseBlind}, "b", 0, time.Second)
+	c.ended(actors.Ended{Lived: time.Minute}, "b", 0, time.Second)
+	c.ended(actors.Ended{Lived: time.Hour}, "a", 0, time.Second)
+	one := newChoice(t, "a")
+	one.ended(actors.Ended{Lived: time.Hour, Forced: messages.CauseBlind}, "a", 0, time.Second)
+}
+
+func TestPreferredEndpointIsTriedAgainAfterAHealthyWhile(t *testing.T) {
+	c := newChoice(t, "a", "b")
+	if c.WantsBack(c.now, time.Hour) {
+		t.Fatal("it is connected to the preferred one")
+	}
+	for comeback := 30 * time.Minute; comeback <= 6*time.Hour; comeback *= 2 {
+		c.ended(actors.Ended{}, "b", 0, 30*time.Second)
+		if early := comeback - time.Minute; c.WantsBack(c.now.Add(early), early) {
+			t.Fatalf("it wants back within %v", comeback)
+		}
+		if !c.WantsBack(c.now.Add(comeback), comeback) {
+			t.Fatalf("it does not want back after %v", comeback)
+		}
+		c.ended(actors.Ended{Lived: comeback, Forced: messages.CausePreferred}, "a", 0, 0)
+	}
+}
