@@ -1,16 +1,49 @@
 package integration_test
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
 )
+
+// program is the path of the tempestd that the tests run.
+var program string
 
 func TestMain(m *testing.M) {
 	if os.Getenv(floodVariable) != "" {
 		flood()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	dir, err := os.MkdirTemp("", "tempestd-integration-")
+	if err == nil {
+		program = filepath.Join(dir, "tempestd")
+		err = build(program, raceEnabled)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+// build builds the command of the tree that the tests stand in.
+func build(path string, race bool) error {
+	args := []string{"build", "-o", path}
+	cgo := "CGO_ENABLED=0"
+	if race {
+		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
+	}
+	cmd := exec.Command("go", append(args, "../cmd/tempestd")...)
+	cmd.Env = append(os.Environ(), cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the binary: %w\n%s", err, out)
+	}
+	return nil
 }

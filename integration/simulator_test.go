@@ -1,0 +1,96 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tempestd/internal/jetsim"
+)
+
+// simulator is a simulated upstream in a process of its own, at an address and with a history that outlive it.
+type simulator struct {
+	*process
+	t       testing.TB
+	addr    string
+	history string
+	args    []string
+}
+
+// simulate starts a simulator of that many events a second.
+func simulate(t testing.TB, rate int, args ...string) *simulator {
+	t.Helper()
+	s := &simulator{t: t, addr: freeAddr(t), history: filepath.Join(t.TempDir(), "history")}
+	s.args = append([]string{"simulate", "--listen", s.addr, "--rate", fmt.Sprint(rate), "--history", s.history}, args...)
+	s.restart()
+	return s
+}
+
+// restart starts the simulator anew, after kill.
+func (s *simulator) restart() {
+	s.t.Helper()
+	s.process = start(s.t, nil, s.args...)
+	s.awaitLine("its address", func(line string) bool { return strings.HasPrefix(line, "simulating ") })
+}
+
+// url is its endpoint.
+func (s *simulator) url() string { return "ws://" + s.addr + "/subscribe" }
+
+// control asks the control endpoint.
+func (s *simulator) control(method, path string) *http.Response {
+	s.t.Helper()
+	req, err := http.NewRequest(method, "http://"+s.addr+"/_sim/"+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	if resp.StatusCode >= 300 {
+		s.t.Fatalf("%s %s: %s", method, path, resp.Status)
+	}
+	return resp
+}
+
+func (s *simulator) stats() (stats jetsim.Stats) {
+	s.t.Helper()
+	resp := s.control(http.MethodGet, "stats")
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&stats); err != nil {
+		s.t.Fatal(err)
+	}
+	return stats
+}
+
+// inject makes a fault happen: "close", "stall:10s".
+func (s *simulator) inject(fault string) {
+	s.t.Helper()
+	s.control(http.MethodPost, "fault/"+fault).Body.Close()
+}
+
+// produce makes n events happen at once.
+func (s *simulator) produce(n int) {
+	s.t.Helper()
+	s.control(http.MethodPost, fmt.Sprintf("produce/%d", n)).Body.Close()
+}
+
+// stopProducing ends the flow of events, so that a feed can catch up.
+func (s *simulator) stopProducing() {
+	s.t.Helper()
+	s.control(http.MethodPost, "stop-producing").Body.Close()
+}
+
+// sent is what the simulator has sent, as its history has it.
+func (s *simulator) sent() *jetsim.History {
+	s.t.Helper()
+	h, err := jetsim.OpenHistory(s.history)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return h
+}
