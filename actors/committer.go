@@ -120,7 +120,7 @@ func (c *committer) recordGap(ctx context.Context, toUS int64) error {
 	g := *c.gap
 	g.ToUS = max(toUS, g.FromUS)
 	c.gap = nil
-	c.at = messages.Checkpoint{Position: messages.Position{Host: g.Host, TimeUS: g.ToUS}}
+	c.at = messages.Checkpoint{Position: messages.Position{TimeUS: g.ToUS}} // of no host: there is no event at it
 	stored, err := c.store(ctx, gapBatch(g), 0)
 	if err != nil {
 		return err
@@ -156,7 +156,11 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	last := &b.Events[len(b.Events)-1]
 	c.at.Host, c.at.Seq = c.host, last.Seq
 	for i := range b.Events {
-		c.at.TimeUS = max(c.at.TimeUS, b.Events[i].TimeUS)
+		e := &b.Events[i]
+		c.at.TimeUS = max(c.at.TimeUS, e.TimeUS)
+		if e.Kind == messages.KindCommit {
+			c.at.CommitUS = max(c.at.CommitUS, e.TimeUS)
+		}
 	}
 	_, err = c.store(ctx, b, dropped)
 	return err

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"math"
 	"time"
 )
@@ -15,8 +16,11 @@ import (
 // Measured at 500 events/s it suspects after MinSilence; one event an hour must be missing for the better part of a day. A suspicion that a new connection
 // did not dispel doubles the patience, so that a feed that went quiet for the night is not reconnected every few seconds.
 //
-// It is not safe for concurrent use and reads no clock.
+// The zero Detector is ready. It is not safe for concurrent use and reads no clock.
 type Detector struct {
+	// Least is the shortest silence that is ever suspect; MinSilence if 0.
+	Least time.Duration
+
 	mean     float64 // seconds between frames, exponentially weighted
 	samples  int
 	lulls    [lullSlots]time.Duration // longest lull in each of the last hours, a ring by hour
@@ -32,7 +36,7 @@ type Detector struct {
 const (
 	// phiThreshold is the suspicion that counts as dead: one false alarm in 10^8 intervals of a Poisson feed.
 	phiThreshold = 8.0
-	// MinSilence is the shortest silence that is ever suspect: a garbage collection or a slow disk upstream is not an outage.
+	// MinSilence is the shortest silence of a connection that is ever suspect: a garbage collection or a slow disk upstream is not an outage.
 	MinSilence = 5 * time.Second
 	// minSamples is how many times it wants to have heard of new events before it has an opinion. A burst is one time, however many there are.
 	minSamples = 20
@@ -111,7 +115,7 @@ func (d *Detector) Phi(now time.Time) float64 {
 	}
 	// Whatever the rate says, a silence is no more suspect than it is long next to what a healthy connection has shown.
 	byRate := silence / max(d.mean, 0.001) * math.Log10E
-	byLull := silence / max(MinSilence, lullFactor*longest).Seconds() * phiThreshold
+	byLull := silence / max(cmp.Or(d.Least, MinSilence), lullFactor*longest).Seconds() * phiThreshold
 	return min(byRate, byLull) / max(d.patience, 1)
 }
 

@@ -26,6 +26,10 @@ type session struct {
 	send   func(*actor.PID, any)
 	feed   *actor.PID
 
+	commits    atomic.Uint64 // commits handed over
+	lastCommit atomic.Int64  // Unix ns at which the last of them was, 0 for none
+	commitUS   atomic.Int64  // greatest upstream time of theirs
+
 	pong    atomic.Int64 // Unix ns at which the last answered ping was sent, 0 for none
 	blocked atomic.Int64 // Unix ns at which the session was last seen waiting for the writer, 0 for never
 }
@@ -126,17 +130,23 @@ func (s *session) heartbeat(ctx context.Context, up Upstream) {
 		case <-tick.Chan():
 		}
 		now, a := s.cfg.Clock.Now(), up.Activity()
-		m := &messages.Heartbeat{Epoch: s.epoch, At: now, Frames: a.Frames, LastFrame: a.LastFrame, NewestUS: a.NewestUS}
+		m := &messages.Heartbeat{Epoch: s.epoch, At: now, Frames: a.Frames, LastFrame: a.LastFrame, NewestUS: a.NewestUS,
+			Commits: s.commits.Load(), LastCommit: unixTime(s.lastCommit.Load()), CommitUS: s.commitUS.Load(), Pong: unixTime(s.pong.Load())}
 		if a.Blocked {
 			m.Blocked = max(now.Sub(a.BlockedSince), 1)
 			s.blocked.Store(now.UnixNano())
 		}
-		if sent := s.pong.Load(); sent != 0 {
-			m.Pong = time.Unix(0, sent)
-		}
 		s.send(s.cfg.Watchdog, m)
 		s.send(s.feed, m)
 	}
+}
+
+// unixTime is a time that an atomic holds as Unix nanoseconds, 0 for none.
+func unixTime(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
 }
 
 // ping asks the server for a sign of life. A pong can only be read while the socket is, and behind everything that was sent before it: while we wait for
@@ -220,15 +230,35 @@ func (k *sink) hand(b *messages.Batch) {
 		s.cfg.Pool <- b
 		return
 	}
+	k.countCommits(b)
 	k.number++
 	b.Epoch, b.Number = s.epoch, k.number
 	s.send(s.cfg.Writer, &messages.AppendBatch{Batch: b, Release: s.cfg.Pool})
+}
+
+// countCommits notes what the batch brings of what the feed is there for.
+func (k *sink) countCommits(b *messages.Batch) {
+	n, newest := uint64(0), k.session.commitUS.Load()
+	for i := range b.Events {
+		if e := &b.Events[i]; e.Kind == messages.KindCommit {
+			n++
+			newest = max(newest, e.TimeUS)
+		}
+	}
+	if n > 0 {
+		k.session.commitUS.Store(newest)
+		k.session.lastCommit.Store(k.session.cfg.Clock.Now().UnixNano())
+		k.session.commits.Add(n)
+	}
 }
 
 // verify compares the connection's first event with what was asked for.
 func (k *sink) verify(first messages.Event) {
 	s := k.session
 	asked, cp := s.dial.Request.Cursor, s.dial.Resume
+	if cp.Host == "" {
+		return // the position is no event that could be sent again
+	}
 	switch jetstream.VerifyFirst(asked, cp, first) {
 	case jetstream.FirstSequenceReset:
 		k.rejected = true

@@ -14,6 +14,7 @@ import (
 type WatchdogConfig struct {
 	Feed       string
 	StaleAfter time.Duration // 0: no fixed limit, the adaptive detector alone
+	BlindAfter time.Duration // the same for commits while other frames flow; negative: commits are not wanted
 	// Monotonic is the monotonic clock, which stands still while the machine sleeps.
 	Monotonic func() time.Duration
 	Clock     clockwork.Clock
@@ -22,11 +23,14 @@ type WatchdogConfig struct {
 
 // NewWatchdog makes the props of the actor that notices a feed that is dead although its socket looks open.
 //
-// Three signals, one ForceReconnect: silence past StaleAfter, the adaptive detector, and an unanswered ping or a machine that slept. Silence of
+// Three signals, one ForceReconnect: silence past StaleAfter, the adaptive detector, and an unanswered ping or a machine that slept. A fourth is for a host that is
+// up and blind: frames flow, but no commits, while the feed's own history says that there should be some. Silence of
 // our own making (backpressure, pause, backoff) never counts: it is only told to watch while a connection stands, and a connection that waits for
 // the writer says so in its heartbeat.
 func NewWatchdog(cfg WatchdogConfig) *actor.Props {
-	return Guarded(cfg.Feed, cfg.Observer, func() actor.Actor { return &watchdog{cfg: cfg} })
+	return Guarded(cfg.Feed, cfg.Observer, func() actor.Actor {
+		return &watchdog{cfg: cfg, commits: Detector{Least: leastBlind}}
+	})
 }
 
 // watchdogPeriod is how often the watchdog looks.
@@ -36,7 +40,8 @@ type look struct{}
 
 type watchdog struct {
 	cfg      WatchdogConfig
-	detector Detector
+	detector Detector // of frames
+	commits  Detector // of commits
 	sleep    SleepDetector
 	timer    clockwork.Timer
 
@@ -44,7 +49,18 @@ type watchdog struct {
 	epoch   messages.Epoch
 	armed   bool // watching epoch, and not yet fired at it
 	blocked bool
+
+	frames    uint64 // at the last heartbeat
+	seen      uint64 // commits at the last heartbeat
+	sinceThen uint64 // frames since the last commit
 }
+
+const (
+	// leastBlind is the shortest silence of commits that is ever suspect.
+	leastBlind = 30 * time.Second
+	// noiseFrames is how many other frames must have come since the last commit before a host counts as blind and not as quiet.
+	noiseFrames = 10
+)
 
 // Receive is the actor's.
 func (w *watchdog) Receive(ctx actor.Context) {
@@ -57,6 +73,8 @@ func (w *watchdog) Receive(ctx actor.Context) {
 	case *messages.Watch:
 		w.watched, w.epoch, w.armed, w.blocked = m.Connection, m.Epoch, true, false
 		w.detector.Connected(m.At)
+		w.commits.Connected(m.At)
+		w.frames, w.seen, w.sinceThen = 0, 0, 0
 	case *messages.Unwatch:
 		w.armed = false
 	case *messages.Heartbeat:
@@ -78,9 +96,16 @@ func (w *watchdog) heartbeat(m *messages.Heartbeat) {
 		return
 	}
 	w.detector.Observe(m.At, m.Frames, m.LastFrame, m.NewestUS)
+	w.sinceThen += m.Frames - w.frames
+	w.frames = m.Frames
+	if m.Commits != w.seen {
+		w.seen, w.sinceThen = m.Commits, 0
+	}
+	w.commits.Observe(m.At, m.Commits, m.LastCommit, m.CommitUS)
 	w.blocked = m.Blocked > 0
 	if w.blocked {
 		w.detector.Excuse(m.At)
+		w.commits.Excuse(m.At)
 	}
 }
 
@@ -100,7 +125,17 @@ func (w *watchdog) look(ctx actor.Context) {
 		w.fire(ctx, messages.CauseSilence)
 	case w.detector.Suspect(now):
 		w.fire(ctx, messages.CauseAdaptive)
+	case w.blind(now):
+		w.fire(ctx, messages.CauseBlind)
 	}
+}
+
+// blind says whether the host shows us everything but what we want.
+func (w *watchdog) blind(now time.Time) bool {
+	if w.cfg.BlindAfter < 0 || w.sinceThen < noiseFrames {
+		return false
+	}
+	return w.commits.Suspect(now) || w.cfg.BlindAfter > 0 && w.commits.Silence(now) >= w.cfg.BlindAfter
 }
 
 // fire tells the connection to reconnect, once an epoch.
@@ -110,11 +145,15 @@ func (w *watchdog) fire(ctx actor.Context, cause messages.ReconnectCause) {
 	}
 	w.armed = false
 	now := w.cfg.Clock.Now()
-	silence := w.detector.Silence(now)
+	detector := &w.detector
+	if cause == messages.CauseBlind {
+		detector = &w.commits
+	}
+	silence := detector.Silence(now)
 	w.cfg.Observer.Emit(observe.WatchdogStalled, w.cfg.Feed, "epoch", uint64(w.epoch), "cause", string(cause),
-		"silence", silence.Round(time.Millisecond).String(), "suspicion", w.detector.Phi(now))
-	if cause == messages.CauseAdaptive {
-		w.detector.Suspected()
+		"silence", silence.Round(time.Millisecond).String(), "suspicion", detector.Phi(now))
+	if cause == messages.CauseAdaptive || cause == messages.CauseBlind {
+		detector.Suspected()
 	}
 	ctx.Send(ctx.Parent(), &messages.Stalled{Epoch: w.epoch, Cause: cause, Silence: silence})
 	ctx.Send(w.watched, &messages.ForceReconnect{Epoch: w.epoch, Cause: cause})

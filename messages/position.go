@@ -5,7 +5,7 @@ import "time"
 // Position is a place in an upstream's stream: the last event a feed has durably stored or knowingly passed over. It holds
 // everything a resume may need; which part is sent is decided at resume (DESIGN.md, Resume).
 type Position struct {
-	Host   string `json:"host,omitempty"`    // the upstream instance Seq belongs to, "host:port"
+	Host   string `json:"host,omitempty"`    // the upstream instance that sent the event here, and Seq, "host:port"; "" where no event stands
 	Seq    int64  `json:"seq,omitempty"`     // its sequence number, 0 where unknown
 	TimeUS int64  `json:"time_us,omitempty"` // its time, Unix microseconds, 0 before the first event
 }
@@ -16,10 +16,11 @@ func (p Position) IsZero() bool { return p == Position{} }
 // Checkpoint is what a restart needs. One travels with every append, in the same transaction as the entries (I1).
 type Checkpoint struct {
 	Position
-	LastID EntryID `json:"last_id"`             // the stream's last entry when this was taken
-	Clean  bool    `json:"-"`                   // the upstream had ended the connection in good order (close 1001); only the process that saw it knows
-	AtTip  int64   `json:"at_tip_us,omitempty"` // Unix µs up to which a healthy connection had nothing more to give, 0 unknown
-	Saved  int64   `json:"saved_us,omitempty"`  // Unix µs when this was taken
+	CommitUS int64   `json:"commit_us,omitempty"` // upstream time of the newest commit stored, Unix microseconds: where to resume after a blind host
+	LastID   EntryID `json:"last_id"`             // the stream's last entry when this was taken
+	Clean    bool    `json:"-"`                   // the upstream had ended the connection in good order (close 1001); only the process that saw it knows
+	AtTip    int64   `json:"at_tip_us,omitempty"` // Unix µs up to which a healthy connection had nothing more to give, 0 unknown
+	Saved    int64   `json:"saved_us,omitempty"`  // Unix µs when this was taken
 }
 
 // CoveredUS is the Unix µs up to which nothing is missing: the last event's time, or the last moment a healthy connection

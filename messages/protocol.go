@@ -124,11 +124,17 @@ type AtTip struct{ At time.Time }
 type Heartbeat struct {
 	Epoch     Epoch
 	At        time.Time
-	Frames    uint64        // read on this connection so far, wanted or not
-	LastFrame time.Time     // zero before the first
-	NewestUS  int64         // upstream time of the newest event, 0 before the first
-	Blocked   time.Duration // how long it has been waiting for the writer; 0 when it is reading
-	Pong      time.Time     // when the last answered ping was sent, zero before
+	Frames    uint64    // read on this connection so far, wanted or not
+	LastFrame time.Time // zero before the first
+	NewestUS  int64     // upstream time of the newest event, 0 before the first
+
+	// The same for commits, which are what a feed is there for: identity and account events pass every filter of collections.
+	Commits    uint64
+	LastCommit time.Time
+	CommitUS   int64
+
+	Blocked time.Duration // how long it has been waiting for the writer; 0 when it is reading
+	Pong    time.Time     // when the last answered ping was sent, zero before
 }
 
 // PingFailed says that a ping went unanswered although the socket was being read.

@@ -34,6 +34,7 @@ func (f *feed) connectionEnded(ctx actor.Context, e *actors.Ended) {
 	was := f.phase
 	f.phase = waiting
 	f.seqReset = f.seqReset || e.SeqReset
+	f.blind = f.blind || e.Forced == messages.CauseBlind
 	if e.Lived > 0 { // a dial that failed changes nothing about how the last connection ended
 		f.clean = e.Clean
 	}

@@ -65,6 +65,7 @@ type feed struct {
 	plan      jetstream.Plan
 	openAt    time.Time // when the websocket opened
 	clean     bool      // the last connection was ended by the upstream in good order: its sequence numbers stand
+	blind     bool      // the last connection was left because it showed no commits
 	seqReset  bool      // the upstream's sequences started anew: resume by time
 	stalled   string    // why the writer cannot append, "" when it can
 	paused    bool
@@ -185,7 +186,7 @@ func (f *feed) spawn(ctx actor.Context) {
 		},
 	}))
 	f.watchdog = mustSpawn(ctx, "watchdog", actors.NewWatchdog(actors.WatchdogConfig{
-		Feed: c.Name, StaleAfter: c.StaleAfter, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer,
+		Feed: c.Name, StaleAfter: c.StaleAfter, BlindAfter: c.BlindAfter, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer,
 	}))
 	f.connection = mustSpawn(ctx, "connection", actors.NewConnection(actors.ConnectionConfig{
 		Feed: c.Name, Dial: c.Dial, DialTimeout: dialTimeout,
@@ -233,6 +234,10 @@ func (f *feed) begin(ctx actor.Context) {
 func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 	cp, endpoint := point.Checkpoint, f.endpoints.Current()
 	cp.Clean = f.clean
+	if f.blind && cp.CommitUS > 0 {
+		// What came after the last commit on a host that saw none covers nothing.
+		cp.Position, cp.AtTip = messages.Position{TimeUS: cp.CommitUS}, 0
+	}
 	f.plan = jetstream.PlanResume(jetstream.Resume{
 		Checkpoint: cp, Found: point.Found, Endpoint: endpoint, Now: f.cfg.Clock.Now(),
 		ReplayWindow: f.cfg.ReplayWindow, Rewind: f.cfg.Rewind, ByTime: f.seqReset,
@@ -257,7 +262,7 @@ func coveredText(cp messages.Checkpoint) string {
 }
 
 func (f *feed) connected(ctx actor.Context, m *messages.Connected) {
-	f.phase, f.openAt, f.seqReset = connected, m.At, false
+	f.phase, f.openAt, f.seqReset, f.blind = connected, m.At, false, false
 	f.endpoints.Live()
 	ctx.Send(f.writer, &messages.EpochLive{Epoch: f.epoch, At: m.At})
 	ctx.Send(f.watchdog, &messages.Watch{Connection: f.connection, Epoch: f.epoch, At: m.At})

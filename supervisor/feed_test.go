@@ -293,6 +293,49 @@ func TestI4_PastTheReplayWindowIsAGapEntryAndLiveAgain(t *testing.T) {
 	})
 }
 
+func TestI4_ADisconnectRightAfterAGapIsNoSecondGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(10)
+		r.after(time.Minute)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.after(13 * time.Hour)
+		r.start()
+		r.after(time.Minute)
+		r.up.last().fault <- errLost
+		r.after(time.Hour)
+		r.up.publish(1)
+		r.after(time.Second)
+		if got := strings.Count(fmt.Sprintf("%s", r.store.all()), `"kind":"gap"`); got != 1 {
+			t.Fatalf("%d gap entries", got)
+		}
+		r.wantExactlyPublished(0)
+	})
+}
+
+func TestI4_AServerThatDoesNotReplayIsAGapEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(100)
+		r.after(time.Minute)
+		lost := r.up.last()
+		r.up.mu.Lock()
+		r.up.deafToCursors = true
+		r.up.mu.Unlock()
+		lost.fault <- errLost
+		r.up.publish(5) // missed, and never replayed
+		r.after(time.Minute)
+		r.up.publish(7)
+		r.after(time.Second)
+		all := r.store.all()
+		if len(all) != 108 || !strings.Contains(string(all[100]), `"cause":"server_moved"`) {
+			t.Fatalf("%d entries, the 101st is %s", len(all), all[min(100, len(all)-1)])
+		}
+	})
+}
+
 func TestQuietFeedIsNoGapHoweverOldItsLastEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
@@ -525,5 +568,74 @@ func TestSequenceIsExactAfterACleanEndAndRewoundAfterAnyOther(t *testing.T) {
 		cancel()
 		r.after(time.Second)
 		r.wantExactlyPublished(0)
+	})
+}
+
+func TestBlindHostIsLeftAndNoCommitIsMissing(t *testing.T) {
+	for name, after := range map[string]time.Duration{"auto": 0, "given": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, func(r *rig) {
+					r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+					r.cfg.Feeds[0].BlindAfter = after
+				})
+				ctx, cancel := context.WithCancel(t.Context())
+				go r.up.every(ctx, 100*time.Millisecond)
+				go func() {
+					for ctx.Err() == nil {
+						time.Sleep(time.Second)
+						r.up.publishIdentity()
+					}
+				}()
+				r.after(10 * time.Minute)
+				blind := r.up.last()
+				blind.mu.Lock()
+				blind.blind = true
+				blind.mu.Unlock()
+				r.after(2 * time.Minute)
+				s := r.status()
+				if s.State != messages.StateLive || s.Stalls != 1 || s.Endpoint != "ws://127.0.0.2:6008/subscribe" {
+					t.Fatalf("state %s at %s after %d stalls", s.State, s.Endpoint, s.Stalls)
+				}
+				if !strings.Contains(r.log.String(), `"cause":"blind"`) {
+					t.Error("it was not told as blind")
+				}
+				cancel()
+				r.after(2 * time.Second)
+				want := map[string]bool{}
+				for _, e := range r.up.events {
+					want[string(e.json)] = true
+				}
+				for _, e := range r.store.all() {
+					if !want[string(e)] {
+						t.Fatalf("twice in the stream, or never sent: %s", e)
+					}
+					delete(want, string(e))
+				}
+				if len(want) > 0 {
+					t.Fatalf("%d events are missing", len(want))
+				}
+			})
+		})
+	}
+}
+
+func TestNarrowFeedIsNeverCalledBlind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) { r.cfg.Feeds[0].Endpoints = append(r.cfg.Feeds[0].Endpoints, "ws://127.0.0.2:6008") })
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, time.Hour) // a commit an hour, and noise all the time
+		go func() {
+			for ctx.Err() == nil {
+				time.Sleep(10 * time.Second)
+				r.up.publishIdentity()
+			}
+		}()
+		r.after(7 * 24 * time.Hour)
+		cancel()
+		if s := r.status(); s.Stalls != 0 || s.Epoch != 1 {
+			t.Fatalf("%d stalls, epoch %d", s.Stalls, s.Epoch)
+		}
+		r.after(time.Minute)
 	})
 }

@@ -33,6 +33,8 @@ type upstream struct {
 	dials   []dialed
 	refuse  func(n int) error // what the n-th dial (from 1) meets; nil accepts
 	conns   []*upstreamConn
+
+	deafToCursors bool // every connection begins at the live tip
 }
 
 type upstreamEvent struct {
@@ -67,6 +69,18 @@ func newUpstreamEvent(n int, seq int64) upstreamEvent {
 	return upstreamEvent{seq: seq, timeUS: us, json: fmt.Appendf(nil,
 		`{"did":"did:plc:a","time_us":%d,"cursor":%d,"kind":"commit","commit":{"rev":"r%d","operation":"create","collection":"app.bsky.feed.post","rkey":"k%d"}}`,
 		us, seq, n, n)}
+}
+
+// publishIdentity adds an identity event, as they pass every filter of collections.
+func (u *upstream) publishIdentity() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.made++
+	us, seq := time.Now().UnixMicro(), int64(len(u.events)+1)
+	u.events = append(u.events, upstreamEvent{seq: seq, timeUS: us, json: fmt.Appendf(nil,
+		`{"did":"did:plc:a","time_us":%d,"cursor":%d,"kind":"identity","identity":{"did":"did:plc:a","seq":%d,"time":"2026-08-01T12:00:00Z"}}`, us, seq, u.made)})
+	close(u.changed)
+	u.changed = make(chan struct{})
 }
 
 // renumber is what a server does that lost its data and read its own upstream again: only the newest events are there, under
@@ -105,6 +119,9 @@ func (u *upstream) dial(_ context.Context, req jetstream.Request) (actors.Upstre
 	}
 	c := &upstreamConn{up: u, next: len(u.events), fault: make(chan error, 1), done: make(chan struct{})}
 	for i, e := range u.events {
+		if u.deafToCursors {
+			break
+		}
 		_, seq, bySeq := req.Cursor.Sequence()
 		us, byTime := req.Cursor.TimeUS()
 		if bySeq && e.seq >= seq || byTime && e.timeUS >= us {
@@ -141,6 +158,7 @@ type upstreamConn struct {
 	activity jetstream.Activity
 	deaf     bool // pings are not answered
 	stall    bool // nothing is delivered
+	blind    bool // commits are left out
 }
 
 func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream.Limits) (*messages.Batch, error) {
@@ -154,6 +172,10 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 		}
 		c.mu.Unlock()
 		for _, e := range events[:min(len(events), lim.Events-len(b.Events))] {
+			if c.hides(e) {
+				c.next++
+				continue
+			}
 			scanned := messages.Event{Off: uint32(len(b.Buf)), Len: uint32(len(e.json))}
 			if err := jetstream.Scan(e.json, &scanned); err != nil {
 				panic(err)
@@ -189,6 +211,12 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 			return b, jetstream.ErrClosed
 		}
 	}
+}
+
+func (c *upstreamConn) hides(e upstreamEvent) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.blind && bytes.Contains(e.json, []byte(`"kind":"commit"`))
 }
 
 func (c *upstreamConn) note(f func(*jetstream.Activity)) {

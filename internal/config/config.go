@@ -50,6 +50,7 @@ type Feed struct {
 	DedupeHorizon      DedupeHorizon
 	CheckpointInterval time.Duration
 	StaleAfter         time.Duration // 0: "auto", the adaptive detector alone
+	BlindAfter         time.Duration // the same for commits while other frames flow; 0: "auto"
 	PingInterval       time.Duration
 	MaxMessageSize     int64         // bytes of one frame; a larger one ends the connection
 	BatchEvents        int           // most events of one append

@@ -148,6 +148,9 @@ while a replay lasts) and how old they may be (1m to 30d).`,
 		feedKey("stale_after", `"auto"`, `Silence after which a connection is given up (500ms to 7d). "auto" judges by the feed's own rhythm: seconds for a busy feed,
 and a quiet one is left alone.`,
 			staleAfter(500*time.Millisecond, 7*day), func(f *Feed) *time.Duration { return &f.StaleAfter }),
+		feedKey("blind_after", `"auto"`, `How long a host may send other frames but no commits (10s to 30d). One that sends none for longer is taken for blind: the next endpoint
+is connected to, from the last commit on. "auto" judges by the feed's own history.`,
+			staleAfter(10*time.Second, 30*day), func(f *Feed) *time.Duration { return &f.BlindAfter }),
 		feedKey("ping_interval", `"15s"`, `How often the connection is pinged (100ms to 10m). One that does not answer is half-open and is given up.`,
 			duration(100*time.Millisecond, 10*time.Minute), func(f *Feed) *time.Duration { return &f.PingInterval }),
 		feedKey("max_message_size", `"4MiB"`, `The largest frame that is read (64KiB to 64MiB); a larger one ends the connection. The largest record the network allows has
