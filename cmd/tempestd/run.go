@@ -7,13 +7,11 @@ import (
 	"github.com/jonboulle/clockwork"
 	"github.com/spf13/cobra"
 
+	"tempestd/actors"
+	"tempestd/internal/config"
 	"tempestd/internal/daemon"
 	"tempestd/internal/observe"
 )
-
-// memoryLimit is the heap size at which the garbage collector starts to work harder, unless GOMEMLIMIT says otherwise. The daemon needs
-// about half of it; without a limit the collector would let garbage grow to as much again as is live.
-const memoryLimit = 80 << 20
 
 func (a *app) runCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -46,7 +44,7 @@ the daemon.`,
 			}
 			ctx, stop := untilHangup(c.Context())
 			defer stop()
-			limitMemory()
+			limitMemory(cfg)
 			return daemon.Run(ctx, cfg, daemon.Options{
 				Version:  thisBuild().Version,
 				Observer: observe.New(logger, observe.NewMetrics()),
@@ -58,9 +56,22 @@ the daemon.`,
 	return c
 }
 
-// limitMemory sets the soft memory limit where the environment did not.
-func limitMemory() {
-	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		debug.SetMemoryLimit(memoryLimit)
+// What the soft memory limit is made of.
+const (
+	memoryBase       = 64 << 20 // the store, HTTP, the runtime
+	memoryPerBatch   = 2        // times its bytes: the batch and what encoding it needs
+	memoryPerIndexed = 20       // bytes an entry of the dedupe horizon, while a replay lasts
+)
+
+// limitMemory sets the heap size at which the garbage collector starts to work harder, where the environment did not. It is above what the feeds can
+// need at once: below that the collector would run all the time. Without one it would let garbage grow to as much again as is live.
+func limitMemory(cfg *config.Config) {
+	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+		return
 	}
+	limit := int64(memoryBase)
+	for _, f := range cfg.Feeds {
+		limit += actors.Credits*memoryPerBatch*f.BatchBytes + memoryPerIndexed*int64(f.DedupeHorizon.Entries)
+	}
+	debug.SetMemoryLimit(limit)
 }
