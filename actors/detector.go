@@ -43,11 +43,19 @@ const (
 	// lullFactor is by how much a silence must exceed the longest healthy lull.
 	lullFactor = 2
 	lullSlots  = 48
+	seedLull   = time.Minute
 	// weight of a new sample; about the last 200 count.
 	weight = 0.005
 	// maxPatience bounds the doubling: some hours at MinSilence.
 	maxPatience = 4096
 )
+
+// Seed gives a new detector what an earlier one left behind: the mean interval of the events that are stored. Their lulls are not known, so that at first
+// a silence of seedLull twice over is what it takes.
+func (d *Detector) Seed(now time.Time, interval time.Duration) {
+	d.mean, d.samples = interval.Seconds(), minSamples
+	d.noteLull(now, seedLull)
+}
 
 // Connected starts watching a new connection.
 func (d *Detector) Connected(now time.Time) {

@@ -15,6 +15,8 @@ type WatchdogConfig struct {
 	Feed       string
 	StaleAfter time.Duration // 0: no fixed limit, the adaptive detector alone
 	BlindAfter time.Duration // the same for commits while other frames flow; negative: commits are not wanted
+	// Interval is the mean interval of the events stored before, 0 where it is not known: an upstream that is silent from the start is noticed, too.
+	Interval time.Duration
 	// Monotonic is the monotonic clock, which stands still while the machine sleeps.
 	Monotonic func() time.Duration
 	Clock     clockwork.Clock
@@ -66,6 +68,9 @@ const (
 func (w *watchdog) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
+		if w.cfg.Interval > 0 {
+			w.detector.Seed(w.cfg.Clock.Now(), w.cfg.Interval)
+		}
 		root, self := ctx.ActorSystem().Root, ctx.Self()
 		w.timer = w.cfg.Clock.AfterFunc(watchdogPeriod, func() { root.Send(self, &look{}) })
 	case *actor.Restarting, *actor.Stopping:

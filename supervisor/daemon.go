@@ -63,12 +63,17 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		if err != nil {
 			return nil, fmt.Errorf("feed %s: open its stream: %w", fc.Name, err)
 		}
+		info, err := stream.Info(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("feed %s: look at its stream: %w", fc.Name, err)
+		}
 		dial := o.Dial
 		if dial == nil {
 			dial = websocketDialer(fc, o.Clock)
 		}
 		feeds = append(feeds, feedConfig{
 			Feed: fc, Endpoints: endpoints, Stream: stream, Checkpoints: o.Store, Dial: dial, Clock: o.Clock,
+			Interval:  interval(info),
 			Monotonic: func() time.Duration { return o.Clock.Since(start) }, Observer: o.Observer,
 			Rand: rand.New(rand.NewPCG(o.Rand.Uint64(), o.Rand.Uint64())), // one each: actors share nothing
 		})
@@ -84,6 +89,17 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	d.root = root
 	return d, nil
+}
+
+// enoughEntries is how many a stream must hold for their mean interval to say something.
+const enoughEntries = 1000
+
+// interval is the mean interval of a stream's entries.
+func interval(info persistence.StreamInfo) time.Duration {
+	if info.Entries < enoughEntries || info.Oldest == nil || info.Newest == nil {
+		return 0
+	}
+	return time.Duration(info.Newest.MS-info.Oldest.MS) * time.Millisecond / time.Duration(info.Entries)
 }
 
 func websocketDialer(fc config.Feed, clock clockwork.Clock) actors.Dialer {

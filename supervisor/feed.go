@@ -26,6 +26,7 @@ type feedConfig struct {
 	Dial        actors.Dialer
 	Clock       clockwork.Clock
 	Monotonic   func() time.Duration
+	Interval    time.Duration // mean interval of the events the stream holds, 0 where there are too few
 	Observer    *observe.Observer
 	Rand        *rand.Rand
 }
@@ -186,7 +187,7 @@ func (f *feed) spawn(ctx actor.Context) {
 		},
 	}))
 	f.watchdog = mustSpawn(ctx, "watchdog", actors.NewWatchdog(actors.WatchdogConfig{
-		Feed: c.Name, StaleAfter: c.StaleAfter, BlindAfter: c.BlindAfter, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer,
+		Feed: c.Name, StaleAfter: c.StaleAfter, BlindAfter: c.BlindAfter, Interval: c.Interval, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer,
 	}))
 	f.connection = mustSpawn(ctx, "connection", actors.NewConnection(actors.ConnectionConfig{
 		Feed: c.Name, Dial: c.Dial, DialTimeout: dialTimeout,

@@ -189,6 +189,25 @@ func TestStalledUpstreamIsReconnectedWithinTenSeconds(t *testing.T) {
 	})
 }
 
+func TestUpstreamThatIsSilentFromTheStartIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, 10*time.Millisecond)
+		r.after(time.Minute)
+		cancel()
+		r.after(time.Second)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.start() // nothing comes any more
+		r.after(5 * time.Minute)
+		if s := r.status(); s.Stalls == 0 || s.Stalls > 5 {
+			t.Fatalf("%d stalls", s.Stalls)
+		}
+	})
+}
+
 func TestHalfOpenSocketIsReconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
