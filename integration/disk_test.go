@@ -1,0 +1,95 @@
+package integration_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"tempestd/messages"
+)
+
+// ballast makes the disk nearly full for one daemon, and no other: the daemon's min_free is most of what is free, the ballast takes what is between, and most
+// of the disk stays free. Nothing is written, and no privilege is needed. Tests with ballast do not run in parallel: each would be the other's.
+type ballast struct {
+	t       testing.TB
+	path    string
+	size    int64
+	minFree string // for stream.min_free
+}
+
+func newBallast(t testing.TB) *ballast {
+	t.Helper()
+	dir := t.TempDir()
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	const mostMinFree = 1 << 40
+	free := int64(st.Bavail) * int64(st.Bsize)
+	minFree := min(free/10*8, mostMinFree)
+	return &ballast{t: t, path: filepath.Join(dir, "ballast"), size: free - minFree/8*7, minFree: fmt.Sprintf(`"%dMiB"`, minFree>>20)}
+}
+
+// load makes the disk nearly full.
+func (b *ballast) load() {
+	b.t.Helper()
+	f, err := os.Create(b.path)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer f.Close()
+	if err := allocate(f, b.size); err != nil {
+		b.t.Fatalf("take %d MiB of the disk, by fallocate: %v; TMPDIR may name a file system that can", b.size>>20, err)
+	}
+}
+
+// drop makes room again.
+func (b *ballast) drop() {
+	b.t.Helper()
+	if err := os.Remove(b.path); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// A full disk stops the writing before it breaks anything, and room on it starts it again. The feed is read no further meanwhile, which is no stall.
+func TestDiskFull(t *testing.T) {
+	disk := newBallast(t)
+	sim := simulate(t, 500)
+	d := newDaemon(t, sim.url(), settings{"stream.min_free": disk.minFree, "feeds." + feed + ".stale_after": `"2s"`})
+	d.startLive()
+	d.awaitStored(500)
+	if ready, err := d.Ready(t.Context()); err != nil || !ready.Ready {
+		t.Errorf("with room: %+v, %v", ready, err)
+	}
+
+	disk.load()
+	d.await("store.space_low")
+	d.await("feed.backpressured")
+	if ready, err := d.Ready(t.Context()); err != nil || ready.Ready || !strings.Contains(strings.Join(ready.Reasons, "\n"), "MiB free") {
+		t.Errorf("on a full disk: %+v, %v", ready, err)
+	}
+	stored, sent := d.info().Entries, sim.stats().Contents
+	eventually(t, "4 s of events were produced", func() bool { return sim.stats().Contents >= sent+4*500 })
+	if now := d.info().Entries; now != stored {
+		t.Errorf("%d entries were stored on a full disk", now-stored)
+	}
+	if status := d.status(); status.State != messages.StateBackpressured || status.Stalls > 0 || status.Restarts > 0 {
+		t.Errorf("on a full disk: %+v", status)
+	}
+
+	disk.drop()
+	d.await("append.resumed")
+	d.await("feed.live")
+	eventually(t, "the daemon is ready", func() bool {
+		ready, err := d.Ready(t.Context())
+		return err == nil && ready.Ready
+	})
+	d.exact(sim)
+	if n := len(d.records("store.space_recovered")); n != 1 {
+		t.Errorf("store.space_recovered: %d times", n)
+	}
+}

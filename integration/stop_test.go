@@ -1,0 +1,129 @@
+package integration_test
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	"tempestd/messages"
+)
+
+func TestGracefulStop(t *testing.T) {
+	t.Run("under load", testStopUnderLoad)
+	t.Run("stores what was read", testStopStoresWhatWasRead)
+	t.Run("is bounded", testStopIsBounded)
+	t.Run("second signal", testSecondSignal)
+}
+
+func testStopUnderLoad(t *testing.T) {
+	sim := simulate(t, 2000)
+	d := newDaemon(t, sim.url(), nil)
+	for range 3 {
+		d.startLive()
+		d.awaitStored(500)
+		d.stop()
+		d.await("daemon.stopping", "reason", "signal: terminated")
+		d.await("feed.stopped")
+		d.await("daemon.stopped")
+		if saved := d.records("cursor.saved", "cause", "stop"); len(saved) != 1 {
+			t.Errorf("the checkpoint was saved %d times at the stop", len(saved))
+		}
+	}
+	d.startLive()
+	d.exact(sim) // no gap either
+}
+
+// Events that were read and wait for their batch to fill are stored by the stop.
+func testStopStoresWhatWasRead(t *testing.T) {
+	const events = 1000
+	sim := simulate(t, 1)
+	d := newDaemon(t, sim.url(), settings{"feeds." + feed + ".batch_delay": `"10s"`})
+	d.startLive()
+	sim.produce(events)
+	sim.stopProducing()
+	sent := sim.stats()
+	eventually(t, "all was sent", func() bool { return sim.stats().Frames == sent.Contents })
+	d.stop()
+	saved := d.await("cursor.saved", "cause", "stop")
+
+	d.configure(settings{"feeds." + feed + ".endpoints": `["ws://` + freeAddr(t) + `"]`}) // what is stored now comes from before the stop
+	d.start()
+	d.await("daemon.ready")
+	info := d.info()
+	if info.Entries < events || info.Entries != sent.Contents {
+		t.Errorf("%d entries of %d", info.Entries, sent.Contents)
+	}
+	if saved.text("last_id") != info.Newest.String() || int64(saved.number("seq")) != sent.NewestSeq {
+		t.Errorf("saved %v, want %v at seq %d", saved, info.Newest, sent.NewestSeq)
+	}
+}
+
+// A stop that cannot store what it has, because the disk is full, ends in time all the same, and says that it failed.
+func testStopIsBounded(t *testing.T) {
+	d, sim, disk := newHeldUp(t, settings{"shutdown_timeout": `"1s"`})
+	d.signal(syscall.SIGTERM)
+	if code := d.wait(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	d.await("daemon.failed")
+	disk.drop()
+	d.startLive()
+	d.exact(sim)
+}
+
+// The second signal ends at once a stop that is held up.
+func testSecondSignal(t *testing.T) {
+	d, sim, disk := newHeldUp(t, nil)
+	for _, tt := range []struct {
+		signal syscall.Signal
+		code   int
+	}{{syscall.SIGTERM, 143}, {syscall.SIGINT, 130}} {
+		d.signal(syscall.SIGTERM)
+		d.await("daemon.stopping")
+		d.signal(tt.signal)
+		if code := d.wait(); code != tt.code {
+			t.Errorf("%v after SIGTERM: exit code %d, want %d", tt.signal, code, tt.code)
+		}
+		d.start()
+		d.await("feed.backpressured")
+	}
+	disk.drop()
+	d.await("feed.live")
+	d.exact(sim)
+}
+
+// newHeldUp gives a daemon that has read what it cannot store.
+func newHeldUp(t *testing.T, more settings) (*daemon, *simulator, *ballast) {
+	disk, sim := newBallast(t), simulate(t, 1000)
+	d := newDaemon(t, sim.url(), more)
+	d.configure(settings{"stream.min_free": disk.minFree})
+	d.startLive()
+	d.awaitStored(1)
+	disk.load()
+	d.await("feed.backpressured")
+	return d, sim, disk
+}
+
+func TestSecondDaemonIsRefused(t *testing.T) {
+	t.Parallel()
+	sim := simulate(t, 10)
+	d := newDaemon(t, sim.url(), nil)
+	d.startLive()
+	other := newDaemon(t, sim.url(), settings{"data_dir": quoted(d.data)})
+	other.start()
+	if code := other.wait(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	var errors []string
+	for _, line := range other.log.all() {
+		if !strings.HasPrefix(line, "{") {
+			errors = append(errors, line)
+		}
+	}
+	if len(errors) != 1 || !strings.Contains(errors[0], d.data) || !strings.Contains(errors[0], "another process") {
+		t.Errorf("said %q", errors)
+	}
+	if state := d.status().State; state != messages.StateLive {
+		t.Errorf("the first is %s", state)
+	}
+}
