@@ -36,6 +36,10 @@ type committer struct {
 	gap   *messages.Gap       // to be recorded before the next event
 	doubt bool                // the gap is a suspicion, refuted when the stream holds the next event
 	dups  uint64              // duplicates dropped in this overlap
+
+	prove, accept bool // the epoch's first event must be one the stream holds; without it a gap is recorded (accept), or the epoch refused
+
+	repair repairing
 }
 
 // run does the jobs until ctx ends or one fails. A panic is a failure too: it must not take the process along.
@@ -60,7 +64,7 @@ func (c *committer) run(ctx context.Context, jobs <-chan any) (err error) {
 func (c *committer) do(ctx context.Context, job any) error {
 	switch m := job.(type) {
 	case *messages.AppendBatch:
-		defer release(m)
+		defer release(m.Batch, m.Release)
 		return c.append(ctx, m.Batch)
 	case *messages.Quiesce:
 		c.next = 0 // no batch has this number: nothing more of the old epoch is accepted
@@ -71,6 +75,15 @@ func (c *committer) do(ctx context.Context, job any) error {
 		return c.live(ctx, m)
 	case *messages.SuspectGap:
 		c.suspect(m)
+	case *messages.BeginRepair:
+		return c.beginRepair(ctx, m)
+	case *messages.AppendRepair:
+		defer release(m.Batch, m.Release)
+		return c.appendRepair(ctx, m)
+	case *messages.EndRepair:
+		c.endRepair(m)
+	case *messages.RecordGap:
+		return c.recordGapHere(ctx, m.Gap)
 	case *messages.Drain:
 		c.feed(&messages.Drained{})
 	}
@@ -78,24 +91,31 @@ func (c *committer) do(ctx context.Context, job any) error {
 }
 
 // release gives a batch back to the feed's pool.
-func release(m *messages.AppendBatch) {
-	m.Batch.Reset()
-	m.Release <- m.Batch
+func release(b *messages.Batch, pool chan<- *messages.Batch) {
+	b.Reset()
+	pool <- b
 }
 
 // begin starts an epoch.
 func (c *committer) begin(ctx context.Context, m *messages.BeginEpoch) error {
 	c.epoch, c.next, c.host, c.at, c.gap, c.doubt = m.Epoch, 1, m.Host, m.Resume, m.Gap, false
+	c.prove, c.accept = m.Prove, m.Accept
 	if !m.Overlap {
 		return nil
 	}
 	c.dups = 0
+	return c.loadIndex(ctx)
+}
+
+// loadIndex begins an overlap.
+func (c *committer) loadIndex(ctx context.Context) error {
 	start := c.cfg.Clock.Now()
 	loaded, err := c.dedupe.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("load the identity index: %w", err)
 	}
-	c.cfg.Observer.Emit(observe.FeedOverlap, c.cfg.Feed, "epoch", uint64(m.Epoch), "fingerprints", loaded.Fingerprints,
+	c.prove = c.prove && loaded.Fingerprints > 0 // an empty stream proves nothing
+	c.cfg.Observer.Emit(observe.FeedOverlap, c.cfg.Feed, "epoch", uint64(c.epoch), "fingerprints", loaded.Fingerprints,
 		"took", c.cfg.Clock.Since(start).String())
 	return nil
 }
@@ -120,7 +140,7 @@ func (c *committer) recordGap(ctx context.Context, toUS int64) error {
 	g := *c.gap
 	g.ToUS = max(toUS, g.FromUS)
 	c.gap = nil
-	c.at = messages.Checkpoint{Position: messages.Position{TimeUS: g.ToUS}} // of no host: there is no event at it
+	c.at = messages.Checkpoint{Position: messages.Position{TimeUS: g.ToUS}, Filter: c.at.Filter} // of no host: there is no event at it
 	stored, err := c.store(ctx, gapBatch(g), 0)
 	if err != nil {
 		return err
@@ -144,6 +164,18 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	dropped, err := c.mark(ctx, b)
 	if err != nil {
 		return err
+	}
+	if c.prove {
+		c.prove = false
+		switch {
+		case b.Events[0].Drop:
+		case !c.accept:
+			c.next = 0 // nothing more of this epoch
+			c.feed(&messages.NoOverlap{Epoch: c.epoch})
+			return nil
+		case c.gap == nil:
+			c.gap = &messages.Gap{Host: c.host, FromUS: c.at.CoveredUS(), ToUS: b.Events[0].TimeUS, Cause: messages.GapServerMoved}
+		}
 	}
 	if c.doubt && b.Events[0].Drop {
 		c.gap, c.doubt = nil, false

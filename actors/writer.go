@@ -50,7 +50,8 @@ func (w *writer) Receive(ctx actor.Context) {
 		w.start(ctx)
 	case *actor.Restarting, *actor.Stopping:
 		w.stop()
-	case *messages.Quiesce, *messages.BeginEpoch, *messages.EpochLive, *messages.SuspectGap, *messages.AppendBatch, *messages.Drain:
+	case *messages.Quiesce, *messages.BeginEpoch, *messages.EpochLive, *messages.SuspectGap, *messages.AppendBatch, *messages.Drain,
+		*messages.BeginRepair, *messages.AppendRepair, *messages.EndRepair, *messages.RecordGap:
 		w.enqueue(m)
 	case *messages.HealthCheck:
 		ctx.Respond(&messages.HealthReply{ID: m.ID, From: ctx.Self()})
@@ -97,8 +98,11 @@ func (w *writer) stop() {
 	for {
 		select {
 		case job := <-w.jobs:
-			if m, ok := job.(*messages.AppendBatch); ok {
-				release(m)
+			switch m := job.(type) {
+			case *messages.AppendBatch:
+				release(m.Batch, m.Release)
+			case *messages.AppendRepair:
+				release(m.Batch, m.Release)
 			}
 		default:
 			return

@@ -41,8 +41,12 @@ type Batch struct {
 	Number uint64  // 1, 2, 3 … within the epoch; a writer accepts only the next one
 	Buf    []byte  // the events' JSON, back to back in order
 	Events []Event // in arrival order
-	Frames int     // frames read, those that gave no event included
+	Frames int     // frames read, those that gave no event, or one that is not wanted, included
 	Bad    int     // frames that could not be parsed and were left out
+
+	// How far the batch reaches upstream: the sequence number of its last event and the greatest time of all, Unix microseconds, wanted or not; 0 where
+	// there is none. A batch of frames without a wanted event has no Events, and still moves the position.
+	Seq, TimeUS int64
 }
 
 // Bytes is the JSON of event i. It aliases Buf.
@@ -61,5 +65,5 @@ func (b *Batch) Reset() {
 		b.Buf, b.Events = nil, nil
 	}
 	b.Buf, b.Events = b.Buf[:0], b.Events[:0]
-	b.Epoch, b.Number, b.Frames, b.Bad = 0, 0, 0, 0
+	b.Epoch, b.Number, b.Frames, b.Bad, b.Seq, b.TimeUS = 0, 0, 0, 0, 0, 0
 }

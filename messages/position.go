@@ -17,6 +17,7 @@ func (p Position) IsZero() bool { return p == Position{} }
 type Checkpoint struct {
 	Position
 	CommitUS int64   `json:"commit_us,omitempty"` // upstream time of the newest commit stored, Unix microseconds: where to resume after a blind host
+	Filter   uint64  `json:"filter,omitempty"`    // hash of the filter the position was reached with
 	LastID   EntryID `json:"last_id"`             // the stream's last entry when this was taken
 	Clean    bool    `json:"-"`                   // the upstream had ended the connection in good order (close 1001); only the process that saw it knows
 	AtTip    int64   `json:"at_tip_us,omitempty"` // Unix µs up to which a healthy connection had nothing more to give, 0 unknown
@@ -35,6 +36,7 @@ const (
 	GapReplayWindow  GapCause = "replay_window"  // we were away for longer than the feed's replay_window
 	GapSequenceReset GapCause = "sequence_reset" // the upstream's sequence space started anew
 	GapServerMoved   GapCause = "server_moved"   // the upstream started later than it was asked to
+	GapHandover      GapCause = "handover"       // a legacy server's change from replay to live left events out, and they could not be fetched
 	GapHorizon       GapCause = "dedupe_horizon" // a replay reached further back than the identity index
 	GapLogTruncated  GapCause = "log_truncated"  // our own store lost its newest entries and the upstream cannot replay them
 )

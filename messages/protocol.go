@@ -51,7 +51,15 @@ type BeginEpoch struct {
 	Resume  Checkpoint
 	Overlap bool // the upstream will replay events the stream may hold
 	Gap     *Gap // to be recorded before the first event
+
+	// Prove asks for proof that the replay begins early enough: its first event must be one that the stream holds. If it is not, nothing of the
+	// epoch is stored and the feed is told NoOverlap; or, with Accept, a gap is recorded and the epoch goes on.
+	Prove  bool
+	Accept bool
 }
+
+// NoOverlap says that the epoch's replay does not begin with an event that the stream holds: something between may be missing. Nothing of it was stored.
+type NoOverlap struct{ Epoch Epoch }
 
 // EpochLive tells the writer that the connection stands: a pending gap ends at At.
 type EpochLive struct {
@@ -98,6 +106,36 @@ type GapRecorded struct {
 	ID    EntryID
 	Gap   Gap
 }
+
+// BeginRepair announces the batches of a backfill to the writer.
+type BeginRepair struct{ ID uint64 }
+
+// AppendRepair hands the writer a batch that a backfill fetched. What the stream lacks of it is appended; the feed's position stays where it is.
+type AppendRepair struct {
+	ID      uint64
+	Batch   *Batch
+	Release chan<- *Batch
+}
+
+// EndRepair says that a backfill has handed over all its batches, or why it has not.
+type EndRepair struct {
+	ID      uint64
+	Batches uint64
+	Err     error
+}
+
+// StopBackfill tells the backfill to leave what it does.
+type StopBackfill struct{}
+
+// BackfillDone says what became of a backfill, once everything it fetched is durable.
+type BackfillDone struct {
+	ID    uint64
+	Found int   // events that the stream lacked
+	Err   error // nil when everything was fetched and stored
+}
+
+// RecordGap tells the writer to append a gap entry where the stream stands; the feed's position stays where it is.
+type RecordGap struct{ Gap Gap }
 
 // WriterStalled says that appends fail and are being retried; nothing is lost, the socket is not read.
 type WriterStalled struct{ Reason string }
@@ -164,9 +202,10 @@ const (
 	CauseSleep     ReconnectCause = "sleep"     // the machine slept
 	CauseBlind     ReconnectCause = "blind"     // frames flow, but none of what we want
 	CauseOperator  ReconnectCause = "operator"
-	CauseWriter    ReconnectCause = "writer"    // the writer was restarted: what was in flight must be read again
-	CausePreferred ReconnectCause = "preferred" // the preferred endpoint is tried again
-	CauseFilter    ReconnectCause = "filter"    // the feed's filter changed
+	CauseWriter    ReconnectCause = "writer"     // the writer was restarted: what was in flight must be read again
+	CausePreferred ReconnectCause = "preferred"  // the preferred endpoint is tried again
+	CauseNoOverlap ReconnectCause = "no_overlap" // the replay began too late: ask for more
+	CauseFilter    ReconnectCause = "filter"     // the feed's filter changed
 )
 
 // ForceReconnect ends the connection of its epoch. It is safe at any moment: about another epoch, or without a connection, it does nothing.

@@ -53,6 +53,7 @@ type FeedStatus struct {
 	Restarts      uint64       `json:"restarts"`                // actors restarted because of a fault of ours
 	Stalls        uint64       `json:"stalls"`                  // ForceReconnect sent by the watchdog
 	Gaps          uint64       `json:"gaps"`                    // gap entries written
+	Backfilled    uint64       `json:"backfilled"`              // events that a second connection had to fetch
 	Suspicion     float64      `json:"suspicion"`               // phi of the watchdog's adaptive detector
 	NextAttemptAt *time.Time   `json:"next_attempt_at,omitempty"`
 	History       []Transition `json:"history"` // newest last, the last 64

@@ -54,7 +54,7 @@ func (e *Endpoints) Current() jetstream.Endpoint { return e.list[e.at].Endpoint 
 func (e *Endpoints) Ended(now time.Time, why *actors.Ended) time.Duration {
 	cur := &e.list[e.at]
 	switch why.Forced {
-	case messages.CauseOperator, messages.CauseSleep, messages.CauseFilter:
+	case messages.CauseOperator, messages.CauseSleep, messages.CauseFilter, messages.CauseNoOverlap:
 		return 0
 	case messages.CausePreferred:
 		e.at = 0

@@ -39,6 +39,7 @@ func (f *feed) connectionEnded(ctx actor.Context, e *actors.Ended) {
 		f.clean = e.Clean
 	}
 	ctx.Send(f.watchdog, &messages.Unwatch{})
+	f.haltRepair(ctx)
 	ctx.Send(f.cursor, &messages.SaveCheckpoint{Cause: "disconnect"})
 	switch {
 	case f.ending:
@@ -143,7 +144,7 @@ func restartDelay(faults int) time.Duration {
 // answering lists the actors that can answer a health check: those that are not waiting to be restarted.
 func (f *feed) answering() []*actor.PID {
 	var pids []*actor.PID
-	for _, pid := range []*actor.PID{f.cursor, f.writer, f.watchdog, f.connection} {
+	for _, pid := range []*actor.PID{f.cursor, f.writer, f.watchdog, f.connection, f.backfill} {
 		if f.restarts[pid.Id] == nil && !(pid.Equal(f.connection) && f.phase == waiting) {
 			pids = append(pids, pid)
 		}
@@ -153,6 +154,9 @@ func (f *feed) answering() []*actor.PID {
 
 func (f *feed) stopTimers() {
 	f.cancelRetry()
+	if f.repair.timer != nil {
+		f.repair.timer.Stop()
+	}
 	for _, t := range f.restarts {
 		t.Stop()
 	}

@@ -2,10 +2,12 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/cespare/xxhash/v2"
 	"github.com/jonboulle/clockwork"
 
 	"tempestd/actors"
@@ -59,11 +61,15 @@ type feed struct {
 
 	endpoints *Endpoints
 
-	cursor, writer, watchdog, connection *actor.PID
+	cursor, writer, watchdog, connection, backfill *actor.PID
 
 	phase     phase
 	epoch     messages.Epoch
 	plan      jetstream.Plan
+	request   jetstream.Request
+	rewind    time.Duration // how far the next resume by time goes back; grows while a replay begins too late
+	handover  bool          // the connection began with a replay by time: its change to live is to be watched for
+	repair    repair
 	openAt    time.Time // when the websocket opened
 	clean     bool      // the last connection was ended by the upstream in good order: its sequence numbers stand
 	blind     bool      // the last connection was left because it showed no commits
@@ -94,6 +100,7 @@ func newFeed(cfg feedConfig, b *book) *actor.Props {
 			endpoints: NewEndpoints(cfg.Endpoints, cfg.Backoff, cfg.Rand),
 			faults:    Intensity{Max: feedMaxFaults, Window: feedFaultWindow},
 			epoch:     b.status.Epoch,
+			rewind:    cfg.Rewind,
 			restarts:  make(map[string]clockwork.Timer),
 		}
 	})
@@ -126,6 +133,9 @@ func (f *feed) Receive(ctx actor.Context) {
 
 	case *messages.Committed:
 		f.book.committed(m)
+		if m.Epoch == f.epoch {
+			f.rewind = f.cfg.Rewind // the replay begins early enough
+		}
 	case *messages.GapRecorded:
 		f.book.status.Gaps++
 		f.showLive()
@@ -143,6 +153,12 @@ func (f *feed) Receive(ctx actor.Context) {
 		f.book.status.Suspicion = m.Phi
 	case *messages.Stalled:
 		f.book.status.Stalls++
+	case *messages.NoOverlap:
+		f.rewindFurther(ctx, m)
+	case *messages.BackfillDone:
+		f.repaired(ctx, m)
+	case *repairDue:
+		f.startRepair(ctx)
 
 	case *messages.FeedQuery:
 		s := f.book.snapshot()
@@ -189,12 +205,14 @@ func (f *feed) spawn(ctx actor.Context) {
 	f.watchdog = mustSpawn(ctx, "watchdog", actors.NewWatchdog(actors.WatchdogConfig{
 		Feed: c.Name, StaleAfter: c.StaleAfter, BlindAfter: c.BlindAfter, Interval: c.Interval, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer,
 	}))
-	f.connection = mustSpawn(ctx, "connection", actors.NewConnection(actors.ConnectionConfig{
+	connection := actors.ConnectionConfig{
 		Feed: c.Name, Dial: c.Dial, DialTimeout: dialTimeout,
 		PingInterval: c.PingInterval, PingTimeout: min(c.PingInterval, maxPingTimeout),
 		Limits: jetstream.Limits{Events: c.BatchEvents, Bytes: int(c.BatchBytes), Delay: c.BatchDelay},
 		Pool:   actors.NewPool(), Writer: f.writer, Watchdog: f.watchdog, Clock: c.Clock, Observer: c.Observer,
-	}))
+	}
+	f.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(actors.BackfillConfig{ConnectionConfig: connection}))
+	f.connection = mustSpawn(ctx, "connection", actors.NewConnection(connection))
 }
 
 func mustSpawn(ctx actor.Context, name string, props *actor.Props) *actor.PID {
@@ -237,22 +255,50 @@ func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 	cp.Clean = f.clean
 	if f.blind && cp.CommitUS > 0 {
 		// What came after the last commit on a host that saw none covers nothing.
-		cp.Position, cp.AtTip = messages.Position{TimeUS: cp.CommitUS}, 0
+		cp.Position, cp.AtTip = messages.Position{Host: cp.Host, TimeUS: cp.CommitUS}, 0
+	}
+	filter := f.filterHash()
+	sameFilter := cp.Filter == filter
+	cp.Clean = cp.Clean || !sameFilter // a rewind would bring what the new filter wants and the old one did not
+	rewind := f.rewind
+	if cp.Seq == 0 {
+		rewind = max(rewind, legacyRewind)
 	}
 	f.plan = jetstream.PlanResume(jetstream.Resume{
 		Checkpoint: cp, Found: point.Found, Endpoint: endpoint, Now: f.cfg.Clock.Now(),
-		ReplayWindow: f.cfg.ReplayWindow, Rewind: f.cfg.Rewind, ByTime: f.seqReset,
+		ReplayWindow: f.cfg.ReplayWindow, Rewind: rewind, ByTime: f.seqReset,
 	})
+	cp.Filter = filter
+	from, byTime := f.plan.Cursor.TimeUS()
+	f.handover = byTime
 	f.cfg.Observer.Emit(observe.FeedResume, f.cfg.Name, "epoch", uint64(f.epoch), "cursor", f.plan.Cursor.String(),
 		"covered", coveredText(cp), "behind", f.plan.Behind.Round(time.Millisecond).String())
-	ctx.Send(f.writer, &messages.BeginEpoch{Epoch: f.epoch, Host: endpoint.Host(), Resume: cp,
-		Overlap: f.plan.Overlap, Gap: f.plan.Gap})
-	ctx.Send(f.connection, &actors.Connect{Epoch: f.epoch, Resume: cp, Request: jetstream.Request{
+	f.request = jetstream.Request{
 		Endpoint: endpoint,
 		Filter:   jetstream.Filter{Collections: f.cfg.Collections, DIDs: f.cfg.DIDs},
 		Cursor:   f.plan.Cursor,
-	}})
+	}
+	ctx.Send(f.writer, &messages.BeginEpoch{Epoch: f.epoch, Host: endpoint.Host(), Resume: cp, Overlap: f.plan.Overlap, Gap: f.plan.Gap,
+		// A time is another on every host's clock: only an event that we hold shows that we asked for enough.
+		Prove:  byTime && sameFilter && cp.Host != "" && from <= cp.TimeUS,
+		Accept: f.rewind >= f.cfg.ReplayWindow,
+	})
+	ctx.Send(f.connection, &actors.Connect{Epoch: f.epoch, Resume: cp, Request: f.request})
 	f.phase = connecting
+}
+
+// filterHash tells filters apart. It is stored with the position, so that a restart notices a change.
+func (f *feed) filterHash() uint64 {
+	return xxhash.Sum64String(fmt.Sprintf("%q %q", f.cfg.Collections, f.cfg.DIDs)) | 1 // 0 is a position from before there was one
+}
+
+// rewindFurther reconnects with a longer rewind: the replay began behind what we hold, as it does where an upstream's clock is behind the last one's.
+func (f *feed) rewindFurther(ctx actor.Context, m *messages.NoOverlap) {
+	if m.Epoch != f.epoch || f.phase != connected {
+		return
+	}
+	f.rewind = min(max(6*f.rewind, time.Minute), f.cfg.ReplayWindow)
+	ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseNoOverlap})
 }
 
 func coveredText(cp messages.Checkpoint) string {
@@ -308,6 +354,7 @@ func (f *feed) heartbeat(ctx actor.Context, m *messages.Heartbeat) {
 	if f.endpoints.WantsBack(m.At, m.At.Sub(f.openAt)) {
 		ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CausePreferred})
 	}
+	f.noticeHandover(ctx, m)
 	quietSince := m.LastFrame
 	if quietSince.Before(f.openAt) {
 		quietSince = f.openAt
@@ -360,6 +407,7 @@ func (f *feed) command(ctx actor.Context, c messages.Command) error {
 // haltReading ends the connection, if there is one, and the wait for the next one.
 func (f *feed) haltReading(ctx actor.Context) {
 	ctx.Send(f.watchdog, &messages.Unwatch{})
+	f.haltRepair(ctx)
 	switch f.phase {
 	case preparing, connecting, connected:
 		f.phase = stopping

@@ -35,6 +35,26 @@ type upstream struct {
 	conns   []*upstreamConn
 
 	deafToCursors bool // every connection begins at the live tip
+	// legacy sends no sequence numbers, and leaves out what is published while a replay goes over to live.
+	legacy bool
+	skew   map[string]time.Duration // what a host's clock is off by
+}
+
+// handover is how long a legacy server's change from replay to live takes.
+const handover = 80 * time.Millisecond
+
+// as is the event as a host sends it.
+func (u *upstream) as(host string, e upstreamEvent) upstreamEvent {
+	if u.legacy {
+		e.json = bytes.Replace(e.json, fmt.Appendf(nil, `"cursor":%d,`, e.seq), nil, 1)
+		e.seq = 0
+	}
+	if skew := u.skew[host]; skew != 0 {
+		us := e.timeUS + skew.Microseconds()
+		e.json = bytes.Replace(e.json, fmt.Appendf(nil, `"time_us":%d`, e.timeUS), fmt.Appendf(nil, `"time_us":%d`, us), 1)
+		e.timeUS = us
+	}
+	return e
 }
 
 type upstreamEvent struct {
@@ -117,8 +137,14 @@ func (u *upstream) dial(_ context.Context, req jetstream.Request) (actors.Upstre
 			return nil, err
 		}
 	}
-	c := &upstreamConn{up: u, next: len(u.events), fault: make(chan error, 1), done: make(chan struct{})}
+	host := req.Endpoint.Host()
+	c := &upstreamConn{up: u, host: host, next: len(u.events), fault: make(chan error, 1), done: make(chan struct{})}
+	if u.legacy && !req.Cursor.IsLive() {
+		c.hole = time.Now().Add(handover)
+		c.whole = len(u.events)
+	}
 	for i, e := range u.events {
+		e := u.as(host, e)
 		if u.deafToCursors {
 			break
 		}
@@ -149,7 +175,10 @@ func (u *upstream) dialCount() int {
 // upstreamConn is one subscription.
 type upstreamConn struct {
 	up     *upstream
+	host   string
 	next   int
+	whole  int       // of the events after these,
+	hole   time.Time // those published until then are left out
 	fault  chan error
 	done   chan struct{}
 	closed sync.Once
@@ -172,10 +201,11 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 		}
 		c.mu.Unlock()
 		for _, e := range events[:min(len(events), lim.Events-len(b.Events))] {
-			if c.hides(e) {
+			if c.hides(e) || c.next >= c.whole && time.UnixMicro(e.timeUS).Before(c.hole) {
 				c.next++
 				continue
 			}
+			e = c.up.as(c.host, e)
 			scanned := messages.Event{Off: uint32(len(b.Buf)), Len: uint32(len(e.json))}
 			if err := jetstream.Scan(e.json, &scanned); err != nil {
 				panic(err)

@@ -29,6 +29,10 @@ const (
 	FrameBad         Event = "frame.bad"
 	TimeImplausible  Event = "frame.time_implausible"
 
+	BackfillStarted Event = "backfill.started"
+	BackfillDone    Event = "backfill.done"
+	BackfillFailed  Event = "backfill.failed"
+
 	WatchdogStalled Event = "watchdog.stalled"
 	ForceReconnect  Event = "feed.force_reconnect"
 
@@ -91,6 +95,10 @@ var Catalogue = []Definition{
 	{FeedOverlapEnded, slog.LevelInfo, "the replay is past the stored stream, the index is dropped", []string{"feed", "epoch", "duplicates"}},
 	{FrameBad, slog.LevelWarn, "a frame could not be parsed and was left out (at most one record a second)", []string{"feed", "epoch", "error", "frame", "count"}},
 	{TimeImplausible, slog.LevelWarn, "an event's time lies in the future; it is stored under the present time", []string{"feed", "epoch", "time_us", "count"}},
+
+	{BackfillStarted, slog.LevelInfo, "a second connection asks for what the first may have been left without", []string{"feed", "from", "to", "attempt"}},
+	{BackfillDone, slog.LevelInfo, "it was sent everything; what the stream lacked is appended", []string{"feed", "from", "to", "found"}},
+	{BackfillFailed, slog.LevelWarn, "it was not; after the last attempt a gap is recorded", []string{"feed", "from", "to", "error", "attempt", "attempts"}},
 
 	{WatchdogStalled, slog.LevelWarn, "the watchdog found the feed stale", []string{"feed", "epoch", "cause", "silence", "suspicion"}},
 	{ForceReconnect, slog.LevelInfo, "a connection was told to reconnect", []string{"feed", "epoch", "cause"}},

@@ -1,0 +1,155 @@
+package supervisor_test
+
+import (
+	"context"
+	"regexp"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tempestd/internal/observe"
+	"tempestd/messages"
+)
+
+// rkey tells the upstream's events apart, whichever host stamped them.
+var rkey = regexp.MustCompile(`"rkey":"k(\d+)"`)
+
+// wantEachOnce fails unless the stream holds every event published from the first-th on (from 0), once, in whatever order, and nothing else.
+func (r *rig) wantEachOnce(first int) {
+	r.t.Helper()
+	r.up.mu.Lock()
+	want := map[string]bool{}
+	for _, e := range r.up.events[first:] {
+		want[string(rkey.Find(e.json))] = true
+	}
+	r.up.mu.Unlock()
+	for _, e := range r.store.all() {
+		key := string(rkey.Find(e))
+		if !want[key] {
+			r.t.Fatalf("twice in the stream, or never sent: %s", e)
+		}
+		delete(want, key)
+	}
+	if len(want) > 0 {
+		r.t.Fatalf("%d events are missing", len(want))
+	}
+}
+
+func TestI2_WhatALegacyServerLeavesOutIsFetched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) { r.up.legacy = true })
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, 5*time.Millisecond)
+		for _, lived := range []time.Duration{time.Minute, time.Minute, 8 * time.Second, 3 * time.Second, time.Second, time.Minute} {
+			r.after(lived)
+			r.up.mu.Lock()
+			var live *upstreamConn // the newest that is not a backfill's
+			for _, c := range r.up.conns {
+				select {
+				case <-c.done:
+				default:
+					live = c
+				}
+			}
+			r.up.mu.Unlock()
+			if live != nil {
+				live.fault <- errLost
+			}
+		}
+		r.after(time.Minute)
+		cancel()
+		r.after(time.Minute)
+		r.wantEachOnce(0)
+		s := r.status()
+		if s.Backfilled == 0 || s.Gaps != 0 {
+			t.Fatalf("%d events were fetched, %d gaps: the test shows nothing", s.Backfilled, s.Gaps)
+		}
+	})
+}
+
+func TestI4_WhatCannotBeFetchedIsAGapEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) { r.up.legacy = true })
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, 5*time.Millisecond)
+		r.after(time.Minute)
+		dials := r.up.dialCount()
+		r.up.refuse = func(n int) error {
+			if n > dials+1 {
+				return errLost // no second connection is had
+			}
+			return nil
+		}
+		r.up.last().fault <- errLost
+		r.after(5 * time.Minute)
+		cancel()
+		if s := r.status(); s.Gaps != 1 || s.State != messages.StateLive {
+			t.Fatalf("%d gaps, state %s", s.Gaps, s.State)
+		}
+		if got := r.events(observe.BackfillFailed); got != 5 {
+			t.Fatalf("%d failed attempts were told", got)
+		}
+		r.after(time.Second)
+	})
+}
+
+func TestServersThatNumberTheirEventsAreNotBackfilled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, 5*time.Millisecond)
+		r.after(time.Minute)
+		r.up.last().fault <- errLost
+		r.after(time.Minute)
+		cancel()
+		if got := r.events(observe.BackfillStarted); got != 0 || r.up.dialCount() != 2 {
+			t.Fatalf("%d backfills, %d dials", got, r.up.dialCount())
+		}
+		r.after(time.Second)
+	})
+}
+
+func TestI2_FailoverToAHostWhoseClockIsBehind(t *testing.T) {
+	for name, skew := range map[string]time.Duration{"behind by seconds": -5 * time.Second, "behind by minutes": -7 * time.Minute,
+		"behind by hours": -3 * time.Hour, "ahead by minutes": 4 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, func(r *rig) {
+					r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+					r.up.skew = map[string]time.Duration{"127.0.0.2:6008": skew}
+				})
+				ctx, cancel := context.WithCancel(t.Context())
+				go r.up.every(ctx, 100*time.Millisecond)
+				for range 6 {
+					r.after(20 * time.Second) // short of healthy: on to the other host
+					r.up.last().fault <- errLost
+				}
+				r.after(time.Minute)
+				cancel()
+				r.after(time.Minute)
+				r.wantEachOnce(0)
+				if s := r.status(); s.Gaps != 0 {
+					t.Fatalf("%d gaps", s.Gaps)
+				}
+			})
+		})
+	}
+}
+
+func TestFilterChangedAcrossARestartBringsNothingFromBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(100)
+		r.after(time.Minute)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.cfg.Feeds[0].Collections = []string{"app.bsky.feed.post"}
+		r.start()
+		r.after(time.Second)
+		if _, seq, ok := r.up.dials[1].cursor.Sequence(); !ok || seq != 100 {
+			t.Fatalf("it resumed from %v, want the exact sequence number", r.up.dials[1].cursor)
+		}
+		r.wantExactlyPublished(0)
+	})
+}
