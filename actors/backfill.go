@@ -180,3 +180,9 @@ func (p *repair) hand(b *messages.Batch) {
 
 // Bad is jetstream.Sink's. The live connection tells of bad frames.
 func (p *repair) Bad([]byte, error) {}
+
+// First is jetstream.Sink's. Whatever comes first, what lies within the repair is taken.
+func (p *repair) First(messages.Event) {}
+
+// Info is jetstream.Sink's.
+func (p *repair) Info(string, string) {}

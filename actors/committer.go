@@ -156,11 +156,13 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 		return nil
 	}
 	c.next++
+	c.believeTimes(b)
 	if len(b.Events) == 0 {
+		// Nothing to append; but what was passed over is not asked for again. The cursor saves that by itself.
+		c.reach(b)
 		c.report(b, persistence.Appended{}, 0)
 		return nil
 	}
-	c.believeTimes(b)
 	dropped, err := c.mark(ctx, b)
 	if err != nil {
 		return err
@@ -185,12 +187,9 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 			return err
 		}
 	}
-	last := &b.Events[len(b.Events)-1]
-	c.at.Host, c.at.Seq = c.host, last.Seq
+	c.reach(b)
 	for i := range b.Events {
-		e := &b.Events[i]
-		c.at.TimeUS = max(c.at.TimeUS, e.TimeUS)
-		if e.Kind == messages.KindCommit {
+		if e := &b.Events[i]; e.Kind == messages.KindCommit {
 			c.at.CommitUS = max(c.at.CommitUS, e.TimeUS)
 		}
 	}
@@ -198,10 +197,21 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	return err
 }
 
+// reach moves the position to the batch's end.
+func (c *committer) reach(b *messages.Batch) {
+	if b.TimeUS > 0 {
+		c.at.Host, c.at.Seq, c.at.TimeUS = c.host, b.Seq, max(c.at.TimeUS, b.TimeUS)
+	}
+}
+
 // believeTimes replaces times that lie too far in the future by the present.
 func (c *committer) believeTimes(b *messages.Batch) {
 	now := c.cfg.Clock.Now()
 	limit := now.Add(futureTolerance).UnixMicro()
+	if b.TimeUS <= limit {
+		return // it is the greatest of them
+	}
+	b.TimeUS = now.UnixMicro()
 	implausible, first := 0, int64(0)
 	for i := range b.Events {
 		if b.Events[i].TimeUS > limit {

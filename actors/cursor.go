@@ -29,7 +29,7 @@ type CursorConfig struct {
 // NewCursor makes the props of the actor that knows where a feed stands.
 //
 // The position that counts is stored by the stream, with the entries it covers. The cursor's own checkpoint adds what moves without
-// an append: the moments at which a quiet connection was known to stand at the tip.
+// an append: frames that are not wanted, and the moments at which a quiet connection was known to stand at the tip.
 func NewCursor(cfg CursorConfig) *actor.Props {
 	return Guarded(cfg.Feed, cfg.Observer, func() actor.Actor { return &cursor{cfg: cfg} })
 }
@@ -99,27 +99,32 @@ func (c *cursor) Receive(ctx actor.Context) {
 	}
 }
 
-// load reads the stream's checkpoint and takes from the saved one what it knows beyond it. A saved checkpoint about
-// entries that the stream does not hold (its log was truncated) counts for nothing.
+// load reads the stream's checkpoint, and the saved one, which may be ahead of it by what was passed over without an append. A saved checkpoint about
+// entries that the stream does not hold (its log was truncated) counts for nothing, but where it is all there is: then what an upstream can replay is asked
+// for again.
 func (c *cursor) load() {
 	ctx := context.Background()
-	var err error
-	switch c.latest, err = c.cfg.Stream.Checkpoint(ctx); {
-	case errors.Is(err, persistence.ErrNoCheckpoint):
-		return
-	case err != nil:
+	stored, err := c.cfg.Stream.Checkpoint(ctx)
+	c.found = err == nil
+	if err != nil && !errors.Is(err, persistence.ErrNoCheckpoint) {
 		panic(fmt.Errorf("load the stream's checkpoint: %w", err))
 	}
-	c.found = true
+	c.latest = stored
 	saved, err := c.cfg.Checkpoints.LoadCheckpoint(ctx, c.cfg.Feed)
 	switch {
 	case errors.Is(err, persistence.ErrNoCheckpoint):
 	case err != nil:
 		panic(fmt.Errorf("load the checkpoint: %w", err))
-	case saved.LastID == c.latest.LastID:
-		c.latest.AtTip = max(c.latest.AtTip, saved.AtTip)
+	case saved.LastID == stored.LastID && saved.Saved >= stored.Saved:
+		c.latest, c.found = saved, true
+	case !c.found:
+		oldest := c.cfg.Clock.Now().Add(-c.cfg.ReplayWindow).Add(replayMargin)
+		c.latest, c.found = messages.Checkpoint{Position: messages.Position{TimeUS: min(saved.TimeUS, oldest.UnixMicro())}}, true
 	}
 }
+
+// replayMargin keeps a position that is as old as can be within the replay window until it is used.
+const replayMargin = time.Minute
 
 func (c *cursor) schedule(ctx actor.Context) {
 	if c.due != nil || !c.dirty {

@@ -102,6 +102,7 @@ func (s *session) ended(ctx context.Context, lived time.Duration, err error) *En
 	}
 	ending := jetstream.Classify(err)
 	e.Reason, e.Clean = ending.Reason, ending.Clean
+	e.SeqReset = jetstream.ResumeByTime(err)
 	if refused, ok := errors.AsType[*jetstream.RefusedError](err); ok {
 		e.Permanent, e.RetryAfter = refused.Permanent, refused.RetryAfter
 	}
@@ -185,8 +186,8 @@ type sink struct {
 	session  *session
 	done     <-chan struct{}
 	number   uint64
-	verified bool // the first event was compared with what was asked for
-	rejected bool // … and nothing of this connection can be used
+	outdated bool // the upstream said that it cannot go back as far as it was asked to
+	rejected bool // nothing of this connection can be used
 
 	bad   int // frames since the last that was told
 	badAt time.Time
@@ -221,10 +222,6 @@ func (k *sink) take() *messages.Batch {
 
 func (k *sink) hand(b *messages.Batch) {
 	s := k.session
-	if !k.verified && len(b.Events) > 0 {
-		k.verified = true
-		k.verify(b.Events[0])
-	}
 	if k.rejected || b.Frames == 0 {
 		b.Reset()
 		s.cfg.Pool <- b
@@ -252,14 +249,19 @@ func (k *sink) countCommits(b *messages.Batch) {
 	}
 }
 
-// verify compares the connection's first event with what was asked for.
-func (k *sink) verify(first messages.Event) {
+// Info is jetstream.Sink's.
+func (k *sink) Info(name, _ string) {
+	k.outdated = k.outdated || name == jetstream.InfoOutdatedCursor
+}
+
+// First is jetstream.Sink's: it compares the connection's first event with what was asked for.
+func (k *sink) First(first messages.Event) {
 	s := k.session
 	asked, cp := s.dial.Request.Cursor, s.dial.Resume
 	if cp.Host == "" {
 		return // the position is no event that could be sent again
 	}
-	switch jetstream.VerifyFirst(asked, cp, first) {
+	switch jetstream.VerifyFirst(asked, cp, first, k.outdated) {
 	case jetstream.FirstSequenceReset:
 		k.rejected = true
 		s.cancel(errSeqReset)

@@ -613,7 +613,7 @@ func TestBlindHostIsLeftAndNoCommitIsMissing(t *testing.T) {
 				blind.mu.Unlock()
 				r.after(2 * time.Minute)
 				s := r.status()
-				if s.State != messages.StateLive || s.Stalls != 1 || s.Endpoint != "ws://127.0.0.2:6008/subscribe" {
+				if s.State != messages.StateLive || s.Stalls != 1 || s.Endpoint != "ws://127.0.0.2:6008" {
 					t.Fatalf("state %s at %s after %d stalls", s.State, s.Endpoint, s.Stalls)
 				}
 				if !strings.Contains(r.log.String(), `"cause":"blind"`) {

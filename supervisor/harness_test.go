@@ -191,6 +191,7 @@ type upstreamConn struct {
 }
 
 func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream.Limits) (*messages.Batch, error) {
+	begun := false
 	for {
 		c.up.mu.Lock()
 		events, changed := c.up.events[c.next:], c.up.changed
@@ -210,9 +211,14 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 			if err := jetstream.Scan(e.json, &scanned); err != nil {
 				panic(err)
 			}
+			if !begun {
+				begun = true
+				sink.First(scanned)
+			}
 			b.Buf = append(b.Buf, e.json...)
 			b.Events = append(b.Events, scanned)
 			b.Frames++
+			b.Seq, b.TimeUS = scanned.Seq, max(b.TimeUS, scanned.TimeUS)
 			c.next++
 			c.note(func(a *jetstream.Activity) { a.Frames++; a.LastFrame = time.Now(); a.NewestUS = e.timeUS })
 		}
