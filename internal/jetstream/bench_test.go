@@ -185,6 +185,8 @@ func (c *counter) TryHand(b *messages.Batch) (*messages.Batch, bool) {
 }
 func (c *counter) Hand(*messages.Batch) *messages.Batch { return nil }
 func (c *counter) Bad([]byte, error)                    {}
+func (c *counter) First(messages.Event)                 {}
+func (c *counter) Info(string, string)                  {}
 
 // BenchmarkReadLoop compares Conn.Run with a bare loop of the websocket library, over the same frames.
 func BenchmarkReadLoop(b *testing.B) {

@@ -31,6 +31,12 @@ type Conn struct {
 	maxSize  int64
 	start    time.Time
 
+	spoken   Wire
+	memory   *Negotiator
+	raw      bool
+	inflater *inflater               // nil when messages are not packed
+	filter   atomic.Pointer[matcher] // what of the filter is left to do here
+
 	done     chan struct{} // closed by Close and CloseNow
 	doneOnce sync.Once
 
@@ -39,12 +45,22 @@ type Conn struct {
 	lastFrame atomic.Int64
 	newest    atomic.Int64 // Unix µs
 	blocked   atomic.Int64
+
+	wanted     atomic.Uint64
+	lastWanted atomic.Int64
+	wantedUS   atomic.Int64 // Unix µs
 }
 
-func newConn(ws *websocket.Conn, w *wire, ep Endpoint, opt DialOptions) *Conn {
-	return &Conn{ws: ws, wire: w, endpoint: ep, clock: opt.Clock, maxSize: opt.MaxMessageSize,
-		start: opt.Clock.Now(), done: make(chan struct{})}
+// Wire is what was agreed on with the upstream.
+type Wire struct {
+	Protocol    Protocol
+	Compression Compression // CompressOff, CompressZstd or CompressDeflate
+	Fallback    string      // why it is not what was preferred: one line, printable; "" when it is
+	Local       bool        // events are filtered here as well
 }
+
+// Wire tells what was agreed on with the upstream when the connection was made.
+func (c *Conn) Wire() Wire { return c.spoken }
 
 // Endpoint is where the connection leads.
 func (c *Conn) Endpoint() Endpoint { return c.endpoint }
@@ -58,15 +74,21 @@ type Activity struct {
 	Frames       uint64
 	LastFrame    time.Time // when the newest of them was read from the socket; zero before the first
 	NewestUS     int64     // greatest upstream time of their events, Unix µs, as the upstream says it; 0 before the first
+	Wanted       uint64    // events that were wanted
+	LastWanted   time.Time // when the newest of them was read from the socket; zero before the first
+	WantedUS     int64     // greatest upstream time of theirs; 0 before the first
 	Blocked      bool      // the sink does not take the batch in hand: the socket is not read, and its silence is our own
 	BlockedSince time.Time
 }
 
 // Activity is a snapshot. It is cheap.
 func (c *Conn) Activity() Activity {
-	a := Activity{Frames: c.frames.Load(), NewestUS: c.newest.Load()}
+	a := Activity{Frames: c.frames.Load(), NewestUS: c.newest.Load(), Wanted: c.wanted.Load(), WantedUS: c.wantedUS.Load()}
 	if t := c.lastFrame.Load(); t != 0 {
 		a.LastFrame = c.start.Add(time.Duration(t))
+	}
+	if t := c.lastWanted.Load(); t != 0 {
+		a.LastWanted = c.start.Add(time.Duration(t))
 	}
 	if t := c.blocked.Load(); t != 0 {
 		a.Blocked, a.BlockedSince = true, c.start.Add(time.Duration(t))

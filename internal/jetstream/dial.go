@@ -13,7 +13,7 @@ import (
 	"github.com/jonboulle/clockwork"
 )
 
-// DefaultMaxMessageSize is the read limit where none is set: the largest record the network allows is 1 MiB of CBOR.
+// DefaultMaxMessageSize is the size limit where none is set: the largest record the network allows is 1 MiB of CBOR.
 const DefaultMaxMessageSize = 4 << 20
 
 // maxMessage keeps the offsets within a batch below 32 bits, with maxBatchBytes.
@@ -22,24 +22,40 @@ const maxMessage = 1 << 30
 // maxResponseHeader bounds what an upstream may answer to a handshake, in bytes.
 const maxResponseHeader = 64 << 10
 
+// subprotocol is what a v2 client offers: the framing that is spoken there anyway.
+const subprotocol = "xrpc.v1.json"
+
 // DialOptions are how to connect. Zero fields have defaults.
 type DialOptions struct {
-	Clock          clockwork.Clock // nil means the real one, which is virtual in a testing/synctest bubble
-	MaxMessageSize int64           // bytes of one message, 1 GiB at most; a larger one ends the connection. DefaultMaxMessageSize if 0
+	Clock clockwork.Clock // nil means the real one, which is virtual in a testing/synctest bubble
+	// MaxMessageSize is the most bytes of one message, unpacked; 1 GiB at most, DefaultMaxMessageSize if 0. Servers are asked to leave larger events
+	// out, which they do without a word; a message that is larger all the same ends the connection.
+	MaxMessageSize int64
 	UserAgent      string
 	TLS            *tls.Config
 	// DialContext makes the TCP connection; a net.Dialer's by default. Deadlines of the connection it makes must run on Clock.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Proxy is asked which proxy to use; http.ProxyFromEnvironment by default.
 	Proxy func(*http.Request) (*url.URL, error)
+	// Negotiator remembers what endpoints can do. Without one nothing is tried out: ProtocolAuto is v1 where the path does not say otherwise, and
+	// CompressAuto is CompressOff.
+	Negotiator *Negotiator
+	// V1Dictionary is the zstd dictionary of v1 servers, which they do not give out. Without it v1 has no zstd.
+	V1Dictionary []byte
 }
 
-// Dial opens a subscription. ctx bounds the dial, TLS and websocket handshakes together, and nothing after. An upstream that answers but does
-// not accept gives a *[RefusedError]; whatever else fails is the network's doing. No error holds userinfo or the query.
+// Dial opens a subscription. ctx bounds everything it takes together, and nothing after. An upstream that answers but does not accept gives a
+// *[RefusedError]; whatever else fails is the network's doing. No error holds userinfo or the query.
+//
+// With ProtocolAuto and an endpoint without a path v2 is tried first, and v1 when the answer is that there is no such thing. The answer is
+// remembered, a fault of the network is none.
+//
+// With CompressAuto messages are packed over wss, and not over ws or to this machine, where bytes are cheaper than the time to unpack them: with zstd
+// where there is a dictionary, which v2 servers give out, or else not at all: deflate takes twice the time of zstd. A compression that cannot
+// be had degrades to none. [Conn.Wire] tells what came of it.
 func Dial(ctx context.Context, req Request, opt DialOptions) (*Conn, error) {
-	target, err := req.url()
-	if err != nil {
-		return nil, err
+	if req.Endpoint.IsZero() {
+		return nil, badEndpoint("it is empty")
 	}
 	if opt.Clock == nil {
 		opt.Clock = clockwork.NewRealClock()
@@ -54,44 +70,96 @@ func Dial(ctx context.Context, req Request, opt DialOptions) (*Conn, error) {
 	if opt.Proxy == nil {
 		opt.Proxy = http.ProxyFromEnvironment
 	}
+	d := &dialer{req: req, opt: opt, memory: opt.Negotiator}
+	d.client = d.httpClient()
+	return d.dial(ctx)
+}
+
+// dialer is the state of one Dial.
+type dialer struct {
+	req    Request
+	opt    DialOptions
+	memory *Negotiator
+	client *http.Client
+	socket *wire // of the connection made last
+}
+
+func (d *dialer) httpClient() *http.Client {
 	// The buffer lies below TLS: a server that writes one frame at a time sends one TLS record a frame, and without it
 	// each record is a system call. HTTP/2 is off because the transport has a DialContext of its own.
-	var socket *wire
 	transport := &http.Transport{
-		Proxy: opt.Proxy,
+		Proxy: d.opt.Proxy,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := opt.DialContext(ctx, network, addr)
+			c, err := d.opt.DialContext(ctx, network, addr)
 			if err != nil {
 				return nil, err
 			}
-			socket = newWire(c, opt.Clock)
-			return socket, nil
+			d.socket = newWire(c, d.opt.Clock)
+			return d.socket, nil
 		},
-		TLSClientConfig:        opt.TLS,
+		TLSClientConfig:        d.opt.TLS,
 		DisableCompression:     true,
 		DisableKeepAlives:      true, // a connection that is not needed after all is closed
 		MaxResponseHeaderBytes: maxResponseHeader,
 	}
-	header := http.Header{}
-	if opt.UserAgent != "" {
-		header.Set("User-Agent", opt.UserAgent)
+	return &http.Client{
+		Transport: transport,
+		// Sequence numbers belong to the host that was asked: another one must be configured, not stumbled into.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	ws, resp, err := websocket.Dial(ctx, target, &websocket.DialOptions{
-		HTTPClient: &http.Client{
-			Transport: transport,
-			// Sequence numbers belong to the host that was asked: another one must be configured, not stumbled into.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		HTTPHeader: header,
-	})
+}
+
+// try makes one attempt.
+func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
+	ask, local := d.req.Filter.split(a.protocol)
+	if a.short {
+		ask.DIDs, local.DIDs = nil, d.req.Filter.DIDs
+	}
+	hail, err := d.req.hail(a.protocol, ask, d.opt.MaxMessageSize, a.packing)
+	if err != nil {
+		return nil, err
+	}
+	conn := &Conn{endpoint: d.req.Endpoint, clock: d.opt.Clock, maxSize: d.opt.MaxMessageSize, memory: d.memory, raw: d.req.Raw,
+		spoken: Wire{Protocol: a.protocol, Compression: a.packing.compression, Fallback: a.fallback(), Local: !local.IsZero()},
+		done:   make(chan struct{})}
+	conn.filter.Store(newMatcher(local))
+	limit := d.opt.MaxMessageSize
+	if a.packing.compression == CompressZstd {
+		if conn.inflater, err = newInflater(a.packing.dictionary, limit); err != nil {
+			return nil, err // it was parsed before
+		}
+		limit += limit/128 + 64 // what cannot be packed grows by its headers
+	}
+	how := &websocket.DialOptions{HTTPClient: d.client, HTTPHeader: http.Header{}}
+	if d.opt.UserAgent != "" {
+		how.HTTPHeader.Set("User-Agent", d.opt.UserAgent)
+	}
+	if a.protocol == ProtocolV2 {
+		how.Subprotocols = []string{subprotocol}
+	}
+	if a.packing.compression == CompressDeflate {
+		how.CompressionMode = websocket.CompressionContextTakeover
+	}
+	ws, resp, err := websocket.Dial(ctx, hail.url, how)
 	if err != nil {
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
-			return nil, refused(resp, opt.Clock.Now())
+			return nil, refused(resp, d.opt.Clock.Now())
 		}
-		return nil, fmt.Errorf("connect to %s: %w", req.Endpoint, withoutURL(err))
+		return nil, fmt.Errorf("connect to %s: %w", d.req.Endpoint, withoutURL(err))
 	}
-	ws.SetReadLimit(opt.MaxMessageSize)
-	return newConn(ws, socket, req.Endpoint, opt), nil
+	if a.packing.compression == CompressDeflate && resp.Header.Get("Sec-WebSocket-Extensions") == "" {
+		conn.spoken.Compression = CompressOff
+		conn.spoken.Fallback = join(conn.spoken.Fallback, "the server does not deflate")
+	}
+	if hail.hello != nil {
+		if err := ws.Write(ctx, websocket.MessageText, hail.hello); err != nil {
+			_ = ws.CloseNow() // it is over either way
+			return nil, fmt.Errorf("send the filter to %s: %w", d.req.Endpoint, err)
+		}
+	}
+	ws.SetReadLimit(limit)
+	conn.ws, conn.wire, conn.start = ws, d.socket, d.opt.Clock.Now()
+	return conn, nil
 }
 
 // withoutURL is the cause inside of net/http's error, whose text repeats the URL.

@@ -46,7 +46,7 @@ func TestDialAsksForWhatIsWanted(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := <-asked
-	const want = "/subscribe?wantedCollections=app.bsky.feed.post&wantedCollections=app.bsky.graph.%2A&wantedDids=did%3Aweb%3Aa%253A80&cursor=4711"
+	const want = "/subscribe?maxMessageSizeBytes=4194304&cursor=4711&wantedCollections=app.bsky.feed.post&wantedCollections=app.bsky.graph.%2A&wantedDids=did%3Aweb%3Aa%253A80"
 	if got.RequestURI != want {
 		t.Errorf("asked for %s, want %s", got.RequestURI, want)
 	}

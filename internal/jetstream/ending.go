@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"compress/flate"
 	"context"
 	"errors"
 	"fmt"
@@ -21,17 +22,20 @@ const (
 	CauseMidFrame    Cause = "mid_frame_eof" // the stream ended within a message: the server gave up on a slow reader, or died
 	CauseReset       Cause = "reset"         // a TCP reset
 	CauseTooBig      Cause = "message_too_big"
-	CauseClosed      Cause = "closed"   // Close, CloseNow, or a sink that gave no batch
-	CauseRefused     Cause = "refused"  // the handshake was not accepted
-	CauseTimeout     Cause = "timeout"  // of the dial, its handshake, or a write
-	CauseProtocol    Cause = "protocol" // not the websocket protocol, or not as we speak it
-	CauseNetwork     Cause = "network"  // anything else
+	CauseClosed      Cause = "closed"         // Close, CloseNow, or a sink that gave no batch
+	CauseRefused     Cause = "refused"        // the handshake was not accepted
+	CauseTimeout     Cause = "timeout"        // of the dial, its handshake, or a write
+	CauseProtocol    Cause = "protocol"       // not the websocket protocol, or not as we speak it
+	CauseNetwork     Cause = "network"        // anything else
+	CauseUpstream    Cause = "upstream_error" // the upstream said why, in a frame
+	CauseCompression Cause = "compression"    // a message could not be unpacked: the next connection to the endpoint is not compressed
 )
 
 // Ending is what is to be said about a connection that ended.
 type Ending struct {
 	Cause  Cause
 	Code   int    // of the server's close frame, or the HTTP status of a refusal; 0 otherwise
+	Name   string // what the upstream calls it, such as "ConsumerTooSlow" or "CursorTooOld"; "" where it has no name
 	Reason string // one line, bounded, printable
 	Clean  bool   // the server ended it in good order (1001 or 1000): its sequence numbers stand
 }
@@ -58,7 +62,7 @@ func Classify(err error) Ending {
 		return end.Ending
 	}
 	if r, ok := errors.AsType[*RefusedError](err); ok {
-		return Ending{Cause: CauseRefused, Code: r.Status, Reason: r.Error()}
+		return Ending{Cause: CauseRefused, Code: r.Status, Name: r.Name, Reason: r.Error()}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return Ending{Cause: CauseTimeout, Reason: "no connection in time"}
@@ -79,6 +83,14 @@ func (c *Conn) ending(err error, inFrame bool) Ending {
 		return Ending{Cause: CauseClosed, Reason: "closed by us"}
 	case byServer:
 		return serverClose(closed)
+	}
+	if said, ok := errors.AsType[*upstreamError](err); ok {
+		return Ending{Cause: CauseUpstream, Name: said.name, Reason: said.Error()}
+	}
+	if isUnpackable(err) {
+		return Ending{Cause: CauseCompression, Reason: printable(err.Error())}
+	}
+	switch {
 	case errors.Is(err, websocket.ErrMessageTooBig):
 		return Ending{Cause: CauseTooBig, Reason: fmt.Sprintf("a message is larger than max_message_size, %d bytes", c.maxSize)}
 	case errors.Is(err, context.DeadlineExceeded):
@@ -94,6 +106,13 @@ func (c *Conn) ending(err error, inFrame bool) Ending {
 		return Ending{Cause: CauseMidFrame, Reason: "the stream ended within a message"}
 	}
 	return Ending{Cause: CauseEOF, Reason: "the stream ended without a close frame"}
+}
+
+// isUnpackable says whether a read loop ended with a message that cannot be unpacked.
+func isUnpackable(err error) bool {
+	_, zstd := errors.AsType[*unpackError](err)
+	_, deflate := errors.AsType[flate.CorruptInputError](err)
+	return zstd || deflate
 }
 
 // serverClose tells of a close frame; 1005 is one without a code.

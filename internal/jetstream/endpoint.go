@@ -10,20 +10,35 @@ import (
 	"strings"
 )
 
-// subscribePath is where v1 servers listen.
-const subscribePath = "/subscribe"
+// Where servers listen.
+const (
+	subscribePath  = "/subscribe"
+	eventsPath     = "/xrpc/network.bsky.jetstream.subscribeEvents"
+	dictionaryPath = "/xrpc/network.bsky.jetstream.getZstdDictionary"
+)
+
+// path is where the protocol is spoken at an endpoint: at the path that it was given with, or else where servers have it.
+func (p Protocol) path(e Endpoint) string {
+	switch {
+	case e.path != "":
+		return e.path
+	case p == ProtocolV2:
+		return eventsPath
+	}
+	return subscribePath
+}
 
 // Endpoint is where an upstream listens. The zero Endpoint is none; ParseEndpoint makes the others. It is immutable, and prints without its
 // userinfo (I10).
 type Endpoint struct {
 	scheme string // "ws" or "wss"
 	host   string // "host:port"
-	path   string
+	path   string // as it is escaped; "" where none was given
 	user   *url.Userinfo
 }
 
-// ParseEndpoint reads "wss://host/path", "ws://127.0.0.1:6008" or a bare host, which means wss. The path is /subscribe when there is none. Userinfo
-// is sent as basic authentication. Errors match ErrBadEndpoint and do not repeat what may be secret.
+// ParseEndpoint reads "wss://host/path", "ws://127.0.0.1:6008" or a bare host, which means wss. Without a path either protocol can be spoken, each at
+// its own. Userinfo is sent as basic authentication. Errors match ErrBadEndpoint and do not repeat what may be secret.
 func ParseEndpoint(s string) (Endpoint, error) {
 	if !strings.Contains(s, "://") {
 		s = "wss://" + s
@@ -40,8 +55,8 @@ func ParseEndpoint(s string) (Endpoint, error) {
 		return Endpoint{}, badEndpoint(err.Error())
 	}
 	e := Endpoint{scheme: strings.ToLower(u.Scheme), path: u.EscapedPath(), user: u.User}
-	if e.path == "" || e.path == "/" {
-		e.path = subscribePath
+	if e.path == "/" {
+		e.path = ""
 	}
 	port := u.Port()
 	switch {
@@ -87,6 +102,25 @@ func (e Endpoint) IsZero() bool { return e.host == "" }
 
 // Host is "host:port", in lower case: the instance that sequence numbers belong to (messages.Position).
 func (e Endpoint) Host() string { return e.host }
+
+// Protocol is the one that the endpoint's path stands for: v1 for /subscribe, v2 for /xrpc/network.bsky.jetstream.subscribeEvents, and ProtocolAuto for
+// no path. Another path can be a server's of either protocol; it is taken for v1 unless the request says v2, and gives ProtocolAuto as well.
+func (e Endpoint) Protocol() Protocol {
+	switch e.path {
+	case subscribePath:
+		return ProtocolV1
+	case eventsPath:
+		return ProtocolV2
+	}
+	return ProtocolAuto
+}
+
+// url is the URL of a path and query at the endpoint, for "ws" or "http". It may hold userinfo: it is not for showing.
+func (e Endpoint) url(scheme, path, query string) string {
+	u := url.URL{Scheme: scheme + strings.TrimPrefix(e.scheme, "ws"), User: e.user, Host: e.host, RawPath: path, RawQuery: query}
+	u.Path, _ = url.PathUnescape(path) // it is what url.Parse gave
+	return u.String()
+}
 
 // String is the endpoint as a URL, without userinfo. It can be shown and logged.
 func (e Endpoint) String() string {

@@ -11,14 +11,14 @@ import (
 
 func TestParseEndpoint(t *testing.T) {
 	for in, want := range map[string]struct{ url, host string }{
-		"jetstream2.us-east.bsky.network": {"wss://jetstream2.us-east.bsky.network:443/subscribe", "jetstream2.us-east.bsky.network:443"},
-		"localhost:6008":                  {"wss://localhost:6008/subscribe", "localhost:6008"},
-		"ws://127.0.0.1:6008":             {"ws://127.0.0.1:6008/subscribe", "127.0.0.1:6008"},
-		"ws://127.0.0.1:6008/":            {"ws://127.0.0.1:6008/subscribe", "127.0.0.1:6008"},
+		"jetstream2.us-east.bsky.network": {"wss://jetstream2.us-east.bsky.network:443", "jetstream2.us-east.bsky.network:443"},
+		"localhost:6008":                  {"wss://localhost:6008", "localhost:6008"},
+		"ws://127.0.0.1:6008":             {"ws://127.0.0.1:6008", "127.0.0.1:6008"},
+		"ws://127.0.0.1:6008/":            {"ws://127.0.0.1:6008", "127.0.0.1:6008"},
 		"ws://Example.COM/a%2Fb/c":        {"ws://example.com:80/a%2Fb/c", "example.com:80"},
 		"WSS://user:secret@example.com/x": {"wss://example.com:443/x", "example.com:443"},
 		"wss://[::1]:99/subscribe":        {"wss://[::1]:99/subscribe", "[::1]:99"},
-		"wss://[2001:DB8::1]":             {"wss://[2001:db8::1]:443/subscribe", "[2001:db8::1]:443"},
+		"wss://[2001:DB8::1]":             {"wss://[2001:db8::1]:443", "[2001:db8::1]:443"},
 	} {
 		ep, err := jetstream.ParseEndpoint(in)
 		if err != nil || ep.String() != want.url || ep.Host() != want.host {

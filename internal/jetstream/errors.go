@@ -10,9 +10,14 @@ var (
 	ErrBadJSON     = errors.New("not one valid JSON object") // the frame could not be stored as it is
 	ErrBadEvent    = errors.New("not an event")              // valid JSON that lacks what every event has
 	ErrBadEndpoint = errors.New("bad endpoint")
+	ErrBadRequest  = errors.New("bad request")
 	ErrForeignSeq  = errors.New("sequence cursor of another host")
-	ErrClosed      = errors.New("closed by us")
-	ErrStopped     = errors.New("stopped by the sink")
+	// ErrLegacySeq: the endpoint answered as a legacy server, which compares cursors as text; it must be asked by time.
+	ErrLegacySeq = errors.New("sequence cursor for a legacy server")
+	// ErrNeedsReconnect: the protocol cannot change a subscription's filter.
+	ErrNeedsReconnect = errors.New("the filter cannot be changed on this connection; connect again with the new one")
+	ErrClosed         = errors.New("closed by us")
+	ErrStopped        = errors.New("stopped by the sink")
 )
 
 // FrameError says why a frame gave no event. Its text is bounded and holds nothing of the frame.

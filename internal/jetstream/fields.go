@@ -2,14 +2,34 @@ package jetstream
 
 // fields is what an event is known by, as it stands in the frame. Of a key that is given twice the last one counts, as in encoding/json; a value
 // of the wrong type counts as missing. Strings alias the frame and are nil where missing.
+//
+// Of a v2 frame they are the members of its payload, where a commit's own lie beside the event's.
 type fields struct {
-	did, kind []byte
+	did, kind []byte // of a v2 frame, kind is the payload's "$type" until identify has read it
 	commit    struct{ rev, operation, collection, rkey []byte }
 	syncRev   []byte
 
 	timeUS, seq             int64 // 0 where missing, not an integer or not positive
 	identitySeq, accountSeq int64 // the relay's
 	escaped                 bool  // a string may hold escapes
+
+	v1Only   bool   // "payload" is a member like any other
+	envelope []byte // the frame's own "$type"
+	v2       payload
+}
+
+// span is where a value stands in the frame; the zero span is none.
+type span struct{ from, to int }
+
+func (s span) of(frame []byte) []byte { return frame[s.from:s.to] }
+
+// payload is what more there is to a v2 frame.
+type payload struct {
+	seen, is                             bool // there was a payload that is an object; the last one is
+	from                                 int  // where it begins
+	more                                 bool // it has members of other names than these
+	time                                 []byte
+	record, cid, identity, account, sync span
 }
 
 // object says which object's members are looked at.
@@ -21,6 +41,7 @@ const (
 	theIdentity
 	theAccount
 	theSync
+	thePayload
 )
 
 // parse fills f from a frame that is one JSON object. A frame that is not gives the complement of the index it is wrong at.
@@ -35,7 +56,16 @@ func (f *fields) parse(frame []byte) int {
 	if i = skipSpace(frame, i); i < len(frame) {
 		return ^i
 	}
+	if f.v2.seen && !f.wrapped() {
+		*f = fields{v1Only: true}
+		return f.parse(frame)
+	}
 	return i
+}
+
+// wrapped says whether the frame is a v2 message: an envelope of that type around a payload.
+func (f *fields) wrapped() bool {
+	return f.v2.is && string(unescape(f.envelope)) == "message"
 }
 
 // members takes the index of an object and walks through its members.
@@ -79,6 +109,15 @@ func (f *fields) member(b []byte, i int, of object, key []byte) int {
 	switch of {
 	case theEvent:
 		switch string(key) {
+		case "$type":
+			return f.text(b, i, &f.envelope)
+		case "payload":
+			return f.payload(b, i)
+		}
+		if f.v2.seen {
+			return valueEnd(b, i, 1)
+		}
+		switch string(key) {
 		case "did":
 			return f.text(b, i, &f.did)
 		case "time_us":
@@ -101,6 +140,8 @@ func (f *fields) member(b []byte, i int, of object, key []byte) int {
 			return f.nested(b, i, theSync)
 		}
 		return valueEnd(b, i, 1)
+	case thePayload:
+		return f.payloadMember(b, i, key)
 	case theCommit:
 		switch string(key) {
 		case "rev":
@@ -125,7 +166,71 @@ func (f *fields) member(b []byte, i int, of object, key []byte) int {
 			return f.text(b, i, &f.syncRev)
 		}
 	}
+	return valueEnd(b, i, f.depth())
+}
+
+// depth is how many levels a member of a nested object lies inside of.
+func (f *fields) depth() int {
+	if f.v2.seen {
+		return 3
+	}
+	return 2
+}
+
+// payload takes the index of what should be a v2 frame's payload.
+func (f *fields) payload(b []byte, i int) int {
+	if f.v1Only {
+		return valueEnd(b, i, 1)
+	}
+	f.v2.is = at(b, i) == '{'
+	if !f.v2.is {
+		return valueEnd(b, i, 1)
+	}
+	*f = fields{envelope: f.envelope, escaped: f.escaped, v2: payload{seen: true, is: true, from: i}}
+	return f.members(b, i, thePayload)
+}
+
+// payloadMember takes the index of the value that belongs to key in a payload.
+func (f *fields) payloadMember(b []byte, i int, key []byte) int {
+	switch string(key) {
+	case "$type":
+		return f.text(b, i, &f.kind)
+	case "did":
+		return f.text(b, i, &f.did)
+	case "seq":
+		return f.integer(b, i, &f.seq)
+	case "time":
+		return f.text(b, i, &f.v2.time)
+	case "rev":
+		return f.text(b, i, &f.commit.rev)
+	case "operation":
+		return f.text(b, i, &f.commit.operation)
+	case "collection":
+		return f.text(b, i, &f.commit.collection)
+	case "rkey":
+		return f.text(b, i, &f.commit.rkey)
+	case "record":
+		return f.v2.record.set(i, valueEnd(b, i, 2))
+	case "cid":
+		return f.v2.cid.set(i, valueEnd(b, i, 2))
+	case "identity":
+		f.identitySeq = 0
+		return f.v2.identity.set(i, f.nested(b, i, theIdentity))
+	case "account":
+		f.accountSeq = 0
+		return f.v2.account.set(i, f.nested(b, i, theAccount))
+	case "sync":
+		f.syncRev = nil
+		return f.v2.sync.set(i, f.nested(b, i, theSync))
+	}
+	f.v2.more = true
 	return valueEnd(b, i, 2)
+}
+
+// set notes a value from its index and the index after it, which it returns.
+func (s *span) set(i, end int) int {
+	*s = span{i, end}
+	return end
 }
 
 // nested takes the index of a value that should be an object.
@@ -140,7 +245,7 @@ func (f *fields) nested(b []byte, i int, of object) int {
 func (f *fields) text(b []byte, i int, into *[]byte) int {
 	if at(b, i) != '"' {
 		*into = nil
-		return valueEnd(b, i, 2)
+		return valueEnd(b, i, f.depth())
 	}
 	end, escaped := stringEnd(b, i+1)
 	if end < 0 {
@@ -175,12 +280,9 @@ func (f *fields) integer(b []byte, i int, into *int64) int {
 	return end
 }
 
-// unescape replaces the strings that may hold escapes by what they mean.
+// unescape replaces the strings by what they mean.
 func (f *fields) unescape() {
-	if !f.escaped {
-		return
-	}
-	for _, s := range [...]*[]byte{&f.did, &f.kind, &f.commit.rev, &f.commit.operation, &f.commit.collection, &f.commit.rkey, &f.syncRev} {
+	for _, s := range [...]*[]byte{&f.did, &f.kind, &f.commit.rev, &f.commit.operation, &f.commit.collection, &f.commit.rkey, &f.syncRev, &f.v2.time} {
 		*s = unescape(*s)
 	}
 	f.escaped = false

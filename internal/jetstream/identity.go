@@ -11,18 +11,39 @@ import (
 
 // identity is what makes an event itself, wherever and whenever it is sent: (did, rev, collection, rkey, operation) of a commit, (did, the relay's
 // sequence number) of an identity or account event, (did, rev) of a sync. It holds neither the upstream's time nor its sequence
-// number, which change when an upstream is restarted or replaced.
+// number, which change when an upstream is restarted or replaced. It is the same whichever wire brought the event.
 type identity struct {
 	kind     messages.Kind
 	seq      int64
 	did, rev []byte
 	path     [3][]byte // collection, rkey, operation
-	whole    []byte    // the frame, for what has no identity of its own: unknown kinds, and frames without the number that would give them one
+	nameless bool      // it has no identity of its own: an unknown kind, or without the number that would give it one
+	whole    []byte    // then its bytes in v1's shape are its identity
 }
 
-// identify gives the identity of the event in a frame, or what the event lacks.
-func (f *fields) identify(frame []byte) (identity, string) {
-	f.unescape()
+// identify gives the identity of the event in the frame that f was parsed from, or what the event lacks. Of a nameless one the bytes are not filled in.
+// f keeps its strings as they are spelled.
+func (f *fields) identify() (identity, string) {
+	if !f.escaped {
+		return f.identifyPlain()
+	}
+	plain := *f
+	plain.unescape()
+	id, lack := plain.identifyPlain()
+	f.timeUS = plain.timeUS
+	if f.wrapped() {
+		f.kind = plain.kind
+	}
+	return id, lack
+}
+
+// identifyPlain is identify without escapes.
+func (f *fields) identifyPlain() (identity, string) {
+	if f.wrapped() {
+		if lack := f.open(); lack != "" {
+			return identity{}, lack
+		}
+	}
 	switch {
 	case len(f.did) == 0:
 		return identity{}, `"did" must be a string that is not empty`
@@ -49,16 +70,14 @@ func (f *fields) identify(frame []byte) (identity, string) {
 	case "gap":
 		return identity{}, `"kind" must not be "gap", which is tempestd's own`
 	}
-	if id.seq == 0 && len(id.rev) == 0 {
-		id.whole = frame
-	}
+	id.nameless = id.seq == 0 && len(id.rev) == 0
 	return id, ""
 }
 
 // fingerprint is a 64-bit hash of the identity: the xxhash of the xxhashes of its parts, so that no separator can be forged and nothing is
 // copied together. It is stored, so it must never change; a wire version that spells the same event differently gives the same.
 func (id *identity) fingerprint() uint64 {
-	if id.whole != nil {
+	if id.nameless {
 		return xxhash.Sum64(id.whole)
 	}
 	var parts [7 * 8]byte
@@ -77,14 +96,14 @@ func (id *identity) fingerprint() uint64 {
 }
 
 func (id *identity) equal(other *identity) bool {
-	return id.kind == other.kind && id.seq == other.seq &&
+	return id.kind == other.kind && id.seq == other.seq && id.nameless == other.nameless &&
 		bytes.Equal(id.did, other.did) && bytes.Equal(id.rev, other.rev) &&
 		bytes.Equal(id.path[0], other.path[0]) && bytes.Equal(id.path[1], other.path[1]) && bytes.Equal(id.path[2], other.path[2]) &&
 		bytes.Equal(id.whole, other.whole)
 }
 
-// SameIdentity says whether two frames tell the same event: exactly, where a fingerprint only says so very probably. What [Scan] refuses is the
-// same as nothing but its own bytes. It is safe for concurrent use.
+// SameIdentity says whether two frames, each of v1 or v2, tell the same event: exactly, where a fingerprint only says so very probably. What [Scan]
+// refuses is the same as nothing but its own bytes. It is safe for concurrent use.
 func SameIdentity(a, b []byte) bool {
 	if bytes.Equal(a, b) { // what a server sends again it sends as before, unless it was restarted
 		return true
@@ -93,7 +112,13 @@ func SameIdentity(a, b []byte) bool {
 	if fa.parse(a) < 0 || fb.parse(b) < 0 {
 		return false
 	}
-	ia, lackA := fa.identify(a)
-	ib, lackB := fb.identify(b)
-	return lackA == "" && lackB == "" && ia.equal(&ib)
+	ia, lackA := fa.identify()
+	ib, lackB := fb.identify()
+	if lackA != "" || lackB != "" {
+		return false
+	}
+	if ia.nameless && ib.nameless {
+		ia.whole, ib.whole = fa.asV1(a), fb.asV1(b)
+	}
+	return ia.equal(&ib)
 }

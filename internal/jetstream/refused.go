@@ -1,6 +1,9 @@
 package jetstream
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,13 +15,15 @@ import (
 
 // Bounds of what an upstream may make us say and wait for.
 const (
-	maxRefusal    = 200       // bytes of its message
-	maxRetryAfter = time.Hour // how long it can send us away
+	maxRefusal     = 200       // bytes of its message
+	maxRefusalBody = 1 << 10   // bytes of the answer that are looked at
+	maxRetryAfter  = time.Hour // how long it can send us away
 )
 
 // RefusedError is an upstream's answer to a handshake that it did not accept.
 type RefusedError struct {
 	Status     int           // HTTP status
+	Name       string        // what v2 servers call it, such as "InvalidRequest"; "" where there is none
 	Message    string        // its reason: one line, printable, 200 bytes at most; may be empty
 	RetryAfter time.Duration // how long it asks us to stay away, an hour at most; 0 if it does not say
 	Permanent  bool          // asking again in the same way is useless
@@ -26,22 +31,34 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string {
 	text := fmt.Sprintf("refused with %d %s", e.Status, http.StatusText(e.Status))
+	if e.Name != "" {
+		text += ": " + e.Name
+	}
 	if e.Message != "" {
 		text += ": " + e.Message
 	}
 	return text
 }
 
-// refused reads the answer, whose body holds 1 KiB at most. Only a server's own trouble (5xx), a timeout and "too many requests"
-// pass by themselves; a redirection, a page, and every other fault of the client stay.
+// The names of refusals that are answered otherwise than by their status.
+const (
+	// RefusedCursorTooOld: the sequence number asked for lies below what the server still has. Asked by time it begins at its oldest event.
+	RefusedCursorTooOld = "CursorTooOld"
+	// unknownDictionary: the server compresses with another dictionary than the one named. Dial sees to it.
+	unknownDictionary = "UnknownZstdDictionary"
+)
+
+// refused reads the answer, whose body holds 1 KiB at most. Only a server's own trouble (5xx), a timeout, "too many requests" and a cursor that is too
+// old pass by themselves; a redirection, a page, and every other fault of the client stay.
 func refused(resp *http.Response, now time.Time) *RefusedError {
 	e := &RefusedError{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), now)}
 	if resp.Body != nil {
 		body, _ := io.ReadAll(resp.Body)
-		e.Message = printable(string(body))
+		e.Name, e.Message = said(body)
 	}
 	switch s := resp.StatusCode; {
 	case s >= 500, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
+	case e.Name == RefusedCursorTooOld, e.Name == unknownDictionary:
 	case s >= 300 && s < 400:
 		e.Permanent = true
 		e.Message = "redirections are not followed; configure the server's own address"
@@ -49,6 +66,55 @@ func refused(resp *http.Response, now time.Time) *RefusedError {
 		e.Permanent = true
 	}
 	return e
+}
+
+// said reads a body: {"error":…,"message":…}, of which the end may be cut off, or text.
+func said(body []byte) (name, message string) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return "", printable(string(body))
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			break
+		}
+		var value any
+		if d.Decode(&value) != nil {
+			break
+		}
+		switch text, _ := value.(string); key {
+		case "error":
+			name = text
+		case "message":
+			message = text
+		}
+	}
+	if !plainName([]byte(name)) {
+		return "", printable(string(body))
+	}
+	return name, printable(message)
+}
+
+// noSuchThing says whether the answer is that what was asked for is not there, rather than that something is wrong with it or with us.
+func (e *RefusedError) noSuchThing() bool {
+	switch e.Status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusUpgradeRequired, http.StatusNotImplemented:
+		return true
+	}
+	return e.Status >= 200 && e.Status < 300 // a page
+}
+
+// tooLong says whether it is the URL's length that is refused, by a server or a proxy before it.
+func (e *RefusedError) tooLong() bool {
+	return e.Status == http.StatusRequestURITooLong || e.Status == http.StatusRequestHeaderFieldsTooLarge
+}
+
+// ResumeByTime says whether an error of Dial means that the sequence number asked for is no good there, and the same endpoint should be asked by time at
+// once: see Resume.ByTime.
+func ResumeByTime(err error) bool {
+	refusal, ok := errors.AsType[*RefusedError](err)
+	return ok && refusal.Name == RefusedCursorTooOld || errors.Is(err, ErrLegacySeq)
 }
 
 // retryAfter reads both forms of the header: seconds and a date.

@@ -18,7 +18,7 @@ type Resume struct {
 	Now          time.Time
 	ReplayWindow time.Duration // how far back the upstream can be asked to replay; 0 sets no bound
 	Rewind       time.Duration // how far a time is rewound
-	ByTime       bool          // the host's sequence was found to have begun anew: see VerifyFirst
+	ByTime       bool          // the host's sequence numbers are no good: see VerifyFirst and ResumeByTime
 }
 
 // Plan is how to resume.
@@ -29,7 +29,7 @@ type Plan struct {
 	Behind  time.Duration // from what is covered to now; 0 without a checkpoint
 }
 
-// PlanResume says where to resume. Without a checkpoint that is the live tip. A checkpoint older than the replay window is given up: the live tip, and a
+// PlanResume says where to resume, whichever protocol is spoken. Without a checkpoint that is the live tip. A checkpoint older than the replay window is given up: the live tip, and a
 // gap. The exact sequence number is asked for after a clean end, a rewound one after any other, and only of the host it belongs to;
 // whoever else is asked by time. What is asked for lies at or before the last stored event wherever the window allows, so that VerifyFirst can
 // tell an upstream that replays from one that does not.
@@ -74,27 +74,28 @@ const (
 	// FirstContinues: nothing speaks against what was asked for.
 	FirstContinues FirstFrame = iota
 	// FirstSequenceReset: the host's sequence numbers began anew, or are gone. What follows cannot be relied on: end the connection and resume with
-	// Resume.ByTime.
+	// Resume.ByTime. It is also what an upstream gives that did not know the number yet, and silently began at its live tip.
 	FirstSequenceReset
 	// FirstLate: the last stored event was asked for again and was not sent: the upstream cannot replay, or not that far back. It is a suspicion: an
 	// upstream may have compacted the event away, and another host may have stamped it later; where the stream holds the first event, it is refuted.
 	FirstLate
 )
 
-// VerifyFirst compares the first event of a connection with the cursor that was asked for and the checkpoint it came from.
-func VerifyFirst(asked Cursor, cp messages.Checkpoint, first messages.Event) FirstFrame {
+// VerifyFirst compares the first event of a connection, wanted or not, with the cursor that was asked for and the checkpoint it came from. outdated says
+// that the upstream told us InfoOutdatedCursor before.
+func VerifyFirst(asked Cursor, cp messages.Checkpoint, first messages.Event, outdated bool) FirstFrame {
 	if _, seq, ok := asked.Sequence(); ok {
 		switch {
 		case first.Seq < seq:
 			return FirstSequenceReset
-		case first.Seq == cp.Seq && first.TimeUS > cp.TimeUS: // the number was given to a later event
+		case first.Seq <= cp.Seq && first.TimeUS > cp.TimeUS: // the number was given to a later event
 			return FirstSequenceReset
 		case first.Seq > cp.Seq:
 			return FirstLate
 		}
 		return FirstContinues
 	}
-	if us, ok := asked.TimeUS(); ok && us <= cp.TimeUS && first.TimeUS > cp.TimeUS {
+	if us, ok := asked.TimeUS(); ok && first.TimeUS > cp.TimeUS && (us <= cp.TimeUS || outdated && first.TimeUS > us) {
 		return FirstLate
 	}
 	return FirstContinues

@@ -119,26 +119,31 @@ func TestVerifyFirst(t *testing.T) {
 	first := func(seq int64, d time.Duration) messages.Event { return messages.Event{Seq: seq, TimeUS: ago(d)} }
 	exact, rewound, byTime := jetstream.SequenceCursor("h:1", 1000), jetstream.SequenceCursor("h:1", 900), jetstream.TimeCursor(ago(2*time.Minute))
 	for name, c := range map[string]struct {
-		asked jetstream.Cursor
-		first messages.Event
-		want  jetstream.FirstFrame
+		asked    jetstream.Cursor
+		first    messages.Event
+		outdated bool
+		want     jetstream.FirstFrame
 	}{
-		"live, anything":                             {jetstream.Cursor{}, first(1, 0), jetstream.FirstContinues},
-		"the very event":                             {exact, first(1000, time.Minute), jetstream.FirstContinues},
-		"the very number, a later event":             {exact, first(1000, time.Second), jetstream.FirstSequenceReset},
-		"a number below":                             {exact, first(999, time.Second), jetstream.FirstSequenceReset},
-		"no number":                                  {exact, first(0, time.Second), jetstream.FirstSequenceReset},
-		"a number above":                             {exact, first(1001, time.Second), jetstream.FirstLate},
-		"rewound, the first of the replay":           {rewound, first(900, 2*time.Minute), jetstream.FirstContinues},
-		"rewound, compacted":                         {rewound, first(950, 2*time.Minute), jetstream.FirstContinues},
-		"rewound, past what is stored":               {rewound, first(1200, 0), jetstream.FirstLate},
-		"rewound, below":                             {rewound, first(12, 0), jetstream.FirstSequenceReset},
-		"by time, from far before":                   {byTime, first(3, time.Hour), jetstream.FirstContinues},
-		"by time, the last stored event":             {byTime, first(3, time.Minute), jetstream.FirstContinues},
-		"by time, past what is stored":               {byTime, first(3, 0), jetstream.FirstLate},
-		"by time after the last event, a quiet feed": {jetstream.TimeCursor(ago(time.Second)), first(3, 0), jetstream.FirstContinues},
+		"live, anything":                             {jetstream.Cursor{}, first(1, 0), false, jetstream.FirstContinues},
+		"the very event":                             {exact, first(1000, time.Minute), false, jetstream.FirstContinues},
+		"the very number, a later event":             {exact, first(1000, time.Second), false, jetstream.FirstSequenceReset},
+		"a number below":                             {exact, first(999, time.Second), false, jetstream.FirstSequenceReset},
+		"no number":                                  {exact, first(0, time.Second), false, jetstream.FirstSequenceReset},
+		"a number above":                             {exact, first(1001, time.Second), false, jetstream.FirstLate},
+		"rewound, the first of the replay":           {rewound, first(900, 2*time.Minute), false, jetstream.FirstContinues},
+		"rewound, compacted":                         {rewound, first(950, 2*time.Minute), false, jetstream.FirstContinues},
+		"rewound, past what is stored":               {rewound, first(1200, 0), false, jetstream.FirstLate},
+		"rewound, below":                             {rewound, first(12, 0), false, jetstream.FirstSequenceReset},
+		"by time, from far before":                   {byTime, first(3, time.Hour), false, jetstream.FirstContinues},
+		"by time, the last stored event":             {byTime, first(3, time.Minute), false, jetstream.FirstContinues},
+		"by time, past what is stored":               {byTime, first(3, 0), false, jetstream.FirstLate},
+		"by time after the last event, a quiet feed": {jetstream.TimeCursor(ago(time.Second)), first(3, 0), false, jetstream.FirstContinues},
+		"rewound, a number below, a later event":     {rewound, first(950, time.Second), false, jetstream.FirstSequenceReset},
+		"by time, outdated, still before":            {byTime, first(3, 90*time.Second), true, jetstream.FirstContinues},
+		"by time after the last event, outdated":     {jetstream.TimeCursor(ago(time.Second)), first(3, 0), true, jetstream.FirstLate},
+		"by time, outdated, at what was asked for":   {jetstream.TimeCursor(ago(time.Second)), first(3, time.Second), true, jetstream.FirstContinues},
 	} {
-		if got := jetstream.VerifyFirst(c.asked, cp, c.first); got != c.want {
+		if got := jetstream.VerifyFirst(c.asked, cp, c.first, c.outdated); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}

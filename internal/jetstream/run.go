@@ -2,12 +2,7 @@ package jetstream
 
 import (
 	"context"
-	"errors"
-	"io"
-	"slices"
 	"time"
-
-	"github.com/coder/websocket"
 
 	"tempestd/messages"
 )
@@ -23,10 +18,17 @@ type Sink interface {
 	// Bad is told of a frame that gave no event; the frame is valid during the call only. It is called for each of them: limit the rate of what
 	// you do about it.
 	Bad(frame []byte, err error)
+	// First is told of the connection's first event, wanted or not, before it is in a batch: see VerifyFirst. Off and Len say nothing.
+	First(e messages.Event)
+	// Info is told what the upstream says beside its events, such as InfoOutdatedCursor. Both are printable and bounded, and the name may be empty.
+	Info(name, message string)
 }
 
-// Limits are when a batch is handed over: when it has so many events or bytes, or when its oldest event has waited for so long and the
-// socket has nothing more to give. A batch may hold one message more than Bytes.
+// InfoOutdatedCursor is the name of what a v2 server says before its first event when it cannot go back as far as it was asked to by time.
+const InfoOutdatedCursor = "OutdatedCursor"
+
+// Limits are when a batch is handed over: when it has so many events or bytes, or when its oldest frame has waited for so long and the
+// socket has nothing more to give. A batch may hold one message more than Bytes. A batch can be without events: of frames that are not wanted.
 type Limits struct {
 	Events int           // at least 1
 	Bytes  int           // at least 1; 1 GiB at most
@@ -47,29 +49,42 @@ const retryDelay = 5 * time.Millisecond
 // event read since the last one was handed over (nil if the sink ended it), and an error that is never nil: an *[EndError]. The connection is closed then,
 // and no goroutine is left.
 //
-// A frame that does not scan is left out, counted in the batch and reported to the sink; it ends nothing.
+// A frame that does not scan is left out, counted in the batch and reported to the sink; it ends nothing. An event that is not wanted is left out too;
+// the batch counts its frame and tells how far it reaches.
 func (c *Conn) Run(b *messages.Batch, sink Sink, lim Limits) (rest *messages.Batch, err error) {
 	lim.Events = max(lim.Events, 1)
 	lim.Bytes = min(max(lim.Bytes, 1), maxBatchBytes)
-	l := &readLoop{conn: c, sink: sink, lim: lim, batch: b}
+	l := &readLoop{conn: c, sink: sink, lim: lim, batch: b, unwrap: c.spoken.Protocol == ProtocolV2 && !c.raw}
 	c.wire.loop = l
 	err = l.run()
 	l.publish()
 	c.hangUp()
+	if isUnpackable(err) {
+		c.memory.cannotPack(c.endpoint, "not compressed: "+printable(err.Error()))
+		c.memory.forgetDictionary(c.endpoint.host)
+	}
 	return l.batch, &EndError{Ending: c.ending(err, l.inFrame), cause: err}
 }
 
 // readLoop is the state of a Run. It is the running goroutine's own.
 type readLoop struct {
-	conn    *Conn
-	sink    Sink
-	lim     Limits
-	batch   *messages.Batch
-	frames  uint64    // data messages read to their end
-	newest  int64     // greatest upstream time of their events, Unix µs
+	conn   *Conn
+	sink   Sink
+	lim    Limits
+	batch  *messages.Batch
+	unwrap bool // v2 frames are kept in v1's shape
+
+	frames   uint64 // data messages read to their end
+	wanted   uint64 // wanted events among them
+	newest   int64  // greatest upstream time of their events, Unix µs
+	wantedUS int64  // … of the wanted ones
+	begun    bool   // the sink was told of the first event
+
 	inFrame bool      // a message was begun and not read to its end: the batch cannot be handed over
-	oldest  time.Time // when the batch's first event was read from the socket
+	oldest  time.Time // when the batch's first frame was read from the socket
 	retryAt time.Time // when to try again to hand over a batch that the sink did not take
+
+	packed, plain []byte // a message on its way to the arena
 }
 
 func (l *readLoop) run() error {
@@ -80,11 +95,8 @@ func (l *readLoop) run() error {
 		}
 		l.inFrame = true
 		start := len(l.batch.Buf)
-		if err := l.readFrame(r); err != nil {
+		if err := l.message(kind, r); err != nil {
 			l.batch.Buf = l.batch.Buf[:start]
-			return err
-		}
-		if err := l.scan(kind, start); err != nil {
 			return err
 		}
 		l.inFrame = false
@@ -96,74 +108,11 @@ func (l *readLoop) run() error {
 	}
 }
 
-// readFrame reads one message to its end, onto the batch's arena.
-func (l *readLoop) readFrame(r io.Reader) error {
-	buf := l.batch.Buf
-	for {
-		if len(buf) == cap(buf) {
-			buf = slices.Grow(buf, l.growth(cap(buf)))
-		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		if err != nil {
-			l.batch.Buf = buf
-			if err == io.EOF {
-				return nil
-			}
-			return err
-		}
-	}
-}
-
-// growth is how much an arena of the given size grows: it doubles, up to what a batch may hold, and beyond that only for a large message.
-func (l *readLoop) growth(size int) int {
-	by := max(size, firstArena)
-	if room := l.lim.Bytes + firstArena - size; room > 0 {
-		by = min(by, room)
-	}
-	return by
-}
-
-// scan makes an event of the message that begins at start.
-func (l *readLoop) scan(kind websocket.MessageType, start int) error {
-	b := l.batch
-	frame := b.Buf[start:]
-	e := messages.Event{Off: uint32(start), Len: uint32(len(frame))}
-	err := errBinary
-	if kind == websocket.MessageText {
-		err = Scan(frame, &e)
-	}
-	if err != nil && l.conn.wire.failed.Load() {
-		// The library takes a connection that ends at certain places within a message for the message's end.
-		b.Buf = b.Buf[:start]
-		return io.ErrUnexpectedEOF
-	}
-	l.frames++
-	b.Frames++
-	if err != nil {
-		b.Bad++
-		l.sink.Bad(frame, err)
-		b.Buf = b.Buf[:start]
-		return nil
-	}
-	if len(b.Events) == 0 {
-		l.oldest, l.retryAt = l.conn.wire.readAt, time.Time{}
-	}
-	if len(b.Events) == cap(b.Events) {
-		b.Events = slices.Grow(b.Events, max(cap(b.Events), firstEvents))
-	}
-	b.Events = append(b.Events, e)
-	l.newest = max(l.newest, e.TimeUS)
-	return nil
-}
-
-var errBinary = errors.New("a binary message, where compression was not asked for; want text")
-
 // idle is called before each real socket read. It hands the batch over when it has waited long enough, and says when to be called
 // again at the latest; the zero time is "whenever something was read".
 func (l *readLoop) idle() time.Time {
 	l.publish()
-	if l.inFrame || len(l.batch.Events) == 0 {
+	if l.inFrame || l.batch.Frames == 0 {
 		return time.Time{}
 	}
 	due := l.oldest.Add(l.lim.Delay)
@@ -202,5 +151,10 @@ func (l *readLoop) publish() {
 		c.lastFrame.Store(c.since(c.wire.readAt))
 		c.newest.Store(l.newest)
 		c.frames.Store(l.frames)
+		if l.wanted != c.wanted.Load() {
+			c.lastWanted.Store(c.since(c.wire.readAt))
+			c.wantedUS.Store(l.wantedUS)
+			c.wanted.Store(l.wanted)
+		}
 	}
 }

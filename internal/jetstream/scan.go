@@ -2,8 +2,8 @@ package jetstream
 
 import "tempestd/messages"
 
-// Scan reads the event in a v1 frame: it sets e's Kind, TimeUS, Seq and Fingerprint, and leaves the rest of e alone. One forward pass both validates the
-// frame, so that it can be stored and embedded in other JSON as it is, and finds the fields, in any order and spelling.
+// Scan reads the event in a v1 or v2 frame: it sets e's Kind, TimeUS, Seq and Fingerprint, and leaves the rest of e alone. One forward pass both
+// validates the frame, so that it can be stored and embedded in other JSON as it is, and finds the fields, in any order and spelling.
 //
 // The frame must be exactly one JSON object of RFC 8259, in UTF-8, nested at most 512 deep. Of a key given twice the last one
 // counts, and a value of the wrong type is none. An event has a "did", a positive "time_us" and a "kind", a commit also "rev", "operation",
@@ -11,19 +11,32 @@ import "tempestd/messages"
 // What has no identity of its own (an unknown kind, an identity or account event without the relay's "seq", a sync without "rev") is told
 // apart by its bytes, all of them.
 //
-// The error is a *[FrameError], and e is unchanged. Without escapes in the fields nothing is allocated. Scan is safe for concurrent use.
+// A v2 frame has the "$type" "message" and a "payload", which says the same in its own way ([Unwrap]); the event has the same identity in either.
+//
+// The error is a *[FrameError], and e is unchanged. Without escapes in the fields nothing is allocated, but for what has no identity of its own in
+// v2. Scan is safe for concurrent use.
 func Scan(frame []byte, e *messages.Event) error {
 	var f fields
 	if i := f.parse(frame); i < 0 {
 		return badJSON(frame, ^i)
 	}
-	id, lack := f.identify(frame)
+	id, lack := f.identify()
 	if lack != "" {
-		return &FrameError{Kind: ErrBadEvent, Detail: lack}
+		return badEvent(lack)
 	}
-	e.Kind, e.TimeUS, e.Seq, e.Fingerprint = id.kind, f.timeUS, f.seq, id.fingerprint()
+	if id.nameless {
+		id.whole = f.asV1(frame)
+	}
+	f.fill(e, &id)
 	return nil
 }
+
+// fill sets what is known of the event.
+func (f *fields) fill(e *messages.Event, id *identity) {
+	e.Kind, e.TimeUS, e.Seq, e.Fingerprint = id.kind, f.timeUS, f.seq, id.fingerprint()
+}
+
+func badEvent(lack string) error { return &FrameError{Kind: ErrBadEvent, Detail: lack} }
 
 // badJSON says what is wrong at byte i.
 func badJSON(frame []byte, i int) error {

@@ -21,6 +21,21 @@ type collector struct {
 	sizes  []int
 	bad    []string
 	frames int
+	firsts []messages.Event
+	said   []string
+	seq    int64
+}
+
+func (c *collector) First(e messages.Event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.firsts = append(c.firsts, e)
+}
+
+func (c *collector) Info(name, message string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.said = append(c.said, name+": "+message)
 }
 
 func (c *collector) TryHand(b *messages.Batch) (*messages.Batch, bool) {
@@ -60,6 +75,7 @@ func (c *collector) take(b *messages.Batch) {
 	defer c.mu.Unlock()
 	c.sizes = append(c.sizes, len(b.Events))
 	c.frames += b.Frames
+	c.seq = b.Seq
 	for i := range b.Events {
 		c.events = append(c.events, string(b.Bytes(i)))
 	}

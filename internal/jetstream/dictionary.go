@@ -1,0 +1,198 @@
+package jetstream
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+)
+
+const (
+	// maxDictionary bounds what a server can give out as one, in bytes; the known ones have 64 and 110 KiB.
+	maxDictionary = 1 << 20
+	// dictionaryTimeout bounds the download, which delays the dial.
+	dictionaryTimeout = 5 * time.Second
+	// dictionarySuffix ends the names of the files they are kept in: <host>.<ID>.<SHA-256>.zdict. The sum matters: with a damaged dictionary
+	// messages may well unpack, to something else.
+	dictionarySuffix = ".zdict"
+)
+
+// dictionary gives the host's dictionary: the one at hand, unless it is the one with the ID stale, or what the host gives out.
+func (d *dialer) dictionary(ctx context.Context, stale uint32) (*dictionary, error) {
+	n, host := d.memory, d.req.Endpoint.host
+	if known := n.dictionaryOf(host); known != nil && known.id != stale {
+		return known, nil
+	}
+	fetched, err := d.fetchDictionary(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("no dictionary: %w", err)
+	}
+	if fetched.id == stale {
+		return nil, fmt.Errorf("no dictionary: the server gives out %d and does not know it", stale)
+	}
+	n.keepDictionary(host, fetched)
+	return fetched, nil
+}
+
+// fetchDictionary downloads the dictionary that the endpoint's server compresses with.
+func (d *dialer) fetchDictionary(ctx context.Context) (*dictionary, error) {
+	ctx, cancel := clockwork.WithTimeout(ctx, d.opt.Clock, dictionaryTimeout)
+	defer cancel()
+	e := d.req.Endpoint
+	path := dictionaryPath
+	if prefix, ok := strings.CutSuffix(e.path, eventsPath); ok {
+		path = prefix + dictionaryPath
+	}
+	get, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url("http", path, ""), nil)
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	if d.opt.UserAgent != "" {
+		get.Header.Set("User-Agent", d.opt.UserAgent)
+	}
+	resp, err := d.client.Do(get)
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		resp.Body = io.NopCloser(io.LimitReader(resp.Body, maxRefusalBody))
+		return nil, refused(resp, d.opt.Clock.Now())
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxDictionary+1))
+	if err != nil {
+		return nil, fmt.Errorf("download it: %w", err)
+	}
+	if len(data) > maxDictionary {
+		return nil, fmt.Errorf("it has more than %d bytes", maxDictionary)
+	}
+	dict, err := parseDictionary(data)
+	if err != nil {
+		return nil, err
+	}
+	if said := resp.Header.Get("X-Zstd-Dictionary-Id"); said != "" && said != strconv.FormatUint(uint64(dict.id), 10) {
+		return nil, fmt.Errorf("the server says that it is %.20q, and it is %d", said, dict.id)
+	}
+	return dict, nil
+}
+
+// dictionaryOf is the newest dictionary of a host that is at hand, nil for none.
+func (n *Negotiator) dictionaryOf(host string) *dictionary {
+	if n == nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.dictionaries[host] == nil {
+		n.dictionaries[host] = n.readDictionary(host)
+	}
+	return n.dictionaries[host]
+}
+
+// keepDictionary keeps a host's newest dictionary. What cannot be written is downloaded again after a restart.
+func (n *Negotiator) keepDictionary(host string, d *dictionary) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.removeDictionaries(host)
+	n.dictionaries[host] = d
+	if n.dir != "" {
+		_ = n.writeDictionary(host, d)
+	}
+}
+
+// forgetDictionary forgets a host's dictionary: something was wrong with what it unpacked.
+func (n *Negotiator) forgetDictionary(host string) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.removeDictionaries(host)
+	delete(n.dictionaries, host)
+}
+
+// readDictionary reads a host's dictionary from its file; one that is not as it was written is none.
+func (n *Negotiator) readDictionary(host string) *dictionary {
+	for _, file := range n.dictionaryFiles(host) {
+		f, err := os.Open(file)
+		if err != nil {
+			continue
+		}
+		data, err := io.ReadAll(io.LimitReader(f, maxDictionary+1))
+		_ = f.Close() // it was only read
+		if err != nil {
+			continue
+		}
+		if d, err := parseDictionary(data); err == nil && filepath.Base(file) == dictionaryFile(host, d) {
+			return d
+		}
+	}
+	return nil
+}
+
+// writeDictionary writes a file that is there with all of its contents or not at all.
+func (n *Negotiator) writeDictionary(host string, d *dictionary) (err error) {
+	if err := os.MkdirAll(n.dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(n.dir, ".zdict-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(d.data)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), filepath.Join(n.dir, dictionaryFile(host, d)))
+}
+
+func (n *Negotiator) removeDictionaries(host string) {
+	for _, file := range n.dictionaryFiles(host) {
+		_ = os.Remove(file) // the newest one is told by its ID
+	}
+}
+
+// dictionaryFiles lists the files of a host's dictionaries.
+func (n *Negotiator) dictionaryFiles(host string) (files []string) {
+	if n.dir == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(n.dir)
+	if err != nil {
+		return nil
+	}
+	prefix := url.QueryEscape(host) + "."
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), dictionarySuffix)
+		rest, ofHost := strings.CutPrefix(name, prefix)
+		id, _, _ := strings.Cut(rest, ".")
+		if _, err := strconv.ParseUint(id, 10, 32); ok && ofHost && err == nil && e.Type().IsRegular() {
+			files = append(files, filepath.Join(n.dir, e.Name()))
+		}
+	}
+	return files
+}
+
+func dictionaryFile(host string, d *dictionary) string {
+	sum := sha256.Sum256(d.data)
+	return fmt.Sprintf("%s.%d.%s%s", url.QueryEscape(host), d.id, hex.EncodeToString(sum[:]), dictionarySuffix)
+}

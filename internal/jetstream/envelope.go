@@ -1,0 +1,272 @@
+package jetstream
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"tempestd/messages"
+)
+
+// maxKind is the longest name of a kind, in bytes.
+const maxKind = 64
+
+// open reads what a v2 payload says in its own way: the kind, which is the fragment of its "$type", and the time. It says what the payload lacks.
+func (f *fields) open() string {
+	name := f.kind[bytes.LastIndexByte(f.kind, '#')+1:]
+	if len(name) == len(f.kind) || !plainName(name) {
+		return `the payload's "$type" must be a string that ends in "#" and a kind`
+	}
+	switch string(name) {
+	case "did", "time_us", "cursor", "kind", "payload": // members that every event has in v1's shape, or that would make an envelope of it
+		return `the payload's "$type" must not name a member of every event`
+	case "info":
+		return `an info frame is none`
+	case "sync":
+		if f.v2.sync.to == 0 {
+			f.syncRev = f.commit.rev
+		}
+	}
+	f.kind = name
+	if f.timeUS = unixMicro(f.v2.time); f.timeUS == 0 {
+		return `the payload's "time" must be a time of RFC 3339 after 1970`
+	}
+	return ""
+}
+
+// plainName says whether a name can stand in JSON, and in a log, as it is.
+func plainName(name []byte) bool {
+	for _, c := range name {
+		if !(isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return len(name) > 0 && len(name) <= maxKind
+}
+
+// appendV1 appends the event of an identified frame in v1's shape.
+//
+// A commit's members that v1 does not know go to the end of its object. A kind that has no member of its own name gets one of what else the payload
+// holds.
+func (f *fields) appendV1(dst, frame []byte) []byte {
+	if !f.wrapped() {
+		return append(dst, frame...)
+	}
+	dst = append(dst, `{"did":"`...)
+	dst = append(dst, f.did...)
+	dst = append(dst, `","time_us":`...)
+	dst = strconv.AppendInt(dst, f.timeUS, 10)
+	if f.seq > 0 {
+		dst = append(dst, `,"cursor":`...)
+		dst = strconv.AppendInt(dst, f.seq, 10)
+	}
+	dst = append(dst, `,"kind":"`...)
+	dst = append(dst, f.kind...)
+	dst = append(dst, `","`...)
+	dst = append(dst, f.kind...)
+	dst = append(dst, `":`...)
+	body := span{}
+	switch string(f.kind) {
+	case "commit":
+		return append(f.appendCommit(dst, frame), '}')
+	case "identity":
+		body = f.v2.identity
+	case "account":
+		body = f.v2.account
+	case "sync":
+		body = f.v2.sync
+	default:
+		eachMember(frame, f.v2.from, func(key, _ []byte, value span) {
+			if bytes.Equal(key, f.kind) {
+				body = value
+			}
+		})
+	}
+	if body.to > 0 {
+		dst = append(dst, body.of(frame)...)
+		return append(dst, '}')
+	}
+	dst = append(dst, '{')
+	dst = appendMembers(dst, frame, f.v2.from, func(key []byte) bool { return !isEnvelope(key) })
+	return append(dst, "}}"...)
+}
+
+// asV1 is the event of an identified frame in v1's shape.
+func (f *fields) asV1(frame []byte) []byte {
+	if !f.wrapped() {
+		return frame
+	}
+	return f.appendV1(nil, frame)
+}
+
+// appendCommit appends the object that v1 has for a commit.
+func (f *fields) appendCommit(dst, frame []byte) []byte {
+	dst = append(dst, `{"rev":"`...)
+	dst = append(dst, f.commit.rev...)
+	dst = append(dst, `","operation":"`...)
+	dst = append(dst, f.commit.operation...)
+	dst = append(dst, `","collection":"`...)
+	dst = append(dst, f.commit.collection...)
+	dst = append(dst, `","rkey":"`...)
+	dst = append(dst, f.commit.rkey...)
+	dst = append(dst, '"')
+	if f.v2.record.to > 0 {
+		dst = append(dst, `,"record":`...)
+		dst = append(dst, f.v2.record.of(frame)...)
+	}
+	if f.v2.cid.to > 0 {
+		dst = append(dst, `,"cid":`...)
+		dst = append(dst, f.v2.cid.of(frame)...)
+	}
+	if f.v2.more {
+		dst = append(dst, ',')
+		dst = appendMembers(dst, frame, f.v2.from, isUnknown)
+	}
+	return append(dst, '}')
+}
+
+// isEnvelope says whether a payload's member tells what v1 has beside the kind's own object.
+func isEnvelope(key []byte) bool {
+	switch string(key) {
+	case "$type", "did", "seq", "time":
+		return true
+	}
+	return false
+}
+
+// isUnknown says whether a payload's member is none that payloadMember knows.
+func isUnknown(key []byte) bool {
+	switch string(key) {
+	case "rev", "operation", "collection", "rkey", "record", "cid", "identity", "account", "sync":
+		return false
+	}
+	return !isEnvelope(key)
+}
+
+// appendMembers appends the members of a valid object that are wanted, with commas between them.
+func appendMembers(dst, frame []byte, from int, wanted func(key []byte) bool) []byte {
+	first := true
+	eachMember(frame, from, func(key, spelled []byte, value span) {
+		if !wanted(key) {
+			return
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = append(dst, '"')
+		dst = append(dst, spelled...)
+		dst = append(dst, `":`...)
+		dst = append(dst, value.of(frame)...)
+	})
+	return dst
+}
+
+// eachMember walks through a valid object that begins at i.
+func eachMember(b []byte, i int, yield func(key, spelled []byte, value span)) {
+	for i = skipSpace(b, i+1); b[i] != '}'; {
+		if b[i] == ',' {
+			i = skipSpace(b, i+1)
+		}
+		end, from, _ := keyEnd(b, i)
+		to := valueEnd(b, from, 2)
+		yield(unescape(b[i+1:end]), b[i+1:end], span{from, to})
+		i = skipSpace(b, to)
+	}
+}
+
+// Unwrap is [Scan] for an event that is to be kept in v1's shape: it appends the event of a v2 frame to dst in that shape, and a v1 frame as it is. The
+// values are the upstream's own bytes. After an error dst is returned as it was.
+//
+//	{"did":…,"time_us":…,"cursor":<seq>,"kind":"commit","commit":{"rev":…,"operation":…,"collection":…,"rkey":…,"record":…,"cid":…}}
+//	{"did":…,"time_us":…,"cursor":<seq>,"kind":"sync","sync":{…}}
+//
+// "cursor" is what v1 servers call the sequence number. A server that speaks both sends the same event in v1 with exactly these bytes, kinds that
+// v1 does not have apart. A payload's members that are new to us are kept within a commit and an unknown kind, and left out elsewhere.
+func Unwrap(dst, frame []byte, e *messages.Event) ([]byte, error) {
+	var f fields
+	if i := f.parse(frame); i < 0 {
+		return dst, badJSON(frame, ^i)
+	}
+	id, lack := f.identify()
+	if lack != "" {
+		return dst, badEvent(lack)
+	}
+	start := len(dst)
+	dst = f.appendV1(dst, frame)
+	id.whole = dst[start:]
+	f.fill(e, &id)
+	return dst, nil
+}
+
+// control is a v2 frame that is no event.
+type control struct {
+	isError       bool
+	name, message string // printable, bounded
+}
+
+// control gives the info or error frame that f was parsed from.
+func (f *fields) control(frame []byte) (c control, ok bool) {
+	switch {
+	case f.wrapped():
+		if kind := unescape(f.kind); !bytes.HasSuffix(kind, []byte("#info")) {
+			return control{}, false
+		}
+	case string(unescape(f.envelope)) == "error":
+		c.isError = true
+	default:
+		return control{}, false
+	}
+	var said struct {
+		Error, Message string
+		Payload        struct{ Name, Message string }
+	}
+	_ = json.Unmarshal(frame, &said) // what is of the wrong type is missing
+	c.name, c.message = said.Payload.Name, said.Payload.Message
+	if c.isError {
+		c.name, c.message = said.Error, said.Message
+	}
+	if !plainName([]byte(c.name)) {
+		c.name, c.message = "", c.name+" "+c.message
+	}
+	c.message = printable(c.message)
+	return c, true
+}
+
+// unixMicro is the Unix µs of an RFC 3339 time after 1970, 0 of anything else. Servers write it in one way only, which is read without an allocation.
+func unixMicro(s []byte) int64 {
+	if us, ok := fixedTime(s); ok {
+		return max(us, 0)
+	}
+	t, err := time.Parse(time.RFC3339Nano, string(unescape(s)))
+	if err != nil {
+		return 0
+	}
+	return max(t.UnixMicro(), 0)
+}
+
+// fixedTime reads "2026-11-22T06:07:16.582807Z".
+func fixedTime(s []byte) (us int64, ok bool) {
+	const form = "0000-00-00T00:00:00.000000Z"
+	if len(s) != len(form) {
+		return 0, false
+	}
+	for i := range len(form) {
+		if form[i] == '0' && !isDigit(s[i]) || form[i] != '0' && form[i] != s[i] {
+			return 0, false
+		}
+	}
+	number := func(from, to int) (n int64) {
+		for _, c := range s[from:to] {
+			n = n*10 + int64(c-'0')
+		}
+		return n
+	}
+	day := int(number(8, 10))
+	t := time.Date(int(number(0, 4)), time.Month(number(5, 7)), day, int(number(11, 13)), int(number(14, 16)), int(number(17, 19)), 0, time.UTC)
+	if month := number(5, 7); month < 1 || month > 12 || t.Day() != day || number(11, 13) > 23 || number(14, 16) > 59 || number(17, 19) > 59 {
+		return 0, false // what is in no calendar
+	}
+	return t.UnixMicro() + number(20, 26), true
+}

@@ -1,0 +1,86 @@
+package jetstream
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// v1DictionaryID is the dictionary that v1 servers compress with (PROTOCOL.md, 5). They do not give it out.
+const v1DictionaryID = 1612007021
+
+// dictionary is a zstd dictionary.
+type dictionary struct {
+	id   uint32
+	data []byte
+}
+
+// parseDictionary checks that the data is a dictionary, and finds its ID.
+func parseDictionary(data []byte) (*dictionary, error) {
+	d, err := zstd.InspectDictionary(data)
+	if err != nil {
+		return nil, fmt.Errorf("not a zstd dictionary: %w", err)
+	}
+	if d.ID() == 0 {
+		return nil, errors.New("not a zstd dictionary: it has no ID")
+	}
+	return &dictionary{id: d.ID(), data: data}, nil
+}
+
+// CheckV1Dictionary says what is wrong with the contents of a file that is to be DialOptions.V1Dictionary.
+func CheckV1Dictionary(data []byte) error {
+	d, err := parseDictionary(data)
+	if err == nil && d.id != v1DictionaryID {
+		err = fmt.Errorf("a zstd dictionary with the ID %d; want the v1 servers' one, %d", d.id, v1DictionaryID)
+	}
+	return err
+}
+
+// inflater unpacks a connection's messages. It is not safe for concurrent use.
+type inflater struct {
+	decoder *zstd.Decoder
+	max     int // bytes of an unpacked message
+}
+
+func newInflater(d *dictionary, maxSize int64) (*inflater, error) {
+	// One decoder decodes in the caller's goroutine and starts none.
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(maxSize)), zstd.WithDecoderDicts(d.data))
+	if err != nil {
+		return nil, err
+	}
+	return &inflater{decoder: decoder, max: int(maxSize)}, nil
+}
+
+// errTooLarge is a message that is larger unpacked than is read: as if the server had left it out, as it was asked to.
+var errTooLarge = &FrameError{Kind: ErrBadEvent, Detail: "unpacked it is larger than max_message_size"}
+
+// packedRatio is how many times larger than packed a message is thought to be when it does not say so.
+const packedRatio = 4
+
+// append unpacks a message to the end of dst, whose room it uses. After an error dst is returned as it was. An error other than errTooLarge says that the
+// message cannot be unpacked.
+func (z *inflater) append(dst, packed []byte) ([]byte, error) {
+	size := min(packedRatio*len(packed), z.max)
+	var h zstd.Header
+	if h.Decode(packed) == nil && h.HasFCS {
+		if h.FrameContentSize > uint64(z.max) {
+			return dst, errTooLarge
+		}
+		size = int(h.FrameContentSize)
+	}
+	dst = slices.Grow(dst, size)
+	// The decoder counts what is in its destination against its bound, so it gets the room alone.
+	room := dst[len(dst):len(dst):cap(dst)]
+	out, err := z.decoder.DecodeAll(packed, room)
+	switch {
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), err == nil && len(out) > z.max:
+		return dst, errTooLarge
+	case err != nil:
+		return dst, &unpackError{err}
+	case len(out) <= cap(room):
+		return dst[:len(dst)+len(out)], nil
+	}
+	return append(dst, out...), nil // there was not enough room
+}
