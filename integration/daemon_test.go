@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"tempestd/internal/client"
 	"tempestd/internal/jetsim"
@@ -173,21 +172,4 @@ func (d *daemon) info() persistence.StreamInfo {
 		d.t.Fatal(err)
 	}
 	return info
-}
-
-// liveAfter is the time from a daemon's start to its first live feed, by its log.
-func (d *daemon) liveAfter() time.Duration {
-	d.t.Helper()
-	started := d.await("daemon.started")
-	return d.await("feed.live").at(d.t).Sub(started.at(d.t))
-}
-
-// at is the record's time.
-func (r record) at(t testing.TB) time.Time {
-	t.Helper()
-	at, err := time.Parse(time.RFC3339Nano, r.text("time"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return at
 }

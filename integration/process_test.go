@@ -39,7 +39,7 @@ func startBinary(t testing.TB, path string, env []string, args ...string) *proce
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(path, args...), out: newLines(), log: newLines(), ended: make(chan struct{})}
 	p.cmd.Dir = t.TempDir()
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.cmd.Dir, "TMPDIR=" + p.cmd.Dir, "GORACE=halt_on_error=1"}, env...)
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.cmd.Dir, "TMPDIR=" + p.cmd.Dir, "GORACE=halt_on_error=1 atexit_sleep_ms=0"}, env...)
 	p.cmd.SysProcAttr = tied()
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.log
 	if err := p.cmd.Start(); err != nil {
