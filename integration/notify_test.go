@@ -1,0 +1,71 @@
+package integration_test
+
+import (
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// systemd hears of the start, of the state, of the stop, and that the daemon is alive: also while its upstream is dead.
+func TestSystemdNotify(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	// hear waits for a message that begins so, and counts those before it.
+	hear := func(prefix string) (message string, pings int) {
+		t.Helper()
+		if err := conn.SetReadDeadline(time.Now().Add(deadline)); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 4096)
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				t.Fatalf("%s does not come: %v", prefix, err)
+			}
+			message = string(buf[:n])
+			if strings.HasPrefix(message, prefix) {
+				return message, pings
+			}
+			if message == "WATCHDOG=1" {
+				pings++
+			}
+		}
+	}
+
+	sim := simulate(t, 100)
+	d := newDaemon(t, sim.url(), nil)
+	d.env = []string{"NOTIFY_SOCKET=" + socket, "WATCHDOG_USEC=2000000"}
+	d.start()
+	hear("READY=1")
+	d.await("feed.live")
+	hear("WATCHDOG=1")
+	sim.kill()
+	d.await("feed.disconnected")
+	for range 4 {
+		hear("WATCHDOG=1")
+	}
+	status, pings := hear("STATUS=")
+	if !strings.HasPrefix(status, "STATUS="+feed+" ") {
+		t.Errorf("said %q", status)
+	}
+	t.Logf("%d more pings before %q", pings, status)
+	hear("WATCHDOG=1")
+	d.signal(syscall.SIGTERM)
+	if stopping, _ := hear("STOPPING=1"); !strings.Contains(stopping, "EXTEND_TIMEOUT_USEC=30000000") {
+		t.Errorf("said %q", stopping)
+	}
+	if code := d.wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if failed := d.records("systemd.notify_failed"); len(failed) > 0 {
+		t.Error(failed)
+	}
+}
