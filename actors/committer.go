@@ -82,6 +82,8 @@ func (c *committer) do(ctx context.Context, job any) error {
 		return c.appendRepair(ctx, m)
 	case *messages.EndRepair:
 		c.endRepair(m)
+	case *messages.FilterChanged:
+		c.at.Filter = m.Hash
 	case *messages.RecordGap:
 		return c.recordGapHere(ctx, m.Gap)
 	case *messages.Drain:

@@ -15,6 +15,8 @@ import (
 // Upstream is an open websocket; *jetstream.Conn is one.
 type Upstream interface {
 	Run(first *messages.Batch, sink jetstream.Sink, lim jetstream.Limits) (rest *messages.Batch, err error)
+	Wire() jetstream.Wire
+	UpdateFilter(ctx context.Context, f jetstream.Filter) error
 	Ping(ctx context.Context) error
 	Activity() jetstream.Activity
 	Close(code int, reason string) error
@@ -44,6 +46,13 @@ type Connect struct {
 	Epoch   messages.Epoch
 	Request jetstream.Request
 	Resume  messages.Checkpoint // what the request's cursor comes from
+}
+
+// UpdateFilter tells the connection that the feed's filter is another. Where the upstream can be told, it is; else the connection ends, and the
+// next one asks for it.
+type UpdateFilter struct {
+	Epoch  messages.Epoch
+	Filter jetstream.Filter
 }
 
 // NewConnection makes the props of the actor that owns a feed's websocket. It dials when it is told to, and
@@ -85,6 +94,10 @@ func (c *connection) Receive(ctx actor.Context) {
 		if c.session != nil && c.session.epoch == m.Epoch && !c.stopping {
 			c.cfg.Observer.Emit(observe.ForceReconnect, c.cfg.Feed, "epoch", uint64(m.Epoch), "cause", string(m.Cause))
 			c.session.cancel(&forced{m.Cause})
+		}
+	case *UpdateFilter:
+		if c.session != nil && c.session.epoch == m.Epoch && !c.stopping {
+			c.session.updateFilter(m.Filter)
 		}
 	case *messages.StopReading:
 		if c.session == nil {

@@ -26,6 +26,8 @@ type session struct {
 	send   func(*actor.PID, any)
 	feed   *actor.PID
 
+	filters chan jetstream.Filter // the newest filter that the upstream was not told yet
+
 	commits    atomic.Uint64 // commits handed over
 	lastCommit atomic.Int64  // Unix ns at which the last of them was, 0 for none
 	commitUS   atomic.Int64  // greatest upstream time of theirs
@@ -52,7 +54,8 @@ func (f *forced) Error() string { return "told to reconnect: " + string(f.cause)
 
 func startSession(ctx actor.Context, cfg ConnectionConfig, m *Connect) *session {
 	run, cancel := context.WithCancelCause(context.Background())
-	s := &session{cfg: cfg, epoch: m.Epoch, dial: m, cancel: cancel, send: ctx.ActorSystem().Root.Send, feed: ctx.Parent()}
+	s := &session{cfg: cfg, epoch: m.Epoch, dial: m, cancel: cancel, send: ctx.ActorSystem().Root.Send, feed: ctx.Parent(),
+		filters: make(chan jetstream.Filter, 1)}
 	self := ctx.Self()
 	s.done.Go(func() {
 		ended := s.run(run)
@@ -72,10 +75,13 @@ func (s *session) run(ctx context.Context) *Ended {
 		return s.ended(ctx, 0, err)
 	}
 	open := s.cfg.Clock.Now()
-	s.send(s.feed, &messages.Connected{Epoch: s.epoch, At: open, Took: open.Sub(start)})
+	wire := up.Wire()
+	s.send(s.feed, &messages.Connected{Epoch: s.epoch, At: open, Took: open.Sub(start),
+		Protocol: wire.Protocol.String(), Compression: wire.Compression.String(), Fallback: wire.Fallback})
 	s.done.Go(func() { s.closeWhenDone(ctx, up) })
 	s.done.Go(func() { s.heartbeat(ctx, up) })
 	s.done.Go(func() { s.ping(ctx, up) })
+	s.done.Go(func() { s.tellFilters(ctx, up) })
 
 	k := &sink{session: s, done: ctx.Done()}
 	var rest *messages.Batch
@@ -116,6 +122,30 @@ func (s *session) closeWhenDone(ctx context.Context, up Upstream) {
 		_ = up.Close(jetstream.CloseNormal, "") // it is over either way
 	}
 	up.CloseNow()
+}
+
+// updateFilter leaves a filter for the session to tell the upstream, in place of one that it has not told yet.
+func (s *session) updateFilter(f jetstream.Filter) {
+	select {
+	case <-s.filters:
+	default:
+	}
+	s.filters <- f // there is room: nobody else fills it
+}
+
+// tellFilters tells the upstream of changed filters. One that cannot be told ends the session: the next one asks for it when it dials.
+func (s *session) tellFilters(ctx context.Context, up Upstream) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-s.filters:
+			if err := up.UpdateFilter(ctx, f); err != nil {
+				s.cancel(&forced{messages.CauseFilter})
+				return
+			}
+		}
+	}
 }
 
 // heartbeatPeriod is how often a connection tells of itself.

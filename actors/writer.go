@@ -51,7 +51,7 @@ func (w *writer) Receive(ctx actor.Context) {
 	case *actor.Restarting, *actor.Stopping:
 		w.stop()
 	case *messages.Quiesce, *messages.BeginEpoch, *messages.EpochLive, *messages.SuspectGap, *messages.AppendBatch, *messages.Drain,
-		*messages.BeginRepair, *messages.AppendRepair, *messages.EndRepair, *messages.RecordGap:
+		*messages.BeginRepair, *messages.AppendRepair, *messages.EndRepair, *messages.RecordGap, *messages.FilterChanged:
 		w.enqueue(m)
 	case *messages.HealthCheck:
 		ctx.Respond(&messages.HealthReply{ID: m.ID, From: ctx.Self()})

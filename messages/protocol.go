@@ -69,9 +69,12 @@ type EpochLive struct {
 
 // Connected says that a websocket is open.
 type Connected struct {
-	Epoch Epoch
-	At    time.Time
-	Took  time.Duration
+	Epoch       Epoch
+	At          time.Time
+	Took        time.Duration
+	Protocol    string // as spoken
+	Compression string
+	Fallback    string // why it is not what was preferred, "" when it is
 }
 
 // SuspectGap tells the writer that the upstream began later than it was asked to. The gap is recorded before the epoch's first event, unless the
@@ -133,6 +136,9 @@ type BackfillDone struct {
 	Found int   // events that the stream lacked
 	Err   error // nil when everything was fetched and stored
 }
+
+// FilterChanged tells the writer that what comes from now on was read with another filter.
+type FilterChanged struct{ Hash uint64 }
 
 // RecordGap tells the writer to append a gap entry where the stream stands; the feed's position stays where it is.
 type RecordGap struct{ Gap Gap }

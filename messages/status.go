@@ -40,8 +40,10 @@ type FeedStatus struct {
 	Since         time.Time    `json:"since"` // when State began
 	Reason        string       `json:"reason,omitempty"`
 	Epoch         Epoch        `json:"epoch"`
-	Endpoint      string       `json:"endpoint"` // without userinfo and query
-	Position      Position     `json:"position"` // durable position upstream
+	Endpoint      string       `json:"endpoint"`              // without userinfo and query
+	Protocol      string       `json:"protocol,omitempty"`    // as spoken on the last connection
+	Compression   string       `json:"compression,omitempty"` // likewise
+	Position      Position     `json:"position"`              // durable position upstream
 	LastID        *EntryID     `json:"last_id,omitempty"`
 	LastFrameAt   *time.Time   `json:"last_frame_at,omitempty"` // any frame, wanted or not
 	LagMS         int64        `json:"lag_ms"`                  // receipt time less upstream time of the newest stored event

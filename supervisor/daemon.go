@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +50,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	if o.Rand == nil {
 		o.Rand = rand.New(rand.NewPCG(uint64(start.UnixNano()), 0))
 	}
+	negotiator := jetstream.NewNegotiator(filepath.Join(o.Config.DataDir, "dictionaries"), o.Clock)
 	var feeds []feedConfig
 	for _, fc := range o.Config.Feeds {
 		var endpoints []jetstream.Endpoint
@@ -67,12 +70,22 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		if err != nil {
 			return nil, fmt.Errorf("feed %s: look at its stream: %w", fc.Name, err)
 		}
+		protocol, err := jetstream.ParseProtocol(fc.Protocol)
+		if err != nil {
+			return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
+		}
+		compress, err := jetstream.ParseCompression(fc.Compress)
+		if err != nil {
+			return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
+		}
 		dial := o.Dial
 		if dial == nil {
-			dial = websocketDialer(fc, o.Clock)
+			if dial, err = websocketDialer(fc, negotiator, o.Clock); err != nil {
+				return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
+			}
 		}
 		feeds = append(feeds, feedConfig{
-			Feed: fc, Endpoints: endpoints, Stream: stream, Checkpoints: o.Store, Dial: dial, Clock: o.Clock,
+			Feed: fc, Protocol: protocol, Compress: compress, Endpoints: endpoints, Stream: stream, Checkpoints: o.Store, Dial: dial, Clock: o.Clock,
 			Interval:  interval(info),
 			Monotonic: func() time.Duration { return o.Clock.Since(start) }, Observer: o.Observer,
 			Rand: rand.New(rand.NewPCG(o.Rand.Uint64(), o.Rand.Uint64())), // one each: actors share nothing
@@ -102,11 +115,23 @@ func interval(info persistence.StreamInfo) time.Duration {
 	return time.Duration(info.Newest.MS-info.Oldest.MS) * time.Millisecond / time.Duration(info.Entries)
 }
 
-func websocketDialer(fc config.Feed, clock clockwork.Clock) actors.Dialer {
-	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, Clock: clock}
+// websocketDialer dials a feed's upstreams. What the negotiator learns about an endpoint serves all feeds.
+func websocketDialer(fc config.Feed, n *jetstream.Negotiator, clock clockwork.Clock) (actors.Dialer, error) {
+	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, Negotiator: n, Clock: clock}
+	if fc.ZstdDictionary != "" {
+		dictionary, err := os.ReadFile(fc.ZstdDictionary)
+		if err != nil {
+			return nil, fmt.Errorf("zstd_dictionary: %w", err)
+		}
+		opt.V1Dictionary = dictionary
+	}
 	return func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
 		return jetstream.Dial(ctx, req, opt)
-	}
+	}, nil
+}
+
+func filterOf(fc config.Feed) jetstream.Filter {
+	return jetstream.Filter{Collections: fc.Collections, DIDs: fc.DIDs, Kinds: fc.Kinds}
 }
 
 func (d *Daemon) fail(err error) {
@@ -197,7 +222,12 @@ func (d *Daemon) Resume(ctx context.Context, feed string) error {
 	return d.command(ctx, feed, messages.CommandResume)
 }
 
-func (d *Daemon) command(ctx context.Context, feed string, c messages.Command) error {
+// UpdateFilter makes a feed go on with the filter that fc says.
+func (d *Daemon) UpdateFilter(ctx context.Context, fc config.Feed) error {
+	return d.command(ctx, fc.Name, &filterUpdate{filterOf(fc)})
+}
+
+func (d *Daemon) command(ctx context.Context, feed string, c any) error {
 	reply, err := d.askFeed(ctx, feed, c)
 	if err != nil {
 		return err

@@ -2,12 +2,10 @@ package supervisor
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/cespare/xxhash/v2"
 	"github.com/jonboulle/clockwork"
 
 	"tempestd/actors"
@@ -22,6 +20,8 @@ import (
 // feedConfig is what a feed supervisor needs.
 type feedConfig struct {
 	config.Feed
+	Protocol    jetstream.Protocol
+	Compress    jetstream.Compression
 	Endpoints   []jetstream.Endpoint // in order of preference
 	Stream      persistence.Stream
 	Checkpoints persistence.CheckpointStore
@@ -164,6 +164,8 @@ func (f *feed) Receive(ctx actor.Context) {
 		s := f.book.snapshot()
 		s.Endpoints = f.endpoints.Status(f.cfg.Clock.Now())
 		ctx.Respond(s)
+	case *filterUpdate:
+		ctx.Respond(&messages.CommandDone{Err: f.updateFilter(ctx, m.filter)})
 	case messages.Command:
 		ctx.Respond(&messages.CommandDone{Err: f.command(ctx, m)})
 	case *messages.HealthCheck:
@@ -257,7 +259,7 @@ func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 		// What came after the last commit on a host that saw none covers nothing.
 		cp.Position, cp.AtTip = messages.Position{Host: cp.Host, TimeUS: cp.CommitUS}, 0
 	}
-	filter := f.filterHash()
+	filter := hash(f.book.filter)
 	sameFilter := cp.Filter == filter
 	cp.Clean = cp.Clean || !sameFilter // a rewind would bring what the new filter wants and the old one did not
 	rewind := f.rewind
@@ -275,8 +277,9 @@ func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 		"covered", coveredText(cp), "behind", f.plan.Behind.Round(time.Millisecond).String())
 	f.request = jetstream.Request{
 		Endpoint: endpoint,
-		Filter:   jetstream.Filter{Collections: f.cfg.Collections, DIDs: f.cfg.DIDs},
+		Filter:   f.book.filter,
 		Cursor:   f.plan.Cursor,
+		Protocol: f.cfg.Protocol, Compress: f.cfg.Compress, Raw: f.cfg.Raw,
 	}
 	ctx.Send(f.writer, &messages.BeginEpoch{Epoch: f.epoch, Host: endpoint.Host(), Resume: cp, Overlap: f.plan.Overlap, Gap: f.plan.Gap,
 		// A time is another on every host's clock: only an event that we hold shows that we asked for enough.
@@ -285,11 +288,6 @@ func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 	})
 	ctx.Send(f.connection, &actors.Connect{Epoch: f.epoch, Resume: cp, Request: f.request})
 	f.phase = connecting
-}
-
-// filterHash tells filters apart. It is stored with the position, so that a restart notices a change.
-func (f *feed) filterHash() uint64 {
-	return xxhash.Sum64String(fmt.Sprintf("%q %q", f.cfg.Collections, f.cfg.DIDs)) | 1 // 0 is a position from before there was one
 }
 
 // rewindFurther reconnects with a longer rewind: the replay began behind what we hold, as it does where an upstream's clock is behind the last one's.
@@ -311,6 +309,9 @@ func coveredText(cp messages.Checkpoint) string {
 func (f *feed) connected(ctx actor.Context, m *messages.Connected) {
 	f.phase, f.openAt, f.seqReset, f.blind = connected, m.At, false, false
 	f.endpoints.Live()
+	f.book.status.Protocol, f.book.status.Compression = m.Protocol, m.Compression
+	f.cfg.Observer.Emit(observe.FeedWire, f.cfg.Name, "epoch", uint64(f.epoch), "endpoint", f.endpoints.Current().String(),
+		"protocol", m.Protocol, "compression", m.Compression, "fallback", m.Fallback)
 	ctx.Send(f.writer, &messages.EpochLive{Epoch: f.epoch, At: m.At})
 	ctx.Send(f.watchdog, &messages.Watch{Connection: f.connection, Epoch: f.epoch, At: m.At})
 	if f.plan.Gap != nil {

@@ -36,8 +36,9 @@ type upstream struct {
 
 	deafToCursors bool // every connection begins at the live tip
 	// legacy sends no sequence numbers, and leaves out what is published while a replay goes over to live.
-	legacy bool
-	skew   map[string]time.Duration // what a host's clock is off by
+	legacy      bool
+	fixedFilter bool                     // filters cannot be changed on an open connection
+	skew        map[string]time.Duration // what a host's clock is off by
 }
 
 // handover is how long a legacy server's change from replay to live takes.
@@ -138,7 +139,7 @@ func (u *upstream) dial(_ context.Context, req jetstream.Request) (actors.Upstre
 		}
 	}
 	host := req.Endpoint.Host()
-	c := &upstreamConn{up: u, host: host, next: len(u.events), fault: make(chan error, 1), done: make(chan struct{})}
+	c := &upstreamConn{up: u, host: host, filter: req.Filter, next: len(u.events), fault: make(chan error, 1), done: make(chan struct{})}
 	if u.legacy && !req.Cursor.IsLive() {
 		c.hole = time.Now().Add(handover)
 		c.whole = len(u.events)
@@ -188,6 +189,7 @@ type upstreamConn struct {
 	deaf     bool // pings are not answered
 	stall    bool // nothing is delivered
 	blind    bool // commits are left out
+	filter   jetstream.Filter
 }
 
 func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream.Limits) (*messages.Batch, error) {
@@ -265,6 +267,18 @@ func (c *upstreamConn) Activity() jetstream.Activity {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.activity
+}
+
+func (c *upstreamConn) Wire() jetstream.Wire { return jetstream.Wire{Protocol: jetstream.ProtocolV1} }
+
+func (c *upstreamConn) UpdateFilter(_ context.Context, f jetstream.Filter) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.up.fixedFilter {
+		return jetstream.ErrNeedsReconnect
+	}
+	c.filter = f
+	return nil
 }
 
 func (c *upstreamConn) Ping(ctx context.Context) error {
@@ -446,7 +460,7 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 	r.obs = observe.New(slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), observe.NewMetrics())
 	r.cfg = &config.Config{Feeds: []config.Feed{{
 		Name: feedName, Endpoints: []string{"ws://127.0.0.1:6008/subscribe"},
-		Backoff: schedule, ReplayWindow: 12 * time.Hour, Rewind: 10 * time.Second, Dedupe: "overlap",
+		Protocol: "auto", Compress: "auto", Backoff: schedule, ReplayWindow: 12 * time.Hour, Rewind: 10 * time.Second, Dedupe: "overlap",
 		DedupeHorizon:      config.DedupeHorizon{Entries: 1_000_000, Age: 48 * time.Hour},
 		CheckpointInterval: 5 * time.Second, PingInterval: 15 * time.Second, MaxMessageSize: 1 << 20,
 		BatchEvents: 256, BatchBytes: 1 << 20, BatchDelay: 25 * time.Millisecond,

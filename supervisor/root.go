@@ -52,7 +52,7 @@ func (r *root) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		for _, cfg := range r.feeds {
-			r.pids = append(r.pids, mustSpawn(ctx, cfg.Name, newFeed(cfg, newBook(cfg.Name, r.clock, r.observer))))
+			r.pids = append(r.pids, mustSpawn(ctx, cfg.Name, newFeed(cfg, newBook(cfg.Name, filterOf(cfg.Feed), r.clock, r.observer))))
 		}
 	case *actor.Restarting, *actor.Stopping:
 		for _, t := range r.restarts {

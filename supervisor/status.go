@@ -5,6 +5,7 @@ import (
 
 	"github.com/jonboulle/clockwork"
 
+	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 )
@@ -33,13 +34,14 @@ type book struct {
 	clock    clockwork.Clock
 	observer *observe.Observer
 	status   messages.FeedStatus
+	filter   jetstream.Filter
 
 	perSecond [rateWindow + 1]uint64 // entries stored in each of the last seconds, a ring by Unix second
 	second    int64
 }
 
-func newBook(feed string, clock clockwork.Clock, o *observe.Observer) *book {
-	return &book{clock: clock, observer: o, status: messages.FeedStatus{Feed: feed}}
+func newBook(feed string, filter jetstream.Filter, clock clockwork.Clock, o *observe.Observer) *book {
+	return &book{clock: clock, observer: o, status: messages.FeedStatus{Feed: feed}, filter: filter}
 }
 
 // enter moves the feed to a state. To enter the state it is in is no transition, unless the reason is another. Extra fields go to the log.

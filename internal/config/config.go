@@ -41,8 +41,13 @@ type Stream struct {
 type Feed struct {
 	Name               string
 	Endpoints          []string // in order of preference, without repeats; URLs or bare hosts
-	Collections        []string // without repeats
-	DIDs               []string // from dids and dids_file together, without repeats
+	Protocol           string   // "auto", "v1", "v2"
+	Compress           string   // "auto", "off", "zstd", "deflate"
+	ZstdDictionary     string   // file with the dictionary of v1 servers, "" for none
+	Raw                bool     // keep v2 frames as they are
+	Kinds              []string
+	Collections        []string
+	DIDs               []string // from dids and dids_file together
 	Backoff            []time.Duration
 	ReplayWindow       time.Duration
 	Rewind             time.Duration

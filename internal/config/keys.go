@@ -122,11 +122,24 @@ func feedKeys() []key {
 	return []key{
 		feedKey("endpoints", "", `Where to subscribe: hosts, or ws:// and wss:// URLs, in order of preference. Required.`,
 			unique(list(1, maxEndpoints, endpoint())), func(f *Feed) *[]string { return &f.Endpoints }),
-		feedKey("collections", `[]`, `Only commits of these collections, up to 100; "app.bsky.graph.*" takes all below. [] takes all. Identity and account events always come.`,
+		feedKey("protocol", `"auto"`, `The upstream's protocol: "v1", "v2", or "auto": what the URL's path says, or else v2 where the server has it.`,
+			choice("auto", "v1", "v2"), func(f *Feed) *string { return &f.Protocol }),
+		feedKey("compress", `"auto"`, `How messages are packed on the wire: "off", "zstd", "deflate" (v1 only), or "auto": zstd over wss where there is a dictionary. It halves
+the bytes and costs more processor time than all the rest; what an upstream cannot do degrades to "off".`,
+			choice("auto", "off", "zstd", "deflate"), func(f *Feed) *string { return &f.Compress }),
+		bind(key{path: feedsTable + ".zstd_dictionary", example: `"v1.zdict"`, doc: `A file with the zstd dictionary of v1 servers, which they do not give out. v2 servers do: theirs is fetched, and kept under data_dir.`},
+			path(), func(at place) *string { return &at.feed.ZstdDictionary }),
+		feedKey("raw", `false`, `Keep v2 messages as they are, envelope and all, instead of in the shape that v1 and v2 share.`,
+			flag(), func(f *Feed) *bool { return &f.Raw }),
+		feedKey("kinds", `[]`, `Only events of these kinds: "commit", "identity", "account", "sync". [] takes all.`,
+			unique(list(0, 4, choice("commit", "identity", "account", "sync"))), func(f *Feed) *[]string { return &f.Kinds }),
+		feedKey("collections", `[]`, `Only commits of these collections; "app.bsky.graph.*" takes all below. [] takes all. Identity and account events always come.
+Up to 100 are asked of the server; with more, everything is read and filtered here. A changed filter is taken over on SIGHUP.`,
 			unique(list(0, maxCollections, collection())), func(f *Feed) *[]string { return &f.Collections }),
-		feedKey("dids", `[]`, `Only events of these accounts, up to 10 000 together with dids_file. [] takes all.`,
+		feedKey("dids", `[]`, `Only events of these accounts; [] takes all. Up to 10 000, together with dids_file, are asked of the server; with more, up to
+1 000 000, everything is read and filtered here.`,
 			unique(list(0, maxDIDs, did())), func(f *Feed) *[]string { return &f.DIDs }),
-		hidden(bind(key{path: feedsTable + ".dids_file", example: `"dids.txt"`, doc: `A file with more of them, one a line; '#' begins a comment. It is read at the start.`},
+		hidden(bind(key{path: feedsTable + ".dids_file", example: `"dids.txt"`, doc: `A file with more of them, one a line; '#' begins a comment. It is read at the start, and on SIGHUP.`},
 			path(), func(at place) *string { return &at.feed.didsFile })),
 		feedKey("backoff", `["1s", "2s", "5s", "10s", "30s"]`, `The waits before the first, second, third … attempt to reconnect, with some jitter (10ms to 1h each). The last is repeated;
 a healthy period begins anew.`,
@@ -153,9 +166,9 @@ is connected to, from the last commit on. "auto" judges by the feed's own histor
 			staleAfter(10*time.Second, 30*day), func(f *Feed) *time.Duration { return &f.BlindAfter }),
 		feedKey("ping_interval", `"15s"`, `How often the connection is pinged (100ms to 10m). One that does not answer is half-open and is given up.`,
 			duration(100*time.Millisecond, 10*time.Minute), func(f *Feed) *time.Duration { return &f.PingInterval }),
-		feedKey("max_message_size", `"4MiB"`, `The largest frame that is read (64KiB to 64MiB); a larger one ends the connection. The largest record the network allows has
-about 1 MB, up to three times that as JSON.`,
-			size(64*kib, 64*mib), func(f *Feed) *int64 { return &f.MaxMessageSize }),
+		feedKey("max_message_size", `"4MiB"`, `The largest event that is taken (64KiB to 16MiB). Servers are asked to leave larger ones out, which they do without a word. The largest
+record the network allows has about 1 MB, up to three times that as JSON.`,
+			size(64*kib, 16*mib), func(f *Feed) *int64 { return &f.MaxMessageSize }),
 		feedKey("batch_events", `8_192`, `The most events (1 to 65_536) and bytes (64KiB to 64MiB) of one append, and how long an event may wait for others (0s to 10s).`,
 			count(1, 65_536), func(f *Feed) *int { return &f.BatchEvents }),
 		feedKey("batch_bytes", `"4MiB"`, "",

@@ -50,6 +50,13 @@ func choice(words ...string) kind[string] {
 	}, strconv.Quote)
 }
 
+// flag accepts true and false.
+func flag() kind[bool] {
+	return scalar("want true or false", func(v value) (bool, bool) {
+		return v.text == "true", v.kind == unstable.Bool
+	}, strconv.FormatBool)
+}
+
 // orList is `"a", "b" or "c"`.
 func orList(words []string) string {
 	var b strings.Builder

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"tempestd/internal/jetstream"
 )
 
 // builtin is the configuration of a daemon that was given none: every other default stands in keys.go.
@@ -358,6 +360,17 @@ func (l *loader) finishFeed(name string, f *feedDraft) {
 	}
 	if len(f.DIDs) > maxDIDs {
 		report("dids_file", fmt.Sprintf("found %d DIDs together with dids", len(f.DIDs)), fmt.Sprintf("want %d at most", maxDIDs))
+	}
+	protocol, _ := jetstream.ParseProtocol(f.Protocol) // one of its words
+	for _, err := range jetstream.ValidateFilter(jetstream.Filter{Collections: f.Collections, DIDs: f.DIDs, Kinds: f.Kinds}, protocol) {
+		if bad, ok := errors.AsType[*jetstream.FilterError](err); ok {
+			report(bad.List, "servers say: "+bad.Reason, "want a filter that servers accept")
+		}
+	}
+	if f.ZstdDictionary != "" {
+		if _, err := readBounded(f.ZstdDictionary, maxDictionary); err != nil {
+			report("zstd_dictionary", reason(err), "want a readable file with a zstd dictionary")
+		}
 	}
 	if f.Rewind >= f.ReplayWindow {
 		report("rewind", "found "+showDuration(f.Rewind), "want less than replay_window, which is "+showDuration(f.ReplayWindow))

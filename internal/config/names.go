@@ -15,8 +15,8 @@ import (
 
 // Bounds the upstreams set (PROTOCOL.md, 4).
 const (
-	maxCollections = 100
-	maxDIDs        = 10_000
+	maxCollections = 10_000
+	maxDIDs        = 1_000_000
 	maxNSID        = 317
 	maxDID         = 2048
 	maxEndpoints   = 16

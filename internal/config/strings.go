@@ -17,8 +17,9 @@ import (
 
 // Bounds of the files that a configuration names.
 const (
-	maxTokenFile = 64 * kib
-	maxDIDsFile  = 4 * mib // 10 000 DIDs of the greatest useful length, and comments
+	maxTokenFile  = 64 * kib
+	maxDictionary = 4 * mib
+	maxDIDsFile   = 64 * mib // a million DIDs, and comments
 )
 
 var variable = regexp.MustCompile(`\$\{([^}]*)\}?`)

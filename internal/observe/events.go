@@ -9,6 +9,8 @@ type Event string
 const (
 	DaemonStarted  Event = "daemon.started"
 	DaemonReady    Event = "daemon.ready"
+	ConfigReloaded Event = "config.reloaded"
+	ConfigRejected Event = "config.rejected"
 	DaemonStopping Event = "daemon.stopping"
 	DaemonStopped  Event = "daemon.stopped"
 	DaemonFailed   Event = "daemon.failed"
@@ -23,6 +25,8 @@ const (
 	FeedFailed        Event = "feed.failed"
 	FeedStopped       Event = "feed.stopped"
 
+	FeedWire         Event = "feed.wire"
+	FeedFilter       Event = "feed.filter_changed"
 	FeedResume       Event = "feed.resume"
 	FeedOverlap      Event = "feed.overlap"
 	FeedOverlapEnded Event = "feed.overlap_ended"
@@ -76,6 +80,8 @@ type Definition struct {
 var Catalogue = []Definition{
 	{DaemonStarted, slog.LevelInfo, "the process began its work", []string{"version", "config", "data_dir", "feeds"}},
 	{DaemonReady, slog.LevelInfo, "the store is open and every feed is supervised", nil},
+	{ConfigReloaded, slog.LevelInfo, "the configuration was read again; ignored lists what needs a restart", []string{"config", "feeds", "ignored"}},
+	{ConfigRejected, slog.LevelError, "the configuration was read again and is wrong; nothing changed", []string{"config", "error"}},
 	{DaemonStopping, slog.LevelInfo, "a graceful stop began", []string{"reason", "timeout"}},
 	{DaemonStopped, slog.LevelInfo, "everything read is stored and closed", []string{"took"}},
 	{DaemonFailed, slog.LevelError, "the daemon gives up; the exit code is not zero", []string{"reason"}},
@@ -90,6 +96,8 @@ var Catalogue = []Definition{
 	{FeedFailed, slog.LevelError, "the upstream refuses us for good; retried slowly", []string{"feed", "from", "reason", "epoch", "endpoint", "retry_in"}},
 	{FeedStopped, slog.LevelInfo, "the feed stopped with the daemon", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 
+	{FeedWire, slog.LevelInfo, "what is spoken on the connection, and why it is not what was preferred", []string{"feed", "epoch", "endpoint", "protocol", "compression", "fallback"}},
+	{FeedFilter, slog.LevelInfo, "the feed's filter is another from now on", []string{"feed", "collections", "dids", "kinds"}},
 	{FeedResume, slog.LevelInfo, "where the connection resumes from", []string{"feed", "epoch", "cursor", "covered", "behind"}},
 	{FeedOverlap, slog.LevelInfo, "the identity index was loaded for a replay", []string{"feed", "epoch", "fingerprints", "took"}},
 	{FeedOverlapEnded, slog.LevelInfo, "the replay is past the stored stream, the index is dropped", []string{"feed", "epoch", "duplicates"}},
