@@ -49,13 +49,15 @@ func untilSignal(parent context.Context) (ctx context.Context, stop func()) {
 	return ctx, func() { signal.Stop(signals) }
 }
 
-// untilHangup gives SIGHUP its meaning for a daemon: the end of its terminal, or nothing. SIGPIPE, which says that the log's reader is gone, is
-// no reason to stop either.
-func untilHangup(parent context.Context) (ctx context.Context, stop func()) {
+// untilHangup gives SIGHUP its meaning for a daemon: the end of its terminal, or a request to read its configuration anew. SIGPIPE, which says that the
+// log's reader is gone, is no reason to stop.
+func untilHangup(parent context.Context) (ctx context.Context, reload <-chan os.Signal, stop func()) {
 	signal.Ignore(syscall.SIGPIPE)
-	if signal.Ignored(syscall.SIGHUP) || !isTerminal(os.Stdin) {
-		signal.Ignore(syscall.SIGHUP)
-		return parent, func() {}
+	if isTerminal(os.Stdin) && !signal.Ignored(syscall.SIGHUP) {
+		ctx, stop = signal.NotifyContext(parent, syscall.SIGHUP)
+		return ctx, nil, stop
 	}
-	return signal.NotifyContext(parent, syscall.SIGHUP)
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGHUP)
+	return parent, asked, func() { signal.Stop(asked) }
 }

@@ -26,9 +26,11 @@ service manager keeps it, and systemd is told when it is ready.
 
 SIGINT or SIGTERM stop it gracefully: it stops reading, stores what was read, saves the
 checkpoints and exits 0, within shutdown_timeout. A second one ends it at once; nothing that was
-stored is lost by that, nor by kill -9. The configuration is read at the start only. SIGHUP does
-not reload it: it is ignored, or in a terminal, where it means that the terminal is gone, it stops
-the daemon.`,
+stored is lost by that, nor by kill -9.
+
+SIGHUP reads the configuration again and takes over the feeds' filters (collections, dids,
+dids_file, kinds) without losing an event; whatever else has changed is named in the log and waits
+for a restart. In a terminal it means that the terminal is gone, and stops the daemon.`,
 		Example: `  tempestd run
   tempestd run -c /etc/tempestd/config.toml
   GOMEMLIMIT=256MiB tempestd run          # more memory for the collector's ease`,
@@ -42,13 +44,15 @@ the daemon.`,
 			if err != nil {
 				return err
 			}
-			ctx, stop := untilHangup(c.Context())
+			ctx, reload, stop := untilHangup(c.Context())
 			defer stop()
 			limitMemory(cfg)
 			return daemon.Run(ctx, cfg, daemon.Options{
 				Version:  thisBuild().Version,
 				Observer: observe.New(logger, observe.NewMetrics()),
 				Clock:    clockwork.NewRealClock(),
+				Reload:   reload,
+				Load:     a.loadConfig,
 			})
 		},
 	}

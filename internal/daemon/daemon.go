@@ -26,7 +26,10 @@ type Options struct {
 	Version  string // for the log
 	Observer *observe.Observer
 	Clock    clockwork.Clock
-	Ready    func(addr string) // called once, when every feed is supervised; addr is where HTTP is served, "" when it is not
+	// Reload asks for the configuration to be read anew, by Load; nil never does.
+	Reload <-chan os.Signal
+	Load   func() (*config.Config, error)
+	Ready  func(addr string) // called once, when every feed is supervised; addr is where HTTP is served, "" when it is not
 }
 
 // Run runs a daemon until ctx ends, which is the order to stop gracefully and whose cause is the reason given, or until it can go on no

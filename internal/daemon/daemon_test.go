@@ -46,6 +46,18 @@ func (e *events) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
+// await waits for the n-th event of a name.
+func (e *events) await(t *testing.T, name string, n int) {
+	t.Helper()
+	for deadline := time.After(20 * time.Second); len(e.of(name)) < n; {
+		select {
+		case <-deadline:
+			t.Fatalf("no %s came; there were %v", name, e.of(""))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 // of are the events about the daemon itself, in order.
 func (e *events) of(prefix string) []string {
 	e.mu.Lock()
@@ -76,13 +88,17 @@ func configure(dir, endpoint string) *config.Config {
 // start runs a daemon and waits until it is ready.
 func start(t *testing.T, cfg *config.Config) *running {
 	t.Helper()
+	return startWith(t, cfg, daemon.Options{})
+}
+
+func startWith(t *testing.T, cfg *config.Config, opt daemon.Options) *running {
+	t.Helper()
 	ctx, stop := context.WithCancelCause(context.Background())
 	log, ready, ended := &events{}, make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- daemon.Run(ctx, cfg, daemon.Options{
-			Version: "test", Clock: clockwork.NewRealClock(), Ready: func(addr string) { ready <- addr },
-			Observer: observe.New(slog.New(log), observe.NewMetrics(), observe.Strict()),
-		})
+		opt.Version, opt.Clock, opt.Ready = "test", clockwork.NewRealClock(), func(addr string) { ready <- addr }
+		opt.Observer = observe.New(slog.New(log), observe.NewMetrics(), observe.Strict())
+		ended <- daemon.Run(ctx, cfg, opt)
 	}()
 	select {
 	case addr := <-ready:

@@ -28,6 +28,7 @@ func (d *daemon) watch(ctx context.Context, beside *sync.WaitGroup, listener net
 	beside.Go(func() { d.awaitReady(ctx, addr) })
 	beside.Go(func() { d.notifier.RunWatchdog(ctx, d.clock, d.tree.Healthy) })
 	beside.Go(func() { d.tellStatus(ctx) })
+	beside.Go(func() { d.awaitReload(ctx) })
 }
 
 // awaitReady waits for the first answer of the whole tree and tells everyone. A disk that is nearly full does not delay it: the daemon is

@@ -1,0 +1,88 @@
+package daemon
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"strings"
+
+	"tempestd/internal/config"
+	"tempestd/internal/observe"
+)
+
+// awaitReload reads the configuration anew whenever it is asked to, until ctx ends.
+func (d *daemon) awaitReload(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.opt.Reload:
+			d.reload(ctx)
+		}
+	}
+}
+
+// reload takes over what can change while feeds run, which is their filters. What else has changed is told: it needs a restart. A
+// configuration that is wrong changes nothing.
+func (d *daemon) reload(ctx context.Context) {
+	cfg, err := d.opt.Load()
+	if err != nil {
+		d.observer.Emit(observe.ConfigRejected, "", "config", d.cfg.Path, "error", err)
+		return
+	}
+	ignored := changedSections(d.cfg, cfg)
+	var changed []string
+	for i := range d.cfg.Feeds {
+		was := &d.cfg.Feeds[i]
+		at := slices.IndexFunc(cfg.Feeds, func(f config.Feed) bool { return f.Name == was.Name })
+		if at < 0 {
+			ignored = append(ignored, "feeds."+was.Name)
+			continue
+		}
+		is := cfg.Feeds[at]
+		if !reflect.DeepEqual(withoutFilter(*was), withoutFilter(is)) {
+			ignored = append(ignored, "feeds."+was.Name)
+		}
+		if sameFilter(*was, is) {
+			continue
+		}
+		if err := d.tree.UpdateFilter(ctx, is); err != nil {
+			d.observer.Emit(observe.ConfigRejected, "", "config", d.cfg.Path, "error", err)
+			return
+		}
+		was.Collections, was.DIDs, was.Kinds = is.Collections, is.DIDs, is.Kinds
+		changed = append(changed, was.Name)
+	}
+	for _, f := range cfg.Feeds {
+		if !slices.ContainsFunc(d.cfg.Feeds, func(was config.Feed) bool { return was.Name == f.Name }) {
+			ignored = append(ignored, "feeds."+f.Name)
+		}
+	}
+	d.observer.Emit(observe.ConfigReloaded, "", "config", d.cfg.Path, "feeds", strings.Join(changed, ","), "ignored", strings.Join(ignored, ","))
+}
+
+// changedSections names what has changed outside of the feeds.
+func changedSections(was, is *config.Config) (names []string) {
+	for name, same := range map[string]bool{
+		"data_dir":         was.DataDir == is.DataDir,
+		"shutdown_timeout": was.ShutdownTimeout == is.ShutdownTimeout,
+		"log":              was.Log == is.Log,
+		"http":             was.HTTP.Listen == is.HTTP.Listen && was.HTTP.Token.Reveal() == is.HTTP.Token.Reveal(),
+		"stream":           was.Stream == is.Stream,
+	} {
+		if !same {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func withoutFilter(f config.Feed) config.Feed {
+	f.Collections, f.DIDs, f.Kinds = nil, nil, nil
+	return f
+}
+
+func sameFilter(a, b config.Feed) bool {
+	return slices.Equal(a.Collections, b.Collections) && slices.Equal(a.DIDs, b.DIDs) && slices.Equal(a.Kinds, b.Kinds)
+}
