@@ -239,7 +239,7 @@ func unixMicro(s []byte) int64 {
 	if us, ok := fixedTime(s); ok {
 		return max(us, 0)
 	}
-	t, err := time.Parse(time.RFC3339Nano, string(unescape(s)))
+	t, err := time.Parse(time.RFC3339Nano, string(s))
 	if err != nil {
 		return 0
 	}
