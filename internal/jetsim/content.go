@@ -25,6 +25,7 @@ const (
 	originUpdate
 	identityEvent
 	accountEvent
+	syncEvent
 	shapeCount
 )
 
@@ -40,7 +41,7 @@ type shapeSpec struct {
 func (s shape) spec() shapeSpec {
 	switch s {
 	case like:
-		return shapeSpec{540, "app.bsky.feed.like", "create", false}
+		return shapeSpec{536, "app.bsky.feed.like", "create", false}
 	case likeVia:
 		return shapeSpec{92, "app.bsky.feed.like", "create", false}
 	case likeDelete:
@@ -77,8 +78,48 @@ func (s shape) spec() shapeSpec {
 		return shapeSpec{8, "", "", true}
 	case accountEvent:
 		return shapeSpec{8, "", "", true}
+	case syncEvent:
+		return shapeSpec{4, "", "", true}
 	}
 	return shapeSpec{}
+}
+
+// kinds is a set of the kinds of events.
+type kinds uint8
+
+const (
+	kindCommit kinds = 1 << iota
+	kindIdentity
+	kindAccount
+	kindSync
+
+	kindsV1 = kindCommit | kindIdentity | kindAccount // what v1 servers send
+	kindsV2 = kindsV1 | kindSync
+)
+
+// name is the name of a single kind.
+func (k kinds) name() string {
+	switch k {
+	case kindCommit:
+		return "commit"
+	case kindIdentity:
+		return "identity"
+	case kindAccount:
+		return "account"
+	}
+	return "sync"
+}
+
+func (s shape) kind() kinds {
+	switch s {
+	case identityEvent:
+		return kindIdentity
+	case accountEvent:
+		return kindAccount
+	case syncEvent:
+		return kindSync
+	}
+	return kindCommit
 }
 
 // event is everything about content n but its text.
@@ -109,9 +150,11 @@ const (
 	saltGap
 	saltLag
 	saltSkew
+	saltCID
 )
 
-func newNetwork(seed uint64, accounts int) *network {
+// newNetwork is the network of a seed. Without syncs it has likes in the place of sync events.
+func newNetwork(seed uint64, accounts int, syncs bool) *network {
 	w := &network{seed: mix(seed + golden), accounts: uint64(accounts)}
 	w.dids = make([]byte, 0, accounts*didLen)
 	for i := range accounts {
@@ -122,7 +165,9 @@ func newNetwork(seed uint64, accounts int) *network {
 	for s := range shapeCount {
 		w.specs[s] = s.spec()
 		for range w.specs[s].weight {
-			w.shapes[i] = s
+			if w.shapes[i] = s; s == syncEvent && !syncs {
+				w.shapes[i] = like
+			}
 			i++
 		}
 	}

@@ -9,17 +9,25 @@ import (
 	"strconv"
 )
 
-// routes mounts the subscription endpoint and the control endpoint, which only loopback clients may use:
+// routes mounts the subscription endpoints and the control endpoint, which only loopback clients may use:
 //
 //	GET  /_sim/stats                  Stats, as JSON
 //	POST /_sim/fault/{name}[:{for}]   Inject, in ParseFault's grammar: /_sim/fault/stall:10s
 //	POST /_sim/produce/{n}            Produce
 //	POST /_sim/stop-producing         StopProducing
+//	POST /_sim/forget/{n}             Forget
+//	GET  /_sim/v1-dictionary          V1Dictionary
 //
 // Those that change something answer 204.
 func (s *Sim) routes() {
 	s.mux = http.NewServeMux()
-	s.mux.HandleFunc("/subscribe", s.handleSubscribe)
+	if s.opt.Protocol.includes(ProtocolV1) {
+		s.mux.HandleFunc(pathV1, s.handleSubscribe(ProtocolV1))
+	}
+	if s.opt.Protocol.includes(ProtocolV2) {
+		s.mux.HandleFunc(pathV2, s.handleSubscribe(ProtocolV2))
+		s.mux.HandleFunc("GET "+pathDictionary, s.handleDictionary)
+	}
 	control := func(pattern string, do func(w http.ResponseWriter, r *http.Request) error) {
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if host, _, err := net.SplitHostPort(r.RemoteAddr); err != nil || !net.ParseIP(host).IsLoopback() {
@@ -55,6 +63,22 @@ func (s *Sim) routes() {
 		}
 		s.Produce(n)
 		return nil
+	})
+	control("POST /_sim/forget/{n}", func(_ http.ResponseWriter, r *http.Request) error {
+		n, err := strconv.Atoi(r.PathValue("n"))
+		if err != nil || n < 1 {
+			return fmt.Errorf("forget %q: a positive number is accepted", r.PathValue("n"))
+		}
+		s.Forget(n)
+		return nil
+	})
+	control("GET /_sim/v1-dictionary", func(w http.ResponseWriter, _ *http.Request) error {
+		b, err := s.V1Dictionary()
+		if err == nil {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			_, _ = w.Write(b) // the client may have gone
+		}
+		return err
 	})
 	control("POST /_sim/stop-producing", func(http.ResponseWriter, *http.Request) error {
 		s.StopProducing()

@@ -33,6 +33,9 @@ func parseCursor(q url.Values) (cursor, error) {
 	return cursor{value: n, text: text}, nil
 }
 
+// isTime says whether the cursor is a time.
+func (c cursor) isTime() bool { return !c.live && c.value >= timeCursor }
+
 // archive is what a cursor is looked up in: the log in segments.
 type archive struct {
 	*ingestLog
@@ -45,52 +48,55 @@ type archive struct {
 func (a archive) sealed() int { return a.served() / a.segment * a.segment }
 
 // floor is the rank of the oldest record that is served: the start of the oldest segment whose newest event is inside the
-// lookback. The newest sealed segment is always served.
+// lookback, or later when history was dropped. The newest sealed segment ages for ever without being dropped.
 func (a archive) floor(nowUS int64) int {
 	sealed := a.sealed()
-	for start := 0; start < sealed; start += a.segment {
+	for start := a.kept / a.segment * a.segment; start < sealed; start += a.segment {
 		last := start + a.segment - 1
 		if a.ranked(last).timeUS >= nowUS-a.lookbackUS || last == sealed-1 {
-			return start
+			return max(start, a.kept)
 		}
 	}
-	return 0
+	return a.kept
 }
 
-// resolve is the rank a subscription begins at; served() is the live tip.
-func (a archive) resolve(c cursor, nowUS int64) int {
+// position is where a subscription begins.
+type position struct {
+	rank  int
+	live  bool // at the tip, wherever that is then
+	below bool // the cursor is of history that is not served any more
+}
+
+// resolve is the position that a cursor means. Whatever cannot be had is moved, and only v2 says so.
+func (a archive) resolve(c cursor, nowUS int64) position {
+	served := a.served()
+	tip := position{rank: served, live: true}
 	if c.live {
-		return a.served()
+		return tip
 	}
-	if a.legacy {
-		return a.resolveLegacy(c, nowUS)
-	}
-	if c.value < timeCursor {
-		if a.served() == 0 || c.value > a.ranked(a.served()-1).seq {
-			return a.served() // nothing to replay, and nobody says so
+	floor := a.floor(nowUS)
+	var rank int
+	var below bool
+	switch {
+	case a.legacy:
+		if c.value > nowUS {
+			return tip
 		}
-		rank := a.search(func(r *record) bool { return r.seq >= c.value })
-		return max(rank, a.floor(nowUS))
-	}
-	if c.value > nowUS {
-		return a.served()
-	}
-	// The server's time index covers sealed segments only: anything newer replays the active segment from its start.
-	rank := a.sealed()
-	if rank > 0 && c.value <= a.ranked(rank-1).timeUS {
+		// The first event whose time, as a string, is not less: exact for a time, nonsense for a seq (PROTOCOL.md, 2.1).
+		rank = a.search(func(r *record) bool { return strings.Compare(strconv.FormatInt(r.timeUS, 10), c.text) >= 0 })
+	case !c.isTime():
+		if served == 0 || c.value > a.ranked(served-1).seq {
+			return tip
+		}
+		rank = a.search(func(r *record) bool { return r.seq >= c.value })
+		below = floor > 0 && (floor == served || c.value < a.ranked(floor).seq)
+	case c.value > nowUS:
+		return tip
+	default:
 		rank = a.search(func(r *record) bool { return r.timeUS >= c.value })
+		below = rank < floor
+		// The server's time index covers sealed segments only: anything newer replays the active segment from its start.
+		rank = min(rank, a.sealed())
 	}
-	return max(rank, a.floor(nowUS))
-}
-
-// resolveLegacy finds the first event whose time, as a string, is not less than the cursor: exact for a time, nonsense for
-// a seq (PROTOCOL.md, 2.1).
-func (a archive) resolveLegacy(c cursor, nowUS int64) int {
-	if c.value > nowUS {
-		return a.served()
-	}
-	rank := a.search(func(r *record) bool {
-		return strings.Compare(strconv.FormatInt(r.timeUS, 10), c.text) >= 0
-	})
-	return max(rank, a.floor(nowUS))
+	return position{rank: max(rank, floor), below: below}
 }

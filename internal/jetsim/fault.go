@@ -19,6 +19,10 @@ const (
 	FaultOversize = "oversize"
 	FaultRefuse   = "refuse"
 	FaultCrash    = "crash"
+	FaultTooSlow  = "too-slow"
+	FaultRotate   = "rotate"
+	FaultForget   = "forget"
+	FaultBlind    = "blind"
 )
 
 // FaultInfo describes a fault for a person.
@@ -32,6 +36,8 @@ type FaultInfo struct {
 func Faults() []FaultInfo {
 	return []FaultInfo{
 		{FaultClose, "close every connection with code 1001", 0},
+		{FaultTooSlow, "end every connection as one that does not keep up", 0},
+		{FaultRotate, "come back with a new zstd dictionary: close every connection with code 1001", 0},
 		{FaultEOF, "end every connection in the middle of a frame, without a close frame", 0},
 		{FaultReset, "reset every connection (RST)", 0},
 		{FaultStall, "send nothing on the connections there are, but answer pings", 30 * time.Second},
@@ -39,6 +45,8 @@ func Faults() []FaultInfo {
 		{FaultHalfOpen, "neither read nor write on the connections there are, and never close them", 0},
 		{FaultGarbage, "send invalid frames of every sort between the valid ones", 0},
 		{FaultOversize, "send one invalid frame of 32 MiB", 0},
+		{FaultBlind, "see no Bluesky commits, only other applications' and markers of accounts, and catch up later", 30 * time.Second},
+		{FaultForget, "drop the older half of the history", 0},
 		{FaultRefuse, "end every connection and answer new ones 503 or 429 with Retry-After", 3 * time.Second},
 		{FaultCrash, "die without a word, come back later and number the last events anew", time.Second},
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,13 +19,15 @@ var ErrBadHistory = errors.New("not a usable history")
 const (
 	slotCrash = -1 // the server died; seq is the rank from which it forgot
 	slotFirst = -2 // the first frame went out; seq is the index of its record
+	slotDrop  = -3 // history was dropped; seq is the rank below which
 )
 
 const (
-	fileMagic  = "jetsim/1"
+	fileMagic  = "jetsim/2"
 	headerSize = 32 // magic, seed, accounts, flags
 	slotSize   = 24
 	flagLegacy = 1
+	flagSyncs  = 2
 )
 
 // fileHeader is what a history belongs to.
@@ -34,6 +35,7 @@ type fileHeader struct {
 	seed     uint64
 	accounts uint64
 	legacy   bool
+	syncs    bool
 }
 
 func (h fileHeader) encode() []byte {
@@ -42,7 +44,10 @@ func (h fileHeader) encode() []byte {
 	b = binary.LittleEndian.AppendUint64(b, h.accounts)
 	var flags uint64
 	if h.legacy {
-		flags = flagLegacy
+		flags |= flagLegacy
+	}
+	if h.syncs {
+		flags |= flagSyncs
 	}
 	return binary.LittleEndian.AppendUint64(b, flags)
 }
@@ -52,42 +57,41 @@ func decodeHeader(b []byte) (fileHeader, error) {
 		return fileHeader{}, fmt.Errorf("%w: it does not begin with %q", ErrBadHistory, fileMagic)
 	}
 	h := fileHeader{seed: binary.LittleEndian.Uint64(b[8:]), accounts: binary.LittleEndian.Uint64(b[16:])}
-	h.legacy = binary.LittleEndian.Uint64(b[24:])&flagLegacy != 0
+	flags := binary.LittleEndian.Uint64(b[24:])
+	h.legacy, h.syncs = flags&flagLegacy != 0, flags&flagSyncs != 0
 	if h.accounts < 1 || h.accounts > 1_000_000 {
 		return fileHeader{}, fmt.Errorf("%w: it is of %d accounts", ErrBadHistory, h.accounts)
 	}
 	return h, nil
 }
 
-// readLog reads the slots of a history up to its end or to a torn slot. It also returns the contents that a crash made the
-// server forget and that it has not ingested again, in no order, and how many bytes it took.
-func readLog(r io.Reader) (log ingestLog, forgotten map[int64]bool, size int64, err error) {
+// maxSkip bounds how far ahead of the others a content may have been ingested: a damaged number must not make a reader allocate.
+const maxSkip = 1 << 24
+
+// readLog reads the slots of a history up to its end or to a torn slot. It also returns how many bytes it took.
+func readLog(r io.Reader) (log ingestLog, size int64, err error) {
 	log = newIngestLog()
 	br := bufio.NewReaderSize(r, 1<<16)
 	size = headerSize
 	var b [slotSize]byte
 	for {
 		if _, err := io.ReadFull(br, b[:]); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return log, forgotten, size, nil
+			return log, size, nil
 		} else if err != nil {
-			return log, nil, 0, err
+			return log, 0, err
 		}
 		num, seq := int64(binary.LittleEndian.Uint64(b[:])), int64(binary.LittleEndian.Uint64(b[8:]))
 		switch {
-		case num >= 0 && (num <= log.contents):
-			delete(forgotten, num)
+		case num >= 0 && num <= log.contents+maxSkip:
 			log.append(record{num, seq, int64(binary.LittleEndian.Uint64(b[16:]))})
 		case num == slotCrash && seq >= 0 && seq <= int64(log.served()):
-			if forgotten == nil {
-				forgotten = map[int64]bool{}
-			}
-			for _, n := range log.crash(int(seq)) {
-				forgotten[n] = true
-			}
+			log.crash(int(seq))
 		case num == slotFirst && seq >= 0 && seq < int64(log.n):
 			log.first = int(seq)
+		case num == slotDrop && seq >= 0 && seq <= int64(log.served()):
+			log.kept = int(seq)
 		default:
-			return log, nil, 0, fmt.Errorf("%w: slot %d makes no sense", ErrBadHistory, (size-headerSize)/slotSize)
+			return log, 0, fmt.Errorf("%w: slot %d makes no sense", ErrBadHistory, (size-headerSize)/slotSize)
 		}
 		size += slotSize
 	}
@@ -100,15 +104,15 @@ type logFile struct {
 }
 
 // openLogFile opens or makes the history and locks it against a second writer.
-func openLogFile(path string, want fileHeader) (*logFile, fileHeader, ingestLog, []int64, error) {
-	fail := func(err error) (*logFile, fileHeader, ingestLog, []int64, error) {
-		return nil, fileHeader{}, ingestLog{}, nil, fmt.Errorf("jetsim: history %s: %w", path, err)
+func openLogFile(path string, want fileHeader) (*logFile, fileHeader, ingestLog, error) {
+	fail := func(err error) (*logFile, fileHeader, ingestLog, error) {
+		return nil, fileHeader{}, ingestLog{}, fmt.Errorf("jetsim: history %s: %w", path, err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return fail(err)
 	}
-	failClosed := func(err error) (*logFile, fileHeader, ingestLog, []int64, error) {
+	failClosed := func(err error) (*logFile, fileHeader, ingestLog, error) {
 		f.Close()
 		return fail(err)
 	}
@@ -122,7 +126,7 @@ func openLogFile(path string, want fileHeader) (*logFile, fileHeader, ingestLog,
 		if _, err := f.Write(want.encode()); err != nil {
 			return failClosed(err)
 		}
-		return &logFile{f: f}, want, newIngestLog(), nil, nil
+		return &logFile{f: f}, want, newIngestLog(), nil
 	} else if err != nil {
 		return failClosed(fmt.Errorf("%w: its header is incomplete", ErrBadHistory))
 	}
@@ -133,10 +137,10 @@ func openLogFile(path string, want fileHeader) (*logFile, fileHeader, ingestLog,
 	setDefault(&want.seed, have.seed)
 	setDefault(&want.accounts, have.accounts)
 	if have != want {
-		return failClosed(fmt.Errorf("it is of seed %d, %d accounts, legacy %t; asked for are %d, %d, %t",
-			have.seed, have.accounts, have.legacy, want.seed, want.accounts, want.legacy))
+		return failClosed(fmt.Errorf("it is of seed %d, %d accounts, legacy %t, syncs %t; asked for are %d, %d, %t, %t",
+			have.seed, have.accounts, have.legacy, have.syncs, want.seed, want.accounts, want.legacy, want.syncs))
 	}
-	log, forgotten, size, err := readLog(f)
+	log, size, err := readLog(f)
 	if err != nil {
 		return failClosed(err)
 	}
@@ -146,12 +150,7 @@ func openLogFile(path string, want fileHeader) (*logFile, fileHeader, ingestLog,
 	if _, err := f.Seek(size, io.SeekStart); err != nil {
 		return failClosed(err)
 	}
-	var pending []int64
-	for n := range forgotten {
-		pending = append(pending, n)
-	}
-	slices.Sort(pending)
-	return &logFile{f: f}, have, log, pending, nil
+	return &logFile{f: f}, have, log, nil
 }
 
 // add buffers a slot; flush writes what is buffered.

@@ -25,6 +25,15 @@ func (s *Sim) Inject(f Fault) error {
 	case FaultRefuse:
 		s.refuseTill = s.clock.Now().Add(f.duration())
 		f = Fault{Name: FaultClose}
+	case FaultRotate:
+		s.dicts.rotate()
+		f = Fault{Name: FaultClose}
+	case FaultForget:
+		s.drop((s.log.served() - s.archive().floor(s.clock.Now().UnixMicro()) + 1) / 2)
+		return nil
+	case FaultBlind:
+		s.goBlind(f.duration())
+		return nil
 	}
 	for c := range s.subs {
 		select {
@@ -85,6 +94,22 @@ func (s *Sim) crash(downtime time.Duration) {
 	})
 }
 
+// goBlind lets the server miss most of what the network produces, for a while. Then, or when it crashes, it reads what it has missed.
+func (s *Sim) goBlind(d time.Duration) {
+	s.blind++
+	s.wg.Go(func() {
+		if !s.sleep(d, s.done) {
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.blind--; s.blind == 0 && !s.down && s.err == nil {
+			s.ingestPending(s.clock.Now().UnixMicro())
+			s.publish()
+		}
+	})
+}
+
 // killAll ends every connection; new ones may come.
 func (s *Sim) killAll() {
 	for c := range s.subs {
@@ -102,8 +127,9 @@ func (s *Sim) restart() {
 	if s.opt.Rate > 0 {
 		s.ingestDue(now)
 	}
-	s.produceNow(s.owed)
+	owed := s.owed
 	s.owed = 0
+	s.produceNow(owed)
 	s.publish()
 }
 
@@ -117,6 +143,8 @@ func (c *subscriber) suffer(f Fault) error {
 		c.appendNext()
 		_ = c.write(c.buf[:len(c.buf)/2])
 		return errFault
+	case FaultTooSlow:
+		return c.tooSlow()
 	case FaultReset:
 		c.reset()
 		return errFault
@@ -131,10 +159,9 @@ func (c *subscriber) suffer(f Fault) error {
 		}
 		c.slow = c.sim.clock.NewTimer(f.duration())
 	case FaultGarbage:
-		c.appendNext()
-		return c.write(appendGarbage(nil, c.buf[frameHeader:]))
+		return c.write(c.appendGarbage(nil))
 	case FaultOversize:
-		return c.write(appendMessage(nil, opText, bytes.Repeat([]byte("["), oversize)))
+		return c.write(c.appendText(nil, bytes.Repeat([]byte("["), oversize)))
 	}
 	return nil
 }
@@ -143,9 +170,10 @@ const oversize = 32 << 20
 
 // appendNext sets c.buf to the frame of the next event, or of the newest one at the tip: the raw material of broken frames.
 func (c *subscriber) appendNext() {
-	r := c.sim.peek(c)
+	r, _ := c.sim.peek(c)
+	e := c.sim.net.event(r.num)
 	c.buf = c.buf[:0]
-	c.appendEvent(c.sim.net.event(r.num), &r)
+	c.appendEvent(&e, &r)
 }
 
 // reset ends the connection with RST where the transport has one.
@@ -188,8 +216,9 @@ func (c *subscriber) dribble(recs []record) error {
 	}
 	c.buf = c.buf[:0]
 	i := 0
+	f := c.filter.Load()
 	for ; i < len(recs) && len(c.buf) == 0; i++ {
-		c.appendRecord(&recs[i])
+		c.appendRecord(&recs[i], f)
 	}
 	if len(c.buf) > 0 {
 		c.sim.sending(c, c.rank+i-1, 1)
@@ -211,16 +240,23 @@ func (c *subscriber) dribble(recs []record) error {
 	return nil
 }
 
-// appendGarbage appends frames that are no events, one of every sort, made from the JSON of a valid one.
-func appendGarbage(b, frame []byte) []byte {
-	b = appendMessage(b, opText, nil)
-	b = appendMessage(b, opText, []byte("upstream connect error or disconnect/reset before headers"))
-	b = appendMessage(b, opText, frame[:len(frame)/2])
-	b = appendMessage(b, opText, frame[:len(frame)-1])
-	b = appendMessage(b, opText, []byte(`{"did":42,"time_us":"soon","kind":["commit"],"commit":{"rev":null}}`))
-	b = appendMessage(b, opText, []byte(`{"did":"did:plc:aaaaaaaaaaaaaaaaaaaaaaaa","time_us":1e400,"kind":"commit"}`))
-	b = appendMessage(b, opText, append(bytes.Repeat([]byte("["), 10_000), bytes.Repeat([]byte("]"), 10_000)...))
-	b = appendMessage(b, opText, bytes.Replace(frame, []byte(`"did":"did:plc:`), []byte("\"did\":\"did:plc:\xff\xc0"), 1))
-	b = appendMessage(b, opText, bytes.ReplaceAll(frame, []byte(`:`), []byte{':', 0}))
+// appendGarbage appends messages that are no events, one of every sort, most of them made from the JSON of a valid one.
+func (c *subscriber) appendGarbage(b []byte) []byte {
+	r, _ := c.sim.peek(c)
+	e := c.sim.net.event(r.num)
+	frame := c.appendJSON(nil, &e, &r)
+	for _, text := range [][]byte{
+		nil,
+		[]byte("upstream connect error or disconnect/reset before headers"),
+		frame[:len(frame)/2],
+		frame[:len(frame)-1],
+		[]byte(`{"did":42,"time_us":"soon","kind":["commit"],"commit":{"rev":null}}`),
+		[]byte(`{"did":"did:plc:aaaaaaaaaaaaaaaaaaaaaaaa","time_us":1e400,"kind":"commit"}`),
+		append(bytes.Repeat([]byte("["), 10_000), bytes.Repeat([]byte("]"), 10_000)...),
+		bytes.Replace(frame, []byte(`"did":"did:plc:`), []byte("\"did\":\"did:plc:\xff\xc0"), 1),
+		bytes.ReplaceAll(frame, []byte(`:`), []byte{':', 0}),
+	} {
+		b = c.appendText(b, text)
+	}
 	return appendMessage(b, opBinary, []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xde, 0xad, 0xbe, 0xef})
 }

@@ -22,8 +22,9 @@ type span struct {
 }
 
 // ingestLog is every ingestion the server ever made, in the order it made them. Nothing is ever removed: a crash makes a part
-// invisible and the events of that part are appended again. So seq and time rise along the log within a generation, time
-// rises along the whole log, and the order of the log is the order a subscriber may see things in (see [Report]).
+// invisible and the events of that part are appended again; what retention drops stays, below the lowest rank that is served. So seq
+// and time rise along the log within a generation, time rises along the whole log, and the order of the log is the order a
+// subscriber may see things in (see [Report]).
 //
 // Three numberings are used. An index counts ingestions; a rank counts those still served; a content number is the network's.
 //
@@ -33,7 +34,8 @@ type ingestLog struct {
 	n           int   // records
 	generations []int // the index each generation begins at; the first is 0
 	spans       []span
-	contents    int64 // contents ingested so far: the next one's number
+	contents    int64 // the greatest number of a content ingested so far, plus one
+	kept        int   // rank below which history was dropped
 	first       int   // index of the first record ever sent to a subscriber, -1 before that
 }
 
@@ -81,6 +83,20 @@ func (l *ingestLog) ranked(rank int) *record { return l.at(l.index(rank)) }
 // search is the first rank whose record satisfies reached, or served(). reached must stay true once it is.
 func (l *ingestLog) search(reached func(*record) bool) int {
 	return sort.Search(l.served(), func(rank int) bool { return reached(l.ranked(rank)) })
+}
+
+// missing is the contents below l.contents that are not served, in order: forgotten by a crash, or never ingested yet.
+func (l *ingestLog) missing() (nums []int64) {
+	have := make(bitset, l.contents/64+1)
+	for rank := range l.served() {
+		have.set(l.ranked(rank).num)
+	}
+	for num := range l.contents {
+		if !have.has(num) {
+			nums = append(nums, num)
+		}
+	}
+	return nums
 }
 
 // crash makes everything from durable (a rank) on invisible and begins a generation. It returns the content numbers that

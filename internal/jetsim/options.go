@@ -18,6 +18,9 @@ type Options struct {
 	// Accounts is how many accounts the network has, 1…1 000 000; 0 is 20 000 (or the history's).
 	Accounts int
 
+	// Syncs has the network send sync events, 4 of 1000: v1 subscribers never see them and get fewer frames than there are events.
+	Syncs bool
+
 	// Rate is how many events a second the network produces in real time, as long as the simulator runs: from 0.000001, one in
 	// eleven days, to 1 000 000. 0 produces none: see Produce.
 	Rate float64
@@ -33,6 +36,21 @@ type Options struct {
 
 	// Path is the history's file; "" keeps it in memory alone. An existing file is continued, under the same Seed and Accounts.
 	Path string
+
+	// FirstSeq is the first sequence number of a new history; 0 is 1.
+	FirstSeq int64
+
+	// Skew is how far the server's clock is ahead of Clock, or behind it when negative.
+	Skew time.Duration
+
+	// Lag is how much later than the network produced them the server ingests events.
+	Lag time.Duration
+
+	// Protocol is the only one that is served, "" both. A legacy server serves v1 in any case.
+	Protocol Protocol
+
+	// V1Dictionary is the zstd dictionary of the v1 endpoint; nil is one of the simulator's own: see Sim.V1Dictionary.
+	V1Dictionary []byte
 
 	// Legacy behaves as the legacy server: no cursor field, times that are unique, cursors compared as strings.
 	Legacy bool
@@ -57,12 +75,29 @@ type Options struct {
 
 	// Faults happen by themselves. Others can be injected at any time: see Inject.
 	Faults []Fault
+
+	order uint64 // the order of the server's own in which it ingests; 0 is the network's
 }
+
+// skewedClock is a clock that is wrong by a constant.
+type skewedClock struct {
+	clockwork.Clock
+	skew time.Duration
+}
+
+func (c skewedClock) Now() time.Time { return c.Clock.Now().Add(c.skew) }
 
 func (o Options) withDefaults() (Options, error) {
 	if o.Clock == nil {
 		o.Clock = clockwork.NewRealClock()
 	}
+	if o.Skew != 0 {
+		o.Clock = skewedClock{o.Clock, o.Skew}
+	}
+	if o.Legacy {
+		o.Protocol = ProtocolV1
+	}
+	setDefault(&o.FirstSeq, 1)
 	setDefault(&o.Segment, 65_536)
 	setDefault(&o.Lookback, 36*time.Hour)
 	setDefault(&o.Block, 4096)
@@ -78,8 +113,18 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("jetsim: a number of events is negative")
 	case o.Segment < 1 || o.Block < 1:
 		return o, fmt.Errorf("jetsim: a segment and a block hold at least one event")
-	case o.Lookback < 0 || o.BlockAge < 0:
+	case o.FirstSeq < 1 || o.FirstSeq >= timeCursor:
+		return o, fmt.Errorf("jetsim: a first seq of %d; 1 to %d are accepted", o.FirstSeq, int64(timeCursor-1))
+	case o.Lookback < 0 || o.BlockAge < 0 || o.Lag < 0:
 		return o, fmt.Errorf("jetsim: a duration is negative")
+	}
+	if err := o.Protocol.validate(); err != nil {
+		return o, fmt.Errorf("jetsim: %w", err)
+	}
+	if o.V1Dictionary != nil {
+		if _, err := newDictionary(o.V1Dictionary); err != nil {
+			return o, err
+		}
 	}
 	for _, f := range o.Faults {
 		if err := f.validate(); err != nil {

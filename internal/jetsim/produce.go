@@ -2,8 +2,8 @@ package jetsim
 
 import (
 	"cmp"
-	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -16,8 +16,8 @@ func (s *Sim) produceAtRate() {
 		s.mu.Lock()
 		now := s.clock.Now()
 		s.ingestDue(now)
-		ended := s.stopped || s.err != nil || s.opt.Count > 0 && s.log.contents >= s.opt.Count
-		next := s.origin.Add(time.Duration(float64(s.log.contents-s.base-s.extra+1) / s.opt.Rate * float64(time.Second)))
+		ended := s.stopped || s.err != nil || s.opt.Count > 0 && s.next >= s.opt.Count
+		next := s.origin.Add(s.opt.Lag + time.Duration(float64(s.next-s.base-s.extra+1)/s.opt.Rate*float64(time.Second)))
 		s.mu.Unlock()
 		if ended || !s.sleep(max(minTick, next.Sub(now)), s.done) {
 			return
@@ -25,36 +25,75 @@ func (s *Sim) produceAtRate() {
 	}
 }
 
-// ingestDue ingests what the network has produced by now. While the server is down that is nothing: it reads the network's
+// ingestDue ingests what has come from the network by now. While the server is down that is nothing: it reads the network's
 // backlog once it is back.
 func (s *Sim) ingestDue(now time.Time) {
 	if s.down {
 		return
 	}
 	start := s.base + s.extra
-	due := start + int64(now.Sub(s.origin).Seconds()*s.opt.Rate)
-	s.produce(due-s.log.contents, func(n int64) int64 {
-		return s.origin.UnixMicro() + int64(float64(n-start)*1e6/s.opt.Rate)
+	began := s.origin.Add(s.opt.Lag)
+	due := start + int64(now.Sub(began).Seconds()*s.opt.Rate)
+	s.produce(due-s.next, func(n int64) int64 {
+		return began.UnixMicro() + int64(float64(n-start)*1e6/s.opt.Rate)
 	})
 }
 
-// produce ingests n contents, and those that complete the last commit, within Count. at gives the time a content was witnessed.
+// produce takes n contents from the network, and those that complete the last commit, unless production has ended. at gives the time a
+// content was witnessed.
 func (s *Sim) produce(n int64, at func(num int64) int64) {
-	if s.stopped || s.err != nil || n <= 0 {
+	if s.stopped || n <= 0 {
 		return
 	}
-	until := s.log.contents + n
-	limit := int64(math.MaxInt64)
-	if s.opt.Count > 0 {
-		limit = s.opt.Count
+	until := s.next + n
+	for s.net.continues(until) {
+		until++
 	}
 	before := s.log.n
-	for num := s.log.contents; num < limit && (num < until || s.net.continues(num)); num++ {
-		s.ingest(num, at(num))
-	}
+	s.take(until, at)
 	if s.log.n > before {
 		s.publish()
 	}
+}
+
+// take ingests the contents up to until, within Count.
+func (s *Sim) take(until int64, at func(num int64) int64) {
+	if s.err != nil {
+		return
+	}
+	if s.opt.Count > 0 {
+		until = min(until, s.opt.Count)
+	}
+	if s.opt.order == 0 {
+		for ; s.next < until; s.next++ {
+			s.witness(s.next, at(s.next))
+		}
+		return
+	}
+	// Another server's relay hands the events on in another order.
+	var nums []int64
+	for ; s.next < until; s.next++ {
+		nums = append(nums, s.next)
+	}
+	s.net.reorder(nums, s.opt.order)
+	for _, num := range nums {
+		s.witness(num, at(num))
+	}
+}
+
+// witness ingests content num, or keeps it for later while the server is blind to it.
+func (s *Sim) witness(num, at int64) {
+	if s.blind > 0 && s.net.hidden(num) {
+		s.pending = append(s.pending, num)
+		return
+	}
+	s.ingest(num, at)
+}
+
+// hidden says whether a blind server does not see content num. What it has lost are the hosts of Bluesky's own accounts: what still flows are
+// commits of other applications, and the markers, which the relay makes by itself.
+func (w *network) hidden(num int64) bool {
+	return strings.HasPrefix(w.specs[w.event(num).shape].collection, "app.bsky.")
 }
 
 // publish writes the history and wakes the subscribers.
@@ -79,11 +118,11 @@ func (s *Sim) wakeAll() {
 // share their time, but for a legacy server, which makes every time unique.
 func (s *Sim) ingest(num, at int64) {
 	rank := s.log.served()
-	seq := int64(1)
+	seq := s.opt.FirstSeq
 	if rank > 0 {
 		seq = s.log.ranked(rank-1).seq + 1
 	}
-	if h := s.net.hash(saltGap, uint64(s.log.n)); h>>60 == 0 {
+	if h := s.net.hash(saltGap, uint64(s.log.n)+s.opt.order<<40); h>>60 == 0 {
 		seq += 1 + int64(h%5) // rows that were compacted away
 	}
 	sameCommit := num == s.lastNum+1 && num > 0 && s.net.continues(num)
@@ -113,47 +152,76 @@ func (s *Sim) forget(nowUS int64) {
 	s.lastNum = -1
 }
 
+// Forget drops the n oldest events that can still be had, as retention does. A subscriber that is connected reads on, one that comes
+// later begins after them. It returns how many were dropped.
+func (s *Sim) Forget(n int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.drop(n)
+}
+
+func (s *Sim) drop(n int) int {
+	floor := s.archive().floor(s.clock.Now().UnixMicro())
+	s.log.kept = floor + max(0, min(n, s.log.served()-floor))
+	s.durable = max(s.durable, s.log.kept) // or a crash would bring it back
+	s.file.add(record{num: slotDrop, seq: int64(s.log.kept)})
+	s.flush()
+	return s.log.kept - floor
+}
+
 // maxLag bounds, in contents, how far accounts fall behind each other when the relay is read again.
 const maxLag = 64
 
-// ingestPending ingests the forgotten events again, at a time, in an order of the relay's own choosing: every account's
-// commits stay in order and whole, but accounts fall behind by lags of their own.
-func (s *Sim) ingestPending(at int64) {
-	if len(s.pending) == 0 {
-		return
-	}
-	slices.Sort(s.pending)
-	crash := uint64(len(s.log.generations))
+// reorder puts contents in an order of a relay's own choosing: every account's commits stay in order and whole, but accounts fall
+// behind by lags of their own.
+func (w *network) reorder(nums []int64, salt uint64) {
 	place := func(num int64) int64 {
-		e := s.net.event(num)
-		return e.commit + int64(s.net.hash(saltLag, e.account<<8^crash)%maxLag)
+		e := w.event(num)
+		return e.commit + int64(w.hash(saltLag, e.account<<8^salt)%maxLag)
 	}
-	slices.SortStableFunc(s.pending, func(a, b int64) int { return cmp.Compare(place(a), place(b)) })
+	slices.Sort(nums)
+	slices.SortStableFunc(nums, func(a, b int64) int { return cmp.Compare(place(a), place(b)) })
+}
+
+// ingestPending ingests, at a time, the events that were forgotten or not seen.
+func (s *Sim) ingestPending(at int64) {
+	s.net.reorder(s.pending, uint64(len(s.log.generations))+s.opt.order<<32)
 	for _, num := range s.pending {
 		s.ingest(num, at)
 	}
 	s.pending = nil
 }
 
-// Produce lets the network produce n more events now, and those that complete the last commit. A server that is down ingests them once it is back.
+// Produce lets the network produce n more events now, and those that complete the last commit. A server that lags ingests them that
+// much later, one that is down once it is back.
 func (s *Sim) Produce(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || n <= 0 {
 		return
 	}
+	if s.opt.Lag == 0 {
+		s.produceNow(n)
+		return
+	}
+	s.wg.Go(func() {
+		if s.sleep(s.opt.Lag, s.done) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.produceNow(n)
+		}
+	})
+}
+
+func (s *Sim) produceNow(n int64) {
 	if s.down {
 		s.owed += n
 		return
 	}
-	s.produceNow(n)
-}
-
-func (s *Sim) produceNow(n int64) {
-	before := s.log.contents
+	before := s.next
 	now := s.clock.Now().UnixMicro()
 	s.produce(n, func(int64) int64 { return now })
-	s.extra += s.log.contents - before
+	s.extra += s.next - before
 }
 
 // StopProducing ends production for good; what there is goes on being served. Afterwards a subscriber can catch up with everything.

@@ -37,8 +37,6 @@ func TestRefusalsBeforeTheUpgrade(t *testing.T) {
 		many.String()[1:]:   "400 subscribe: invalid options: too many wanted collections: > 100\n",
 		dids.String()[1:]:   "400 number of URL query parameters exceeded limit\n", /* Go's own cap comes first */
 		"cursor=%zz":        "400 invalid URL escape \"%zz\"\n",
-		"compress=true":     "501 jetsim: compression is not simulated\n",
-		"requireHello=true": "501 jetsim: requireHello is not simulated\n",
 	} {
 		resp, body := get(t, s, "GET", "/subscribe?"+query)
 		if got := fmt.Sprint(resp.StatusCode, " ", body); got != want {
@@ -54,7 +52,7 @@ func TestWhatIsAcceptedReachesTheUpgrade(t *testing.T) {
 	s := newSim(t, jetsim.Options{Backlog: 10})
 	for _, query := range []string{
 		"", "cursor=", "cursor=0", "cursor=5&cursor=abc", "cursor=999999999999999", "wantedCollections=.*", "wantedCollections=app.*",
-		"maxMessageSizeBytes=garbage", "maxMessageSizeBytes=-1", "compress=TRUE", "requireHello=1", "unknown=1&maxSize=9",
+		"maxMessageSizeBytes=garbage", "maxMessageSizeBytes=-1", "compress=TRUE", "compress=true", "requireHello=1", "requireHello=true", "zstdDictionary=abc", "unknown=1&maxSize=9",
 	} {
 		if resp, body := get(t, s, "GET", "/subscribe?"+query); resp.StatusCode != http.StatusUpgradeRequired {
 			t.Errorf("?%s answers %d %q, want 426", query, resp.StatusCode, body)

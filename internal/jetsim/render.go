@@ -1,248 +1,215 @@
 package jetsim
 
 import (
+	"encoding/base64"
 	"strconv"
 	"time"
 )
 
-// appendFrame appends the v1 JSON of an event as a server sent it: with its seq, or without when seq is 0 (a legacy server).
-func (w *network) appendFrame(b []byte, e event, seq, timeUS int64) []byte {
-	r := e.bits
-	did := w.did(e.account)
+// appendV1 appends the v1 JSON of an event as a server sent it: with its seq, or without when seq is 0 (a legacy server). A sync event,
+// which no v1 server sends, is written in v1's manner: it is the one shape that a consumer of both protocols can give it.
+func (w *network) appendV1(b []byte, e *event, seq, timeUS int64) []byte {
 	b = append(b, `{"did":"`...)
-	b = append(b, did...)
+	b = append(b, w.did(e.account)...)
 	b = append(b, `","time_us":`...)
 	b = strconv.AppendInt(b, timeUS, 10)
 	if seq > 0 {
 		b = append(b, `,"cursor":`...)
 		b = strconv.AppendInt(b, seq, 10)
 	}
-	us := w.revUS(&e)
-	switch e.shape {
-	case identityEvent:
-		b = append(b, `,"kind":"identity","identity":{"did":"`...)
-		b = append(b, did...)
-		b = append(b, `","seq":`...)
-		b = strconv.AppendInt(b, relayOrigin+e.num, 10)
-		b = append(b, `,"time":"`...)
-		b = appendTime(b, us)
-		return append(b, `"}}`...)
-	case accountEvent:
-		active := r.below(4) > 0
-		b = append(b, `,"kind":"account","account":{"active":`...)
-		b = strconv.AppendBool(b, active)
-		b = append(b, `,"did":"`...)
-		b = append(b, did...)
-		b = append(b, `","seq":`...)
-		b = strconv.AppendInt(b, relayOrigin+e.num, 10)
-		if !active {
-			b = append(b, `,"status":"`...)
-			b = append(b, [...]string{"deactivated", "takendown", "deleted", "suspended"}[r.below(4)]...)
-			b = append(b, '"')
-		}
-		b = append(b, `,"time":"`...)
-		b = appendTime(b, us)
-		return append(b, `"}}`...)
+	if name := e.shape.kind().name(); e.shape.kind() != kindCommit {
+		b = append(b, `,"kind":"`...)
+		b = append(b, name...)
+		b = append(b, `","`...)
+		b = append(b, name...)
+		b = append(b, `":`...)
+		b = w.appendMarker(b, e)
+		return append(b, '}')
 	}
 
+	c := w.commitOf(e)
 	spec := &w.specs[e.shape]
-	clock := w.hash(saltSkew, e.account) >> 32
 	b = append(b, `,"kind":"commit","commit":{"rev":"`...)
-	b = appendTID(b, us, clock)
+	b = appendTID(b, c.us, c.clock)
 	b = append(b, `","operation":"`...)
 	b = append(b, spec.operation...)
 	b = append(b, `","collection":"`...)
 	b = append(b, spec.collection...)
 	b = append(b, `","rkey":"`...)
-	// The operation's index in the key's lowest bits keeps the keys of one commit apart.
-	key := us - r.below(1_500_000)
-	if spec.operation == "delete" {
-		key = us - r.next()%(300*24*3600*1_000_000)
-	}
-	key = key&^15 | e.op
-	switch {
-	case e.shape == originUpdate:
-		b = append(b, did...)
-		b = append(b, "::did:web:relay-"...)
-		b = strconv.AppendUint(b, r.below(4), 10)
-		b = append(b, ".video.example"...)
-	case spec.alone:
-		b = append(b, "self"...)
-	default:
-		b = appendTID(b, key, clock)
-	}
+	b = w.appendKey(b, e, &c)
 	if spec.operation == "delete" {
 		return append(b, `"}}`...)
 	}
-	b = append(b, `","record":{"$type":"`...)
-	b = append(b, spec.collection...)
-	b = append(b, '"')
-	b = w.appendRecord(b, &r, &e, key)
-	b = append(b, `},"cid":"`...)
-	b = r.appendCID(b, recordCID)
+	b = append(b, `","record":`...)
+	b = w.appendRecord(b, &c.bits, e, c.key)
+	b = append(b, `,"cid":"`...)
+	b = w.appendRecordCID(b, e)
 	return append(b, `"}}`...)
 }
 
-// appendRecord appends the members of a record that follow its $type. Keys are sorted, as the network's encoders sort them.
-func (w *network) appendRecord(b []byte, r *random, e *event, us uint64) []byte {
-	switch e.shape {
-	case like, likeVia, repost, repostVia:
-		b = appendCreatedAt(b, us)
-		b = append(b, `,"subject":{`...)
-		b = appendRef(b, r, us, "app.bsky.feed.post")
-		if e.shape == likeVia || e.shape == repostVia {
-			b = append(b, `},"via":{`...)
-			b = appendRef(b, r, us, "app.bsky.feed.repost")
+// v2Type is the $type of an event's payload without the name of its kind.
+const v2Type = "network.bsky.jetstream.subscribeEvents#"
+
+// appendV2 appends the v2 JSON of an event as a server sent it: an envelope around a payload with sorted keys.
+func (w *network) appendV2(b []byte, e *event, seq, timeUS int64) []byte {
+	kind := e.shape.kind()
+	b = append(b, `{"$type":"message","payload":{"$type":"`+v2Type...)
+	b = append(b, kind.name()...)
+	if kind == kindCommit {
+		b = w.appendV2Commit(b, e)
+		b = appendV2Seq(b, seq)
+	} else {
+		// The marker's key sorts before "did", or between it and "seq", or after that.
+		did := func(b []byte) []byte { return append(append(b, `","did":"`...), w.did(e.account)...) }
+		marker := func(b []byte) []byte {
+			b = append(b, '"')
+			b = append(b, kind.name()...)
+			b = append(b, `":`...)
+			return w.appendMarker(b, e)
 		}
-		return append(b, '}')
-	case follow, block:
-		b = appendCreatedAt(b, us)
-		b = append(b, `,"subject":"`...)
-		b = r.appendDID(b)
-		return append(b, '"')
-	case listItem:
-		b = appendCreatedAt(b, us)
-		b = append(b, `,"list":"at://`...)
-		b = append(b, w.did(e.account)...)
-		b = append(b, `/app.bsky.graph.list/`...)
-		b = appendTID(b, us-r.below(30*24*3600*1_000_000), r.next())
-		b = append(b, `","subject":"`...)
-		b = r.appendDID(b)
-		return append(b, '"')
-	case post:
-		return appendPost(b, r, us)
-	case profileUpdate:
-		b = append(b, `,"avatar":`...)
-		b = appendBlob(b, r)
-		b = append(b, `,"banner":`...)
-		b = appendBlob(b, r)
-		b = appendCreatedAt(b, us)
-		b = append(b, `,"description":"`...)
-		b = appendText(b, r, languageFor(r), 4+int(r.below(20)))
-		b = append(b, `","displayName":"`...)
-		b = appendText(b, r, languageFor(r), 2)
-		return append(b, '"')
-	case statusUpdate:
-		b = appendCreatedAt(b, us)
-		b = append(b, `,"durationMinutes":240,"embed":{"$type":"app.bsky.embed.external","external":{"$type":"app.bsky.embed.external#external","description":"`...)
-		b = appendText(b, r, languageFor(r), 5+int(r.below(15)))
-		b = append(b, `","thumb":`...)
-		b = appendBlob(b, r)
-		b = append(b, `,"title":"`...)
-		b = appendText(b, r, english, 3)
-		b = append(b, `","uri":"https://live.example/`...)
-		b = r.appendBase32(b, 10)
-		return append(b, `"}},"status":"app.bsky.actor.status#live"`...)
-	case playUpdate:
-		b = append(b, `,"expiry":"`...)
-		b = appendTime(b, us+600_000_000)
-		b = append(b, `","item":{"artists":[{"artistName":"`...)
-		b = appendText(b, r, english, 2)
-		b = append(b, `"}],"duration":null,"playedTime":"`...)
-		b = appendTime(b, us-r.below(3_600_000_000))
-		b = append(b, `","releaseName":"`...)
-		b = appendText(b, r, english, 2)
-		b = append(b, `","submissionClientAgent":"scrobbler/0.14.1","trackName":"`...)
-		b = appendText(b, r, english, 3)
-		b = append(b, `"},"time":"`...)
-		b = appendTime(b, us)
-		return append(b, '"')
-	default: // originUpdate
-		b = append(b, `,"broadcaster":"did:web:video.example","server":"did:web:relay-0.video.example","streamer":"`...)
-		b = append(b, w.did(e.account)...)
-		b = append(b, `","updatedAt":"`...)
-		b = appendTime(b, us)
-		b = append(b, `","websocketURL":"wss://relay-0.video.example/xrpc/place.stream.live.subscribeSegments?streamer=did%3Aplc%3A`...)
-		b = append(b, w.did(e.account)[len("did:plc:"):]...)
-		return append(b, '"')
+		switch kind {
+		case kindAccount:
+			b = marker(append(b, `",`...))
+			b = append(b, `,"did":"`...)
+			b = append(b, w.did(e.account)...)
+			b = appendV2Seq(append(b, '"'), seq)
+		case kindIdentity:
+			b = marker(append(did(b), `",`...))
+			b = appendV2Seq(b, seq)
+		default:
+			b = appendV2Seq(append(did(b), '"'), seq)
+			b = marker(append(b, ','))
+		}
 	}
+	b = append(b, `,"time":"`...)
+	b = appendTimeUS(b, timeUS)
+	return append(b, `"}}`...)
 }
 
-// appendPost appends a post: a quarter is plain text, the others reply, link or show an image.
-func appendPost(b []byte, r *random, us uint64) []byte {
-	b = appendCreatedAt(b, us)
-	lang := languageFor(r)
-	var link [16]byte
-	kind := r.below(100)
+func appendV2Seq(b []byte, seq int64) []byte {
+	return strconv.AppendInt(append(b, `,"seq":`...), seq, 10)
+}
+
+// appendV2Commit appends the members of a commit that sort before its seq.
+func (w *network) appendV2Commit(b []byte, e *event) []byte {
+	c := w.commitOf(e)
+	spec := &w.specs[e.shape]
+	if spec.operation != "delete" {
+		b = append(b, `","cid":"`...)
+		b = w.appendRecordCID(b, e)
+	}
+	b = append(b, `","collection":"`...)
+	b = append(b, spec.collection...)
+	b = append(b, `","did":"`...)
+	b = append(b, w.did(e.account)...)
+	b = append(b, `","operation":"`...)
+	b = append(b, spec.operation...)
+	b = append(b, '"')
+	if spec.operation != "delete" {
+		b = append(b, `,"record":`...)
+		b = w.appendRecord(b, &c.bits, e, c.key)
+	}
+	b = append(b, `,"rev":"`...)
+	b = appendTID(b, c.us, c.clock)
+	b = append(b, `","rkey":"`...)
+	b = w.appendKey(b, e, &c)
+	return append(b, '"')
+}
+
+// commitParts is what the parts of a commit's JSON share, whatever order they are written in.
+type commitParts struct {
+	us    uint64 // of the commit's rev
+	clock uint64 // its account's
+	key   uint64 // µs of the record's key
+	relay uint64 // number of a relay that some keys name
+	bits  random // the source of the record
+}
+
+func (w *network) commitOf(e *event) commitParts {
+	c := commitParts{us: w.revUS(e), clock: w.hash(saltSkew, e.account) >> 32, bits: e.bits}
+	// The operation's index in the key's lowest bits keeps the keys of one commit apart.
+	c.key = c.us - c.bits.below(1_500_000)
+	if w.specs[e.shape].operation == "delete" {
+		c.key = c.us - c.bits.next()%(300*24*3600*1_000_000)
+	}
+	c.key = c.key&^15 | e.op
+	if e.shape == originUpdate {
+		c.relay = c.bits.below(4)
+	}
+	return c
+}
+
+// appendKey appends the record's key.
+func (w *network) appendKey(b []byte, e *event, c *commitParts) []byte {
 	switch {
-	case kind < 14: // a link with its card
-		uri := r.appendBase32(link[:0], 12)
-		b = append(b, `,"embed":{"$type":"app.bsky.embed.external","external":{"description":"`...)
-		b = appendText(b, r, lang, 4+int(r.below(14)))
-		b = append(b, `","thumb":`...)
-		b = appendBlob(b, r)
-		b = append(b, `,"title":"`...)
-		b = appendText(b, r, lang, 3+int(r.below(7)))
-		b = append(b, `","uri":"https://news.example/`...)
-		b = append(b, uri...)
-		b = append(b, `?from=feed\u0026ref=3"}},"facets":[{"features":[{"$type":"app.bsky.richtext.facet#link","uri":"https://news.example/`...)
-		b = append(b, uri...)
-		b = append(b, `?from=feed\u0026ref=3"}],"index":{"byteEnd":25,"byteStart":0}}]`...)
-	case kind < 30: // an image
-		b = append(b, `,"embed":{"$type":"app.bsky.embed.images","images":[{"alt":"`...)
-		b = appendText(b, r, lang, int(r.below(10)))
-		b = append(b, `","aspectRatio":{"height":`...)
-		b = strconv.AppendUint(b, 400+r.below(3600), 10)
-		b = append(b, `,"width":`...)
-		b = strconv.AppendUint(b, 400+r.below(3600), 10)
-		b = append(b, `},"image":`...)
-		b = appendBlob(b, r)
-		b = append(b, `}]}`...)
+	case e.shape == originUpdate:
+		b = append(b, w.did(e.account)...)
+		b = append(b, "::did:web:relay-"...)
+		b = strconv.AppendUint(b, c.relay, 10)
+		return append(b, ".video.example"...)
+	case w.specs[e.shape].alone:
+		return append(b, "self"...)
 	}
-	b = append(b, `,"langs":["`...)
-	b = append(b, lang.tag()...)
-	b = append(b, `"]`...)
-	if kind >= 30 && kind < 75 {
-		b = append(b, `,"reply":{"parent":{`...)
-		parent := len(b)
-		b = appendRef(b, r, us, "app.bsky.feed.post")
-		end := len(b)
-		b = append(b, `},"root":{`...)
-		if r.below(2) == 0 {
-			b = append(b, b[parent:end]...) // the parent is the root
-		} else {
-			b = appendRef(b, r, us, "app.bsky.feed.post")
+	return appendTID(b, c.key, c.clock)
+}
+
+// appendRecordCID appends the record's CID: of random bits of its own, because v2 writes it before the record and v1 after it.
+func (w *network) appendRecordCID(b []byte, e *event) []byte {
+	r := random(w.hash(saltCID, uint64(e.num)))
+	return r.appendCID(b, recordCID)
+}
+
+// appendMarker appends the object that an event which is no commit carries: the relay's own message.
+func (w *network) appendMarker(b []byte, e *event) []byte {
+	r := e.bits
+	us := w.revUS(e)
+	b = append(b, '{')
+	status := ""
+	switch e.shape.kind() {
+	case kindAccount:
+		active := r.below(4) > 0
+		if !active {
+			status = [...]string{"deactivated", "takendown", "deleted", "suspended"}[r.below(4)]
 		}
-		b = append(b, `}}`...)
+		b = append(b, `"active":`...)
+		b = strconv.AppendBool(b, active)
+		b = append(b, ',')
+	case kindSync: // the blocks hold the repository's new commit
+		var blocks [168]byte
+		for i := 0; i < len(blocks); i += 8 {
+			x := r.next()
+			for j := range 8 {
+				blocks[i+j] = byte(x >> (8 * j))
+			}
+		}
+		b = append(b, `"blocks":{"$bytes":"`...)
+		b = base64.RawStdEncoding.AppendEncode(b, blocks[:])
+		b = append(b, `"},`...)
 	}
-	b = append(b, `,"text":"`...)
-	if kind < 14 {
-		b = append(b, `news.example/`...)
-		b = append(b, link[:12]...)
-		b = append(b, ' ')
+	b = append(b, `"did":"`...)
+	b = append(b, w.did(e.account)...)
+	if e.shape.kind() == kindSync {
+		b = append(b, `","rev":"`...)
+		b = appendTID(b, us, w.hash(saltSkew, e.account)>>32)
 	}
-	b = appendText(b, r, lang, 1+int(r.below(56)))
-	return append(b, '"')
-}
-
-// appendRef appends the members of a strong reference to a record of the last three days.
-func appendRef(b []byte, r *random, us uint64, collection string) []byte {
-	b = append(b, `"cid":"`...)
-	b = r.appendCID(b, recordCID)
-	b = append(b, `","uri":"at://`...)
-	b = r.appendDID(b)
-	b = append(b, '/')
-	b = append(b, collection...)
-	b = append(b, '/')
-	b = appendTID(b, us-r.next()%(3*24*3600*1_000_000), r.next())
-	return append(b, '"')
-}
-
-func appendBlob(b []byte, r *random) []byte {
-	b = append(b, `{"$type":"blob","ref":{"$link":"`...)
-	b = r.appendCID(b, blobCID)
-	b = append(b, `"},"mimeType":"image/jpeg","size":`...)
-	b = strconv.AppendUint(b, 20_000+r.below(980_000), 10)
-	return append(b, '}')
-}
-
-func appendCreatedAt(b []byte, us uint64) []byte {
-	b = append(b, `,"createdAt":"`...)
+	b = append(b, `","seq":`...)
+	b = strconv.AppendInt(b, relayOrigin+e.num, 10)
+	if status != "" {
+		b = append(b, `,"status":"`...)
+		b = append(b, status...)
+		b = append(b, '"')
+	}
+	b = append(b, `,"time":"`...)
 	b = appendTime(b, us)
-	return append(b, '"')
+	return append(b, `"}`...)
 }
 
 // appendTime appends Unix µs as RFC 3339 with milliseconds.
 func appendTime(b []byte, us uint64) []byte {
 	return time.UnixMicro(int64(us)).UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+}
+
+// appendTimeUS appends Unix µs as v2 servers write them.
+func appendTimeUS(b []byte, us int64) []byte {
+	return time.UnixMicro(us).UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
 }

@@ -1,71 +1,49 @@
 package jetsim
 
 import (
-	"errors"
+	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 )
 
-// handleSubscribe answers as a v1 server does (PROTOCOL.md, 2 and 4).
-func (s *Sim) handleSubscribe(w http.ResponseWriter, r *http.Request) {
-	if !s.admit(w) {
-		return
+// handleSubscribe answers a request for a subscription as a server does (PROTOCOL.md, 2, 4 and 5).
+func (s *Sim) handleSubscribe(p Protocol) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !s.admit(w, p) {
+			return
+		}
+		req, ref := s.parseRequest(r, p)
+		if ref == nil {
+			ref = s.checkCursor(&req)
+		}
+		if ref != nil {
+			ref.answer(w, p)
+			return
+		}
+		accept, ok := handshake(w, r)
+		if !ok {
+			return
+		}
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			http.Error(w, "jetsim: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Time{})
+		c := newSubscriber(s, conn, rw.Reader, &req)
+		if !s.enter(c, &req) {
+			return
+		}
+		defer s.exit(c)
+		if c.write(upgradeResponse(accept, req.subprotocol, req.extension)) == nil {
+			c.serve()
+		}
 	}
-	f, cur, status, err := parseRequest(r)
-	if err != nil {
-		http.Error(w, err.Error(), status)
-		return
-	}
-	accept, ok := handshake(w, r)
-	if !ok {
-		return
-	}
-	conn, rw, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		http.Error(w, "jetsim: "+err.Error(), http.StatusInternalServerError)
-		return
-	}
-	_ = conn.SetDeadline(time.Time{})
-	c := &subscriber{sim: s, conn: conn, br: rw.Reader, filter: f,
-		faults: make(chan Fault, 8), gone: make(chan struct{}), dead: make(chan struct{}), pong: make(chan struct{}, 1)}
-	if !s.enter(c, cur) {
-		conn.Close()
-		return
-	}
-	defer s.exit(c)
-	if c.write(upgradeResponse(accept)) == nil {
-		c.serve()
-	}
-	conn.Close()
-}
-
-// parseRequest reads what a subscriber asks for; an error comes with its HTTP status.
-func parseRequest(r *http.Request) (f filter, c cursor, status int, err error) {
-	status = http.StatusBadRequest
-	q, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return f, c, status, err
-	}
-	if f, err = parseFilter(q); err != nil {
-		return f, c, status, err
-	}
-	if c, err = parseCursor(q); err != nil {
-		return f, c, status, err
-	}
-	// Answering plain text where compression was asked for would let a test believe that it had tested it.
-	status = http.StatusNotImplemented
-	switch {
-	case q.Get("compress") == "true" || hasToken(r.Header, "Socket-Encoding", "zstd"):
-		err = errors.New("jetsim: compression is not simulated")
-	case q.Get("requireHello") == "true":
-		err = errors.New("jetsim: requireHello is not simulated")
-	}
-	return f, c, status, err
 }
 
 // admit lets a request in, or answers it as a server that is down, busy or not ready does.
-func (s *Sim) admit(w http.ResponseWriter) bool {
+func (s *Sim) admit(w http.ResponseWriter, p Protocol) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch left := s.refuseTill.Sub(s.clock.Now()); {
@@ -80,26 +58,50 @@ func (s *Sim) admit(w http.ResponseWriter) bool {
 			http.Error(w, "too many requests", http.StatusTooManyRequests)
 		}
 	case !s.ready:
-		http.Error(w, "service not ready: bootstrap in progress", http.StatusServiceUnavailable)
+		unavailable("service not ready: bootstrap in progress").answer(w, p)
 	default:
 		return true
 	}
 	return false
 }
 
+// locate is where a subscription begins.
+func (s *Sim) locate(c cursor) position {
+	if s.opt.NoReplay {
+		c = cursor{live: true}
+	}
+	return s.archive().resolve(c, s.clock.Now().UnixMicro())
+}
+
+// checkCursor refuses a sequence that v2 does not serve any more. v1 moves it silently.
+func (s *Sim) checkCursor(req *request) *refusal {
+	if req.protocol != ProtocolV2 || req.cursor.isTime() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := s.locate(req.cursor); at.below {
+		return &refusal{http.StatusBadRequest, "CursorTooOld", fmt.Sprintf(
+			"subscribe: cursor too old: cursor %d below lookback floor %d; re-backfill from your last seq", req.cursor.value, s.seqAt(at.rank))}
+	}
+	return nil
+}
+
 // enter registers a subscriber at its cursor.
-func (s *Sim) enter(c *subscriber, cur cursor) bool {
+func (s *Sim) enter(c *subscriber, req *request) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.leaving || s.down {
 		return false
 	}
-	if s.opt.NoReplay {
-		cur = cursor{live: true}
+	at := s.locate(req.cursor)
+	c.rank, c.live = at.rank, at.live
+	if at.below && req.protocol == ProtocolV2 {
+		c.notice = fmt.Appendf(nil, `{"$type":"message","payload":{"$type":"`+v2Type+`info","message":"requested timestamp cursor below retention floor; starting at seq %d","name":"OutdatedCursor"}}`, s.seqAt(at.rank))
 	}
-	c.rank = s.archive().resolve(cur, s.clock.Now().UnixMicro())
 	s.subs[c] = struct{}{}
 	s.stats.Connections++
+	s.stats.Wires[req.wire()]++
 	s.wg.Add(1)
 	return true
 }
@@ -112,8 +114,33 @@ func (s *Sim) exit(c *subscriber) {
 	s.wg.Done()
 }
 
+// greet notes a subscriber's options_update: one that had to wait for it begins now, where its cursor says or at the tip that is now.
+func (s *Sim) greet(c *subscriber) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !c.waiting {
+		return
+	}
+	c.waiting = false
+	if c.live && s.serves(c) {
+		c.rank = s.log.served()
+	}
+	s.wakeAll()
+}
+
 func (s *Sim) archive() archive {
 	return archive{ingestLog: &s.log, segment: s.opt.Segment, lookbackUS: s.opt.Lookback.Microseconds(), legacy: s.opt.Legacy}
+}
+
+// seqAt is the seq at a rank, or the next one at the tip.
+func (s *Sim) seqAt(rank int) int64 {
+	switch served := s.log.served(); {
+	case rank < served:
+		return s.log.ranked(rank).seq
+	case served > 0:
+		return s.log.ranked(served-1).seq + 1
+	}
+	return s.opt.FirstSeq
 }
 
 // pull copies the subscriber's next records. more is ready when there are any, or once there are; while the connection is
@@ -124,8 +151,14 @@ func (s *Sim) pull(c *subscriber) (recs []record, more <-chan struct{}) {
 	if !s.serves(c) || c.stalled != nil {
 		return nil, nil
 	}
-	if s.opt.Flood && c.rank == s.log.served() {
-		s.produceNow(4 * batchLen)
+	if c.waiting {
+		return nil, s.wake
+	}
+	// A flood of a blind server may be nothing it sees.
+	for range 16 {
+		if s.opt.Flood && c.rank == s.log.served() {
+			s.produceNow(4 * batchLen)
+		}
 	}
 	n := min(s.log.served()-c.rank, batchLen)
 	if n == 0 {
@@ -143,15 +176,16 @@ func (s *Sim) serves(c *subscriber) bool {
 	return ok
 }
 
-// peek is the subscriber's next record, the newest one at the tip, or one of the event that will be the first.
-func (s *Sim) peek(c *subscriber) record {
+// peek is the subscriber's next record, the newest one at the tip, or one of the event that will be the first. behind is how many
+// events it is behind the tip.
+func (s *Sim) peek(c *subscriber) (next record, behind int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	served := s.log.served()
 	if served == 0 || !s.serves(c) {
-		return record{seq: 1, timeUS: s.clock.Now().UnixMicro()}
+		return record{seq: s.opt.FirstSeq, timeUS: s.clock.Now().UnixMicro()}, 0
 	}
-	return *s.log.ranked(min(c.rank, served-1))
+	return *s.log.ranked(min(c.rank, served-1)), served - c.rank
 }
 
 // sending notes frames that are about to be written, the first of them the record at rank.

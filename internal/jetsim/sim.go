@@ -20,6 +20,7 @@ type Sim struct {
 	clock  clockwork.Clock
 	net    *network
 	seed   uint64
+	dicts  dictionaries
 	mux    *http.ServeMux
 	done   chan struct{}  // closed by Close
 	always chan struct{}  // always closed: ready at any time
@@ -30,16 +31,18 @@ type Sim struct {
 	mu       sync.Mutex
 	log      ingestLog
 	file     *logFile
-	err      error // why production ended
-	durable  int   // rank below which a crash forgets nothing
-	undue    int64 // Unix µs of the oldest record that is not durable
-	pending  []int64
+	err      error         // why production ended
+	durable  int           // rank below which a crash forgets nothing
+	undue    int64         // Unix µs of the oldest record that is not durable
+	next     int64         // the network's next content to take
+	pending  []int64       // contents taken and not in the log: forgotten, or not seen for blindness
 	lastTime int64         // Unix µs of the newest record
 	lastNum  int64         // its content
 	origin   time.Time     // when the rate began to count,
 	base     int64         // and with which content
 	extra    int64         // contents asked for by Produce beyond the rate's
 	owed     int64         // contents asked for by Produce while the server is down
+	blind    int           // how many spells of blindness last
 	stopped  bool          // StopProducing was called
 	wake     chan struct{} // closed and replaced when there is more to send
 
@@ -61,21 +64,22 @@ func New(opt Options) (*Sim, error) {
 	if err != nil {
 		return nil, err
 	}
-	want := fileHeader{seed: opt.Seed, accounts: uint64(opt.Accounts), legacy: opt.Legacy}
+	want := fileHeader{seed: opt.Seed, accounts: uint64(opt.Accounts), legacy: opt.Legacy, syncs: opt.Syncs}
 	s := &Sim{
 		opt: opt, clock: opt.Clock, file: &logFile{}, log: newIngestLog(), lastNum: -1, ready: !opt.NotReady,
 		done: make(chan struct{}), always: make(chan struct{}), served: make(chan struct{}), leave: make(chan struct{}),
-		wake: make(chan struct{}), subs: map[*subscriber]struct{}{}, stats: Stats{Faults: map[string]int64{}},
+		wake: make(chan struct{}), subs: map[*subscriber]struct{}{}, stats: Stats{Faults: map[string]int64{}, Wires: map[string]int64{}},
+		dicts: dictionaries{given: opt.V1Dictionary, v2ID: v2DictionaryID},
 	}
 	close(s.always)
 	if opt.Path == "" {
 		setDefault(&want.seed, 1)
 		setDefault(&want.accounts, defaultAccounts)
-	} else if s.file, want, s.log, s.pending, err = openLogFile(opt.Path, want); err != nil {
+	} else if s.file, want, s.log, err = openLogFile(opt.Path, want); err != nil {
 		return nil, err
 	}
 	s.seed = want.seed
-	s.net = newNetwork(want.seed, int(want.accounts))
+	s.net = newNetwork(want.seed, int(want.accounts), want.syncs)
 	if err := s.begin(); err != nil {
 		s.file.close()
 		return nil, err
@@ -99,29 +103,22 @@ func (s *Sim) begin() error {
 		s.lastTime, s.lastNum = last.timeUS, last.num
 		s.durable = n // a server that ended in good order has everything on disk
 	}
+	s.next = s.log.contents
+	s.pending = s.log.missing()
 	s.ingestPending(now)
-	if s.log.contents == 0 {
+	if s.next == 0 {
 		spacing := 1000.0 // µs
 		if s.opt.Rate > 0 {
 			spacing = 1e6 / s.opt.Rate
 		}
-		for n := range s.backlog() {
-			s.ingest(n, now-int64(float64(s.opt.Backlog-n)*spacing))
-		}
+		s.take(s.opt.Backlog, func(n int64) int64 { return now - int64(float64(s.opt.Backlog-n)*spacing) })
 		s.durable = s.log.served()
 	}
-	s.base = s.log.contents
+	s.base = s.next
 	return s.file.flush()
 }
 
-func (s *Sim) backlog() int64 {
-	if s.opt.Count > 0 {
-		return min(s.opt.Backlog, s.opt.Count)
-	}
-	return s.opt.Backlog
-}
-
-// Handler serves /subscribe and, to loopback clients, the control endpoint /_sim/.
+// Handler serves both protocols' endpoints and, to loopback clients, the control endpoint /_sim/.
 func (s *Sim) Handler() http.Handler { return s.mux }
 
 // Listen serves the Handler on a TCP address, such as "127.0.0.1:0", until Close.
@@ -161,10 +158,15 @@ func (s *Sim) Addr() string {
 	return s.addr.String()
 }
 
-// URL is the subscription endpoint of the newest listener, "" without one.
-func (s *Sim) URL() string {
+// URL is the v1 endpoint of the newest listener, "" without one. Clients that choose their protocol need no more than Addr.
+func (s *Sim) URL() string { return s.url(pathV1) }
+
+// URLv2 is the v2 endpoint of the newest listener, "" without one.
+func (s *Sim) URLv2() string { return s.url(pathV2) }
+
+func (s *Sim) url(path string) string {
 	if addr := s.Addr(); addr != "" {
-		return "ws://" + addr + "/subscribe"
+		return "ws://" + addr + path
 	}
 	return ""
 }
@@ -227,5 +229,10 @@ func (s *Sim) Close() error {
 func (s *Sim) History() *History {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &History{net: s.net, log: s.log.snapshot(), legacy: s.opt.Legacy}
+	h := &History{net: s.net, log: s.log.snapshot(), legacy: s.opt.Legacy}
+	if s.addr != nil {
+		h.host = s.addr.String()
+	}
+	h.log.kept = s.archive().floor(s.clock.Now().UnixMicro()) // aged out or dropped, it is gone
+	return h
 }

@@ -5,13 +5,15 @@ import "maps"
 // Stats is what a simulator has done since it was made, but for what is of its history.
 type Stats struct {
 	Seed        uint64           `json:"seed"`
-	Contents    int64            `json:"contents"`    // events the network has produced and the server ingested, all in all
-	Served      int              `json:"served"`      // events in the server's archive; less than Contents while some wait to be ingested again
+	Contents    int64            `json:"contents"`    // events the server has taken from the network, all in all
+	Served      int              `json:"served"`      // events in the server's archive; less than Contents while some wait to be ingested, or ingested again
+	Dropped     int              `json:"dropped"`     // events of Served that are too old to be had
 	Generation  int              `json:"generation"`  // crashes in the history
 	Newest      int64            `json:"newest_us"`   // Unix µs of the newest event, 0 without one
 	NewestSeq   int64            `json:"newest_seq"`  // its seq
 	Subscribers int              `json:"subscribers"` // connected now
 	Connections int64            `json:"connections"` // made
+	Wires       map[string]int64 `json:"wires"`       // connections made, by what was negotiated: "v1", "v1+zstd", "v1+deflate", "v2", "v2+zstd"
 	Refused     int64            `json:"refused"`     // by the fault refuse
 	Frames      int64            `json:"frames"`      // of events, handed to the network
 	Bytes       int64            `json:"bytes"`       // of those, websocket headers included
@@ -26,12 +28,14 @@ func (s *Sim) Stats() Stats {
 	defer s.mu.Unlock()
 	st := s.stats
 	st.Seed = s.seed
-	st.Contents = s.log.contents
+	st.Contents = s.next
 	st.Served = s.log.served()
 	st.Generation = len(s.log.generations) - 1
 	st.Subscribers = len(s.subs)
 	st.Down = s.down
+	st.Dropped = s.archive().floor(s.clock.Now().UnixMicro())
 	st.Faults = maps.Clone(s.stats.Faults)
+	st.Wires = maps.Clone(s.stats.Wires)
 	if st.Served > 0 {
 		newest := s.log.ranked(st.Served - 1)
 		st.Newest, st.NewestSeq = newest.timeUS, s.seqOnWire(newest)

@@ -3,8 +3,10 @@ package jetsim
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -32,23 +34,41 @@ const batchLen = 128
 
 // subscriber is one connection. It pulls from the log at its own pace.
 type subscriber struct {
-	sim    *Sim
-	conn   net.Conn
-	br     *bufio.Reader
-	filter filter
-	faults chan Fault    // to be suffered
-	gone   chan struct{} // closed when nothing more can be read from the client
-	pong   chan struct{}
-	dead   chan struct{} // closed by kill
+	sim      *Sim
+	conn     net.Conn
+	protocol Protocol
+	codec    codec // nil for plain text
+	in       receiver
+	filter   atomic.Pointer[filter]
+	notice   []byte        // to be sent first
+	faults   chan Fault    // to be suffered
+	gone     chan struct{} // closed when nothing more can be read from the client
+	pong     chan struct{}
+	dead     chan struct{} // closed by kill
 
-	rank int // of the next record to look at
+	rank    int  // of the next record to look at
+	live    bool // begins at the tip
+	waiting bool // for the options_update that was announced: until then the simulator's lock guards these
 
 	writing sync.Mutex // a write of whole frames
-	recs    [batchLen]record
-	buf     []byte
+	over    bool       // a close frame went out; guarded by writing
 
+	recs    [batchLen]record
+	buf     []byte           // frames to write
+	text    []byte           // of a message to be compressed
 	stalled <-chan time.Time // no frames until it fires
 	slow    clockwork.Timer  // frames dribble until it fires
+}
+
+func newSubscriber(s *Sim, conn net.Conn, br *bufio.Reader, req *request) *subscriber {
+	c := &subscriber{sim: s, conn: conn, protocol: req.protocol, codec: req.codec(), waiting: req.hello,
+		in:     receiver{br: br, refuse: req.protocol == ProtocolV2},
+		faults: make(chan Fault, 8), gone: make(chan struct{}), dead: make(chan struct{}), pong: make(chan struct{}, 1)}
+	if req.deflate != nil {
+		c.in.deflate = &inflater{params: *req.deflate}
+	}
+	c.filter.Store(&req.filter)
+	return c
 }
 
 // serve sends until the subscription ends.
@@ -56,42 +76,110 @@ func (c *subscriber) serve() {
 	var reader sync.WaitGroup
 	reader.Go(c.read)
 	_ = c.send() // how it ended shows on the wire
-	c.conn.Close()
+	if !c.isOver() {
+		c.conn.Close()
+	}
 	reader.Wait()
 }
 
-// read answers pings and close frames. Data messages are ignored.
+// read answers pings, close frames and what a subscriber may say.
 func (c *subscriber) read() {
 	defer close(c.gone)
-	var buf [125]byte
 	for {
-		op, payload, err := readFrame(c.br, buf[:])
+		op, payload, err := c.in.next()
 		switch {
 		case errors.Is(err, errBadClientFrame):
-			_ = c.write(appendClose(nil, closeProtocol, err.Error()))
+			c.expel(closeProtocol, err.Error())
+			return
+		case errors.Is(err, errMessageTooBig):
+			c.expel(closeTooBig, err.Error())
 			return
 		case err != nil:
 			return
-		case op == opPing:
+		}
+		switch op {
+		case opPing:
 			if c.write(appendMessage(nil, opPong, payload)) != nil {
 				return
 			}
-		case op == opPong:
+		case opPong:
 			select {
 			case c.pong <- struct{}{}:
 			default:
 			}
-		case op == opClose:
+		case opClose:
 			_ = c.write(appendMessage(nil, opClose, payload))
+			return
+		case opText, opBinary:
+			if !c.listen(op, payload) {
+				return
+			}
+		default:
+			c.expel(closeProtocol, errBadClientFrame.Error())
 			return
 		}
 	}
+}
+
+// listen does what a subscriber's message asks for. It returns false when that ends the connection.
+func (c *subscriber) listen(op byte, text []byte) bool {
+	if c.protocol == ProtocolV2 {
+		c.expel(closePolicy, "unexpected data message")
+		return false
+	}
+	if op != opText {
+		return true
+	}
+	f, update, err := parseUpdate(text)
+	switch {
+	case errors.Is(err, errBadEnvelope), errors.Is(err, errBadPayload):
+		c.expel(closeNotText, err.Error())
+		return false
+	case err != nil:
+		c.expel(closePolicy, err.Error())
+		return false
+	case update:
+		c.filter.Store(&f)
+		c.sim.greet(c)
+	}
+	return true
+}
+
+// expel closes the connection for what the client did, and reads on for the answer: to close at once, with something unread, would be
+// to reset, and the client might never see why.
+func (c *subscriber) expel(code int, reason string) {
+	c.writing.Lock()
+	err := c.writeLocked(appendClose(nil, code, reason))
+	c.over = err == nil
+	c.writing.Unlock()
+	if err != nil {
+		return
+	}
+	_ = c.conn.SetReadDeadline(time.Now().Add(goodbye))
+	for {
+		if _, err := c.in.br.Discard(1 << 10); err != nil {
+			return
+		}
+	}
+}
+
+func (c *subscriber) isOver() bool {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.over
 }
 
 // write sends whole frames, or cuts the connection wherever it stands after the write timeout.
 func (c *subscriber) write(b []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	return c.writeLocked(b)
+}
+
+func (c *subscriber) writeLocked(b []byte) error {
+	if c.over {
+		return net.ErrClosed
+	}
 	_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // the network's own clock, whatever the simulation's is
 	_, err := c.conn.Write(b)
 	return err
@@ -99,6 +187,11 @@ func (c *subscriber) write(b []byte) error {
 
 // send is the life of the connection.
 func (c *subscriber) send() error {
+	if c.notice != nil {
+		if err := c.write(c.appendText(nil, c.notice)); err != nil {
+			return err
+		}
+	}
 	ping := c.sim.clock.NewTicker(pingInterval)
 	defer ping.Stop()
 	pongDue := c.sim.clock.NewTimer(pongTimeout)
@@ -155,14 +248,18 @@ func (c *subscriber) kill() {
 
 // sendRecords writes the wanted ones of recs, which begin at c.rank, in one go.
 func (c *subscriber) sendRecords(recs []record) error {
+	if len(recs) == 0 {
+		return nil
+	}
 	if c.slow != nil {
 		return c.dribble(recs)
 	}
 	c.buf = c.buf[:0]
 	var frames int64
 	first := -1
+	f := c.filter.Load()
 	for i := range recs {
-		if c.appendRecord(&recs[i]) {
+		if c.appendRecord(&recs[i], f) {
 			if frames++; first < 0 {
 				first = c.rank + i
 			}
@@ -178,30 +275,60 @@ func (c *subscriber) sendRecords(recs []record) error {
 	return nil
 }
 
-// frameHeader is the header of a frame of 126 to 65 535 bytes, as all events' are.
-const frameHeader = 4
-
 // appendRecord appends a record's websocket frame to c.buf. It returns false, and appends nothing, when it is not wanted.
-func (c *subscriber) appendRecord(r *record) bool {
+func (c *subscriber) appendRecord(r *record, f *filter) bool {
 	w := c.sim.net
 	e := w.event(r.num)
-	if !c.filter.wants(w.did(e.account), w.specs[e.shape].collection) {
+	if !f.wants(e.shape.kind(), w.did(e.account), w.specs[e.shape].collection) {
 		return false
 	}
 	start := len(c.buf)
-	c.appendEvent(e, r)
-	if !c.filter.fits(len(c.buf) - start - frameHeader) {
+	if n := c.appendEvent(&e, r); !f.fits(n) {
 		c.buf = c.buf[:start]
 		return false
 	}
 	return true
 }
 
-// appendEvent appends a record's websocket frame to c.buf.
-func (c *subscriber) appendEvent(e event, r *record) {
+// frameHeader is the header of a frame of 126 to 65 535 bytes, as all events' are.
+const frameHeader = 4
+
+// appendEvent appends a record's websocket frame to c.buf and returns how long its JSON is.
+func (c *subscriber) appendEvent(e *event, r *record) int {
+	if c.codec != nil {
+		c.text = c.appendJSON(c.text[:0], e, r)
+		c.buf = c.codec.appendMessage(c.buf, c.text)
+		return len(c.text)
+	}
 	start := len(c.buf)
 	c.buf = append(c.buf, finalBit|opText, 126, 0, 0)
-	c.buf = c.sim.net.appendFrame(c.buf, e, c.sim.seqOnWire(r), r.timeUS)
+	c.buf = c.appendJSON(c.buf, e, r)
 	n := len(c.buf) - start - frameHeader
 	c.buf[start+2], c.buf[start+3] = byte(n>>8), byte(n)
+	return n
+}
+
+func (c *subscriber) appendJSON(b []byte, e *event, r *record) []byte {
+	if c.protocol == ProtocolV2 {
+		return c.sim.net.appendV2(b, e, r.seq, r.timeUS)
+	}
+	return c.sim.net.appendV1(b, e, c.sim.seqOnWire(r), r.timeUS)
+}
+
+// appendText appends the frame of a message in the connection's encoding.
+func (c *subscriber) appendText(b, text []byte) []byte {
+	if c.codec != nil {
+		return c.codec.appendMessage(b, text)
+	}
+	return appendMessage(b, opText, text)
+}
+
+// tooSlow is the end of a subscriber that does not keep up: v2 says why, and neither says goodbye.
+func (c *subscriber) tooSlow() error {
+	if c.protocol == ProtocolV2 {
+		next, behind := c.sim.peek(c)
+		_ = c.write(c.appendText(nil, errorJSON("error", "ConsumerTooSlow",
+			fmt.Sprintf("reading below the floor rate %d events behind the tip; reconnect with cursor=%d", behind, next.seq))))
+	}
+	return errFault
 }

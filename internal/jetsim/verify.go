@@ -1,42 +1,12 @@
 package jetsim
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"iter"
-	"math/bits"
-	"os"
-	"sort"
+	"net/url"
+	"slices"
 )
-
-// History is a fixed piece of ground truth: what a server had ingested when it was taken. It is safe for concurrent use.
-type History struct {
-	net    *network
-	log    ingestLog
-	legacy bool
-}
-
-// OpenHistory reads the history at path, which a running simulator may be writing.
-func OpenHistory(path string) (*History, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("jetsim: %w", err)
-	}
-	defer f.Close()
-	head := make([]byte, headerSize)
-	n, _ := io.ReadFull(f, head) // a short header is refused for what it is
-	h, err := decodeHeader(head[:n])
-	if err != nil {
-		return nil, fmt.Errorf("jetsim: history %s: %w", path, err)
-	}
-	log, _, _, err := readLog(f)
-	if err != nil {
-		return nil, fmt.Errorf("jetsim: history %s: %w", path, err)
-	}
-	return &History{net: newNetwork(h.seed, int(h.accounts)), log: log, legacy: h.legacy}, nil
-}
 
 // Verify compares entries, the JSON of a stream's events from its oldest entry on, with everything the server has ingested by now.
 func (s *Sim) Verify(entries iter.Seq2[[]byte, error], opt VerifyOptions) (Report, error) {
@@ -44,50 +14,70 @@ func (s *Sim) Verify(entries iter.Seq2[[]byte, error], opt VerifyOptions) (Repor
 }
 
 // Verify compares entries, the JSON of a stream's events from its oldest entry on, with the history. It reads them once and
-// keeps nothing of them; memory is one bit a content. It returns the iteration's first error, or that of a bad query.
+// keeps nothing of them; memory is a few bits a content. It returns the iteration's first error, or that of a bad query.
 func (h *History) Verify(entries iter.Seq2[[]byte, error], opt VerifyOptions) (Report, error) {
-	f, err := parseFilter(opt.Query)
-	if err != nil {
+	return verify([]*History{h}, entries, opt)
+}
+
+// verify compares entries with what servers of one network ingested.
+func verify(servers []*History, entries iter.Seq2[[]byte, error], opt VerifyOptions) (Report, error) {
+	v := &verifier{servers: servers, opt: opt, net: servers[0].net}
+	if err := opt.Protocol.validate(); err != nil {
+		return Report{}, fmt.Errorf("jetsim: %w", err)
+	}
+	if err := v.setFilter(opt.Query); err != nil {
 		return Report{}, err
 	}
-	v := &verifier{History: h, filter: f, stored: make(bitset, h.log.contents/64+1), last: -1, firstIndex: -1}
+	var contents int64
+	for _, h := range servers {
+		contents = max(contents, h.log.contents)
+		v.newest = append(v.newest, map[int]int{})
+	}
+	v.stored, v.dropped, v.covered = newBitset(contents), newBitset(contents), newBitset(contents)
+	v.noteDropped()
+	v.last.index, v.first.index = -1, -1
 	for entry, err := range entries {
 		if err != nil {
 			return Report{}, err
 		}
 		v.entry(entry)
 	}
-	v.missing(opt)
+	v.missing()
 	return v.Report, nil
-}
-
-type bitset []uint64
-
-// set sets bit i and says whether it was set before.
-func (b bitset) set(i int64) bool {
-	had := b.has(i)
-	b[i/64] |= 1 << (i % 64)
-	return had
-}
-
-func (b bitset) has(i int64) bool { return b[i/64]>>(i%64)&1 != 0 }
-
-func (b bitset) count() (n int64) {
-	for _, w := range b {
-		n += int64(bits.OnesCount64(w))
-	}
-	return n
 }
 
 // verifier is one pass over a stream.
 type verifier struct {
-	*History
 	Report
-	filter     filter
-	stored     bitset // by content
-	last       int    // log index of the newest version seen
-	firstIndex int    // log index of the first entry
-	buf        []byte
+	servers []*History
+	net     *network
+	opt     VerifyOptions
+	filter  filter
+
+	stored  bitset // in the stream so far
+	dropped bitset // not to be had any more from one of the servers at least
+	covered bitset // of those, what a gap entry includes
+
+	newest []map[int]int // by server and generation: the newest version in the stream
+	last   version       // of the entry before
+	first  version       // of the first entry; its index is -1 before that
+	buf    []byte
+}
+
+// setFilter reads the filter of a subscription by either protocol.
+func (v *verifier) setFilter(q url.Values) error {
+	f, err := newFilterV1(slices.Concat(q["wantedCollections"], q["collections"]), slices.Concat(q["wantedDids"], q["dids"]))
+	if err != nil {
+		return err
+	}
+	f.kinds = kindsV2
+	if err := f.setKinds(q["kinds"]); err != nil {
+		return err
+	}
+	size, err := parseFilterV1(url.Values{"maxMessageSizeBytes": q["maxMessageSizeBytes"]})
+	f.maxBytes = size.maxBytes
+	v.filter = f
+	return err
 }
 
 func (v *verifier) example(format string, args ...any) {
@@ -98,16 +88,16 @@ func (v *verifier) example(format string, args ...any) {
 
 // entry judges one entry.
 func (v *verifier) entry(b []byte) {
-	index, ok := v.exact(b)
+	at, ok := v.exact(b)
 	if !ok {
 		var e decoded
 		err := json.Unmarshal(b, &e)
 		if err == nil && e.Kind == "gap" {
-			v.Gaps++
+			v.gap(b)
 			return
 		}
 		v.Stored++
-		if index, ok = v.find(e.TimeUS, e.Cursor); err != nil || !ok || !v.same(index, e) {
+		if at, ok = v.altered(e); err != nil || !ok {
 			v.Foreign++
 			v.example("entry %d is no event sent: %.200q", v.Stored, b)
 			return
@@ -117,197 +107,161 @@ func (v *verifier) entry(b []byte) {
 	} else {
 		v.Stored++
 	}
-	if !v.wants(index) {
+	h := v.servers[at.server]
+	r := h.log.at(at.index)
+	if may, _ := v.wanted(h, r); !may {
 		v.Foreign++
-		v.example("entry %d is not what the filter wants: %s", v.Stored, v.describe(index))
+		v.example("entry %d is not what the subscription wants: %s", v.Stored, v.describe(at))
 		return
 	}
-	if v.firstIndex < 0 {
-		v.firstIndex = index
+	if v.first.index < 0 {
+		v.first = at
 	}
-	if r := v.log.at(index); v.stored.set(r.num) {
+	if before, ok := v.before(at); v.stored.set(r.num) {
 		v.Duplicated++
-		v.example("entry %d is there already: %s", v.Stored, v.describe(index))
-	} else if index < v.last {
+		v.example("entry %d is there already: %s", v.Stored, v.describe(at))
+	} else if ok && at.index < before {
 		v.OutOfOrder++
-		v.example("entry %d should stand before %s: %s", v.Stored, v.describe(v.last), v.describe(index))
+		v.example("entry %d should stand before %s: %s", v.Stored, v.describe(version{at.server, before}), v.describe(at))
 	}
-	v.last = max(v.last, index)
+	g := h.generation(at.index)
+	v.newest[at.server][g] = max(at.index, v.newest[at.server][g])
+	v.last = at
 }
 
-func (v *verifier) describe(index int) string {
-	r := v.log.at(index)
-	generation := sort.SearchInts(v.log.generations, index+1) - 1
-	return fmt.Sprintf("event %d (generation %d, seq %d, time_us %d, account %s)", r.num, generation, r.seq, r.timeUS, v.net.did(v.net.event(r.num).account))
+// before is the newest version in the stream that a version has to follow.
+func (v *verifier) before(at version) (index int, ok bool) {
+	newest := v.newest[at.server]
+	if len(v.servers) > 1 {
+		index, ok = newest[v.servers[at.server].generation(at.index)]
+		return index, ok
+	}
+	for _, i := range newest {
+		index, ok = max(index, i), true
+	}
+	return index, ok
 }
 
-// exact finds the version that has exactly these bytes. It reads where the simulator's frames hold their time and seq, and nothing
-// more: it is the comparison that decides.
-func (v *verifier) exact(b []byte) (int, bool) {
-	const timeAt = len(`{"did":"`) + didLen + len(`","time_us":`)
-	if len(b) < timeAt {
-		return 0, false
+func (v *verifier) describe(at version) string {
+	h := v.servers[at.server]
+	r := h.log.at(at.index)
+	text := fmt.Sprintf("event %d (generation %d, seq %d, time_us %d, account %s)", r.num, h.generation(at.index), r.seq, r.timeUS, h.net.did(h.net.event(r.num).account))
+	if len(v.servers) > 1 {
+		text += fmt.Sprintf(" of server %d", at.server)
 	}
-	timeUS, rest := leadingNumber(b[timeAt:])
-	var seq int64
-	if after, ok := bytes.CutPrefix(rest, []byte(`,"cursor":`)); ok {
-		seq, _ = leadingNumber(after)
-	}
-	index, ok := v.find(timeUS, seq)
-	if !ok {
-		return 0, false
-	}
-	r := v.log.at(index)
-	v.buf = v.net.appendFrame(v.buf[:0], v.net.event(r.num), v.seqOnWire(r), r.timeUS)
-	return index, bytes.Equal(v.buf, b)
+	return text
 }
 
-func (h *History) seqOnWire(r *record) int64 {
-	if h.legacy {
-		return 0
+// wanted says whether a stream may hold a version, and whether it must.
+func (v *verifier) wanted(h *History, r *record) (may, must bool) {
+	e := h.net.event(r.num)
+	kind := e.shape.kind()
+	if !v.filter.wants(kind, h.net.did(e.account), h.net.specs[e.shape].collection) {
+		return false, false
 	}
-	return r.seq
-}
-
-func leadingNumber(b []byte) (n int64, rest []byte) {
-	for len(b) > 0 && b[0] >= '0' && b[0] <= '9' && n < 1<<59 {
-		n = n*10 + int64(b[0]-'0')
-		b = b[1:]
+	v1 := kind&kindsV1 != 0
+	v2 := !h.legacy
+	if v.filter.maxBytes > 0 {
+		v1 = v1 && v.filter.fits(len(v.renderV1(h, r)))
+		v.buf = h.net.appendV2(v.buf[:0], &e, r.seq, r.timeUS)
+		v2 = v2 && v.filter.fits(len(v.buf))
 	}
-	return n, b
-}
-
-// find finds the version with that time and seq. Times rise along the whole log, so it is one binary search; most often the version is
-// the one after the last.
-func (v *verifier) find(timeUS, seq int64) (int, bool) {
-	is := func(i int) bool {
-		r := v.log.at(i)
-		return r.timeUS == timeUS && v.seqOnWire(r) == seq
+	switch {
+	case v.opt.Protocol == ProtocolV1 || h.legacy:
+		return v1, v1
+	case v.opt.Protocol == ProtocolV2:
+		return v2, v2
 	}
-	if next := v.last + 1; next < v.log.n && is(next) {
-		return next, true
-	}
-	i := sort.Search(v.log.n, func(i int) bool { return v.log.at(i).timeUS >= timeUS })
-	for ; i < v.log.n && v.log.at(i).timeUS == timeUS; i++ {
-		if is(i) {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
-// decoded is an event's identity, read by encoding/json.
-type decoded struct {
-	DID    string `json:"did"`
-	TimeUS int64  `json:"time_us"`
-	Cursor int64  `json:"cursor"`
-	Kind   string `json:"kind"`
-	Commit struct {
-		Rev        string `json:"rev"`
-		Operation  string `json:"operation"`
-		Collection string `json:"collection"`
-		Rkey       string `json:"rkey"`
-	} `json:"commit"`
-	Identity struct {
-		Seq int64 `json:"seq"`
-	} `json:"identity"`
-	Account struct {
-		Seq int64 `json:"seq"`
-	} `json:"account"`
-}
-
-// same says whether the version at index has e's identity.
-func (v *verifier) same(index int, e decoded) bool {
-	r := v.log.at(index)
-	v.buf = v.net.appendFrame(v.buf[:0], v.net.event(r.num), v.seqOnWire(r), r.timeUS)
-	var sent decoded
-	return json.Unmarshal(v.buf, &sent) == nil && sent == e
+	return v1 || v2, v1 && v2
 }
 
 // missing counts what should be there and is not.
-func (v *verifier) missing(opt VerifyOptions) {
-	first := v.log.first
-	if opt.FromFirstStored {
-		first = v.firstIndex
-	}
-	settled := v.settled(opt.AllowTail)
-	early := v.stored.count() // stored, but sent before first
-	if first >= 0 {
-		for index := range v.expected(first) {
-			r := v.log.at(index)
-			switch {
-			case v.stored.has(r.num):
-				early--
-				v.Sent++
-			case !v.wants(index):
-			case settled(r.num):
-				v.Sent++
-				v.Lost++
-				v.example("lost: %s", v.describe(index))
-			default:
-				v.Sent++
-				v.Pending++
-			}
+func (v *verifier) missing() {
+	settled := v.settled()
+	early := v.stored.count() // stored, but sent before the first
+	for at := range v.expected() {
+		h := v.servers[at.server]
+		r := h.log.at(at.index)
+		_, must := v.wanted(h, r)
+		switch {
+		case v.stored.has(r.num):
+			early--
+			v.Sent++
+		case !must:
+		case v.covered.has(r.num):
+			v.Sent++
+			v.Dropped++
+		case settled(r.num):
+			v.Sent++
+			v.Lost++
+			v.example("lost: %s", v.describe(at))
+		default:
+			v.Sent++
+			v.Pending++
 		}
 	}
 	v.Sent += early
 }
 
-// settled says of a missing content whether it is lost: with allowTail only one that the server serves before something that
-// is stored.
-func (v *verifier) settled(allowTail bool) func(num int64) bool {
-	if !allowTail {
-		return func(int64) bool { return true }
-	}
-	end := v.log.served()
-	for end > 0 && !v.stored.has(v.log.ranked(end-1).num) {
-		end--
-	}
-	before := make(bitset, len(v.stored))
-	for rank := range end {
-		before.set(v.log.ranked(rank).num)
-	}
-	return before.has
-}
-
-// wants says whether the version at index passes the subscription's filter.
-func (v *verifier) wants(index int) bool {
-	if v.filter.all() {
-		return true
-	}
-	r := v.log.at(index)
-	e := v.net.event(r.num)
-	if !v.filter.wants(v.net.did(e.account), v.net.specs[e.shape].collection) {
-		return false
-	}
-	v.buf = v.net.appendFrame(v.buf[:0], e, v.seqOnWire(r), r.timeUS)
-	return v.filter.fits(len(v.buf))
-}
-
-// expected yields, in log order, one version of every content that a subscription beginning with the version at first is to get: the
-// rest of its generation, and of later ones what was new then.
-func (h *History) expected(first int) iter.Seq[int] {
-	return func(yield func(int) bool) {
-		own := sort.SearchInts(h.log.generations, first+1) // the generation after first's
-		end := h.log.n
-		if own < len(h.log.generations) {
-			end = h.log.generations[own]
+// expected yields one version of every content that the stream should hold, as far as the subscription wants it.
+func (v *verifier) expected() iter.Seq[version] {
+	return func(yield func(version) bool) {
+		first, ok := v.begin()
+		if !ok {
+			return
 		}
-		known := int64(-1) // greatest content ingested by the end of first's generation
-		for i := range end {
-			known = max(known, h.log.at(i).num)
+		h := v.servers[first.server]
+		known := newBitset(int64(len(v.stored))*64 - 1) // what first's server ingested
+		for i := range h.log.n {
+			known.set(h.log.at(i).num)
 		}
-		for i := first; i < h.log.n; i++ {
-			if i >= end {
-				num := h.log.at(i).num
-				if num <= known {
-					continue
-				}
-				known = num
-			}
-			if !yield(i) {
+		for index := range h.expected(first.index) {
+			if !yield(version{first.server, index}) {
 				return
 			}
 		}
+		for server, h := range v.servers {
+			for index := range h.log.n {
+				if !known.set(h.log.at(index).num) && !yield(version{server, index}) {
+					return
+				}
+			}
+		}
 	}
+}
+
+// begin is the version that the stream should begin with: its own first one, or the first that any server sent.
+func (v *verifier) begin() (first version, ok bool) {
+	if v.opt.FromFirstStored {
+		return v.first, v.first.index >= 0
+	}
+	for server, h := range v.servers {
+		if h.log.first < 0 {
+			continue
+		}
+		if at := (version{server, h.log.first}); !ok || v.contentOf(at) < v.contentOf(first) {
+			first, ok = at, true
+		}
+	}
+	return first, ok
+}
+
+func (v *verifier) contentOf(at version) int64 { return v.servers[at.server].log.at(at.index).num }
+
+// settled says of a missing content whether it is lost: with AllowTail only one that a server serves before something that is stored.
+func (v *verifier) settled() func(num int64) bool {
+	if !v.opt.AllowTail {
+		return func(int64) bool { return true }
+	}
+	before := newBitset(int64(len(v.stored))*64 - 1)
+	for _, h := range v.servers {
+		end := h.log.served()
+		for end > 0 && !v.stored.has(h.log.ranked(end-1).num) {
+			end--
+		}
+		for rank := range end {
+			before.set(h.log.ranked(rank).num)
+		}
+	}
+	return before.has
 }

@@ -65,7 +65,7 @@ func TestVerifyCatchesAnyDamage(t *testing.T) {
 			return f
 		}, jetsim.Report{Sent: n, Stored: n, Lost: 1, Foreign: 1}},
 		"empty": {func(f [][]byte, i, _ int) [][]byte { return slices.Insert(f, i, nil) }, jetsim.Report{Sent: n, Stored: n + 1, Foreign: 1}},
-		"gap":   {func(f [][]byte, i, _ int) [][]byte { return slices.Insert(f, i, []byte(`{"kind":"gap","gap":{}}`)) }, jetsim.Report{Sent: n, Stored: n, Gaps: 1}},
+		"gap":   {func(f [][]byte, i, _ int) [][]byte { return slices.Insert(f, i, []byte(`{"kind":"gap","gap":{}}`)) }, jetsim.Report{Sent: n, Stored: n, Gaps: 1, NeedlessGaps: 1}},
 	}
 	for name, d := range damages {
 		t.Run(name, func(t *testing.T) {
@@ -89,15 +89,16 @@ func TestVerifyCatchesAnyDamage(t *testing.T) {
 func TestVerifyOfAFilteredStream(t *testing.T) {
 	s := start(t, jetsim.Options{Backlog: 3000})
 	query := url.Values{"wantedCollections": {"app.bsky.feed.post", "app.bsky.graph.*"}, "maxMessageSizeBytes": {"900"}}
+	opt := jetsim.VerifyOptions{Query: query, Protocol: jetsim.ProtocolV1}
 	s.StopProducing()
 	c := subscribe(t, s, query.Encode()+"&cursor=0")
 	everything := subscribe(t, s, "cursor=0").read(3000)
-	full := verify(t, s, everything, jetsim.VerifyOptions{Query: query})
+	full := verify(t, s, everything, opt)
 	frames := c.read(3000 - int(full.Foreign)) // what the filter does not want is foreign
-	if r := verify(t, s, frames, jetsim.VerifyOptions{Query: query}); !r.OK() || r.Sent != int64(len(frames)) || r.Sent == 0 {
+	if r := verify(t, s, frames, opt); !r.OK() || r.Sent != int64(len(frames)) || r.Sent == 0 {
 		t.Errorf("%v %q", r, r.Examples)
 	}
-	if r := verify(t, s, frames[1:], jetsim.VerifyOptions{Query: query}); r.Lost != 1 {
+	if r := verify(t, s, frames[1:], opt); r.Lost != 1 {
 		t.Errorf("one lost: %v", r)
 	}
 	if _, err := s.Verify(stream(nil), jetsim.VerifyOptions{Query: url.Values{"wantedCollections": {"*"}}}); err == nil {

@@ -1,12 +1,9 @@
 package jetsim
 
 import (
-	"bufio"
 	"crypto/sha1"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,23 +13,24 @@ import (
 // many frames go out in one write.
 
 const (
-	opText   = 0x1
-	opBinary = 0x2
-	opClose  = 0x8
-	opPing   = 0x9
-	opPong   = 0xA
-	finalBit = 0x80
+	opContinuation = 0x0
+	opText         = 0x1
+	opBinary       = 0x2
+	opClose        = 0x8
+	opPing         = 0x9
+	opPong         = 0xA
+	finalBit       = 0x80
+	compressedBit  = 0x40 // the message is compressed, by permessage-deflate
 )
 
 // Close codes.
 const (
-	closeNormal    = 1000
 	closeGoingAway = 1001
 	closeProtocol  = 1002
-	closeNoStatus  = 1005
+	closeNotText   = 1007 // a message's payload is not what its type says
+	closePolicy    = 1008
+	closeTooBig    = 1009
 )
-
-const maxClientFrame = 10_000_000 // bytes; what a server accepts of a subscriber's message
 
 // handshake answers a websocket upgrade request. It returns false after having refused one.
 func handshake(w http.ResponseWriter, r *http.Request) (accept string, ok bool) {
@@ -68,8 +66,16 @@ func hasToken(h http.Header, key, token string) bool {
 	})
 }
 
-func upgradeResponse(accept string) []byte {
-	return []byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + "\r\n\r\n")
+// upgradeResponse agrees to the upgrade and, unless they are empty, to a subprotocol and an extension.
+func upgradeResponse(accept, subprotocol, extension string) []byte {
+	b := []byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + "\r\n")
+	if subprotocol != "" {
+		b = append(b, "Sec-WebSocket-Protocol: "+subprotocol+"\r\n"...)
+	}
+	if extension != "" {
+		b = append(b, "Sec-WebSocket-Extensions: "+extension+"\r\n"...)
+	}
+	return append(b, "\r\n"...)
 }
 
 // appendHeader appends the header of an unmasked, unfragmented frame.
@@ -88,56 +94,12 @@ func appendMessage(b []byte, op byte, payload []byte) []byte {
 	return append(appendHeader(b, op, len(payload)), payload...)
 }
 
+// appendClose appends a close frame. The reason is cut, between characters, where a control frame has no room for it.
 func appendClose(b []byte, code int, reason string) []byte {
-	if code == closeNoStatus {
-		return appendHeader(b, opClose, 0)
+	const room = 123
+	if len(reason) > room {
+		reason = strings.ToValidUTF8(reason[:room-len("...")], "") + "..."
 	}
 	b = appendHeader(b, opClose, 2+len(reason))
 	return append(binary.BigEndian.AppendUint16(b, uint16(code)), reason...)
-}
-
-var errBadClientFrame = errors.New("client sent an invalid frame")
-
-// readFrame reads one frame from a client. Only a control frame's payload is kept: it is put into buf, which holds 125 bytes.
-func readFrame(r *bufio.Reader, buf []byte) (op byte, payload []byte, err error) {
-	var h [8]byte
-	if _, err := io.ReadFull(r, h[:2]); err != nil {
-		return 0, nil, err
-	}
-	op = h[0] & 0xf
-	n := uint64(h[1] & 0x7f)
-	if h[0]&0x70 != 0 || h[1]&0x80 == 0 || op >= opClose && n > 125 {
-		return 0, nil, errBadClientFrame
-	}
-	switch n {
-	case 126:
-		if _, err := io.ReadFull(r, h[:2]); err != nil {
-			return 0, nil, err
-		}
-		n = uint64(binary.BigEndian.Uint16(h[:]))
-	case 127:
-		if _, err := io.ReadFull(r, h[:8]); err != nil {
-			return 0, nil, err
-		}
-		n = binary.BigEndian.Uint64(h[:])
-	}
-	if n > maxClientFrame {
-		return 0, nil, errBadClientFrame
-	}
-	var mask [4]byte
-	if _, err := io.ReadFull(r, mask[:]); err != nil {
-		return 0, nil, err
-	}
-	if op < opClose {
-		_, err := r.Discard(int(n))
-		return op, nil, err
-	}
-	payload = buf[:n]
-	if _, err := io.ReadFull(r, payload); err != nil {
-		return 0, nil, err
-	}
-	for i := range payload {
-		payload[i] ^= mask[i%4]
-	}
-	return op, payload, nil
 }

@@ -1,0 +1,162 @@
+package jetsim
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Dictionaries of the compressed wire. The simulator trains its own, with frames of a network of its own, so that an id always means the
+// same bytes, in whatever process: clients keep them by id.
+const (
+	v1DictionaryID    = 1612007021 // the only one v1 has
+	v2DictionaryID    = 20770001   // the first; every rotation adds one
+	dictionarySamples = 400        // frames; as many again are its history
+	zstdWindow        = 128 << 10
+)
+
+// dictionary is a zstd dictionary and the encoder for it, which is safe for concurrent use.
+type dictionary struct {
+	id    uint32
+	bytes []byte
+	enc   *zstd.Encoder
+}
+
+// newDictionary makes the encoder of a dictionary in the zstd format, header included.
+func newDictionary(b []byte) (*dictionary, error) {
+	info, err := zstd.InspectDictionary(b)
+	if err != nil {
+		return nil, fmt.Errorf("jetsim: not a zstd dictionary: %w", err)
+	}
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderDict(b), zstd.WithWindowSize(zstdWindow), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return nil, fmt.Errorf("jetsim: zstd dictionary: %w", err)
+	}
+	return &dictionary{id: info.ID(), bytes: b, enc: enc}, nil
+}
+
+// trainDictionary makes the dictionary with that id for the frames of a protocol.
+func trainDictionary(id uint32, p Protocol) (*dictionary, error) {
+	w := newNetwork(uint64(id), 1000, true)
+	frame := func(n int64) []byte {
+		e := w.event(n)
+		at := int64(revOrigin) + n*revStep
+		if p == ProtocolV2 {
+			return w.appendV2(nil, &e, n+1, at)
+		}
+		return w.appendV1(nil, &e, n+1, at)
+	}
+	var contents [][]byte
+	var history []byte
+	for n := range int64(dictionarySamples) {
+		contents = append(contents, frame(n))
+		history = append(history, frame(n+dictionarySamples)...)
+	}
+	b, err := zstd.BuildDict(zstd.BuildDictOptions{
+		ID: id, Contents: contents, History: history[max(0, len(history)-64<<10):], Offsets: [3]int{1, 4, 8}, Level: zstd.SpeedDefault,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("jetsim: train dictionary %d: %w", id, err)
+	}
+	return newDictionary(b)
+}
+
+// dictionaries are those of one server. They are made when someone first asks for them.
+type dictionaries struct {
+	mu    sync.Mutex
+	given []byte // v1's, nil for one of our own
+	v1    *dictionary
+	v2    *dictionary
+	v2ID  uint32
+}
+
+// forV1 is the dictionary that v1 clients must know beforehand.
+func (d *dictionaries) forV1() (*dictionary, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var err error
+	if d.v1 == nil {
+		if d.given != nil {
+			d.v1, err = newDictionary(d.given)
+		} else {
+			d.v1, err = trainDictionary(v1DictionaryID, ProtocolV1)
+		}
+	}
+	return d.v1, err
+}
+
+// forV2 is the dictionary that v2 clients download.
+func (d *dictionaries) forV2() (*dictionary, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var err error
+	if d.v2 == nil || d.v2.id != d.v2ID {
+		d.v2, err = trainDictionary(d.v2ID, ProtocolV2)
+	}
+	return d.v2, err
+}
+
+func (d *dictionaries) current() uint32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.v2ID
+}
+
+func (d *dictionaries) rotate() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.v2ID++
+}
+
+// V1Dictionary is the zstd dictionary of the v1 endpoint, for clients to be given: Options.V1Dictionary, or one of the simulator's own
+// under the id of the real one. Real clients embed the real one and read nothing but garbage unless that is given.
+func (s *Sim) V1Dictionary() ([]byte, error) {
+	d, err := s.dicts.forV1()
+	if err != nil {
+		return nil, err
+	}
+	return d.bytes, nil
+}
+
+// DictionaryID is the id of the dictionary that v2 clients are to use now.
+func (s *Sim) DictionaryID() uint32 { return s.dicts.current() }
+
+// handleDictionary serves the v2 dictionary (PROTOCOL.md, 5).
+func (s *Sim) handleDictionary(w http.ResponseWriter, r *http.Request) {
+	if !s.admit(w, ProtocolV2) {
+		return
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		invalid("%v", err).answer(w, ProtocolV2)
+		return
+	}
+	d, err := s.dicts.forV2()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if q.Has("id") {
+		id, err := strconv.ParseInt(q.Get("id"), 10, 64)
+		if err != nil {
+			invalid("id must be an integer zstd dictionary ID").answer(w, ProtocolV2)
+			return
+		}
+		if id != int64(d.id) {
+			(&refusal{http.StatusNotFound, "DictionaryNotFound", fmt.Sprintf("no dictionary with id %d; current dictionary id is %d", id, d.id)}).answer(w, ProtocolV2)
+			return
+		}
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Etag", fmt.Sprintf(`"zstd-dict-%d"`, d.id))
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("X-Zstd-Dictionary-Id", strconv.FormatUint(uint64(d.id), 10))
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.bytes))
+}

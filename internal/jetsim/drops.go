@@ -1,0 +1,66 @@
+package jetsim
+
+import (
+	"encoding/json"
+	"math"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// noteDropped notes what the servers have dropped.
+func (v *verifier) noteDropped() {
+	for _, h := range v.servers {
+		for rank := range h.log.kept {
+			v.dropped.set(h.log.ranked(rank).num)
+		}
+	}
+}
+
+// gapEntry is a gap entry of a stream.
+type gapEntry struct {
+	Gap struct {
+		Host   string `json:"host"`
+		FromUS int64  `json:"from_us"`
+		ToUS   int64  `json:"to_us"` // 0 while it is not known
+	} `json:"gap"`
+}
+
+// gap judges a gap entry: it accounts for what was dropped within it.
+func (v *verifier) gap(b []byte) {
+	v.Gaps++
+	var e gapEntry
+	_ = json.Unmarshal(b, &e) // a malformed one includes nothing
+	if e.Gap.ToUS == 0 && e.Gap.FromUS > 0 {
+		e.Gap.ToUS = math.MaxInt64
+	}
+	servers := v.servers
+	if i := slices.IndexFunc(servers, func(h *History) bool { return h.host != "" && h.host == hostOf(e.Gap.Host) }); i >= 0 {
+		servers = servers[i : i+1]
+	}
+	needed := false
+	for _, h := range servers {
+		// An older version of a content counts as well: a consumer may have heard of it before a crash.
+		for index := h.since(e.Gap.FromUS); index < h.log.n && h.log.at(index).timeUS <= e.Gap.ToUS; index++ {
+			if num := h.log.at(index).num; v.dropped.has(num) {
+				v.covered.set(num)
+				needed = true
+			}
+		}
+	}
+	if !needed {
+		v.NeedlessGaps++
+	}
+}
+
+// hostOf is the address in a gap entry's host, which may be a URL.
+func hostOf(s string) string {
+	if !strings.Contains(s, "://") {
+		return s
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}

@@ -1,0 +1,116 @@
+package jetsim
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+)
+
+// version is one ingestion of one server.
+type version struct {
+	server int
+	index  int // in its log
+}
+
+// exact finds the version that has exactly these bytes. It reads where the simulator's frames hold their time and seq, and nothing
+// more: it is the comparison that decides.
+func (v *verifier) exact(b []byte) (version, bool) {
+	if bytes.HasPrefix(b, []byte(`{"$type"`)) {
+		return v.exactV2(b)
+	}
+	const timeAt = len(`{"did":"`) + didLen + len(`","time_us":`)
+	if len(b) < timeAt {
+		return version{}, false
+	}
+	timeUS, rest := leadingNumber(b[timeAt:])
+	var seq int64
+	if after, ok := bytes.CutPrefix(rest, []byte(`,"cursor":`)); ok {
+		seq, _ = leadingNumber(after)
+	}
+	return v.find(timeUS, func(h *History, r *record) bool {
+		return h.seqOnWire(r) == seq && bytes.Equal(v.renderV1(h, r), b)
+	})
+}
+
+// exactV2 finds the version of a frame that is stored as it came.
+func (v *verifier) exactV2(b []byte) (version, bool) {
+	const layout = `2006-01-02T15:04:05.000000Z`
+	end := len(b) - len(`"}}`)
+	if end < len(layout) {
+		return version{}, false
+	}
+	t, err := time.Parse(layout, string(b[end-len(layout):end]))
+	if err != nil {
+		return version{}, false
+	}
+	return v.find(t.UnixMicro(), func(h *History, r *record) bool {
+		e := h.net.event(r.num)
+		v.buf = h.net.appendV2(v.buf[:0], &e, r.seq, r.timeUS)
+		return !h.legacy && bytes.Equal(v.buf, b)
+	})
+}
+
+func (v *verifier) renderV1(h *History, r *record) []byte {
+	e := h.net.event(r.num)
+	v.buf = h.net.appendV1(v.buf[:0], &e, h.seqOnWire(r), r.timeUS)
+	return v.buf
+}
+
+func leadingNumber(b []byte) (n int64, rest []byte) {
+	for len(b) > 0 && b[0] >= '0' && b[0] <= '9' && n < 1<<59 {
+		n = n*10 + int64(b[0]-'0')
+		b = b[1:]
+	}
+	return n, b
+}
+
+// find finds a version by its time, beginning with the server of the entry before: most often it is that server's next one.
+func (v *verifier) find(timeUS int64, is func(h *History, r *record) bool) (version, bool) {
+	h := v.servers[v.last.server]
+	if next := v.last.index + 1; next < h.log.n {
+		if r := h.log.at(next); r.timeUS == timeUS && is(h, r) {
+			return version{v.last.server, next}, true
+		}
+	}
+	for i := range v.servers {
+		server := (v.last.server + i) % len(v.servers)
+		h := v.servers[server]
+		for index := h.since(timeUS); index < h.log.n && h.log.at(index).timeUS == timeUS; index++ {
+			if is(h, h.log.at(index)) {
+				return version{server, index}, true
+			}
+		}
+	}
+	return version{}, false
+}
+
+// decoded is an event's identity, read by encoding/json.
+type decoded struct {
+	DID    string `json:"did"`
+	TimeUS int64  `json:"time_us"`
+	Cursor int64  `json:"cursor"`
+	Kind   string `json:"kind"`
+	Commit struct {
+		Rev        string `json:"rev"`
+		Operation  string `json:"operation"`
+		Collection string `json:"collection"`
+		Rkey       string `json:"rkey"`
+	} `json:"commit"`
+	Identity struct {
+		Seq int64 `json:"seq"`
+	} `json:"identity"`
+	Account struct {
+		Seq int64 `json:"seq"`
+	} `json:"account"`
+	Sync struct {
+		Rev string `json:"rev"`
+	} `json:"sync"`
+}
+
+// altered finds the version whose identity, time and seq an entry has.
+func (v *verifier) altered(e decoded) (version, bool) {
+	return v.find(e.TimeUS, func(h *History, r *record) bool {
+		var sent decoded
+		return h.seqOnWire(r) == e.Cursor && json.Unmarshal(v.renderV1(h, r), &sent) == nil && sent == e
+	})
+}

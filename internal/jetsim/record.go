@@ -1,0 +1,171 @@
+package jetsim
+
+import "strconv"
+
+// appendRecord appends an event's record. Keys are sorted, as the network's encoders sort them.
+func (w *network) appendRecord(b []byte, r *random, e *event, us uint64) []byte {
+	b = append(b, `{"$type":"`...)
+	b = append(b, w.specs[e.shape].collection...)
+	b = append(b, '"')
+	b = w.appendMembers(b, r, e, us)
+	return append(b, '}')
+}
+
+// appendMembers appends the members of a record that follow its $type.
+func (w *network) appendMembers(b []byte, r *random, e *event, us uint64) []byte {
+	switch e.shape {
+	case like, likeVia, repost, repostVia:
+		b = appendCreatedAt(b, us)
+		b = append(b, `,"subject":{`...)
+		b = appendRef(b, r, us, "app.bsky.feed.post")
+		if e.shape == likeVia || e.shape == repostVia {
+			b = append(b, `},"via":{`...)
+			b = appendRef(b, r, us, "app.bsky.feed.repost")
+		}
+		return append(b, '}')
+	case follow, block:
+		b = appendCreatedAt(b, us)
+		b = append(b, `,"subject":"`...)
+		b = r.appendDID(b)
+		return append(b, '"')
+	case listItem:
+		b = appendCreatedAt(b, us)
+		b = append(b, `,"list":"at://`...)
+		b = append(b, w.did(e.account)...)
+		b = append(b, `/app.bsky.graph.list/`...)
+		b = appendTID(b, us-r.below(30*24*3600*1_000_000), r.next())
+		b = append(b, `","subject":"`...)
+		b = r.appendDID(b)
+		return append(b, '"')
+	case post:
+		return appendPost(b, r, us)
+	case profileUpdate:
+		b = append(b, `,"avatar":`...)
+		b = appendBlob(b, r)
+		b = append(b, `,"banner":`...)
+		b = appendBlob(b, r)
+		b = appendCreatedAt(b, us)
+		b = append(b, `,"description":"`...)
+		b = appendText(b, r, languageFor(r), 4+int(r.below(20)))
+		b = append(b, `","displayName":"`...)
+		b = appendText(b, r, languageFor(r), 2)
+		return append(b, '"')
+	case statusUpdate:
+		b = appendCreatedAt(b, us)
+		b = append(b, `,"durationMinutes":240,"embed":{"$type":"app.bsky.embed.external","external":{"$type":"app.bsky.embed.external#external","description":"`...)
+		b = appendText(b, r, languageFor(r), 5+int(r.below(15)))
+		b = append(b, `","thumb":`...)
+		b = appendBlob(b, r)
+		b = append(b, `,"title":"`...)
+		b = appendText(b, r, english, 3)
+		b = append(b, `","uri":"https://live.example/`...)
+		b = r.appendBase32(b, 10)
+		return append(b, `"}},"status":"app.bsky.actor.status#live"`...)
+	case playUpdate:
+		b = append(b, `,"expiry":"`...)
+		b = appendTime(b, us+600_000_000)
+		b = append(b, `","item":{"artists":[{"artistName":"`...)
+		b = appendText(b, r, english, 2)
+		b = append(b, `"}],"duration":null,"playedTime":"`...)
+		b = appendTime(b, us-r.below(3_600_000_000))
+		b = append(b, `","releaseName":"`...)
+		b = appendText(b, r, english, 2)
+		b = append(b, `","submissionClientAgent":"scrobbler/0.14.1","trackName":"`...)
+		b = appendText(b, r, english, 3)
+		b = append(b, `"},"time":"`...)
+		b = appendTime(b, us)
+		return append(b, '"')
+	default: // originUpdate
+		b = append(b, `,"broadcaster":"did:web:video.example","server":"did:web:relay-0.video.example","streamer":"`...)
+		b = append(b, w.did(e.account)...)
+		b = append(b, `","updatedAt":"`...)
+		b = appendTime(b, us)
+		b = append(b, `","websocketURL":"wss://relay-0.video.example/xrpc/place.stream.live.subscribeSegments?streamer=did%3Aplc%3A`...)
+		b = append(b, w.did(e.account)[len("did:plc:"):]...)
+		return append(b, '"')
+	}
+}
+
+// appendPost appends a post: a quarter is plain text, the others reply, link or show an image.
+func appendPost(b []byte, r *random, us uint64) []byte {
+	b = appendCreatedAt(b, us)
+	lang := languageFor(r)
+	var link [16]byte
+	kind := r.below(100)
+	switch {
+	case kind < 14: // a link with its card
+		uri := r.appendBase32(link[:0], 12)
+		b = append(b, `,"embed":{"$type":"app.bsky.embed.external","external":{"description":"`...)
+		b = appendText(b, r, lang, 4+int(r.below(14)))
+		b = append(b, `","thumb":`...)
+		b = appendBlob(b, r)
+		b = append(b, `,"title":"`...)
+		b = appendText(b, r, lang, 3+int(r.below(7)))
+		b = append(b, `","uri":"https://news.example/`...)
+		b = append(b, uri...)
+		b = append(b, `?from=feed\u0026ref=3"}},"facets":[{"features":[{"$type":"app.bsky.richtext.facet#link","uri":"https://news.example/`...)
+		b = append(b, uri...)
+		b = append(b, `?from=feed\u0026ref=3"}],"index":{"byteEnd":25,"byteStart":0}}]`...)
+	case kind < 30: // an image
+		b = append(b, `,"embed":{"$type":"app.bsky.embed.images","images":[{"alt":"`...)
+		b = appendText(b, r, lang, int(r.below(10)))
+		b = append(b, `","aspectRatio":{"height":`...)
+		b = strconv.AppendUint(b, 400+r.below(3600), 10)
+		b = append(b, `,"width":`...)
+		b = strconv.AppendUint(b, 400+r.below(3600), 10)
+		b = append(b, `},"image":`...)
+		b = appendBlob(b, r)
+		b = append(b, `}]}`...)
+	}
+	b = append(b, `,"langs":["`...)
+	b = append(b, lang.tag()...)
+	b = append(b, `"]`...)
+	if kind >= 30 && kind < 75 {
+		b = append(b, `,"reply":{"parent":{`...)
+		parent := len(b)
+		b = appendRef(b, r, us, "app.bsky.feed.post")
+		end := len(b)
+		b = append(b, `},"root":{`...)
+		if r.below(2) == 0 {
+			b = append(b, b[parent:end]...) // the parent is the root
+		} else {
+			b = appendRef(b, r, us, "app.bsky.feed.post")
+		}
+		b = append(b, `}}`...)
+	}
+	b = append(b, `,"text":"`...)
+	if kind < 14 {
+		b = append(b, `news.example/`...)
+		b = append(b, link[:12]...)
+		b = append(b, ' ')
+	}
+	b = appendText(b, r, lang, 1+int(r.below(56)))
+	return append(b, '"')
+}
+
+// appendRef appends the members of a strong reference to a record of the last three days.
+func appendRef(b []byte, r *random, us uint64, collection string) []byte {
+	b = append(b, `"cid":"`...)
+	b = r.appendCID(b, recordCID)
+	b = append(b, `","uri":"at://`...)
+	b = r.appendDID(b)
+	b = append(b, '/')
+	b = append(b, collection...)
+	b = append(b, '/')
+	b = appendTID(b, us-r.next()%(3*24*3600*1_000_000), r.next())
+	return append(b, '"')
+}
+
+func appendBlob(b []byte, r *random) []byte {
+	b = append(b, `{"$type":"blob","ref":{"$link":"`...)
+	b = r.appendCID(b, blobCID)
+	b = append(b, `"},"mimeType":"image/jpeg","size":`...)
+	b = strconv.AppendUint(b, 20_000+r.below(980_000), 10)
+	return append(b, '}')
+}
+
+func appendCreatedAt(b []byte, us uint64) []byte {
+	b = append(b, `,"createdAt":"`...)
+	b = appendTime(b, us)
+	return append(b, '"')
+}
