@@ -34,10 +34,10 @@ type committer struct {
 	host  string
 	at    messages.Checkpoint // position so far; every append stores its successor
 	gap   *messages.Gap       // to be recorded before the next event
-	doubt bool                // the gap is a suspicion, refuted when the stream holds the next event
+	doubt bool                // the gap is a suspicion, refuted when the stream holds something of the next batch
 	dups  uint64              // duplicates dropped in this overlap
 
-	prove, accept bool // the epoch's first event must be one the stream holds; without it a gap is recorded (accept), or the epoch refused
+	prove, accept bool // the epoch's first batch must hold something the stream has; without it a gap is recorded (accept), or the epoch refused
 
 	repair repairing
 }
@@ -172,7 +172,7 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	if c.prove {
 		c.prove = false
 		switch {
-		case b.Events[0].Drop:
+		case dropped > 0: // one is enough: what precedes it was stamped anew, or is from before we began
 		case !c.accept:
 			c.next = 0 // nothing more of this epoch
 			c.feed(&messages.NoOverlap{Epoch: c.epoch})
@@ -181,7 +181,7 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 			c.gap = &messages.Gap{Host: c.host, FromUS: c.at.CoveredUS(), ToUS: b.Events[0].TimeUS, Cause: messages.GapServerMoved}
 		}
 	}
-	if c.doubt && b.Events[0].Drop {
+	if c.doubt && dropped > 0 {
 		c.gap, c.doubt = nil, false
 	}
 	if c.gap != nil {

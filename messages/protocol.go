@@ -52,13 +52,13 @@ type BeginEpoch struct {
 	Overlap bool // the upstream will replay events the stream may hold
 	Gap     *Gap // to be recorded before the first event
 
-	// Prove asks for proof that the replay begins early enough: its first event must be one that the stream holds. If it is not, nothing of the
+	// Prove asks for proof that the replay begins early enough: its first batch must hold an event that the stream has. If it does not, nothing of the
 	// epoch is stored and the feed is told NoOverlap; or, with Accept, a gap is recorded and the epoch goes on.
 	Prove  bool
 	Accept bool
 }
 
-// NoOverlap says that the epoch's replay does not begin with an event that the stream holds: something between may be missing. Nothing of it was stored.
+// NoOverlap says that the epoch's replay does not begin with anything that the stream holds: something between may be missing. Nothing of it was stored.
 type NoOverlap struct{ Epoch Epoch }
 
 // EpochLive tells the writer that the connection stands: a pending gap ends at At.
@@ -78,7 +78,7 @@ type Connected struct {
 }
 
 // SuspectGap tells the writer that the upstream began later than it was asked to. The gap is recorded before the epoch's first event, unless the
-// stream turns out to hold that event: then nothing was left out.
+// stream turns out to hold something of its first batch: then nothing was left out.
 type SuspectGap struct {
 	Epoch Epoch
 	Gap   Gap

@@ -134,7 +134,7 @@ func (f *feed) Receive(ctx actor.Context) {
 	case *messages.Committed:
 		f.book.committed(m)
 		if m.Epoch == f.epoch {
-			f.rewind = f.cfg.Rewind // the replay begins early enough
+			f.rewind, f.seqReset = f.cfg.Rewind, false // the replay begins early enough, and the position is one of it
 		}
 	case *messages.GapRecorded:
 		f.book.status.Gaps++
@@ -307,7 +307,7 @@ func coveredText(cp messages.Checkpoint) string {
 }
 
 func (f *feed) connected(ctx actor.Context, m *messages.Connected) {
-	f.phase, f.openAt, f.seqReset, f.blind = connected, m.At, false, false
+	f.phase, f.openAt, f.blind = connected, m.At, false
 	f.endpoints.Live()
 	f.book.status.Protocol, f.book.status.Compression = m.Protocol, m.Compression
 	f.cfg.Observer.Emit(observe.FeedWire, f.cfg.Name, "epoch", uint64(f.epoch), "endpoint", f.endpoints.Current().String(),
