@@ -119,6 +119,10 @@ func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if hail.hello != nil {
+		// The legacy server keeps live events for a subscriber that has not said hello, and sends them with the first of those that it wants.
+		local = d.req.Filter
+	}
 	conn := &Conn{endpoint: d.req.Endpoint, clock: d.opt.Clock, maxSize: d.opt.MaxMessageSize, memory: d.memory, raw: d.req.Raw,
 		spoken: Wire{Protocol: a.protocol, Compression: a.packing.compression, Fallback: a.fallback(), Local: !local.IsZero()},
 		done:   make(chan struct{})}

@@ -1,0 +1,159 @@
+package integration_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tempestd/messages"
+)
+
+// legacy is the real legacy server (integration/legacy): the only upstream here that is not of our own making.
+type legacy struct {
+	*process
+	t      testing.TB
+	binary string
+	addr   string
+	dir    string
+	truth  string
+}
+
+func newLegacy(t testing.TB) *legacy {
+	t.Helper()
+	l := &legacy{t: t, binary: filepath.Join(t.TempDir(), "legacy"), addr: freeAddr(t), dir: t.TempDir(), truth: filepath.Join(t.TempDir(), "truth")}
+	cmd := exec.Command("go", "build", "-o", l.binary, ".")
+	cmd.Dir = "legacy"
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the legacy server: %v\n%s", err, out)
+	}
+	return l
+}
+
+// start starts the server, for the first time or again; it produces count events more.
+func (l *legacy) start(count int) {
+	l.t.Helper()
+	l.process = startBinary(l.t, l.binary, nil, "-listen", l.addr, "-dir", l.dir, "-truth", l.truth, "-rate", "2000", "-count", strconv.Itoa(count))
+	awaitLine(l.t, l.out, 0, "the server's address", func(line string) bool { return strings.HasPrefix(line, "127.0.0.1:") })
+}
+
+// produced waits until everything is produced.
+func (l *legacy) produced() {
+	l.t.Helper()
+	awaitLine(l.t, l.out, 1, "the end of production", func(string) bool { return true })
+}
+
+// dictionary writes the zstd dictionary that v1 clients must have.
+func (l *legacy) dictionary() string {
+	l.t.Helper()
+	out, err := exec.Command(l.binary, "-dictionary").Output()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return write(l.t, "v1.zdict", string(out))
+}
+
+// account is the DID of account n, as the server makes them.
+func account(n int) string {
+	return "did:plc:aaaaaaaaaaaaaaaaaaaaa" + string([]byte{'a' + byte(n/676), 'a' + byte(n/26%26), 'a' + byte(n%26)})
+}
+
+// TestI2_RealLegacyServer subscribes to every second of its 10 000 accounts, too many for a URL, over zstd; ends the connection, the daemon and the server
+// again and again; and wants every event of theirs once.
+func TestI2_RealLegacyServer(t *testing.T) {
+	server := newLegacy(t)
+	server.start(30_000)
+	var dids strings.Builder
+	wanted := map[string]bool{}
+	for n := 0; n < 10_000; n += 2 {
+		wanted[account(n)] = true
+		fmt.Fprintln(&dids, account(n))
+	}
+	d := newDaemon(t, "ws://"+server.addr+"/subscribe", settings{
+		"feeds." + feed + ".dids_file":       quoted(write(t, "dids", dids.String())),
+		"feeds." + feed + ".compress":        `"zstd"`,
+		"feeds." + feed + ".zstd_dictionary": quoted(server.dictionary()),
+	})
+	d.start()
+	if wire := d.await("feed.wire"); wire.text("protocol") != "v1" || wire.text("compression") != "zstd" {
+		t.Errorf("it speaks %s with %s: %s", wire.text("protocol"), wire.text("compression"), wire.text("fallback"))
+	}
+	d.await("feed.live")
+	random := seeded(t)
+	for range 4 {
+		d.awaitStored(d.status().Stored + 500)
+		after(between(random, 0, 500*time.Millisecond))
+		if err := d.Reconnect(t.Context(), feed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		after(between(random, 100*time.Millisecond, time.Second))
+		d.kill()
+		d.startLive()
+	}
+	server.produced()
+	server.signal(syscall.SIGTERM)
+	server.wait()
+	server.start(10_000)
+	d.await("feed.live")
+	server.produced()
+	// The change from replay to live lost events; they are fetched a few seconds after.
+	d.await("backfill.done")
+	eventually(t, "everything is stored once", func() bool { return missing(t, d, server, wanted, false) == 0 })
+	missing(t, d, server, wanted, true)
+}
+
+// missing compares the stream with what the server produced for the accounts, and says how many events the stream lacks. What it should not hold fails the test.
+func missing(t testing.TB, d *daemon, server *legacy, wanted map[string]bool, tell bool) int {
+	t.Helper()
+	data, err := os.ReadFile(server.truth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := map[string]bool{}
+	var order []string
+	for line := range bytes.Lines(data) {
+		event := strings.TrimSuffix(string(line), "\n")
+		if wanted[event[len(`{"did":"`):len(`{"did":"`)+len(account(0))]] {
+			left[event] = true
+			order = append(order, event)
+		}
+	}
+	first, stored := "", 0
+	for event, err := range d.entries() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == "" {
+			first = string(event)
+			for _, before := range order { // the feed joined at the live tip
+				if before == first {
+					break
+				}
+				delete(left, before)
+			}
+		}
+		if !left[string(event)] {
+			t.Fatalf("twice in the stream, or never sent to it: %s", event)
+		}
+		delete(left, string(event))
+		stored++
+	}
+	if tell {
+		s := d.status()
+		t.Logf("%d events of %d accounts, %d missing; %d replayed and dropped, %d fetched by a second connection, %d gaps; state %s",
+			stored, len(wanted), len(left), s.Duplicates, s.Backfilled, s.Gaps, s.State)
+		if s.Gaps > 0 || s.State != messages.StateLive {
+			t.Errorf("%d gaps, state %s", s.Gaps, s.State)
+		}
+	}
+	return len(left)
+}
