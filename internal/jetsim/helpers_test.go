@@ -250,10 +250,12 @@ func get(t testing.TB, s *jetsim.Sim, method, target string, headers ...string) 
 }
 
 // answer is the status of a plain GET with a raw query, whatever that holds.
-func answer(s *jetsim.Sim, query string) int {
-	r := httptest.NewRequest(http.MethodGet, "/subscribe", nil)
+func answer(s *jetsim.Sim, query string) int { return answerAt(s, "/subscribe", query).Code }
+
+func answerAt(s *jetsim.Sim, path, query string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, path, nil)
 	r.URL.RawQuery = query
 	w := httptest.NewRecorder()
 	s.Handler().ServeHTTP(w, r)
-	return w.Code
+	return w
 }

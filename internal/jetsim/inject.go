@@ -130,6 +130,7 @@ func (s *Sim) restart() {
 	owed := s.owed
 	s.owed = 0
 	s.produceNow(owed)
+	s.catchUp(s.upTo)
 	s.publish()
 }
 

@@ -72,14 +72,21 @@ func (s *Sim) take(until int64, at func(num int64) int64) {
 	}
 	// Another server's relay hands the events on in another order.
 	var nums []int64
-	for ; s.next < until; s.next++ {
-		nums = append(nums, s.next)
-	}
-	s.net.reorder(nums, s.opt.order)
-	for _, num := range nums {
-		s.witness(num, at(num))
+	for s.next < until {
+		nums = nums[:0]
+		for s.next < until && (len(nums) < reorderLen || s.net.continues(s.next)) {
+			nums = append(nums, s.next)
+			s.next++
+		}
+		s.net.reorder(nums, s.opt.order)
+		for _, num := range nums {
+			s.witness(num, at(num))
+		}
 	}
 }
+
+// reorderLen is how many contents are put into another order at once.
+const reorderLen = 4096
 
 // witness ingests content num, or keeps it for later while the server is blind to it.
 func (s *Sim) witness(num, at int64) {
@@ -175,12 +182,16 @@ const maxLag = 64
 // reorder puts contents in an order of a relay's own choosing: every account's commits stay in order and whole, but accounts fall
 // behind by lags of their own.
 func (w *network) reorder(nums []int64, salt uint64) {
-	place := func(num int64) int64 {
+	type placed struct{ place, num int64 }
+	all := make([]placed, len(nums))
+	for i, num := range nums {
 		e := w.event(num)
-		return e.commit + int64(w.hash(saltLag, e.account<<8^salt)%maxLag)
+		all[i] = placed{e.commit + int64(w.hash(saltLag, e.account<<8^salt)%maxLag), num}
 	}
-	slices.Sort(nums)
-	slices.SortStableFunc(nums, func(a, b int64) int { return cmp.Compare(place(a), place(b)) })
+	slices.SortFunc(all, func(a, b placed) int { return cmp.Or(cmp.Compare(a.place, b.place), cmp.Compare(a.num, b.num)) })
+	for i := range all {
+		nums[i] = all[i].num
+	}
 }
 
 // ingestPending ingests, at a time, the events that were forgotten or not seen.
@@ -200,17 +211,49 @@ func (s *Sim) Produce(n int64) {
 	if s.closed || n <= 0 {
 		return
 	}
+	s.afterLag(func() { s.produceNow(n) })
+}
+
+// afterLag calls do with the simulator locked, as it is now, after the server's lag.
+func (s *Sim) afterLag(do func()) {
 	if s.opt.Lag == 0 {
-		s.produceNow(n)
+		do()
 		return
 	}
 	s.wg.Go(func() {
 		if s.sleep(s.opt.Lag, s.done) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.produceNow(n)
+			do()
 		}
 	})
+}
+
+// reach takes the network's contents up to target: after the server's lag or at once, and in any case once it is up.
+func (s *Sim) reach(target int64, lag bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.upTo = max(s.upTo, target)
+	if !lag {
+		s.catchUp(target)
+		return
+	}
+	s.afterLag(func() { s.catchUp(target) })
+}
+
+// catchUp takes the network's contents up to target, whether production has ended or not.
+func (s *Sim) catchUp(target int64) {
+	if s.down || target <= s.next {
+		return
+	}
+	before := s.next
+	now := s.clock.Now().UnixMicro()
+	s.take(target, func(int64) int64 { return now })
+	s.extra += s.next - before
+	s.publish()
 }
 
 func (s *Sim) produceNow(n int64) {

@@ -42,6 +42,7 @@ type Sim struct {
 	base     int64         // and with which content
 	extra    int64         // contents asked for by Produce beyond the rate's
 	owed     int64         // contents asked for by Produce while the server is down
+	upTo     int64         // contents that a fleet's network has produced: to be taken after the lag, once the server is up
 	blind    int           // how many spells of blindness last
 	stopped  bool          // StopProducing was called
 	wake     chan struct{} // closed and replaced when there is more to send

@@ -16,14 +16,20 @@ import (
 // rawDial upgrades by hand and returns the connection behind the server's answer.
 func rawDial(t testing.TB, s *jetsim.Sim) (*net.TCPConn, *bufio.Reader) {
 	t.Helper()
+	return rawUpgrade(t, s, "/subscribe", "")
+}
+
+// rawUpgrade is rawDial for any target and with more header lines.
+func rawUpgrade(t testing.TB, s *jetsim.Sim, target, headers string) (*net.TCPConn, *bufio.Reader) {
+	t.Helper()
 	conn, err := net.Dial("tcp", s.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
 	// The key and its answer are RFC 6455's own example.
-	const request = "GET /subscribe HTTP/1.1\r\nHost: sim\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-	if _, err := io.WriteString(conn, request); err != nil {
+	const fixed = "Host: sim\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+	if _, err := io.WriteString(conn, "GET "+target+" HTTP/1.1\r\n"+fixed+headers+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	r := bufio.NewReader(conn)
