@@ -70,7 +70,7 @@ func dictionaryOf(t testing.TB, s *jetsim.Sim) []byte {
 }
 
 func TestV2ZstdIsOneFrameAMessageWithTheDictionary(t *testing.T) {
-	const n = 1000
+	const n = 300
 	s := start(t, jetsim.Options{Backlog: n, Syncs: true})
 	plain := subscribeV2(t, s, "cursor=0").read(n)
 	packed := subscribeV2(t, s, fmt.Sprint("cursor=0&zstdDictionary=", s.DictionaryID())).readKind(n, websocket.MessageBinary)
@@ -93,7 +93,7 @@ func TestV2ZstdIsOneFrameAMessageWithTheDictionary(t *testing.T) {
 }
 
 func TestV1ZstdNeedsTheDictionaryBeforehand(t *testing.T) {
-	const n = 500
+	const n = 100
 	opts := map[string]jetsim.Options{"its own": {Backlog: n}}
 	if dir := os.Getenv("TEMPEST_CORPUS"); dir != "" {
 		b, err := os.ReadFile(filepath.Join(dir, "v1_1612007021.zdict"))
@@ -188,7 +188,7 @@ func TestRotationMakesTheOldDictionaryUnknown(t *testing.T) {
 }
 
 func TestDeflateIsAcceptedInV1Only(t *testing.T) {
-	const n = 1000
+	const n = 400
 	s := start(t, jetsim.Options{Backlog: n})
 	plain := subscribe(t, s, "cursor=0").read(n)
 	for _, mode := range []websocket.CompressionMode{websocket.CompressionContextTakeover, websocket.CompressionNoContextTakeover} {

@@ -17,7 +17,7 @@ import (
 const (
 	v1DictionaryID    = 1612007021 // the only one v1 has
 	v2DictionaryID    = 20770001   // the first; every rotation adds one
-	dictionarySamples = 400        // frames; as many again are its history
+	dictionarySamples = 120        // frames; as many again are its history
 	zstdWindow        = 128 << 10
 )
 
@@ -34,7 +34,7 @@ func newDictionary(b []byte) (*dictionary, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jetsim: not a zstd dictionary: %w", err)
 	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderDict(b), zstd.WithWindowSize(zstdWindow), zstd.WithEncoderConcurrency(1))
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderDict(b), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(zstdWindow), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return nil, fmt.Errorf("jetsim: zstd dictionary: %w", err)
 	}
@@ -59,7 +59,7 @@ func trainDictionary(id uint32, p Protocol) (*dictionary, error) {
 		history = append(history, frame(n+dictionarySamples)...)
 	}
 	b, err := zstd.BuildDict(zstd.BuildDictOptions{
-		ID: id, Contents: contents, History: history[max(0, len(history)-64<<10):], Offsets: [3]int{1, 4, 8}, Level: zstd.SpeedDefault,
+		ID: id, Contents: contents, History: history, Offsets: [3]int{1, 4, 8}, Level: zstd.SpeedFastest,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jetsim: train dictionary %d: %w", id, err)

@@ -349,7 +349,7 @@ func TestAnyFaultsLoseNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		faults := rapid.SliceOfN(rapid.SampledFrom([]string{jetsim.FaultClose, jetsim.FaultEOF, jetsim.FaultReset, jetsim.FaultCrash, jetsim.FaultGarbage}), 1, 3).Draw(rt, "faults")
 		block := rapid.IntRange(1, 100).Draw(rt, "block")
-		s, err := jetsim.New(jetsim.Options{Block: block, Segment: 50, Accounts: 30})
+		s, err := jetsim.New(jetsim.Options{Block: block, Segment: 50, Accounts: 15})
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -361,7 +361,7 @@ func TestAnyFaultsLoseNothing(t *testing.T) {
 		have := map[string]bool{}
 		s.Produce(1)
 		for i := 0; i <= len(faults); i++ {
-			s.Produce(rapid.Int64Range(1, 60).Draw(rt, "events"))
+			s.Produce(rapid.Int64Range(1, 30).Draw(rt, "events"))
 			held = append(held, catchUp(t, s, have)...)
 			if i == len(faults) {
 				break

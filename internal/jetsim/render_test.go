@@ -21,7 +21,7 @@ func sample(t *testing.T, n int, opt jetsim.Options) [][]byte {
 }
 
 func TestFramesHaveTheNetworksSizes(t *testing.T) {
-	frames := sample(t, 10_000, jetsim.Options{Legacy: true})
+	frames := sample(t, 6_000, jetsim.Options{Legacy: true})
 	sizes := make([]int, len(frames))
 	sum, nonASCII, escaped := 0, 0, 0
 	for i, b := range frames {
@@ -71,7 +71,7 @@ func TestFramesAreWhatTheNetworksEncodersWrite(t *testing.T) {
 
 func TestIdentitiesNeverRepeat(t *testing.T) {
 	seen := map[string]int{}
-	for i, f := range decode(t, sample(t, 8_000, jetsim.Options{Accounts: 500})) {
+	for i, f := range decode(t, sample(t, 4_000, jetsim.Options{Accounts: 300})) {
 		if first, ok := seen[f.identity()]; ok {
 			t.Fatalf("events %d and %d are both %s", first, i, f.identity())
 		}
@@ -80,7 +80,7 @@ func TestIdentitiesNeverRepeat(t *testing.T) {
 }
 
 func TestCommitsShareTheirTimeAndRev(t *testing.T) {
-	fs := decode(t, sample(t, 8_000, jetsim.Options{}))
+	fs := decode(t, sample(t, 5_000, jetsim.Options{}))
 	var shared, run, longest int
 	lastRev := map[string]string{}
 	for i, f := range fs {

@@ -115,7 +115,7 @@ func asV1(t testing.TB, p payloadV2) []byte {
 }
 
 func TestBothProtocolsSendTheSameEventsUnderTheSameSeqs(t *testing.T) {
-	const n = 4000
+	const n = 2000
 	s := start(t, jetsim.Options{Backlog: n, Syncs: true})
 	v2 := subscribeV2(t, s, "cursor=0").read(n)
 	var converted [][]byte
@@ -139,7 +139,7 @@ func TestBothProtocolsSendTheSameEventsUnderTheSameSeqs(t *testing.T) {
 }
 
 func TestV2FramesAreWhatServersWrite(t *testing.T) {
-	const n = 5000
+	const n = 2500
 	s := start(t, jetsim.Options{Backlog: n, Syncs: true})
 	frames := subscribeV2(t, s, "cursor=0").read(n)
 	sixDigits := regexp.MustCompile(`"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"}}$`)
@@ -326,7 +326,7 @@ func TestV2ClosesOnAnyDataMessage(t *testing.T) {
 }
 
 func TestV2FiltersSelectAsServersDo(t *testing.T) {
-	const n = 4000
+	const n = 2000
 	s := start(t, jetsim.Options{Backlog: n, Accounts: 50, Syncs: true})
 	frames := subscribeV2(t, s, "cursor=0").read(n)
 	all := decodeV2(t, frames)

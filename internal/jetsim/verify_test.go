@@ -39,7 +39,7 @@ func TestReportReadsAsOneLine(t *testing.T) {
 
 // TestVerifyCatchesAnyDamage damages a perfect stream in one place of every sort.
 func TestVerifyCatchesAnyDamage(t *testing.T) {
-	const n = 300
+	const n = 150
 	s := start(t, jetsim.Options{Backlog: n})
 	frames := subscribe(t, s, "cursor=0").read(n)
 	damages := map[string]struct {
