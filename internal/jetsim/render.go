@@ -188,9 +188,14 @@ func (w *network) appendMarker(b []byte, e *event) []byte {
 	}
 	b = append(b, `"did":"`...)
 	b = append(b, w.did(e.account)...)
-	if e.shape.kind() == kindSync {
+	switch {
+	case e.shape.kind() == kindSync:
 		b = append(b, `","rev":"`...)
 		b = appendTID(b, us, w.hash(saltSkew, e.account)>>32)
+	case e.shape.kind() == kindIdentity && r.below(2) == 0: // servers were seen to send both sorts
+		b = append(b, `","handle":"`...)
+		b = r.appendBase32(b, 8)
+		b = append(b, ".example"...)
 	}
 	b = append(b, `","seq":`...)
 	b = strconv.AppendInt(b, relayOrigin+e.num, 10)
