@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -13,14 +14,17 @@ import (
 
 func (a *app) simulateCommand() *cobra.Command {
 	var opt jetsim.Options
-	var listen string
-	var faults []string
+	var listen, v1Dictionary string
+	var faults, protocols []string
 	c := &cobra.Command{
 		Use:   "simulate",
 		Short: "Serve a simulated Jetstream, faults included",
-		Long: `Simulate serves events that look like the real ones, in shape, size and entropy, on /subscribe, as
-a Jetstream server does: live, and replayed from a cursor. It remembers what it sent; with
---history also across its own restart.
+		Long: `Simulate serves events that look like the real ones, in shape, size and entropy, as a Jetstream
+server does, over both its protocols: live, and replayed from a cursor. It remembers what it sent;
+with --history also across its own restart.
+
+Simulators of one --seed and --rate are servers of one network. What makes them differ is
+--first-seq, --skew and --lag.
 
 A --fault happens by itself, counted from the first frame that was sent to anyone. The flag may be
 repeated. It is written
@@ -41,6 +45,15 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 				}
 				opt.Faults = append(opt.Faults, f)
 			}
+			var err error
+			if opt.Protocol, err = oneProtocol(protocols); err != nil {
+				return usageError{err}
+			}
+			if v1Dictionary != "" {
+				if opt.V1Dictionary, err = os.ReadFile(v1Dictionary); err != nil {
+					return err
+				}
+			}
 			sim, err := jetsim.New(opt)
 			if err != nil {
 				return err
@@ -49,7 +62,11 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 				_ = sim.Close()
 				return err
 			}
-			fmt.Fprintf(a.err, "simulating %g events/s at %s; Ctrl-C stops\n", opt.Rate, sim.URL())
+			url := sim.URL()
+			if opt.Protocol == jetsim.ProtocolV2 {
+				url = sim.URLv2()
+			}
+			fmt.Fprintf(a.err, "simulating %g events/s at %s; Ctrl-C stops\n", opt.Rate, url)
 			a.reportSim(c.Context(), sim)
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), 5*time.Second)
 			defer cancel()
@@ -62,10 +79,35 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 	flags.Uint64Var(&opt.Seed, "seed", 0, "`seed` of the simulated network: the same one gives the same events (default that of the history, else 1)")
 	flags.StringVar(&opt.Path, "history", "", "`file` that keeps the history; an existing one is continued")
 	flags.StringArrayVar(&faults, "fault", nil, "a `fault` and when it happens; may be repeated")
-	flags.BoolVar(&opt.Legacy, "legacy", false, "behave as the legacy server: no cursor field, unique times")
+	flags.StringSliceVar(&protocols, "protocol", []string{"v1", "v2"}, "`protocols` to serve")
+	flags.BoolVar(&opt.Legacy, "legacy", false, "behave as the legacy server: v1 alone, no cursor field, unique times")
+	flags.BoolVar(&opt.Syncs, "sync-events", false, "have the network send sync events, which v1 never shows")
+	flags.StringVar(&v1Dictionary, "v1-dictionary", "", "zstd dictionary `file` of the v1 protocol (default one of its own, at /_sim/v1-dictionary)")
+	flags.Int64Var(&opt.FirstSeq, "first-seq", 1, "first sequence `number` of a new history")
+	flags.DurationVar(&opt.Skew, "skew", 0, "how far the server's clock is ahead, or behind when negative")
+	flags.DurationVar(&opt.Lag, "lag", 0, "how much later than the network produced them the server ingests events")
+	flags.IntVar(&opt.Segment, "segment", 65_536, "`events` of a segment: what a time as cursor replays in full, and what retention drops at once")
+	flags.DurationVar(&opt.Lookback, "lookback", 36*time.Hour, "how far back full segments are served")
 	must(c.MarkFlagFilename("history"))
+	must(c.MarkFlagFilename("v1-dictionary"))
 	must(c.RegisterFlagCompletionFunc("fault", cobra.FixedCompletions(jetsim.FaultNames(), cobra.ShellCompDirectiveNoFileComp)))
 	return c
+}
+
+// oneProtocol is the one protocol that is named, "" when both are.
+func oneProtocol(names []string) (jetsim.Protocol, error) {
+	var p jetsim.Protocol
+	for _, name := range names {
+		switch named := jetsim.Protocol(name); {
+		case named != jetsim.ProtocolV1 && named != jetsim.ProtocolV2:
+			return "", fmt.Errorf("--protocol %s: v1, v2 or both are accepted", name)
+		case p != "" && p != named:
+			return "", nil
+		default:
+			p = named
+		}
+	}
+	return p, nil
 }
 
 // faultHelp is a line for each fault.

@@ -45,7 +45,7 @@ func Faults() []FaultInfo {
 		{FaultHalfOpen, "neither read nor write on the connections there are, and never close them", 0},
 		{FaultGarbage, "send invalid frames of every sort between the valid ones", 0},
 		{FaultOversize, "send one invalid frame of 32 MiB", 0},
-		{FaultBlind, "see no Bluesky commits, only other applications' and markers of accounts, and catch up later", 30 * time.Second},
+		{FaultBlind, "see no Bluesky commits, only other noise, and catch up later", 30 * time.Second},
 		{FaultForget, "drop the older half of the history", 0},
 		{FaultRefuse, "end every connection and answer new ones 503 or 429 with Retry-After", 3 * time.Second},
 		{FaultCrash, "die without a word, come back later and number the last events anew", time.Second},

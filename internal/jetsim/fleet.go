@@ -35,7 +35,6 @@ func NewFleet(members ...Options) (*Fleet, error) {
 			return nil, errors.Join(fmt.Errorf("jetsim: member %d of the fleet is of another network, or floods", i), f.Close())
 		}
 		setDefault(&opt.FirstSeq, 1+int64(i)*seqSpacing)
-		opt.order = uint64(i)
 		s, err := New(opt)
 		if err != nil {
 			return nil, errors.Join(err, f.Close())

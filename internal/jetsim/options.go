@@ -37,7 +37,8 @@ type Options struct {
 	// Path is the history's file; "" keeps it in memory alone. An existing file is continued, under the same Seed and Accounts.
 	Path string
 
-	// FirstSeq is the first sequence number of a new history; 0 is 1.
+	// FirstSeq is the first sequence number of a new history; 0 is 1. With any other the server is another one of the same network: it
+	// also ingests events in an order of its own.
 	FirstSeq int64
 
 	// Skew is how far the server's clock is ahead of Clock, or behind it when negative.
@@ -75,9 +76,10 @@ type Options struct {
 
 	// Faults happen by themselves. Others can be injected at any time: see Inject.
 	Faults []Fault
-
-	order uint64 // the order of the server's own in which it ingests; 0 is the network's
 }
+
+// order is the order of the server's own in which it ingests; 0 is the network's.
+func (o *Options) order() uint64 { return mix(uint64(o.FirstSeq - 1)) }
 
 // skewedClock is a clock that is wrong by a constant.
 type skewedClock struct {

@@ -64,7 +64,7 @@ func (s *Sim) take(until int64, at func(num int64) int64) {
 	if s.opt.Count > 0 {
 		until = min(until, s.opt.Count)
 	}
-	if s.opt.order == 0 {
+	if s.opt.order() == 0 {
 		for ; s.next < until; s.next++ {
 			s.witness(s.next, at(s.next))
 		}
@@ -78,7 +78,7 @@ func (s *Sim) take(until int64, at func(num int64) int64) {
 			nums = append(nums, s.next)
 			s.next++
 		}
-		s.net.reorder(nums, s.opt.order)
+		s.net.reorder(nums, s.opt.order())
 		for _, num := range nums {
 			s.witness(num, at(num))
 		}
@@ -129,7 +129,7 @@ func (s *Sim) ingest(num, at int64) {
 	if rank > 0 {
 		seq = s.log.ranked(rank-1).seq + 1
 	}
-	if h := s.net.hash(saltGap, uint64(s.log.n)+s.opt.order<<40); h>>60 == 0 {
+	if h := s.net.hash(saltGap, uint64(s.log.n)^s.opt.order()); h>>60 == 0 {
 		seq += 1 + int64(h%5) // rows that were compacted away
 	}
 	sameCommit := num == s.lastNum+1 && num > 0 && s.net.continues(num)
@@ -196,7 +196,7 @@ func (w *network) reorder(nums []int64, salt uint64) {
 
 // ingestPending ingests, at a time, the events that were forgotten or not seen.
 func (s *Sim) ingestPending(at int64) {
-	s.net.reorder(s.pending, uint64(len(s.log.generations))+s.opt.order<<32)
+	s.net.reorder(s.pending, uint64(len(s.log.generations))^s.opt.order())
 	for _, num := range s.pending {
 		s.ingest(num, at)
 	}

@@ -99,10 +99,10 @@ func New(opt Options) (*Sim, error) {
 func (s *Sim) begin() error {
 	s.origin = s.clock.Now()
 	now := s.origin.UnixMicro()
-	if n := s.log.served(); n > 0 {
-		last := s.log.ranked(n - 1)
+	if s.log.n > 0 {
+		last := s.log.at(s.log.n - 1) // forgotten or not: times rise along the whole log
 		s.lastTime, s.lastNum = last.timeUS, last.num
-		s.durable = n // a server that ended in good order has everything on disk
+		s.durable = s.log.served() // a server that ended in good order has everything on disk
 	}
 	s.next = s.log.contents
 	s.pending = s.log.missing()
