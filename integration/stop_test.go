@@ -4,6 +4,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"tempestd/messages"
 )
@@ -43,6 +44,10 @@ func testStopStoresWhatWasRead(t *testing.T) {
 	sim.stopProducing()
 	sent := sim.stats()
 	eventually(t, "all was sent", func() bool { return sim.stats().Frames == sent.Contents })
+	eventually(t, "all was read", func() bool { // the daemon looks once a second
+		last := d.status().LastFrameAt
+		return last != nil && time.Since(*last) > 2*time.Second
+	})
 	d.stop()
 	saved := d.await("cursor.saved", "cause", "stop")
 

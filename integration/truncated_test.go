@@ -13,10 +13,11 @@ func TestTruncatedLogIsRefetched(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, files string
+		end         func(*daemon)
 		place       func(length int) int // of the damage, in a log of that length
 	}{
-		{"write-ahead log", "*.mem", func(length int) int { return length / 2 }},
-		{"value log", "*.vlog", func(length int) int { return length - 100 }}, // in the newest block
+		{"write-ahead log", "*.mem", func(d *daemon) { d.kill() }, func(length int) int { return length / 2 }}, // a stop leaves none
+		{"value log", "*.vlog", (*daemon).stop, func(length int) int { return length - 100 }},                  // in the newest block
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -24,7 +25,7 @@ func TestTruncatedLogIsRefetched(t *testing.T) {
 			d := newDaemon(t, sim.url(), nil)
 			d.startLive()
 			d.awaitStored(5000)
-			d.kill()
+			tt.end(d)
 			logs, err := filepath.Glob(filepath.Join(d.data, "store", "badger", tt.files))
 			if err != nil || len(logs) == 0 {
 				t.Fatalf("no %s in the store: %v", tt.files, err)
