@@ -3,6 +3,8 @@ package jetstream_test
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -110,21 +112,105 @@ func BenchmarkSameIdentity(b *testing.B) {
 	}
 }
 
+// asV2 is a v1 commit as a v2 server sends it.
+func asV2(v1 []byte) []byte {
+	var e struct {
+		DID    string
+		TimeUS int64 `json:"time_us"`
+		Cursor int64
+		Commit map[string]json.RawMessage
+	}
+	if err := json.Unmarshal(v1, &e); err != nil {
+		panic(err)
+	}
+	payload := map[string]any{"$type": "network.bsky.jetstream.subscribeEvents#commit", "did": e.DID, "seq": e.Cursor,
+		"time": time.UnixMicro(e.TimeUS).UTC().Format("2006-01-02T15:04:05.000000Z")}
+	for k, v := range e.Commit {
+		payload[k] = v
+	}
+	v2, err := json.Marshal(map[string]any{"$type": "message", "payload": payload})
+	if err != nil {
+		panic(err)
+	}
+	return v2
+}
+
+func allAsV2(frames [][]byte) [][]byte {
+	v2 := make([][]byte, len(frames))
+	for i, f := range frames {
+		v2[i] = asV2(f)
+	}
+	return v2
+}
+
+func BenchmarkUnwrap(b *testing.B) {
+	frames := allAsV2(realistic(4096))
+	b.SetBytes(int64(total(frames) / len(frames)))
+	b.ReportAllocs()
+	room := make([]byte, 0, 1<<16)
+	var e messages.Event
+	i := 0
+	for b.Loop() {
+		if _, err := jetstream.Unwrap(room, frames[i%len(frames)], &e); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
+}
+
 // floodVariable makes the test binary a flood server.
 const floodVariable = "TEMPESTD_TEST_FLOOD"
 
-// flood serves frames as fast as they are read, until its standard input ends.
+// floodDictionary is the dictionary that the flood server packs with.
+func floodDictionary(t testing.TB) []byte { return newDictionary(t, v1DictionaryID) }
+
+// flood serves frames as fast as they are read, until its standard input ends: of the version and with the compression asked for.
 func flood() {
-	var blob strings.Builder
-	for _, f := range realistic(4096) {
-		blob.WriteString(rawText(string(f)))
-	}
-	server := httptest.NewServer(rawHandler(func(c net.Conn) {
-		for {
-			if _, err := io.WriteString(c, blob.String()); err != nil {
-				return
+	v1 := realistic(4096)
+	v2 := allAsV2(v1)
+	encoder := newEncoder(nil, floodDictionary(&testing.B{}))
+	blob := func(frames [][]byte, packed bool) []byte {
+		var all []byte
+		for _, f := range frames {
+			opcode := byte(0x81)
+			if packed {
+				f, opcode = encoder.EncodeAll(f, nil), 0x82
 			}
+			if len(f) < 126 {
+				all = append(all, opcode, byte(len(f)))
+			} else {
+				all = binary.BigEndian.AppendUint16(append(all, opcode, 126), uint16(len(f)))
+			}
+			all = append(all, f...)
 		}
+		return all
+	}
+	blobs := map[string][]byte{"v1": blob(v1, false), "v2": blob(v2, false), "v1 packed": blob(v1, true), "v2 packed": blob(v2, true)}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := "v1"
+		switch {
+		case strings.HasSuffix(r.URL.Path, "getZstdDictionary"):
+			w.Write(floodDictionary(&testing.B{}))
+			return
+		case r.Header.Get("Sec-WebSocket-Extensions") != "":
+			ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionContextTakeover})
+			for i := 0; err == nil; i++ {
+				err = ws.Write(r.Context(), websocket.MessageText, v1[i%len(v1)])
+			}
+			return
+		case strings.HasPrefix(r.URL.Path, "/xrpc"):
+			name = "v2"
+		}
+		if q := r.URL.Query(); q.Has("compress") || q.Has("zstdDictionary") {
+			name += " packed"
+		}
+		rawHandler(func(c net.Conn) {
+			for {
+				if _, err := c.Write(blobs[name]); err != nil {
+					return
+				}
+			}
+		})(w, r)
 	}))
 	fmt.Println(strings.TrimPrefix(server.URL, "http"))
 	io.Copy(io.Discard, os.Stdin)
@@ -173,11 +259,15 @@ func report(b *testing.B, used time.Duration) {
 	b.ReportMetric(used.Seconds()/float64(b.N)*1e6, "CPU-s/M-events")
 }
 
-// counter is a sink that stops after some events.
-type counter struct{ left int }
+// counter is a sink that ends the connection after some frames.
+type counter struct {
+	conn *jetstream.Conn
+	left int
+}
 
 func (c *counter) TryHand(b *messages.Batch) (*messages.Batch, bool) {
-	if c.left -= len(b.Events); c.left <= 0 {
+	if c.left -= b.Frames; c.left <= 0 {
+		go c.conn.CloseNow() // it waits for the read that we are called from
 		return b, false
 	}
 	b.Reset()
@@ -218,16 +308,41 @@ func BenchmarkReadLoop(b *testing.B) {
 		}
 		report(b, cpu()-start)
 	})
-	b.Run("run", func(b *testing.B) {
-		conn := dial(b, req, jetstream.DialOptions{})
-		b.ReportAllocs()
-		b.ResetTimer()
-		start := cpu()
-		if _, err := conn.Run(&messages.Batch{}, &counter{left: b.N}, jetstream.Limits{Events: 4096, Bytes: 4 << 20, Delay: time.Second}); err == nil {
-			b.Fatal("it ended without a word")
-		}
-		report(b, cpu()-start)
-	})
+	dids := make([]string, 50_000)
+	for i := range dids {
+		dids[i] = fmt.Sprintf("did:plc:%024d", i)
+	}
+	v2 := jetstream.Request{Endpoint: req.Endpoint, Protocol: jetstream.ProtocolV2}
+	for _, c := range []struct {
+		name string
+		base jetstream.Request
+		with func(*jetstream.Request)
+	}{
+		{"v1", req, func(*jetstream.Request) {}},
+		{"v2", v2, func(*jetstream.Request) {}},
+		{"v2/raw", v2, func(r *jetstream.Request) { r.Raw = true }},
+		{"v1/zstd", req, func(r *jetstream.Request) { r.Compress = jetstream.CompressZstd }},
+		{"v2/zstd", v2, func(r *jetstream.Request) { r.Compress = jetstream.CompressZstd }},
+		{"v1/deflate", req, func(r *jetstream.Request) { r.Compress = jetstream.CompressDeflate }},
+		{"v1/50k_dids", req, func(r *jetstream.Request) { r.Filter.DIDs = dids }},
+		{"v2/50k_dids", v2, func(r *jetstream.Request) { r.Filter.DIDs = dids }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			req := c.base
+			c.with(&req)
+			conn := dial(b, req, jetstream.DialOptions{V1Dictionary: floodDictionary(b)})
+			if w := conn.Wire(); w.Fallback != "" {
+				b.Fatal(w.Fallback)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			start := cpu()
+			if _, err := conn.Run(&messages.Batch{}, &counter{conn: conn, left: b.N}, jetstream.Limits{Events: 4096, Bytes: 4 << 20, Delay: time.Millisecond}); err == nil {
+				b.Fatal("it ended without a word")
+			}
+			report(b, cpu()-start)
+		})
+	}
 }
 
 // buffered is a connection with a read buffer.

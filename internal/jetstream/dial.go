@@ -51,8 +51,8 @@ type DialOptions struct {
 // remembered, a fault of the network is none.
 //
 // With CompressAuto messages are packed over wss, and not over ws or to this machine, where bytes are cheaper than the time to unpack them: with zstd
-// where there is a dictionary, which v2 servers give out, or else not at all: deflate takes twice the time of zstd. A compression that cannot
-// be had degrades to none. [Conn.Wire] tells what came of it.
+// where there is a dictionary, which v2 servers give out, or else not at all: deflate takes more than three times the time of zstd. A compression that
+// cannot be had degrades to none. [Conn.Wire] tells what came of it.
 func Dial(ctx context.Context, req Request, opt DialOptions) (*Conn, error) {
 	if req.Endpoint.IsZero() {
 		return nil, badEndpoint("it is empty")
@@ -71,7 +71,6 @@ func Dial(ctx context.Context, req Request, opt DialOptions) (*Conn, error) {
 		opt.Proxy = http.ProxyFromEnvironment
 	}
 	d := &dialer{req: req, opt: opt, memory: opt.Negotiator}
-	d.client = d.httpClient()
 	return d.dial(ctx)
 }
 
@@ -80,22 +79,23 @@ type dialer struct {
 	req    Request
 	opt    DialOptions
 	memory *Negotiator
-	client *http.Client
-	socket *wire // of the connection made last
 }
 
-func (d *dialer) httpClient() *http.Client {
+// httpClient makes a client for one request within ctx. Once that has been answered, socket is the connection it was answered on.
+func (d *dialer) httpClient(ctx context.Context) (client *http.Client, socket **wire) {
+	socket = new(*wire)
 	// The buffer lies below TLS: a server that writes one frame at a time sends one TLS record a frame, and without it
 	// each record is a system call. HTTP/2 is off because the transport has a DialContext of its own.
 	transport := &http.Transport{
 		Proxy: d.opt.Proxy,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		// The transport would go on connecting, for other requests to come, when this one has ended.
+		DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
 			c, err := d.opt.DialContext(ctx, network, addr)
 			if err != nil {
 				return nil, err
 			}
-			d.socket = newWire(c, d.opt.Clock)
-			return d.socket, nil
+			*socket = newWire(c, d.opt.Clock)
+			return *socket, nil
 		},
 		TLSClientConfig:        d.opt.TLS,
 		DisableCompression:     true,
@@ -106,7 +106,7 @@ func (d *dialer) httpClient() *http.Client {
 		Transport: transport,
 		// Sequence numbers belong to the host that was asked: another one must be configured, not stumbled into.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	}, socket
 }
 
 // try makes one attempt.
@@ -134,7 +134,8 @@ func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
 		}
 		limit += limit/128 + 64 // what cannot be packed grows by its headers
 	}
-	how := &websocket.DialOptions{HTTPClient: d.client, HTTPHeader: http.Header{}}
+	client, socket := d.httpClient(ctx)
+	how := &websocket.DialOptions{HTTPClient: client, HTTPHeader: http.Header{}}
 	if d.opt.UserAgent != "" {
 		how.HTTPHeader.Set("User-Agent", d.opt.UserAgent)
 	}
@@ -162,7 +163,7 @@ func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
 		}
 	}
 	ws.SetReadLimit(limit)
-	conn.ws, conn.wire, conn.start = ws, d.socket, d.opt.Clock.Now()
+	conn.ws, conn.wire, conn.start = ws, *socket, d.opt.Clock.Now()
 	return conn, nil
 }
 

@@ -61,7 +61,8 @@ func (d *dialer) fetchDictionary(ctx context.Context) (*dictionary, error) {
 	if d.opt.UserAgent != "" {
 		get.Header.Set("User-Agent", d.opt.UserAgent)
 	}
-	resp, err := d.client.Do(get)
+	client, _ := d.httpClient(ctx)
+	resp, err := client.Do(get)
 	if err != nil {
 		return nil, withoutURL(err)
 	}

@@ -45,8 +45,9 @@ type inflater struct {
 }
 
 func newInflater(d *dictionary, maxSize int64) (*inflater, error) {
-	// One decoder decodes in the caller's goroutine and starts none.
-	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(maxSize)), zstd.WithDecoderDicts(d.data))
+	// One decoder decodes in the caller's goroutine and starts none. It is given the room there is, and never makes its own: what a frame says about
+	// its window and its size costs nothing.
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderDicts(d.data))
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +60,10 @@ var errTooLarge = &FrameError{Kind: ErrBadEvent, Detail: "unpacked it is larger 
 // packedRatio is how many times larger than packed a message is thought to be when it does not say so.
 const packedRatio = 4
 
-// append unpacks a message to the end of dst, whose room it uses. After an error dst is returned as it was. An error other than errTooLarge says that the
-// message cannot be unpacked.
+// append unpacks a message to the end of dst. After an error dst is returned as it was. An error other than errTooLarge says that the message cannot be
+// unpacked.
 func (z *inflater) append(dst, packed []byte) ([]byte, error) {
-	size := min(packedRatio*len(packed), z.max)
+	size := packedRatio * len(packed)
 	var h zstd.Header
 	if h.Decode(packed) == nil && h.HasFCS {
 		if h.FrameContentSize > uint64(z.max) {
@@ -70,17 +71,20 @@ func (z *inflater) append(dst, packed []byte) ([]byte, error) {
 		}
 		size = int(h.FrameContentSize)
 	}
-	dst = slices.Grow(dst, size)
-	// The decoder counts what is in its destination against its bound, so it gets the room alone.
-	room := dst[len(dst):len(dst):cap(dst)]
-	out, err := z.decoder.DecodeAll(packed, room)
-	switch {
-	case errors.Is(err, zstd.ErrDecoderSizeExceeded), err == nil && len(out) > z.max:
-		return dst, errTooLarge
-	case err != nil:
-		return dst, &unpackError{err}
-	case len(out) <= cap(room):
-		return dst[:len(dst)+len(out)], nil
+	for {
+		size = min(size, z.max)
+		dst = slices.Grow(dst, size)
+		// The decoder counts what is in its destination against its bounds, so it gets the room alone.
+		room := dst[len(dst):len(dst):cap(dst)]
+		out, err := z.decoder.DecodeAll(packed, room)
+		switch {
+		case err == nil && len(out) <= z.max:
+			return dst[:len(dst)+len(out)], nil
+		case err == nil, errors.Is(err, zstd.ErrDecoderSizeExceeded) && size == z.max:
+			return dst, errTooLarge
+		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
+			return dst, &unpackError{err}
+		}
+		size = max(2*size, 2*cap(room))
 	}
-	return append(dst, out...), nil // there was not enough room
 }

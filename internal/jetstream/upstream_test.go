@@ -17,7 +17,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"tempestd/internal/jetstream"
-	"tempestd/messages"
 )
 
 const (
@@ -165,11 +164,11 @@ func newDictionary(t testing.TB, id uint32) []byte {
 	rnd := rand.New(rand.NewPCG(uint64(id), 0))
 	var contents [][]byte
 	var history []byte
-	for _, f := range realistic(400) {
+	for _, f := range realistic(60) {
 		contents = append(contents, f)
 	}
 	rnd.Shuffle(len(contents), func(i, j int) { contents[i], contents[j] = contents[j], contents[i] })
-	for _, f := range contents[:40] {
+	for _, f := range contents[:20] {
 		history = append(history, f...)
 	}
 	history = append(history, v2JSON(1)...)
@@ -212,5 +211,3 @@ func refusal(t *testing.T, err error) *jetstream.RefusedError {
 	}
 	return r
 }
-
-var _ = messages.Event{}

@@ -86,8 +86,12 @@ func TestI3_EventsSurviveAnyFragmentation(t *testing.T) {
 // pipe is a connection to a server that sends what it likes and hangs up.
 func pipe(t testing.TB, send func(net.Conn)) *jetstream.Conn {
 	t.Helper()
-	request := jetstream.Request{Endpoint: endpoint(t, "ws://pipe")}
-	return dial(t, request, jetstream.DialOptions{MaxMessageSize: 4096, DialContext: func(context.Context, string, string) (net.Conn, error) {
+	return pipeTo(t, jetstream.CompressOff, jetstream.DialOptions{MaxMessageSize: 4096}, send)
+}
+
+func pipeTo(t testing.TB, compress jetstream.Compression, opt jetstream.DialOptions, send func(net.Conn)) *jetstream.Conn {
+	t.Helper()
+	opt.DialContext = func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
 		go func() {
 			defer server.Close()
@@ -102,7 +106,8 @@ func pipe(t testing.TB, send func(net.Conn)) *jetstream.Conn {
 			}
 		}()
 		return client, nil
-	}})
+	}
+	return dial(t, jetstream.Request{Endpoint: endpoint(t, "ws://pipe"), Compress: compress}, opt)
 }
 
 func FuzzRun(f *testing.F) {
