@@ -3,6 +3,7 @@ package jetsim_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"testing"
@@ -29,13 +30,23 @@ func BenchmarkVerify(b *testing.B) {
 
 // BenchmarkServe is a flood to one client that does no more than read, and a replay of the same events from memory.
 func BenchmarkServe(b *testing.B) {
-	for name, opt := range map[string]jetsim.Options{
-		"flood":  {Flood: true},
-		"replay": {Backlog: 200_000},
+	for _, run := range []struct {
+		name, path, query string
+		opt               jetsim.Options
+	}{
+		{"v1/flood", "/subscribe", "", jetsim.Options{Flood: true}},
+		{"v1/replay", "/subscribe", "", jetsim.Options{Backlog: 200_000}},
+		{"v1/zstd", "/subscribe", "&compress=true", jetsim.Options{Backlog: 200_000}},
+		{"v2/flood", pathV2, "", jetsim.Options{Flood: true}},
+		{"v2/replay", pathV2, "", jetsim.Options{Backlog: 200_000}},
+		{"v2/zstd", pathV2, "&zstdDictionary=", jetsim.Options{Backlog: 200_000}},
 	} {
-		b.Run(name, func(b *testing.B) {
-			s := start(b, opt)
-			reader := newBenchReader(b, s)
+		b.Run(run.name, func(b *testing.B) {
+			s := start(b, run.opt)
+			if run.name == "v2/zstd" {
+				run.query += fmt.Sprint(s.DictionaryID())
+			}
+			reader := newBenchReader(b, s, run.path+"?cursor=0"+run.query)
 			b.ReportAllocs()
 			bytes := 0
 			for b.Loop() {
@@ -49,11 +60,12 @@ func BenchmarkServe(b *testing.B) {
 
 // benchReader reads frame after frame into one buffer, with a large one before the socket: as fast as the library goes.
 type benchReader struct {
-	b    *testing.B
-	s    *jetsim.Sim
-	conn *websocket.Conn
-	buf  []byte
-	left int64 // frames until the archive's end; 0 without end
+	b      *testing.B
+	s      *jetsim.Sim
+	target string
+	conn   *websocket.Conn
+	buf    []byte
+	left   int64 // frames until the archive's end; 0 without end
 }
 
 type bufferedConn struct {
@@ -63,8 +75,8 @@ type bufferedConn struct {
 
 func (c *bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 
-func newBenchReader(b *testing.B, s *jetsim.Sim) *benchReader {
-	r := &benchReader{b: b, s: s, buf: make([]byte, 64<<10)}
+func newBenchReader(b *testing.B, s *jetsim.Sim, target string) *benchReader {
+	r := &benchReader{b: b, s: s, target: target, buf: make([]byte, 64<<10)}
 	r.dial()
 	b.Cleanup(func() { _ = r.conn.CloseNow() })
 	return r
@@ -75,7 +87,7 @@ func (r *benchReader) dial() {
 		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 		return &bufferedConn{conn, bufio.NewReaderSize(conn, 256<<10)}, err
 	}}}
-	conn, _, err := websocket.Dial(r.b.Context(), r.s.URL()+"?cursor=0", &websocket.DialOptions{HTTPClient: client})
+	conn, _, err := websocket.Dial(r.b.Context(), "ws://"+r.s.Addr()+r.target, &websocket.DialOptions{HTTPClient: client})
 	if err != nil {
 		r.b.Fatal(err)
 	}

@@ -18,7 +18,7 @@ var ErrBadHistory = errors.New("not a usable history")
 // or, with a negative content number, one of these. A torn slot at the end is ignored.
 const (
 	slotCrash = -1 // the server died; seq is the rank from which it forgot
-	slotFirst = -2 // the first frame went out; seq is the index of its record
+	slotFirst = -2 // the first frame went out; seq is the index of its record, the time when that was, without the server's skew
 	slotDrop  = -3 // history was dropped; seq is the rank below which
 )
 
@@ -65,7 +65,7 @@ func decodeHeader(b []byte) (fileHeader, error) {
 	return h, nil
 }
 
-// maxSkip bounds how far ahead of the others a content may have been ingested: a damaged number must not make a reader allocate.
+// maxSkip bounds how many contents a server may have missed: a damaged number must not make a reader allocate.
 const maxSkip = 1 << 24
 
 // readLog reads the slots of a history up to its end or to a torn slot. It also returns how many bytes it took.
@@ -82,12 +82,12 @@ func readLog(r io.Reader) (log ingestLog, size int64, err error) {
 		}
 		num, seq := int64(binary.LittleEndian.Uint64(b[:])), int64(binary.LittleEndian.Uint64(b[8:]))
 		switch {
-		case num >= 0 && num <= log.contents+maxSkip:
+		case num >= 0 && num <= int64(log.n)+maxSkip:
 			log.append(record{num, seq, int64(binary.LittleEndian.Uint64(b[16:]))})
 		case num == slotCrash && seq >= 0 && seq <= int64(log.served()):
 			log.crash(int(seq))
 		case num == slotFirst && seq >= 0 && seq < int64(log.n):
-			log.first = int(seq)
+			log.first, log.firstUS = int(seq), int64(binary.LittleEndian.Uint64(b[16:]))
 		case num == slotDrop && seq >= 0 && seq <= int64(log.served()):
 			log.kept = int(seq)
 		default:

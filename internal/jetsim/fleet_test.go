@@ -120,6 +120,19 @@ func TestFleetVerifyJudgesSwitches(t *testing.T) {
 	}
 }
 
+func TestFleetStreamBeginsWithTheFirstFrameOfAnyMember(t *testing.T) {
+	f := startFleet(t, jetsim.Options{Backlog: 500, Skew: time.Hour}, jetsim.Options{Backlog: 500})
+	live := subscribe(t, f.Members()[0], "")
+	f.Produce(100)
+	n := int(f.Members()[0].Stats().Contents) - 500
+	frames := live.read(n)
+	// Another member replays what was before: a consumer that leaves it out has lost nothing.
+	subscribe(t, f.Members()[1], "cursor=0").read(500 + n)
+	if r := verifyFleet(t, f, frames, jetsim.VerifyOptions{}); !r.OK() || r.Sent != int64(n) {
+		t.Errorf("%v %q", r, r.Examples)
+	}
+}
+
 func TestFleetGapsBelongToTheHostTheyName(t *testing.T) {
 	f := startFleet(t, jetsim.Options{Backlog: 1000}, jetsim.Options{Backlog: 1000, Skew: 3 * time.Hour})
 	a, b := f.Members()[0], f.Members()[1]

@@ -37,6 +37,7 @@ type ingestLog struct {
 	contents    int64 // the greatest number of a content ingested so far, plus one
 	kept        int   // rank below which history was dropped
 	first       int   // index of the first record ever sent to a subscriber, -1 before that
+	firstUS     int64 // when that was, by a clock without the server's skew: Unix µs
 }
 
 func newIngestLog() ingestLog {

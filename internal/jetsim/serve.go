@@ -199,7 +199,8 @@ func (s *Sim) sending(c *subscriber, rank int, frames int64) {
 	s.stats.Bytes += int64(len(c.buf))
 	if s.log.first < 0 && s.serves(c) {
 		s.log.first = s.log.index(rank)
-		s.file.add(record{num: slotFirst, seq: int64(s.log.first)})
+		s.log.firstUS = s.clock.Now().Add(-s.opt.Skew).UnixMicro()
+		s.file.add(record{num: slotFirst, seq: int64(s.log.first), timeUS: s.log.firstUS})
 		s.flush()
 	}
 }

@@ -239,14 +239,12 @@ func (v *verifier) begin() (first version, ok bool) {
 		if h.log.first < 0 {
 			continue
 		}
-		if at := (version{server, h.log.first}); !ok || v.contentOf(at) < v.contentOf(first) {
-			first, ok = at, true
+		if !ok || h.log.firstUS < v.servers[first.server].log.firstUS {
+			first, ok = version{server, h.log.first}, true
 		}
 	}
 	return first, ok
 }
-
-func (v *verifier) contentOf(at version) int64 { return v.servers[at.server].log.at(at.index).num }
 
 // settled says of a missing content whether it is lost: with AllowTail only one that a server serves before something that is stored.
 func (v *verifier) settled() func(num int64) bool {
