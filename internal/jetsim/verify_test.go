@@ -106,6 +106,43 @@ func TestVerifyOfAFilteredStream(t *testing.T) {
 	}
 }
 
+func TestStreamsOfEitherProtocolAreVerified(t *testing.T) {
+	const n = 3000
+	s := start(t, jetsim.Options{Backlog: n, Syncs: true})
+	raw := subscribeV2(t, s, "cursor=0").read(n)
+	var unwrapped, v1 [][]byte
+	for _, p := range decodeV2(t, raw) {
+		b := asV1(t, p)
+		unwrapped = append(unwrapped, b)
+		if p.kind() != "sync" {
+			v1 = append(v1, b)
+		}
+	}
+	for name, fact := range map[string]struct {
+		stream   [][]byte
+		protocol jetsim.Protocol
+		want     jetsim.Report
+	}{
+		"v2 as it came":       {raw, jetsim.ProtocolV2, jetsim.Report{Sent: n, Stored: n}},
+		"v2 in v1's shape":    {unwrapped, jetsim.ProtocolV2, jetsim.Report{Sent: n, Stored: n}},
+		"v1":                  {v1, jetsim.ProtocolV1, jetsim.Report{Sent: int64(len(v1)), Stored: int64(len(v1))}},
+		"v1 or v2":            {v1, "", jetsim.Report{Sent: int64(len(v1)), Stored: int64(len(v1))}},
+		"v2 or v1":            {raw, "", jetsim.Report{Sent: n, Stored: n}},
+		"v2 without syncs":    {v1, jetsim.ProtocolV2, jetsim.Report{Sent: n, Stored: int64(len(v1)), Lost: int64(n - len(v1))}},
+		"v1 with syncs":       {unwrapped, jetsim.ProtocolV1, jetsim.Report{Sent: int64(len(v1)), Stored: n, Foreign: int64(n - len(v1))}},
+		"in turns":            {slices.Concat(raw[:1000], unwrapped[1000:2000], raw[2000:]), jetsim.ProtocolV2, jetsim.Report{Sent: n, Stored: n}},
+		"the same twice over": {append(slices.Clone(raw), unwrapped[n-1]), "", jetsim.Report{Sent: n, Stored: n + 1, Duplicated: 1}},
+		"a raw one altered":   {append(slices.Clone(raw[:n-1]), append(slices.Clone(raw[n-1]), ' ')), "", jetsim.Report{Sent: n, Stored: n, Foreign: 1, Lost: 1}},
+	} {
+		if r := verify(t, s, fact.stream, jetsim.VerifyOptions{Protocol: fact.protocol}); r.String() != fact.want.String() {
+			t.Errorf("%s: %v, want %v\n%q", name, r, fact.want, r.Examples)
+		}
+	}
+	if _, err := s.Verify(stream(nil), jetsim.VerifyOptions{Protocol: "v3"}); err == nil {
+		t.Error("any protocol is accepted")
+	}
+}
+
 func TestVerifyBeginsWithTheFirstFrameSent(t *testing.T) {
 	s := start(t, jetsim.Options{Backlog: 1000})
 	if r := verify(t, s, nil, jetsim.VerifyOptions{}); !r.OK() || r.Sent != 0 {

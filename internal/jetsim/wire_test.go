@@ -43,6 +43,33 @@ func rawUpgrade(t testing.TB, s *jetsim.Sim, target, headers string) (*net.TCPCo
 	return conn.(*net.TCPConn), r
 }
 
+// rawFrame reads one frame of a server: its first byte and its payload.
+func rawFrame(t testing.TB, r *bufio.Reader) (head byte, payload []byte) {
+	t.Helper()
+	var h [10]byte
+	if _, err := io.ReadFull(r, h[:2]); err != nil {
+		t.Fatal(err)
+	}
+	n := int(h[1])
+	switch n {
+	case 126:
+		if _, err := io.ReadFull(r, h[2:4]); err != nil {
+			t.Fatal(err)
+		}
+		n = int(binary.BigEndian.Uint16(h[2:]))
+	case 127:
+		if _, err := io.ReadFull(r, h[2:10]); err != nil {
+			t.Fatal(err)
+		}
+		n = int(binary.BigEndian.Uint64(h[2:]))
+	}
+	payload = make([]byte, n)
+	if _, err := io.ReadFull(r, payload); err != nil {
+		t.Fatal(err)
+	}
+	return h[0], payload
+}
+
 // clientFrame is a frame as clients send it, with a mask that changes nothing.
 func clientFrame(head byte, payload string) []byte {
 	b := []byte{head}
