@@ -295,6 +295,7 @@ func testCommands(t *testing.T) {
 	command(0, feed+": paused", "pause", feed)
 	d.await("feed.paused")
 	command(0, feed+": paused", "pause", feed)
+	command(1, "paused", "reconnect", feed)
 	if state := d.status().State; state != messages.StatePaused {
 		t.Errorf("the feed is %s", state)
 	}

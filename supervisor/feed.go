@@ -1,7 +1,7 @@
 package supervisor
 
 import (
-	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -367,12 +367,12 @@ func (f *feed) heartbeat(ctx actor.Context, m *messages.Heartbeat) {
 }
 
 // errPaused refuses a reconnect of a paused feed.
-var errPaused = errors.New("the feed is paused: resume it instead")
+var errPaused = fmt.Errorf("%w: the feed is paused: resume it instead", messages.ErrNotNow)
 
 // command does what an operator asks; asking for what is so already is fine.
 func (f *feed) command(ctx actor.Context, c messages.Command) error {
 	if f.ending {
-		return errors.New("the daemon is stopping")
+		return fmt.Errorf("%w: the daemon is stopping", messages.ErrNotNow)
 	}
 	switch c {
 	case messages.CommandReconnect:

@@ -120,7 +120,7 @@ func TestI2_AFailingWriterLosesAndDoublesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		ctx, cancel := context.WithCancel(t.Context())
-		go r.up.every(ctx, 20*time.Millisecond)
+		go r.up.every(ctx, 50*time.Millisecond)
 		for i := range 6 {
 			r.after(30 * time.Second)
 			failed := false
@@ -228,9 +228,9 @@ func TestQuietFeedIsLeftAloneForAWeek(t *testing.T) {
 		r := newRig(t, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		go r.up.every(ctx, time.Hour)
-		r.after(7*24*time.Hour + time.Minute)
+		r.after(week() + time.Minute)
 		cancel()
-		if s := r.status(); s.Epoch != 1 || s.Stalls != 0 || s.State != messages.StateLive || s.Stored != 168 {
+		if s := r.status(); s.Epoch != 1 || s.Stalls != 0 || s.State != messages.StateLive || s.Stored != uint64(week()/time.Hour) {
 			t.Fatalf("epoch %d, %d stalls, state %s, %d stored", s.Epoch, s.Stalls, s.State, s.Stored)
 		}
 	})
@@ -561,7 +561,7 @@ func TestSequenceIsExactAfterACleanEndAndRewoundAfterAnyOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		ctx, cancel := context.WithCancel(t.Context())
-		go r.up.every(ctx, time.Millisecond)
+		go r.up.every(ctx, 20*time.Millisecond)
 		for _, end := range []error{
 			&jetstream.EndError{Ending: jetstream.Ending{Cause: jetstream.CauseServerClose, Code: 1001, Clean: true}},
 			errLost,
@@ -650,7 +650,7 @@ func TestNarrowFeedIsNeverCalledBlind(t *testing.T) {
 				r.up.publishIdentity()
 			}
 		}()
-		r.after(7 * 24 * time.Hour)
+		r.after(week())
 		cancel()
 		if s := r.status(); s.Stalls != 0 || s.Epoch != 1 {
 			t.Fatalf("%d stalls, epoch %d", s.Stalls, s.Epoch)

@@ -445,18 +445,44 @@ type rig struct {
 	up     *upstream
 	store  *store
 	obs    *observe.Observer
-	log    *bytes.Buffer
+	log    *logBuffer
 	cfg    *config.Config
 	daemon *supervisor.Daemon
 }
 
 const feedName = "bluesky"
 
+// logBuffer is a log that is read while it is written.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// week is a simulated week, or a day where the race detector makes it long.
+func week() time.Duration {
+	if raceEnabled {
+		return 24 * time.Hour
+	}
+	return 7 * 24 * time.Hour
+}
+
 // newRig starts a daemon. It must be called within a synctest bubble; the daemon is stopped at the test's end unless the test did.
 func newRig(t *testing.T, change func(*rig)) *rig {
 	// A bubble's time begins in the year 2000, where a time cursor would be taken for a sequence number.
 	time.Sleep(time.Until(time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)))
-	r := &rig{t: t, up: newUpstream(), store: &store{}, log: &bytes.Buffer{}}
+	r := &rig{t: t, up: newUpstream(), store: &store{}, log: &logBuffer{}}
 	r.obs = observe.New(slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), observe.NewMetrics())
 	r.cfg = &config.Config{Feeds: []config.Feed{{
 		Name: feedName, Endpoints: []string{"ws://127.0.0.1:6008/subscribe"},

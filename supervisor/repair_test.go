@@ -39,7 +39,7 @@ func TestI2_WhatALegacyServerLeavesOutIsFetched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig) { r.up.legacy = true })
 		ctx, cancel := context.WithCancel(t.Context())
-		go r.up.every(ctx, 5*time.Millisecond)
+		go r.up.every(ctx, 20*time.Millisecond)
 		for _, lived := range []time.Duration{time.Minute, time.Minute, 8 * time.Second, 3 * time.Second, time.Second, time.Minute} {
 			r.after(lived)
 			r.up.mu.Lock()
@@ -71,7 +71,7 @@ func TestI4_WhatCannotBeFetchedIsAGapEntry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig) { r.up.legacy = true })
 		ctx, cancel := context.WithCancel(t.Context())
-		go r.up.every(ctx, 5*time.Millisecond)
+		go r.up.every(ctx, 20*time.Millisecond)
 		r.after(time.Minute)
 		dials := r.up.dialCount()
 		r.up.refuse = func(n int) error {
@@ -97,7 +97,7 @@ func TestServersThatNumberTheirEventsAreNotBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		ctx, cancel := context.WithCancel(t.Context())
-		go r.up.every(ctx, 5*time.Millisecond)
+		go r.up.every(ctx, 20*time.Millisecond)
 		r.after(time.Minute)
 		r.up.last().fault <- errLost
 		r.after(time.Minute)

@@ -23,6 +23,7 @@ const (
 	nameNoSuchFeed       = "NoSuchFeed"
 	nameNoSuchStream     = "NoSuchStream"
 	nameMethodNotAllowed = "MethodNotAllowed"
+	nameNotNow           = "NotNow"
 	nameBodyTooLarge     = "BodyTooLarge"
 	nameTooManyTails     = "TooManyTails"
 	nameInternal         = "InternalError"
@@ -82,6 +83,8 @@ func toAPI(err error) (api *apiError, ours bool) {
 		return api, false
 	case errors.Is(err, messages.ErrNoFeed):
 		return &apiError{status: http.StatusNotFound, name: nameNoSuchFeed, message: err.Error()}, false
+	case errors.Is(err, messages.ErrNotNow):
+		return &apiError{status: http.StatusConflict, name: nameNotNow, message: err.Error()}, false
 	case errors.Is(err, persistence.ErrNoStream):
 		return &apiError{status: http.StatusNotFound, name: nameNoSuchStream, message: err.Error()}, false
 	case errors.Is(err, persistence.ErrBadName), errors.Is(err, persistence.ErrBadCursor), errors.Is(err, persistence.ErrBadBound):
