@@ -147,7 +147,8 @@ func (d *Deduper) load(ctx context.Context, o *overlap, need int) (Loaded, error
 
 // Marked tells what Mark found.
 type Marked struct {
-	Duplicates int  // events dropped because the stream, or the batch before them, has them
+	Duplicates int  // hits: events dropped because the stream, or the batch before them, has them
+	Misses     int  // events that were looked up during an overlap and are new
 	FalseHits  int  // fingerprints that were found and belong to other events, or to entries that are corrupt
 	Skipped    int  // events dropped because they are older than the index: stored, a recorded gap, or from before the stream began
 	Ended      bool // the overlap that Begin began is over
@@ -226,6 +227,7 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 			m.Skipped++
 			e.Drop = true
 		default:
+			m.Misses++
 			o.table.set(slot, key, inBatch|uint32(i))
 			o.pending = append(o.pending, pending{event: i, slot: slot})
 		}

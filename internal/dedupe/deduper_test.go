@@ -71,6 +71,7 @@ func (f *feed) writeAll(t fataler, events []event) (sum dedupe.Marked) {
 	for part := range slices.Chunk(events, 1000) {
 		m := f.write(t, batch(t, 64, part...))
 		sum.Duplicates += m.Duplicates
+		sum.Misses += m.Misses
 		sum.FalseHits += m.FalseHits
 		sum.Skipped += m.Skipped
 		sum.Ended = sum.Ended || m.Ended
@@ -186,7 +187,7 @@ func TestI2_TheSameOnTheEmbeddedStore(t *testing.T) {
 	for i := 12_000; i < n; i++ {
 		events[i].timeUS, events[i].seq = epoch+n*1000+int64(i), 12_000-i
 	}
-	if m := f.writeAll(t, events[5_000:]); m != (dedupe.Marked{Duplicates: 10_000}) {
+	if m := f.writeAll(t, events[5_000:]); m != (dedupe.Marked{Duplicates: 10_000, Misses: 5_000}) {
 		t.Errorf("marked %+v", m)
 	}
 	f.begin(t)
@@ -265,7 +266,7 @@ func TestI2_AReplayFromBeforeTheHorizonIsSkippedUpToIt(t *testing.T) {
 		t.Errorf("loaded %+v", loaded)
 	}
 	got := f.writeAll(t, events)
-	if got != (dedupe.Marked{Duplicates: 2000, Skipped: 3000}) {
+	if got != (dedupe.Marked{Duplicates: 2000, Misses: 1000, Skipped: 3000}) {
 		t.Errorf("marked %+v", got)
 	}
 	same(t, m.stored(t), ids(events))
@@ -280,7 +281,7 @@ func TestI2_NewEventsAreNotTakenForOldOnesAfterAClockWasWrong(t *testing.T) {
 	f.writeAll(t, events[:5000])
 	f.restart()
 	f.begin(t)
-	if got := f.writeAll(t, events[4500:]); got != (dedupe.Marked{Duplicates: 500}) {
+	if got := f.writeAll(t, events[4500:]); got != (dedupe.Marked{Duplicates: 500, Misses: 1000}) {
 		t.Errorf("marked %+v", got)
 	}
 	same(t, m.stored(t), ids(events))
@@ -304,7 +305,7 @@ func TestI3_AReplayFromBeforeTheStreamBeganIsSkippedUpToIt(t *testing.T) {
 	if loaded := f.begin(t); !loaded.Complete || loaded.Oldest != m.blocks[0].ids[0] {
 		t.Errorf("loaded %+v", loaded)
 	}
-	if got := f.writeAll(t, run(0, 300)); got != (dedupe.Marked{Duplicates: 100, Skipped: 100}) {
+	if got := f.writeAll(t, run(0, 300)); got != (dedupe.Marked{Duplicates: 100, Misses: 100, Skipped: 100}) {
 		t.Errorf("marked %+v", got)
 	}
 	same(t, m.stored(t), ids(run(100, 300)))
@@ -321,7 +322,7 @@ func TestI2_AnEarlierClockLosesNothingOnceTheReplayIsRecognised(t *testing.T) {
 		early[i].timeUS -= int64(time.Hour / time.Microsecond)
 	}
 	f.begin(t)
-	if got := f.writeAll(t, early); got != (dedupe.Marked{Duplicates: 10}) {
+	if got := f.writeAll(t, early); got != (dedupe.Marked{Duplicates: 10, Misses: 100}) {
 		t.Errorf("marked %+v", got)
 	}
 	same(t, m.stored(t), ids(run(0, 200)))
@@ -347,7 +348,7 @@ func TestWhatIsCorruptIsWelcomeBack(t *testing.T) {
 	f.writeAll(t, run(0, 10))
 	f.begin(t)
 	m.corrupt = true
-	if got := f.mark(t, batch(t, 64, run(5, 12)...)); got != (dedupe.Marked{FalseHits: 5}) {
+	if got := f.mark(t, batch(t, 64, run(5, 12)...)); got != (dedupe.Marked{FalseHits: 5, Misses: 7}) {
 		t.Errorf("marked %+v", got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,9 +83,9 @@ func TestADictionaryThatDoesNotComeIsNotWaitedForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		req, opt := serveVirtual(t, func(ctx context.Context, ws *websocket.Conn) { write(ctx, t, ws, v2JSON(1)) })
 		reach := opt.DialContext
-		dials := 0
+		var dials atomic.Int32
 		opt.DialContext = func(ctx context.Context, network, addr string) (c net.Conn, err error) {
-			if dials++; dials == 1 {
+			if dials.Add(1) == 1 {
 				<-ctx.Done() // a host that does not answer
 				return nil, ctx.Err()
 			}
