@@ -18,7 +18,8 @@ type Options struct {
 	// Accounts is how many accounts the network has, 1…1 000 000; 0 is 20 000 (or the history's).
 	Accounts int
 
-	// Syncs has the network send sync events, 4 of 1000: v1 subscribers never see them and get fewer frames than there are events.
+	// Syncs has the network send sync events, 2 or 3 in a thousand. v1 subscribers never see them and get fewer frames
+	// than there are events.
 	Syncs bool
 
 	// Rate is how many events a second the network produces in real time, as long as the simulator runs: from 0.000001, one in

@@ -138,13 +138,20 @@ func TestInvalidClientFramesEndTheConnection(t *testing.T) {
 
 func FuzzClientFrames(f *testing.F) {
 	s := start(f, jetsim.Options{})
-	f.Add([]byte{})
-	f.Add(clientFrame(0x88, "\x03\xe8bye"))
-	f.Add(append(clientFrame(0x81, "{}"), clientFrame(0x89, "ping")...))
-	f.Add([]byte{0x81, 0xfe, 1})
-	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		conn, r := rawDial(t, s)
+	f.Add([]byte{}, false)
+	f.Add(clientFrame(0x88, "\x03\xe8bye"), false)
+	f.Add(append(clientFrame(0x81, "{}"), clientFrame(0x89, "ping")...), false)
+	f.Add([]byte{0x81, 0xfe, 1}, false)
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, false)
+	f.Add(clientFrame(0xc1, "\xaa\xae\x05\x00"), true) // "{}"
+	f.Add(clientFrame(0xc1, "\xff"), true)
+	f.Add(clientFrame(0xc1, ""), true)
+	f.Fuzz(func(t *testing.T, b []byte, deflate bool) {
+		headers := ""
+		if deflate {
+			headers = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+		}
+		conn, r := rawUpgrade(t, s, "/subscribe", headers)
 		defer conn.Close()
 		_, _ = conn.Write(b) // the server may have ended it already
 		_ = conn.CloseWrite()
