@@ -30,7 +30,8 @@ func badgerOptions(dir string, sync bool, log badger.Logger) badger.Options {
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).
 		WithDetectConflicts(false).
-		WithMetricsEnabled(false)
+		WithMetricsEnabled(false).
+		WithBypassLockGuard(true) // lockDir's is the one
 }
 
 // badgerLog hands Badger's messages to slog. Badger is talkative: what it calls information is debugging for us.

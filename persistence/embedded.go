@@ -117,7 +117,7 @@ func OpenEmbedded(ctx context.Context, dir string, opt EmbeddedOptions) (*Embedd
 		return nil, err
 	}
 	var err error
-	if e.lock, err = lockDir(dir); err != nil {
+	if e.lock, err = lockDir(ctx, dir); err != nil {
 		return nil, err
 	}
 	e.db, err = badger.Open(badgerOptions(e.badgerDir(), e.sync, newBadgerLog(opt.Logger, e.fail)))

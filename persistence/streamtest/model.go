@@ -36,7 +36,11 @@ func testModel(t *testing.T, b Backend) {
 		check(r, err)
 		m := &model{backend: b, dir: dir, events: NewEvents(3, 0), timeUS: b.Now().Add(-time.Hour).UnixMicro()}
 		m.open(r)
-		defer func() { check(r, m.store.Close()) }()
+		defer func() {
+			if m.stream != nil {
+				check(r, m.store.Close())
+			}
+		}()
 		r.Repeat(map[string]func(*rapid.T){
 			"append":       m.append,
 			"append again": m.append, // as often as everything else together
@@ -54,6 +58,7 @@ func testModel(t *testing.T, b Backend) {
 
 func (m *model) open(r *rapid.T) {
 	var err error
+	m.stream = nil // of a store that is closed
 	m.store, err = m.backend.Open(context.Background(), m.dir)
 	check(r, err)
 	m.stream, err = m.store.OpenStream(context.Background(), "feed", persistence.StreamOptions{})
