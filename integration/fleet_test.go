@@ -1,0 +1,97 @@
+package integration_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"tempestd/internal/jetsim"
+	"tempestd/messages"
+)
+
+// fleetFailovers is how often the fleet test ends the daemon's connection; fewer where the race detector makes each one slow.
+func fleetFailovers() int {
+	if raceEnabled {
+		return 60
+	}
+	return 200
+}
+
+// TestI2_Failovers lets a feed go from one to another of three servers of one network, which number the same events differently, stamp them up to eleven minutes
+// apart, and lag behind each other; whichever it is at closes, cuts, resets, refuses or crashes, and numbers and stamps its last events anew.
+func TestI2_Failovers(t *testing.T) {
+	network := jetsim.Options{Seed: 7, Rate: 2000}
+	first, late, behind := network, network, network
+	late.Skew, late.Lag = 4*time.Minute, 2*time.Second
+	behind.Skew, behind.Lag = -7*time.Minute, 500*time.Millisecond
+	fleet, err := jetsim.NewFleet(first, late, behind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := fleet.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := fleet.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	members := map[string]*jetsim.Sim{}
+	var endpoints []string
+	for _, m := range fleet.Members() {
+		members[m.Addr()] = m
+		endpoints = append(endpoints, quoted("ws://"+m.Addr()))
+	}
+	d := newDaemon(t, "", settings{
+		"feeds." + feed + ".endpoints": "[" + strings.Join(endpoints, ", ") + "]",
+		"feeds." + feed + ".backoff":   `["20ms", "50ms"]`,
+		"log.level":                    `"info"`,
+	})
+	d.startLive()
+	d.awaitStored(1000)
+	random := seeded(t)
+	switches := map[string]int{}
+	for range fleetFailovers() {
+		s := d.status()
+		host := strings.SplitN(strings.TrimPrefix(s.Endpoint, "ws://"), "/", 2)[0]
+		fault := fleetFault(random)
+		if err := members[host].Inject(fault); err != nil {
+			t.Fatal(err)
+		}
+		switches[fault.Name]++
+		eventually(t, fmt.Sprintf("the feed is live again after %v at %s", fault, host), func() bool {
+			now := d.status()
+			return now.Epoch > s.Epoch && now.State == messages.StateLive
+		})
+		after(between(random, 0, 100*time.Millisecond))
+	}
+	fleet.StopProducing()
+	var report jetsim.Report
+	eventually(t, "everything is stored", func() bool {
+		report, err = fleet.Verify(d.entries(), jetsim.VerifyOptions{AllowTail: true})
+		return err != nil || report.Pending == 0
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := d.status()
+	t.Logf("%v; faults %v; %d reconnects, %d replayed and dropped, %d restarts", report, switches, s.Reconnects, s.Duplicates, s.Restarts)
+	if !report.OK() || report.Gaps > 0 || s.Restarts > 0 {
+		t.Errorf("%v\n%s", report, strings.Join(report.Examples, "\n"))
+	}
+}
+
+// fleetFault is something that ends a connection.
+func fleetFault(r *rand.Rand) jetsim.Fault {
+	names := []string{jetsim.FaultClose, jetsim.FaultEOF, jetsim.FaultReset, jetsim.FaultRefuse, jetsim.FaultRefuse, jetsim.FaultCrash}
+	f := jetsim.Fault{Name: names[r.IntN(len(names))]}
+	switch f.Name {
+	case jetsim.FaultRefuse:
+		f.For = between(r, 200*time.Millisecond, time.Second)
+	case jetsim.FaultCrash:
+		f.For = between(r, 100*time.Millisecond, 500*time.Millisecond)
+	}
+	return f
+}
