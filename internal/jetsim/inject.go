@@ -94,7 +94,8 @@ func (s *Sim) crash(downtime time.Duration) {
 	})
 }
 
-// goBlind lets the server miss most of what the network produces, for a while. Then, or when it crashes, it reads what it has missed.
+// goBlind lets the server miss most of what the network produces, for a while. Then, or once it is back after a crash, it reads what it
+// has missed.
 func (s *Sim) goBlind(d time.Duration) {
 	s.blind++
 	s.wg.Go(func() {
