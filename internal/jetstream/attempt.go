@@ -146,7 +146,7 @@ func (d *dialer) pack(ctx context.Context, p Protocol, stale uint32) (packing, s
 	switch {
 	case p == ProtocolV2:
 		if dict, err = d.dictionary(ctx, stale); err != nil && ctx.Err() == nil {
-			d.memory.cannotPack(e, "not compressed: "+err.Error())
+			d.memory.cannotPack(e, printable("not compressed: "+err.Error()))
 		}
 	case len(d.opt.V1Dictionary) > 0:
 		dict, err = parseDictionary(d.opt.V1Dictionary)
@@ -156,7 +156,7 @@ func (d *dialer) pack(ctx context.Context, p Protocol, stale uint32) (packing, s
 		err = errors.New("v1 needs a zstd dictionary, and none is configured")
 	}
 	if err != nil {
-		return off, "not compressed: " + err.Error()
+		return off, printable("not compressed: " + err.Error())
 	}
 	return packing{compression: CompressZstd, dictionary: dict}, ""
 }

@@ -247,6 +247,7 @@ func FuzzZstdFrame(f *testing.F) {
 	f.Add(pack(eventJSON(1)))
 	f.Add(append(pack(`{"did":`), pack(`"a","time_us":1,"kind":"x"}`)...))
 	f.Add(pack(strings.Repeat(" ", 5000) + "{}"))
+	f.Add([]byte("(\xb5/\xfd0\x000\x00\x0000000000y\xa9CA700I0|0\x959A900\a0")) // says that it is empty, and is not
 	f.Add([]byte{})
 	f.Add([]byte("\x28\xb5\x2f\xfd"))
 	f.Add([]byte("\x28\xb5\x2f\xfd\xe0\xff\xff\xff\xff\xff\xff\xff\xff"))

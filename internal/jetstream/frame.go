@@ -113,7 +113,9 @@ func (l *readLoop) event(frame []byte, start int) error {
 	f.fill(&e, &id)
 	if !l.begun {
 		l.begun = true
-		l.conn.memory.sawFirst(l.conn.endpoint, e)
+		if l.conn.spoken.Protocol == ProtocolV1 {
+			l.conn.memory.sawFirst(l.conn.endpoint, e)
+		}
 		l.sink.First(e)
 	}
 	l.count()

@@ -60,6 +60,9 @@ var errTooLarge = &FrameError{Kind: ErrBadEvent, Detail: "unpacked it is larger 
 // packedRatio is how many times larger than packed a message is thought to be when it does not say so.
 const packedRatio = 4
 
+// minUnpacked is the least room, in bytes, for a message that did not fit in what it said it needs.
+const minUnpacked = 4 << 10
+
 // append unpacks a message to the end of dst. After an error dst is returned as it was. An error other than errTooLarge says that the message cannot be
 // unpacked.
 func (z *inflater) append(dst, packed []byte) ([]byte, error) {
@@ -85,6 +88,6 @@ func (z *inflater) append(dst, packed []byte) ([]byte, error) {
 		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
 			return dst, &unpackError{err}
 		}
-		size = max(2*size, 2*cap(room))
+		size = max(2*size, 2*cap(room), minUnpacked) // what it says of its size may be a lie
 	}
 }

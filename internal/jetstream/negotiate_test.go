@@ -175,6 +175,10 @@ func TestI2_ASequenceIsNotSentToALegacyServer(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
+	// It was a server of v2, with the sequence numbers that are asked for, before it became a legacy one.
+	up.v2 = series(1, v2JSON)
+	read(t, req, opt)
+	up.v2 = nil
 	refused()
 	read(t, req, opt)
 	refused()

@@ -96,7 +96,7 @@ func (n *Negotiator) wantsShortURLs(e Endpoint, why string) {
 	n.learn(e, func(l *lessons) { l.short = n.lesson(shortFor, why) })
 }
 
-// sawFirst learns from a connection's first event.
+// sawFirst learns from a v1 connection's first event.
 func (n *Negotiator) sawFirst(e Endpoint, first messages.Event) {
 	n.learn(e, func(l *lessons) { l.sequenced = first.Seq > 0 })
 }

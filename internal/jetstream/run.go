@@ -10,7 +10,8 @@ import (
 // Sink takes the batches of one connection. Its methods are called from Run's goroutine only. What was handed over belongs to the
 // sink; what it gives back is empty and belongs to Run.
 type Sink interface {
-	// TryHand takes b over and gives the next batch, or, if there is none to give, does not take b and says false. It never blocks.
+	// TryHand takes b over and gives the next batch, or, if there is none to give, does not take b and says false. It never blocks, and does not close the
+	// connection, which waits for the read that TryHand is called from.
 	TryHand(b *messages.Batch) (next *messages.Batch, ok bool)
 	// Hand takes b over and gives the next batch as soon as there is one: this is backpressure. With nil Run ends; select on Conn.Done, so that
 	// CloseNow can end the wait.
@@ -59,11 +60,12 @@ func (c *Conn) Run(b *messages.Batch, sink Sink, lim Limits) (rest *messages.Bat
 	err = l.run()
 	l.publish()
 	c.hangUp()
-	if isUnpackable(err) {
-		c.memory.cannotPack(c.endpoint, "not compressed: "+printable(err.Error()))
+	end := c.ending(err, l.inFrame)
+	if end.Cause == CauseCompression {
+		c.memory.cannotPack(c.endpoint, printable("not compressed: "+end.Reason))
 		c.memory.forgetDictionary(c.endpoint.host)
 	}
-	return l.batch, &EndError{Ending: c.ending(err, l.inFrame), cause: err}
+	return l.batch, &EndError{Ending: end, cause: err}
 }
 
 // readLoop is the state of a Run. It is the running goroutine's own.
