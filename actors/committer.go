@@ -126,6 +126,7 @@ func (c *committer) loadIndex(ctx context.Context) error {
 func (c *committer) suspect(m *messages.SuspectGap) {
 	if m.Epoch == c.epoch && c.gap == nil {
 		c.gap, c.doubt = &m.Gap, true
+		c.accept = c.accept || m.Said
 	}
 }
 

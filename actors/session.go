@@ -296,7 +296,7 @@ func (k *sink) First(first messages.Event) {
 		k.rejected = true
 		s.cancel(errSeqReset)
 	case jetstream.FirstLate:
-		s.send(s.cfg.Writer, &messages.SuspectGap{Epoch: s.epoch, Gap: messages.Gap{
+		s.send(s.cfg.Writer, &messages.SuspectGap{Epoch: s.epoch, Said: k.outdated, Gap: messages.Gap{
 			Host: s.dial.Request.Endpoint.Host(), FromUS: cp.CoveredUS(), ToUS: first.TimeUS, Cause: messages.GapServerMoved}})
 	}
 }

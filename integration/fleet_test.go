@@ -3,6 +3,7 @@ package integration_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -94,4 +95,52 @@ func fleetFault(r *rand.Rand) jetsim.Fault {
 		f.For = between(r, 100*time.Millisecond, 500*time.Millisecond)
 	}
 	return f
+}
+
+// TestBlindHostIsLeft has a server lose most of its own upstream: identity events go on, and none of the commits that the feed wants.
+func TestBlindHostIsLeft(t *testing.T) {
+	network := jetsim.Options{Seed: 8, Rate: 500}
+	fleet, err := jetsim.NewFleet(network, network)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := fleet.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := fleet.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	blind, seeing := fleet.Members()[0], fleet.Members()[1]
+	d := newDaemon(t, "", settings{
+		"feeds." + feed + ".endpoints":   fmt.Sprintf("[%q, %q]", "ws://"+blind.Addr(), "ws://"+seeing.Addr()),
+		"feeds." + feed + ".collections": `["app.bsky.feed.*", "app.bsky.graph.follow"]`,
+		"feeds." + feed + ".blind_after": `"10s"`,
+	})
+	d.startLive()
+	d.awaitStored(500)
+	if err := blind.Inject(jetsim.Fault{Name: jetsim.FaultBlind, For: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	d.await("watchdog.stalled", "cause", "blind")
+	d.await("feed.live")
+	if s := d.status(); !strings.Contains(s.Endpoint, seeing.Addr()) {
+		t.Errorf("it went on at %s", s.Endpoint)
+	}
+	d.awaitStored(d.status().Stored + 500)
+	fleet.StopProducing()
+	query := url.Values{"wantedCollections": {"app.bsky.feed.*", "app.bsky.graph.follow"}}
+	var report jetsim.Report
+	eventually(t, "everything is stored", func() bool {
+		report, err = fleet.Verify(d.entries(), jetsim.VerifyOptions{AllowTail: true, Query: query})
+		return err != nil || report.Pending == 0
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%v", report)
+	if !report.OK() || report.Gaps > 0 {
+		t.Errorf("%v\n%s", report, strings.Join(report.Examples, "\n"))
+	}
 }

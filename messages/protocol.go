@@ -82,6 +82,7 @@ type Connected struct {
 type SuspectGap struct {
 	Epoch Epoch
 	Gap   Gap
+	Said  bool // by the upstream itself: to ask for more is useless
 }
 
 // AppendBatch hands a batch to the writer, which returns it through Release once it is durable or dropped. Release has room for every batch

@@ -21,7 +21,7 @@ func TestDemoPrintsTheComparison(t *testing.T) {
 	if p.code != 0 || !strings.HasPrefix(p.out.String(), "sent=") || !strings.HasSuffix(p.out.String(), " lost=0 duplicated=0 out_of_order=0\n") {
 		t.Errorf("exit %d\n%s%s", p.code, p.out, p.err)
 	}
-	for _, want := range []string{"--for 1s leaves no time for: garbage, close, eof, crash, half-open, stall\n", "feed.live", "running: live", "faults: none"} {
+	for _, want := range []string{"--for 1s leaves no time for: garbage, close, eof, crash, half-open, stall\n", "feed.live", ": live, ", "faults: none"} {
 		if !strings.Contains(p.err.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, p.err)
 		}
