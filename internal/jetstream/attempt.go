@@ -145,9 +145,7 @@ func (d *dialer) pack(ctx context.Context, p Protocol, stale uint32) (packing, s
 	var err error
 	switch {
 	case p == ProtocolV2:
-		if dict, err = d.dictionary(ctx, stale); err != nil && ctx.Err() == nil {
-			d.memory.cannotPack(e, printable("not compressed: "+err.Error()))
-		}
+		dict, err = d.dictionary(ctx, stale)
 	case len(d.opt.V1Dictionary) > 0:
 		dict, err = parseDictionary(d.opt.V1Dictionary)
 	case automatic:

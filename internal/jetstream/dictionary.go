@@ -28,25 +28,33 @@ const (
 	dictionarySuffix = ".zdict"
 )
 
-// dictionary gives the host's dictionary: the one at hand, unless it is the one with the ID stale, or what the host gives out.
+// dictionary gives the host's dictionary: the one at hand, unless it is the one with the ID stale, or what the host gives out. That there is none is
+// remembered, a fault of the network is not.
 func (d *dialer) dictionary(ctx context.Context, stale uint32) (*dictionary, error) {
-	n, host := d.memory, d.req.Endpoint.host
-	if known := n.dictionaryOf(host); known != nil && known.id != stale {
+	n, e := d.memory, d.req.Endpoint
+	if why := n.about(e).bare.why; why != "" {
+		return nil, errors.New(why)
+	}
+	if known := n.dictionaryOf(e.host); known != nil && known.id != stale {
 		return known, nil
 	}
-	fetched, err := d.fetchDictionary(ctx)
+	fetched, passing, err := d.fetchDictionary(ctx)
+	if err == nil && fetched.id == stale {
+		err = fmt.Errorf("the server gives out %d and does not know it", stale)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("no dictionary: %w", err)
+		err = fmt.Errorf("no dictionary: %w", err)
+		if !passing {
+			n.hasNoDictionary(e, printable(err.Error()))
+		}
+		return nil, err
 	}
-	if fetched.id == stale {
-		return nil, fmt.Errorf("no dictionary: the server gives out %d and does not know it", stale)
-	}
-	n.keepDictionary(host, fetched)
+	n.keepDictionary(e.host, fetched)
 	return fetched, nil
 }
 
-// fetchDictionary downloads the dictionary that the endpoint's server compresses with.
-func (d *dialer) fetchDictionary(ctx context.Context) (*dictionary, error) {
+// fetchDictionary downloads the dictionary that the endpoint's server compresses with. passing says that an error may be gone the next time.
+func (d *dialer) fetchDictionary(ctx context.Context) (dict *dictionary, passing bool, err error) {
 	ctx, cancel := clockwork.WithTimeout(ctx, d.opt.Clock, dictionaryTimeout)
 	defer cancel()
 	e := d.req.Endpoint
@@ -56,7 +64,7 @@ func (d *dialer) fetchDictionary(ctx context.Context) (*dictionary, error) {
 	}
 	get, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url("http", path, ""), nil)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, false, withoutURL(err)
 	}
 	if d.opt.UserAgent != "" {
 		get.Header.Set("User-Agent", d.opt.UserAgent)
@@ -64,28 +72,28 @@ func (d *dialer) fetchDictionary(ctx context.Context) (*dictionary, error) {
 	client, _ := d.httpClient(ctx)
 	resp, err := client.Do(get)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, true, withoutURL(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		resp.Body = io.NopCloser(io.LimitReader(resp.Body, maxRefusalBody))
-		return nil, refused(resp, d.opt.Clock.Now())
+		refusal := refused(resp, d.opt.Clock.Now())
+		return nil, !refusal.Permanent, refusal
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxDictionary+1))
 	if err != nil {
-		return nil, fmt.Errorf("download it: %w", err)
+		return nil, true, fmt.Errorf("download it: %w", err)
 	}
 	if len(data) > maxDictionary {
-		return nil, fmt.Errorf("it has more than %d bytes", maxDictionary)
+		return nil, false, fmt.Errorf("it has more than %d bytes", maxDictionary)
 	}
-	dict, err := parseDictionary(data)
-	if err != nil {
-		return nil, err
+	if dict, err = parseDictionary(data); err != nil {
+		return nil, false, err
 	}
 	if said := resp.Header.Get("X-Zstd-Dictionary-Id"); said != "" && said != strconv.FormatUint(uint64(dict.id), 10) {
-		return nil, fmt.Errorf("the server says that it is %.20q, and it is %d", said, dict.id)
+		return nil, false, fmt.Errorf("the server says that it is %.20q, and it is %d", said, dict.id)
 	}
-	return dict, nil
+	return dict, false, nil
 }
 
 // dictionaryOf is the newest dictionary of a host that is at hand, nil for none.

@@ -12,7 +12,7 @@ import (
 // How long a lesson about an endpoint holds. Servers are renewed, and a lesson that is learned again costs one request.
 const (
 	v1For    = 6 * time.Hour    // it has no v2
-	plainFor = 30 * time.Minute // its messages, or its dictionary, are no good
+	plainFor = 30 * time.Minute // its messages, or its dictionary, are of no use
 	shortFor = 6 * time.Hour    // long URLs do not reach it
 )
 
@@ -29,8 +29,8 @@ type Negotiator struct {
 
 // lessons are what was learned about one endpoint.
 type lessons struct {
-	v1, plain, short lesson
-	sequenced        bool // its v1 frames have sequence numbers: it is no legacy server
+	v1, plain, bare, short lesson
+	sequenced              bool // its v1 frames have sequence numbers: it is no legacy server
 }
 
 // lesson is something to be believed for a while.
@@ -56,7 +56,7 @@ func (n *Negotiator) about(e Endpoint) lessons {
 		return lessons{}
 	}
 	now := n.clock.Now()
-	for _, l := range []*lesson{&known.v1, &known.plain, &known.short} {
+	for _, l := range []*lesson{&known.v1, &known.plain, &known.bare, &known.short} {
 		if !now.Before(l.until) {
 			*l = lesson{}
 		}
@@ -90,6 +90,10 @@ func (n *Negotiator) hasNoV2(e Endpoint, why string) {
 
 func (n *Negotiator) cannotPack(e Endpoint, why string) {
 	n.learn(e, func(l *lessons) { l.plain = n.lesson(plainFor, why) })
+}
+
+func (n *Negotiator) hasNoDictionary(e Endpoint, why string) {
+	n.learn(e, func(l *lessons) { l.bare = n.lesson(plainFor, why) })
 }
 
 func (n *Negotiator) wantsShortURLs(e Endpoint, why string) {
