@@ -241,6 +241,9 @@ func (c *committer) mark(ctx context.Context, b *messages.Batch) (dropped int, e
 	if dropped > 0 {
 		metrics.Duplicates.WithLabelValues(c.cfg.Feed).Add(float64(dropped))
 	}
+	if m.Misses > 0 {
+		metrics.Misses.WithLabelValues(c.cfg.Feed).Add(float64(m.Misses))
+	}
 	if m.FalseHits > 0 {
 		metrics.FalseHits.WithLabelValues(c.cfg.Feed).Add(float64(m.FalseHits))
 	}

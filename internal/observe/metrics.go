@@ -18,6 +18,7 @@ type Metrics struct {
 	Stored     *prometheus.CounterVec   // feed: entries appended
 	Duplicates *prometheus.CounterVec   // feed: events dropped because the stream held them
 	BadFrames  *prometheus.CounterVec   // feed
+	Misses     *prometheus.CounterVec   // feed: events that were looked up during an overlap and are new
 	FalseHits  *prometheus.CounterVec   // feed: fingerprint hits that the stored entry disproved
 	State      *prometheus.GaugeVec     // feed, state: 1 for the state the feed is in
 	Position   *prometheus.GaugeVec     // feed: Unix seconds of the durable position
@@ -50,6 +51,7 @@ func NewMetrics() *Metrics {
 	m.Stored = m.counter("stored_entries_total", "entries appended to the stream", "feed")
 	m.Duplicates = m.counter("duplicates_total", "events dropped because the stream held them already", "feed")
 	m.BadFrames = m.counter("bad_frames_total", "frames that could not be parsed and were left out", "feed")
+	m.Misses = m.counter("dedupe_misses_total", "events that were looked up during an overlap and are new", "feed")
 	m.FalseHits = m.counter("dedupe_false_hits_total", "fingerprint hits that the stored entry disproved", "feed")
 	m.State = m.gauge("feed_state", "1 for the state the feed is in, 0 for the others", "feed", "state")
 	m.Position = m.gauge("position_timestamp_seconds", "upstream time of the durable position, Unix seconds", "feed")
