@@ -51,7 +51,7 @@ type DialOptions struct {
 // remembered, a fault of the network is none.
 //
 // With CompressAuto messages are packed over wss, and not over ws or to this machine, where bytes are cheaper than the time to unpack them: with zstd
-// where there is a dictionary, which v2 servers give out, or else not at all: deflate takes more than three times the time of zstd. A compression that
+// where there is a dictionary, which v2 servers give out, or else not at all: deflate takes two to three times the time of zstd. A compression that
 // cannot be had degrades to none. [Conn.Wire] tells what came of it.
 func Dial(ctx context.Context, req Request, opt DialOptions) (*Conn, error) {
 	if req.Endpoint.IsZero() {
