@@ -37,6 +37,7 @@ type committer struct {
 	doubt bool                // the gap is a suspicion, refuted when the stream holds something of the next batch
 	dups  uint64              // duplicates dropped in this overlap
 
+	sameClock     bool // the epoch's upstream is the one the position is of
 	prove, accept bool // the epoch's first batch must hold something the stream has; without it a gap is recorded (accept), or the epoch refused
 
 	repair repairing
@@ -105,8 +106,14 @@ func (c *committer) begin(ctx context.Context, m *messages.BeginEpoch) error {
 	if !m.Overlap {
 		return nil
 	}
-	c.dups = 0
-	return c.loadIndex(ctx)
+	c.dups, c.sameClock = 0, m.SameClock
+	if err := c.loadIndex(ctx); err != nil {
+		return err
+	}
+	if !m.SameClock {
+		c.dedupe.KeepOlder()
+	}
+	return nil
 }
 
 // loadIndex begins an overlap.
@@ -166,14 +173,16 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 		c.report(b, persistence.Appended{}, 0)
 		return nil
 	}
-	dropped, err := c.mark(ctx, b)
+	marked, err := c.mark(ctx, b)
 	if err != nil {
 		return err
 	}
+	// What was skipped came before the stream, by the same clock; by another it proves nothing.
+	known := marked.Duplicates > 0 || c.sameClock && marked.Skipped > 0
 	if c.prove {
 		c.prove = false
 		switch {
-		case dropped > 0: // one is enough: what precedes it was stamped anew, or is from before we began
+		case known: // one is enough: what precedes it was stamped anew, or is from before we began
 		case !c.accept:
 			c.next = 0 // nothing more of this epoch
 			c.feed(&messages.NoOverlap{Epoch: c.epoch})
@@ -182,7 +191,7 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 			c.gap = &messages.Gap{Host: c.host, FromUS: c.at.CoveredUS(), ToUS: b.Events[0].TimeUS, Cause: messages.GapServerMoved}
 		}
 	}
-	if c.doubt && dropped > 0 {
+	if c.doubt && known {
 		c.gap, c.doubt = nil, false
 	}
 	if c.gap != nil {
@@ -196,7 +205,7 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 			c.at.CommitUS = max(c.at.CommitUS, e.TimeUS)
 		}
 	}
-	_, err = c.store(ctx, b, dropped)
+	_, err = c.store(ctx, b, marked.Duplicates+marked.Skipped)
 	return err
 }
 
@@ -229,14 +238,14 @@ func (c *committer) believeTimes(b *messages.Batch) {
 	}
 }
 
-// mark finds what the stream holds already and says how many events that is.
-func (c *committer) mark(ctx context.Context, b *messages.Batch) (dropped int, err error) {
-	m, err := c.dedupe.Mark(ctx, b)
+// mark finds what the stream holds already.
+func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marked, err error) {
+	m, err = c.dedupe.Mark(ctx, b)
 	if err != nil {
-		return 0, fmt.Errorf("compare with the stored stream: %w", err)
+		return m, fmt.Errorf("compare with the stored stream: %w", err)
 	}
 	metrics := c.cfg.Observer.Metrics()
-	dropped = m.Duplicates + m.Skipped
+	dropped := m.Duplicates + m.Skipped
 	c.dups += uint64(dropped)
 	if dropped > 0 {
 		metrics.Duplicates.WithLabelValues(c.cfg.Feed).Add(float64(dropped))
@@ -250,7 +259,7 @@ func (c *committer) mark(ctx context.Context, b *messages.Batch) (dropped int, e
 	if m.Ended {
 		c.cfg.Observer.Emit(observe.FeedOverlapEnded, c.cfg.Feed, "epoch", uint64(c.epoch), "duplicates", c.dups)
 	}
-	return dropped, nil
+	return m, nil
 }
 
 // store appends what is not marked, with the position, and tells everyone.

@@ -37,11 +37,11 @@ func (c *committer) appendRepair(ctx context.Context, m *messages.AppendRepair) 
 		return nil
 	}
 	c.believeTimes(m.Batch)
-	dropped, err := c.mark(ctx, m.Batch)
+	marked, err := c.mark(ctx, m.Batch)
 	if err != nil {
 		return err
 	}
-	stored, err := c.store(ctx, m.Batch, dropped)
+	stored, err := c.store(ctx, m.Batch, marked.Duplicates+marked.Skipped)
 	c.repair.found += stored.Entries
 	return err
 }

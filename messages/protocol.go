@@ -52,6 +52,9 @@ type BeginEpoch struct {
 	Overlap bool // the upstream will replay events the stream may hold
 	Gap     *Gap // to be recorded before the first event
 
+	// SameClock says that the epoch's upstream is the one the position is of: what it stamped before the stream's first event came before it.
+	SameClock bool
+
 	// Prove asks for proof that the replay begins early enough: its first batch must hold an event that the stream has. If it does not, nothing of the
 	// epoch is stored and the feed is told NoOverlap; or, with Accept, a gap is recorded and the epoch goes on.
 	Prove  bool

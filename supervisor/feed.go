@@ -282,6 +282,7 @@ func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 		Protocol: f.cfg.Protocol, Compress: f.cfg.Compress, Raw: f.cfg.Raw,
 	}
 	ctx.Send(f.writer, &messages.BeginEpoch{Epoch: f.epoch, Host: endpoint.Host(), Resume: cp, Overlap: f.plan.Overlap, Gap: f.plan.Gap,
+		SameClock: cp.Host == endpoint.Host(),
 		// A time is another on every host's clock: only an event that we hold shows that we asked for enough.
 		Prove:  byTime && sameFilter && cp.Host != "" && from <= cp.TimeUS,
 		Accept: f.rewind >= f.cfg.ReplayWindow,

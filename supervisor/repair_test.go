@@ -136,6 +136,26 @@ func TestI2_FailoverToAHostWhoseClockIsBehind(t *testing.T) {
 	}
 }
 
+func TestI2_YoungStreamAndAHostFarBehindLoseNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) {
+			r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+			r.up.skew = map[string]time.Duration{"127.0.0.2:6008": -7 * time.Minute}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, 100*time.Millisecond)
+		r.after(time.Second)
+		r.up.last().fault <- errLost // short of healthy: to the host behind, where the position lies in the future
+		r.after(time.Minute)
+		cancel()
+		r.after(time.Second)
+		if got := r.up.last().host; got != "127.0.0.2:6008" {
+			t.Fatalf("it is at %s", got)
+		}
+		r.wantEachOnce(0)
+	})
+}
+
 func TestFilterChangedAcrossARestartBringsNothingFromBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)

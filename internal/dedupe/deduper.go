@@ -111,6 +111,14 @@ func (d *Deduper) begin(ctx context.Context, h persistence.Horizon, asked bool) 
 	return loaded, nil
 }
 
+// KeepOlder says that the overlap that has begun is of another clock than the stream's: an early time is no reason to skip an event. It matters only
+// where the index covers the whole stream; what lies before an index that does not is far older than clocks differ.
+func (d *Deduper) KeepOlder() {
+	if d.overlap != nil && d.overlap.complete {
+		d.overlap.oldestUS = 0
+	}
+}
+
 // oldestTime is the upstream time of the index's first entry. The entry itself says it: its ID may lie far above it, where an upstream's clock
 // once stood too early, and new events must not be taken for ones from before the index. Only an entry that cannot say it is believed by its ID.
 func (d *Deduper) oldestTime(ctx context.Context, o *overlap, loaded Loaded) int64 {
