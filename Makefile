@@ -3,18 +3,22 @@
 # make bench   every benchmark, with allocations
 # make lint    formatting, vet and static analysis alone
 # make fuzz    every fuzz target for FUZZTIME each
+#
+# make test also runs the fuzzers of what comes from the network: for 60 s each in CI, for 5 s elsewhere.
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME    ?= 30s
+FUZZTIME    ?= 5m
+FUZZSHORT   ?= $(if $(CI),60s,5s)
+WIREFUZZ    := FuzzScan FuzzScanV2 FuzzZstdFrame FuzzRefusal FuzzCursor
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test lint race unit bench fuzz clean
+.PHONY: build test lint race unit bench fuzz fuzz-wire clean
 
 build:
 	go build -trimpath -ldflags "-s -w -buildid=" -o tempestd ./cmd/tempestd
 
-test: lint unit race
+test: lint unit race fuzz-wire
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "not formatted as gofmt does:"; gofmt -l .; exit 1; }
@@ -38,8 +42,13 @@ bench:
 fuzz:
 	@for pkg in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg || exit 1; \
 		done; \
+	done
+
+fuzz-wire:
+	@for target in $(WIREFUZZ); do \
+		go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZSHORT) -fuzzminimizetime 10x ./internal/jetstream || exit 1; \
 	done
 
 clean:

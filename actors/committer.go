@@ -107,13 +107,7 @@ func (c *committer) begin(ctx context.Context, m *messages.BeginEpoch) error {
 		return nil
 	}
 	c.dups, c.sameClock = 0, m.SameClock
-	if err := c.loadIndex(ctx); err != nil {
-		return err
-	}
-	if !m.SameClock {
-		c.dedupe.KeepOlder()
-	}
-	return nil
+	return c.loadIndex(ctx)
 }
 
 // loadIndex begins an overlap.
@@ -122,6 +116,9 @@ func (c *committer) loadIndex(ctx context.Context) error {
 	loaded, err := c.dedupe.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("load the identity index: %w", err)
+	}
+	if !c.sameClock {
+		c.dedupe.KeepOlder()
 	}
 	c.prove = c.prove && loaded.Fingerprints > 0 // an empty stream proves nothing
 	c.cfg.Observer.Emit(observe.FeedOverlap, c.cfg.Feed, "epoch", uint64(c.epoch), "fingerprints", loaded.Fingerprints,
@@ -169,7 +166,9 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	c.believeTimes(b)
 	if len(b.Events) == 0 {
 		// Nothing to append; but what was passed over is not asked for again. The cursor saves that by itself.
-		c.reach(b)
+		if !c.prove {
+			c.reach(b)
+		}
 		c.report(b, persistence.Appended{}, 0)
 		return nil
 	}

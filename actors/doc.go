@@ -17,10 +17,12 @@
 //
 //	connection.go  the connection actor
 //	session.go     one websocket from dial to end, with its heartbeat and pings
-//	pool.go        the batches a feed has, and how a session gets them
+//	pool.go        the batches a feed has
 //	ended.go       why a connection ended
 //	writer.go      the writer actor
 //	committer.go   the writer's goroutine: dedupe, gap, append, retry
+//	repairing.go   the committer's part in a backfill
+//	backfill.go    the backfill actor: a second connection for what the first did not bring
 //	gap.go         what a gap entry looks like
 //	cursor.go      the cursor actor
 //	watchdog.go    the watchdog actor

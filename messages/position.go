@@ -33,12 +33,9 @@ type GapCause string
 
 // Why a gap entry was written.
 const (
-	GapReplayWindow  GapCause = "replay_window"  // we were away for longer than the feed's replay_window
-	GapSequenceReset GapCause = "sequence_reset" // the upstream's sequence space started anew
-	GapServerMoved   GapCause = "server_moved"   // the upstream started later than it was asked to
-	GapHandover      GapCause = "handover"       // a legacy server's change from replay to live left events out, and they could not be fetched
-	GapHorizon       GapCause = "dedupe_horizon" // a replay reached further back than the identity index
-	GapLogTruncated  GapCause = "log_truncated"  // our own store lost its newest entries and the upstream cannot replay them
+	GapReplayWindow GapCause = "replay_window" // we were away for longer than the feed's replay_window
+	GapServerMoved  GapCause = "server_moved"  // the upstream started later than it was asked to
+	GapHandover     GapCause = "handover"      // a legacy server's change from replay to live left events out, and they could not be fetched
 )
 
 // Gap is a known or suspected loss (I4). It becomes an entry of the stream.

@@ -13,6 +13,11 @@
 //	daemon.go    Start, Stop and the questions HTTP asks: the tree seen from outside
 //	root.go      the root
 //	feed.go      the feed supervisor: the conversation with its actors
+//	resume.go    how a feed begins a connection: what it asks for, and what proves that it was enough
+//	repair.go    what a legacy server leaves out, fetched by a second connection
+//	filter.go    changing a running feed's filter
+//	endpoints.go which upstream is connected to next
+//	ask.go       questions from outside the tree
 //	failure.go   what a feed does when one of them fails
 //	status.go    a feed's state, its history and its figures
 //	health.go    the health check that travels down and up the tree
