@@ -45,10 +45,6 @@ type Conn struct {
 	lastFrame atomic.Int64
 	newest    atomic.Int64 // Unix µs
 	blocked   atomic.Int64
-
-	wanted     atomic.Uint64
-	lastWanted atomic.Int64
-	wantedUS   atomic.Int64 // Unix µs
 }
 
 // Wire is what was agreed on with the upstream.
@@ -74,21 +70,15 @@ type Activity struct {
 	Frames       uint64
 	LastFrame    time.Time // when the newest of them was read from the socket; zero before the first
 	NewestUS     int64     // greatest upstream time of their events, Unix µs, as the upstream says it; 0 before the first
-	Wanted       uint64    // events that were wanted
-	LastWanted   time.Time // when the newest of them was read from the socket; zero before the first
-	WantedUS     int64     // greatest upstream time of theirs; 0 before the first
 	Blocked      bool      // the sink does not take the batch in hand: the socket is not read, and its silence is our own
 	BlockedSince time.Time
 }
 
 // Activity is a snapshot. It is cheap.
 func (c *Conn) Activity() Activity {
-	a := Activity{Frames: c.frames.Load(), NewestUS: c.newest.Load(), Wanted: c.wanted.Load(), WantedUS: c.wantedUS.Load()}
+	a := Activity{Frames: c.frames.Load(), NewestUS: c.newest.Load()}
 	if t := c.lastFrame.Load(); t != 0 {
 		a.LastFrame = c.start.Add(time.Duration(t))
-	}
-	if t := c.lastWanted.Load(); t != 0 {
-		a.LastWanted = c.start.Add(time.Duration(t))
 	}
 	if t := c.blocked.Load(); t != 0 {
 		a.Blocked, a.BlockedSince = true, c.start.Add(time.Duration(t))

@@ -125,8 +125,6 @@ func (l *readLoop) event(frame []byte, start int) error {
 		b.Buf = b.Buf[:start]
 		return nil
 	}
-	l.wanted++
-	l.wantedUS = max(l.wantedUS, e.TimeUS)
 	e.Len = uint32(len(frame))
 	if len(b.Events) == cap(b.Events) {
 		b.Events = slices.Grow(b.Events, max(cap(b.Events), firstEvents))

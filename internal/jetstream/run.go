@@ -76,11 +76,9 @@ type readLoop struct {
 	batch  *messages.Batch
 	unwrap bool // v2 frames are kept in v1's shape
 
-	frames   uint64 // data messages read to their end
-	wanted   uint64 // wanted events among them
-	newest   int64  // greatest upstream time of their events, Unix µs
-	wantedUS int64  // … of the wanted ones
-	begun    bool   // the sink was told of the first event
+	frames uint64 // data messages read to their end
+	newest int64  // greatest upstream time of their events, Unix µs
+	begun  bool   // the sink was told of the first event
 
 	inFrame bool      // a message was begun and not read to its end: the batch cannot be handed over
 	oldest  time.Time // when the batch's first frame was read from the socket
@@ -153,10 +151,5 @@ func (l *readLoop) publish() {
 		c.lastFrame.Store(c.since(c.wire.readAt))
 		c.newest.Store(l.newest)
 		c.frames.Store(l.frames)
-		if l.wanted != c.wanted.Load() {
-			c.lastWanted.Store(c.since(c.wire.readAt))
-			c.wantedUS.Store(l.wantedUS)
-			c.wanted.Store(l.wanted)
-		}
 	}
 }
