@@ -102,11 +102,11 @@ func release(b *messages.Batch, pool chan<- *messages.Batch) {
 // begin starts an epoch.
 func (c *committer) begin(ctx context.Context, m *messages.BeginEpoch) error {
 	c.epoch, c.next, c.host, c.at, c.gap, c.doubt = m.Epoch, 1, m.Host, m.Resume, m.Gap, false
-	c.prove, c.accept = m.Prove, m.Accept
+	c.prove, c.accept, c.sameClock = m.Prove, m.Accept, m.SameClock
 	if !m.Overlap {
 		return nil
 	}
-	c.dups, c.sameClock = 0, m.SameClock
+	c.dups = 0
 	return c.loadIndex(ctx)
 }
 

@@ -128,6 +128,7 @@ func missing(t testing.TB, d *daemon, server *legacy, wanted map[string]bool, te
 		}
 	}
 	first, stored := "", 0
+	seen := map[string]int{}
 	for event, err := range d.entries() {
 		if err != nil {
 			t.Fatal(err)
@@ -142,8 +143,10 @@ func missing(t testing.TB, d *daemon, server *legacy, wanted map[string]bool, te
 			}
 		}
 		if !left[string(event)] {
-			t.Fatalf("twice in the stream, or never sent to it: %s", event)
+			at, twice := seen[string(event)]
+			t.Fatalf("entry %d: twice in the stream (%v, at %d), or never sent to it; the first entry is\n%s\nthis one is\n%s", stored, twice, at, first, event)
 		}
+		seen[string(event)] = stored
 		delete(left, string(event))
 		stored++
 	}

@@ -68,6 +68,7 @@ type feed struct {
 	plan      jetstream.Plan
 	request   jetstream.Request
 	rewind    time.Duration // how far the next resume by time goes back; grows while a replay begins too late
+	unproven  bool          // the replay has not begun with anything that the stream holds, nor with anything else
 	handover  bool          // the connection began with a replay by time: its change to live is to be watched for
 	repair    repair
 	openAt    time.Time // when the websocket opened
@@ -134,6 +135,7 @@ func (f *feed) Receive(ctx actor.Context) {
 	case *messages.Committed:
 		f.book.committed(m)
 		if m.Epoch == f.epoch {
+			f.unproven = false
 			f.rewind, f.seqReset = f.cfg.Rewind, false // the replay begins early enough, and the position is one of it
 		}
 	case *messages.GapRecorded:
@@ -154,7 +156,9 @@ func (f *feed) Receive(ctx actor.Context) {
 	case *messages.Stalled:
 		f.book.status.Stalls++
 	case *messages.NoOverlap:
-		f.rewindFurther(ctx, m)
+		if m.Epoch == f.epoch {
+			f.rewindFurther(ctx)
+		}
 	case *messages.BackfillDone:
 		f.repaired(ctx, m)
 	case *repairDue:
@@ -284,6 +288,9 @@ func (f *feed) heartbeat(ctx actor.Context, m *messages.Heartbeat) {
 	}
 	if f.endpoints.WantsBack(m.At, m.At.Sub(f.openAt)) {
 		ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CausePreferred})
+	}
+	if f.unproven && m.Frames == 0 && m.At.Sub(f.openAt) >= proofAfter {
+		f.rewindFurther(ctx)
 	}
 	f.noticeHandover(ctx, m)
 	quietSince := m.LastFrame

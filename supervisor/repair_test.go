@@ -156,6 +156,23 @@ func TestI2_YoungStreamAndAHostFarBehindLoseNothing(t *testing.T) {
 	})
 }
 
+func TestI2_HostFarBehindThatHasNothingNewIsAskedForMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) {
+			r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+			r.up.skew = map[string]time.Duration{"127.0.0.2:6008": -7 * time.Minute}
+		})
+		r.up.publish(100)
+		r.after(time.Second)
+		r.up.publish(1)
+		r.up.last().set(true, false) // the last thing before it ends is not delivered
+		r.up.publish(10)
+		r.up.last().fault <- errLost
+		r.after(2 * time.Minute)
+		r.wantEachOnce(0)
+	})
+}
+
 func TestFilterChangedAcrossARestartBringsNothingFromBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)

@@ -56,21 +56,28 @@ func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 		Cursor:   f.plan.Cursor,
 		Protocol: f.cfg.Protocol, Compress: f.cfg.Compress, Raw: f.cfg.Raw,
 	}
+	// A time is another on every host's clock: only an event that we hold shows that we asked for enough.
+	prove := byTime && sameFilter && cp.Host != "" && from <= cp.TimeUS
+	accept := f.rewind >= f.cfg.ReplayWindow
+	f.unproven = prove && !accept
 	ctx.Send(f.writer, &messages.BeginEpoch{Epoch: f.epoch, Host: endpoint.Host(), Resume: cp, Overlap: f.plan.Overlap, Gap: f.plan.Gap,
 		SameClock: cp.Host == endpoint.Host(),
-		// A time is another on every host's clock: only an event that we hold shows that we asked for enough.
-		Prove:  byTime && sameFilter && cp.Host != "" && from <= cp.TimeUS,
-		Accept: f.rewind >= f.cfg.ReplayWindow,
+		Prove:     prove, Accept: accept,
 	})
 	ctx.Send(f.connection, &actors.Connect{Epoch: f.epoch, Resume: cp, Request: f.request})
 	f.phase = connecting
 }
 
+// proofAfter is how long an upstream that was asked for an event we hold may send nothing at all: where its clock is behind, what was asked for lies
+// in its future, and it waits for that without a word.
+const proofAfter = 10 * time.Second
+
 // rewindFurther reconnects with a longer rewind: the replay began behind what we hold, as it does where an upstream's clock is behind the last one's.
-func (f *feed) rewindFurther(ctx actor.Context, m *messages.NoOverlap) {
-	if m.Epoch != f.epoch || f.phase != connected {
+func (f *feed) rewindFurther(ctx actor.Context) {
+	if f.phase != connected {
 		return
 	}
+	f.unproven = false
 	f.rewind = min(max(6*f.rewind, time.Minute), f.cfg.ReplayWindow)
 	ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseNoOverlap})
 }
