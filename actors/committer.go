@@ -204,8 +204,7 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 			c.at.CommitUS = max(c.at.CommitUS, e.TimeUS)
 		}
 	}
-	_, err = c.store(ctx, b, marked.Duplicates+marked.Skipped)
-	return err
+	return c.storeMarked(ctx, b, marked)
 }
 
 // reach moves the position to the batch's end.
@@ -261,6 +260,15 @@ func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marke
 	return m, nil
 }
 
+// storeMarked is store for a batch that was compared with the stream. A gap entry is not, and must not come between the two.
+func (c *committer) storeMarked(ctx context.Context, b *messages.Batch, m dedupe.Marked) error {
+	stored, err := c.store(ctx, b, m.Duplicates+m.Skipped)
+	if err == nil {
+		c.dedupe.Appended(b, stored)
+	}
+	return err
+}
+
 // store appends what is not marked, with the position, and tells everyone.
 func (c *committer) store(ctx context.Context, b *messages.Batch, dropped int) (persistence.Appended, error) {
 	start := c.cfg.Clock.Now()
@@ -271,7 +279,6 @@ func (c *committer) store(ctx context.Context, b *messages.Batch, dropped int) (
 		return stored, err
 	}
 	c.cfg.Observer.Metrics().Append.WithLabelValues(c.cfg.Feed).Observe(c.cfg.Clock.Since(start).Seconds())
-	c.dedupe.Appended(b, stored)
 	if stored.Entries > 0 {
 		c.at.LastID = stored.Last
 	}

@@ -41,9 +41,12 @@ func (c *committer) appendRepair(ctx context.Context, m *messages.AppendRepair) 
 	if err != nil {
 		return err
 	}
-	stored, err := c.store(ctx, m.Batch, marked.Duplicates+marked.Skipped)
-	c.repair.found += stored.Entries
-	return err
+	for i := range m.Batch.Events {
+		if !m.Batch.Events[i].Drop {
+			c.repair.found++
+		}
+	}
+	return c.storeMarked(ctx, m.Batch, marked)
 }
 
 func (c *committer) endRepair(m *messages.EndRepair) {

@@ -128,19 +128,24 @@ func missing(t testing.TB, d *daemon, server *legacy, wanted map[string]bool, te
 		}
 	}
 	first, stored := "", 0
-	seen := map[string]int{}
+	seen, before := map[string]int{}, map[string]bool{}
 	for event, err := range d.entries() {
 		if err != nil {
 			t.Fatal(err)
 		}
 		if first == "" {
 			first = string(event)
-			for _, before := range order { // the feed joined at the live tip
-				if before == first {
+			for _, event := range order { // the feed joined at the live tip: what came before may be there and need not
+				if event == first {
 					break
 				}
-				delete(left, before)
+				before[event] = true
+				delete(left, event)
 			}
+		}
+		if before[string(event)] {
+			delete(before, string(event))
+			continue
 		}
 		if !left[string(event)] {
 			at, twice := seen[string(event)]
