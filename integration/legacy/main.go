@@ -8,6 +8,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ import (
 	"github.com/bluesky-social/jetstream/pkg/models"
 	"github.com/bluesky-social/jetstream/pkg/monotonic"
 	"github.com/bluesky-social/jetstream/pkg/server"
+	"github.com/cockroachdb/pebble"
 	"github.com/goccy/go-json"
 	"github.com/klauspost/compress/zstd"
 	"github.com/labstack/echo/v4"
@@ -62,8 +64,6 @@ func run(ctx context.Context, listen, dir, truth string, rate, accounts int, cou
 	if err != nil {
 		return err
 	}
-	defer c.UncompressedDB.Close()
-	defer c.CompressedDB.Close()
 	s.Consumer = c
 
 	p, err := newProducer(s, c, truth, accounts)
@@ -81,7 +81,11 @@ func run(ctx context.Context, listen, dir, truth string, rate, accounts int, cou
 	go h.Serve(l)
 	defer h.Close()
 	fmt.Println(l.Addr())
-	return p.run(ctx, rate, count)
+	if err := p.run(ctx, rate, count); err != nil {
+		return err
+	}
+	// The databases are synced and not closed: replays of subscribers may still read them, and the server does not wait for those.
+	return errors.Join(c.UncompressedDB.LogData(nil, pebble.Sync), c.CompressedDB.LogData(nil, pebble.Sync))
 }
 
 // producer does what the server's sequencer does: time, JSON, compression, persist, emit; and writes the truth down first.
