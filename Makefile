@@ -13,12 +13,12 @@ WIREFUZZ    := FuzzScan FuzzScanV2 FuzzZstdFrame FuzzRefusal FuzzCursor
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test lint race unit bench fuzz fuzz-wire clean
+.PHONY: build test lint race week unit bench fuzz fuzz-wire clean
 
 build:
 	go build -trimpath -ldflags "-s -w -buildid=" -o tempestd ./cmd/tempestd
 
-test: lint unit race fuzz-wire
+test: lint unit race week fuzz-wire
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "not formatted as gofmt does:"; gofmt -l .; exit 1; }
@@ -35,6 +35,10 @@ unit:
 # The race detector needs cgo.
 race:
 	CGO_ENABLED=1 go test -race -timeout 10m ./...
+
+# What the race detector is given a day for: a quiet and a narrow feed, left alone for a simulated week.
+week:
+	go test -run 'TestQuietFeedIsLeftAloneForAWeek|TestNarrowFeedIsNeverCalledBlind' ./supervisor
 
 bench:
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
