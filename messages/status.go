@@ -19,11 +19,12 @@ const (
 	StatePaused        FeedState = "paused"        // an operator said so
 	StateFailed        FeedState = "failed"        // the upstream refuses us for good; retried slowly
 	StateStopped       FeedState = "stopped"       // the daemon is stopping
+	StateStandby       FeedState = "standby"       // another daemon owns the stream
 )
 
 // FeedStates lists every state, in the order a feed usually meets them.
 var FeedStates = []FeedState{StateConnecting, StateLive, StateBackpressured, StateDisconnected, StateReconnecting,
-	StateGapped, StatePaused, StateFailed, StateStopped}
+	StateGapped, StatePaused, StateFailed, StateStopped, StateStandby}
 
 // Transition is one change of a feed's state.
 type Transition struct {
@@ -61,6 +62,11 @@ type FeedStatus struct {
 	History       []Transition `json:"history"` // newest last, the last 64
 
 	Endpoints []EndpointStatus `json:"endpoints"` // in order of preference
+
+	// Where several daemons share the store; all empty where not.
+	Owner    string   `json:"owner,omitempty"`       // name of the daemon that owns the stream
+	Fence    uint64   `json:"fence_epoch,omitempty"` // the newest epoch that was granted
+	Standbys []string `json:"standbys,omitempty"`    // names of the others that may own it, this one included
 }
 
 // EndpointStatus is what a feed knows about one of its upstreams.

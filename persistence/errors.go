@@ -8,6 +8,7 @@ import (
 // The errors callers can match with errors.Is.
 var (
 	ErrNoStream     = errors.New("no such stream")
+	ErrNoConsumer   = errors.New("no such consumer")
 	ErrNoCheckpoint = errors.New("no checkpoint")
 	ErrNotFound     = errors.New("no such entry")
 	ErrStreamClosed = errors.New("stream is closed")
@@ -44,3 +45,47 @@ func (e *CorruptError) Error() string {
 }
 
 func (e *CorruptError) Unwrap() error { return e.Err }
+
+// UnavailableError says that a remote store cannot be asked now: it is away, starting, full, or moving. Calling again later may succeed. After an Append the
+// outcome may be unknown; calling Append again with the same batch and checkpoint finds out and never stores anything twice.
+type UnavailableError struct {
+	Store  string // where, without secrets
+	Reason string // one word: "connection", "timeout", "loading", "readonly", "full", "cluster", "busy"
+	Err    error
+}
+
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("%s is unavailable (%s): %v", e.Store, e.Reason, e.Err)
+}
+
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// ConflictError says that a stream does not end where its writer left it, as after a server came back with older data. The writer must open the stream again
+// and resume from its checkpoint.
+type ConflictError struct {
+	Stream   string
+	Expected EntryID
+	Found    EntryID
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("stream %s ends with %s and not with %s, where its writer left it", e.Stream, e.Found, e.Expected)
+}
+
+// CursorExpiredError says that entries after the cursor have been dropped by retention: to go on would leave them out without a word.
+type CursorExpiredError struct {
+	Stream string
+	Cursor EntryID
+	Oldest EntryID // the greatest cursor after which nothing is missing yet: the newest entry that was dropped
+}
+
+func (e *CursorExpiredError) Error() string {
+	return fmt.Sprintf("stream %s: entries after %s have been dropped by retention; reading may go on after %s", e.Stream, e.Cursor, e.Oldest)
+}
+
+// Temporary says whether an error passes by itself, so that the same call may succeed later: a disk that is full, a server that is away.
+func Temporary(err error) bool {
+	_, full := errors.AsType[*NoSpaceError](err)
+	_, away := errors.AsType[*UnavailableError](err)
+	return full || away
+}

@@ -27,7 +27,9 @@ type Stream interface {
 	// Append stores the batch's events that are not marked Drop, in order, together with the checkpoint and the events' fingerprints, in one
 	// atomic step: after a crash either all of it is there or none. IDs come from messages.DeriveID. cp.LastID is set by the stream.
 	// An empty batch stores the checkpoint alone. The batch is only read, and not after Append has returned.
-	// A *NoSpaceError means that nothing was written and that trying again later may succeed; ErrStreamClosed that it never will.
+	// A *NoSpaceError means that nothing was written and that trying again later may succeed; ErrStreamClosed that it never will. A remote store returns
+	// an *UnavailableError, after which the next call must be an Append of the same batch and checkpoint; a *FencedError when the stream has another
+	// owner; and a *ConflictError when it is not where this writer left it, after which the stream must be opened again.
 	Append(ctx context.Context, batch *messages.Batch, cp messages.Checkpoint) (Appended, error)
 
 	// Checkpoint is the one stored by the last Append; ErrNoCheckpoint on a new stream.
@@ -41,7 +43,7 @@ type Stream interface {
 	// Tail returns up to limit entries after the exclusive cursor. With none there it waits up to block (0…MaxBlock; 0 is a peek) for
 	// one. A time-out is an empty, open result and not an error; a closed stream answers at once with what is left. Tails
 	// never delay an Append. The open markers are no exclusive cursor and match ErrBadCursor; "<ms>" stands for "<ms>-0". Pages
-	// and errors are Read's.
+	// and errors are Read's, and a *CursorExpiredError when retention has dropped entries after the cursor; 0-0 never expires.
 	Tail(ctx context.Context, after StreamCursor, block time.Duration, limit int) (StreamFrames, error)
 
 	// Info tells the stream's bounds and sizes. It is cheap.
@@ -104,6 +106,7 @@ type StreamInfo struct {
 	Bytes        int64      `json:"bytes"` // compressed
 	Oldest       *EntryID   `json:"oldest,omitempty"`
 	Newest       *EntryID   `json:"newest,omitempty"`
+	Trimmed      *EntryID   `json:"trimmed,omitempty"` // the newest entry that retention has dropped: the smallest cursor to tail after that misses nothing
 	ClosedAt     *time.Time `json:"closed_at,omitempty"`
 	ClosedReason string     `json:"closed_reason,omitempty"`
 }
@@ -120,7 +123,7 @@ type CheckpointStore interface {
 type Store interface {
 	CheckpointStore
 	// OpenStream opens the named stream, making it when missing. Names are 1…64 of [a-z0-9._-], starting with a letter or digit.
-	// A second call for the same name returns the same stream.
+	// A second call for the same name returns the same stream; where there are leases, one that appends under the lease it was opened with.
 	OpenStream(ctx context.Context, name string, opt StreamOptions) (Stream, error)
 	// Stream returns a stream that is stored, opened or not; ErrNoStream when there is none.
 	Stream(ctx context.Context, name string) (Stream, error)
@@ -135,4 +138,7 @@ type Store interface {
 // StreamOptions are set by the stream's writer.
 type StreamOptions struct {
 	Retention Retention
+	// Lease is the right to append, from the store's LeaseStore; the stream is for reading only without one. A store that is one process's alone
+	// ignores it.
+	Lease messages.Lease
 }
