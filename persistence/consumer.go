@@ -24,7 +24,10 @@ type ConsumerLease struct {
 	Deliveries int       `json:"deliveries"` // how often it was handed out
 }
 
-// ConsumerStore keeps named consumers. It is safe for concurrent use, across the daemons that share the store too.
+// MaxConsumers is how many named consumers one stream may have.
+const MaxConsumers = 1000
+
+// ConsumerStore keeps named consumers, whose names follow the rules of streams' names. It is safe for concurrent use, across the daemons that share the store too.
 type ConsumerStore interface {
 	// Consumer returns ErrNoConsumer when the stream has none of that name.
 	Consumer(ctx context.Context, stream, name string) (ConsumerState, error)
@@ -32,5 +35,6 @@ type ConsumerStore interface {
 	Consumers(ctx context.Context, stream string) ([]ConsumerState, error)
 	// UpdateConsumer changes a consumer in one atomic step. change is given the store's time and the state, nil where there is none, and returns
 	// what takes its place: nil deletes. An error of change is returned and changes nothing. It may be called again when another change came first.
+	// A new consumer beyond MaxConsumers matches ErrBadBound.
 	UpdateConsumer(ctx context.Context, stream, name string, change func(now time.Time, s *ConsumerState) (*ConsumerState, error)) (*ConsumerState, error)
 }

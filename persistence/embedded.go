@@ -65,6 +65,8 @@ type Embedded struct {
 	loops  sync.WaitGroup
 	stop   context.CancelFunc
 
+	consumers sync.Mutex // one change of a named consumer at a time
+
 	mu      sync.Mutex
 	streams map[string]*embeddedStream
 	lost    []Truncation
@@ -76,7 +78,10 @@ type Embedded struct {
 	garbage     atomic.Int64 // bytes deleted since space was last given back
 }
 
-var _ Store = (*Embedded)(nil)
+var (
+	_ Store         = (*Embedded)(nil)
+	_ ConsumerStore = (*Embedded)(nil)
+)
 
 // storeFailure is why the store takes no more writes.
 type storeFailure struct{ err error }

@@ -10,6 +10,7 @@ const (
 	metaPrefix       = 'm' // m<stream>: the stream's streamMeta
 	blockPrefix      = 'b' // b<stream>\x00<ms><seq>: a block, by its last entry, big endian
 	checkpointPrefix = 'c' // c<feed>: the cursor actor's checkpoint
+	consumerPrefix   = 'n' // n<stream>\x00<name>: a named consumer's ConsumerState
 	formatKey        = "v" // the version of the store's layout
 	sentinelKey      = "f" // written and dropped to make Badger flush (reclaim.go)
 )

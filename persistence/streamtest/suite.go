@@ -39,6 +39,8 @@ func Run(t *testing.T, b Backend) {
 		{"EmptyAppendMovesTheCheckpointAlone", testEmptyAppend},
 		{"I1_CheckpointCommitsWithTheEntries", testCheckpoint},
 		{"CheckpointStore", testCheckpointStore},
+		{"Consumers", testConsumers},
+		{"ConsumerUpdatesFollowOneAnother", testConsumerUpdates},
 		{"I2_I3_StreamsSideBySide", testSideBySide},
 		{"Names", testNames},
 		{"Close", testClose},

@@ -1,0 +1,121 @@
+package streamtest
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"tempestd/persistence"
+)
+
+// consumers gives the store's ConsumerStore.
+func consumers(t *testing.T, f *fixture) persistence.ConsumerStore {
+	t.Helper()
+	c, ok := f.store.(persistence.ConsumerStore)
+	if !ok {
+		t.Fatalf("%T keeps no consumers", f.store)
+	}
+	return c
+}
+
+func testConsumers(t *testing.T, b Backend) {
+	f := open(t, b)
+	c, ctx := consumers(t, f), t.Context()
+
+	_, err := c.Consumer(ctx, "feed", "a")
+	expectError(t, "a consumer that is not there", err, persistence.ErrNoConsumer)
+	_, err = c.Consumer(ctx, "none", "a")
+	expectError(t, "a consumer of no stream", err, persistence.ErrNoStream)
+	_, err = c.Consumer(ctx, "feed", "A b")
+	expectError(t, "a bad name", err, persistence.ErrBadName)
+	keep := func(_ time.Time, s *persistence.ConsumerState) (*persistence.ConsumerState, error) { return s, nil }
+	_, err = c.UpdateConsumer(ctx, "none", "a", keep)
+	expectError(t, "an update for no stream", err, persistence.ErrNoStream)
+	if made, err := c.UpdateConsumer(ctx, "feed", "a", keep); made != nil || err != nil {
+		t.Fatalf("nil in the place of nothing gave %v, %v", made, err)
+	}
+	all, err := c.Consumers(ctx, "feed")
+	if must(t, err); len(all) != 0 {
+		t.Fatalf("consumers %v, want none", all)
+	}
+
+	want := persistence.ConsumerState{
+		CreatedAt: time.UnixMilli(1_700_000_000_123).UTC(), Acked: persistence.EntryID{MS: 1, Seq: 2}, Filter: []byte(`{"kinds":["commit"]}`),
+		Lease: persistence.ConsumerLease{Token: "t", Last: persistence.EntryID{MS: 3}, Until: time.UnixMilli(1_700_000_009_000).UTC(), Deliveries: 2},
+	}
+	for _, name := range []string{"b", "a", "a2"} {
+		made, err := c.UpdateConsumer(ctx, "feed", name, func(now time.Time, s *persistence.ConsumerState) (*persistence.ConsumerState, error) {
+			if s != nil || now.Sub(b.Now()).Abs() > time.Minute {
+				t.Errorf("new consumer: state %v at %v", s, now)
+			}
+			made := want
+			return &made, nil
+		})
+		if must(t, err); made.Name != name {
+			t.Errorf("made %+v, want the name %s", made, name)
+		}
+	}
+	refused := errors.New("refused")
+	_, err = c.UpdateConsumer(ctx, "feed", "a", func(_ time.Time, s *persistence.ConsumerState) (*persistence.ConsumerState, error) {
+		s.Acked = persistence.EntryID{MS: 99}
+		return s, refused
+	})
+	expectError(t, "an update that refuses", err, refused)
+
+	f.reopen()
+	c = consumers(t, f)
+	all, err = c.Consumers(ctx, "feed")
+	must(t, err)
+	for i, name := range []string{"a", "a2", "b"} {
+		one, err := c.Consumer(ctx, "feed", name)
+		must(t, err)
+		expected := want
+		expected.Name = name
+		if len(all) != 3 || !sameConsumer(all[i], expected) || !sameConsumer(one, expected) {
+			t.Errorf("consumer %s is %+v, listed as %+v", name, one, all)
+		}
+	}
+	_, err = c.UpdateConsumer(ctx, "feed", "a", func(time.Time, *persistence.ConsumerState) (*persistence.ConsumerState, error) { return nil, nil })
+	must(t, err)
+	_, err = c.Consumer(ctx, "feed", "a")
+	expectError(t, "a deleted consumer", err, persistence.ErrNoConsumer)
+	if all, err = c.Consumers(ctx, "feed"); err != nil || len(all) != 2 {
+		t.Errorf("after the deletion: %v, %v", all, err)
+	}
+}
+
+func sameConsumer(a, b persistence.ConsumerState) bool {
+	return a.Name == b.Name && a.CreatedAt.Equal(b.CreatedAt) && a.Acked == b.Acked && string(a.Filter) == string(b.Filter) &&
+		a.Lease.Token == b.Lease.Token && a.Lease.Last == b.Lease.Last && a.Lease.Until.Equal(b.Lease.Until) && a.Lease.Deliveries == b.Lease.Deliveries
+}
+
+// testConsumerUpdates has many change one consumer at once: no change may overwrite another.
+func testConsumerUpdates(t *testing.T, b Backend) {
+	f := open(t, b)
+	c, ctx := consumers(t, f), t.Context()
+	const workers, rounds = 8, 25
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for range rounds {
+				_, err := c.UpdateConsumer(ctx, "feed", "a", func(_ time.Time, s *persistence.ConsumerState) (*persistence.ConsumerState, error) {
+					if s == nil {
+						s = new(persistence.ConsumerState)
+					}
+					s.Acked.Seq++
+					return s, nil
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	got, err := c.Consumer(ctx, "feed", "a")
+	if must(t, err); got.Acked.Seq != workers*rounds {
+		t.Errorf("%d changes are left of %d", got.Acked.Seq, workers*rounds)
+	}
+}
