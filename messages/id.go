@@ -48,6 +48,17 @@ func (id EntryID) Next() EntryID {
 	return id
 }
 
+// Prev is the greatest ID smaller than id. 0-0 has none and is returned as it is.
+func (id EntryID) Prev() EntryID {
+	switch {
+	case id.Seq > 0:
+		return EntryID{MS: id.MS, Seq: id.Seq - 1}
+	case id.MS > 0:
+		return EntryID{MS: id.MS - 1, Seq: math.MaxUint64}
+	}
+	return id
+}
+
 // Compare is -1, 0 or 1 as id is before, the same as or after other.
 func (id EntryID) Compare(other EntryID) int {
 	switch {

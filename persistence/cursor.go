@@ -134,6 +134,22 @@ func (c StreamCursor) Upper() EntryID {
 	return c.id
 }
 
+// checkAfter refuses an exclusive cursor that retention has overtaken. 0-0 asks for whatever there is.
+func checkAfter(stream string, after, trimmed EntryID) error {
+	if after.IsZero() || after.Compare(trimmed) >= 0 {
+		return nil
+	}
+	return &CursorExpiredError{Stream: stream, Cursor: after, Oldest: trimmed}
+}
+
+// checkFrom is checkAfter for the beginning of a range, which is part of it.
+func checkFrom(stream string, from, trimmed EntryID) error {
+	if from.IsZero() {
+		return nil
+	}
+	return checkAfter(stream, from.Prev(), trimmed)
+}
+
 // checkLimit validates how many frames a Read or a Tail may return.
 func checkLimit(limit int) error {
 	if limit < 1 || limit > MaxCount {

@@ -89,3 +89,11 @@ func Temporary(err error) bool {
 	_, away := errors.AsType[*UnavailableError](err)
 	return full || away
 }
+
+// ConfigError says which argument or option is wrong, and what is accepted.
+type ConfigError struct {
+	Field   string
+	Message string
+}
+
+func (e *ConfigError) Error() string { return e.Field + " " + e.Message }

@@ -22,6 +22,9 @@ func (s *embeddedStream) Read(ctx context.Context, from, to StreamCursor, limit 
 	}
 	defer release()
 	m := s.state()
+	if err := checkFrom(s.name, from.Lower(), m.trimmed()); err != nil {
+		return StreamFrames{}, err
+	}
 	return s.page(ctx, &m, from.Lower(), to.Upper(), limit)
 }
 

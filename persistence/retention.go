@@ -116,6 +116,7 @@ func (s *embeddedStream) drop(c cut) (Trimmed, error) {
 	m.DroppedEntries = c.entries
 	m.DroppedBytes += c.bytes
 	m.Oldest = c.oldest
+	m.Trimmed = blockKeyID(c.keys[len(c.keys)-1])
 	err := s.store.update(func(txn *badger.Txn) error {
 		for _, key := range c.keys {
 			if err := txn.Delete(key); err != nil {

@@ -45,12 +45,13 @@ type embeddedStream struct {
 
 // streamMeta is what is stored of a stream besides its blocks, in the transaction of every change.
 type streamMeta struct {
-	Last           EntryID              `json:"last"`            // the newest ID ever given
-	Oldest         EntryID              `json:"oldest"`          // the oldest entry kept: where reading begins, past the tombstones
-	Entries        uint64               `json:"entries"`         // ever appended
-	Bytes          uint64               `json:"bytes"`           // of the blocks, as they were appended
-	DroppedEntries uint64               `json:"dropped_entries"` // by retention
-	DroppedBytes   int64                `json:"dropped_bytes"`   // by retention and merging
+	Last           EntryID              `json:"last"`             // the newest ID ever given
+	Oldest         EntryID              `json:"oldest"`           // the oldest entry kept: where reading begins, past the tombstones
+	Entries        uint64               `json:"entries"`          // ever appended
+	Bytes          uint64               `json:"bytes"`            // of the blocks, as they were appended
+	DroppedEntries uint64               `json:"dropped_entries"`  // by retention
+	DroppedBytes   int64                `json:"dropped_bytes"`    // by retention and merging
+	Trimmed        EntryID              `json:"trimmed,omitzero"` // the newest entry that retention dropped
 	ClosedUS       int64                `json:"closed_us,omitempty"`
 	ClosedReason   string               `json:"closed_reason,omitempty"`
 	Checkpoint     *messages.Checkpoint `json:"checkpoint,omitempty"`
@@ -59,6 +60,15 @@ type streamMeta struct {
 // kept is how many entries the stream has now, keptBytes what they take.
 func (m *streamMeta) kept() int64      { return int64(m.Entries - m.DroppedEntries) }
 func (m *streamMeta) keptBytes() int64 { return int64(m.Bytes) - m.DroppedBytes }
+
+// trimmed is the newest entry that retention dropped. Where that is not known (a store of an earlier version, a meta made anew), every ID
+// before the oldest entry is taken for it: rather one reader too many is told than one too few.
+func (m *streamMeta) trimmed() EntryID {
+	if m.Trimmed.IsZero() && m.DroppedEntries > 0 {
+		return m.Oldest.Prev()
+	}
+	return m.Trimmed
+}
 
 // encode gives the meta's value: its CRC32C and its JSON.
 func (m *streamMeta) encode() ([]byte, error) {
@@ -159,6 +169,9 @@ func (s *embeddedStream) Info(context.Context) (StreamInfo, error) {
 	info := StreamInfo{Name: s.name, Entries: m.kept(), Bytes: m.keptBytes(), ClosedReason: m.ClosedReason}
 	if info.Entries > 0 {
 		info.Oldest, info.Newest = &m.Oldest, &m.Last
+	}
+	if trimmed := m.trimmed(); !trimmed.IsZero() {
+		info.Trimmed = &trimmed
 	}
 	if m.ClosedUS != 0 {
 		at := time.UnixMicro(m.ClosedUS).UTC()

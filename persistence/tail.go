@@ -67,6 +67,9 @@ func (s *embeddedStream) peek(ctx context.Context, id EntryID, limit int, wait b
 	}
 	recent, inRing := s.recent.after(id, m.Oldest)
 	s.tip.Unlock()
+	if err := checkAfter(s.name, id, m.trimmed()); err != nil {
+		return StreamFrames{}, nil, err
+	}
 
 	if inRing {
 		return pageOf(&m, framesOf(recent, id.Next(), limit)), nil, nil

@@ -3,6 +3,7 @@ package streamtest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ type model struct {
 	prints  []uint64
 	largest int // entries of one append: how much more than it must a trim may keep
 	last    persistence.EntryID
+	trimmed persistence.EntryID // the newest entry that was dropped
 	timeUS  int64
 }
 
@@ -119,6 +121,9 @@ func (m *model) trim(r *rapid.T) {
 	if done.Entries > max(int64(len(m.frames))-keep, 0) {
 		r.Fatalf("a trim to %d of %d dropped %d", keep, len(m.frames), done.Entries)
 	}
+	if done.Entries > 0 {
+		m.trimmed = m.frames[done.Entries-1].ID
+	}
 	m.frames, m.prints = m.frames[done.Entries:], m.prints[done.Entries:]
 }
 
@@ -143,7 +148,9 @@ func (m *model) read(r *rapid.T) {
 	from, to := m.id(r, "from"), m.id(r, "to")
 	limit := rapid.IntRange(1, 200).Draw(r, "limit")
 	page, err := m.stream.Read(context.Background(), persistence.CursorAt(from), persistence.CursorAt(to), limit)
-	check(r, err)
+	if m.expired(r, from.IsZero() || from.Compare(m.trimmed) > 0, err) {
+		return
+	}
 	var want []persistence.Frame
 	for _, f := range m.frames {
 		if f.ID.Compare(from) >= 0 && f.ID.Compare(to) <= 0 && len(want) < limit {
@@ -159,7 +166,9 @@ func (m *model) tail(r *rapid.T) {
 	after := m.id(r, "after")
 	limit := rapid.IntRange(1, 200).Draw(r, "limit")
 	page, err := m.stream.Tail(context.Background(), persistence.CursorAt(after), 0, limit)
-	check(r, err)
+	if m.expired(r, after.IsZero() || after.Compare(m.trimmed) >= 0, err) {
+		return
+	}
 	var want []persistence.Frame
 	for _, f := range m.frames {
 		if f.ID.Compare(after) > 0 && len(want) < limit {
@@ -169,6 +178,15 @@ func (m *model) tail(r *rapid.T) {
 	if !sameFrames(page.Frames, want) {
 		r.Fatalf("tail after %s, limit %d: %d frames, want %d", after, limit, len(page.Frames), len(want))
 	}
+}
+
+// expired wants the error of a cursor that retention has overtaken exactly where it has.
+func (m *model) expired(r *rapid.T, reaches bool, err error) bool {
+	gone, ok := errors.AsType[*persistence.CursorExpiredError](err)
+	if ok == reaches || !ok && err != nil || ok && gone.Oldest != m.trimmed {
+		r.Fatalf("error %v, want one: %t; dropped up to %s", err, !reaches, m.trimmed)
+	}
+	return ok
 }
 
 func (m *model) index(r *rapid.T) {
@@ -205,6 +223,9 @@ func (m *model) info(r *rapid.T) {
 	check(r, err)
 	if info.Entries != int64(len(m.frames)) || info.Bytes < 0 || (info.Bytes == 0) != (len(m.frames) == 0) {
 		r.Fatalf("info %+v, want %d entries", info, len(m.frames))
+	}
+	if (info.Trimmed != nil) != !m.trimmed.IsZero() || info.Trimmed != nil && *info.Trimmed != m.trimmed {
+		r.Fatalf("info says %v was dropped, want %s", info.Trimmed, m.trimmed)
 	}
 	if len(m.frames) > 0 && (*info.Oldest != m.frames[0].ID || *info.Newest != m.last) {
 		r.Fatalf("info from %s to %s, want %s to %s", info.Oldest, info.Newest, m.frames[0].ID, m.last)

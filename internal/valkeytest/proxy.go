@@ -1,0 +1,112 @@
+package valkeytest
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// Proxy stands between clients and a server. It does nothing until it is told to.
+type Proxy struct {
+	Addr string
+
+	target string
+	ln     net.Listener
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+	done  sync.WaitGroup
+
+	swallow   atomic.Int64 // replies to swallow before the connection is cut
+	blackhole atomic.Bool
+	Swallowed atomic.Int64 // how many replies were
+}
+
+// NewProxy starts a proxy in front of the server.
+func NewProxy(tb testing.TB, target string) *Proxy {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p := &Proxy{Addr: ln.Addr().String(), target: target, ln: ln, conns: make(map[net.Conn]struct{})}
+	p.done.Go(p.accept)
+	tb.Cleanup(p.Close)
+	return p
+}
+
+// Close ends it and its connections.
+func (p *Proxy) Close() {
+	p.ln.Close()
+	p.Cut()
+	p.done.Wait()
+}
+
+// Cut ends every connection there is.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
+}
+
+// SwallowNext lets the next answer of the server that is asked something get lost: the server did what it was told, and the client's connection is cut.
+func (p *Proxy) SwallowNext() { p.swallow.Store(1) }
+
+// BlackHole makes every byte vanish, both ways, with the connections left standing.
+func (p *Proxy) BlackHole(on bool) { p.blackhole.Store(on) }
+
+func (p *Proxy) accept() {
+	for {
+		c, err := p.ln.Accept()
+		if err != nil {
+			return
+		}
+		p.done.Go(func() { p.serve(c) })
+	}
+}
+
+func (p *Proxy) serve(client net.Conn) {
+	server, err := net.Dial("tcp", p.target)
+	if err != nil {
+		client.Close()
+		return
+	}
+	p.mu.Lock()
+	p.conns[client], p.conns[server] = struct{}{}, struct{}{}
+	p.mu.Unlock()
+	var both sync.WaitGroup
+	both.Go(func() { p.copy(server, client, false) })
+	both.Go(func() { p.copy(client, server, true) })
+	both.Wait()
+	p.mu.Lock()
+	delete(p.conns, client)
+	delete(p.conns, server)
+	p.mu.Unlock()
+}
+
+// copy moves bytes until either end closes; answers come from the server.
+func (p *Proxy) copy(to, from net.Conn, answers bool) {
+	defer to.Close()
+	defer from.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			if answers && p.swallow.CompareAndSwap(1, 0) {
+				p.Swallowed.Add(1)
+				return
+			}
+			if !p.blackhole.Load() {
+				if _, err := to.Write(buf[:n]); err != nil {
+					return
+				}
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}

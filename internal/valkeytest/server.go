@@ -1,0 +1,271 @@
+package valkeytest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Engine is which server to run.
+type Engine string
+
+// The engines.
+const (
+	Valkey Engine = "valkey"
+	Redis  Engine = "redis"
+)
+
+// Options configure a server. The zero value is a Valkey that writes nothing to disk.
+type Options struct {
+	Engine Engine
+	// AOF is its appendfsync: "always", "everysec", "no"; "" keeps no log.
+	AOF string
+	// Args are further directives as on the command line: "--maxmemory", "8mb".
+	Args []string
+	// TLS serves TLS alone, with these certificates.
+	TLS *Certificates
+}
+
+// Server is one running server.
+type Server struct {
+	Addr string // 127.0.0.1:port
+
+	tb     testing.TB
+	opt    Options
+	dir    string
+	port   int
+	mode   []string // what makes it a sentinel or a cluster node
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	ended  chan struct{}
+	output bytes.Buffer
+}
+
+// Start starts a server and waits until it answers.
+func Start(tb testing.TB, opt Options) *Server {
+	tb.Helper()
+	s := newServer(tb, opt)
+	s.run()
+	s.awaitPing()
+	return s
+}
+
+func newServer(tb testing.TB, opt Options) *Server {
+	tb.Helper()
+	if opt.Engine == "" {
+		opt.Engine = Valkey
+	}
+	port := freePort(tb)
+	s := &Server{Addr: fmt.Sprintf("127.0.0.1:%d", port), tb: tb, opt: opt, dir: tb.TempDir(), port: port}
+	tb.Cleanup(func() {
+		s.Kill()
+		if tb.Failed() {
+			tb.Logf("the server at %s said:\n%s", s.Addr, tail(s.output.String(), 4000))
+		}
+	})
+	return s
+}
+
+func tail(s string, n int) string {
+	if len(s) > n {
+		return "…" + s[len(s)-n:]
+	}
+	return s
+}
+
+// Program is the path of one of an engine's programs, "server" or "cli" or "benchmark".
+func Program(tb testing.TB, e Engine, what string) string {
+	tb.Helper()
+	if e == "" {
+		e = Valkey
+	}
+	path, err := exec.LookPath(string(e) + "-" + what)
+	if err != nil {
+		tb.Fatalf("%v: .ci/needs installs it", err)
+	}
+	return path
+}
+
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		if port < 55000 { // a cluster node listens 10 000 above as well
+			return port
+		}
+	}
+}
+
+// run starts the process.
+func (s *Server) run() {
+	s.tb.Helper()
+	args := []string{"--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--daemonize", "no", "--loglevel", "notice", "--logfile", ""}
+	if s.opt.TLS == nil {
+		args = append(args, "--port", fmt.Sprint(s.port))
+	} else {
+		args = append(args, "--port", "0", "--tls-port", fmt.Sprint(s.port), "--tls-cert-file", s.opt.TLS.Cert, "--tls-key-file", s.opt.TLS.Key,
+			"--tls-ca-cert-file", s.opt.TLS.CA, "--tls-auth-clients", "yes")
+	}
+	if s.opt.AOF != "" {
+		args = append(args, "--appendonly", "yes", "--appendfsync", s.opt.AOF)
+	}
+	args = append(append(s.mode, args...), s.opt.Args...)
+	cmd := exec.Command(Program(s.tb, s.opt.Engine, "server"), args...)
+	cmd.Dir = s.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out := &lockedWriter{s: s}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		s.tb.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	s.mu.Lock()
+	s.cmd, s.ended = cmd, ended
+	s.mu.Unlock()
+}
+
+type lockedWriter struct{ s *Server }
+
+func (w *lockedWriter) Write(p []byte) (int, error) {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	return w.s.output.Write(p)
+}
+
+// Kill ends the server at once, as a crash does.
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+// Stop ends it in good order.
+func (s *Server) Stop() { s.end(syscall.SIGTERM) }
+
+func (s *Server) end(sig syscall.Signal) {
+	s.mu.Lock()
+	cmd, ended := s.cmd, s.ended
+	s.cmd = nil
+	s.mu.Unlock()
+	if cmd == nil {
+		return
+	}
+	_ = cmd.Process.Signal(syscall.SIGCONT)
+	_ = cmd.Process.Signal(sig)
+	<-ended
+}
+
+// Restart starts it again, on the same port and with the same files, after Kill or Stop, and waits until it answers.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	s.end(syscall.SIGKILL)
+	s.run()
+	s.awaitPing()
+}
+
+// Pause freezes the process: its connections stay and nothing is answered. Continue ends that.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Continue ends a Pause.
+func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
+
+// PID is the server's process, for whoever measures it.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cmd.Process.Pid
+}
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd != nil {
+		_ = s.cmd.Process.Signal(sig)
+	}
+}
+
+// CLI runs the engine's own command line client against the server and gives what it prints.
+func (s *Server) CLI(args ...string) string {
+	s.tb.Helper()
+	out, err := s.TryCLI(args...)
+	if err != nil {
+		s.tb.Fatalf("%s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// TryCLI is CLI with its error.
+func (s *Server) TryCLI(args ...string) (string, error) {
+	s.tb.Helper()
+	all := []string{"-h", "127.0.0.1", "-p", fmt.Sprint(s.port)}
+	if c := s.opt.TLS; c != nil {
+		all = append(all, "--tls", "--cacert", c.CA, "--cert", c.Cert, "--key", c.Key)
+	}
+	out, err := exec.Command(Program(s.tb, s.opt.Engine, "cli"), append(all, args...)...).CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// awaitPing waits until the server has read its data and answers.
+func (s *Server) awaitPing() {
+	s.tb.Helper()
+	s.Await("it answers", func() bool {
+		out, err := s.TryCLI("PING")
+		return err == nil && (out == "PONG" || strings.Contains(out, "NOAUTH"))
+	})
+}
+
+// Await polls until done says so, and fails the test after 20 s.
+func (s *Server) Await(what string, done func() bool) {
+	s.tb.Helper()
+	if err := await(done); err != nil {
+		s.tb.Fatalf("server %s: %s: %v", s.Addr, what, err)
+	}
+}
+
+func await(done func() bool) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	over := time.After(20 * time.Second)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-over:
+			return errors.New("not within 20 s")
+		}
+	}
+	return nil
+}
+
+// Dir is where the server keeps its files.
+func (s *Server) Dir() string { return filepath.Clean(s.dir) }
+
+// Log is what the server has written.
+func (s *Server) Log() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.output.String()
+}
+
+// writeFile makes a file among the server's.
+func (s *Server) writeFile(name, text string) string {
+	s.tb.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.tb.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,90 @@
+package valkeytest
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// Cluster starts a cluster of n primaries, which have all slots between them.
+func Cluster(tb testing.TB, e Engine, n int) []*Server {
+	tb.Helper()
+	nodes := make([]*Server, n)
+	create := []string{"--cluster", "create"}
+	for i := range nodes {
+		s := newServer(tb, Options{Engine: e, Args: []string{"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000"}})
+		s.run()
+		s.awaitPing()
+		nodes[i] = s
+		create = append(create, s.Addr)
+	}
+	out, err := exec.Command(Program(tb, e, "cli"), append(create, "--cluster-yes")...).CombinedOutput()
+	if err != nil {
+		tb.Fatalf("make the cluster: %v: %s", err, out)
+	}
+	for _, s := range nodes {
+		s.Await("the cluster stands", func() bool {
+			info, _ := s.TryCLI("CLUSTER", "INFO")
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_size:%d", n))
+		})
+	}
+	return nodes
+}
+
+// SentinelMaster is the name that Sentinels know their primary by.
+const SentinelMaster = "tempest"
+
+// Pair is a primary and its replica, watched by sentinels.
+type Pair struct {
+	Servers   [2]*Server // the first primary and the first replica
+	Sentinels []*Server
+}
+
+// Sentinel starts a pair and two sentinels, who agree on a failover after a second without an answer.
+func Sentinel(tb testing.TB, e Engine) *Pair {
+	tb.Helper()
+	p := &Pair{}
+	p.Servers[0] = Start(tb, Options{Engine: e, Args: []string{"--repl-diskless-sync-delay", "0"}})
+	p.Servers[1] = Start(tb, Options{Engine: e, Args: []string{"--replicaof", "127.0.0.1", fmt.Sprint(p.Servers[0].port)}})
+	p.Servers[1].Await("it follows the primary", func() bool { return strings.Contains(p.Servers[1].CLI("INFO", "replication"), "master_link_status:up") })
+	for range 2 {
+		s := newServer(tb, Options{Engine: e})
+		s.mode = []string{s.writeFile("sentinel.conf", fmt.Sprintf(`sentinel monitor %[1]s 127.0.0.1 %[2]d 2
+sentinel down-after-milliseconds %[1]s 1000
+sentinel failover-timeout %[1]s 3000
+sentinel parallel-syncs %[1]s 1
+`, SentinelMaster, p.Servers[0].port)), "--sentinel"}
+		s.run()
+		s.awaitPing()
+		p.Sentinels = append(p.Sentinels, s)
+	}
+	for _, s := range p.Sentinels {
+		s.Await("the sentinels know each other and the replica", func() bool {
+			out := s.CLI("SENTINEL", "MASTER", SentinelMaster)
+			return strings.Contains(strings.Join(strings.Fields(out), " "), "num-other-sentinels 1") && strings.Contains(strings.Join(strings.Fields(out), " "), "num-slaves 1")
+		})
+	}
+	return p
+}
+
+// Addresses are the sentinels'.
+func (p *Pair) Addresses() []string { return Addresses(p.Sentinels) }
+
+// Primary is the one that the sentinels name now.
+func (p *Pair) Primary() *Server {
+	out := strings.Fields(p.Sentinels[0].CLI("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SentinelMaster))
+	if len(out) == 2 && p.Servers[1].Addr == out[0]+":"+out[1] {
+		return p.Servers[1]
+	}
+	return p.Servers[0]
+}
+
+// Addresses are the servers'.
+func Addresses(servers []*Server) []string {
+	out := make([]string, len(servers))
+	for i, s := range servers {
+		out[i] = s.Addr
+	}
+	return out
+}

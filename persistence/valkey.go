@@ -1,0 +1,418 @@
+package persistence
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"github.com/valkey-io/valkey-go"
+)
+
+// ValkeyOptions say where a Valkey (7.2 or later) or Redis (7.0 or later) is and how to use it. Only Addresses is required.
+type ValkeyOptions struct {
+	Addresses []string // host:port of servers, of cluster nodes or of sentinels
+	// Mode is "standalone", "sentinel", "cluster" or "auto", which is also "": Sentinel where SentinelMaster is set, else what the server says.
+	Mode           string
+	SentinelMaster string // the name that the sentinels know the primary by
+
+	Username, Password                 string
+	SentinelUsername, SentinelPassword string
+	DB                                 int    // the database of a standalone server, 0…
+	Prefix                             string // of every key; "" means "tempestd:"
+	TLS                                *tls.Config
+
+	ConnectTimeout time.Duration // of one dial, 0 for 5 s
+	CommandTimeout time.Duration // of one command or batch, 0 for 5 s
+
+	// Fields are what an entry carries beside "json": any of "did", "kind", "collection", "time_us". Describe finds the first and third in an
+	// event's JSON; it is required where they are asked for.
+	Fields   []string
+	Describe func(event []byte) (did, collection []byte)
+
+	Clock   clockwork.Clock // ages; nil means the real one
+	Logger  *slog.Logger    // nil discards
+	OnEvent func(Event)     // as EmbeddedOptions.OnEvent
+}
+
+// ValkeyFields are what ValkeyOptions.Fields may name.
+var ValkeyFields = []string{"did", "kind", "collection", "time_us"}
+
+// DefaultPrefix is what the keys of a Valkey store begin with.
+const DefaultPrefix = "tempestd:"
+
+const defaultTimeout = 5 * time.Second
+
+// Valkey is a store that many daemons share. Its streams are native ones, which any client can read. It is safe for concurrent use.
+//
+// It connects when it is first used and again whenever that is needed: to open it succeeds while the server is away, and every call then
+// returns an *UnavailableError.
+type Valkey struct {
+	opt   ValkeyOptions
+	clock clockwork.Clock
+	emit  func(Event)
+
+	commands *link // short commands of many callers
+	readers  *link // pages for readers, which may be long
+
+	appends atomic.Uint64 // numbers the appends: with the epoch, their tokens
+
+	mu      sync.Mutex
+	closed  chan struct{}
+	hubs    map[string]*valkeyHub
+	writers map[string]*valkeyStream // by stream: the newest that may append
+	users   sync.WaitGroup
+}
+
+var (
+	_ Store         = (*Valkey)(nil)
+	_ LeaseStore    = (*Valkey)(nil)
+	_ ConsumerStore = (*Valkey)(nil)
+)
+
+// OpenValkey checks the options and gives the store. Errors match *ConfigError, all of them at once; the server is not asked.
+func OpenValkey(_ context.Context, opt ValkeyOptions) (*Valkey, error) {
+	if err := opt.check(); err != nil {
+		return nil, err
+	}
+	if opt.Prefix == "" {
+		opt.Prefix = DefaultPrefix
+	}
+	if opt.ConnectTimeout <= 0 {
+		opt.ConnectTimeout = defaultTimeout
+	}
+	if opt.CommandTimeout <= 0 {
+		opt.CommandTimeout = defaultTimeout
+	}
+	if opt.Clock == nil {
+		opt.Clock = clockwork.NewRealClock()
+	}
+	if opt.OnEvent == nil {
+		opt.OnEvent = func(Event) {}
+	}
+	v := &Valkey{opt: opt, clock: opt.Clock, emit: opt.OnEvent, closed: make(chan struct{}),
+		hubs: make(map[string]*valkeyHub), writers: make(map[string]*valkeyStream)}
+	v.commands = v.newLink(nil)
+	v.readers = v.newLink(func(o *valkey.ClientOption) { o.PipelineMultiplex = 2 })
+	return v, nil
+}
+
+// check finds everything that is wrong.
+func (o *ValkeyOptions) check() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &ConfigError{Field: field, Message: fmt.Sprintf(format, args...)})
+	}
+	if len(o.Addresses) == 0 {
+		bad("Addresses", "is empty; accepted: one or more of host:port")
+	}
+	switch o.Mode {
+	case "", "auto", "standalone", "cluster":
+		if o.SentinelMaster != "" && (o.Mode == "standalone" || o.Mode == "cluster") {
+			bad("SentinelMaster", "is for the mode sentinel; the mode is %s", o.Mode)
+		}
+	case "sentinel":
+		if o.SentinelMaster == "" {
+			bad("SentinelMaster", "is missing; accepted: the name that the sentinels know the primary by")
+		}
+	default:
+		bad("Mode", "is %.40q; accepted: auto, standalone, sentinel, cluster", o.Mode)
+	}
+	if o.DB < 0 {
+		bad("DB", "is %d; accepted: 0 and above", o.DB)
+	}
+	if o.DB > 0 && o.Mode == "cluster" {
+		bad("DB", "is %d; a cluster has only 0", o.DB)
+	}
+	if strings.ContainsAny(o.Prefix, "{}") {
+		bad("Prefix", "is %.40q; accepted: anything without { and }, which mark what a cluster keeps together", o.Prefix)
+	}
+	for _, f := range o.Fields {
+		if !slices.Contains(ValkeyFields, f) {
+			bad("Fields", "has %.40q; accepted: %s", f, strings.Join(ValkeyFields, ", "))
+		}
+		if (f == "did" || f == "collection") && o.Describe == nil {
+			bad("Describe", "is missing; the field %s needs it", f)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// link is a client that is made when it is first needed, and again when it could not be made.
+type link struct {
+	option valkey.ClientOption
+
+	mu     sync.Mutex
+	client valkey.Client
+	closed bool
+}
+
+// newLink prepares a client of its own connections.
+func (v *Valkey) newLink(change func(*valkey.ClientOption)) *link {
+	o := valkey.ClientOption{
+		InitAddress: v.opt.Addresses, Username: v.opt.Username, Password: v.opt.Password, SelectDB: v.opt.DB, TLSConfig: v.opt.TLS,
+		ClientName: "tempestd", ForceSingleClient: v.opt.Mode == "standalone",
+		ConnWriteTimeout:  v.opt.CommandTimeout,
+		PipelineMultiplex: -1,   // one connection: what is sent together arrives in order
+		DisableRetry:      true, // what to try again is decided where it is known what that means
+		DisableCache:      true,
+	}
+	o.Dialer.Timeout = v.opt.ConnectTimeout
+	if v.opt.SentinelMaster != "" {
+		o.Sentinel = valkey.SentinelOption{MasterSet: v.opt.SentinelMaster, Username: v.opt.SentinelUsername, Password: v.opt.SentinelPassword,
+			ClientName: "tempestd", TLSConfig: v.opt.TLS, TopologyRefreshInterval: sentinelRefresh}
+		o.Sentinel.Dialer.Timeout = v.opt.ConnectTimeout
+	}
+	if change != nil {
+		change(&o)
+	}
+	return &link{option: o}
+}
+
+// sentinelRefresh is how often the sentinels are asked who is the primary, beside what they tell: an announcement can be missed.
+const sentinelRefresh = 2 * time.Second
+
+// get is the client, connected at least once.
+func (l *link) get() (valkey.Client, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, ErrStoreClosed
+	}
+	if l.client == nil {
+		client, err := valkey.NewClient(l.option)
+		if err != nil {
+			if client != nil {
+				client.Close() // a standalone client is returned beside its error
+			}
+			return nil, err
+		}
+		l.client = client
+	}
+	return l.client, nil
+}
+
+// close ends the connections.
+func (l *link) close() {
+	l.mu.Lock()
+	client := l.client
+	l.client, l.closed = nil, true
+	l.mu.Unlock()
+	if client != nil {
+		client.Close()
+	}
+}
+
+// reset ends the connections; the next get makes new ones. What was sent on them and not answered will not be.
+func (l *link) reset() {
+	l.mu.Lock()
+	client := l.client
+	l.client = nil
+	l.mu.Unlock()
+	if client != nil {
+		client.Close()
+	}
+}
+
+// use keeps the store open until release is called, and ends ctx after the command timeout.
+func (v *Valkey) use(ctx context.Context) (context.Context, func(), error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	select {
+	case <-v.closed:
+		return nil, nil, ErrStoreClosed
+	default:
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	v.users.Add(1)
+	limited, cancel := context.WithTimeout(ctx, v.opt.CommandTimeout)
+	return limited, func() { cancel(); v.users.Done() }, nil
+}
+
+// do runs one command of many callers' and gives its answer.
+func (v *Valkey) do(ctx context.Context, build func(valkey.Builder) valkey.Completed) (valkey.ValkeyMessage, error) {
+	limited, release, err := v.use(ctx)
+	if err != nil {
+		return valkey.ValkeyMessage{}, err
+	}
+	defer release()
+	client, err := v.commands.get()
+	if err != nil {
+		return valkey.ValkeyMessage{}, v.failure(ctx, err)
+	}
+	m, err := client.Do(limited, build(client.B())).ToMessage()
+	if err != nil && !valkey.IsValkeyNil(err) {
+		return valkey.ValkeyMessage{}, v.failure(ctx, err)
+	}
+	return m, nil
+}
+
+// OpenStream implements Store. A stream that is opened with a lease is listed; while the server is away that is left to its first use.
+func (v *Valkey) OpenStream(ctx context.Context, name string, opt StreamOptions) (Stream, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	s, err := v.newStream(name)
+	if err != nil {
+		return nil, err
+	}
+	s.retention, s.lease = opt.Retention, opt.Lease
+	if err := v.list(ctx, name); err != nil && !Temporary(err) {
+		return nil, err
+	}
+	if !opt.Lease.IsZero() {
+		s.conn = v.newLink(nil)
+		v.mu.Lock()
+		before := v.writers[name]
+		v.writers[name] = s
+		v.mu.Unlock()
+		if before != nil {
+			before.conn.close()
+		}
+	}
+	return s, nil
+}
+
+// list makes the stream known to all.
+func (v *Valkey) list(ctx context.Context, name string) error {
+	_, err := v.do(ctx, func(b valkey.Builder) valkey.Completed {
+		return b.Sadd().Key(v.opt.Prefix + "streams").Member(name).Build()
+	})
+	return err
+}
+
+// Stream implements Store.
+func (v *Valkey) Stream(ctx context.Context, name string) (Stream, error) {
+	if checkName(name) != nil {
+		return nil, fmt.Errorf("%w: %.80q", ErrNoStream, name)
+	}
+	v.mu.Lock()
+	_, known := v.hubs[name]
+	writer := v.writers[name]
+	v.mu.Unlock()
+	if writer != nil {
+		return writer, nil
+	}
+	if !known {
+		m, err := v.do(ctx, func(b valkey.Builder) valkey.Completed {
+			return b.Sismember().Key(v.opt.Prefix + "streams").Member(name).Build()
+		})
+		if err != nil {
+			return nil, err
+		}
+		if n, err := m.AsInt64(); err != nil || n == 0 {
+			return nil, fmt.Errorf("%w: %.80q", ErrNoStream, name)
+		}
+	}
+	return v.newStream(name)
+}
+
+// newStream makes a handle for reading.
+func (v *Valkey) newStream(name string) (*valkeyStream, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	select {
+	case <-v.closed:
+		return nil, ErrStoreClosed
+	default:
+	}
+	h := v.hubs[name]
+	if h == nil {
+		h = newValkeyHub(v, name)
+		v.hubs[name] = h
+	}
+	return &valkeyStream{store: v, name: name, keys: h.keys, hub: h}, nil
+}
+
+// Streams implements Store.
+func (v *Valkey) Streams(ctx context.Context) ([]StreamInfo, error) {
+	m, err := v.do(ctx, func(b valkey.Builder) valkey.Completed { return b.Smembers().Key(v.opt.Prefix + "streams").Build() })
+	if err != nil {
+		return nil, err
+	}
+	names, err := m.AsStrSlice()
+	if err != nil {
+		return nil, v.failure(ctx, err)
+	}
+	slices.Sort(names)
+	infos := make([]StreamInfo, 0, len(names))
+	for _, name := range names {
+		s, err := v.newStream(name)
+		if err != nil {
+			return nil, err
+		}
+		info, err := s.Info(ctx)
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, info)
+	}
+	return infos, nil
+}
+
+// Health implements Store: the server is asked, within the command timeout, and must be new enough.
+func (v *Valkey) Health() error {
+	m, err := v.do(context.Background(), func(b valkey.Builder) valkey.Completed { return b.Info().Section("server").Build() })
+	if err != nil {
+		return err
+	}
+	text, _ := m.ToString()
+	return checkVersion(text)
+}
+
+// checkVersion refuses a server that lacks what the store is built on.
+func checkVersion(info string) error {
+	field := func(name string) (v string) {
+		for line := range strings.Lines(info) {
+			if after, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
+				v = after
+			}
+		}
+		return v
+	}
+	name, version, major, minor := "Valkey", field("valkey_version"), 7, 2
+	if version == "" {
+		name, version, major, minor = "Redis", field("redis_version"), 7, 0
+	}
+	var ma, mi int
+	if _, err := fmt.Sscanf(version, "%d.%d", &ma, &mi); err != nil {
+		return nil // a server that hides its version is taken at its word
+	}
+	if ma > major || ma == major && mi >= minor {
+		return nil
+	}
+	return fmt.Errorf("the server is %s %.20s; accepted: Valkey 7.2 or later, Redis 7.0 or later", name, version)
+}
+
+// Close implements Store.
+func (v *Valkey) Close() error {
+	v.mu.Lock()
+	select {
+	case <-v.closed:
+		v.mu.Unlock()
+		return nil
+	default:
+		close(v.closed)
+	}
+	hubs, writers := v.hubs, v.writers
+	v.mu.Unlock()
+	for _, h := range hubs {
+		h.close()
+	}
+	v.users.Wait()
+	for _, s := range writers {
+		s.conn.close()
+	}
+	v.commands.close()
+	v.readers.close()
+	return nil
+}

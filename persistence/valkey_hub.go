@@ -1,0 +1,201 @@
+package persistence
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+)
+
+const (
+	// hubBlock is how long one blocking read waits in the server. A connection that has not answered for longer, and a margin, is dead.
+	hubBlock  = 5 * time.Second
+	hubMargin = 3 * time.Second
+	// hubPage is how many entries one blocking read takes, hubEntries how many the hub keeps (and ringBytes how many bytes).
+	hubPage    = 512
+	hubEntries = 1 << 16
+)
+
+// valkeyHub has what is new in a stream, for all tails of this process. While somebody waits one reader of its own connection asks the server, so that
+// any number of tails is one blocking command, and no other command ever waits behind it.
+type valkeyHub struct {
+	store *Valkey
+	keys  valkeyKeys
+	conn  *link
+
+	mu      sync.Mutex
+	running bool
+	recent  []Frame   // everything after base, oldest first; never changed, only appended to and cut
+	bytes   int       // of recent
+	base    EntryID   // recent reaches back to here
+	next    *turn     // what happens next
+	waiting int       // tails
+	wanted  time.Time // when one last looked
+	closing bool
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+}
+
+// turn is what waiting tails wait for.
+type turn struct {
+	happened chan struct{}
+	err      error // why the reader ended; read after happened
+}
+
+func newTurn() *turn { return &turn{happened: make(chan struct{})} }
+
+func newValkeyHub(v *Valkey, name string) *valkeyHub {
+	return &valkeyHub{store: v, keys: newValkeyKeys(v.opt.Prefix, name), conn: v.newLink(func(o *valkey.ClientOption) {
+		o.BlockingPoolSize = 1
+	})}
+}
+
+// look gives what the hub has after id. It is covered where the hub reaches back to id: then there is no more than that yet, and next tells when there may be. next is nil
+// while no reader runs.
+func (h *valkeyHub) look(id EntryID, limit int) (frames []Frame, next *turn, covered bool) {
+	h.mu.Lock()
+	h.wanted = h.store.clock.Now()
+	if !h.running {
+		h.mu.Unlock()
+		return nil, nil, false
+	}
+	recent, next := h.recent, h.next
+	covered = id.Compare(h.base) >= 0
+	h.mu.Unlock()
+	if !covered {
+		return nil, next, false
+	}
+	i, _ := slices.BinarySearchFunc(recent, id.Next(), func(f Frame, id EntryID) int { return f.ID.Compare(id) })
+	recent = recent[i:min(len(recent), i+limit)]
+	room := MaxPageBytes
+	for k := range recent {
+		if room -= len(recent[k].Event); room <= 0 {
+			recent = recent[:k+1]
+			break
+		}
+	}
+	return slices.Clip(recent), next, true
+}
+
+// wait counts the tails that wait.
+func (h *valkeyHub) wait(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiting += n
+	h.wanted = h.store.clock.Now()
+}
+
+// start starts the reader behind id, after which the caller found nothing, unless it runs.
+func (h *valkeyHub) start(id EntryID) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closing {
+		return ErrStoreClosed
+	}
+	if h.running {
+		return nil
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	h.running, h.stop, h.next, h.base, h.recent, h.bytes = true, stop, newTurn(), id, nil, 0
+	h.done.Go(func() {
+		err := h.read(ctx, id)
+		stop()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.running, h.recent, h.bytes = false, nil, 0
+		h.next.err = err
+		close(h.next.happened)
+	})
+	return nil
+}
+
+// read reads the stream from id on, until nobody has looked for a while, the stream is closed, or the server does not answer.
+func (h *valkeyHub) read(ctx context.Context, id EntryID) error {
+	for h.isWanted() {
+		frames, ended, err := h.ask(ctx, id)
+		if err != nil {
+			h.conn.reset()
+			if ctx.Err() != nil {
+				return ErrStoreClosed
+			}
+			return h.store.failure(ctx, err)
+		}
+		if len(frames) > 0 {
+			id = frames[len(frames)-1].ID
+			h.publish(frames)
+		}
+		if ended && len(frames) < hubPage {
+			return nil // who waits finds it closed
+		}
+	}
+	return nil
+}
+
+func (h *valkeyHub) isWanted() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.waiting > 0 || h.store.clock.Since(h.wanted) < ringIdle
+}
+
+// ask is one blocking read of the stream and its closed marker together.
+func (h *valkeyHub) ask(ctx context.Context, id EntryID) (frames []Frame, ended bool, err error) {
+	limited, cancel := context.WithTimeout(ctx, hubBlock+hubMargin)
+	defer cancel()
+	client, err := h.conn.get()
+	if err != nil {
+		return nil, false, err
+	}
+	m, err := client.Do(limited, client.B().Xread().Count(hubPage).Block(hubBlock.Milliseconds()).
+		Streams().Key(h.keys.stream, h.keys.closed).Id(id.String(), "0-0").Build()).ToMessage()
+	if valkey.IsValkeyNil(err) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	byKey, err := m.ToMap()
+	if err != nil {
+		return nil, false, err
+	}
+	if entries, ok := byKey[h.keys.stream]; ok {
+		if frames, err = framesOfReply(&entries); err != nil {
+			return nil, false, err
+		}
+	}
+	_, ended = byKey[h.keys.closed]
+	return frames, ended, nil
+}
+
+// publish adds what is new and wakes everyone.
+func (h *valkeyHub) publish(frames []Frame) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.recent = append(h.recent, frames...)
+	for i := range frames {
+		h.bytes += len(frames[i].Event)
+	}
+	if h.bytes > ringBytes || len(h.recent) > hubEntries {
+		drop := 0 // a quarter at a time, so that what stays is not copied for every page
+		for ; h.bytes > ringBytes*3/4 || len(h.recent)-drop > hubEntries*3/4; drop++ {
+			h.bytes -= len(h.recent[drop].Event)
+		}
+		h.base = h.recent[drop-1].ID
+		h.recent = slices.Clone(h.recent[drop:]) // those who look have the old one
+	}
+	close(h.next.happened)
+	h.next = newTurn()
+}
+
+// close ends the reader.
+func (h *valkeyHub) close() {
+	h.mu.Lock()
+	h.closing = true
+	if h.running {
+		h.stop()
+	}
+	h.mu.Unlock()
+	h.done.Wait()
+	h.conn.close()
+}
