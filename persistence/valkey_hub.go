@@ -2,6 +2,8 @@ package persistence
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -34,6 +36,7 @@ type valkeyHub struct {
 	waiting int       // tails
 	wanted  time.Time // when one last looked
 	closing bool
+	sockets map[net.Conn]struct{}
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
@@ -47,9 +50,42 @@ type turn struct {
 func newTurn() *turn { return &turn{happened: make(chan struct{})} }
 
 func newValkeyHub(v *Valkey, name string) *valkeyHub {
-	return &valkeyHub{store: v, keys: newValkeyKeys(v.opt.Prefix, name), conn: v.newLink(func(o *valkey.ClientOption) {
+	h := &valkeyHub{store: v, keys: newValkeyKeys(v.opt.Prefix, name), sockets: make(map[net.Conn]struct{})}
+	h.conn = v.newLink(func(o *valkey.ClientOption) {
 		o.BlockingPoolSize = 1
-	})}
+		o.DialCtxFn = h.dial
+	})
+	return h
+}
+
+// dial remembers the socket: the client leaves a blocking read neither for the end of its context nor for its own.
+func (h *valkeyHub) dial(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (conn net.Conn, err error) {
+	if cfg != nil {
+		conn, err = (&tls.Dialer{NetDialer: d, Config: cfg}).DialContext(ctx, "tcp", addr)
+	} else {
+		conn, err = d.DialContext(ctx, "tcp", addr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closing {
+		conn.Close()
+		return nil, ErrStoreClosed
+	}
+	h.sockets[conn] = struct{}{}
+	return conn, nil
+}
+
+// cut closes the sockets.
+func (h *valkeyHub) cut() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for conn := range h.sockets {
+		conn.Close()
+	}
+	clear(h.sockets)
 }
 
 // look gives what the hub has after id. It is covered where the hub reaches back to id: then there is no more than that yet, and next tells when there may be. next is nil
@@ -87,7 +123,7 @@ func (h *valkeyHub) wait(n int) {
 	h.wanted = h.store.clock.Now()
 }
 
-// start starts the reader behind id, after which the caller found nothing, unless it runs.
+// start starts the reader behind id, where the stream ended, unless it runs.
 func (h *valkeyHub) start(id EntryID) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -116,6 +152,7 @@ func (h *valkeyHub) read(ctx context.Context, id EntryID) error {
 	for h.isWanted() {
 		frames, ended, err := h.ask(ctx, id)
 		if err != nil {
+			h.cut()
 			h.conn.reset()
 			if ctx.Err() != nil {
 				return ErrStoreClosed
@@ -196,6 +233,7 @@ func (h *valkeyHub) close() {
 		h.stop()
 	}
 	h.mu.Unlock()
+	h.cut()
 	h.done.Wait()
 	h.conn.close()
 }

@@ -21,12 +21,13 @@ func (s *valkeyStream) Read(ctx context.Context, from, to StreamCursor, limit in
 	if err := checkLimit(limit); err != nil {
 		return StreamFrames{}, err
 	}
-	return s.page(ctx, from.Lower(), to.Upper(), limit, false)
+	page, _, err := s.page(ctx, from.Lower(), to.Upper(), limit, false)
+	return page, err
 }
 
-// page reads the entries of the closed range [from, to], or with exclusive what comes after from, oldest first.
-func (s *valkeyStream) page(ctx context.Context, from, to EntryID, limit int, exclusive bool) (StreamFrames, error) {
-	var page StreamFrames
+// page reads the entries of the closed range [from, to], or with exclusive what comes after from, oldest first. last is where the stream ended before
+// the first of them was read.
+func (s *valkeyStream) page(ctx context.Context, from, to EntryID, limit int, exclusive bool) (page StreamFrames, last EntryID, err error) {
 	room, size := MaxPageBytes, 0
 	for {
 		piece := min(limit-len(page.Frames), pieceEntries)
@@ -35,83 +36,89 @@ func (s *valkeyStream) page(ctx context.Context, from, to EntryID, limit int, ex
 		} else {
 			piece = min(piece, 64)
 		}
-		frames, closed, trimmed, err := s.fetch(ctx, from, to, piece, exclusive)
+		frames, m, err := s.fetch(ctx, from, to, piece, exclusive)
 		if err != nil {
-			return StreamFrames{}, err
+			return StreamFrames{}, last, err
 		}
 		// What was dropped after it was read is there.
-		if len(page.Frames) == 0 && (len(frames) == 0 || frames[0].ID.Compare(trimmed) > 0) {
+		if len(page.Frames) == 0 && (len(frames) == 0 || frames[0].ID.Compare(m.trimmed) > 0) {
 			check := checkFrom
 			if exclusive {
 				check = checkAfter
 			}
-			if err := check(s.name, from, trimmed); err != nil {
-				return StreamFrames{}, err
+			if err := check(s.name, from, m.trimmed); err != nil {
+				return StreamFrames{}, last, err
 			}
+			last = m.last
 		}
-		page.ClosedAt, page.ClosedReason = closed.at, closed.reason
+		page.ClosedAt, page.ClosedReason = m.closedAt, m.closedReason
 		for _, f := range frames {
 			page.Frames = append(page.Frames, f)
 			size += len(f.Event)
 			if room -= len(f.Event); room <= 0 {
-				return page, nil
+				return page, last, nil
 			}
 		}
 		if len(frames) < piece || len(page.Frames) >= limit {
-			return page, nil
+			return page, last, nil
 		}
 		from, exclusive = frames[len(frames)-1].ID, true
 	}
 }
 
-// ending is a stream's closed marker.
-type ending struct {
-	at     time.Time
-	reason string
+// surroundings are what is read with a piece.
+type surroundings struct {
+	last         EntryID // before it: where the stream ended
+	closedAt     time.Time
+	closedReason string
+	trimmed      EntryID // after it: how far retention has gone
 }
 
-// fetch asks for one piece, the closed marker and how far retention has gone. The three are asked for in this order and answered so: what the piece
-// lacks at its end came after the marker was looked at only if the marker was not there, for nothing is appended to a closed stream.
-func (s *valkeyStream) fetch(ctx context.Context, from, to EntryID, count int, exclusive bool) (frames []Frame, end ending, trimmed EntryID, err error) {
+// fetch asks for one piece and for what surrounds it, which is answered in this order: what the piece lacks at its end came after the closed marker was
+// looked at only if the marker was not there, for nothing is appended to a closed stream.
+func (s *valkeyStream) fetch(ctx context.Context, from, to EntryID, count int, exclusive bool) (frames []Frame, m surroundings, err error) {
 	limited, release, err := s.store.use(ctx)
 	if err != nil {
-		return nil, end, trimmed, err
+		return nil, m, err
 	}
 	defer release()
 	client, err := s.store.readers.get()
 	if err != nil {
-		return nil, end, trimmed, s.store.failure(ctx, err)
+		return nil, m, s.store.failure(ctx, err)
 	}
-	if exclusive {
-		if from == messages.MaxEntryID {
-			return nil, end, trimmed, nil
-		}
+	if exclusive && from == messages.MaxEntryID {
+		to = EntryID{} // there is nothing after it
+	} else if exclusive {
 		from = from.Next()
 	}
 	answers := client.DoMulti(limited,
-		client.B().Hmget().Key(s.keys.meta).Field("closed_us", "closed_reason").Build(),
+		client.B().Hmget().Key(s.keys.meta).Field("closed_us", "closed_reason", "last").Build(),
 		client.B().Xrange().Key(s.keys.stream).Start(from.String()).End(to.String()).Count(int64(count)).Build(),
 		client.B().Hget().Key(s.keys.meta).Field("trimmed").Build())
 	var replies [3]valkey.ValkeyMessage
 	for i := range answers {
-		m, err := answers[i].ToMessage()
+		reply, err := answers[i].ToMessage()
 		if err != nil && !valkey.IsValkeyNil(err) {
-			return nil, end, trimmed, s.store.failure(ctx, err)
+			return nil, m, s.store.failure(ctx, err)
 		}
-		replies[i] = m
+		replies[i] = reply
 	}
-	if f := stringsOf(replies[0]); f[0] != "" {
-		end = ending{time.UnixMicro(number(f[0])).UTC(), f[1]}
+	f := stringsOf(replies[0])
+	if f[0] != "" {
+		m.closedAt, m.closedReason = time.UnixMicro(number(f[0])).UTC(), f[1]
+	}
+	if id := entryID(f[2]); id != nil {
+		m.last = *id
 	}
 	if frames, err = framesOfReply(&replies[1]); err != nil {
-		return nil, end, trimmed, fmt.Errorf("stream %s: %w", s.name, err)
+		return nil, m, fmt.Errorf("stream %s: %w", s.name, err)
 	}
 	if text, err := replies[2].ToString(); err == nil {
 		if id := entryID(text); id != nil {
-			trimmed = *id
+			m.trimmed = *id
 		}
 	}
-	return frames, end, trimmed, nil
+	return frames, m, nil
 }
 
 // Tail implements Stream. At the tip it costs the server nothing: the stream's hub has what is new.
@@ -130,19 +137,20 @@ func (s *valkeyStream) Tail(ctx context.Context, after StreamCursor, block time.
 		if err != nil {
 			return StreamFrames{}, err
 		}
-		return s.page(ctx, id, messages.MaxEntryID, limit, true)
+		page, _, err := s.page(ctx, id, messages.MaxEntryID, limit, true)
+		return page, err
 	}
 	timer := s.store.clock.NewTimer(block)
 	defer timer.Stop()
 	for {
 		frames, next, covered := s.hub.look(id, limit)
 		if len(frames) == 0 && !covered {
-			page, err := s.page(ctx, id, messages.MaxEntryID, limit, true)
+			page, last, err := s.page(ctx, id, messages.MaxEntryID, limit, true)
 			if err != nil || len(page.Frames) > 0 || page.IsClosed() {
 				return page, err
 			}
 			if next == nil {
-				if err := s.hub.start(id); err != nil {
+				if err := s.hub.start(last); err != nil {
 					return StreamFrames{}, err
 				}
 				if frames, next, _ = s.hub.look(id, limit); next == nil {
