@@ -11,7 +11,7 @@ type FeedHistory struct {
 	Restarts    []Restart    `json:"restarts"`
 	Gaps        []GapNote    `json:"gaps"`
 	StepSeconds int          `json:"step_s"`  // length of a sample
-	Samples     []Sample     `json:"samples"` // whole ones only; a feed that was not there to take one has none
+	Samples     []Sample     `json:"samples"` // whole ones only
 }
 
 // Restart is one actor restarted because of a fault of ours.

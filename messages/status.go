@@ -62,11 +62,19 @@ type FeedStatus struct {
 	History       []Transition `json:"history"` // newest last, the last 64
 
 	Endpoints []EndpointStatus `json:"endpoints"` // in order of preference
+	Retention Retention        `json:"retention"`
 
 	// Where several daemons share the store; all empty where not.
 	Owner    string   `json:"owner,omitempty"`       // name of the daemon that owns the stream
 	Fence    uint64   `json:"fence_epoch,omitempty"` // the newest epoch that was granted
 	Standbys []string `json:"standbys,omitempty"`    // names of the others that may own it, this one included
+}
+
+// Retention is what a feed's stream keeps at most; 0 sets no bound.
+type Retention struct {
+	AgeSeconds int64 `json:"age_s"`
+	Bytes      int64 `json:"bytes"` // compressed
+	Entries    int64 `json:"entries"`
 }
 
 // EndpointStatus is what a feed knows about one of its upstreams.

@@ -100,7 +100,10 @@ func OpenValkey(_ context.Context, opt ValkeyOptions) (*Valkey, error) {
 	v := &Valkey{opt: opt, clock: opt.Clock, emit: opt.OnEvent, closed: make(chan struct{}),
 		hubs: make(map[string]*valkeyHub), writers: make(map[string]*valkeyStream)}
 	v.commands = v.newLink(nil)
-	v.readers = v.newLink(func(o *valkey.ClientOption) { o.PipelineMultiplex = 2 })
+	v.readers = v.newLink(func(o *valkey.ClientOption) {
+		o.PipelineMultiplex = 2
+		o.DisableRetry = false // a read may be asked for again, until the command timeout
+	})
 	return v, nil
 }
 

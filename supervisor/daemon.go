@@ -207,6 +207,15 @@ func (d *Daemon) Feed(ctx context.Context, name string) (messages.FeedStatus, er
 	return *reply.(*messages.FeedStatus), nil
 }
 
+// History asks one feed for what it remembers; messages.ErrNoFeed when there is none of that name.
+func (d *Daemon) History(ctx context.Context, name string, q messages.HistoryQuery) (messages.FeedHistory, error) {
+	reply, err := d.askFeed(ctx, name, &q)
+	if err != nil {
+		return messages.FeedHistory{}, err
+	}
+	return *reply.(*messages.FeedHistory), nil
+}
+
 // Reconnect ends the feed's connection, or its wait for the next one.
 func (d *Daemon) Reconnect(ctx context.Context, feed string) error {
 	return d.command(ctx, feed, messages.CommandReconnect)

@@ -20,6 +20,7 @@
 //	ask.go       questions from outside the tree
 //	failure.go   what a feed does when one of them fails
 //	status.go    a feed's state, its history and its figures
+//	history.go   what a feed remembers for the status page
 //	health.go    the health check that travels down and up the tree
 //	backoff.go   how long to wait before the next connection
 //	intensity.go how many faults are too many

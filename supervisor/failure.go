@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -99,13 +100,14 @@ func (f *feed) fault(ctx actor.Context, child *actor.PID, reason, message any) {
 	now := f.cfg.Clock.Now()
 	text := bounded(reason)
 	if f.faults.Exceeded(now) {
+		f.book.restarted("feed", text) // by the root
 		f.cfg.Observer.Emit(observe.ActorEscalated, f.cfg.Name, "actor", child.Id, "reason", text,
 			"failures", f.faults.Count(), "window", feedFaultWindow.String())
 		asSupervisor(ctx).EscalateFailure(fmt.Errorf("feed %s: %d faults within %s, the last one of %s: %s",
 			f.cfg.Name, f.faults.Count(), feedFaultWindow, child.Id, text), message)
 		return
 	}
-	f.book.status.Restarts++
+	f.book.restarted(role(child), text)
 	delay := restartDelay(f.faults.Count())
 	f.cfg.Observer.Emit(observe.ActorRestarted, f.cfg.Name, "actor", child.Id, "reason", text,
 		"delay", delay.String(), "failures", f.faults.Count())
@@ -165,6 +167,9 @@ func (f *feed) stopTimers() {
 
 // asSupervisor is the context's own power over its children. The library gives it to strategies only; its context has it always.
 func asSupervisor(ctx actor.Context) actor.Supervisor { return ctx.(actor.Supervisor) }
+
+// role is an actor's name below its supervisor.
+func role(pid *actor.PID) string { return pid.Id[strings.LastIndexByte(pid.Id, '/')+1:] }
 
 // bounded is a failure's text, at most one short line.
 func bounded(reason any) string {

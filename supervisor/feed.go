@@ -139,7 +139,7 @@ func (f *feed) Receive(ctx actor.Context) {
 			f.rewind, f.seqReset = f.cfg.Rewind, false // the replay begins early enough, and the position is one of it
 		}
 	case *messages.GapRecorded:
-		f.book.status.Gaps++
+		f.book.gap(m)
 		f.showLive()
 	case *messages.WriterStalled:
 		f.stalled = m.Reason
@@ -152,7 +152,7 @@ func (f *feed) Receive(ctx actor.Context) {
 	case *messages.Heartbeat:
 		f.heartbeat(ctx, m)
 	case *messages.Suspicion:
-		f.book.status.Suspicion = m.Phi
+		f.book.suspect(m.Phi)
 	case *messages.Stalled:
 		f.book.status.Stalls++
 	case *messages.NoOverlap:
@@ -167,7 +167,10 @@ func (f *feed) Receive(ctx actor.Context) {
 	case *messages.FeedQuery:
 		s := f.book.snapshot()
 		s.Endpoints = f.endpoints.Status(f.cfg.Clock.Now())
+		s.Retention = messages.Retention{AgeSeconds: int64(f.cfg.Retention.Age / time.Second), Bytes: f.cfg.Retention.Bytes, Entries: f.cfg.Retention.Entries}
 		ctx.Respond(s)
+	case *messages.HistoryQuery:
+		ctx.Respond(f.book.history.tell(f.cfg.Name, f.cfg.Clock.Now(), m))
 	case *filterUpdate:
 		ctx.Respond(&messages.CommandDone{Err: f.updateFilter(ctx, m.filter)})
 	case messages.Command:

@@ -40,7 +40,9 @@ func (h *history) transition(t messages.Transition) {
 	}
 }
 
-func (h *history) restarted(r messages.Restart) { h.restarts = keepNewest(append(h.restarts, r), keepRestarts) }
+func (h *history) restarted(r messages.Restart) {
+	h.restarts = keepNewest(append(h.restarts, r), keepRestarts)
+}
 
 func (h *history) gap(g messages.GapNote) { h.gaps = keepNewest(append(h.gaps, g), keepGaps) }
 

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"slices"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -10,7 +11,7 @@ import (
 	"tempestd/messages"
 )
 
-// historyLength is how many transitions a feed remembers.
+// historyLength is how many transitions are told with a feed's status; the history holds more.
 const historyLength = 64
 
 // rateWindow is what events per second are taken over.
@@ -35,13 +36,14 @@ type book struct {
 	observer *observe.Observer
 	status   messages.FeedStatus
 	filter   jetstream.Filter
+	history  history
 
 	perSecond [rateWindow + 1]uint64 // entries stored in each of the last seconds, a ring by Unix second
 	second    int64
 }
 
 func newBook(feed string, filter jetstream.Filter, clock clockwork.Clock, o *observe.Observer) *book {
-	return &book{clock: clock, observer: o, status: messages.FeedStatus{Feed: feed}, filter: filter}
+	return &book{clock: clock, observer: o, status: messages.FeedStatus{Feed: feed}, filter: filter, history: newHistory(clock.Now())}
 }
 
 // enter moves the feed to a state. To enter the state it is in is no transition, unless the reason is another. Extra fields go to the log.
@@ -52,10 +54,7 @@ func (b *book) enter(to messages.FeedState, reason string, extra ...any) {
 	}
 	now := b.clock.Now()
 	t := messages.Transition{At: now, From: s.State, To: to, Reason: reason}
-	if len(s.History) == historyLength {
-		s.History = s.History[1:]
-	}
-	s.History = append(s.History, t)
+	b.history.transition(t)
 	s.State, s.Since, s.Reason = to, now, reason
 	if to != messages.StateDisconnected && to != messages.StateFailed {
 		s.NextAttemptAt = nil
@@ -90,8 +89,28 @@ func (b *book) committed(m *messages.Committed) {
 	if m.NewestUS > 0 {
 		s.LagMS = max((m.At.UnixMicro()-m.NewestUS)/1000, 0)
 	}
+	if m.Entries > 0 {
+		b.history.stored(m.At, uint64(m.Entries), s.LagMS)
+	}
 	b.roll(m.At)
 	b.perSecond[b.second%int64(len(b.perSecond))] += uint64(m.Entries)
+}
+
+// gap notes a gap entry.
+func (b *book) gap(m *messages.GapRecorded) {
+	b.status.Gaps++
+	b.history.gap(messages.GapNote{At: b.clock.Now(), ID: m.ID, Gap: m.Gap})
+}
+
+// restarted notes a fault of ours.
+func (b *book) restarted(actor, reason string) {
+	b.status.Restarts++
+	b.history.restarted(messages.Restart{At: b.clock.Now(), Actor: actor, Reason: reason})
+}
+
+func (b *book) suspect(phi float64) {
+	b.status.Suspicion = phi
+	b.history.suspected(b.clock.Now(), phi)
 }
 
 func (b *book) heartbeat(m *messages.Heartbeat) {
@@ -121,6 +140,7 @@ func (b *book) snapshot() *messages.FeedStatus {
 	}
 	s := b.status
 	s.EventsPerSec = float64(sum) / rateWindow
-	s.History = append([]messages.Transition(nil), b.status.History...)
+	known := b.history.transitions
+	s.History = slices.Clone(known[max(len(known)-historyLength, 0):])
 	return &s
 }

@@ -1,0 +1,449 @@
+package persistence_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tempestd/internal/valkeytest"
+	"tempestd/messages"
+	"tempestd/persistence"
+	"tempestd/persistence/streamtest"
+)
+
+func openValkey(t *testing.T, opt persistence.ValkeyOptions) *persistence.Valkey {
+	t.Helper()
+	v, err := persistence.OpenValkey(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = v.Close() })
+	return v
+}
+
+// openOwned opens the stream "feed" with a lease for the node.
+func openOwned(t *testing.T, v *persistence.Valkey, node string) (persistence.Stream, messages.Lease) {
+	t.Helper()
+	lease, err := v.Acquire(t.Context(), "feed", messages.Node{ID: node, Name: "daemon " + node}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := v.OpenStream(t.Context(), "feed", persistence.StreamOptions{Lease: lease})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, lease
+}
+
+// sender appends and remembers what the stream must hold.
+type sender struct {
+	events *streamtest.Events
+	want   []string
+}
+
+func newSender() *sender {
+	return &sender{events: streamtest.NewEvents(5, time.Now().Add(-time.Hour).UnixMicro())}
+}
+
+func (s *sender) batch(n int) *messages.Batch {
+	b := s.events.Fill(new(messages.Batch), n)
+	for i := range b.Events {
+		s.want = append(s.want, string(b.Bytes(i)))
+	}
+	return b
+}
+
+// check compares the whole stream.
+func (s *sender) check(t *testing.T, stream persistence.Stream) {
+	t.Helper()
+	var got []string
+	for after := persistence.FromBeginning(); ; {
+		page, err := stream.Tail(t.Context(), after, 0, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Frames) == 0 {
+			break
+		}
+		for _, f := range page.Frames {
+			got = append(got, string(f.Event))
+			after = persistence.CursorAt(f.ID)
+		}
+	}
+	for i := range min(len(got), len(s.want)) {
+		if got[i] != s.want[i] {
+			t.Fatalf("entry %d of %d is not what was sent", i, len(got))
+		}
+	}
+	if len(got) != len(s.want) {
+		t.Fatalf("%d entries are stored, %d were sent", len(got), len(s.want))
+	}
+}
+
+// appendThrough appends, again for as long as the store is away, and counts how often that was.
+func appendThrough(ctx context.Context, s persistence.Stream, b *messages.Batch) (away int, err error) {
+	for {
+		_, err := s.Append(ctx, b, messages.Checkpoint{Position: messages.Position{Seq: 1}})
+		if err == nil || !persistence.Temporary(err) {
+			return away, err
+		}
+		away++
+		select {
+		case <-ctx.Done():
+			return away, ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func TestI2_LostRepliesNeitherDoubleNorLose(t *testing.T) {
+	t.Parallel()
+	rounds := 1000
+	if raceEnabled {
+		rounds = 300
+	}
+	server := valkeytest.Start(t, valkeytest.Options{})
+	proxy := valkeytest.NewProxy(t, server.Addr)
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{proxy.Addr}, Mode: "standalone"})
+	stream, _ := openOwned(t, v, "a")
+	send := newSender()
+	if _, err := appendThrough(t.Context(), stream, send.batch(3)); err != nil {
+		t.Fatal(err)
+	}
+	lost := 0
+	for i := range rounds {
+		batch := send.batch([]int{1, 7, 600}[i%3])
+		proxy.SwallowNext()
+		away, err := appendThrough(t.Context(), stream, batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost += away
+	}
+	send.check(t, stream)
+	if lost < rounds || proxy.Swallowed.Load() < int64(rounds) {
+		t.Errorf("%d replies were swallowed, %d appends noticed", proxy.Swallowed.Load(), lost)
+	}
+}
+
+func TestI6_FencedWriterCannotAppend(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{})
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{server.Addr}})
+	other := openValkey(t, persistence.ValkeyOptions{Addresses: []string{server.Addr}})
+	ctx := t.Context()
+	first, lease := openOwned(t, v, "a")
+	send := newSender()
+	if _, err := first.Append(ctx, send.batch(2), messages.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+
+	_, err := other.Acquire(ctx, "feed", messages.Node{ID: "b", Name: "daemon b"}, time.Minute)
+	held, ok := errors.AsType[*persistence.HeldError](err)
+	if !ok || held.Node != "a" || held.Name != "daemon a" || held.Epoch != lease.Epoch || held.Left <= 0 {
+		t.Fatalf("a held lease gave %v", err)
+	}
+	// The lease runs out, and another takes over; then the first one wakes.
+	if err := v.Renew(ctx, lease, time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	server.Await("the lease ends", func() bool { return server.CLI("EXISTS", "tempestd:{feed}:lease") == "0" })
+	second, newer := openOwned(t, other, "b")
+	if newer.Epoch <= lease.Epoch {
+		t.Fatalf("epoch %d follows %d", newer.Epoch, lease.Epoch)
+	}
+	fenced := func(what string, err error) {
+		t.Helper()
+		f, ok := errors.AsType[*persistence.FencedError](err)
+		if !ok || f.Epoch != lease.Epoch || f.Current != newer.Epoch || f.Owner != "daemon b" {
+			t.Errorf("%s by the fenced writer: %v", what, err)
+		}
+	}
+	_, err = first.Append(ctx, streamtest.NewEvents(1, 0).Fill(new(messages.Batch), 1), messages.Checkpoint{})
+	fenced("an append", err)
+	_, err = first.Append(ctx, new(messages.Batch), messages.Checkpoint{})
+	fenced("a checkpoint", err)
+	fenced("a renewal", v.Renew(ctx, lease, time.Minute))
+	if err := v.Release(ctx, lease); err != nil {
+		t.Errorf("to release a lost lease: %v", err)
+	}
+	if _, err := second.Append(ctx, send.batch(300), messages.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	send.check(t, second)
+
+	owners, err := v.Owners(ctx, []string{"none", "feed"})
+	if err != nil || owners[0].Node != "" || owners[1].Node != "b" || owners[1].Epoch != newer.Epoch || owners[1].Left <= 0 {
+		t.Errorf("owners %+v, %v", owners, err)
+	}
+	// A released lease can be had at once, and what held it before cannot append.
+	if err := other.Release(ctx, newer); err != nil {
+		t.Fatal(err)
+	}
+	_, err = second.Append(ctx, new(messages.Batch), messages.Checkpoint{})
+	if f, ok := errors.AsType[*persistence.FencedError](err); !ok || f.Owner != "" {
+		t.Errorf("an append after the release: %v", err)
+	}
+	third, _ := openOwned(t, v, "a")
+	if _, err := third.Append(ctx, send.batch(1), messages.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	send.check(t, third)
+}
+
+func TestNodesComeAndGo(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{})
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{server.Addr}})
+	names := func() string {
+		nodes, err := v.Nodes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, n := range nodes {
+			ids = append(ids, n.ID+"="+n.Name+fmt.Sprint(n.Streams))
+		}
+		return strings.Join(ids, " ")
+	}
+	for _, n := range []messages.Node{{ID: "b", Name: "B", Streams: []string{"x", "y"}}, {ID: "a", Name: "A", Streams: []string{"x"}}} {
+		if err := v.Announce(t.Context(), n, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := names(); got != "a=A[x] b=B[x y]" {
+		t.Errorf("nodes %s", got)
+	}
+	if err := v.Announce(t.Context(), messages.Node{ID: "a", Name: "A"}, time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	server.Await("a node's time is over", func() bool { return names() == "b=B[x y]" })
+	if err := v.Withdraw(t.Context(), "b"); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(); got != "" {
+		t.Errorf("nodes %s after the last was withdrawn", got)
+	}
+}
+
+// A server that is away, restarts, is full, is read-only or black-holed is unavailable for a while, and nothing of it is lost or doubled.
+func TestI2_AppendsSurviveWhatBefallsTheServer(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{AOF: "always"})
+	proxy := valkeytest.NewProxy(t, server.Addr)
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{proxy.Addr}, CommandTimeout: 500 * time.Millisecond})
+	stream, _ := openOwned(t, v, "a")
+	send := newSender()
+	put := func(what string, wantReason string, mend func()) {
+		t.Helper()
+		batch := send.batch(20)
+		_, err := stream.Append(t.Context(), batch, messages.Checkpoint{})
+		away, ok := errors.AsType[*persistence.UnavailableError](err)
+		if !ok || !strings.Contains(wantReason, away.Reason) || !persistence.Temporary(err) {
+			t.Fatalf("%s: error %v, want one for %s", what, err, wantReason)
+		}
+		mend()
+		if _, err := appendThrough(t.Context(), stream, batch); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		send.check(t, stream)
+	}
+	if _, err := stream.Append(t.Context(), send.batch(20), messages.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	server.CLI("SCRIPT", "FLUSH")
+	if _, err := stream.Append(t.Context(), send.batch(600), messages.Checkpoint{}); err != nil {
+		t.Fatalf("after a flush of the scripts: %v", err)
+	}
+	send.check(t, stream)
+
+	server.CLI("CONFIG", "SET", "maxmemory", "1")
+	put("out of memory", "full", func() { server.CLI("CONFIG", "SET", "maxmemory", "0") })
+	server.CLI("REPLICAOF", "127.0.0.1", "1")
+	put("read-only", "readonly", func() { server.CLI("REPLICAOF", "NO", "ONE") })
+	server.Kill()
+	put("killed", "connection timeout", server.Restart)
+	server.Pause()
+	put("paused", "timeout connection", server.Continue)
+	proxy.BlackHole(true)
+	put("black-holed", "timeout connection", func() { proxy.BlackHole(false); proxy.Cut() })
+
+	// A tail that waits when its server goes away is told, and finds it again.
+	last, err := stream.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	waiting := make(chan struct{})
+	wg.Go(func() {
+		close(waiting)
+		for {
+			page, err := stream.Tail(t.Context(), persistence.CursorAt(last.LastID), 20*time.Second, 10)
+			if err != nil && !persistence.Temporary(err) || err == nil && len(page.Frames) != 1 {
+				t.Errorf("a tail across a restart: %d frames, %v", len(page.Frames), err)
+			}
+			if err == nil {
+				return
+			}
+		}
+	})
+	<-waiting
+	server.Restart()
+	if _, err := appendThrough(t.Context(), stream, send.batch(1)); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	send.check(t, stream)
+}
+
+// A server that comes back without its data conflicts with what the writer knows; a new handle goes on from what is there.
+func TestI2_LostDataIsAConflict(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{})
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{server.Addr}})
+	stream, lease := openOwned(t, v, "a")
+	if _, err := stream.Append(t.Context(), newSender().batch(5), messages.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	server.CLI("HSET", "tempestd:{feed}:meta", "last", "5-5")
+	_, err := stream.Append(t.Context(), newSender().batch(5), messages.Checkpoint{})
+	conflict, ok := errors.AsType[*persistence.ConflictError](err)
+	if !ok || conflict.Found != (persistence.EntryID{MS: 5, Seq: 5}) {
+		t.Fatalf("got %v", err)
+	}
+	server.CLI("FLUSHALL")
+	_, err = stream.Append(t.Context(), newSender().batch(5), messages.Checkpoint{})
+	if err == nil || persistence.Temporary(err) {
+		t.Errorf("on an empty server: %v", err)
+	}
+	if err := v.Renew(t.Context(), lease, time.Minute); err == nil {
+		t.Error("the lease of an empty server was renewed")
+	}
+	send := newSender()
+	again, _ := openOwned(t, v, "a")
+	if _, err := again.Append(t.Context(), send.batch(5), messages.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	send.check(t, again)
+}
+
+func TestI2_SentinelFailover(t *testing.T) {
+	t.Parallel()
+	pair := valkeytest.Sentinel(t, valkeytest.Valkey)
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: pair.Addresses(), SentinelMaster: valkeytest.SentinelMaster, CommandTimeout: time.Second})
+	stream, _ := openOwned(t, v, "a")
+	send := newSender()
+	if _, err := stream.Append(t.Context(), send.batch(300), messages.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	primary := pair.Primary()
+	primary.CLI("WAIT", "1", "5000")
+	primary.Kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	away, err := appendThrough(ctx, stream, send.batch(300))
+	if err != nil {
+		t.Fatalf("%v after %d attempts", err, away)
+	}
+	if away == 0 || pair.Primary() == primary {
+		t.Errorf("no failover was needed: %d attempts", away)
+	}
+	send.check(t, stream)
+}
+
+func TestI2_ClusterSlotMoves(t *testing.T) {
+	t.Parallel()
+	nodes := valkeytest.Cluster(t, valkeytest.Valkey, 3)
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: valkeytest.Addresses(nodes)})
+	stream, _ := openOwned(t, v, "a")
+	send := newSender()
+	if _, err := appendThrough(t.Context(), stream, send.batch(300)); err != nil {
+		t.Fatal(err)
+	}
+	slot := nodes[0].CLI("CLUSTER", "KEYSLOT", "tempestd:{feed}")
+	owner := func() (int, []string) {
+		ids := make([]string, len(nodes))
+		at := -1
+		for i, n := range nodes {
+			ids[i] = n.CLI("CLUSTER", "MYID")
+			if n.CLI("CLUSTER", "COUNTKEYSINSLOT", slot) != "0" {
+				at = i
+			}
+		}
+		return at, ids
+	}
+	from, ids := owner()
+	to := (from + 1) % len(nodes)
+	nodes[to].CLI("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[from])
+	nodes[from].CLI("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
+	keys := strings.Fields(nodes[from].CLI("CLUSTER", "GETKEYSINSLOT", slot, "100"))
+	host, port, _ := strings.Cut(nodes[to].Addr, ":")
+	// Half of the keys are there when appends go on: scripts over both halves must wait.
+	nodes[from].CLI(append([]string{"MIGRATE", host, port, "", "0", "5000", "KEYS"}, keys[:1]...)...)
+	batch := send.batch(300)
+	_, err := stream.Append(t.Context(), batch, messages.Checkpoint{})
+	if !persistence.Temporary(err) {
+		t.Errorf("an append in the middle of a move: %v", err)
+	}
+	nodes[from].CLI(append([]string{"MIGRATE", host, port, "", "0", "5000", "KEYS"}, keys[1:]...)...)
+	for _, n := range nodes {
+		n.CLI("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
+	}
+	if _, err := appendThrough(t.Context(), stream, batch); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := appendThrough(t.Context(), stream, send.batch(300)); err != nil {
+		t.Fatal(err)
+	}
+	send.check(t, stream)
+}
+
+func TestValkeyOptionsAreChecked(t *testing.T) {
+	t.Parallel()
+	_, err := persistence.OpenValkey(t.Context(), persistence.ValkeyOptions{Mode: "both", DB: -1, Prefix: "a{b}", Fields: []string{"did", "rev"}})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, field := range []string{"Addresses is empty", `Mode is "both"`, "DB is -1", `Prefix is "a{b}"`, `Fields has "rev"`, "Describe is missing"} {
+		if !strings.Contains(err.Error(), field) {
+			t.Errorf("%q is not in %q", field, err)
+		}
+	}
+	if _, ok := errors.AsType[*persistence.ConfigError](err); !ok {
+		t.Errorf("%T is no ConfigError", err)
+	}
+}
+
+// What a server says when it is not let in names no secret, and passes once an operator has mended it (I10).
+func TestI10_WrongPassword(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{Args: []string{"--requirepass", "right-secret"}})
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{server.Addr}, Password: "wrong-secret"})
+	err := v.Health()
+	if !persistence.Temporary(err) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("health with a wrong password: %v", err)
+	}
+}
+
+func TestFieldsBesideTheEvent(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{})
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{server.Addr}, Fields: []string{"kind", "did", "time_us", "collection"},
+		Describe: func([]byte) (did, collection []byte) { return []byte("did:plc:x"), []byte("app.bsky.feed.like") }})
+	stream, _ := openOwned(t, v, "a")
+	send := newSender()
+	batch := send.batch(2)
+	if _, err := stream.Append(t.Context(), batch, messages.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	send.check(t, stream)
+	got := strings.Fields(server.CLI("XRANGE", "tempestd:{feed}", "-", "+", "COUNT", "1"))
+	want := []string{"json", send.want[0], "kind", batch.Events[0].Kind.String(), "did", "did:plc:x", "time_us", fmt.Sprint(batch.Events[0].TimeUS), "collection", "app.bsky.feed.like"}
+	if strings.Join(got[1:], " ") != strings.Join(want, " ") {
+		t.Errorf("entry %v, want %v", got[1:], want)
+	}
+}
