@@ -70,6 +70,15 @@ type Appended struct {
 	First, Last EntryID // IDs of the first and last entry stored; both zero when there was none
 	Entries     int
 	Bytes       int // bytes written to the store, compressed
+	// Blocks are the blocks that the entries became, as Fingerprints and Entry name them; nil where it is one, which ends with Last. Valid until the
+	// next Append.
+	Blocks []AppendedBlock
+}
+
+// AppendedBlock is one of the blocks that an append became.
+type AppendedBlock struct {
+	Last    EntryID
+	Entries int
 }
 
 // Retention says what a stream keeps. A zero field sets no bound. Whole blocks are dropped, oldest first, so a stream may keep up to one

@@ -162,6 +162,9 @@ func (s *valkeyStream) cut(batch *messages.Batch, cp messages.Checkpoint) (*pend
 			c.args[argTrim] = strconv.Itoa(trim)
 		}
 		p.done.Bytes += size
+		if c.to > c.from {
+			p.done.Blocks = append(p.done.Blocks, AppendedBlock{Last: c.last, Entries: c.to - c.from})
+		}
 		p.chunks = append(p.chunks, c)
 		prev = c.last
 		if final {

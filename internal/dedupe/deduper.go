@@ -295,12 +295,21 @@ func (d *Deduper) Appended(b *messages.Batch, a persistence.Appended) {
 		o.stale = true // not the batch that was marked
 		return
 	}
-	number := o.table.addBlock(a.Last, stored)
+	blocks := a.Blocks
+	if blocks == nil {
+		blocks = []persistence.AppendedBlock{{Last: a.Last, Entries: stored}}
+	}
+	left, number := 0, uint32(0)
 	waiting := o.pending
 	for i := range b.Events {
 		if b.Events[i].Drop {
 			continue
 		}
+		for left == 0 {
+			number, left = o.table.addBlock(blocks[0].Last, blocks[0].Entries), blocks[0].Entries
+			blocks = blocks[1:]
+		}
+		left--
 		if len(waiting) > 0 && waiting[0].event == i {
 			o.table.places[waiting[0].slot] = number
 			waiting = waiting[1:]

@@ -99,6 +99,13 @@ func (c *control) Feed(ctx context.Context, name string) (messages.FeedStatus, e
 	return messages.FeedStatus{Feed: name, State: messages.StateLive}, nil
 }
 
+func (c *control) History(_ context.Context, name string, q messages.HistoryQuery) (messages.FeedHistory, error) {
+	if name != "bluesky" {
+		return messages.FeedHistory{}, messages.ErrNoFeed
+	}
+	return messages.FeedHistory{Feed: name, Started: q.Since, StepSeconds: int(q.Step / time.Second)}, nil
+}
+
 func (c *control) note(verb, feed string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -38,6 +38,7 @@ const (
 type Control interface {
 	Feeds(ctx context.Context) ([]messages.FeedStatus, error)
 	Feed(ctx context.Context, name string) (messages.FeedStatus, error)
+	History(ctx context.Context, feed string, q messages.HistoryQuery) (messages.FeedHistory, error)
 	Reconnect(ctx context.Context, feed string) error
 	Pause(ctx context.Context, feed string) error
 	Resume(ctx context.Context, feed string) error

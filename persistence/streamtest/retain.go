@@ -120,6 +120,39 @@ func index(t *testing.T, s persistence.Stream, h persistence.Horizon) []indexed 
 	return all
 }
 
+// testBlocks wants every entry of an append where the append said it is, however many blocks it became.
+func testBlocks(t *testing.T, b Backend) {
+	f := open(t, b)
+	batch := f.events.Fill(new(messages.Batch), 1500)
+	for i := range batch.Events {
+		batch.Events[i].Drop = i%7 == 0
+	}
+	got, err := f.stream.Append(t.Context(), batch, messages.Checkpoint{})
+	must(t, err)
+	blocks := slices.Clone(got.Blocks)
+	if blocks == nil {
+		blocks = []persistence.AppendedBlock{{Last: got.Last, Entries: got.Entries}}
+	}
+	k, total := 0, 0
+	for _, block := range blocks {
+		for i := range block.Entries {
+			for batch.Events[k].Drop {
+				k++
+			}
+			event, err := f.stream.Entry(t.Context(), block.Last, i)
+			must(t, err)
+			if !bytes.Equal(event, batch.Bytes(k)) {
+				t.Fatalf("entry %d of block %s is not event %d", i, block.Last, k)
+			}
+			k++
+		}
+		total += block.Entries
+	}
+	if total != got.Entries || blocks[len(blocks)-1].Last != got.Last {
+		t.Errorf("blocks %+v of %+v", blocks, got)
+	}
+}
+
 func testFingerprints(t *testing.T, b Backend) {
 	f := open(t, b)
 	if got := index(t, f.stream, persistence.Horizon{}); len(got) > 0 {

@@ -55,6 +55,7 @@ func Run(t *testing.T, b Backend) {
 		{"TrimKeepsTheNewest", testTrim},
 		{"TrimByAge", testTrimAge},
 		{"Fingerprints", testFingerprints},
+		{"AppendTellsItsBlocks", testBlocks},
 		{"I2_I3_Model", testModel},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, b) })
