@@ -137,6 +137,10 @@ func (f *fakeControl) Feed(_ context.Context, name string) (messages.FeedStatus,
 	return f.status, nil
 }
 
+func (f *fakeControl) History(context.Context, string, messages.HistoryQuery) (messages.FeedHistory, error) {
+	return messages.FeedHistory{}, nil
+}
+
 func (f *fakeControl) ask(verb, feed string) error {
 	if _, err := f.Feed(context.Background(), feed); err != nil {
 		return err

@@ -40,6 +40,10 @@ func (a *actors) Feed(_ context.Context, name string) (messages.FeedStatus, erro
 	return messages.FeedStatus{Feed: name, State: messages.StatePaused, Reason: "an operator said so"}, nil
 }
 
+func (a *actors) History(context.Context, string, messages.HistoryQuery) (messages.FeedHistory, error) {
+	return messages.FeedHistory{}, nil
+}
+
 func (a *actors) tell(verb, feed string) error {
 	if feed != "bluesky" {
 		return messages.ErrNoFeed

@@ -17,7 +17,8 @@
 //	server.go  Options, Server, its life, what every request passes
 //	routes.go  the table of routes and the small handlers
 //	streams.go reading and tailing streams
-//	index.go   the list of what is served
+//	history.go what a feed remembers
+//	page.go    the status page; its files are in page/
 //	frames.go  the response of a read or a tail
 //	params.go  query parameters, each bound and each refusal
 //	guard.go   token, Host and Origin

@@ -31,6 +31,7 @@ func (s *Server) mux() *http.ServeMux {
 		{"/readyz", open, methods{"GET": s.readyz}},
 		{"/v1/feeds", guarded, methods{"GET": brief(s.feeds)}},
 		{"/v1/feeds/{feed}", guarded, methods{"GET": brief(s.feed)}},
+		{"/v1/feeds/{feed}/history", guarded, methods{"GET": s.history}},
 		{"/v1/feeds/{feed}/reconnect", guarded, methods{"POST": command("reconnect", s.control.Reconnect)}},
 		{"/v1/feeds/{feed}/pause", guarded, methods{"POST": command("pause", s.control.Pause)}},
 		{"/v1/feeds/{feed}/resume", guarded, methods{"POST": command("resume", s.control.Resume)}},
@@ -39,7 +40,8 @@ func (s *Server) mux() *http.ServeMux {
 		{"/v1/streams/{stream}/frames", guarded, methods{"GET": s.frames}},
 		{"/v1/streams/{stream}/tail", guarded, methods{"GET": s.tail}},
 		{"/metrics", guarded, methods{"GET": s.metrics()}},
-		{"/{$}", guarded, methods{"GET": index}},
+		{"/{$}", open, methods{"GET": page("index.html")}},
+		{"/page/{file}", open, methods{"GET": asset}},
 		{"/", guarded, nil},
 	} {
 		mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {

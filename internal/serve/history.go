@@ -1,0 +1,41 @@
+package serve
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"tempestd/messages"
+)
+
+// history answers what a feed remembers: everything, or what came at or after a moment, in samples of the step asked for or the next longer one there is.
+func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
+	p := parseParams(r, "since", "step_s")
+	q := messages.HistoryQuery{Since: p.moment("since"), Step: time.Duration(p.number("step_s", 10, 1, 60, "whole seconds 1…60")) * time.Second}
+	if p.err != nil {
+		return p.err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), briefTimeout)
+	defer cancel()
+	history, err := s.control.History(ctx, r.PathValue("feed"), q)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, history)
+	return nil
+}
+
+// moment is the time of the parameter, in Unix milliseconds; zero when it is not given.
+func (p *params) moment(name string) time.Time {
+	if !p.values.Has(name) {
+		return time.Time{}
+	}
+	given := p.values.Get(name)
+	ms, err := strconv.ParseUint(given, 10, 53)
+	if err != nil {
+		p.fail(invalid(name, given, "Unix milliseconds"))
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms))
+}
