@@ -19,9 +19,6 @@ import (
 // the resume position, past the present, where an upstream answers a cursor with the live tip and no word of what it left out (PROTOCOL.md, 2).
 const futureTolerance = 5 * time.Minute
 
-// spaceRetry is how often a full disk is asked whether there is room again.
-const spaceRetry = time.Second
-
 // committer is the writer's goroutine. It takes jobs in order, so that "commit what you hold" is simply the next job.
 type committer struct {
 	cfg    WriterConfig
@@ -56,10 +53,26 @@ func (c *committer) run(ctx context.Context, jobs <-chan any) (err error) {
 			return nil
 		case job := <-jobs:
 			if err := c.do(ctx, job); err != nil {
-				return err
+				return c.outcome(ctx, err)
 			}
 		}
 	}
+}
+
+// outcome tells the feed of a stream that takes no more appends of ours, whatever is tried, and does nothing more then: the feed will end us. Any other
+// failure is the writer's.
+func (c *committer) outcome(ctx context.Context, err error) error {
+	fenced, isFenced := errors.AsType[*persistence.FencedError](err)
+	switch {
+	case isFenced:
+		c.feed(&messages.Fenced{Stream: fenced.Stream, Epoch: fenced.Epoch, Current: fenced.Current, Owner: fenced.Owner})
+	case errors.Is(err, persistence.ErrStreamClosed):
+		c.feed(&messages.StreamClosed{Reason: err.Error()})
+	default:
+		return err
+	}
+	<-ctx.Done()
+	return nil
 }
 
 func (c *committer) do(ctx context.Context, job any) error {
@@ -113,7 +126,11 @@ func (c *committer) begin(ctx context.Context, m *messages.BeginEpoch) error {
 // loadIndex begins an overlap.
 func (c *committer) loadIndex(ctx context.Context) error {
 	start := c.cfg.Clock.Now()
-	loaded, err := c.dedupe.Begin(ctx)
+	var loaded dedupe.Loaded
+	err := c.patiently(ctx, func() (err error) {
+		loaded, err = c.dedupe.Begin(ctx)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("load the identity index: %w", err)
 	}
@@ -238,7 +255,13 @@ func (c *committer) believeTimes(b *messages.Batch) {
 
 // mark finds what the stream holds already.
 func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marked, err error) {
-	m, err = c.dedupe.Mark(ctx, b)
+	err = c.patiently(ctx, func() error {
+		marked, err := c.dedupe.Mark(ctx, b)
+		// What was marked before an attempt was cut short is not marked again.
+		m.Duplicates, m.Misses, m.FalseHits, m.Skipped = m.Duplicates+marked.Duplicates, marked.Misses, m.FalseHits+marked.FalseHits, m.Skipped+marked.Skipped
+		m.Ended = marked.Ended
+		return err
+	})
 	if err != nil {
 		return m, fmt.Errorf("compare with the stored stream: %w", err)
 	}
@@ -274,9 +297,14 @@ func (c *committer) store(ctx context.Context, b *messages.Batch, dropped int) (
 	start := c.cfg.Clock.Now()
 	cp := c.at
 	cp.Saved = start.UnixMicro()
-	stored, err := c.appendWhenThereIsRoom(ctx, b, cp)
+	var stored persistence.Appended
+	// A failure for good may have landed or not, and is not tried again: the writer fails, the next one resumes from what is stored.
+	err := c.patiently(ctx, func() (err error) {
+		stored, err = c.cfg.Stream.Append(ctx, b, cp)
+		return err
+	})
 	if err != nil {
-		return stored, err
+		return stored, fmt.Errorf("append: %w", err)
 	}
 	c.cfg.Observer.Metrics().Append.WithLabelValues(c.cfg.Feed).Observe(c.cfg.Clock.Since(start).Seconds())
 	if stored.Entries > 0 {
@@ -286,34 +314,22 @@ func (c *committer) store(ctx context.Context, b *messages.Batch, dropped int) (
 	return stored, nil
 }
 
-// appendWhenThereIsRoom appends, and holds the batch for as long as the disk is full: the socket is not read meanwhile and the upstream is the
-// buffer. Any other failure may have landed or not, and is not tried again here: the writer fails, the next one resumes from what is stored.
-func (c *committer) appendWhenThereIsRoom(ctx context.Context, b *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
+// patiently waits for a store that is full or away, with the job it is at held and the socket not read: the upstream is the buffer. It says so
+// once, and once when that is over.
+func (c *committer) patiently(ctx context.Context, do func() error) error {
 	var stalled time.Time
-	for {
-		stored, err := c.cfg.Stream.Append(ctx, b, cp)
-		var full *persistence.NoSpaceError
-		switch {
-		case err == nil:
-			if !stalled.IsZero() {
-				c.cfg.Observer.Emit(observe.AppendResumed, c.cfg.Feed, "after", c.cfg.Clock.Since(stalled).String())
-				c.feed(&messages.WriterResumed{})
-			}
-			return stored, nil
-		case ctx.Err() != nil:
-			return stored, ctx.Err()
-		case !errors.As(err, &full):
-			return stored, fmt.Errorf("append: %w", err)
-		}
+	err := patiently(ctx, c.cfg.Clock, func(err error, wait time.Duration) {
 		if stalled.IsZero() {
 			stalled = c.cfg.Clock.Now()
-			c.cfg.Observer.Emit(observe.AppendFailed, c.cfg.Feed, "error", err.Error(), "retry_in", spaceRetry.String())
+			c.cfg.Observer.Emit(observe.AppendFailed, c.cfg.Feed, "error", err.Error(), "retry_in", wait.String())
 			c.feed(&messages.WriterStalled{Reason: err.Error()})
 		}
-		if err := sleep(ctx, c.cfg.Clock, spaceRetry); err != nil {
-			return stored, err
-		}
+	}, do)
+	if err == nil && !stalled.IsZero() {
+		c.cfg.Observer.Emit(observe.AppendResumed, c.cfg.Feed, "after", c.cfg.Clock.Since(stalled).String())
+		c.feed(&messages.WriterResumed{})
 	}
+	return err
 }
 
 // report says what became of a batch.

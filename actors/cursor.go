@@ -41,6 +41,10 @@ type cursor struct {
 	dirty  bool      // latest is not saved
 	aged   time.Time // when the age was last complained about
 
+	ready  bool       // what is stored was loaded
+	asked  []question // who asked before that
+	cancel context.CancelFunc
+
 	due     clockwork.Timer // the next throttled save, nil when none is due
 	saving  bool
 	waiters []waiter // who asked for a save
@@ -52,8 +56,19 @@ type waiter struct {
 	cause string
 }
 
+// question is a ResumeQuery that waits for its answer.
+type question struct {
+	from  *actor.PID
+	epoch messages.Epoch
+}
+
 // The cursor's messages to itself.
 type (
+	loaded struct {
+		latest messages.Checkpoint
+		found  bool
+		err    error
+	}
 	saveDue  struct{}
 	saveDone struct {
 		cause string
@@ -69,7 +84,9 @@ const agingShare = 0.75
 func (c *cursor) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
-		c.load()
+		c.begin(ctx)
+	case *loaded:
+		c.takeOver(ctx, m)
 	case *actor.Restarting, *actor.Stopping:
 		c.stop()
 	case *messages.Committed:
@@ -84,6 +101,10 @@ func (c *cursor) Receive(ctx actor.Context) {
 		}
 		c.noteAge()
 	case *messages.ResumeQuery:
+		if !c.ready {
+			c.asked = append(c.asked, question{ctx.Sender(), m.Epoch})
+			return
+		}
 		c.noteAge()
 		ctx.Respond(&messages.ResumePoint{Epoch: m.Epoch, Checkpoint: c.latest, Found: c.found})
 	case *messages.SaveCheckpoint:
@@ -99,28 +120,56 @@ func (c *cursor) Receive(ctx actor.Context) {
 	}
 }
 
-// load reads the stream's checkpoint, and the saved one, which may be ahead of it by what was passed over without an append. A saved checkpoint about
-// entries that the stream does not hold (its log was truncated) counts for nothing, but where it is all there is: then what an upstream can replay is asked
-// for again.
-func (c *cursor) load() {
-	ctx := context.Background()
-	stored, err := c.cfg.Stream.Checkpoint(ctx)
-	c.found = err == nil
-	if err != nil && !errors.Is(err, persistence.ErrNoCheckpoint) {
-		panic(fmt.Errorf("load the stream's checkpoint: %w", err))
+// begin loads what is stored, beside the actor: a store may be away for long.
+func (c *cursor) begin(ctx actor.Context) {
+	run, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	c.done.Go(func() {
+		m := &loaded{}
+		m.err = patiently(run, c.cfg.Clock, func(error, time.Duration) {}, func() (err error) {
+			m.latest, m.found, err = c.load(run)
+			return err
+		})
+		if run.Err() == nil {
+			root.Send(self, m)
+		}
+	})
+}
+
+// takeOver takes over what was loaded and answers who asked meanwhile.
+func (c *cursor) takeOver(ctx actor.Context, m *loaded) {
+	if m.err != nil {
+		panic(m.err)
 	}
-	c.latest = stored
+	c.latest, c.found, c.ready = m.latest, m.found, true
+	for _, q := range c.asked {
+		ctx.Send(q.from, &messages.ResumePoint{Epoch: q.epoch, Checkpoint: c.latest, Found: c.found})
+	}
+	c.asked = nil
+}
+
+// load reads the stream's checkpoint, and the saved one, which may be ahead of it by what was passed over without an append. A saved checkpoint about
+// entries that the stream does not hold (its log was truncated, or another daemon has appended since) counts for nothing, but where it is all there is: then
+// what an upstream can replay is asked for again.
+func (c *cursor) load(ctx context.Context) (latest messages.Checkpoint, found bool, err error) {
+	stored, err := c.cfg.Stream.Checkpoint(ctx)
+	found = err == nil
+	if err != nil && !errors.Is(err, persistence.ErrNoCheckpoint) {
+		return latest, false, fmt.Errorf("load the stream's checkpoint: %w", err)
+	}
 	saved, err := c.cfg.Checkpoints.LoadCheckpoint(ctx, c.cfg.Feed)
 	switch {
 	case errors.Is(err, persistence.ErrNoCheckpoint):
 	case err != nil:
-		panic(fmt.Errorf("load the checkpoint: %w", err))
+		return latest, false, fmt.Errorf("load the checkpoint: %w", err)
 	case saved.LastID == stored.LastID && saved.Saved >= stored.Saved:
-		c.latest, c.found = saved, true
-	case !c.found:
+		return saved, true, nil
+	case !found:
 		oldest := c.cfg.Clock.Now().Add(-c.cfg.ReplayWindow).Add(replayMargin)
-		c.latest, c.found = messages.Checkpoint{Position: messages.Position{TimeUS: min(saved.TimeUS, oldest.UnixMicro())}}, true
+		return messages.Checkpoint{Position: messages.Position{TimeUS: min(saved.TimeUS, oldest.UnixMicro())}}, true, nil
 	}
+	return stored, found, nil
 }
 
 // replayMargin keeps a position that is as old as can be within the replay window until it is used.
@@ -199,6 +248,9 @@ func (c *cursor) stop() {
 	if c.due != nil {
 		c.due.Stop()
 		c.due = nil
+	}
+	if c.cancel != nil {
+		c.cancel()
 	}
 	c.done.Wait()
 }

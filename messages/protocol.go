@@ -147,6 +147,16 @@ type FilterChanged struct{ Hash uint64 }
 // RecordGap tells the writer to append a gap entry where the stream stands; the feed's position stays where it is.
 type RecordGap struct{ Gap Gap }
 
+// Fenced says that the stream refuses the writer's lease: another daemon owns it, or nobody does.
+type Fenced struct {
+	Stream         string
+	Epoch, Current uint64 // the writer's, the stream's
+	Owner          string // name, "" when nobody
+}
+
+// StreamClosed says that the stream was closed for good and takes no appends any more.
+type StreamClosed struct{ Reason string }
+
 // WriterStalled says that appends fail and are being retried; nothing is lost, the socket is not read.
 type WriterStalled struct{ Reason string }
 
