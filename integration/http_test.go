@@ -237,13 +237,13 @@ func testHosts(t *testing.T, d *daemon) {
 	}
 }
 
-// With a token everything but the health checks wants it, and no output has it (I10).
+// With a token everything but the health checks and the page's shell wants it, and no output has it (I10).
 func testToken(t *testing.T, sim *simulator) {
 	const secret = "correct-horse-battery-staple"
 	d := newDaemon(t, sim.url(), settings{"http.token": quoted(secret)})
 	d.start()
 	d.await("feed.live")
-	for path, open := range map[string]bool{"/healthz": true, "/readyz": true, "/": false, "/v1/feeds": false, "/v1/streams/" + feed + "/tail?after=0-0": false,
+	for path, open := range map[string]bool{"/healthz": true, "/readyz": true, "/": true, "/v1/feeds": false, "/v1/streams/" + feed + "/tail?after=0-0": false,
 		"/metrics": false, "/v2": false} {
 		if a := d.get(t, path); open != (a.status == 200) || !open && (a.status != 401 || a.failure.Error != "Unauthorized") {
 			t.Errorf("%s without a token: %d %s", path, a.status, a.body)

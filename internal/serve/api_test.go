@@ -130,9 +130,6 @@ func TestRoutesAndMethods(t *testing.T) {
 			t.Errorf("%s: GET gives %s, HEAD %s", path, g, h)
 		}
 	}
-	if r := d.get("/"); !strings.Contains(r.body, `href="/v1/streams"`) {
-		t.Errorf("the index lists no streams: %s", r.body)
-	}
 }
 
 func TestFeedsAndTheirControl(t *testing.T) {
@@ -187,7 +184,7 @@ func TestTheTokenIsAskedFor(t *testing.T) {
 	store := openStore(t)
 	openStream(t, store, "bluesky", numbered(0, 3)...)
 	d := start(t, store, func(o *serve.Options) { o.Token = "hunter2" })
-	paths := []string{"/", "/metrics", "/v1/feeds", "/v1/feeds/bluesky", "/v1/streams", "/v1/streams/bluesky", "/v1/streams/bluesky/frames",
+	paths := []string{"/metrics", "/v1/feeds", "/v1/feeds/bluesky", "/v1/streams", "/v1/streams/bluesky", "/v1/streams/bluesky/frames",
 		"/v1/streams/bluesky/tail?after=0-0", "/nowhere"}
 	for _, path := range paths {
 		for _, wrong := range []string{"", "Bearer", "Bearer ", "Bearer hunter", "Bearer hunter22", "Bearer  hunter2", "Basic hunter2", "hunter2"} {
@@ -203,7 +200,7 @@ func TestTheTokenIsAskedFor(t *testing.T) {
 	}
 	d.want(d.do("POST", "/v1/feeds/bluesky/pause"), http.StatusUnauthorized, "Unauthorized")
 	d.want(d.do("POST", "/v1/feeds/bluesky/pause", "Authorization", "Bearer hunter2"), http.StatusAccepted, "")
-	for _, path := range []string{"/healthz", "/readyz"} {
+	for _, path := range []string{"/healthz", "/readyz", "/"} { // the page is the same for everyone and holds nothing of the daemon
 		if r := d.get(path); r.status != http.StatusOK {
 			t.Errorf("%s asks for the token: %d", path, r.status)
 		}
