@@ -13,12 +13,16 @@ WIREFUZZ    := FuzzScan FuzzScanV2 FuzzZstdFrame FuzzRefusal FuzzCursor
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test lint race week unit bench fuzz fuzz-wire clean
+.PHONY: build test needs lint race week unit bench fuzz fuzz-wire clean
 
 build:
 	go build -trimpath -ldflags "-s -w -buildid=" -o tempestd ./cmd/tempestd
 
-test: lint unit race week fuzz-wire
+test: needs lint unit race week fuzz-wire
+
+# What the tests need and the machine lacks: servers, a browser, a unit checker.
+needs:
+	@bash .ci/needs
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "not formatted as gofmt does:"; gofmt -l .; exit 1; }
@@ -28,8 +32,7 @@ lint:
 	go run $(STATICCHECK) ./...
 
 # systemd's own check of the unit.
-unit:
-	@command -v systemd-analyze >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq systemd >/dev/null; }
+unit: needs
 	sh deploy/verify.sh
 
 # The race detector needs cgo.
