@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -9,16 +10,17 @@ import (
 type ConsumerState struct {
 	Name      string    `json:"name"`
 	CreatedAt time.Time `json:"created_at"`
-	Acked     EntryID   `json:"acked"` // everything up to here was dealt with
-	// The batch that is leased out, the zero Lease when none is.
+	Acked     EntryID   `json:"acked"`             // everything up to here was dealt with
+	MovedAt   time.Time `json:"moved_at,omitzero"` // when Acked last changed
+	// The batch that is leased out, or came back and goes out again; the zero Lease when there is none.
 	Lease ConsumerLease `json:"lease,omitzero"`
-	// Filter is kept for whoever made the consumer; the store does not look at it.
-	Filter []byte `json:"filter,omitempty"`
+	// Definition is kept for whoever made the consumer: JSON that the store does not look at.
+	Definition json.RawMessage `json:"definition,omitempty"`
 }
 
 // ConsumerLease is a batch that was handed out and not yet acknowledged.
 type ConsumerLease struct {
-	Token      string    `json:"token"`
+	Token      string    `json:"token"`      // who has it; "" once it was given back
 	Last       EntryID   `json:"last"`       // an ack moves Acked here
 	Until      time.Time `json:"until"`      // by the store's clock; after it the batch is handed out again
 	Deliveries int       `json:"deliveries"` // how often it was handed out

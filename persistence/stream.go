@@ -128,9 +128,10 @@ type CheckpointStore interface {
 	LoadCheckpoint(ctx context.Context, feed string) (messages.Checkpoint, error)
 }
 
-// Store holds streams.
+// Store holds streams, and the consumers of each.
 type Store interface {
 	CheckpointStore
+	ConsumerStore
 	// OpenStream opens the named stream, making it when missing. Names are 1…64 of [a-z0-9._-], starting with a letter or digit.
 	// A second call for the same name returns the same stream; where there are leases, one that appends under the lease it was opened with.
 	OpenStream(ctx context.Context, name string, opt StreamOptions) (Stream, error)

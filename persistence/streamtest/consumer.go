@@ -9,19 +9,9 @@ import (
 	"tempestd/persistence"
 )
 
-// consumers gives the store's ConsumerStore.
-func consumers(t *testing.T, f *fixture) persistence.ConsumerStore {
-	t.Helper()
-	c, ok := f.store.(persistence.ConsumerStore)
-	if !ok {
-		t.Fatalf("%T keeps no consumers", f.store)
-	}
-	return c
-}
-
 func testConsumers(t *testing.T, b Backend) {
 	f := open(t, b)
-	c, ctx := consumers(t, f), t.Context()
+	c, ctx := f.store, t.Context()
 
 	_, err := c.Consumer(ctx, "feed", "a")
 	expectError(t, "a consumer that is not there", err, persistence.ErrNoConsumer)
@@ -41,8 +31,9 @@ func testConsumers(t *testing.T, b Backend) {
 	}
 
 	want := persistence.ConsumerState{
-		CreatedAt: time.UnixMilli(1_700_000_000_123).UTC(), Acked: persistence.EntryID{MS: 1, Seq: 2}, Filter: []byte(`{"kinds":["commit"]}`),
-		Lease: persistence.ConsumerLease{Token: "t", Last: persistence.EntryID{MS: 3}, Until: time.UnixMilli(1_700_000_009_000).UTC(), Deliveries: 2},
+		CreatedAt: time.UnixMilli(1_700_000_000_123).UTC(), Acked: persistence.EntryID{MS: 1, Seq: 2}, Definition: []byte(`{"kinds":["commit"]}`),
+		MovedAt: time.UnixMilli(1_700_000_001_000).UTC(),
+		Lease:   persistence.ConsumerLease{Token: "t", Last: persistence.EntryID{MS: 3}, Until: time.UnixMilli(1_700_000_009_000).UTC(), Deliveries: 2},
 	}
 	for _, name := range []string{"b", "a", "a2"} {
 		made, err := c.UpdateConsumer(ctx, "feed", name, func(now time.Time, s *persistence.ConsumerState) (*persistence.ConsumerState, error) {
@@ -64,7 +55,7 @@ func testConsumers(t *testing.T, b Backend) {
 	expectError(t, "an update that refuses", err, refused)
 
 	f.reopen()
-	c = consumers(t, f)
+	c = f.store
 	all, err = c.Consumers(ctx, "feed")
 	must(t, err)
 	for i, name := range []string{"a", "a2", "b"} {
@@ -86,14 +77,14 @@ func testConsumers(t *testing.T, b Backend) {
 }
 
 func sameConsumer(a, b persistence.ConsumerState) bool {
-	return a.Name == b.Name && a.CreatedAt.Equal(b.CreatedAt) && a.Acked == b.Acked && string(a.Filter) == string(b.Filter) &&
+	return a.Name == b.Name && a.CreatedAt.Equal(b.CreatedAt) && a.Acked == b.Acked && a.MovedAt.Equal(b.MovedAt) && string(a.Definition) == string(b.Definition) &&
 		a.Lease.Token == b.Lease.Token && a.Lease.Last == b.Lease.Last && a.Lease.Until.Equal(b.Lease.Until) && a.Lease.Deliveries == b.Lease.Deliveries
 }
 
 // testConsumerUpdates has many change one consumer at once: no change may overwrite another.
 func testConsumerUpdates(t *testing.T, b Backend) {
 	f := open(t, b)
-	c, ctx := consumers(t, f), t.Context()
+	c, ctx := f.store, t.Context()
 	const workers, rounds = 8, 25
 	var wg sync.WaitGroup
 	for range workers {
