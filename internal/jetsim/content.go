@@ -1,6 +1,10 @@
 package jetsim
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"tempestd/internal/subscribe"
+)
 
 // shape is what kind of event a content is.
 type shape uint8
@@ -84,42 +88,29 @@ func (s shape) spec() shapeSpec {
 	return shapeSpec{}
 }
 
-// kinds is a set of the kinds of events.
-type kinds uint8
-
-const (
-	kindCommit kinds = 1 << iota
-	kindIdentity
-	kindAccount
-	kindSync
-
-	kindsV1 = kindCommit | kindIdentity | kindAccount // what v1 servers send
-	kindsV2 = kindsV1 | kindSync
-)
-
-// name is the name of a single kind.
-func (k kinds) name() string {
+// kindName is the name of a single kind.
+func kindName(k subscribe.Kinds) string {
 	switch k {
-	case kindCommit:
+	case subscribe.Commit:
 		return "commit"
-	case kindIdentity:
+	case subscribe.Identity:
 		return "identity"
-	case kindAccount:
+	case subscribe.Account:
 		return "account"
 	}
 	return "sync"
 }
 
-func (s shape) kind() kinds {
+func (s shape) kind() subscribe.Kinds {
 	switch s {
 	case identityEvent:
-		return kindIdentity
+		return subscribe.Identity
 	case accountEvent:
-		return kindAccount
+		return subscribe.Account
 	case syncEvent:
-		return kindSync
+		return subscribe.Sync
 	}
-	return kindCommit
+	return subscribe.Commit
 }
 
 // event is everything about content n but its text.

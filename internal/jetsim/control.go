@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+
+	"tempestd/internal/subscribe"
 )
 
 // routes mounts the subscription endpoints and the control endpoint, which only loopback clients may use:
@@ -22,11 +24,11 @@ import (
 func (s *Sim) routes() {
 	s.mux = http.NewServeMux()
 	if s.opt.Protocol.includes(ProtocolV1) {
-		s.mux.HandleFunc(pathV1, s.handleSubscribe(ProtocolV1))
+		s.mux.HandleFunc(subscribe.PathV1, s.handleSubscribe(ProtocolV1))
 	}
 	if s.opt.Protocol.includes(ProtocolV2) {
-		s.mux.HandleFunc(pathV2, s.handleSubscribe(ProtocolV2))
-		s.mux.HandleFunc("GET "+pathDictionary, s.handleDictionary)
+		s.mux.HandleFunc(subscribe.PathV2, s.handleSubscribe(ProtocolV2))
+		s.mux.HandleFunc("GET "+subscribe.PathDictionary, s.handleDictionary)
 	}
 	control := func(pattern string, do func(w http.ResponseWriter, r *http.Request) error) {
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

@@ -1,40 +1,11 @@
 package jetsim
 
 import (
-	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
+
+	"tempestd/internal/subscribe"
 )
-
-// timeCursor is the least cursor that is a time: smaller ones are sequence numbers (PROTOCOL.md, 2).
-const timeCursor = 1_000_000_000_000_000
-
-// cursor is a parsed cursor parameter.
-type cursor struct {
-	live  bool   // none was given
-	value int64  // seq or Unix µs
-	text  string // as it came: a legacy server compares it as a string
-}
-
-// parseCursor reads the cursor as servers do: the first one counts, an empty one is none.
-func parseCursor(q url.Values) (cursor, error) {
-	text := q.Get("cursor")
-	if text == "" {
-		return cursor{live: true}, nil
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return cursor{}, fmt.Errorf("subscribe: invalid cursor: %q", text)
-	}
-	if n < 0 {
-		return cursor{}, fmt.Errorf("subscribe: invalid cursor: negative value %d", n)
-	}
-	return cursor{value: n, text: text}, nil
-}
-
-// isTime says whether the cursor is a time.
-func (c cursor) isTime() bool { return !c.live && c.value >= timeCursor }
 
 // archive is what a cursor is looked up in: the log in segments.
 type archive struct {
@@ -68,10 +39,10 @@ type position struct {
 }
 
 // resolve is the position that a cursor means. Whatever cannot be had is moved, and only v2 says so.
-func (a archive) resolve(c cursor, nowUS int64) position {
+func (a archive) resolve(c subscribe.Cursor, nowUS int64) position {
 	served := a.served()
 	tip := position{rank: served, live: true}
-	if c.live {
+	if !c.Given {
 		return tip
 	}
 	floor := a.floor(nowUS)
@@ -79,21 +50,21 @@ func (a archive) resolve(c cursor, nowUS int64) position {
 	var below bool
 	switch {
 	case a.legacy:
-		if c.value > nowUS {
+		if c.Value > nowUS {
 			return tip
 		}
 		// The first event whose time, as a string, is not less: exact for a time, nonsense for a seq (PROTOCOL.md, 2.1).
-		rank = a.search(func(r *record) bool { return strings.Compare(strconv.FormatInt(r.timeUS, 10), c.text) >= 0 })
-	case !c.isTime():
-		if served == 0 || c.value > a.ranked(served-1).seq {
+		rank = a.search(func(r *record) bool { return strings.Compare(strconv.FormatInt(r.timeUS, 10), c.Text) >= 0 })
+	case !c.IsTime():
+		if served == 0 || c.Value > a.ranked(served-1).seq {
 			return tip
 		}
-		rank = a.search(func(r *record) bool { return r.seq >= c.value })
-		below = floor > 0 && (floor == served || c.value < a.ranked(floor).seq)
-	case c.value > nowUS:
+		rank = a.search(func(r *record) bool { return r.seq >= c.Value })
+		below = floor > 0 && (floor == served || c.Value < a.ranked(floor).seq)
+	case c.Value > nowUS:
 		return tip
 	default:
-		rank = a.search(func(r *record) bool { return r.timeUS >= c.value })
+		rank = a.search(func(r *record) bool { return r.timeUS >= c.Value })
 		below = rank < floor
 		// The server's time index covers sealed segments only: anything newer replays the active segment from its start.
 		rank = min(rank, a.sealed())

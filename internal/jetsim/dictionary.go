@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"tempestd/internal/subscribe"
 )
 
 // Dictionaries of the compressed wire. The simulator trains its own, with frames of a network of its own, so that an id always means the
@@ -134,7 +136,7 @@ func (s *Sim) handleDictionary(w http.ResponseWriter, r *http.Request) {
 	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		invalid("%v", err).answer(w, ProtocolV2)
+		subscribe.Invalid("%v", err).Answer(w, subscribe.V2)
 		return
 	}
 	d, err := s.dicts.forV2()
@@ -145,11 +147,11 @@ func (s *Sim) handleDictionary(w http.ResponseWriter, r *http.Request) {
 	if q.Has("id") {
 		id, err := strconv.ParseInt(q.Get("id"), 10, 64)
 		if err != nil {
-			invalid("id must be an integer zstd dictionary ID").answer(w, ProtocolV2)
+			subscribe.Invalid("id must be an integer zstd dictionary ID").Answer(w, subscribe.V2)
 			return
 		}
 		if id != int64(d.id) {
-			(&refusal{http.StatusNotFound, "DictionaryNotFound", fmt.Sprintf("no dictionary with id %d; current dictionary id is %d", id, d.id)}).answer(w, ProtocolV2)
+			subscribe.DictionaryNotFound(id, d.id).Answer(w, subscribe.V2)
 			return
 		}
 	}

@@ -54,8 +54,7 @@
 //	sim.go         Sim: begin and end
 //	produce.go     production, ingestion, what a crash and retention do to the log
 //	fleet.go       Fleet
-//	request.go     what a subscriber asks for, and why not
-//	filter.go      which events it wants
+//	request.go     what a subscriber asks for, and how it is packed
 //	cursor.go      which rank a cursor means
 //	serve.go       the HTTP side and what subscribers pull
 //	control.go     the control endpoint

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/subscribe"
 )
 
 // Options say what a simulator simulates. The zero value, but for a Clock, is a ready server that produces nothing by itself.
@@ -116,8 +118,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("jetsim: a number of events is negative")
 	case o.Segment < 1 || o.Block < 1:
 		return o, fmt.Errorf("jetsim: a segment and a block hold at least one event")
-	case o.FirstSeq < 1 || o.FirstSeq >= timeCursor:
-		return o, fmt.Errorf("jetsim: a first seq of %d; 1 to %d are accepted", o.FirstSeq, int64(timeCursor-1))
+	case o.FirstSeq < 1 || o.FirstSeq >= subscribe.FirstTime:
+		return o, fmt.Errorf("jetsim: a first seq of %d; 1 to %d are accepted", o.FirstSeq, int64(subscribe.FirstTime-1))
 	case o.Lookback < 0 || o.BlockAge < 0 || o.Lag < 0:
 		return o, fmt.Errorf("jetsim: a duration is negative")
 	}

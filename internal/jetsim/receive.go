@@ -6,15 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-)
 
-// maxClientMessage is how many bytes a server accepts of a subscriber's message.
-const maxClientMessage = 10_000_000
+	"tempestd/internal/subscribe"
+)
 
 // What ends a connection on the client's side of it.
 var (
 	errBadClientFrame = errors.New("client sent an invalid frame")
-	errMessageTooBig  = fmt.Errorf("read limited at %d bytes", maxClientMessage+1)
+	errMessageTooBig  = fmt.Errorf("read limited at %d bytes", subscribe.MaxClientMessage+1)
 )
 
 // receiver reads a client's messages.
@@ -50,7 +49,7 @@ func (r *receiver) next() (op byte, payload []byte, err error) {
 		if h.op != opContinuation {
 			r.op, r.compressed, r.message = h.op, h.compressed, r.message[:0]
 		}
-		if uint64(len(r.message))+h.n > maxClientMessage {
+		if uint64(len(r.message))+h.n > subscribe.MaxClientMessage {
 			return 0, nil, errMessageTooBig
 		}
 		at := len(r.message)
@@ -65,7 +64,7 @@ func (r *receiver) next() (op byte, payload []byte, err error) {
 		if !r.compressed {
 			return op, r.message, nil
 		}
-		text, err := r.deflate.inflate(r.message, maxClientMessage)
+		text, err := r.deflate.inflate(r.message, subscribe.MaxClientMessage)
 		return op, text, err
 	}
 }
@@ -103,7 +102,7 @@ func (r *receiver) header() (header, error) {
 		}
 		h.n = binary.BigEndian.Uint64(b[:])
 	}
-	if h.n > maxClientMessage {
+	if h.n > subscribe.MaxClientMessage {
 		return header{}, errMessageTooBig
 	}
 	_, err := io.ReadFull(r.br, h.mask[:])

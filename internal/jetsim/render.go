@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"strconv"
 	"time"
+
+	"tempestd/internal/subscribe"
 )
 
 // appendV1 appends the v1 JSON of an event as a server sent it: with its seq, or without when seq is 0 (a legacy server). A sync event,
@@ -17,7 +19,7 @@ func (w *network) appendV1(b []byte, e *event, seq, timeUS int64) []byte {
 		b = append(b, `,"cursor":`...)
 		b = strconv.AppendInt(b, seq, 10)
 	}
-	if name := e.shape.kind().name(); e.shape.kind() != kindCommit {
+	if name := kindName(e.shape.kind()); e.shape.kind() != subscribe.Commit {
 		b = append(b, `,"kind":"`...)
 		b = append(b, name...)
 		b = append(b, `","`...)
@@ -47,15 +49,12 @@ func (w *network) appendV1(b []byte, e *event, seq, timeUS int64) []byte {
 	return append(b, `"}}`...)
 }
 
-// v2Type is the $type of an event's payload without the name of its kind.
-const v2Type = "network.bsky.jetstream.subscribeEvents#"
-
 // appendV2 appends the v2 JSON of an event as a server sent it: an envelope around a payload with sorted keys.
 func (w *network) appendV2(b []byte, e *event, seq, timeUS int64) []byte {
 	kind := e.shape.kind()
-	b = append(b, `{"$type":"message","payload":{"$type":"`+v2Type...)
-	b = append(b, kind.name()...)
-	if kind == kindCommit {
+	b = append(b, `{"$type":"message","payload":{"$type":"`+subscribe.V2Type...)
+	b = append(b, kindName(kind)...)
+	if kind == subscribe.Commit {
 		b = w.appendV2Commit(b, e)
 		b = appendV2Seq(b, seq)
 	} else {
@@ -63,17 +62,17 @@ func (w *network) appendV2(b []byte, e *event, seq, timeUS int64) []byte {
 		did := func(b []byte) []byte { return append(append(b, `","did":"`...), w.did(e.account)...) }
 		marker := func(b []byte) []byte {
 			b = append(b, '"')
-			b = append(b, kind.name()...)
+			b = append(b, kindName(kind)...)
 			b = append(b, `":`...)
 			return w.appendMarker(b, e)
 		}
 		switch kind {
-		case kindAccount:
+		case subscribe.Account:
 			b = marker(append(b, `",`...))
 			b = append(b, `,"did":"`...)
 			b = append(b, w.did(e.account)...)
 			b = appendV2Seq(append(b, '"'), seq)
-		case kindIdentity:
+		case subscribe.Identity:
 			b = marker(append(did(b), `",`...))
 			b = appendV2Seq(b, seq)
 		default:
@@ -166,7 +165,7 @@ func (w *network) appendMarker(b []byte, e *event) []byte {
 	b = append(b, '{')
 	status := ""
 	switch e.shape.kind() {
-	case kindAccount:
+	case subscribe.Account:
 		active := r.below(4) > 0
 		if !active {
 			status = [...]string{"deactivated", "takendown", "deleted", "suspended"}[r.below(4)]
@@ -174,7 +173,7 @@ func (w *network) appendMarker(b []byte, e *event) []byte {
 		b = append(b, `"active":`...)
 		b = strconv.AppendBool(b, active)
 		b = append(b, ',')
-	case kindSync: // the blocks hold the repository's new commit
+	case subscribe.Sync: // the blocks hold the repository's new commit
 		var blocks [168]byte
 		for i := 0; i < len(blocks); i += 8 {
 			x := r.next()
@@ -189,10 +188,10 @@ func (w *network) appendMarker(b []byte, e *event) []byte {
 	b = append(b, `"did":"`...)
 	b = append(b, w.did(e.account)...)
 	switch {
-	case e.shape.kind() == kindSync:
+	case e.shape.kind() == subscribe.Sync:
 		b = append(b, `","rev":"`...)
 		b = appendTID(b, us, w.hash(saltSkew, e.account)>>32)
-	case e.shape.kind() == kindIdentity && r.below(2) == 0: // servers were seen to send both sorts
+	case e.shape.kind() == subscribe.Identity && r.below(2) == 0: // servers were seen to send both sorts
 		b = append(b, `","handle":"`...)
 		b = r.appendBase32(b, 8)
 		b = append(b, ".example"...)

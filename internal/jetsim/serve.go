@@ -1,9 +1,10 @@
 package jetsim
 
 import (
-	"fmt"
 	"net/http"
 	"time"
+
+	"tempestd/internal/subscribe"
 )
 
 // handleSubscribe answers a request for a subscription as a server does (PROTOCOL.md, 2, 4 and 5).
@@ -17,7 +18,7 @@ func (s *Sim) handleSubscribe(p Protocol) http.HandlerFunc {
 			ref = s.checkCursor(&req)
 		}
 		if ref != nil {
-			ref.answer(w, p)
+			ref.Answer(w, p.version())
 			return
 		}
 		accept, ok := handshake(w, r)
@@ -36,7 +37,7 @@ func (s *Sim) handleSubscribe(p Protocol) http.HandlerFunc {
 			return
 		}
 		defer s.exit(c)
-		if c.write(upgradeResponse(accept, req.subprotocol, req.extension)) == nil {
+		if c.write(upgradeResponse(accept, req.Subprotocol, req.extension)) == nil {
 			c.serve()
 		}
 	}
@@ -58,7 +59,7 @@ func (s *Sim) admit(w http.ResponseWriter, p Protocol) bool {
 			http.Error(w, "too many requests", http.StatusTooManyRequests)
 		}
 	case !s.ready:
-		unavailable("service not ready: bootstrap in progress").answer(w, p)
+		subscribe.Unavailable("service not ready: bootstrap in progress").Answer(w, p.version())
 	default:
 		return true
 	}
@@ -66,23 +67,22 @@ func (s *Sim) admit(w http.ResponseWriter, p Protocol) bool {
 }
 
 // locate is where a subscription begins.
-func (s *Sim) locate(c cursor) position {
+func (s *Sim) locate(c subscribe.Cursor) position {
 	if s.opt.NoReplay {
-		c = cursor{live: true}
+		c = subscribe.Cursor{}
 	}
 	return s.archive().resolve(c, s.clock.Now().UnixMicro())
 }
 
 // checkCursor refuses a sequence that v2 does not serve any more. v1 moves it silently.
-func (s *Sim) checkCursor(req *request) *refusal {
-	if req.protocol != ProtocolV2 || req.cursor.isTime() {
+func (s *Sim) checkCursor(req *request) *subscribe.Refusal {
+	if req.Version != subscribe.V2 || req.Cursor.IsTime() {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at := s.locate(req.cursor); at.below {
-		return &refusal{http.StatusBadRequest, "CursorTooOld", fmt.Sprintf(
-			"subscribe: cursor too old: cursor %d below lookback floor %d; re-backfill from your last seq", req.cursor.value, s.seqAt(at.rank))}
+	if at := s.locate(req.Cursor); at.below {
+		return subscribe.CursorTooOld(req.Cursor.Value, s.seqAt(at.rank))
 	}
 	return nil
 }
@@ -94,10 +94,10 @@ func (s *Sim) enter(c *subscriber, req *request) bool {
 	if s.closed || s.leaving || s.down {
 		return false
 	}
-	at := s.locate(req.cursor)
+	at := s.locate(req.Cursor)
 	c.rank, c.live = at.rank, at.live
-	if at.below && req.protocol == ProtocolV2 {
-		c.notice = fmt.Appendf(nil, `{"$type":"message","payload":{"$type":"`+v2Type+`info","message":"requested timestamp cursor below retention floor; starting at seq %d","name":"OutdatedCursor"}}`, s.seqAt(at.rank))
+	if at.below && req.Version == subscribe.V2 {
+		c.notice = subscribe.Outdated(s.seqAt(at.rank))
 	}
 	s.subs[c] = struct{}{}
 	s.stats.Connections++

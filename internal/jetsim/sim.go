@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/subscribe"
 )
 
 const defaultAccounts = 20_000
@@ -160,10 +162,10 @@ func (s *Sim) Addr() string {
 }
 
 // URL is the v1 endpoint of the newest listener, "" without one. Clients that choose their protocol need no more than Addr.
-func (s *Sim) URL() string { return s.url(pathV1) }
+func (s *Sim) URL() string { return s.url(subscribe.PathV1) }
 
 // URLv2 is the v2 endpoint of the newest listener, "" without one.
-func (s *Sim) URLv2() string { return s.url(pathV2) }
+func (s *Sim) URLv2() string { return s.url(subscribe.PathV2) }
 
 func (s *Sim) url(path string) string {
 	if addr := s.Addr(); addr != "" {

@@ -3,13 +3,14 @@ package jetsim
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/subscribe"
 )
 
 // A server's limits towards a subscriber (PROTOCOL.md, 3).
@@ -19,8 +20,6 @@ const (
 	pongTimeout  = 5 * time.Second
 	goodbye      = time.Second // how long a close frame waits for its answer
 )
-
-const shutdownReason = "server shutting down"
 
 // The endings of a subscription that are the server's doing.
 var (
@@ -36,10 +35,10 @@ const batchLen = 128
 type subscriber struct {
 	sim      *Sim
 	conn     net.Conn
-	protocol Protocol
+	protocol subscribe.Version
 	codec    codec // nil for plain text
 	in       receiver
-	filter   atomic.Pointer[filter]
+	filter   atomic.Pointer[subscribe.Filter]
 	notice   []byte        // to be sent first
 	faults   chan Fault    // to be suffered
 	gone     chan struct{} // closed when nothing more can be read from the client
@@ -61,13 +60,13 @@ type subscriber struct {
 }
 
 func newSubscriber(s *Sim, conn net.Conn, br *bufio.Reader, req *request) *subscriber {
-	c := &subscriber{sim: s, conn: conn, protocol: req.protocol, codec: req.codec(), waiting: req.hello,
-		in:     receiver{br: br, refuse: req.protocol == ProtocolV2},
+	c := &subscriber{sim: s, conn: conn, protocol: req.Version, codec: req.codec(), waiting: req.Hello,
+		in:     receiver{br: br, refuse: req.Version == subscribe.V2},
 		faults: make(chan Fault, 8), gone: make(chan struct{}), dead: make(chan struct{}), pong: make(chan struct{}, 1)}
 	if req.deflate != nil {
 		c.in.deflate = &inflater{params: *req.deflate}
 	}
-	c.filter.Store(&req.filter)
+	c.filter.Store(&req.Filter)
 	return c
 }
 
@@ -123,16 +122,16 @@ func (c *subscriber) read() {
 
 // listen does what a subscriber's message asks for. It returns false when that ends the connection.
 func (c *subscriber) listen(op byte, text []byte) bool {
-	if c.protocol == ProtocolV2 {
-		c.expel(closePolicy, "unexpected data message")
+	if c.protocol == subscribe.V2 {
+		c.expel(closePolicy, subscribe.UnexpectedReason)
 		return false
 	}
 	if op != opText {
 		return true
 	}
-	f, update, err := parseUpdate(text)
+	f, update, err := subscribe.ParseUpdate(text)
 	switch {
-	case errors.Is(err, errBadEnvelope), errors.Is(err, errBadPayload):
+	case errors.Is(err, subscribe.ErrBadEnvelope), errors.Is(err, subscribe.ErrBadPayload):
 		c.expel(closeNotText, err.Error())
 		return false
 	case err != nil:
@@ -230,7 +229,7 @@ func (c *subscriber) send() error {
 
 // close says goodbye and waits a little for the answer.
 func (c *subscriber) close() {
-	if c.write(appendClose(nil, closeGoingAway, shutdownReason)) != nil {
+	if c.write(appendClose(nil, closeGoingAway, subscribe.ShutdownReason)) != nil {
 		return
 	}
 	select {
@@ -276,14 +275,14 @@ func (c *subscriber) sendRecords(recs []record) error {
 }
 
 // appendRecord appends a record's websocket frame to c.buf. It returns false, and appends nothing, when it is not wanted.
-func (c *subscriber) appendRecord(r *record, f *filter) bool {
+func (c *subscriber) appendRecord(r *record, f *subscribe.Filter) bool {
 	w := c.sim.net
 	e := w.event(r.num)
-	if !f.wants(e.shape.kind(), w.did(e.account), w.specs[e.shape].collection) {
+	if !f.Wants(e.shape.kind(), w.did(e.account), []byte(w.specs[e.shape].collection)) {
 		return false
 	}
 	start := len(c.buf)
-	if n := c.appendEvent(&e, r); !f.fits(n) {
+	if n := c.appendEvent(&e, r); !f.Fits(n) {
 		c.buf = c.buf[:start]
 		return false
 	}
@@ -309,7 +308,7 @@ func (c *subscriber) appendEvent(e *event, r *record) int {
 }
 
 func (c *subscriber) appendJSON(b []byte, e *event, r *record) []byte {
-	if c.protocol == ProtocolV2 {
+	if c.protocol == subscribe.V2 {
 		return c.sim.net.appendV2(b, e, r.seq, r.timeUS)
 	}
 	return c.sim.net.appendV1(b, e, c.sim.seqOnWire(r), r.timeUS)
@@ -325,10 +324,9 @@ func (c *subscriber) appendText(b, text []byte) []byte {
 
 // tooSlow is the end of a subscriber that does not keep up: v2 says why, and neither says goodbye.
 func (c *subscriber) tooSlow() error {
-	if c.protocol == ProtocolV2 {
+	if c.protocol == subscribe.V2 {
 		next, behind := c.sim.peek(c)
-		_ = c.write(c.appendText(nil, errorJSON("error", "ConsumerTooSlow",
-			fmt.Sprintf("reading below the floor rate %d events behind the tip; reconnect with cursor=%d", behind, next.seq))))
+		_ = c.write(c.appendText(nil, subscribe.TooSlow(int64(behind), next.seq)))
 	}
 	return errFault
 }

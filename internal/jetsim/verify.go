@@ -6,6 +6,8 @@ import (
 	"iter"
 	"net/url"
 	"slices"
+
+	"tempestd/internal/subscribe"
 )
 
 // Verify compares entries, the JSON of a stream's events from its oldest entry on, with everything the server has ingested by now.
@@ -52,7 +54,7 @@ type verifier struct {
 	servers []*History
 	net     *network
 	opt     VerifyOptions
-	filter  filter
+	filter  subscribe.Filter
 
 	stored  bitset // in the stream so far
 	dropped bitset // not to be had any more from one of the servers at least
@@ -66,16 +68,16 @@ type verifier struct {
 
 // setFilter reads the filter of a subscription by either protocol.
 func (v *verifier) setFilter(q url.Values) error {
-	f, err := newFilterV1(slices.Concat(q["wantedCollections"], q["collections"]), slices.Concat(q["wantedDids"], q["dids"]))
+	f, err := subscribe.FilterV1(slices.Concat(q["wantedCollections"], q["collections"]), slices.Concat(q["wantedDids"], q["dids"]))
 	if err != nil {
 		return err
 	}
-	f.kinds = kindsV2
-	if err := f.setKinds(q["kinds"]); err != nil {
+	f.Kinds = subscribe.KindsV2
+	if err := f.SetKinds(q["kinds"]); err != nil {
 		return err
 	}
-	size, err := parseFilterV1(url.Values{"maxMessageSizeBytes": q["maxMessageSizeBytes"]})
-	f.maxBytes = size.maxBytes
+	size, err := subscribe.ParseFilterV1(url.Values{"maxMessageSizeBytes": q["maxMessageSizeBytes"]})
+	f.MaxBytes = size.MaxBytes
 	v.filter = f
 	return err
 }
@@ -156,15 +158,15 @@ func (v *verifier) describe(at version) string {
 func (v *verifier) wanted(h *History, r *record) (may, must bool) {
 	e := h.net.event(r.num)
 	kind := e.shape.kind()
-	if !v.filter.wants(kind, h.net.did(e.account), h.net.specs[e.shape].collection) {
+	if !v.filter.Wants(kind, h.net.did(e.account), []byte(h.net.specs[e.shape].collection)) {
 		return false, false
 	}
-	v1 := kind&kindsV1 != 0
+	v1 := kind&subscribe.KindsV1 != 0
 	v2 := !h.legacy
-	if v.filter.maxBytes > 0 {
-		v1 = v1 && v.filter.fits(len(v.renderV1(h, r)))
+	if v.filter.MaxBytes > 0 {
+		v1 = v1 && v.filter.Fits(len(v.renderV1(h, r)))
 		v.buf = h.net.appendV2(v.buf[:0], &e, r.seq, r.timeUS)
-		v2 = v2 && v.filter.fits(len(v.buf))
+		v2 = v2 && v.filter.Fits(len(v.buf))
 	}
 	switch {
 	case v.opt.Protocol == ProtocolV1 || h.legacy:

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"tempestd/internal/subscribe"
 )
 
 // The server's side of RFC 6455, by hand: most faults need a connection that a websocket library would not let us misuse, and
@@ -94,12 +96,9 @@ func appendMessage(b []byte, op byte, payload []byte) []byte {
 	return append(appendHeader(b, op, len(payload)), payload...)
 }
 
-// appendClose appends a close frame. The reason is cut, between characters, where a control frame has no room for it.
+// appendClose appends a close frame. A reason that a control frame has no room for is cut.
 func appendClose(b []byte, code int, reason string) []byte {
-	const room = 123
-	if len(reason) > room {
-		reason = strings.ToValidUTF8(reason[:room-len("...")], "") + "..."
-	}
+	reason = subscribe.CloseReason(reason)
 	b = appendHeader(b, opClose, 2+len(reason))
 	return append(binary.BigEndian.AppendUint16(b, uint16(code)), reason...)
 }

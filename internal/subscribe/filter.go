@@ -1,4 +1,4 @@
-package jetsim
+package subscribe
 
 import (
 	"errors"
@@ -18,14 +18,29 @@ const (
 	maxDIDs        = 10_000
 )
 
-// filter is what a subscriber wants. It never changes: an options_update replaces it.
-type filter struct {
-	kinds       kinds
+// Kinds is a set of the kinds of events.
+type Kinds uint8
+
+// The kinds that servers send.
+const (
+	Commit Kinds = 1 << iota
+	Identity
+	Account
+	Sync
+	Other // one that this version does not know
+
+	KindsV1 = Commit | Identity | Account // what v1 servers send
+	KindsV2 = KindsV1 | Sync | Other      // what v2 subscribers get who name no kinds
+)
+
+// Filter is what a subscriber wants. It never changes: an options_update replaces it.
+type Filter struct {
+	Kinds       Kinds
+	MaxBytes    int  // of a frame's JSON; 0 is no limit
 	filtered    bool // a collection was named: commits must match
 	collections map[string]bool
 	prefixes    []string // "app.bsky.graph."
 	dids        map[string]bool
-	maxBytes    int // of a frame's JSON; 0 is no limit
 }
 
 // The syntax of identifiers, as far as a server checks it.
@@ -40,91 +55,92 @@ func invalidOptions(format string, args ...any) error {
 	return errors.New("subscribe: invalid options: " + fmt.Sprintf(format, args...))
 }
 
-// parseFilterV1 reads a v1 filter with a server's own error texts (PROTOCOL.md, 4).
-func parseFilterV1(q url.Values) (filter, error) {
-	f, err := newFilterV1(q["wantedCollections"], q["wantedDids"])
+// ParseFilterV1 reads a v1 filter with a server's own error texts (PROTOCOL.md, 4).
+func ParseFilterV1(q url.Values) (Filter, error) {
+	f, err := FilterV1(q["wantedCollections"], q["wantedDids"])
 	// Anything that is no size, a negative number included, silently means no limit.
 	if n, err := strconv.Atoi(q.Get("maxMessageSizeBytes")); err == nil && n > 0 && n <= math.MaxUint32 {
-		f.maxBytes = n
+		f.MaxBytes = n
 	}
 	return f, err
 }
 
-// newFilterV1 is the filter of a v1 query or options_update.
-func newFilterV1(collections, dids []string) (filter, error) {
-	f := filter{kinds: kindsV1}
+// FilterV1 is the filter of a v1 query or options_update.
+func FilterV1(collections, dids []string) (Filter, error) {
+	f := Filter{Kinds: KindsV1}
 	if err := f.addCollections(collections); err != nil {
-		return filter{}, err
+		return Filter{}, err
 	}
 	return f, f.addDIDs(dids)
 }
 
-// parseFilterV2 reads a v2 filter with a server's own error texts (PROTOCOL.md, 4). Unlike v1 it refuses whatever can be no more than a mistake.
-func parseFilterV2(q url.Values) (filter, error) {
+// ParseFilterV2 reads a v2 filter with a server's own error texts (PROTOCOL.md, 4). Unlike v1 it refuses whatever can be no more than a mistake.
+func ParseFilterV2(q url.Values) (Filter, error) {
 	for _, old := range []struct{ name, advice string }{
 		{"wantedDids", "wantedDids is the legacy /subscribe parameter; use dids"},
 		{"wantedCollections", "wantedCollections is the legacy /subscribe parameter; use collections"},
 		{"requireHello", "requireHello is not supported on this endpoint; it is server-push only (subscriber-sourced messages were removed)"},
 	} {
 		if q.Has(old.name) {
-			return filter{}, invalidOptions("%s", old.advice)
+			return Filter{}, invalidOptions("%s", old.advice)
 		}
 	}
-	f := filter{kinds: kindsV2}
-	if err := f.setKinds(q["kinds"]); err != nil {
-		return filter{}, err
+	f := Filter{Kinds: KindsV2}
+	if err := f.SetKinds(q["kinds"]); err != nil {
+		return Filter{}, err
 	}
 	if n := len(q["dids"]); n > maxDIDs {
-		return filter{}, invalidOptions("too many dids values: %d > %d", n, maxDIDs)
+		return Filter{}, invalidOptions("too many dids values: %d > %d", n, maxDIDs)
 	}
 	if n := len(q["collections"]); n > maxCollections {
-		return filter{}, invalidOptions("too many collections values: %d > %d", n, maxCollections)
+		return Filter{}, invalidOptions("too many collections values: %d > %d", n, maxCollections)
 	}
 	if err := f.addDIDs(q["dids"]); err != nil {
-		return filter{}, err
+		return Filter{}, err
 	}
 	for _, c := range q["collections"] {
 		if head, ok := strings.CutSuffix(c, ".*"); ok && !isNSID(head+".x") {
-			return filter{}, invalidOptions("invalid collection wildcard: %s", c)
+			return Filter{}, invalidOptions("invalid collection wildcard: %s", c)
 		}
 	}
 	if err := f.addCollections(q["collections"]); err != nil {
-		return filter{}, err
+		return Filter{}, err
 	}
-	if f.filtered && f.kinds&kindCommit == 0 {
-		return filter{}, invalidOptions("collections filter can never apply: kinds excludes commit")
+	if f.filtered && f.Kinds&Commit == 0 {
+		return Filter{}, invalidOptions("collections filter can never apply: kinds excludes commit")
 	}
 	if sizes, ok := q["maxMessageSizeBytes"]; ok {
 		if len(sizes) != 1 || sizes[0] == "" {
-			return filter{}, invalidOptions("maxMessageSizeBytes must be one unsigned 32-bit integer")
+			return Filter{}, invalidOptions("maxMessageSizeBytes must be one unsigned 32-bit integer")
 		}
 		n, err := strconv.ParseUint(sizes[0], 10, 32)
 		if err != nil {
-			return filter{}, invalidOptions("invalid maxMessageSizeBytes %q", sizes[0])
+			return Filter{}, invalidOptions("invalid maxMessageSizeBytes %q", sizes[0])
 		}
-		f.maxBytes = int(n)
+		f.MaxBytes = int(n)
 	}
 	return f, nil
 }
 
-func (f *filter) setKinds(names []string) error {
+// SetKinds names the only kinds that are wanted; no names leave them as they are.
+func (f *Filter) SetKinds(names []string) error {
 	if n := len(names); n > maxKinds {
 		return invalidOptions("too many kinds values: %d > %d", n, maxKinds)
 	}
 	for i, name := range names {
-		kind, ok := map[string]kinds{"commit": kindCommit, "identity": kindIdentity, "account": kindAccount, "sync": kindSync}[name]
+		kind, ok := map[string]Kinds{"commit": Commit, "identity": Identity, "account": Account, "sync": Sync}[name]
 		if !ok {
 			return invalidOptions("unknown kind %q (valid: commit, identity, account, sync)", name)
 		}
 		if i == 0 {
-			f.kinds = 0
+			f.Kinds = 0
 		}
-		f.kinds |= kind
+		f.Kinds |= kind
 	}
 	return nil
 }
 
-func (f *filter) addCollections(names []string) error {
+func (f *Filter) addCollections(names []string) error {
 	for _, c := range names {
 		f.filtered = true
 		if prefix, ok := strings.CutSuffix(c, "*"); ok && strings.HasSuffix(prefix, ".") {
@@ -146,7 +162,7 @@ func (f *filter) addCollections(names []string) error {
 	return nil
 }
 
-func (f *filter) addDIDs(dids []string) error {
+func (f *Filter) addDIDs(dids []string) error {
 	for _, d := range dids {
 		if !didSyntax.MatchString(d) || len(d) > 2048 {
 			return invalidOptions("invalid DID: %s", d)
@@ -162,16 +178,17 @@ func (f *filter) addDIDs(dids []string) error {
 	return nil
 }
 
-// wants says whether the subscriber wants an event of that kind, account and collection. The collections apply to commits only;
-// the size, which needs the rendered frame, is checked by fits.
-func (f *filter) wants(kind kinds, did []byte, collection string) bool {
-	if f.kinds&kind == 0 || f.dids != nil && !f.dids[string(did)] {
+// Wants says whether the subscriber wants an event of that kind, account and collection. The collections apply to commits only;
+// the size, which needs the rendered frame, is checked by Fits.
+func (f *Filter) Wants(kind Kinds, did, collection []byte) bool {
+	if f.Kinds&kind == 0 || f.dids != nil && !f.dids[string(did)] {
 		return false
 	}
-	if !f.filtered || kind != kindCommit || f.collections[collection] {
+	if !f.filtered || kind != Commit || f.collections[string(collection)] {
 		return true
 	}
-	return slices.ContainsFunc(f.prefixes, func(p string) bool { return strings.HasPrefix(collection, p) })
+	return slices.ContainsFunc(f.prefixes, func(p string) bool { return len(collection) >= len(p) && string(collection[:len(p)]) == p })
 }
 
-func (f *filter) fits(n int) bool { return f.maxBytes == 0 || n <= f.maxBytes }
+// Fits says whether a frame of n bytes of JSON is not too large for the subscriber.
+func (f *Filter) Fits(n int) bool { return f.MaxBytes == 0 || n <= f.MaxBytes }

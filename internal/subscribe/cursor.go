@@ -1,0 +1,36 @@
+package subscribe
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+)
+
+// FirstTime is the least cursor that is a time: smaller ones are sequence numbers. It is September 2001.
+const FirstTime = 1_000_000_000_000_000
+
+// Cursor is a parsed cursor parameter. The zero Cursor is none: the live tip.
+type Cursor struct {
+	Given bool
+	Value int64  // sequence number, or Unix µs
+	Text  string // as it came: a legacy server compares it as a string
+}
+
+// IsTime says whether the cursor is a time.
+func (c Cursor) IsTime() bool { return c.Given && c.Value >= FirstTime }
+
+// ParseCursor reads the cursor as servers do: the first one counts, an empty one is none.
+func ParseCursor(q url.Values) (Cursor, error) {
+	text := q.Get("cursor")
+	if text == "" {
+		return Cursor{}, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return Cursor{}, fmt.Errorf("subscribe: invalid cursor: %q", text)
+	}
+	if n < 0 {
+		return Cursor{}, fmt.Errorf("subscribe: invalid cursor: negative value %d", n)
+	}
+	return Cursor{Given: true, Value: n, Text: text}, nil
+}

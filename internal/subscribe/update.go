@@ -1,0 +1,38 @@
+package subscribe
+
+import (
+	"encoding/json"
+	"errors"
+)
+
+// What ends a connection with close 1007. Every other error of ParseUpdate does with 1008.
+var (
+	ErrBadEnvelope = errors.New("bad SubscriberSourcedMessage envelope")
+	ErrBadPayload  = errors.New("bad options_update payload")
+)
+
+// ParseUpdate reads the text message of a v1 subscriber: the filter that replaces the one it has. update is false for a message of a type that servers
+// ignore.
+func ParseUpdate(text []byte) (f Filter, update bool, err error) {
+	var message struct {
+		Type    string          `json:"type"`
+		Payload json.RawMessage `json:"payload"`
+	}
+	if json.Unmarshal(text, &message) != nil {
+		return Filter{}, false, ErrBadEnvelope
+	}
+	if message.Type != "options_update" {
+		return Filter{}, false, nil
+	}
+	var options struct {
+		WantedCollections   []string `json:"wantedCollections"`
+		WantedDIDs          []string `json:"wantedDids"`
+		MaxMessageSizeBytes int      `json:"maxMessageSizeBytes"`
+	}
+	if json.Unmarshal(message.Payload, &options) != nil {
+		return Filter{}, false, ErrBadPayload
+	}
+	f, err = FilterV1(options.WantedCollections, options.WantedDIDs)
+	f.MaxBytes = max(0, options.MaxMessageSizeBytes)
+	return f, err == nil, err
+}
