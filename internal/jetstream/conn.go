@@ -35,7 +35,7 @@ type Conn struct {
 	memory   *Negotiator
 	raw      bool
 	inflater *inflater               // nil when messages are not packed
-	filter   atomic.Pointer[matcher] // what of the filter is left to do here
+	filter   atomic.Pointer[Matcher] // what of the filter is left to do here
 
 	done     chan struct{} // closed by Close and CloseNow
 	doneOnce sync.Once

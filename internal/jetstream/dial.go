@@ -126,7 +126,7 @@ func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
 	conn := &Conn{endpoint: d.req.Endpoint, clock: d.opt.Clock, maxSize: d.opt.MaxMessageSize, memory: d.memory, raw: d.req.Raw,
 		spoken: Wire{Protocol: a.protocol, Compression: a.packing.compression, Fallback: a.fallback(), Local: !local.IsZero()},
 		done:   make(chan struct{})}
-	conn.filter.Store(newMatcher(local))
+	conn.filter.Store(NewMatcher(local))
 	limit := d.opt.MaxMessageSize
 	if a.packing.compression == CompressZstd {
 		if conn.inflater, err = newInflater(a.packing.dictionary, limit); err != nil {

@@ -47,7 +47,7 @@
 //	run.go         Conn.Run: the read loop, and when a batch is handed over
 //	frame.go       one message, from the socket to the batch
 //	inflate.go     packed messages
-//	matcher.go     the part of a filter that is done here
+//	matcher.go     Matcher: the part of a filter that is done here, and the filters of this daemon's readers
 //	ending.go      Ending, Classify
 //	errors.go      FrameError and the sentinel errors
 //

@@ -12,8 +12,11 @@ const (
 	MaxDIDs        = 10_000
 )
 
-// kinds are what Filter.Kinds can name.
-var kinds = [...]string{"commit", "identity", "account", "sync"}
+// kinds are what Filter.Kinds can name, readerKinds what it can in a filter of this daemon's readers.
+var (
+	kinds       = [...]string{"commit", "identity", "account", "sync"}
+	readerKinds = [...]string{"commit", "identity", "account", "sync", "gap"}
+)
 
 // Filter says which events are wanted. The zero Filter wants all; each list that is not empty must hold for an event to be wanted. The lists are without
 // repeats, and are not changed once they were given away.
@@ -40,7 +43,23 @@ func (e *FilterError) Error() string { return e.Reason }
 
 // ValidateFilter finds what a server of the protocol would refuse: every error is a *FilterError. With ProtocolAuto the filter must suit
 // both protocols, because either may be met. How long a list is matters to no server: see MaxCollections and MaxDIDs.
-func ValidateFilter(f Filter, p Protocol) []error {
+func ValidateFilter(f Filter, p Protocol) []error { return validate(f, p, kinds[:]) }
+
+// ValidateReader finds what is refused in a filter of this daemon's readers, which may name the kind "gap" and no list of which may be longer than servers' are:
+// every error is a *FilterError.
+func ValidateReader(f Filter) []error {
+	errs := validate(f, ProtocolV2, readerKinds[:])
+	tooMany := func(list string, n, most int) {
+		if n > most {
+			errs = append(errs, &FilterError{List: list, Reason: fmt.Sprintf("%d %s are too many: accepted are up to %d", n, list, most)})
+		}
+	}
+	tooMany("collections", len(f.Collections), MaxCollections)
+	tooMany("dids", len(f.DIDs), MaxDIDs)
+	return errs
+}
+
+func validate(f Filter, p Protocol, kinds []string) []error {
 	var errs []error
 	refuse := func(list, value, format string) {
 		errs = append(errs, &FilterError{List: list, Value: value, Reason: fmt.Sprintf(format, value)})
@@ -60,8 +79,8 @@ func ValidateFilter(f Filter, p Protocol) []error {
 		}
 	}
 	for _, k := range f.Kinds {
-		if !slices.Contains(kinds[:], k) {
-			refuse("kinds", k, "unknown kind %q (valid: "+strings.Join(kinds[:], ", ")+")")
+		if !slices.Contains(kinds, k) {
+			refuse("kinds", k, "unknown kind %q (valid: "+strings.Join(kinds, ", ")+")")
 		}
 	}
 	if len(f.Collections) > 0 && len(f.Kinds) > 0 && !slices.Contains(f.Kinds, "commit") {

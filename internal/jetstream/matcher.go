@@ -6,28 +6,33 @@ import (
 	"tempestd/messages"
 )
 
-// matcher is a Filter made ready to be asked once an event. A nil matcher wants everything. It is immutable.
-type matcher struct {
+// Matcher is a Filter made ready to be asked once an event. A nil Matcher wants everything. It is immutable, and so safe for concurrent use.
+type Matcher struct {
 	kinds       uint8 // one bit a messages.Kind; 0 is all
 	dids        map[string]struct{}
 	collections map[string]struct{}
 	prefixes    map[string]struct{} // with the dot they end in
 }
 
-func newMatcher(f Filter) *matcher {
+// noKind is a bit that no event has: kinds were named, be they known or not.
+const noKind = 1 << 7
+
+// NewMatcher gives the matcher of a filter of this daemon's readers, nil for one that wants everything. The filter may name the kind "gap" too, and what
+// [ValidateReader] refuses in it matches nothing.
+func NewMatcher(f Filter) *Matcher {
 	if f.IsZero() {
 		return nil
 	}
-	m := &matcher{dids: setOf(f.DIDs)}
+	m := &Matcher{dids: setOf(f.DIDs)}
+	if len(f.Kinds) > 0 {
+		m.kinds = noKind
+	}
 	for _, name := range f.Kinds {
-		for k := messages.KindCommit; k <= messages.KindSync; k++ {
+		for k := messages.KindCommit; k <= messages.KindGap; k++ {
 			if k.String() == name {
 				m.kinds |= 1 << k
 			}
 		}
-	}
-	if len(f.Kinds) > 0 {
-		m.kinds |= 1 << messages.KindGap // no upstream's: the kinds that were named are all there are
 	}
 	if len(f.Collections) == 0 {
 		return m
@@ -43,6 +48,28 @@ func newMatcher(f Filter) *matcher {
 	return m
 }
 
+// WantsEvent says whether the stored event is wanted: v1's shape, a v2 frame as it came, or a gap entry of our own, which only a list of kinds without "gap" leaves
+// out. The fields are scanned, and nothing is allocated unless they are spelled with escapes. What is neither has no account and an unknown kind.
+func (m *Matcher) WantsEvent(event []byte) bool {
+	if m == nil {
+		return true
+	}
+	var f fields
+	if f.parse(event) < 0 {
+		return false
+	}
+	id, lack := f.identify()
+	if lack != "" {
+		id = identity{}
+		if string(f.kind) == "gap" {
+			return m.wantsKind(messages.KindGap)
+		}
+	}
+	return m.wants(&id)
+}
+
+func (m *Matcher) wantsKind(k messages.Kind) bool { return m.kinds == 0 || m.kinds&(1<<k) != 0 }
+
 func setOf(list []string) map[string]struct{} {
 	if len(list) == 0 {
 		return nil
@@ -55,11 +82,11 @@ func setOf(list []string) map[string]struct{} {
 }
 
 // wants says whether an event is wanted, by the server's own rules.
-func (m *matcher) wants(id *identity) bool {
+func (m *Matcher) wants(id *identity) bool {
 	if m == nil {
 		return true
 	}
-	if m.kinds != 0 && m.kinds&(1<<id.kind) == 0 {
+	if !m.wantsKind(id.kind) {
 		return false
 	}
 	if m.dids != nil {

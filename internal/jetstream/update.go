@@ -22,7 +22,7 @@ func (c *Conn) UpdateFilter(ctx context.Context, f Filter) error {
 	}
 	ask, _ := f.split(ProtocolV1)
 	// From here on the whole filter is applied here too: the server still sends what was wanted before.
-	c.filter.Store(newMatcher(f))
+	c.filter.Store(NewMatcher(f))
 	if err := c.ws.Write(ctx, websocket.MessageText, optionsUpdate(ask, c.maxSize)); err != nil {
 		return fmt.Errorf("update the filter at %s: %w", c.endpoint, err)
 	}
