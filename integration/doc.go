@@ -12,6 +12,7 @@
 //	process_test.go   process: one that was started, its output, its end
 //	daemon_test.go    daemon: tempestd run with its configuration, its API and its stream
 //	simulator_test.go simulator: tempestd simulate with its history
+//	clients_test.go   clients: what npm has for others' protocols, installed; startNode: a script of clients/, run
 //	*_test.go         the tests, by what goes wrong
 //
 // The benchmarks are path_bench_test.go, from socket to durable entry, and resident_bench_test.go, memory and restart.

@@ -10,17 +10,19 @@ import (
 	"go.uber.org/goleak"
 )
 
-// program is the path of the tempestd that the tests run.
-var program string
+var (
+	program string // path of the tempestd that the tests run
+	scratch string // a directory for what all tests share
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(floodVariable) != "" {
 		flood()
 		return
 	}
-	dir, err := os.MkdirTemp("", "tempestd-integration-")
-	if err == nil {
-		program = filepath.Join(dir, "tempestd")
+	var err error
+	if scratch, err = os.MkdirTemp("", "tempestd-integration-"); err == nil {
+		program = filepath.Join(scratch, "tempestd")
 		err = build(program, raceEnabled)
 	}
 	if err != nil {
@@ -28,7 +30,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir)
+		_ = os.RemoveAll(scratch)
 		os.Exit(code)
 	}))
 }

@@ -27,6 +27,7 @@ type process struct {
 	out, log *lines // standard output and error
 	ended    chan struct{}
 	read     int // log lines that await has gone past
+	printed  int // lines of output that next has gone past
 }
 
 // start starts the binary in a directory of its own, with nothing of the test's environment but what programs need.
@@ -140,6 +141,14 @@ func (p *process) awaitLine(what string, wanted func(line string) bool) string {
 	p.t.Helper()
 	line, next := awaitLine(p.t, p.log, p.read, what, wanted)
 	p.read = next
+	return line
+}
+
+// next waits for the next line of the output that is wanted.
+func (p *process) next(what string, wanted func(line string) bool) string {
+	p.t.Helper()
+	line, next := awaitLine(p.t, p.out, p.printed, what, wanted)
+	p.printed = next
 	return line
 }
 

@@ -18,14 +18,9 @@ func TestTailFollowsAcrossARestart(t *testing.T) {
 	d.startLive()
 	d.awaitStored(1)
 	tail := start(t, nil, "tail", feed, "--from-start", "-f", "--json", "--addr", d.addr)
-	printed := 0
-	next := func(what string, wanted func(line string) bool) {
-		t.Helper()
-		_, printed = awaitLine(t, tail.out, printed, what, wanted)
-	}
 	any := func(string) bool { return true }
 	for _, end := range []func(){d.stop, func() { d.kill() }} {
-		next("an entry", any)
+		tail.next("an entry", any)
 		end()
 		tail.awaitLine("that it waits", func(line string) bool { return strings.HasPrefix(line, "waiting") })
 		d.startLive()
@@ -33,7 +28,7 @@ func TestTailFollowsAcrossARestart(t *testing.T) {
 	}
 	d.catchUp(sim)
 	last := `{"id":"` + d.info().Newest.String() + `"`
-	next("the last entry", func(line string) bool { return strings.HasPrefix(line, last) })
+	tail.next("the last entry", func(line string) bool { return strings.HasPrefix(line, last) })
 
 	report, err := sim.sent().Verify(printedEntries(t, tail.out.all()), jetsim.VerifyOptions{})
 	if err != nil || !report.OK() || report.Stored == 0 {
