@@ -51,5 +51,7 @@
 //	ending.go      Ending, Classify
 //	errors.go      FrameError and the sentinel errors
 //
+// From a stream to this daemon's own subscribers: entry.go has Entry, which makes v2 frames of events.
+//
 // And back again: resume.go has PlanResume and VerifyFirst.
 package jetstream

@@ -15,22 +15,35 @@ const maxKind = 64
 // open reads what a v2 payload says in its own way: the kind, which is the fragment of its "$type", and the time. It says what the payload lacks.
 func (f *fields) open() string {
 	name := f.kind[bytes.LastIndexByte(f.kind, '#')+1:]
-	if len(name) == len(f.kind) || !plainName(name) {
-		return `the payload's "$type" must be a string that ends in "#" and a kind`
+	if len(name) == len(f.kind) {
+		name = nil
 	}
-	switch string(name) {
+	if lack := typeLack(name); lack != "" {
+		return lack
+	}
+	if string(name) == "sync" && f.values.sync.to == 0 {
+		f.syncRev = f.commit.rev
+	}
+	f.kind = name
+	if f.seq >= firstTimeCursor {
+		f.seq = 0 // a time in the place of a sequence number: tempestd gives it to events that came without one (Entry)
+	}
+	if f.timeUS = unixMicro(f.v2.time); f.timeUS == 0 {
+		return `the payload's "time" must be a time of RFC 3339 after 1970`
+	}
+	return ""
+}
+
+// typeLack says why a payload's "$type" cannot name that kind.
+func typeLack(kind []byte) string {
+	switch string(kind) {
 	case "did", "time_us", "cursor", "kind", "payload": // members that every event has in v1's shape, or that would make an envelope of it
 		return `the payload's "$type" must not name a member of every event`
 	case "info":
 		return `an info frame is none`
-	case "sync":
-		if f.v2.sync.to == 0 {
-			f.syncRev = f.commit.rev
-		}
 	}
-	f.kind = name
-	if f.timeUS = unixMicro(f.v2.time); f.timeUS == 0 {
-		return `the payload's "time" must be a time of RFC 3339 after 1970`
+	if !plainName(kind) {
+		return `the payload's "$type" must be a string that ends in "#" and a kind`
 	}
 	return ""
 }
@@ -71,11 +84,11 @@ func (f *fields) appendV1(dst, frame []byte) []byte {
 	case "commit":
 		return append(f.appendCommit(dst, frame), '}')
 	case "identity":
-		body = f.v2.identity
+		body = f.values.identity
 	case "account":
-		body = f.v2.account
+		body = f.values.account
 	case "sync":
-		body = f.v2.sync
+		body = f.values.sync
 	default:
 		eachMember(frame, f.v2.from, func(key, _ []byte, value span) {
 			if bytes.Equal(key, f.kind) {
@@ -111,15 +124,15 @@ func (f *fields) appendCommit(dst, frame []byte) []byte {
 	dst = append(dst, `","rkey":"`...)
 	dst = append(dst, f.commit.rkey...)
 	dst = append(dst, '"')
-	if f.v2.record.to > 0 {
+	if f.values.record.to > 0 {
 		dst = append(dst, `,"record":`...)
-		dst = append(dst, f.v2.record.of(frame)...)
+		dst = append(dst, f.values.record.of(frame)...)
 	}
-	if f.v2.cid.to > 0 {
+	if f.values.cid.to > 0 {
 		dst = append(dst, `,"cid":`...)
-		dst = append(dst, f.v2.cid.of(frame)...)
+		dst = append(dst, f.values.cid.of(frame)...)
 	}
-	if f.v2.more {
+	if f.values.more {
 		dst = append(dst, ',')
 		dst = appendMembers(dst, frame, f.v2.from, isUnknown)
 	}

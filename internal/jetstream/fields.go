@@ -13,6 +13,7 @@ type fields struct {
 	identitySeq, accountSeq int64 // the relay's
 	escaped                 bool  // a string may hold escapes
 
+	values   values // that are no more than copied
 	v1Only   bool   // "payload" is a member like any other
 	envelope []byte // the frame's own "$type"
 	v2       payload
@@ -23,13 +24,17 @@ type span struct{ from, to int }
 
 func (s span) of(frame []byte) []byte { return frame[s.from:s.to] }
 
+// values are where an event's values stand. Those of a commit, and more, are within its object in v1's shape and beside it in v2's.
+type values struct {
+	commit, record, cid, identity, account, sync span
+	more                                         bool // there are members of other names than those that are known
+}
+
 // payload is what more there is to a v2 frame.
 type payload struct {
-	seen, is                             bool // there was a payload that is an object; the last one is
-	from                                 int  // where it begins
-	more                                 bool // it has members of other names than these
-	time                                 []byte
-	record, cid, identity, account, sync span
+	seen, is bool // there was a payload that is an object; the last one is
+	from     int  // where it begins
+	time     []byte
 }
 
 // object says which object's members are looked at.
@@ -128,16 +133,17 @@ func (f *fields) member(b []byte, i int, of object, key []byte) int {
 			return f.text(b, i, &f.kind)
 		case "commit":
 			f.commit.rev, f.commit.operation, f.commit.collection, f.commit.rkey = nil, nil, nil, nil
-			return f.nested(b, i, theCommit)
+			f.values.record, f.values.cid, f.values.more = span{}, span{}, false
+			return f.values.commit.set(i, f.nested(b, i, theCommit))
 		case "identity":
 			f.identitySeq = 0
-			return f.nested(b, i, theIdentity)
+			return f.values.identity.set(i, f.nested(b, i, theIdentity))
 		case "account":
 			f.accountSeq = 0
-			return f.nested(b, i, theAccount)
+			return f.values.account.set(i, f.nested(b, i, theAccount))
 		case "sync":
 			f.syncRev = nil
-			return f.nested(b, i, theSync)
+			return f.values.sync.set(i, f.nested(b, i, theSync))
 		}
 		return valueEnd(b, i, 1)
 	case thePayload:
@@ -152,7 +158,12 @@ func (f *fields) member(b []byte, i int, of object, key []byte) int {
 			return f.text(b, i, &f.commit.collection)
 		case "rkey":
 			return f.text(b, i, &f.commit.rkey)
+		case "record":
+			return f.values.record.set(i, valueEnd(b, i, f.depth()))
+		case "cid":
+			return f.values.cid.set(i, valueEnd(b, i, f.depth()))
 		}
+		f.values.more = true
 	case theIdentity:
 		if string(key) == "seq" {
 			return f.integer(b, i, &f.identitySeq)
@@ -210,20 +221,20 @@ func (f *fields) payloadMember(b []byte, i int, key []byte) int {
 	case "rkey":
 		return f.text(b, i, &f.commit.rkey)
 	case "record":
-		return f.v2.record.set(i, valueEnd(b, i, 2))
+		return f.values.record.set(i, valueEnd(b, i, 2))
 	case "cid":
-		return f.v2.cid.set(i, valueEnd(b, i, 2))
+		return f.values.cid.set(i, valueEnd(b, i, 2))
 	case "identity":
 		f.identitySeq = 0
-		return f.v2.identity.set(i, f.nested(b, i, theIdentity))
+		return f.values.identity.set(i, f.nested(b, i, theIdentity))
 	case "account":
 		f.accountSeq = 0
-		return f.v2.account.set(i, f.nested(b, i, theAccount))
+		return f.values.account.set(i, f.nested(b, i, theAccount))
 	case "sync":
 		f.syncRev = nil
-		return f.v2.sync.set(i, f.nested(b, i, theSync))
+		return f.values.sync.set(i, f.nested(b, i, theSync))
 	}
-	f.v2.more = true
+	f.values.more = true
 	return valueEnd(b, i, 2)
 }
 
