@@ -14,6 +14,8 @@ type Config struct {
 	Log             Log
 	HTTP            HTTP
 	Stream          Stream
+	Valkey          Valkey // with Stream.Backend "valkey"
+	HA              HA
 	Feeds           []Feed // sorted by name
 }
 
@@ -31,7 +33,7 @@ type HTTP struct {
 
 // Stream configures where streams are stored.
 type Stream struct {
-	Backend      string        // "embedded"
+	Backend      string        // "embedded" or "valkey"
 	Sync         string        // "batch": fsync before an append is acknowledged; "interval": every SyncInterval
 	SyncInterval time.Duration // with Sync "interval"
 	MinFree      int64         // bytes of disk that must stay free; below it appends are held back

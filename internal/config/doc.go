@@ -12,6 +12,7 @@
 //	secret.go   Secret, a string that never shows (I10)
 //	errors.go   Error, Errors
 //	keys.go     the table of keys: names, defaults, documentation
+//	keys_valkey.go, valkey.go  the same for the store that daemons share
 //	kinds.go    how the values of the table are read and written: choices, counts, lists
 //	units.go    durations and sizes
 //	strings.go  paths, secrets, addresses: values that come from the environment or need a look at the machine

@@ -24,7 +24,7 @@ type key struct {
 // draft is a configuration that is being read: what goes into the Config, and the keys that are used up on the way.
 type draft struct {
 	Config
-	tokenFile string
+	tokenFile, passwordFile, sentinelPasswordFile string
 }
 
 // feedDraft is the same for one feed.
@@ -77,6 +77,8 @@ func tables() []table {
 		{"log", "The structured log of the daemon itself."},
 		{"http", "Where consumers tail, and operators look and control."},
 		{"stream", "The store behind all streams."},
+		{"valkey", `The Valkey (7.2 or later) or Redis (7.0 or later) that keeps the streams, with backend = "valkey".`},
+		{"ha", "How daemons that share a Valkey share the feeds."},
 		{feedsTable, `One upstream subscription, and the stream of the same name that it fills. There may be any number; a name has 1 to 64 of
 a-z, 0-9, '.', '_' and '-', and starts with a letter or digit.`},
 	}
@@ -103,8 +105,9 @@ Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, e
 		hidden(bind(key{path: "http.token_file", example: `"${CREDENTIALS_DIRECTORY}/token"`, doc: `A file that holds the token; white space around it is left out.`},
 			path(), func(at place) *string { return &at.draft.tokenFile })),
 
-		bind(key{path: "stream.backend", value: `"embedded"`, doc: `Where streams are stored. "embedded" keeps them under data_dir and needs nothing else.`},
-			choice("embedded"), func(at place) *string { return &at.draft.Stream.Backend }),
+		bind(key{path: "stream.backend", value: `"embedded"`, doc: `Where streams are stored. "embedded" keeps them under data_dir and needs nothing else; "valkey" in a server that several daemons,
+and any other client, can use. The keys below are about "embedded" alone.`},
+			choice("embedded", "valkey"), func(at place) *string { return &at.draft.Stream.Backend }),
 		bind(key{path: "stream.sync", value: `"batch"`, doc: `When events are forced to the disk. "batch": before each append counts as done, so that a power cut loses nothing that
 was shown. "interval": every sync_interval; a power cut may take back what came since, which is then fetched again
 and may get other IDs.`},
@@ -114,7 +117,7 @@ and may get other IDs.`},
 		bind(key{path: "stream.min_free", value: `"512MiB"`, doc: `Disk space that must stay free (16MiB to 1TiB). Below it appends wait until there is room again; the upstream is the buffer.`},
 			size(16*mib, tib), func(at place) *int64 { return &at.draft.Stream.MinFree }),
 	}
-	return append(all, feedKeys()...)
+	return append(append(all, valkeyKeys()...), feedKeys()...)
 }
 
 // feedKeys is the part of the vocabulary that stands in [feeds.<name>].

@@ -307,6 +307,7 @@ func (l *loader) readFiles() {
 		}
 		l.draft.HTTP.Token = cmp.Or(l.draft.HTTP.Token, secret)
 	}
+	l.readPasswords()
 	for name, f := range l.feeds {
 		if f == nil || f.didsFile == "" {
 			continue
@@ -330,7 +331,8 @@ func (l *loader) wrong(key string) bool {
 
 // finish checks what no key can check alone. Of a document with syntax errors it may not have seen all.
 func (l *loader) finish(incomplete bool) {
-	if len(l.feeds) == 0 && !incomplete && !l.wrong("feeds") {
+	l.finishValkey()
+	if len(l.feeds) == 0 && !incomplete && !l.wrong("feeds") && l.draft.HA.Candidate {
 		l.report(0, "feeds", "no feed is configured", `want at least one [feeds.<name>] with endpoints = ["host"]`)
 	}
 	if l.draft.DataDir == "" {

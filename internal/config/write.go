@@ -110,7 +110,7 @@ func (w writer) line(name, value, example, doc string, first bool) {
 	switch {
 	case w.reference && example != "":
 		fmt.Fprintf(w, "#%s = %s\n", name, example)
-	case value != "" && (value != `""` || example == ""):
+	case value != "" && (example == "" || value != `""` && value != "[]"): // an example's key that is empty was never set
 		fmt.Fprintf(w, "%s = %s\n", name, value)
 	}
 }

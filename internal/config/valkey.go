@@ -1,0 +1,129 @@
+package config
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// maxPEMFile bounds the certificate files that a configuration names.
+const maxPEMFile = 4 * mib
+
+// Valkey says where the store is that many daemons share.
+type Valkey struct {
+	Addresses                      []string
+	Mode                           string // "auto", "standalone", "sentinel", "cluster"
+	SentinelMaster                 string
+	Username, SentinelUsername     string
+	Password, SentinelPassword     Secret
+	Database                       int
+	Prefix                         string
+	TLS                            bool
+	CAFile, CertFile, KeyFile      string
+	ServerName                     string
+	ConnectTimeout, CommandTimeout time.Duration
+	Fields                         []string // beside "json"
+}
+
+// HA says how daemons that share a store share the feeds.
+type HA struct {
+	Enabled    bool
+	Name       string        // "" is the host's name
+	Candidate  bool          // false: owns nothing
+	LeaseTTL   time.Duration // how long an owner that is not heard of keeps a feed
+	RenewEvery time.Duration // 0: a third of LeaseTTL
+}
+
+// ClientTLS is what the TLS keys say, nil without TLS. Its errors name the file.
+func (v *Valkey) ClientTLS() (*tls.Config, error) {
+	if !v.TLS {
+		return nil, nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: v.ServerName}
+	if v.CAFile != "" {
+		pem, err := readBounded(v.CAFile, maxPEMFile)
+		if err != nil {
+			return nil, fmt.Errorf("tls_ca_file: %s", reason(err))
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, errors.New("tls_ca_file: has no certificate in PEM")
+		}
+	}
+	if v.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(v.CertFile, v.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("tls_cert_file: %s", reason(err))
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// readPasswords reads the files that hold passwords.
+func (l *loader) readPasswords() {
+	for _, p := range []struct {
+		key, file string
+		to        *Secret
+	}{
+		{"valkey.password", l.draft.passwordFile, &l.draft.Valkey.Password},
+		{"valkey.sentinel_password", l.draft.sentinelPasswordFile, &l.draft.Valkey.SentinelPassword},
+	} {
+		if p.file == "" {
+			continue
+		}
+		name := p.key + "_file"
+		secret, err := ReadToken(p.file)
+		if err != nil {
+			l.report(l.lines[name], name, reason(err), "want a readable file that holds the password")
+		}
+		if at, both := l.lines[p.key]; both {
+			l.report(max(at, l.lines[name]), name, "found "+p.key+" as well", "want one of the two")
+		}
+		*p.to = cmp.Or(*p.to, secret)
+	}
+}
+
+// finishValkey checks what the keys of [valkey] and [ha] cannot check alone.
+func (l *loader) finishValkey() {
+	v, ha := &l.draft.Valkey, &l.draft.HA
+	report := func(key, found, want string) {
+		if !l.wrong(key) {
+			l.report(l.lines[key], key, found, want)
+		}
+	}
+	if l.draft.Stream.Backend != "valkey" {
+		if ha.Enabled {
+			report("ha.enabled", `found true with [stream] backend = "embedded"`, `want backend = "valkey", which daemons can share`)
+		}
+		if !ha.Candidate {
+			report("ha.candidate", `found false with [stream] backend = "embedded"`, `want backend = "valkey", which daemons can share`)
+		}
+		return
+	}
+	if len(v.Addresses) == 0 {
+		report("valkey.addresses", "missing", `want an array of host:port, such as ["127.0.0.1:6379"]`)
+	}
+	if v.Mode == "sentinel" && v.SentinelMaster == "" {
+		report("valkey.sentinel_master", `missing with mode = "sentinel"`, "want the name that the sentinels know the primary by")
+	}
+	if v.SentinelMaster != "" && (v.Mode == "standalone" || v.Mode == "cluster") {
+		report("valkey.sentinel_master", fmt.Sprintf("found with mode = %q", v.Mode), `want it with mode = "sentinel" or "auto"`)
+	}
+	if v.Mode == "cluster" && v.Database != 0 {
+		report("valkey.database", fmt.Sprintf("found %d with mode = \"cluster\"", v.Database), "want 0, the only one that a cluster has")
+	}
+	if (v.CertFile == "") != (v.KeyFile == "") {
+		report("valkey.tls_cert_file", "found one of tls_cert_file and tls_key_file", "want both or neither")
+	} else if !v.TLS && (v.CAFile != "" || v.CertFile != "" || v.ServerName != "") {
+		report("valkey.tls", "found false with tls_… keys", "want true, or none of them")
+	} else if _, err := v.ClientTLS(); err != nil {
+		report("valkey.tls", err.Error(), "want readable PEM files")
+	}
+	if 2*ha.RenewEvery > ha.LeaseTTL {
+		report("ha.renew_every", "found "+showDuration(ha.RenewEvery), "want at most half of lease_ttl, which is "+showDuration(ha.LeaseTTL))
+	}
+}
