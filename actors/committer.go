@@ -59,13 +59,16 @@ func (c *committer) run(ctx context.Context, jobs <-chan any) (err error) {
 	}
 }
 
-// outcome tells the feed of a stream that takes no more appends of ours, whatever is tried, and does nothing more then: the feed will end us. Any other
+// outcome tells the feed of a stream that takes no more appends through this handle, whatever is tried, and does nothing more then: the feed will end us. Any other
 // failure is the writer's.
 func (c *committer) outcome(ctx context.Context, err error) error {
 	fenced, isFenced := errors.AsType[*persistence.FencedError](err)
+	moved, isMoved := errors.AsType[*persistence.ConflictError](err)
 	switch {
 	case isFenced:
 		c.feed(&messages.Fenced{Stream: fenced.Stream, Epoch: fenced.Epoch, Current: fenced.Current, Owner: fenced.Owner})
+	case isMoved:
+		c.feed(&messages.StreamMoved{Expected: moved.Expected, Found: moved.Found})
 	case errors.Is(err, persistence.ErrStreamClosed):
 		c.feed(&messages.StreamClosed{Reason: err.Error()})
 	default:

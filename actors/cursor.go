@@ -20,6 +20,7 @@ type CursorConfig struct {
 	Feed         string
 	Stream       persistence.Stream          // its checkpoint is the truth: it commits with the entries
 	Checkpoints  persistence.CheckpointStore // what the cursor saves besides
+	Apart        bool                        // they are kept in another place than the stream, and tell when its end went back
 	Interval     time.Duration               // between saves while events flow
 	ReplayWindow time.Duration               // past which an upstream is not asked to replay
 	Clock        clockwork.Clock
@@ -161,8 +162,14 @@ func (c *cursor) load(ctx context.Context) (latest messages.Checkpoint, found bo
 	saved, err := c.cfg.Checkpoints.LoadCheckpoint(ctx, c.cfg.Feed)
 	switch {
 	case errors.Is(err, persistence.ErrNoCheckpoint):
+		return stored, found, nil
 	case err != nil:
 		return latest, false, fmt.Errorf("load the checkpoint: %w", err)
+	}
+	if c.cfg.Apart && saved.LastID.Compare(stored.LastID) > 0 {
+		c.cfg.Observer.Emit(observe.StoreTruncated, c.cfg.Feed, "expected", saved.LastID.String(), "found", stored.LastID.String())
+	}
+	switch {
 	case saved.LastID == stored.LastID && saved.Saved >= stored.Saved:
 		return saved, true, nil
 	case !found:

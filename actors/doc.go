@@ -25,6 +25,8 @@
 //	backfill.go    the backfill actor: a second connection for what the first did not bring
 //	gap.go         what a gap entry looks like
 //	cursor.go      the cursor actor
+//	keeper.go      the keeper actor: the lease of a stream that daemons share
+//	patience.go    waiting for a store that is full or away
 //	watchdog.go    the watchdog actor
 //	detector.go    the adaptive failure detector
 //	sleep.go       noticing that the machine slept

@@ -15,5 +15,7 @@
 //	position.go  Position, Checkpoint, Gap: where a feed stands upstream
 //	status.go    feed states and the status a feed reports
 //	protocol.go  the conversation between the actors
+//	lease.go     who may append to a stream, and the conversation about it
+//	history.go   what a feed remembers
 //	errors.go    the errors that answers carry
 package messages

@@ -29,3 +29,42 @@ type Owner struct {
 	Epoch  uint64        `json:"epoch"`   // the newest that was granted
 	Left   time.Duration `json:"left_ns"` // until the lease ends unless it is renewed
 }
+
+// The conversation of a feed whose store is shared. A feed's actors run while its lease is held, and only then:
+//
+//	sharing → feed   Share           "you are to own it", or not
+//	feed → keeper    ClaimLease
+//	keeper → feed    LeaseHeld, LeaseAway …    not yet: why
+//	keeper → feed    (actors.LeaseGranted)     "it is yours; here is the stream"
+//	keeper → feed    LeaseLost                 "it is yours no longer"; or
+//	feed → keeper    ReleaseLease              once everything that was read is stored
+//	keeper → feed    LeaseReleased
+
+// Share tells a feed what becomes of it among the daemons that share the store.
+type Share struct {
+	Wanted   bool     // this daemon is to own it
+	Owner    Owner    // who does now
+	Standbys []string // names of the others that may, this daemon included
+}
+
+// ClaimLease asks the keeper for the lease, as long as it takes. One that it holds is granted anew, with a new epoch and the stream opened again.
+type ClaimLease struct{}
+
+// ReleaseLease asks the keeper to give the lease up, and to want it no more.
+type ReleaseLease struct{}
+
+// LeaseReleased answers ReleaseLease.
+type LeaseReleased struct{}
+
+// LeaseHeld says that another daemon holds the lease that was asked for.
+type LeaseHeld struct{ Owner Owner }
+
+// LeaseAway says that the store cannot be asked for the lease now.
+type LeaseAway struct{ Reason string }
+
+// LeaseLost says that the lease is held no longer.
+type LeaseLost struct {
+	Lease  Lease
+	Reason string
+	Owner  string // name of who has it now, "" where that is not known
+}

@@ -154,6 +154,10 @@ type Fenced struct {
 	Owner          string // name, "" when nobody
 }
 
+// StreamMoved says that the stream does not end where the writer left it: its server came back with older data. Nothing was written; whoever reads the stream's
+// position anew goes on from what there is.
+type StreamMoved struct{ Expected, Found EntryID }
+
 // StreamClosed says that the stream was closed for good and takes no appends any more.
 type StreamClosed struct{ Reason string }
 

@@ -23,14 +23,17 @@ import (
 	"tempestd/persistence"
 )
 
-// Options is what a daemon is made of. The store stays the caller's: it outlives the daemon.
+// Options is what a daemon is made of. The stores stay the caller's: they outlive the daemon.
 type Options struct {
-	Config   *config.Config
-	Store    persistence.Store
-	Observer *observe.Observer
-	Clock    clockwork.Clock
-	Rand     *rand.Rand    // jitter; nil seeds one from the clock
-	Dial     actors.Dialer // nil dials websockets
+	Config *config.Config
+	// Store has the streams. One that is a persistence.LeaseStore is shared: a feed then runs while its lease is held.
+	Store       persistence.Store
+	Checkpoints persistence.CheckpointStore // where the cursors save besides; nil is Store
+	Node        messages.Node               // this daemon, where the store is shared
+	Observer    *observe.Observer
+	Clock       clockwork.Clock
+	Rand        *rand.Rand    // jitter; nil seeds one from the clock
+	Dial        actors.Dialer // nil dials websockets
 }
 
 // Daemon is the actor tree seen from outside. It is safe for concurrent use.
@@ -50,6 +53,11 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	if o.Rand == nil {
 		o.Rand = rand.New(rand.NewPCG(uint64(start.UnixNano()), 0))
 	}
+	checkpoints, apart := o.Checkpoints, o.Checkpoints != nil
+	if !apart {
+		checkpoints = o.Store
+	}
+	leases, shared := o.Store.(persistence.LeaseStore)
 	negotiator := jetstream.NewNegotiator(filepath.Join(o.Config.DataDir, "dictionaries"), o.Clock)
 	var feeds []feedConfig
 	for _, fc := range o.Config.Feeds {
@@ -61,14 +69,19 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 			}
 			endpoints = append(endpoints, endpoint)
 		}
-		stream, err := o.Store.OpenStream(ctx, fc.Name, persistence.StreamOptions{Retention: persistence.Retention{
-			Age: fc.Retention.Age, Bytes: fc.Retention.Bytes, Entries: fc.Retention.Entries}})
-		if err != nil {
-			return nil, fmt.Errorf("feed %s: open its stream: %w", fc.Name, err)
-		}
-		info, err := stream.Info(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("feed %s: look at its stream: %w", fc.Name, err)
+		var stream persistence.Stream
+		var info persistence.StreamInfo
+		var lease *leaseConfig
+		if shared {
+			lease = newLeaseConfig(o, leases, fc)
+		} else {
+			var err error
+			if stream, err = openStream(ctx, o.Store, fc, messages.Lease{}); err != nil {
+				return nil, fmt.Errorf("feed %s: open its stream: %w", fc.Name, err)
+			}
+			if info, err = stream.Info(ctx); err != nil {
+				return nil, fmt.Errorf("feed %s: look at its stream: %w", fc.Name, err)
+			}
 		}
 		protocol, err := jetstream.ParseProtocol(fc.Protocol)
 		if err != nil {
@@ -85,8 +98,8 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 			}
 		}
 		feeds = append(feeds, feedConfig{
-			Feed: fc, Protocol: protocol, Compress: compress, Endpoints: endpoints, Stream: stream, Checkpoints: o.Store, Dial: dial, Clock: o.Clock,
-			Interval:  interval(info),
+			Feed: fc, Protocol: protocol, Compress: compress, Endpoints: endpoints, Stream: stream, Lease: lease,
+			Checkpoints: checkpoints, Apart: apart, Dial: dial, Clock: o.Clock, Interval: interval(info),
 			Monotonic: func() time.Duration { return o.Clock.Since(start) }, Observer: o.Observer,
 			Rand: rand.New(rand.NewPCG(o.Rand.Uint64(), o.Rand.Uint64())), // one each: actors share nothing
 		})
@@ -102,6 +115,29 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	d.root = root
 	return d, nil
+}
+
+// openStream opens a feed's stream to append to it.
+func openStream(ctx context.Context, store persistence.Store, fc config.Feed, lease messages.Lease) (persistence.Stream, error) {
+	return store.OpenStream(ctx, fc.Name, persistence.StreamOptions{Lease: lease, Retention: persistence.Retention{
+		Age: fc.Retention.Age, Bytes: fc.Retention.Bytes, Entries: fc.Retention.Entries}})
+}
+
+// maxLook bounds how long a lease that has come free may go unnoticed.
+const maxLook = 500 * time.Millisecond
+
+func newLeaseConfig(o Options, leases persistence.LeaseStore, fc config.Feed) *leaseConfig {
+	ha := &o.Config.HA
+	renew := ha.RenewEvery
+	if renew == 0 {
+		renew = ha.LeaseTTL / 3
+	}
+	return &leaseConfig{
+		Store: leases, Node: o.Node, TTL: ha.LeaseTTL, Renew: renew, Look: min(renew/2, maxLook), Shared: ha.Enabled || !ha.Candidate,
+		Open: func(ctx context.Context, lease messages.Lease) (persistence.Stream, error) {
+			return openStream(ctx, o.Store, fc, lease)
+		},
+	}
 }
 
 // enoughEntries is how many a stream must hold for their mean interval to say something.

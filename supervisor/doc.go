@@ -8,11 +8,18 @@
 //   - Too many faults within a window escalate: from the feed to the root, which restarts the feed; from the root to the process, which
 //     exits non-zero and leaves the rest to systemd. A feed that fails never touches another.
 //
+// Where several daemons share the store, a feed has its actors while it holds the lease of its stream, and none otherwise: each time of ownership is a tenure,
+// begun by its keeper's LeaseGranted. A tenure ends in good order (nothing is read any more, what was read is stored, the checkpoint saved, and only then the
+// lease released), or it is lost: then the actors are ended as they are, for the store refuses their appends (I6), and whoever owns the feed next reads again
+// what they had not stored. The next tenure begins when the last actor has ended.
+//
 // A restart is never left to a timer of the library's: the timer sends the supervisor a message, and a supervisor that is stopping ignores it.
 //
 //	daemon.go    Start, Stop and the questions HTTP asks: the tree seen from outside
 //	root.go      the root
 //	feed.go      the feed supervisor: the conversation with its actors
+//	tenure.go    the beginning and the end of its actors
+//	ownership.go who owns a feed, where the store is shared
 //	resume.go    how a feed begins a connection: what it asks for, and what proves that it was enough
 //	repair.go    what a legacy server leaves out, fetched by a second connection
 //	filter.go    changing a running feed's filter

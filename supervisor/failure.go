@@ -23,6 +23,9 @@ type (
 func (f *feed) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, message any) {
 	ctx := s.(actor.Context)
 	f.health.excuse(ctx, child)
+	if f.clearing && !child.Equal(f.keeper) {
+		return // it is being ended
+	}
 	if ended, ok := reason.(*actors.Ended); ok {
 		f.connectionEnded(ctx, ended)
 		return
@@ -43,12 +46,12 @@ func (f *feed) connectionEnded(ctx actor.Context, e *actors.Ended) {
 	f.haltRepair(ctx)
 	ctx.Send(f.cursor, &messages.SaveCheckpoint{Cause: "disconnect"})
 	switch {
-	case f.ending:
+	case f.leaving:
 		if was == stopping {
 			f.drain(ctx)
 		}
 		return
-	case f.paused:
+	case f.paused || f.closed:
 		return
 	}
 	delay := f.endpoints.Ended(f.cfg.Clock.Now(), e)
@@ -88,7 +91,7 @@ func (f *feed) retryNow(ctx actor.Context) {
 }
 
 func (f *feed) retryConnection(ctx actor.Context, number int) {
-	if number != f.retries || f.phase != waiting || f.ending || f.paused {
+	if number != f.retries || f.phase != waiting || f.leaving || f.paused || f.closed {
 		return
 	}
 	f.phase = starting
@@ -129,7 +132,9 @@ func (f *feed) restartActor(ctx actor.Context, pid *actor.PID) {
 	delete(f.restarts, pid.Id)
 	asSupervisor(ctx).RestartChildren(pid)
 	switch {
-	case f.ending && f.phase != stopping:
+	case pid.Equal(f.keeper):
+		f.keeperRestarted(ctx)
+	case f.leaving && f.phase != stopping:
 		f.drain(ctx)
 	case f.phase == preparing:
 		f.begin(ctx)
@@ -146,6 +151,12 @@ func restartDelay(faults int) time.Duration {
 // answering lists the actors that can answer a health check: those that are not waiting to be restarted.
 func (f *feed) answering() []*actor.PID {
 	var pids []*actor.PID
+	if f.keeper != nil && f.restarts[f.keeper.Id] == nil {
+		pids = append(pids, f.keeper)
+	}
+	if f.phase == absent || f.clearing {
+		return pids
+	}
 	for _, pid := range []*actor.PID{f.cursor, f.writer, f.watchdog, f.connection, f.backfill} {
 		if f.restarts[pid.Id] == nil && !(pid.Equal(f.connection) && f.phase == waiting) {
 			pids = append(pids, pid)

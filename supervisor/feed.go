@@ -23,8 +23,10 @@ type feedConfig struct {
 	Protocol    jetstream.Protocol
 	Compress    jetstream.Compression
 	Endpoints   []jetstream.Endpoint // in order of preference
-	Stream      persistence.Stream
+	Stream      persistence.Stream   // nil until the lease is held, where the store is shared
+	Lease       *leaseConfig         // nil where the store is this daemon's alone
 	Checkpoints persistence.CheckpointStore
+	Apart       bool // the checkpoints are kept in another place than the streams
 	Dial        actors.Dialer
 	Clock       clockwork.Clock
 	Monotonic   func() time.Duration
@@ -43,7 +45,8 @@ const maxPingTimeout = 10 * time.Second
 type phase uint8
 
 const (
-	starting   phase = iota // its ConnectionReady has not come yet
+	absent     phase = iota // there is none: the feed's lease is not held
+	starting                // its ConnectionReady has not come yet
 	idle                    // it waits for a Connect
 	preparing               // writer and cursor are being asked what the next epoch follows
 	connecting              // told to dial
@@ -60,29 +63,37 @@ type feed struct {
 	health healthRound
 
 	endpoints *Endpoints
+	epoch     messages.Epoch
+	paused    bool
+	ending    bool       // the daemon stops
+	stopAsker *actor.PID // who waits for that
+	retries   int        // numbers the restarts of the connection, so that a late timer is recognised
 
+	tenure
+	ownership
+}
+
+// tenure is what belongs to one life of the feed's actors. Where the store is shared that is while its lease is held; else there is one.
+type tenure struct {
 	cursor, writer, watchdog, connection, backfill *actor.PID
 
-	phase     phase
-	epoch     messages.Epoch
-	plan      jetstream.Plan
-	request   jetstream.Request
-	rewind    time.Duration // how far the next resume by time goes back; grows while a replay begins too late
-	unproven  bool          // the replay has not begun with anything that the stream holds, nor with anything else
-	handover  bool          // the connection began with a replay by time: its change to live is to be watched for
-	repair    repair
-	openAt    time.Time // when the websocket opened
-	clean     bool      // the last connection was ended by the upstream in good order: its sequence numbers stand
-	blind     bool      // the last connection was left because it showed no commits
-	seqReset  bool      // the upstream's sequences started anew: resume by time
-	stalled   string    // why the writer cannot append, "" when it can
-	paused    bool
-	stopAsker *actor.PID // who waits for the graceful stop
-	ending    bool       // a graceful stop is under way
-	pong      time.Time  // the last pong that was turned into an AtTip
+	phase    phase
+	leaving  bool // it is being ended in good order: nothing is read any more, what was read is being stored
+	plan     jetstream.Plan
+	request  jetstream.Request
+	rewind   time.Duration // how far the next resume by time goes back; grows while a replay begins too late
+	unproven bool          // the replay has not begun with anything that the stream holds, nor with anything else
+	handover bool          // the connection began with a replay by time: its change to live is to be watched for
+	repair   repair
+	openAt   time.Time // when the websocket opened
+	closed   bool      // its stream was closed for good: there is nothing more to read for
+	clean    bool      // the last connection was ended by the upstream in good order: its sequence numbers stand
+	blind    bool      // the last connection was left because it showed no commits
+	seqReset bool      // the upstream's sequences started anew: resume by time
+	stalled  string    // why the writer cannot append, "" when it can
+	pong     time.Time // the last pong that was turned into an AtTip
 
 	retry    clockwork.Timer            // the pending restart of the connection
-	retries  int                        // numbers the restarts, so that a late timer is recognised
 	restarts map[string]clockwork.Timer // the pending restarts of the others, by actor ID
 }
 
@@ -101,8 +112,7 @@ func newFeed(cfg feedConfig, b *book) *actor.Props {
 			endpoints: NewEndpoints(cfg.Endpoints, cfg.Backoff, cfg.Rand),
 			faults:    Intensity{Max: feedMaxFaults, Window: feedFaultWindow},
 			epoch:     b.status.Epoch,
-			rewind:    cfg.Rewind,
-			restarts:  make(map[string]clockwork.Timer),
+			tenure:    newTenure(cfg),
 		}
 	})
 }
@@ -111,7 +121,7 @@ func newFeed(cfg feedConfig, b *book) *actor.Props {
 func (f *feed) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
-		f.spawn(ctx)
+		f.begun(ctx)
 	case *actor.Restarting, *actor.Stopping:
 		f.stopTimers()
 
@@ -164,6 +174,31 @@ func (f *feed) Receive(ctx actor.Context) {
 	case *repairDue:
 		f.startRepair(ctx)
 
+	case *messages.Share:
+		f.share(ctx, m)
+	case *actors.LeaseGranted:
+		f.granted(ctx, m)
+	case *messages.LeaseHeld:
+		f.held(m.Owner)
+	case *messages.LeaseAway:
+		f.book.enter(messages.StateStandby, m.Reason)
+	case *messages.LeaseLost:
+		if m.Lease == f.lease {
+			f.lose(ctx, m.Reason, m.Owner)
+		}
+	case *messages.LeaseReleased:
+		f.released(ctx)
+	case *messages.Fenced:
+		if m.Epoch == f.lease.Epoch {
+			f.lose(ctx, "an append was refused", m.Owner)
+		}
+	case *messages.StreamClosed:
+		f.streamClosed(ctx, m)
+	case *messages.StreamMoved:
+		f.moved(ctx, m)
+	case *actor.Terminated:
+		f.terminated(ctx, m.Who)
+
 	case *messages.FeedQuery:
 		s := f.book.snapshot()
 		s.Endpoints = f.endpoints.Status(f.cfg.Clock.Now())
@@ -183,11 +218,11 @@ func (f *feed) Receive(ctx actor.Context) {
 	case *messages.Stop:
 		f.stop(ctx)
 	case *messages.Drained:
-		if f.ending {
-			ctx.Request(f.cursor, &messages.SaveCheckpoint{Cause: "stop"})
+		if f.leaving {
+			f.save(ctx)
 		}
 	case *messages.CheckpointSaved:
-		f.stopped(ctx, m.Err)
+		f.left(ctx, m.Err)
 
 	case *retryDue:
 		f.retryConnection(ctx, m.number)
@@ -199,9 +234,10 @@ func (f *feed) Receive(ctx actor.Context) {
 // spawn starts the feed's actors, the ones that are told things before those that tell.
 func (f *feed) spawn(ctx actor.Context) {
 	c := f.cfg
+	f.phase = starting
 	f.cursor = mustSpawn(ctx, "cursor", actors.NewCursor(actors.CursorConfig{
 		Feed: c.Name, Stream: c.Stream, Checkpoints: c.Checkpoints, Interval: c.CheckpointInterval,
-		ReplayWindow: c.ReplayWindow, Clock: c.Clock, Observer: c.Observer,
+		ReplayWindow: c.ReplayWindow, Apart: c.Apart, Clock: c.Clock, Observer: c.Observer,
 	}))
 	f.writer = mustSpawn(ctx, "writer", actors.NewWriter(actors.WriterConfig{
 		Feed: c.Name, Stream: c.Stream, Cursor: f.cursor, Clock: c.Clock, Observer: c.Observer,
@@ -234,11 +270,14 @@ func mustSpawn(ctx actor.Context, name string, props *actor.Props) *actor.PID {
 
 // ready is the connection actor's word that it has started and waits.
 func (f *feed) ready(ctx actor.Context) {
+	if f.phase == absent {
+		return
+	}
 	f.phase = idle
 	switch {
-	case f.ending:
+	case f.leaving:
 		f.drain(ctx)
-	case !f.paused:
+	case !f.paused && !f.closed:
 		f.begin(ctx)
 	}
 }
@@ -309,10 +348,18 @@ func (f *feed) heartbeat(ctx actor.Context, m *messages.Heartbeat) {
 // errPaused refuses a reconnect of a paused feed.
 var errPaused = fmt.Errorf("%w: the feed is paused: resume it instead", messages.ErrNotNow)
 
+// errClosed refuses a command about a feed that has come to its end.
+var errClosed = fmt.Errorf("%w: the feed's stream is closed for good", messages.ErrNotNow)
+
 // command does what an operator asks; asking for what is so already is fine.
 func (f *feed) command(ctx actor.Context, c messages.Command) error {
-	if f.ending {
+	switch {
+	case f.ending:
 		return fmt.Errorf("%w: the daemon is stopping", messages.ErrNotNow)
+	case f.phase == absent || f.clearing || f.leaving:
+		return f.notOurs()
+	case f.closed:
+		return errClosed
 	}
 	switch c {
 	case messages.CommandReconnect:
@@ -366,27 +413,4 @@ func (f *feed) readingStopped(ctx actor.Context) {
 	if f.paused {
 		ctx.Send(f.cursor, &messages.SaveCheckpoint{Cause: "pause"})
 	}
-}
-
-// stop begins the graceful end: stop reading, commit what was read, save the checkpoint.
-func (f *feed) stop(ctx actor.Context) {
-	if f.ending {
-		return
-	}
-	f.ending, f.stopAsker = true, ctx.Sender()
-	f.haltReading(ctx)
-	if f.phase == idle || f.phase == waiting {
-		f.drain(ctx)
-	}
-}
-
-func (f *feed) drain(ctx actor.Context) { ctx.Send(f.writer, &messages.Drain{}) }
-
-func (f *feed) stopped(ctx actor.Context, err error) {
-	if !f.ending || f.stopAsker == nil {
-		return
-	}
-	f.book.enter(messages.StateStopped, "the daemon stops")
-	ctx.Send(f.stopAsker, &messages.Stopped{From: ctx.Self(), Err: err})
-	f.stopAsker = nil
 }

@@ -448,6 +448,8 @@ type rig struct {
 	log    *logBuffer
 	cfg    *config.Config
 	daemon *supervisor.Daemon
+	leases *leaseStore   // the store as several daemons share it, nil where it is this one's alone
+	node   messages.Node // this daemon, among them
 }
 
 const feedName = "bluesky"
@@ -500,8 +502,12 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 }
 
 func (r *rig) start() {
+	var streams persistence.Store = r.store
+	if r.leases != nil {
+		streams = r.leases
+	}
 	d, err := supervisor.Start(r.t.Context(), supervisor.Options{
-		Config: r.cfg, Store: r.store, Observer: r.obs, Clock: clockwork.NewRealClock(),
+		Config: r.cfg, Store: streams, Node: r.node, Observer: r.obs, Clock: clockwork.NewRealClock(),
 		Rand: rand.New(rand.NewPCG(1, 2)), Dial: r.up.dial,
 	})
 	if err != nil {

@@ -85,7 +85,7 @@ func (f *feed) scheduleRepair(ctx actor.Context, d time.Duration) {
 // live orders the backfill anew.
 func (f *feed) startRepair(ctx actor.Context) {
 	r := &f.repair
-	if f.phase != connected || r.toUS == 0 || f.ending {
+	if f.phase != connected || r.toUS == 0 || f.leaving {
 		return
 	}
 	r.id++

@@ -28,6 +28,7 @@ var stateEvents = map[messages.FeedState]observe.Event{
 	messages.StatePaused:        observe.FeedPaused,
 	messages.StateFailed:        observe.FeedFailed,
 	messages.StateStopped:       observe.FeedStopped,
+	messages.StateStandby:       observe.FeedStandby,
 }
 
 // book keeps what is to be known about one feed. It outlives the feed actor's incarnations; only the feed actor touches it.

@@ -70,15 +70,15 @@ func (d *daemon) started() {
 }
 
 func (d *daemon) run(ctx context.Context) (err error) {
-	store, err := d.openStore(ctx)
-	if err != nil {
-		return err
-	}
+	s, err := d.openStores(ctx)
 	defer func() {
-		if closeErr := store.Close(); closeErr != nil {
+		if closeErr := s.close(); closeErr != nil {
 			err = errors.Join(err, fmt.Errorf("close the store: %w", closeErr))
 		}
 	}()
+	if err != nil {
+		return err
+	}
 
 	// The port is taken before any feed is read: a second daemon should fail before it does anything.
 	var listener net.Listener
@@ -87,14 +87,16 @@ func (d *daemon) run(ctx context.Context) (err error) {
 			return fmt.Errorf("http.listen: %w", err)
 		}
 		defer listener.Close()
+		s.node.Addr = listener.Addr().String()
 	}
 
-	d.tree, err = supervisor.Start(ctx, supervisor.Options{Config: d.cfg, Store: store, Observer: d.observer, Clock: d.clock})
+	d.tree, err = supervisor.Start(ctx, supervisor.Options{Config: d.cfg, Store: s.streams, Checkpoints: s.checkpoints, Node: s.node,
+		Observer: d.observer, Clock: d.clock})
 	if err != nil {
 		return err
 	}
 	server := serve.New(serve.Options{
-		Store: store, Control: d.tree, Observer: d.observer, Token: d.cfg.HTTP.Token.Reveal(), Clock: d.clock,
+		Store: s.streams, Control: d.tree, Observer: d.observer, Token: d.cfg.HTTP.Token.Reveal(), Clock: d.clock,
 	})
 
 	var beside sync.WaitGroup
@@ -106,6 +108,9 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		beside.Go(func() { served <- server.Serve(background, listener) })
 	}
 	d.watch(background, &beside, listener)
+	if s.remote != "" {
+		beside.Go(func() { d.watchStore(background, s.remote, s.streams) })
+	}
 
 	var reason error
 	select {
@@ -121,31 +126,22 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	return errors.Join(err, d.stop(reason, server))
 }
 
-// openStore opens the store under data_dir.
-func (d *daemon) openStore(ctx context.Context) (persistence.Store, error) {
+// openEmbedded opens the store under data_dir.
+func (d *daemon) openEmbedded(ctx context.Context) (*persistence.Embedded, error) {
 	opt := persistence.EmbeddedOptions{
 		MinFree: uint64(d.cfg.Stream.MinFree), Clock: d.clock, Logger: d.observer.Logger(), OnEvent: func(e persistence.Event) { storeEvent(d.observer, e) },
 	}
 	if d.cfg.Stream.Sync == "interval" {
 		opt.SyncInterval = d.cfg.Stream.SyncInterval
 	}
-	began := d.clock.Now()
 	// Nobody else has a reason to read what people wrote, even though it was public.
 	if err := os.MkdirAll(d.cfg.DataDir, 0o750); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
-	dir := filepath.Join(d.cfg.DataDir, "store")
-	store, err := persistence.OpenEmbedded(ctx, dir, opt)
-	if err != nil {
-		return nil, err
-	}
-	streams, err := store.Streams(ctx)
-	if err != nil {
-		return nil, errors.Join(err, store.Close())
-	}
-	d.observer.Emit(observe.StoreOpened, "", "dir", dir, "backend", d.cfg.Stream.Backend, "streams", len(streams), "took", d.clock.Since(began))
-	return store, nil
+	return persistence.OpenEmbedded(ctx, d.embeddedDir(), opt)
 }
+
+func (d *daemon) embeddedDir() string { return filepath.Join(d.cfg.DataDir, "store") }
 
 // stop ends the tree and the listener within the configured time.
 func (d *daemon) stop(reason error, server *serve.Server) error {

@@ -6,6 +6,8 @@
 // stored last.
 //
 //	daemon.go   Run
+//	stores.go   the stores it opens, and whether a remote one is there
+//	node.go     its identity among daemons
 //	watch.go    what runs beside it: readiness, the watchdog, the status line
 //	events.go   what the store tells, as events of the catalogue
 package daemon

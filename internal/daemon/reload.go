@@ -69,6 +69,8 @@ func changedSections(was, is *config.Config) (names []string) {
 		"log":              was.Log == is.Log,
 		"http":             was.HTTP.Listen == is.HTTP.Listen && was.HTTP.Token.Reveal() == is.HTTP.Token.Reveal(),
 		"stream":           was.Stream == is.Stream,
+		"valkey":           reflect.DeepEqual(was.Valkey, is.Valkey),
+		"ha":               was.HA == is.HA,
 	} {
 		if !same {
 			names = append(names, name)

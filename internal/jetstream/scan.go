@@ -53,3 +53,23 @@ func badJSON(frame []byte, i int) error {
 	}
 	return &FrameError{Kind: ErrBadJSON, Detail: detail, Offset: i}
 }
+
+// Describe finds an event's "did" and, of a commit, its "collection"; nil where there is none. Escapes are resolved; what is returned may alias the event,
+// which must be one that Scan has accepted.
+func Describe(event []byte) (did, collection []byte) {
+	var f fields
+	if i := f.parse(event); i < 0 {
+		return nil, nil
+	}
+	if f.escaped {
+		f.unescape()
+	}
+	id, lack := f.identifyPlain()
+	if lack != "" {
+		return nil, nil
+	}
+	if id.kind == messages.KindCommit {
+		collection = id.path[0]
+	}
+	return id.did, collection
+}

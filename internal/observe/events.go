@@ -24,6 +24,7 @@ const (
 	FeedPaused        Event = "feed.paused"
 	FeedFailed        Event = "feed.failed"
 	FeedStopped       Event = "feed.stopped"
+	FeedStandby       Event = "feed.standby"
 
 	FeedWire         Event = "feed.wire"
 	FeedFilter       Event = "feed.filter_changed"
@@ -47,12 +48,19 @@ const (
 	AppendFailed  Event = "append.failed"
 	AppendResumed Event = "append.resumed"
 
+	LeaseGranted  Event = "lease.granted"
+	LeaseReleased Event = "lease.released"
+	LeaseLost     Event = "lease.lost"
+	LeaseHeld     Event = "lease.held"
+
 	ActorFailed    Event = "actor.failed"
 	ActorRestarted Event = "actor.restarted"
 	ActorEscalated Event = "actor.escalated"
 	ActorGaveUp    Event = "actor.gave_up"
 
 	StoreOpened      Event = "store.opened"
+	StoreAway        Event = "store.unavailable"
+	StoreBack        Event = "store.available"
 	StoreSpaceLow    Event = "store.space_low"
 	StoreSpaceOK     Event = "store.space_recovered"
 	StoreTruncated   Event = "store.truncated"
@@ -95,6 +103,7 @@ var Catalogue = []Definition{
 	{FeedPaused, slog.LevelInfo, "an operator paused the feed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedFailed, slog.LevelError, "the upstream refuses us for good; retried slowly", []string{"feed", "from", "reason", "epoch", "endpoint", "retry_in"}},
 	{FeedStopped, slog.LevelInfo, "the feed stopped with the daemon", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedStandby, slog.LevelInfo, "this daemon does not own the feed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 
 	{FeedWire, slog.LevelInfo, "what is spoken on the connection, and why it is not what was preferred", []string{"feed", "epoch", "endpoint", "protocol", "compression", "fallback"}},
 	{FeedFilter, slog.LevelInfo, "the feed's filter is another from now on", []string{"feed", "collections", "dids", "kinds"}},
@@ -118,12 +127,19 @@ var Catalogue = []Definition{
 	{AppendFailed, slog.LevelError, "an append failed; the batch is kept and tried again", []string{"feed", "error", "retry_in"}},
 	{AppendResumed, slog.LevelInfo, "appends work again", []string{"feed", "after"}},
 
+	{LeaseGranted, slog.LevelInfo, "this daemon owns the feed from now on", []string{"feed", "fence", "newest"}},
+	{LeaseReleased, slog.LevelInfo, "this daemon gave the feed up, with everything it had read stored", []string{"feed", "fence", "reason"}},
+	{LeaseLost, slog.LevelWarn, "this daemon owns the feed no longer and has stopped reading it", []string{"feed", "fence", "reason", "owner"}},
+	{LeaseHeld, slog.LevelWarn, "another daemon owns a feed that this one is to have for itself; it is waited for", []string{"feed", "fence", "owner"}},
+
 	{ActorFailed, slog.LevelError, "an actor panicked: a fault of ours", []string{"feed", "actor", "error", "stack"}},
 	{ActorRestarted, slog.LevelWarn, "an actor was restarted", []string{"feed", "actor", "reason", "delay", "failures"}},
 	{ActorEscalated, slog.LevelError, "too many restarts: the failure goes one level up", []string{"feed", "actor", "reason", "failures", "window"}},
 	{ActorGaveUp, slog.LevelError, "the root gave up", []string{"reason", "failures", "window"}},
 
-	{StoreOpened, slog.LevelInfo, "the store is open", []string{"dir", "backend", "streams", "took"}},
+	{StoreOpened, slog.LevelInfo, "the store is open", []string{"dir", "server", "backend", "streams", "took"}},
+	{StoreAway, slog.LevelError, "the store's server cannot be asked; what is to be stored waits", []string{"server", "error"}},
+	{StoreBack, slog.LevelInfo, "the store's server answers again", []string{"server", "after"}},
 	{StoreSpaceLow, slog.LevelError, "the disk is nearly full: appends are held back", []string{"dir", "free", "need"}},
 	{StoreSpaceOK, slog.LevelInfo, "there is room again: appends go on", []string{"dir", "free"}},
 	{StoreTruncated, slog.LevelError, "the log ends before what had been stored; it is fetched again", []string{"stream", "expected", "found"}},

@@ -21,6 +21,7 @@ type Metrics struct {
 	Misses     *prometheus.CounterVec   // feed: events that were looked up during an overlap and are new
 	FalseHits  *prometheus.CounterVec   // feed: fingerprint hits that the stored entry disproved
 	State      *prometheus.GaugeVec     // feed, state: 1 for the state the feed is in
+	Lease      *prometheus.GaugeVec     // feed: fencing epoch of the lease that is held
 	Position   *prometheus.GaugeVec     // feed: Unix seconds of the durable position
 	Lag        *prometheus.GaugeVec     // feed: seconds between an event's upstream time and its append
 	Suspicion  *prometheus.GaugeVec     // feed: phi
@@ -54,6 +55,7 @@ func NewMetrics() *Metrics {
 	m.Misses = m.counter("dedupe_misses_total", "events that were looked up during an overlap and are new", "feed")
 	m.FalseHits = m.counter("dedupe_false_hits_total", "fingerprint hits that the stored entry disproved", "feed")
 	m.State = m.gauge("feed_state", "1 for the state the feed is in, 0 for the others", "feed", "state")
+	m.Lease = m.gauge("lease_epoch", "fencing epoch under which this daemon owns the feed, 0 while it does not", "feed")
 	m.Position = m.gauge("position_timestamp_seconds", "upstream time of the durable position, Unix seconds", "feed")
 	m.Lag = m.gauge("lag_seconds", "time from an event's upstream time to its append", "feed")
 	m.Suspicion = m.gauge("watchdog_suspicion", "phi of the watchdog's adaptive failure detector", "feed")

@@ -1,0 +1,285 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/observe"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// KeeperConfig is what a keeper needs. Its parent, the feed, hears of everything.
+type KeeperConfig struct {
+	Feed     string
+	Leases   persistence.LeaseStore
+	Node     messages.Node
+	Open     func(context.Context, messages.Lease) (persistence.Stream, error) // opens the stream to append under the lease
+	TTL      time.Duration                                                     // how long a lease lasts that is not renewed
+	Renew    time.Duration                                                     // how often it is renewed
+	Look     time.Duration                                                     // how often one that another holds is asked for
+	Clock    clockwork.Clock
+	Observer *observe.Observer
+}
+
+// LeaseGranted says that the lease is held, and what it is for.
+type LeaseGranted struct {
+	Lease  messages.Lease
+	Stream persistence.Stream
+	Info   persistence.StreamInfo // of the stream at that time; zero where it could not be read
+}
+
+// NewKeeper makes the props of the actor that keeps a feed's lease: it asks for it, renews it, gives it up, and says when it is lost.
+//
+// A lease counts from the moment it was asked for, so that it is over here before it is over in the store, whatever the answer took. When it could not
+// be renewed until then, the feed is told to stop: another daemon may begin. Should ours not notice, because it does not run, the store refuses
+// its appends all the same.
+func NewKeeper(cfg KeeperConfig) *actor.Props {
+	return Guarded(cfg.Feed, cfg.Observer, func() actor.Actor { return &keeper{cfg: cfg} })
+}
+
+type keeper struct {
+	cfg    KeeperConfig
+	run    context.Context
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	wanted  bool           // the feed asked for the lease and does not have it
+	leaving bool           // the feed waits for it to be given up
+	busy    bool           // the store is being asked something
+	lease   messages.Lease // zero while none is held
+	until   time.Time      // when it ends unless it is renewed
+	failed  error          // why the last renewal failed
+
+	due, expiry clockwork.Timer
+}
+
+// The keeper's messages to itself.
+type (
+	keeperDue    struct{}
+	leaseExpired struct{ lease messages.Lease }
+	claimed      struct {
+		grant LeaseGranted
+		asked time.Time
+		err   error
+	}
+	renewed struct {
+		lease messages.Lease
+		asked time.Time
+		err   error
+	}
+	gaveUp struct{}
+)
+
+// Receive is the actor's.
+func (k *keeper) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		k.run, k.cancel = context.WithCancel(context.Background())
+	case *actor.Restarting, *actor.Stopping:
+		k.stop()
+	case *messages.ClaimLease:
+		k.wanted, k.leaving = true, false
+		k.act(ctx)
+	case *messages.ReleaseLease:
+		k.wanted, k.leaving = false, true
+		k.act(ctx)
+	case *keeperDue:
+		k.act(ctx)
+	case *leaseExpired:
+		k.expire(ctx, m.lease)
+	case *claimed:
+		k.claimed(ctx, m)
+	case *renewed:
+		k.renewed(ctx, m)
+	case *gaveUp:
+		k.busy, k.lease = false, messages.Lease{}
+		k.act(ctx)
+	case *messages.HealthCheck:
+		ctx.Respond(&messages.HealthReply{ID: m.ID, From: ctx.Self()})
+	}
+}
+
+// act asks the store for what is to be done next, unless it is being asked: its answer brings us here again.
+func (k *keeper) act(ctx actor.Context) {
+	if k.busy {
+		return
+	}
+	k.stopTimer(&k.due)
+	switch {
+	case k.leaving && k.lease.IsZero():
+		k.leaving = false
+		ctx.Send(ctx.Parent(), &messages.LeaseReleased{})
+	case k.leaving:
+		k.release(ctx)
+	case k.wanted:
+		k.claim(ctx)
+	case !k.lease.IsZero():
+		k.renew(ctx)
+	}
+}
+
+// ask runs one question to the store beside the actor, for at most limit.
+func (k *keeper) ask(ctx actor.Context, limit time.Duration, question func(context.Context) any) {
+	k.busy = true
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	k.done.Go(func() {
+		limited, cancel := clockwork.WithTimeout(k.run, k.cfg.Clock, limit)
+		defer cancel()
+		answer := question(limited)
+		if k.run.Err() == nil {
+			root.Send(self, answer)
+		}
+	})
+}
+
+// claim asks for the lease. An answer that takes longer than the lease lasts is worth nothing.
+func (k *keeper) claim(ctx actor.Context) {
+	k.lease = messages.Lease{} // the one that is held is fenced out by the next
+	asked := k.cfg.Clock.Now()
+	k.ask(ctx, k.cfg.TTL, func(ctx context.Context) any {
+		m := &claimed{asked: asked}
+		if m.grant.Lease, m.err = k.cfg.Leases.Acquire(ctx, k.cfg.Feed, k.cfg.Node, k.cfg.TTL); m.err != nil {
+			return m
+		}
+		if m.grant.Stream, m.err = k.cfg.Open(ctx, m.grant.Lease); m.err == nil {
+			m.grant.Info, _ = m.grant.Stream.Info(ctx) // it only helps the watchdog to know the feed's rhythm
+		}
+		return m
+	})
+}
+
+func (k *keeper) claimed(ctx actor.Context, m *claimed) {
+	k.busy = false
+	now := k.cfg.Clock.Now()
+	until := m.asked.Add(k.cfg.TTL)
+	held, isHeld := errors.AsType[*persistence.HeldError](m.err)
+	switch {
+	case m.err == nil && now.Before(until):
+		k.lease, k.until, k.failed = m.grant.Lease, until, nil
+		if k.leaving {
+			k.act(ctx)
+			return
+		}
+		k.wanted = false
+		ctx.Send(ctx.Parent(), &m.grant)
+		k.expireAt(ctx, until)
+		k.actAt(ctx, m.asked.Add(k.cfg.Renew))
+		return
+	case !m.grant.Lease.IsZero():
+		k.lease = m.grant.Lease // of no use now, but to be given up when we leave
+	case isHeld && k.wanted:
+		ctx.Send(ctx.Parent(), &messages.LeaseHeld{Owner: held.Owner})
+	}
+	if m.err != nil && !isHeld && k.wanted {
+		ctx.Send(ctx.Parent(), &messages.LeaseAway{Reason: awayReason(m.err)})
+	}
+	if k.leaving {
+		k.act(ctx)
+		return
+	}
+	k.actAt(ctx, now.Add(k.cfg.Look))
+}
+
+// awayReason is why the store cannot be asked, in words that do not change with every attempt.
+func awayReason(err error) string {
+	if away, ok := errors.AsType[*persistence.UnavailableError](err); ok {
+		return fmt.Sprintf("%s is unavailable (%s)", away.Store, away.Reason)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "the store does not answer"
+	}
+	return err.Error()
+}
+
+func (k *keeper) renew(ctx actor.Context) {
+	lease, asked := k.lease, k.cfg.Clock.Now()
+	k.ask(ctx, k.until.Sub(asked), func(ctx context.Context) any {
+		return &renewed{lease, asked, k.cfg.Leases.Renew(ctx, lease, k.cfg.TTL)}
+	})
+}
+
+func (k *keeper) renewed(ctx actor.Context, m *renewed) {
+	k.busy = false
+	fenced, isFenced := errors.AsType[*persistence.FencedError](m.err)
+	switch {
+	case m.lease != k.lease: // it expired meanwhile
+	case isFenced:
+		k.lose(ctx, "it was refused", fenced.Owner)
+	case m.err != nil:
+		k.failed = m.err
+		k.actAt(ctx, k.cfg.Clock.Now().Add(min(k.cfg.Look, k.cfg.Renew)))
+	default:
+		k.until, k.failed = m.asked.Add(k.cfg.TTL), nil
+		k.expireAt(ctx, k.until)
+		k.actAt(ctx, m.asked.Add(k.cfg.Renew))
+	}
+	if k.leaving || k.wanted {
+		k.act(ctx)
+	}
+}
+
+// expire ends a lease that could not be renewed in time.
+func (k *keeper) expire(ctx actor.Context, lease messages.Lease) {
+	if lease != k.lease || k.cfg.Clock.Now().Before(k.until) {
+		return
+	}
+	reason := "it could not be renewed in time"
+	if k.failed != nil {
+		reason += ": " + awayReason(k.failed)
+	}
+	k.lose(ctx, reason, "")
+}
+
+func (k *keeper) lose(ctx actor.Context, reason, owner string) {
+	lost := k.lease
+	k.lease = messages.Lease{}
+	k.stopTimer(&k.due)
+	k.stopTimer(&k.expiry)
+	ctx.Send(ctx.Parent(), &messages.LeaseLost{Lease: lost, Reason: reason, Owner: owner})
+}
+
+// release gives the lease up. A store that cannot be told will see it end.
+func (k *keeper) release(ctx actor.Context) {
+	lease := k.lease
+	k.stopTimer(&k.expiry)
+	k.ask(ctx, k.cfg.TTL, func(ctx context.Context) any {
+		_ = k.cfg.Leases.Release(ctx, lease)
+		return &gaveUp{}
+	})
+}
+
+func (k *keeper) actAt(ctx actor.Context, at time.Time) { k.tell(ctx, &k.due, at, &keeperDue{}) }
+
+func (k *keeper) expireAt(ctx actor.Context, at time.Time) {
+	k.tell(ctx, &k.expiry, at, &leaseExpired{k.lease})
+}
+
+// tell sends the keeper a message at a time, in place of the one that the timer was to send.
+func (k *keeper) tell(ctx actor.Context, timer *clockwork.Timer, at time.Time, message any) {
+	k.stopTimer(timer)
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	*timer = k.cfg.Clock.AfterFunc(max(at.Sub(k.cfg.Clock.Now()), 0), func() { root.Send(self, message) })
+}
+
+func (k *keeper) stopTimer(timer *clockwork.Timer) {
+	if *timer != nil {
+		(*timer).Stop()
+		*timer = nil
+	}
+}
+
+func (k *keeper) stop() {
+	k.stopTimer(&k.due)
+	k.stopTimer(&k.expiry)
+	if k.cancel != nil {
+		k.cancel()
+	}
+	k.done.Wait()
+}

@@ -1,0 +1,128 @@
+package supervisor
+
+import (
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/messages"
+)
+
+func newTenure(cfg feedConfig) tenure {
+	return tenure{rewind: cfg.Rewind, restarts: make(map[string]clockwork.Timer)}
+}
+
+// begun starts what a feed has from its beginning: its actors, or where the store is shared the one that asks for its lease.
+func (f *feed) begun(ctx actor.Context) {
+	if f.cfg.Lease == nil {
+		f.spawn(ctx)
+		return
+	}
+	f.spawnKeeper(ctx)
+}
+
+// stop begins the graceful end of the feed.
+func (f *feed) stop(ctx actor.Context) {
+	if f.ending {
+		return
+	}
+	f.ending, f.stopAsker = true, ctx.Sender()
+	switch {
+	case f.clearing || f.leaving: // its end is the feed's
+	case f.phase == absent:
+		ctx.Send(f.keeper, &messages.ReleaseLease{}) // it may be asking for the lease
+	default:
+		f.leave(ctx)
+	}
+}
+
+// leave begins the graceful end of a tenure: stop reading, commit what was read, save the checkpoint.
+func (f *feed) leave(ctx actor.Context) {
+	f.leaving, f.saveErr = true, nil
+	f.haltReading(ctx)
+	if f.phase == idle || f.phase == waiting {
+		f.drain(ctx)
+	}
+}
+
+// drain asks the writer to store what it holds. One whose stream is closed has nothing to store, and waits for its end.
+func (f *feed) drain(ctx actor.Context) {
+	if f.closed {
+		f.save(ctx)
+		return
+	}
+	ctx.Send(f.writer, &messages.Drain{})
+}
+
+func (f *feed) save(ctx actor.Context) {
+	ctx.Request(f.cursor, &messages.SaveCheckpoint{Cause: "stop"})
+}
+
+// streamClosed ends the reading of a feed whose stream somebody closed for good.
+func (f *feed) streamClosed(ctx actor.Context, m *messages.StreamClosed) {
+	if f.phase == absent || f.clearing || f.closed {
+		return
+	}
+	f.closed = true
+	f.haltReading(ctx)
+	f.book.enter(messages.StateStopped, m.Reason)
+	if f.leaving && (f.phase == idle || f.phase == waiting) {
+		f.save(ctx) // the writer will not answer
+	}
+}
+
+// left goes on when everything that was read is stored and the checkpoint saved: only now may another daemon begin.
+func (f *feed) left(ctx actor.Context, err error) {
+	if !f.leaving || f.clearing {
+		return
+	}
+	if f.keeper != nil {
+		f.saveErr = err
+		ctx.Send(f.keeper, &messages.ReleaseLease{})
+		return
+	}
+	f.stopped(ctx, err)
+}
+
+// stopped answers the daemon's stop.
+func (f *feed) stopped(ctx actor.Context, err error) {
+	if !f.ending || f.stopAsker == nil {
+		return
+	}
+	f.book.enter(messages.StateStopped, "the daemon stops")
+	ctx.Send(f.stopAsker, &messages.Stopped{From: ctx.Self(), Err: err})
+	f.stopAsker = nil
+}
+
+// clear ends the feed's actors as they are. What they had not stored is read again by whoever owns the feed next.
+func (f *feed) clear(ctx actor.Context) {
+	f.clearing, f.leaving = true, false
+	f.stopTimers()
+	for _, pid := range ctx.Children() {
+		if !pid.Equal(f.keeper) {
+			ctx.Stop(pid)
+		}
+	}
+	f.cleared(ctx)
+}
+
+// terminated notes the end of one of them.
+func (f *feed) terminated(ctx actor.Context, pid *actor.PID) {
+	f.health.excuse(ctx, pid)
+	if f.clearing {
+		f.cleared(ctx)
+	}
+}
+
+// cleared begins to wait for the next tenure once all have ended: no incarnation outlives its lease.
+func (f *feed) cleared(ctx actor.Context) {
+	for _, pid := range ctx.Children() {
+		if !pid.Equal(f.keeper) {
+			return
+		}
+	}
+	f.clearing = false
+	f.tenure = newTenure(f.cfg)
+	f.paused = false
+	f.cfg.Stream = nil
+	f.claim(ctx)
+}
