@@ -1,0 +1,46 @@
+// The daemon's HTTP API. The token is the tab's: sessionStorage ends with it, and nothing sends it but this file.
+
+const key = "tempestd.token";
+let token = "";
+try { token = sessionStorage.getItem(key) ?? ""; } catch { /* storage is switched off: the token lasts as long as the page */ }
+
+/** Away: nothing answers. */
+export class Away extends Error {}
+
+/** Refused: the daemon answered with an error, whose name and message are its own. */
+export class Refused extends Error {
+  constructor(status, body) {
+    super(body?.message ?? `status ${status}`);
+    this.status = status;
+    this.body = body ?? {};
+  }
+}
+
+export const hasToken = () => token !== "";
+
+export function setToken(value) {
+  token = value;
+  try {
+    if (value) sessionStorage.setItem(key, value);
+    else sessionStorage.removeItem(key);
+  } catch { /* as above */ }
+}
+
+/** ask makes a request and gives its JSON. */
+export async function ask(path, { method = "GET", patience = 8000, signal } = {}) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const limits = [AbortSignal.timeout(patience), ...(signal ? [signal] : [])];
+  let response, body;
+  try {
+    response = await fetch(path, { method, headers, cache: "no-store", credentials: "omit", redirect: "error", signal: AbortSignal.any(limits) });
+    body = await response.json().catch((error) => { if (response.ok) throw error; });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Away("the daemon does not answer", { cause: error });
+  }
+  if (!response.ok) throw new Refused(response.status, body);
+  return body;
+}
+
+/** path joins segments that may hold anything. */
+export const path = (...segments) => segments.map((segment) => `/${encodeURIComponent(segment)}`).join("");
