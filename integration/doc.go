@@ -14,6 +14,7 @@
 //	simulator_test.go simulator: tempestd simulate with its history
 //	clients_test.go   clients: what npm has for others' protocols, installed; startNode: a script of clients/, run
 //	valkey_test.go    its streams in a Valkey server
+//	browser_test.go   browser, tab: a headless Chromium over its DevTools protocol
 //	*_test.go         the tests, by what goes wrong
 //
 // The benchmarks are path_bench_test.go, from socket to durable entry, and resident_bench_test.go, memory and restart.

@@ -3,6 +3,7 @@ package observe
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // namespace is the first word of every metric of ours.
@@ -71,6 +72,15 @@ func NewMetrics() *Metrics {
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// TailsOf is how many tails of the stream are being served now.
+func (m *Metrics) TailsOf(stream string) int {
+	var now dto.Metric
+	if m.Tails.WithLabelValues(stream).Write(&now) != nil {
+		return 0
+	}
+	return int(now.GetGauge().GetValue())
 }
 
 // Definitions is every metric of ours, in the order of the README's table. The Go runtime's and the process's are not among them.

@@ -18,7 +18,7 @@
 //	routes.go  the table of routes and the small handlers
 //	streams.go reading and tailing streams
 //	history.go what a feed remembers
-//	page.go    the status page; its files are in page/
+//	page.go    the status page; its files are in page/, each with its job in its first line
 //	frames.go  the response of a read or a tail
 //	params.go  query parameters, each bound and each refusal
 //	guard.go   token, Host and Origin

@@ -7,13 +7,24 @@ import (
 	"tempestd/persistence"
 )
 
+// streamStatus is a stream as HTTP tells of it.
+type streamStatus struct {
+	persistence.StreamInfo
+	Readers int `json:"readers"` // tails being served
+}
+
+func (s *Server) statusOf(info persistence.StreamInfo) streamStatus {
+	return streamStatus{info, s.observer.Metrics().TailsOf(info.Name)}
+}
+
 func (s *Server) streams(w http.ResponseWriter, r *http.Request) error {
-	streams, err := s.store.Streams(r.Context())
+	infos, err := s.store.Streams(r.Context())
 	if err != nil {
 		return err
 	}
-	if streams == nil {
-		streams = []persistence.StreamInfo{} // [] in JSON, not null
+	streams := []streamStatus{} // [] in JSON, not null
+	for _, info := range infos {
+		streams = append(streams, s.statusOf(info))
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"streams": streams})
 	return nil
@@ -28,7 +39,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, info)
+	writeJSON(w, http.StatusOK, s.statusOf(info))
 	return nil
 }
 

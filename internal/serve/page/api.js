@@ -9,12 +9,27 @@ export class Away extends Error {}
 
 /** Refused: the daemon answered with an error, whose name and message are its own. */
 export class Refused extends Error {
-  constructor(status, body) {
+  constructor(status, body, retryAfter) {
     super(body?.message ?? `status ${status}`);
     this.status = status;
+    this.name = body?.error ?? "";
     this.body = body ?? {};
+    this.retryAfter = retryAfter; // seconds, 0 where the daemon did not say
   }
 }
+
+// How far the daemon's clock is ahead of this one, as its answers tell, in whole seconds; what is within their rounding counts as none.
+let ahead = 0;
+
+function compareClocks(date) {
+  const difference = Date.parse(date) + 500 - Date.now();
+  if (Number.isFinite(difference)) ahead = Math.abs(difference) < 2000 ? 0 : Math.round(difference / 1000) * 1000;
+}
+
+/** now is the time by the daemon's clock, in Unix milliseconds. */
+export const now = () => Date.now() + ahead;
+
+export const clockAhead = () => ahead;
 
 export const hasToken = () => token !== "";
 
@@ -33,12 +48,13 @@ export async function ask(path, { method = "GET", patience = 8000, signal } = {}
   let response, body;
   try {
     response = await fetch(path, { method, headers, cache: "no-store", credentials: "omit", redirect: "error", signal: AbortSignal.any(limits) });
+    compareClocks(response.headers.get("Date"));
     body = await response.json().catch((error) => { if (response.ok) throw error; });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Away("the daemon does not answer", { cause: error });
   }
-  if (!response.ok) throw new Refused(response.status, body);
+  if (!response.ok) throw new Refused(response.status, body, Number(response.headers.get("Retry-After")) || 0);
   return body;
 }
 

@@ -31,12 +31,22 @@ const shapes = {
 
 export const known = (state) => (state in shapes ? state : "stopped");
 
-export const troubled = (state) => ["disconnected", "reconnecting", "failed", "backpressured", "gapped"].includes(state);
+/** away says whether a feed of that state is without a connection that it wants. */
+export const away = (state) => ["connecting", "disconnected", "reconnecting", "failed"].includes(state);
 
-export function icon(state) {
+/** shape is a state's shape, for within a drawing. */
+export function shape(state) {
   const [how, d] = shapes[known(state)];
-  return s("svg", { class: `icon ${how}`, viewBox: "0 0 12 12", "aria-hidden": "true" }, s("path", { d }));
+  return s("path", { class: `icon ${how}`, d });
 }
+
+/** icon is a state's shape as a picture of its own, without a word for who cannot see it: the state's name stands beside it. */
+export const icon = (state) => s("svg", { class: `icon ${known(state)}`, viewBox: "0 0 12 12", "aria-hidden": "true" }, shape(state));
+
+/** mark is the shape of what else stands on a timeline. */
+export const mark = (kind) => s("svg", { class: `icon fill ${kind}`, viewBox: "-1 -1 10 10", "aria-hidden": "true" }, s("path", { d: kind === "gap" ? "M4 0L8 4L4 8L0 4Z" : "M4 0L8 8H0Z" }));
 
 /** badge is a state as a word with its shape and colour. */
 export const badge = (state) => h("span", { class: `badge ${known(state)}`, title: meanings[state] }, icon(state), state);
+
+export const states = Object.keys(shapes);

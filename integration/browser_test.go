@@ -1,0 +1,334 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/coder/websocket"
+)
+
+// browser is a headless Chromium, spoken to over its DevTools protocol.
+type browser struct {
+	t       testing.TB
+	conn    *websocket.Conn
+	mu      sync.Mutex
+	last    int
+	waiting map[int]chan reply
+	tabs    map[string]*tab // by session
+}
+
+// reply is a message of the protocol: the answer to a call, or an event of a session.
+type reply struct {
+	ID      int             `json:"id"`
+	Result  json.RawMessage `json:"result"`
+	Session string          `json:"sessionId"`
+	Method  string          `json:"method"`
+	Params  json.RawMessage `json:"params"`
+	Error   *struct{ Message string }
+}
+
+// browse starts a Chromium with a profile of its own, which ends with the test. A machine without one fails the test.
+func browse(t testing.TB) *browser {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatalf("the status page is tested in Chromium, which .ci/needs installs: %v", err)
+	}
+	p := startBinary(t, path, nil, "--headless", "--remote-debugging-port=0", "--user-data-dir="+t.TempDir(), "--no-sandbox", "--disable-gpu", "--disable-quic",
+		"--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
+		"--disable-extensions", "--hide-scrollbars", "--lang=en-GB", "about:blank")
+	const before = "DevTools listening on "
+	line := p.awaitLine("its address", func(line string) bool { return strings.HasPrefix(line, before) })
+	ctx, cancel := context.WithCancel(context.Background())
+	conn, _, err := websocket.Dial(ctx, strings.TrimPrefix(line, before), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetReadLimit(64 << 20)
+	b := &browser{t: t, conn: conn, waiting: map[int]chan reply{}, tabs: map[string]*tab{}}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		b.read(ctx)
+	}()
+	t.Cleanup(func() {
+		_ = b.try("", "Browser.close", nil, nil)
+		<-p.ended
+		cancel()
+		<-read
+		conn.CloseNow()
+	})
+	return b
+}
+
+// read takes in what the browser says until the connection ends.
+func (b *browser) read(ctx context.Context) {
+	for {
+		_, message, err := b.conn.Read(ctx)
+		if err != nil {
+			b.mu.Lock()
+			for _, c := range b.waiting {
+				close(c)
+			}
+			b.waiting = nil
+			b.mu.Unlock()
+			return
+		}
+		var r reply
+		if json.Unmarshal(message, &r) != nil {
+			continue
+		}
+		b.mu.Lock()
+		if c, ok := b.waiting[r.ID]; ok && r.Method == "" {
+			c <- r
+			delete(b.waiting, r.ID)
+		} else if tab := b.tabs[r.Session]; tab != nil {
+			tab.note(r.Method, r.Params)
+		}
+		b.mu.Unlock()
+	}
+}
+
+// try makes a call of the protocol.
+func (b *browser) try(session, method string, params, result any) error {
+	b.mu.Lock()
+	if b.waiting == nil {
+		b.mu.Unlock()
+		return errors.New("the browser has ended")
+	}
+	b.last++
+	id, answered := b.last, make(chan reply, 1)
+	b.waiting[id] = answered
+	b.mu.Unlock()
+	if params == nil {
+		params = struct{}{}
+	}
+	message, err := json.Marshal(map[string]any{"id": id, "method": method, "params": params, "sessionId": session})
+	if session == "" {
+		message, err = json.Marshal(map[string]any{"id": id, "method": method, "params": params})
+	}
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	if err := b.conn.Write(ctx, websocket.MessageText, message); err != nil {
+		return err
+	}
+	select {
+	case r, ok := <-answered:
+		if !ok {
+			return errors.New("the browser has ended")
+		}
+		if r.Error != nil {
+			return fmt.Errorf("%s: %s", method, r.Error.Message)
+		}
+		if result == nil {
+			return nil
+		}
+		return json.Unmarshal(r.Result, result)
+	case <-ctx.Done():
+		return fmt.Errorf("%s: no answer in %v", method, deadline)
+	}
+}
+
+// tab is a page that is open, and what went wrong on it. Its methods belong to the test's goroutine.
+type tab struct {
+	b       *browser
+	target  string
+	session string
+	faults  []string // guarded by b.mu: what the console says, but for the HTTP statuses that allowed names
+	allowed func(text string) bool
+}
+
+// open opens a page.
+func (b *browser) open(url string) *tab {
+	b.t.Helper()
+	tab := &tab{b: b, allowed: func(string) bool { return false }}
+	var target struct{ TargetID string }
+	b.call("", "Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	var session struct{ SessionID string }
+	b.call("", "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &session)
+	tab.target, tab.session = target.TargetID, session.SessionID
+	b.mu.Lock()
+	b.tabs[tab.session] = tab
+	b.mu.Unlock()
+	for _, domain := range []string{"Page", "Runtime", "Log", "Accessibility"} {
+		tab.call(domain+".enable", nil, nil)
+	}
+	tab.call("Page.navigate", map[string]any{"url": url}, nil)
+	return tab
+}
+
+func (b *browser) call(session, method string, params, result any) {
+	b.t.Helper()
+	if err := b.try(session, method, params, result); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (tab *tab) call(method string, params, result any) {
+	tab.b.t.Helper()
+	tab.b.call(tab.session, method, params, result)
+}
+
+// note takes in an event: everything that the console would show as an error or a warning is a fault, violations of the page's policy among them.
+func (tab *tab) note(method string, params json.RawMessage) {
+	var text string
+	switch method {
+	case "Log.entryAdded":
+		var p struct {
+			Entry struct{ Source, Level, Text, URL string }
+		}
+		_ = json.Unmarshal(params, &p)
+		if p.Entry.Level != "error" && p.Entry.Level != "warning" {
+			return
+		}
+		text = fmt.Sprintf("%s %s: %s %s", p.Entry.Source, p.Entry.Level, p.Entry.Text, p.Entry.URL)
+	case "Runtime.exceptionThrown":
+		text = "exception: " + string(params)
+	case "Runtime.consoleAPICalled":
+		var p struct{ Type string }
+		if _ = json.Unmarshal(params, &p); p.Type != "error" && p.Type != "warning" && p.Type != "assert" {
+			return
+		}
+		text = "console: " + string(params)
+	default:
+		return
+	}
+	if !tab.allowed(text) {
+		tab.faults = append(tab.faults, text)
+	}
+}
+
+// allow says what of the console is meant to happen from now on.
+func (tab *tab) allow(words ...string) {
+	tab.b.mu.Lock()
+	defer tab.b.mu.Unlock()
+	tab.allowed = func(text string) bool {
+		for _, w := range words {
+			if strings.Contains(text, w) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// clean fails the test for every fault so far.
+func (tab *tab) clean() {
+	tab.b.t.Helper()
+	tab.b.mu.Lock()
+	defer tab.b.mu.Unlock()
+	for _, fault := range tab.faults {
+		tab.b.t.Errorf("on the page's console: %s", fault)
+	}
+	tab.faults = nil
+}
+
+// eval evaluates an expression, which may be a promise, into result.
+func (tab *tab) eval(expression string, result any) {
+	tab.b.t.Helper()
+	var r struct {
+		Result           struct{ Value json.RawMessage }
+		ExceptionDetails *struct {
+			Exception struct{ Description string }
+		}
+	}
+	tab.call("Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true}, &r)
+	if r.ExceptionDetails != nil {
+		tab.b.t.Fatalf("%s\n%s", expression, r.ExceptionDetails.Exception.Description)
+	}
+	if result == nil {
+		return
+	}
+	if err := json.Unmarshal(r.Result.Value, result); err != nil {
+		tab.b.t.Fatalf("%s gave %s: %v", expression, r.Result.Value, err)
+	}
+}
+
+// await waits until a condition holds on the page; the page looks at it again with every change and every now and then.
+func (tab *tab) await(what, condition string) {
+	tab.b.t.Helper()
+	var held bool
+	tab.eval(fmt.Sprintf(`new Promise((done) => {
+		const late = Date.now() + %d;
+		(function look() {
+			const held = Boolean(%s);
+			if (held || Date.now() > late) done(held);
+			else setTimeout(look, 40);
+		})();
+	})`, (deadline/2).Milliseconds(), condition), &held)
+	if !held {
+		var text string
+		tab.eval("document.body.innerText.slice(0, 3000)", &text)
+		tab.b.t.Fatalf("%s: not so after %v. The page:\n%s", what, deadline/2, text)
+	}
+}
+
+// click clicks an element as a mouse does: where it stands, on whatever is uppermost there.
+func (tab *tab) click(selector string) {
+	tab.b.t.Helper()
+	var at struct{ X, Y float64 }
+	tab.eval(fmt.Sprintf(`(() => {
+		const node = document.querySelector(%q);
+		node.scrollIntoView({ block: "center" });
+		const box = node.getBoundingClientRect();
+		return { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+	})()`, selector), &at)
+	for _, kind := range []string{"mousePressed", "mouseReleased"} {
+		tab.call("Input.dispatchMouseEvent", map[string]any{"type": kind, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1}, nil)
+	}
+}
+
+// write types text into a field, in place of what it holds.
+func (tab *tab) write(selector, text string) {
+	tab.b.t.Helper()
+	tab.eval(fmt.Sprintf("(() => { const field = document.querySelector(%q); field.focus(); field.select(); })()", selector), nil)
+	tab.call("Input.insertText", map[string]any{"text": text}, nil)
+}
+
+// press presses a key.
+func (tab *tab) press(key string, code int) {
+	tab.b.t.Helper()
+	text := map[string]string{"Enter": "\r"}[key]
+	tab.call("Input.dispatchKeyEvent", map[string]any{"type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}, nil)
+	tab.call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": key, "code": key, "windowsVirtualKeyCode": code}, nil)
+}
+
+// size makes the window that wide.
+func (tab *tab) size(width int) {
+	tab.b.t.Helper()
+	tab.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false}, nil)
+	tab.eval("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))", nil)
+}
+
+// system sets the theme that the system prefers.
+func (tab *tab) system(theme string) {
+	tab.b.t.Helper()
+	tab.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": theme}}}, nil)
+}
+
+// picture is the whole page as PNG.
+func (tab *tab) picture() []byte {
+	tab.b.t.Helper()
+	var metrics struct {
+		CSSContentSize struct{ Width, Height float64 }
+	}
+	tab.call("Page.getLayoutMetrics", nil, &metrics)
+	var shot struct{ Data string }
+	tab.call("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true,
+		"clip": map[string]any{"x": 0, "y": 0, "width": metrics.CSSContentSize.Width, "height": metrics.CSSContentSize.Height, "scale": 1}}, &shot)
+	png, err := base64.StdEncoding.DecodeString(shot.Data)
+	if err != nil {
+		tab.b.t.Fatal(err)
+	}
+	return png
+}

@@ -1,0 +1,35 @@
+// An entry of a stream as a line.
+
+import { h } from "./dom.js";
+import * as format from "./format.js";
+
+const longest = 200; // characters of what people wrote
+
+const short = (value) => (typeof value === "string" ? (value.length > longest ? `${value.slice(0, longest)}…` : value) : "");
+
+/** parse takes from a frame what a line shows. Upstreams may send anything. */
+export function parse({ id, event }) {
+  const e = event && typeof event === "object" ? event : {};
+  const at = Number(e.time_us) / 1000 || Number(id.slice(0, id.indexOf("-")));
+  const line = { at, kind: short(e.kind) || "unknown", who: short(e.did), what: "", text: "" };
+  if (e.kind === "commit" && e.commit) {
+    const { operation, collection, rkey, record } = e.commit;
+    line.what = `${short(operation)} ${short(collection)}`;
+    line.text = short(record?.text) || short(record?.subject?.uri ?? record?.subject) || short(record?.displayName) || short(rkey);
+  } else if (e.kind === "identity") {
+    line.what = "identity";
+    line.text = short(e.identity?.handle);
+  } else if (e.kind === "account") {
+    line.what = "account";
+    line.text = e.account?.active === true ? "active" : short(e.account?.status) || "not active";
+  } else if (e.kind === "gap") {
+    line.what = "gap";
+    line.text = `${short(e.gap?.cause)} at ${short(e.gap?.host)}`;
+  } else {
+    line.what = line.kind;
+  }
+  return line;
+}
+
+export const row = (entry, id) => h("li", { class: entry.kind === "gap" ? "row gap" : "row", role: "option", "aria-selected": "false", id },
+  h("span", { class: "when" }, format.exactClock(entry.at)), h("span", { class: "what" }, entry.what), h("span", { class: "who mono" }, entry.who), h("span", { class: "text" }, entry.text));

@@ -1,0 +1,173 @@
+// The page: what is asked of the daemon and when, and where the answers go.
+
+import { Refused, ask, clockAhead, hasToken, now, setToken } from "./api.js";
+import { byID, h, reconcile, setText } from "./dom.js";
+import { FeedView } from "./feed.js";
+import * as format from "./format.js";
+import { poll } from "./poll.js";
+import { icon, mark, states } from "./states.js";
+import { showStreams } from "./streams.js";
+import { Tail } from "./tail.js";
+import { themeButton } from "./themes.js";
+import { Board, verdict } from "./verdict.js";
+
+const pace = 2000; // ms between statuses
+const slowPace = 5000; // where there are many
+const many = 12; // feeds
+const openAtFirst = 2; // so many feeds show everything at once
+
+const content = byID("content");
+const login = byID("login");
+const board = new Board(byID("verdict"), byID("headline"), byID("facts"));
+const tail = new Tail();
+const views = new Map(); // feeds by name
+let feeds = null;
+let streams = [];
+let ready = null;
+let asOf = 0; // when the daemon last answered, by its clock
+let trouble = null; // { since, next, headline, what }, while it does not
+
+// Frozen while the daemon is away: nobody knows then how long anything has been so.
+const present = () => (trouble ? asOf : now());
+
+/** every gives a function that says whether it is time again. */
+function every(ms) {
+  let last = -Infinity;
+  return { due: () => Date.now() - last >= ms, done: () => { last = Date.now(); }, now: () => { last = -Infinity; } };
+}
+
+const dueStreams = every(5000);
+const dueReady = every(10_000);
+const dueHistory = every(10_000);
+
+const page = {
+  now: present,
+  range: () => Number(document.querySelector("#range :checked").value) * 60_000,
+  wake() {
+    dueHistory.now();
+    return wake();
+  },
+};
+
+async function beat() {
+  const answer = await ask("/v1/feeds");
+  trouble = null;
+  asOf = now();
+  showContent();
+  feeds = answer.feeds;
+  const first = views.size === 0;
+  reconcileFeeds(first);
+  for (const status of feeds) views.get(status.feed).update(status, asOf);
+  showVerdict();
+  const jobs = [];
+  if (dueReady.due()) jobs.push(askReady());
+  if (dueStreams.due()) jobs.push(askStreams());
+  if (dueHistory.due()) {
+    dueHistory.done();
+    jobs.push(...[...views.values()].filter((view) => view.open).map((view) => view.remember()));
+  }
+  await Promise.allSettled(jobs); // what failed is asked for again at its next time
+  content.setAttribute("aria-busy", "false");
+  return feeds.length > many ? slowPace : pace;
+}
+
+function reconcileFeeds(first) {
+  const names = feeds.map((status) => status.feed);
+  for (const [name, view] of views) if (!names.includes(name)) view.close();
+  if (first) byID("feeds").replaceChildren();
+  reconcile(byID("feeds"), views, names, (name) => new FeedView(name, page, first && names.length <= openAtFirst));
+}
+
+async function askReady() {
+  dueReady.done();
+  try {
+    ready = await ask("/readyz");
+  } catch (error) {
+    if (error instanceof Refused) ready = error.body; // 503 with the reasons
+  }
+  showVerdict();
+}
+
+async function askStreams() {
+  dueStreams.done();
+  streams = (await ask("/v1/streams")).streams;
+  tail.offer(streams.map((stream) => stream.name));
+  drawStreams();
+}
+
+function drawStreams() {
+  if (!feeds) return;
+  showStreams(byID("streams"), streams, new Map(feeds.map((status) => [status.feed, status.retention ?? {}])), new Map(), present());
+}
+
+function showVerdict() {
+  if (trouble) {
+    const facts = [`${trouble.what}; since ${format.clock(trouble.since)}.${feeds ? ` What is shown below is from ${format.clock(asOf)}.` : ""} Next try in ${format.age(Math.max(trouble.next - Date.now(), 0))}.`];
+    board.show({ level: "bad", headline: trouble.headline, facts, lines: [] });
+  } else if (feeds) {
+    board.show(verdict([...views.values()].map((view) => ({ status: view.status, transitions: view.record.transitions })), ready, present()));
+  }
+  byID("retry").hidden = !trouble;
+  setText(byID("footer"), `Times are in ${format.zone()}.${clockAhead() ? ` The daemon’s clock is ${format.age(Math.abs(clockAhead()))} ${clockAhead() > 0 ? "ahead of" : "behind"} this one.` : ""}${asOf ? ` Last answer ${format.clock(asOf)}.` : ""}`);
+  document.title = `${trouble || board.node.classList.contains("bad") ? "⚠ " : ""}${byID("headline").textContent} · tempestd`;
+}
+
+function showContent() {
+  login.hidden = true;
+  content.hidden = false;
+  byID("verdict").hidden = false;
+  byID("forget").hidden = !hasToken();
+}
+
+function showLogin() {
+  setText(byID("login-error"), hasToken() ? "The daemon does not accept this token." : "");
+  setToken("");
+  tail.stop("Not following.");
+  login.hidden = false;
+  content.hidden = true;
+  byID("verdict").hidden = true;
+  byID("forget").hidden = true;
+  document.title = "tempestd";
+  byID("token").value = "";
+  byID("token").focus();
+}
+
+/** failed shows what became of a beat. It gives false where only a token helps. */
+function failed(error, next) {
+  if (error instanceof Refused && error.status === 401) {
+    showLogin();
+    return false;
+  }
+  const stopping = error instanceof Refused;
+  trouble ??= { since: Date.now() };
+  Object.assign(trouble, { next, headline: stopping ? "The daemon answers with an error" : "The daemon does not answer", what: stopping ? error.message : "Nothing answers at this address" });
+  showContent();
+  showVerdict();
+  return true;
+}
+
+login.addEventListener("submit", (event) => {
+  event.preventDefault();
+  setToken(byID("token").value.trim());
+  wake();
+});
+byID("forget").addEventListener("click", () => {
+  setToken("");
+  showLogin();
+  wake();
+});
+byID("retry").addEventListener("click", () => wake());
+byID("range").addEventListener("change", () => {
+  for (const view of views.values()) view.draw();
+  page.wake();
+});
+themeButton(byID("theme"));
+byID("legend").append(...states.map((state) => h("li", { class: state }, icon(state), state)), h("li", { class: "gap" }, mark("gap"), "gap recorded"), h("li", { class: "restart" }, mark("restart"), "restart"));
+
+const wake = poll(beat, failed);
+
+setInterval(() => {
+  if (document.hidden || login.hidden === false) return;
+  for (const view of views.values()) view.tick(present());
+  if (feeds || trouble) showVerdict();
+}, 1000);

@@ -1,0 +1,55 @@
+// The timeline of a feed's states, one run of equal columns of pixels after the other.
+
+import { s } from "./dom.js";
+import { known, shape } from "./states.js";
+
+// What a column shows when it covers more than one state: the worst. And how high it stands, so that colours are not all that tells states apart.
+const severity = { live: 1, standby: 2, connecting: 3, stopped: 4, paused: 5, gapped: 6, backpressured: 7, reconnecting: 8, disconnected: 9, failed: 10 };
+const heights = { live: 1, gapped: 1, backpressured: 0.75, connecting: 0.6, reconnecting: 0.6, standby: 0.6, paused: 0.45, disconnected: 0.3, failed: 0.3, stopped: 0.2 };
+
+const narrowest = 2; // pixels of a state that lasted a moment
+const iconWidth = 20;
+
+/** columns gives each pixel's state, "" where nothing is known. */
+export function columns(segments, from, to, width) {
+  const states = new Array(width).fill("");
+  const scale = width / (to - from);
+  for (const { state, from: begins, to: ends } of segments) {
+    if (ends <= from || begins >= to) continue;
+    const first = Math.max(Math.floor((begins - from) * scale), 0);
+    const last = Math.min(Math.max(Math.ceil((ends - from) * scale), first + narrowest), width);
+    for (let x = Math.min(first, width - 1); x < last; x++) {
+      if (states[x] === "" || severity[known(state)] > severity[known(states[x])]) states[x] = state;
+    }
+  }
+  return states;
+}
+
+/** strip draws the columns from x = left on. */
+export function strip(states, left, height) {
+  const drawn = [];
+  for (let x = 0; x < states.length;) {
+    const state = states[x];
+    let end = x + 1;
+    while (end < states.length && states[end] === state) end++;
+    if (state === "") {
+      drawn.push(s("rect", { class: "unknown", x: left + x, y: height - 2, width: end - x, height: 2 }));
+    } else {
+      const name = known(state);
+      const h = Math.round(height * heights[name]);
+      drawn.push(s("rect", { class: `state ${name}`, x: left + x, y: height - h, width: end - x, height: h }));
+      if (end - x >= iconWidth && h < height * 0.7) drawn.push(s("g", { class: name, transform: `translate(${left + (x + end) / 2 - 5} ${height - h - 12}) scale(.83)` }, shape(state)));
+    }
+    x = end;
+  }
+  return drawn;
+}
+
+/** shares says in words what the columns show. */
+export function shares(states) {
+  const counts = new Map();
+  for (const state of states) if (state) counts.set(state, (counts.get(state) ?? 0) + 1);
+  const all = [...counts.values()].reduce((sum, n) => sum + n, 0);
+  if (all === 0) return "nothing is known";
+  return [...counts].sort(([, a], [, b]) => b - a).map(([state, n]) => `${state} ${Math.max(Math.round((100 * n) / all), 1)} %`).join(", ");
+}

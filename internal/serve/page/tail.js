@@ -1,0 +1,190 @@
+// The live tail: long polls of one stream with a filter, their newest entries in a list of bounded length.
+
+import { Away, Refused, ask, now, path } from "./api.js";
+import { byID, h, redraw, setAttribute, setText } from "./dom.js";
+import * as format from "./format.js";
+import { parse, row } from "./entry.js";
+
+const kinds = ["commit", "identity", "account", "sync", "gap"];
+const mostRows = 200;
+const limit = 500; // entries of one answer
+const block = 10_000; // ms
+const pace = 250; // ms between answers that held something: people do not read faster
+const tooFar = 10_000; // ms behind the stream's newest entry, at which what lies between is left out
+const hiddenFor = 30_000; // ms that nobody looks, after which nothing is asked for
+
+const idTime = (id) => Number(id.slice(0, id.indexOf("-")));
+
+const wait = (ms, signal) => new Promise((resolve) => {
+  const timer = setTimeout(done, ms);
+  function done() {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", done);
+    resolve();
+  }
+  signal.addEventListener("abort", done);
+});
+
+const listed = (text) => text.split(/[\s,]+/).filter(Boolean);
+
+export class Tail {
+  constructor() {
+    for (const name of ["stream", "collections", "dids", "kinds", "run", "status", "error", "rows", "entry"]) this[name] = byID(`tail-${name}`);
+    this.form = byID("tail");
+    this.kinds.append(...kinds.map((kind) => h("label", {}, h("input", { type: "checkbox", value: kind }), kind)));
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (this.running) this.stop("Not following.");
+      else this.follow();
+    });
+    this.form.addEventListener("change", () => { if (this.running) this.follow(); });
+    this.rows.addEventListener("click", (event) => this.choose(event.target.closest(".row")));
+    this.rows.addEventListener("keydown", (event) => this.key(event));
+    document.addEventListener("visibilitychange", () => this.seen());
+    this.entries = new WeakMap();
+    this.nextID = 0;
+  }
+
+  /** offer says which streams there are. */
+  offer(names) {
+    const chosen = this.stream.value;
+    redraw(this.stream, names, () => names.map((name) => h("option", { value: name, selected: name === chosen }, name)));
+    this.stream.disabled = names.length === 0;
+    this.run.disabled = names.length === 0;
+  }
+
+  query() {
+    const query = new URLSearchParams();
+    for (const [name, values] of [["collections", listed(this.collections.value)], ["dids", listed(this.dids.value)],
+      ["kinds", [...this.kinds.querySelectorAll(":checked")].map((box) => box.value)]]) {
+      if (values.length) query.set(name, values.join(","));
+    }
+    return query;
+  }
+
+  stop(text) {
+    this.running?.abort();
+    this.running = null;
+    setText(this.run, "Follow");
+    if (text) setText(this.status, text);
+  }
+
+  refuse(text) {
+    this.stop("Not following.");
+    this.rows.hidden = this.rows.children.length === 0;
+    this.error.hidden = false;
+    setText(this.error, text);
+  }
+
+  /** seen stops asking while nobody has looked for a while, and begins again at the end when somebody does. */
+  seen() {
+    clearTimeout(this.unseen);
+    if (!this.running) return;
+    if (document.hidden) {
+      this.unseen = setTimeout(() => {
+        this.running?.abort();
+        this.asleep = true;
+      }, hiddenFor);
+    } else if (this.asleep) {
+      this.asleep = false;
+      this.follow();
+    }
+  }
+
+  async follow() {
+    this.stop();
+    const own = new AbortController();
+    const { signal } = own;
+    this.running = own;
+    this.error.hidden = true;
+    this.rows.hidden = false;
+    this.rows.replaceChildren();
+    setText(this.run, "Stop");
+    const tail = { stream: this.stream.value, query: this.query(), found: 0, skipped: false, began: now(), cursor: null };
+    setText(this.status, `Following ${tail.stream}…`);
+    while (!signal.aborted) {
+      try {
+        if (tail.cursor === null) tail.cursor = await this.end(tail, signal);
+        const pause = await this.turn(tail, signal);
+        if (pause === null) return;
+        await wait(pause, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof Away || (error instanceof Refused && [429, 503].includes(error.status))) {
+          setText(this.status, `${error.message}. Trying again.`);
+          await wait(Math.max((error.retryAfter ?? 0) * 1000, 3000), signal);
+        } else if (error instanceof Refused && error.status === 410) {
+          tail.cursor = null;
+        } else {
+          this.refuse(error.message);
+          return;
+        }
+      }
+    }
+  }
+
+  /** end is a cursor shortly before the stream's end: the newest entry is shown at once. */
+  async end(tail, signal) {
+    const info = await ask(path("v1", "streams", tail.stream), { signal });
+    return info.newest ? String(Math.max(idTime(info.newest) - 1000, 0)) : "0-0";
+  }
+
+  /** turn asks once, and gives the milliseconds until the next time, null at the end. */
+  async turn(tail, signal) {
+    const query = new URLSearchParams({ after: tail.cursor, block_ms: block, limit, ...Object.fromEntries(tail.query) });
+    const page = await ask(`${path("v1", "streams", tail.stream, "tail")}?${query}`, { signal, patience: block + 10_000 });
+    if (signal.aborted) return null;
+    this.add(page.frames);
+    tail.found += page.frames.length;
+    tail.cursor = page.cursor ?? page.frames.at(-1)?.id ?? tail.cursor;
+    setText(this.status, `Following ${tail.stream} since ${format.clock(tail.began)}: ${format.plural(tail.found, "entry", "entries")}${tail.skipped ? ", with some left out: they came faster than they can be read" : ""}.`);
+    if (page.closed_at && page.frames.length === 0) {
+      this.stop(`The stream was closed ${format.clock(page.closed_at)}: ${page.closed_reason}`);
+      return null;
+    }
+    if (page.frames.length === limit) await this.catchUp(tail, signal);
+    return page.frames.length ? pace : 0;
+  }
+
+  /** catchUp goes to the end of a stream that flows faster than it is shown. */
+  async catchUp(tail, signal) {
+    const info = await ask(path("v1", "streams", tail.stream), { signal });
+    if (!info.newest || idTime(info.newest) - idTime(`${tail.cursor}-`) < tooFar) return;
+    tail.cursor = info.newest;
+    tail.skipped = true;
+    this.rows.prepend(h("li", { class: "row break", role: "option", "aria-disabled": "true" }, "Entries were left out here."));
+  }
+
+  add(frames) {
+    const made = frames.slice(-mostRows).map((frame) => {
+      const entry = parse(frame);
+      const node = row(entry, `entry-${this.nextID++}`);
+      this.entries.set(node, frame);
+      return node;
+    });
+    const { scrollTop, scrollHeight } = this.rows;
+    this.rows.prepend(...made.reverse());
+    if (scrollTop > 0) this.rows.scrollTop = scrollTop + this.rows.scrollHeight - scrollHeight; // what is being read stays where it is
+    while (this.rows.children.length > mostRows) this.rows.lastChild.remove();
+  }
+
+  choose(node) {
+    const frame = node && this.entries.get(node);
+    if (!frame) return;
+    this.rows.querySelector('[aria-selected="true"]')?.setAttribute("aria-selected", "false");
+    setAttribute(node, "aria-selected", "true");
+    setAttribute(this.rows, "aria-activedescendant", node.id);
+    node.scrollIntoView({ block: "nearest" });
+    this.entry.hidden = false;
+    setText(this.entry, JSON.stringify(frame, null, 2).slice(0, 20_000));
+  }
+
+  key(event) {
+    const all = [...this.rows.querySelectorAll(".row:not(.break)")];
+    const at = all.findIndex((node) => node.getAttribute("aria-selected") === "true");
+    const to = { ArrowDown: Math.min(at + 1, all.length - 1), ArrowUp: Math.max(at - 1, 0), Home: 0, End: all.length - 1 }[event.key];
+    if (to === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    this.choose(all[to]);
+  }
+}

@@ -1,0 +1,114 @@
+// What is wrong, and since when.
+
+import { h, redraw, setAttribute, setText } from "./dom.js";
+import * as format from "./format.js";
+import { away, badge } from "./states.js";
+
+const patience = 10_000; // ms that being without a connection, or held back, is nothing special
+const lagLimit = 10_000; // ms
+const phiWorth = 4; // of 8, at which the watchdog reconnects
+
+const most = 6; // lines
+
+/** awaySince is when the feed was last connected, or told to wait: the connections that came to nothing in between are one trouble. */
+export function awaySince(status, transitions) {
+  let since = Date.parse(status.since);
+  for (let i = transitions.length - 1; i >= 0 && away(transitions[i].to); i--) since = Math.min(since, Date.parse(transitions[i].at));
+  return since;
+}
+
+/** whyAway is the word of the last failure while the feed is away: an attempt that is under way has none of its own. */
+function whyAway(status, transitions, now) {
+  let reason = status.reason;
+  for (let i = transitions.length - 1; i >= 0 && !reason && away(transitions[i].to); i--) reason = transitions[i].reason;
+  const wait = status.next_attempt_at ? Date.parse(status.next_attempt_at) - now : 0;
+  return [reason, wait > 0 ? `next attempt in ${format.age(wait + 999)}` : "trying now"].filter(Boolean).join("; ");
+}
+
+/** lag is how far behind the network the feed is, in milliseconds: of its newest entry while it is connected, else since then. null is unknown. */
+export function lag(status, now) {
+  if (!away(status.state)) return status.last_id ? status.lag_ms : null;
+  return status.position.time_us ? Math.max(now - status.position.time_us / 1000, 0) : null;
+}
+
+/** inWords says how a feed stands: { level: good, note, warn or bad; what; why } */
+export function inWords(status, transitions, now) {
+  const { state, reason } = status;
+  const began = Date.parse(status.since);
+  const lasts = format.age(now - began);
+  if (away(state)) {
+    const since = awaySince(status, transitions);
+    const why = whyAway(status, transitions, now);
+    const what = state === "failed" ? "refused" : state === "connecting" && transitions.length < 2 ? "connecting" : "not connected";
+    return { level: state === "failed" || now - since > patience ? "bad" : "warn", what: `${what} for ${format.age(now - since)}`, since, why };
+  }
+  switch (state) {
+    case "backpressured":
+      return { level: now - began > patience ? "bad" : "warn", what: `held back for ${lasts}`, since: began, why: reason || "the store does not keep up" };
+    case "gapped":
+      return { level: "warn", what: `recording a loss for ${lasts}`, since: began, why: reason };
+    case "live":
+      if (status.lag_ms > lagLimit && status.last_id) return { level: "warn", what: `live, but ${format.duration(status.lag_ms)} behind`, since: began, why: `catching up at ${format.rate(status.events_per_sec)} events/s` };
+      if (status.suspicion >= phiWorth) return { level: "warn", what: "live, but silent", since: began, why: `suspicion ${format.phi(status.suspicion)}; at 8 the watchdog reconnects` };
+      return { level: "good", what: `live for ${lasts}`, since: began, why: "" };
+    case "standby":
+      return { level: "good", what: `standing by for ${lasts}`, since: began, why: status.owner ? `${status.owner} owns the stream` : reason };
+    default:
+      return { level: "note", what: `${state} for ${lasts}`, since: began, why: reason };
+  }
+}
+
+const rank = { bad: 0, warn: 1, note: 2, good: 3 };
+
+/** verdict puts the feeds' words together: { level, headline, facts, lines }. The headline holds nothing that ticks: it is read aloud when it changes. */
+export function verdict(feeds, ready, now) {
+  const lines = feeds.map((feed) => ({ feed: feed.status.feed, state: feed.status.state, ...inWords(feed.status, feed.transitions, now) }))
+    .filter((line) => line.level !== "good");
+  for (const reason of ready?.ready === false ? ready.reasons ?? [] : []) lines.push({ feed: "", level: "bad", what: "The daemon is not ready", why: reason });
+  lines.sort((a, b) => rank[a.level] - rank[b.level]);
+  const n = feeds.length;
+  const level = lines[0]?.level ?? "good";
+  const troubled = lines.filter((line) => line.level !== "note");
+  const named = feeds[0]?.status.feed;
+  if (n === 0) return { level: "note", headline: "No feed is configured", facts: ["the configuration's feeds.<name> make them"], lines };
+  if (troubled.length > 0) {
+    const inFeeds = troubled.filter((line) => line.feed).length;
+    const headline = inFeeds === 0 ? "The daemon is not ready" : n === 1 ? `${named} is in trouble` : `${inFeeds} of ${n} feeds ${inFeeds === 1 ? "is" : "are"} in trouble`;
+    return { level, headline, facts: [], lines };
+  }
+  const standing = feeds.filter((feed) => feed.status.state === "standby").length;
+  const live = n - standing - lines.length;
+  const parts = [[live, "live"], [standing, "standing by"], [lines.length, lines.every((l) => l.state === "paused") ? "paused" : "not running"]].filter(([k]) => k > 0);
+  const headline = n === 1 ? `${named} is ${parts[0][1]}` : parts.length === 1 ? `All ${n} feeds are ${parts[0][1]}` : parts.map(([k, word], i) => `${k} ${i === 0 ? "feeds " : ""}${word}`).join(", ");
+  return { level: lines.length ? "note" : "good", headline, facts: totals(feeds, now), lines };
+}
+
+function totals(feeds, now) {
+  const sum = (of) => feeds.reduce((total, feed) => total + of(feed.status), 0);
+  const lags = feeds.map((feed) => lag(feed.status, now)).filter((v) => v !== null);
+  const gaps = sum((status) => status.gaps);
+  return [
+    `${format.rate(sum((status) => status.events_per_sec))} events/s`,
+    ...(lags.length ? [`${feeds.length > 1 ? "greatest lag" : "lag"} ${format.duration(Math.max(...lags))}`] : []),
+    ...(gaps ? [`${format.plural(gaps, "gap", "gaps")} since the daemon started`] : []),
+  ];
+}
+
+/** Board shows a verdict. */
+export class Board {
+  constructor(node, headline, facts) { Object.assign(this, { node, headline, facts }); }
+
+  show({ level, headline, facts, lines }) {
+    setAttribute(this.node, "class", `card verdict ${level}`);
+    setText(this.headline, headline);
+    const shown = lines.slice(0, most);
+    redraw(this.facts, [facts, shown.map((l) => [l.feed, l.state, l.what, l.why]), lines.length], () => [
+      facts.length > 0 ? h("li", { class: "quiet" }, facts.join(" · ")) : null,
+      ...shown.map((line) => h("li", {},
+        line.state ? badge(line.state) : null,
+        line.feed ? h("a", { href: `#feed-${encodeURIComponent(line.feed)}` }, line.feed) : null,
+        h("span", {}, line.what), line.why ? h("span", { class: "reason" }, line.why) : null)),
+      lines.length > shown.length ? h("li", { class: "quiet" }, `and ${lines.length - shown.length} more`) : null,
+    ]);
+  }
+}
