@@ -11,11 +11,16 @@ type Frame struct {
 	Event json.RawMessage `json:"event"` // the upstream's JSON, verbatim
 }
 
-// StreamFrames is what a Read or a Tail returns. The frames share memory that nothing writes to.
+// StreamFrames is what a Read or a Tail returns. The frames share memory that nothing writes to. All of it is the stream at one instant: nothing says
+// "closed" or "that is all" before its frames do.
 type StreamFrames struct {
 	Frames       []Frame
 	ClosedAt     time.Time // zero while the stream is open
 	ClosedReason string
+
+	Cursor         EntryID // the exclusive cursor to go on with: the last frame, or how far nothing was found
+	Oldest, Newest EntryID // the stream's entries; zero when it has none
+	Behind         int64   // entries after Cursor; 0 at the tip
 }
 
 // IsClosed says whether the stream was closed for good when the frames were read.

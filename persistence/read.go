@@ -28,9 +28,16 @@ func (s *embeddedStream) Read(ctx context.Context, from, to StreamCursor, limit 
 	return s.page(ctx, &m, from.Lower(), to.Upper(), limit)
 }
 
-// pageOf makes a page of frames that were read at the state m or later: one that is empty and says closed means that there is nothing more.
-func pageOf(m *streamMeta, frames []Frame) StreamFrames {
-	page := StreamFrames{Frames: frames}
+// pageOf makes a page of frames that were read at the state m: what follows cursor, or with no frames nothing up to it, with behind entries after the
+// last one.
+func pageOf(m *streamMeta, frames []Frame, cursor EntryID, behind int64) StreamFrames {
+	page := StreamFrames{Frames: frames, Cursor: cursor, Behind: behind}
+	if n := len(frames); n > 0 {
+		page.Cursor = frames[n-1].ID
+	}
+	if m.kept() > 0 {
+		page.Oldest, page.Newest = m.Oldest, m.Last
+	}
 	if m.ClosedUS != 0 {
 		page.ClosedAt, page.ClosedReason = time.UnixMicro(m.ClosedUS).UTC(), m.ClosedReason
 	}
@@ -53,58 +60,133 @@ func (h *heads) put(head *blockHead) {
 	h.pool.Put(head)
 }
 
-// page reads the stored entries of the closed range [from, to] that are known at the state m, oldest first.
+// page reads the stored entries of the closed range [from, to] that are known at the state m, oldest first. Without any, its cursor is how much of the
+// range there is nothing in.
 func (s *embeddedStream) page(ctx context.Context, m *streamMeta, from, to EntryID, limit int) (StreamFrames, error) {
+	p := pageReader{from: from, to: to, limit: limit, room: MaxPageBytes}
 	// Reading begins at the oldest entry: what retention deleted before it would be walked one tombstone after the other.
-	if from.Compare(m.Oldest) < 0 {
-		from = m.Oldest
+	if p.from.Compare(m.Oldest) < 0 {
+		p.from = m.Oldest
 	}
-	if to.Compare(m.Last) > 0 {
-		to = m.Last
+	if p.to.Compare(m.Last) > 0 {
+		p.to = m.Last
 	}
-	if m.kept() == 0 || from.Compare(to) > 0 {
-		return pageOf(m, nil), ctx.Err()
+	if m.kept() == 0 || p.from.Compare(p.to) > 0 {
+		return s.emptyPage(ctx, m, from, to)
 	}
 	head := s.store.heads.get()
 	defer s.store.heads.put(head)
-	p := pageReader{from: from, to: to, limit: limit, room: MaxPageBytes}
+	begin := p.from
 	var before blockSummary
-	err := s.eachBlock(ctx, from, func(item *badger.Item) (bool, error) {
-		err := item.Value(func(v []byte) error {
-			if err := head.decode(item.Key(), v); err != nil {
-				return err
+	err := s.store.db.View(func(txn *badger.Txn) error {
+		err := s.eachBlockIn(ctx, txn, begin, func(item *badger.Item) (bool, error) {
+			first := before.count == 0
+			err := item.Value(func(v []byte) error {
+				if err := head.decode(item.Key(), v); err != nil {
+					return err
+				}
+				s.checkJoin(&before, &head.blockSummary)
+				before = head.blockSummary
+				return p.add(head)
+			})
+			if err != nil {
+				return false, s.corruptBlock(item.Key(), err)
 			}
-			s.checkJoin(&before, &head.blockSummary)
-			before = head.blockSummary
-			return p.add(head)
+			if first && head.first.Compare(begin) > 0 {
+				// What was before it may have been dropped since the state m.
+				if err := s.checkKept(txn, from, m); err != nil {
+					return false, err
+				}
+			}
+			return !p.full(), nil
 		})
-		if err != nil {
-			return false, s.corruptBlock(item.Key(), err)
+		if err == nil && before.count == 0 {
+			return s.checkKept(txn, from, m)
 		}
-		return !p.full(), nil
+		return err
 	})
 	// What was read before a corrupt block is given first; the next page meets the error.
 	if _, corrupt := errors.AsType[*CorruptError](err); err != nil && !(corrupt && len(p.frames) > 0) {
 		return StreamFrames{}, err
 	}
-	return pageOf(m, p.frames), nil
+	if len(p.frames) == 0 {
+		return s.emptyPage(ctx, m, from, to)
+	}
+	return pageOf(m, p.frames, from, int64(m.Entries-p.ordinal)), nil
+}
+
+// emptyPage is a page of a range that has nothing in it.
+func (s *embeddedStream) emptyPage(ctx context.Context, m *streamMeta, from, to EntryID) (StreamFrames, error) {
+	cursor := from.Prev()
+	if to.Compare(m.Last) > 0 {
+		to = m.Last
+	}
+	if cursor.Compare(to) < 0 {
+		cursor = to
+	}
+	behind, err := s.behind(ctx, m, cursor)
+	return pageOf(m, nil, cursor, behind), err
+}
+
+// behind counts the entries after id at the state m.
+func (s *embeddedStream) behind(ctx context.Context, m *streamMeta, id EntryID) (int64, error) {
+	switch {
+	case m.kept() == 0 || id.Compare(m.Last) >= 0:
+		return 0, ctx.Err()
+	case id.Compare(m.Oldest) < 0:
+		return m.kept(), ctx.Err()
+	}
+	head := s.store.heads.get()
+	defer s.store.heads.put(head)
+	behind := m.kept()
+	err := s.eachBlock(ctx, id.Next(), func(item *badger.Item) (bool, error) {
+		err := item.Value(func(v []byte) error {
+			err := head.decode(item.Key(), v)
+			if err == nil {
+				behind = int64(m.Entries - head.startEntries() - uint64(head.search(id.Next())))
+			}
+			return err
+		})
+		if err != nil {
+			return false, s.corruptBlock(item.Key(), err)
+		}
+		return false, nil
+	})
+	return behind, err
+}
+
+// checkKept refuses a range that retention has overtaken in what txn sees, which may be newer than m, the state that the reader began with; m is set to it.
+func (s *embeddedStream) checkKept(txn *badger.Txn, from EntryID, m *streamMeta) error {
+	item, err := txn.Get(metaKey(s.name))
+	if err == nil {
+		err = item.Value(func(v []byte) (err error) {
+			*m, err = decodeMeta(v)
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("read the meta of stream %s: %w", s.name, err)
+	}
+	return checkFrom(s.name, from, m.trimmed())
 }
 
 // eachBlock calls visit for the blocks from the one that holds from on, until it returns false.
 func (s *embeddedStream) eachBlock(ctx context.Context, from EntryID, visit func(*badger.Item) (bool, error)) error {
-	return s.store.db.View(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: s.prefix})
-		defer it.Close()
-		for it.Seek(appendBlockKey(nil, s.prefix, from)); it.Valid(); it.Next() {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if more, err := visit(it.Item()); err != nil || !more {
-				return err
-			}
+	return s.store.db.View(func(txn *badger.Txn) error { return s.eachBlockIn(ctx, txn, from, visit) })
+}
+
+func (s *embeddedStream) eachBlockIn(ctx context.Context, txn *badger.Txn, from EntryID, visit func(*badger.Item) (bool, error)) error {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: s.prefix})
+	defer it.Close()
+	for it.Seek(appendBlockKey(nil, s.prefix, from)); it.Valid(); it.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		return ctx.Err()
-	})
+		if more, err := visit(it.Item()); err != nil || !more {
+			return err
+		}
+	}
+	return ctx.Err()
 }
 
 // pageReader collects a page's frames from one block after the other.
@@ -113,7 +195,8 @@ type pageReader struct {
 	limit    int
 	room     int // bytes
 	frames   []Frame
-	past     bool // an entry after to was met
+	ordinal  uint64 // entries ever appended up to the last frame
+	past     bool   // an entry after to was met
 }
 
 func (p *pageReader) full() bool { return p.past || len(p.frames) >= p.limit || p.room <= 0 }
@@ -155,6 +238,7 @@ func (p *pageReader) addChunk(h *blockHead, c *chunk, start int, raw []byte) {
 			p.frames = append(p.frames, Frame{ID: h.ids[i], Event: raw[off:end:end]})
 			p.room -= end - off
 			p.from = h.ids[i].Next()
+			p.ordinal = h.startEntries() + uint64(i) + 1
 		}
 		off = end
 	}

@@ -3,6 +3,8 @@ package persistence
 import (
 	"context"
 	"time"
+
+	"tempestd/messages"
 )
 
 // Tail implements Stream.
@@ -33,7 +35,8 @@ func (s *embeddedStream) Tail(ctx context.Context, after StreamCursor, block tim
 			s.leave()
 		case <-timeout:
 			s.leave()
-			return StreamFrames{}, nil
+			page, _, err := s.peek(ctx, id, limit, false)
+			return page, err
 		case <-ctx.Done():
 			s.leave()
 			return StreamFrames{}, ctx.Err()
@@ -72,9 +75,13 @@ func (s *embeddedStream) peek(ctx context.Context, id EntryID, limit int, wait b
 	}
 
 	if inRing {
-		return pageOf(&m, framesOf(recent, id.Next(), limit)), nil, nil
+		frames, behind := framesOf(recent, id.Next(), limit)
+		return pageOf(&m, frames, id, behind), nil, nil
 	}
-	page, err := s.page(ctx, &m, id.Next(), m.Last, limit)
+	page, err := s.page(ctx, &m, id.Next(), messages.MaxEntryID, limit)
+	if err == nil && len(page.Frames) == 0 {
+		page.Cursor = id
+	}
 	return page, nil, err
 }
 
@@ -85,21 +92,21 @@ func (s *embeddedStream) leave() {
 	s.waiting--
 }
 
-// framesOf gives a page of the segments' entries, from the ID from on.
-func framesOf(segments []*segment, from EntryID, limit int) []Frame {
+// framesOf gives a page of the segments' entries, from the ID from on, and how many follow it.
+func framesOf(segments []*segment, from EntryID, limit int) (frames []Frame, behind int64) {
 	if len(segments) == 0 {
-		return nil
+		return nil, 0
 	}
 	first := segments[0].search(from)
 	size := -first
 	for _, g := range segments {
 		size += len(g.ids)
 	}
-	frames := make([]Frame, 0, min(limit, size))
+	frames = make([]Frame, 0, min(limit, size))
 	room := MaxPageBytes
 	for _, g := range segments {
 		frames = g.appendFrames(frames, first, limit, &room)
 		first = 0
 	}
-	return frames
+	return frames, int64(size - len(frames))
 }

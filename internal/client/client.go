@@ -156,6 +156,10 @@ func (c *Client) read(ctx context.Context, query url.Values, wait time.Duration,
 		Frames       []persistence.Frame
 		ClosedAt     time.Time `json:"closed_at"`
 		ClosedReason string    `json:"closed_reason"`
+		Cursor       persistence.EntryID
+		Oldest       persistence.EntryID
+		Newest       persistence.EntryID
+		Behind       int64 `json:"lag_entries"`
 	}
 	status, body, err := c.do(ctx, http.MethodGet, query, wait, path...)
 	if err == nil && status != http.StatusOK {

@@ -29,6 +29,9 @@ type Log struct {
 type HTTP struct {
 	Listen string // host:port; "" turns the listener off
 	Token  Secret // bearer token; required when Listen is not loopback
+
+	MaxTails          int // requests that wait on one stream, or follow it, at one time
+	MaxTailsPerClient int // of one address, on all streams
 }
 
 // Stream configures where streams are stored.

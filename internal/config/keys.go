@@ -104,6 +104,10 @@ Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, e
 			secret(), func(at place) *Secret { return &at.draft.HTTP.Token }),
 		hidden(bind(key{path: "http.token_file", example: `"${CREDENTIALS_DIRECTORY}/token"`, doc: `A file that holds the token; white space around it is left out.`},
 			path(), func(at place) *string { return &at.draft.tokenFile })),
+		bind(key{path: "http.max_tails", value: `16384`, doc: `How many requests may wait on one stream, or follow it, at one time (1 to 1000000); more get 429. One that waits takes some 30 KB.`},
+			count(1, 1_000_000), func(at place) *int { return &at.draft.HTTP.MaxTails }),
+		bind(key{path: "http.max_tails_per_client", value: `10000`, doc: `How many of them, on all streams, may be one address's (1 to 1000000). An IPv6 client is its /64; behind a proxy all clients are one.`},
+			count(1, 1_000_000), func(at place) *int { return &at.draft.HTTP.MaxTailsPerClient }),
 
 		bind(key{path: "stream.backend", value: `"embedded"`, doc: `Where streams are stored. "embedded" keeps them under data_dir and needs nothing else; "valkey" in a server that several daemons,
 and any other client, can use. The keys below are about "embedded" alone.`},

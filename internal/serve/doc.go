@@ -4,6 +4,11 @@
 // delay an append (I8); feeds are asked through [Control], which is answered by the actors with messages. Nothing here holds state of
 // a stream: a tail waits in the store, for as long as its block budget, and this package owns only the bounds around it.
 //
+// Whatever follows a stream – a tail, a stream of events, a websocket – does it in the same two steps. [Server.admit] takes a slot for the request, or
+// refuses it; [Server.follow] gives a follower of the stream after a cursor, through a filter (params.filter, [jetstream.NewMatcher]), whose next waits for the next page. A page
+// tells where to go on, how far behind the tip that is, whether the stream has ended and whether the server is stopping; a cursor that retention has overtaken
+// is an error, which [Server.fail] answers with 410 and the oldest cursor.
+//
 // What every request passes, in order (server.go): a panic barrier with the access metrics; the refusal while shutting down; the
 // guards against web pages that talk to a loopback daemon behind its user's back (guard.go); the bearer token; the route, by path
 // and then by method. Handlers return an error, and one place turns errors into HTTP (errors.go).
@@ -12,15 +17,17 @@
 // frames and bytes of one response. Events are copied from the store's block to the socket as the bytes they are: they are never decoded
 // nor encoded again (frames.go).
 //
-// A stop releases every waiting tail at once with an empty, open result, so that its client asks again, elsewhere or later.
+// A stop releases every waiting tail at once with what there is, open, so that its client asks again, elsewhere or later.
 //
 //	server.go  Options, Server, its life, what every request passes
 //	routes.go  the table of routes and the small handlers
 //	streams.go reading and tailing streams
 //	history.go what a feed remembers
 //	page.go    the status page; its files are in page/, each with its job in its first line
+//	follow.go  follower: a stream page after page, filtered
+//	admit.go   how many may wait at one time
 //	frames.go  the response of a read or a tail
-//	params.go  query parameters, each bound and each refusal
+//	params.go  query parameters, filters among them: each bound and each refusal
 //	guard.go   token, Host and Origin
 //	errors.go  errors into HTTP
 package serve

@@ -26,6 +26,7 @@ const (
 	nameNotNow           = "NotNow"
 	nameBodyTooLarge     = "BodyTooLarge"
 	nameTooManyTails     = "TooManyTails"
+	nameCursorExpired    = "CursorExpired"
 	nameInternal         = "InternalError"
 	nameCorruptBlock     = "CorruptBlock"
 	nameShuttingDown     = "ShuttingDown"
@@ -40,7 +41,8 @@ type apiError struct {
 	status  int
 	name    string
 	message string
-	header  map[string]string // further headers
+	oldest  persistence.EntryID // of an expired cursor: the oldest that is not
+	header  map[string]string   // further headers
 }
 
 func (e *apiError) Error() string { return e.name + ": " + e.message }
@@ -78,6 +80,9 @@ func toAPI(err error) (api *apiError, ours bool) {
 	if corrupt, ok := errors.AsType[*persistence.CorruptError](err); ok { // it tells a reader how to go on
 		return &apiError{status: http.StatusInternalServerError, name: nameCorruptBlock, message: corrupt.Error()}, false
 	}
+	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
+		return &apiError{status: http.StatusGone, name: nameCursorExpired, message: expired.Error(), oldest: expired.Oldest}, false
+	}
 	switch {
 	case errors.As(err, &api):
 		return api, false
@@ -111,13 +116,14 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	for k, v := range api.header {
 		w.Header().Set(k, v)
 	}
-	writeJSON(w, api.status, errorBody{api.name, api.message})
+	writeJSON(w, api.status, errorBody{api.name, api.message, api.oldest})
 }
 
 // errorBody is the body of every response that is an error.
 type errorBody struct {
-	Error   string `json:"error"`
-	Message string `json:"message"`
+	Error        string              `json:"error"`
+	Message      string              `json:"message"`
+	OldestCursor persistence.EntryID `json:"oldest_cursor,omitzero"` // of CursorExpired: nothing after it is missing
 }
 
 // writeJSON writes v, which always has a JSON form. A client that does not take it is the server's to notice.

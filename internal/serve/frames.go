@@ -16,24 +16,16 @@ const (
 	frameOverhead = 64        // a bound on the bytes around one event
 )
 
-// writeFrames writes {"frames":[{"id":…,"event":…}],"count":n,"closed_at"?,"closed_reason"?}. The response ends early, after at least one frame,
-// where the next would exceed maxResponse: to the client that is a limit like its own, and it asks again after the last ID.
-func (s *Server) writeFrames(w http.ResponseWriter, stream string, read persistence.StreamFrames) {
-	count, size := 0, 0
-	for _, f := range read.Frames {
-		if size += len(f.Event) + frameOverhead; size > maxResponse && count > 0 {
-			break
-		}
-		count++
-	}
-	s.allow(w, time.Duration(size)*time.Second/minReadRate)
+// writePage writes {"frames":[{"id":…,"event":…}],"count":n,"cursor":…,"oldest"?,"newest"?,"lag_entries":n,"lag_ms":n,"up_to_date":…,"closed_at"?,"closed_reason"?}.
+func (s *Server) writePage(w http.ResponseWriter, stream string, p *tailPage) {
+	s.allow(w, time.Duration(p.size)*time.Second/minReadRate)
 
 	pooled := s.bufs.Get().(*[]byte)
 	defer s.bufs.Put(pooled)
 	out := chunks{w: w, buf: (*pooled)[:0]}
 	w.Header().Set("Content-Type", "application/json")
 	out.text(`{"frames":[`)
-	for i, f := range read.Frames[:count] {
+	for i, f := range p.Frames {
 		if i > 0 {
 			out.text(",")
 		}
@@ -44,17 +36,31 @@ func (s *Server) writeFrames(w http.ResponseWriter, stream string, read persiste
 		out.text("}")
 	}
 	out.text(`],"count":`)
-	out.text(strconv.Itoa(count))
-	if read.IsClosed() {
+	out.text(strconv.Itoa(len(p.Frames)))
+	out.text(`,"cursor":"`)
+	out.id(p.Cursor)
+	if !p.Newest.IsZero() {
+		out.text(`","oldest":"`)
+		out.id(p.Oldest)
+		out.text(`","newest":"`)
+		out.id(p.Newest)
+	}
+	out.text(`","lag_entries":`)
+	out.text(strconv.FormatInt(p.Behind, 10))
+	out.text(`,"lag_ms":`)
+	out.text(strconv.FormatInt(p.lag().Milliseconds(), 10))
+	out.text(`,"up_to_date":`)
+	out.text(strconv.FormatBool(p.Behind == 0))
+	if p.IsClosed() {
 		out.text(`,"closed_at":"`)
-		out.text(read.ClosedAt.UTC().Format(time.RFC3339Nano))
+		out.text(p.ClosedAt.UTC().Format(time.RFC3339Nano))
 		out.text(`","closed_reason":`)
-		reason, _ := json.Marshal(read.ClosedReason) // a string always has a JSON form
+		reason, _ := json.Marshal(p.ClosedReason) // a string always has a JSON form
 		out.bytes(reason)
 	}
 	out.text("}\n")
 	out.end()
-	s.observer.Metrics().Served.WithLabelValues(stream).Add(float64(count))
+	s.observer.Metrics().Served.WithLabelValues(stream).Add(float64(len(p.Frames)))
 }
 
 // chunks writes a body through a buffer of fixed size. After a failed write the rest goes nowhere: the client is gone, or was too slow, and

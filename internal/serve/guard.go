@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -20,6 +21,17 @@ func (s *Server) checkBrowser(r *http.Request) error {
 		return &apiError{status: http.StatusForbidden, name: nameForbidden, message: "cross-site requests of browsers may not change anything"}
 	}
 	return nil
+}
+
+// checkOrigin refuses a websocket that another site's page opens: browsers let any page open one to anywhere, and read what comes. Programs that are no
+// browser send no Origin.
+func checkOrigin(r *http.Request) error {
+	origin := r.Header.Get("Origin")
+	if u, err := url.Parse(origin); origin == "" || err == nil && strings.EqualFold(u.Host, r.Host) {
+		return nil
+	}
+	return &apiError{status: http.StatusForbidden, name: nameForbidden,
+		message: "origin: got " + quote(origin) + "; accepted for websockets: none, or this daemon's own, " + quote(r.Host)}
 }
 
 // isLoopbackHost says whether a Host header names this machine by a word that no DNS server answers for.

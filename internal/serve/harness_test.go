@@ -271,6 +271,12 @@ type frames struct {
 		Event json.RawMessage
 	}
 	Count        int
+	Cursor       string
+	Oldest       string
+	Newest       string
+	LagEntries   int64      `json:"lag_entries"`
+	LagMS        int64      `json:"lag_ms"`
+	UpToDate     bool       `json:"up_to_date"`
 	ClosedAt     *time.Time `json:"closed_at"`
 	ClosedReason string     `json:"closed_reason"`
 }

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"tempestd/internal/jetstream"
 	"tempestd/persistence"
 )
 
@@ -37,7 +39,7 @@ type params struct {
 	err    error
 }
 
-// parseParams reads the query. Any parameter that is not among the accepted, or is given twice, is an error.
+// parseParams reads the query. Any parameter that is not among the accepted is an error, and so is one that is given twice, but for the filter's.
 func parseParams(r *http.Request, accepted ...string) *params {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -51,7 +53,7 @@ func parseParams(r *http.Request, accepted ...string) *params {
 				list = strings.Join(accepted, ", ")
 			}
 			p.fail(invalid("unknown parameter", name, list))
-		} else if given := values[name]; len(given) > 1 {
+		} else if given := values[name]; len(given) > 1 && !slices.Contains(filterParams, name) {
 			p.fail(invalid(name, strings.Join(given, " and "), "one value"))
 		}
 	}
@@ -99,18 +101,57 @@ func (p *params) cursor(name, absent string) persistence.StreamCursor {
 }
 
 // after is the exclusive cursor of a tail. It has no default: a consumer that forgot its place must not be given another one.
-func (p *params) after() persistence.StreamCursor {
+func (p *params) after() persistence.EntryID {
 	const name = "after"
 	if p.err == nil && !p.values.Has(name) {
 		p.fail(&apiError{status: http.StatusBadRequest, name: nameInvalidRequest, message: name + ": missing; accepted: " + acceptedAfter})
 	}
 	text := p.values.Get(name)
+	var id persistence.EntryID
 	c, err := persistence.ParseStreamCursor(text)
 	if err == nil {
-		_, err = c.Exclusive()
+		id, err = c.Exclusive()
 	}
 	if err != nil {
 		p.fail(invalid(name, text, acceptedAfter))
 	}
-	return c
+	return id
+}
+
+// filterParams are the parameters of a reader's filter. Each may be given more than once, and hold several values with commas between them.
+var filterParams = []string{"collections", "dids", "kinds"}
+
+// acceptedIn is what each of the filter's lists accepts.
+var acceptedIn = map[string]string{
+	"collections": fmt.Sprintf(`up to %d NSIDs such as app.bsky.feed.post, or all below one as in app.bsky.graph.*`, jetstream.MaxCollections),
+	"dids":        fmt.Sprintf("up to %d DIDs such as did:plc:…", jetstream.MaxDIDs),
+	"kinds":       "commit, identity, account, sync, gap",
+}
+
+// filter is what the request wants to see of a stream.
+func (p *params) filter() jetstream.Filter {
+	f := jetstream.Filter{Collections: p.list("collections"), DIDs: p.list("dids"), Kinds: p.list("kinds")}
+	for _, err := range jetstream.ValidateReader(f) {
+		bad, _ := errors.AsType[*jetstream.FilterError](err)
+		if bad.Value == "" {
+			p.fail(&apiError{status: http.StatusBadRequest, name: nameInvalidRequest, message: bad.List + ": " + bad.Reason})
+		}
+		p.fail(invalid(bad.List, bad.Value, acceptedIn[bad.List]))
+	}
+	return f
+}
+
+// list is the values of a parameter, without repeats.
+func (p *params) list(name string) []string {
+	var list []string
+	for _, given := range p.values[name] {
+		for value := range strings.SplitSeq(given, ",") {
+			if value == "" {
+				p.fail(invalid(name, given, acceptedIn[name]))
+			}
+			list = append(list, value)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }

@@ -24,13 +24,12 @@ import (
 
 // Bounds of one connection and one request.
 const (
-	readTimeout     = 5 * time.Second // for the headers, and for a body, which no request needs
-	idleTimeout     = 2 * time.Minute
-	maxHeaderBytes  = 16 << 10
-	maxBodyBytes    = 4 << 10
-	writeTimeout    = 10 * time.Second // for a client to take its response, beside what its size allows (frames.go)
-	briefTimeout    = 5 * time.Second  // for the actors or the store to answer what needs no waiting
-	defaultMaxTails = 1024
+	readTimeout    = 5 * time.Second // for the headers, and for a body, which no request needs
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 448 << 10 // a filter of 10 000 DIDs, percent-encoded, fits the request line
+	maxBodyBytes   = 4 << 10
+	writeTimeout   = 10 * time.Second // for a client to take its response, beside what its size allows (frames.go)
+	briefTimeout   = 5 * time.Second  // for the actors or the store to answer what needs no waiting
 )
 
 // Control is what HTTP asks of the actors. The supervisor implements it with messages. Methods that take a feed's name return an error that
@@ -45,14 +44,15 @@ type Control interface {
 	Ready(ctx context.Context) messages.Readiness
 }
 
-// Options are what a Server needs. Only Token and MaxTails may be zero.
+// Options are what a Server needs. Only Token and the bounds may be zero.
 type Options struct {
 	Store    persistence.Store
 	Control  Control
 	Observer *observe.Observer
 	Token    string // bearer token; "" asks for none
 	Clock    clockwork.Clock
-	MaxTails int // tails served at one time, 0 for 1024
+	// Tails that wait, or stay, at one time: on one stream, 0 for 16384; of one client address, 0 for 10000.
+	MaxTails, MaxClientTails int
 }
 
 // Server serves the HTTP API. It is safe for concurrent use.
@@ -67,8 +67,8 @@ type Server struct {
 	crossOrigin *http.CrossOriginProtection
 
 	http  *http.Server
-	tails chan struct{} // a slot for every tail being served
-	bufs  sync.Pool     // *[]byte of chunkSize
+	tails *admission
+	bufs  sync.Pool // *[]byte of chunkSize
 
 	drained context.Context // done once the server is stopping
 	drain   context.CancelFunc
@@ -80,7 +80,7 @@ func New(opt Options) *Server {
 		store: opt.Store, control: opt.Control, observer: opt.Observer, clock: opt.Clock,
 		needsToken: opt.Token != "", tokenSum: sha256.Sum256([]byte(opt.Token)),
 		crossOrigin: http.NewCrossOriginProtection(),
-		tails:       make(chan struct{}, cmp.Or(opt.MaxTails, defaultMaxTails)),
+		tails:       newAdmission(cmp.Or(opt.MaxTails, defaultMaxTails), cmp.Or(opt.MaxClientTails, defaultMaxClientTails), opt.Clock.Now),
 	}
 	s.bufs.New = func() any { b := make([]byte, 0, chunkSize); return &b }
 	s.drained, s.drain = context.WithCancel(context.Background())
@@ -139,7 +139,7 @@ func (s *Server) barrier(next http.Handler) http.Handler {
 			if fault != nil && fault != http.ErrAbortHandler {
 				s.observer.Emit(observe.HTTPPanic, "", "route", route(r), "error", fmt.Sprint(fault), "stack", string(debug.Stack()))
 				if w.status == 0 {
-					writeJSON(w, http.StatusInternalServerError, errorBody{nameInternal, failedMessage})
+					writeJSON(w, http.StatusInternalServerError, errorBody{Error: nameInternal, Message: failedMessage})
 					fault = nil
 				} else {
 					fault = http.ErrAbortHandler // half a response is out: cutting the connection is what tells the client

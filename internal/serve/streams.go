@@ -1,11 +1,15 @@
 package serve
 
 import (
-	"context"
 	"net/http"
+	"slices"
 
+	"tempestd/internal/jetstream"
 	"tempestd/persistence"
 )
+
+// tailParams are what a tail takes.
+var tailParams = slices.Concat([]string{"after", "block_ms", "limit"}, filterParams)
 
 // streamStatus is a stream as HTTP tells of it.
 type streamStatus struct {
@@ -58,15 +62,18 @@ func (s *Server) frames(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s.writeFrames(w, stream.Name(), read)
+	f := follower{cursor: read.Cursor}
+	var found tailPage
+	f.add(&found, read, limit)
+	s.writePage(w, stream.Name(), &found)
 	return nil
 }
 
-// tail answers what follows an exclusive cursor, and waits for it up to the block budget. While the server stops, or starts to, the
-// answer is empty and open.
+// tail answers what follows an exclusive cursor and passes the filter, and waits for it up to the block budget. While the server stops, or starts to, the
+// answer is what there is, and open.
 func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
-	p := parseParams(r, "after", "block_ms", "limit")
-	after, block, limit := p.after(), p.block(), p.limit()
+	p := parseParams(r, tailParams...)
+	after, block, limit, filter := p.after(), p.block(), p.limit(), p.filter()
 	if p.err != nil {
 		return p.err
 	}
@@ -74,31 +81,23 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-
-	select {
-	case s.tails <- struct{}{}:
-		defer func() { <-s.tails }()
-	default:
-		return &apiError{status: http.StatusTooManyRequests, name: nameTooManyTails,
-			message: "as many tails as this daemon serves at one time are open", header: retryAfter(1)}
-	}
-	tails := s.observer.Metrics().Tails.WithLabelValues(stream.Name())
-	tails.Inc()
-	defer tails.Dec()
-
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(s.drained, cancel)()
-
-	s.allow(w, block)
-	read, err := stream.Tail(ctx, after, block, limit)
-	if err != nil {
-		if !s.draining() || r.Context().Err() != nil {
+	if block > 0 {
+		release, err := s.admit(r, stream.Name(), block)
+		if err != nil {
 			return err
 		}
-		w.Header().Set("Connection", "close")
-		read = persistence.StreamFrames{}
+		defer release()
 	}
-	s.writeFrames(w, stream.Name(), read)
+	s.allow(w, block)
+	f := s.follow(r.Context(), stream, after, jetstream.NewMatcher(filter))
+	defer f.close()
+	found, err := f.next(block, limit)
+	if err != nil {
+		return err
+	}
+	if found.drained {
+		w.Header().Set("Connection", "close")
+	}
+	s.writePage(w, stream.Name(), &found)
 	return nil
 }

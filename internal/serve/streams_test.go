@@ -56,7 +56,10 @@ func TestFramesAreTheUpstreamsBytes(t *testing.T) {
 			}
 			fmt.Fprintf(&want, `{"id":"%d-0","event":%s}`, firstUS/1000+i, e)
 		}
-		fmt.Fprintf(&want, `],"count":%d}`+"\n", len(events))
+		const ms = firstUS / 1000
+		newest := ms + len(events) - 1
+		fmt.Fprintf(&want, `],"count":%d,"cursor":"%d-0","oldest":"%d-0","newest":"%d-0","lag_entries":0,"lag_ms":0,"up_to_date":true}`+"\n",
+			len(events), newest, ms, newest)
 
 		r := d.get(path)
 		if r.status != http.StatusOK || r.header.Get("Content-Type") != "application/json" {
