@@ -40,6 +40,7 @@ type Options struct {
 type Daemon struct {
 	cfg    *config.Config
 	store  persistence.Store
+	dicts  map[string]dictionaries
 	system *actor.ActorSystem
 	root   *actor.PID
 	checks atomic.Uint64
@@ -60,6 +61,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	leases, shared := o.Store.(persistence.LeaseStore)
 	negotiator := jetstream.NewNegotiator(filepath.Join(o.Config.DataDir, "dictionaries"), o.Clock)
 	var feeds []feedConfig
+	dicts := make(map[string]dictionaries, len(o.Config.Feeds))
 	for _, fc := range o.Config.Feeds {
 		var endpoints []jetstream.Endpoint
 		for _, e := range fc.Endpoints {
@@ -91,11 +93,16 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		if err != nil {
 			return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
 		}
+		known := dictionaries{negotiator: negotiator, upstreams: endpoints}
+		if fc.ZstdDictionary != "" {
+			if known.v1, err = os.ReadFile(fc.ZstdDictionary); err != nil {
+				return nil, fmt.Errorf("feed %s: zstd_dictionary: %w", fc.Name, err)
+			}
+		}
+		dicts[fc.Name] = known
 		dial := o.Dial
 		if dial == nil {
-			if dial, err = websocketDialer(fc, negotiator, o.Clock); err != nil {
-				return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
-			}
+			dial = websocketDialer(fc, known.v1, negotiator, o.Clock)
 		}
 		feeds = append(feeds, feedConfig{
 			Feed: fc, Protocol: protocol, Compress: compress, Endpoints: endpoints, Stream: stream, Lease: lease,
@@ -105,17 +112,10 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		})
 	}
 
-	var sharing *sharingConfig
-	if ha := &o.Config.HA; shared && isShared(ha) {
-		renew, look := leaseTimes(ha)
-		sharing = &sharingConfig{Store: leases, Node: o.Node, Candidate: ha.Candidate, TTL: ha.LeaseTTL, Renew: renew, Look: look,
-			Clock: o.Clock, Observer: o.Observer}
-	}
-
-	d := &Daemon{cfg: o.Config, store: o.Store, failed: make(chan error, 1)}
+	d := &Daemon{cfg: o.Config, store: o.Store, dicts: dicts, failed: make(chan error, 1)}
 	logger := slog.New(errorsOnly{o.Observer.Logger().Handler()})
 	d.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return logger }))
-	props := newRoot(feeds, sharing, o.Clock, o.Observer, d.fail).Configure(actor.WithGuardian(&guardian{d.fail}))
+	props := newRoot(feeds, o.Clock, o.Observer, d.fail).Configure(actor.WithGuardian(&guardian{d.fail}))
 	root, err := d.system.Root.SpawnNamed(props, "tempestd")
 	if err != nil {
 		return nil, err
@@ -133,22 +133,14 @@ func openStream(ctx context.Context, store persistence.Store, fc config.Feed, le
 // maxLook bounds how long a lease that has come free may go unnoticed.
 const maxLook = 500 * time.Millisecond
 
-// isShared says whether it is for the daemons together to say who owns a feed.
-func isShared(ha *config.HA) bool { return ha.Enabled || !ha.Candidate }
-
-// leaseTimes are how often a lease is renewed, and how often one looks for who has it.
-func leaseTimes(ha *config.HA) (renew, look time.Duration) {
-	if renew = ha.RenewEvery; renew == 0 {
-		renew = ha.LeaseTTL / 3
-	}
-	return renew, min(renew/2, maxLook)
-}
-
 func newLeaseConfig(o Options, leases persistence.LeaseStore, fc config.Feed) *leaseConfig {
 	ha := &o.Config.HA
-	renew, look := leaseTimes(ha)
+	renew := ha.RenewEvery
+	if renew == 0 {
+		renew = ha.LeaseTTL / 3
+	}
 	return &leaseConfig{
-		Store: leases, Node: o.Node, TTL: ha.LeaseTTL, Renew: renew, Look: look, Shared: isShared(ha),
+		Store: leases, Node: o.Node, TTL: ha.LeaseTTL, Renew: renew, Look: min(renew/2, maxLook), Shared: ha.Enabled || !ha.Candidate,
 		Open: func(ctx context.Context, lease messages.Lease) (persistence.Stream, error) {
 			return openStream(ctx, o.Store, fc, lease)
 		},
@@ -167,18 +159,30 @@ func interval(info persistence.StreamInfo) time.Duration {
 }
 
 // websocketDialer dials a feed's upstreams. What the negotiator learns about an endpoint serves all feeds.
-func websocketDialer(fc config.Feed, n *jetstream.Negotiator, clock clockwork.Clock) (actors.Dialer, error) {
-	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, Negotiator: n, Clock: clock}
-	if fc.ZstdDictionary != "" {
-		dictionary, err := os.ReadFile(fc.ZstdDictionary)
-		if err != nil {
-			return nil, fmt.Errorf("zstd_dictionary: %w", err)
-		}
-		opt.V1Dictionary = dictionary
-	}
+func websocketDialer(fc config.Feed, v1Dictionary []byte, n *jetstream.Negotiator, clock clockwork.Clock) actors.Dialer {
+	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, V1Dictionary: v1Dictionary, Negotiator: n, Clock: clock}
 	return func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
 		return jetstream.Dial(ctx, req, opt)
-	}, nil
+	}
+}
+
+// dictionaries are what a feed's upstreams pack their messages with.
+type dictionaries struct {
+	v1         []byte // nil unless it is configured
+	negotiator *jetstream.Negotiator
+	upstreams  []jetstream.Endpoint
+}
+
+// Dictionaries are the zstd dictionaries that a feed's upstreams pack their messages with, as far as they are at hand: v1's, which must be configured, and the one that
+// the most preferred of its v2 servers gave out. nil stands for none. They must not be changed.
+func (d *Daemon) Dictionaries(feed string) (v1, v2 []byte) {
+	known := d.dicts[feed]
+	for _, e := range known.upstreams {
+		if v2 = known.negotiator.Dictionary(e.Host()); v2 != nil {
+			break
+		}
+	}
+	return known.v1, v2
 }
 
 func filterOf(fc config.Feed) jetstream.Filter {

@@ -30,8 +30,9 @@ type HTTP struct {
 	Listen string // host:port; "" turns the listener off
 	Token  Secret // bearer token; required when Listen is not loopback
 
-	MaxTails          int // requests that wait on one stream, or follow it, at one time
-	MaxTailsPerClient int // of one address, on all streams
+	MaxTails          int    // requests that wait on one stream, or follow it, at one time
+	MaxTailsPerClient int    // of one address, on all streams
+	DefaultStream     string // of Jetstream clients that name none; "" for the only one there is
 }
 
 // Stream configures where streams are stored.

@@ -102,6 +102,8 @@ Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, e
 			listen(), func(at place) *string { return &at.draft.HTTP.Listen }),
 		bind(key{path: "http.token", example: `"${TEMPESTD_TOKEN}"`, doc: `The bearer token that clients must send; none by default. Either here or in a file of its own.`},
 			secret(), func(at place) *Secret { return &at.draft.HTTP.Token }),
+		bind(key{path: "http.default_stream", example: `"bluesky"`, doc: `The stream that Jetstream clients get who name none: those of /subscribe and of v2's endpoint. By default the only one there is.`},
+			text(wantFeedName, feedName.MatchString), func(at place) *string { return &at.draft.HTTP.DefaultStream }),
 		hidden(bind(key{path: "http.token_file", example: `"${CREDENTIALS_DIRECTORY}/token"`, doc: `A file that holds the token; white space around it is left out.`},
 			path(), func(at place) *string { return &at.draft.tokenFile })),
 		bind(key{path: "http.max_tails", value: `16384`, doc: `How many requests may wait on one stream, or follow it, at one time (1 to 1000000); more get 429. One that waits takes some 30 KB.`},

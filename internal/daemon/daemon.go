@@ -57,6 +57,14 @@ type daemon struct {
 	stopping time.Time
 }
 
+// defaultStream is the stream of subscribers that name none: the configured one, or else the only feed's. Without either there is none, unless only one is stored.
+func (d *daemon) defaultStream() string {
+	if d.cfg.HTTP.DefaultStream == "" && len(d.cfg.Feeds) == 1 {
+		return d.cfg.Feeds[0].Name
+	}
+	return d.cfg.HTTP.DefaultStream
+}
+
 func (d *daemon) started() {
 	names := make([]string, len(d.cfg.Feeds))
 	for i, f := range d.cfg.Feeds {
@@ -98,6 +106,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	server := serve.New(serve.Options{
 		Store: s.streams, Control: d.tree, Observer: d.observer, Token: d.cfg.HTTP.Token.Reveal(), Clock: d.clock,
 		MaxTails: d.cfg.HTTP.MaxTails, MaxClientTails: d.cfg.HTTP.MaxTailsPerClient,
+		DefaultStream: d.defaultStream(), Dictionaries: d.tree.Dictionaries,
 	})
 
 	var beside sync.WaitGroup

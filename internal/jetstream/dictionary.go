@@ -109,6 +109,14 @@ func (n *Negotiator) dictionaryOf(host string) *dictionary {
 	return n.dictionaries[host]
 }
 
+// Dictionary is the newest dictionary that the host ("host:port") gave out and that is at hand, nil for none. It must not be changed.
+func (n *Negotiator) Dictionary(host string) []byte {
+	if d := n.dictionaryOf(host); d != nil {
+		return d.data
+	}
+	return nil
+}
+
 // keepDictionary keeps a host's newest dictionary. What cannot be written is downloaded again after a restart.
 func (n *Negotiator) keepDictionary(host string, d *dictionary) {
 	if n == nil {

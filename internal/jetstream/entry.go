@@ -211,3 +211,47 @@ func appendDigits(dst []byte, v, n int) []byte {
 	}
 	return dst
 }
+
+// SeqOf is an entry's sequence number, 0 where it has none, for who looks for one and reads nothing else. It sets e aside.
+func (e *Entry) SeqOf(event []byte) int64 {
+	if seq, ok := quickSeq(event); ok {
+		return seq
+	}
+	if !e.Read(event) {
+		return 0
+	}
+	return e.Seq()
+}
+
+// quickSeq reads the sequence number where v1 servers, and we, write it.
+func quickSeq(event []byte) (int64, bool) {
+	rest, ok := bytes.CutPrefix(event, []byte(`{"did":"`))
+	if !ok {
+		return 0, false
+	}
+	end := bytes.IndexByte(rest, '"')
+	if end < 0 {
+		return 0, false
+	}
+	if rest, ok = bytes.CutPrefix(rest[end:], []byte(`","time_us":`)); !ok {
+		return 0, false
+	}
+	for len(rest) > 0 && isDigit(rest[0]) {
+		rest = rest[1:]
+	}
+	if rest, ok = bytes.CutPrefix(rest, []byte(`,"cursor":`)); !ok {
+		return 0, false
+	}
+	n := 0
+	for n < len(rest) && n <= safeDigits && isDigit(rest[n]) {
+		n++
+	}
+	if n == 0 || n > safeDigits || n == len(rest) || rest[n] != ',' || rest[0] == '0' {
+		return 0, false
+	}
+	var seq int64
+	for _, c := range rest[:n] {
+		seq = seq*10 + int64(c-'0')
+	}
+	return seq, !bytes.Contains(rest[n:], []byte(`"cursor"`)) // of a key given twice the last one counts
+}

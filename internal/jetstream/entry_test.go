@@ -150,6 +150,10 @@ func FuzzEntry(f *testing.F) {
 		if !e.Read(event) || e.Kind() == messages.KindGap {
 			return
 		}
+		var seeker jetstream.Entry
+		if seq := seeker.SeqOf(event); seq != e.Seq() {
+			t.Fatalf("%q has the sequence number %d, want %d", event, seq, e.Seq())
+		}
 		v1, _ := e.V1(nil)
 		v2, _ := e.V2(nil)
 		if v2 == nil && e.Kind() == messages.KindUnknown {

@@ -52,7 +52,6 @@ const (
 	LeaseReleased Event = "lease.released"
 	LeaseLost     Event = "lease.lost"
 	LeaseHeld     Event = "lease.held"
-	NodesChanged  Event = "nodes.changed"
 
 	ActorFailed    Event = "actor.failed"
 	ActorRestarted Event = "actor.restarted"
@@ -73,6 +72,7 @@ const (
 	HTTPFailed       Event = "http.failed"
 	HTTPError        Event = "http.error"
 	HTTPPanic        Event = "http.panic"
+	SubscriberCut    Event = "subscriber.cut"
 	SystemdFailed    Event = "systemd.notify_failed"
 	HealthUnanswered Event = "health.unanswered"
 )
@@ -132,7 +132,6 @@ var Catalogue = []Definition{
 	{LeaseReleased, slog.LevelInfo, "this daemon gave the feed up, with everything it had read stored", []string{"feed", "fence", "reason"}},
 	{LeaseLost, slog.LevelWarn, "this daemon owns the feed no longer and has stopped reading it", []string{"feed", "fence", "reason", "owner"}},
 	{LeaseHeld, slog.LevelWarn, "another daemon owns a feed that this one is to have for itself; it is waited for", []string{"feed", "fence", "owner"}},
-	{NodesChanged, slog.LevelInfo, "the daemons that share feeds are others than before", []string{"nodes"}},
 
 	{ActorFailed, slog.LevelError, "an actor panicked: a fault of ours", []string{"feed", "actor", "error", "stack"}},
 	{ActorRestarted, slog.LevelWarn, "an actor was restarted", []string{"feed", "actor", "reason", "delay", "failures"}},
@@ -153,6 +152,7 @@ var Catalogue = []Definition{
 	{HTTPFailed, slog.LevelError, "the HTTP server ended", []string{"error"}},
 	{HTTPError, slog.LevelError, "a request failed because of us and was answered with a 500", []string{"route", "error"}},
 	{HTTPPanic, slog.LevelError, "the handler of a request panicked: a fault of ours", []string{"route", "error", "stack"}},
+	{SubscriberCut, slog.LevelInfo, "a websocket subscriber did not take what it was sent, or did not answer, and lost its connection", []string{"stream", "protocol", "reason"}},
 	{SystemdFailed, slog.LevelWarn, "systemd could not be notified (said once)", []string{"error"}},
 	{HealthUnanswered, slog.LevelError, "the actor tree did not answer a health check in time; systemd's watchdog is not fed", []string{"timeout", "error"}},
 }

@@ -19,6 +19,11 @@
 //
 // A stop releases every waiting tail at once with what there is, open, so that its client asks again, elsewhere or later.
 //
+// A Jetstream client's websocket ([Server.subscribe]) is answered by the rules of package subscribe, begins where its cursor is found in the stream (seek.go), and gets each
+// entry that it wants as the bytes that are stored, or of v2 in their envelope (jetstream.Entry). Many frames go out in one write (corked.go); a subscriber that does not
+// take one in time is cut, and delays nobody: what it has not read is in the store. The connections are no longer the HTTP server's, so Shutdown says goodbye to
+// them itself.
+//
 //	server.go  Options, Server, its life, what every request passes
 //	routes.go  the table of routes and the small handlers
 //	streams.go reading and tailing streams
@@ -28,6 +33,10 @@
 //	admit.go   how many may wait at one time
 //	frames.go  the response of a read or a tail
 //	params.go  query parameters, filters among them: each bound and each refusal
+//	subscribe.go     websockets: the request, and what is refused; v2's dictionary
+//	seek.go          where a cursor points to
+//	subscription.go  the life of one connection
+//	corked.go, pack.go, slow.go  its writes, its compression, and when it is too slow
 //	guard.go   token, Host and Origin
 //	errors.go  errors into HTTP
 package serve

@@ -46,13 +46,17 @@ func isLoopbackHost(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// checkToken refuses a request without the daemon's bearer token, when it has one. The comparison takes the same time wherever, and by
-// how much, a guess is wrong.
+// checkToken refuses a request without the daemon's bearer token, when it has one. It may also be the password of basic authentication, of any user: websocket
+// clients that can send no header of their own take a user and a password in their URL, which they do not send as a part of it. In a query, where logs would keep
+// it, it is not looked for. The comparison takes the same time wherever, and by how much, a guess is wrong.
 func (s *Server) checkToken(r *http.Request) error {
 	if !s.needsToken {
 		return nil
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if _, password, ok := r.BasicAuth(); ok {
+		scheme, token = "Bearer", password
+	}
 	given := sha256.Sum256([]byte(token))
 	if strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(given[:], s.tokenSum[:]) == 1 {
 		return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"tempestd/internal/subscribe"
 	"tempestd/messages"
 )
 
@@ -39,6 +40,10 @@ func (s *Server) mux() *http.ServeMux {
 		{"/v1/streams/{stream}", guarded, methods{"GET": brief(s.stream)}},
 		{"/v1/streams/{stream}/frames", guarded, methods{"GET": s.frames}},
 		{"/v1/streams/{stream}/tail", guarded, methods{"GET": s.tail}},
+		{"/v1/streams/{stream}/subscribe", guarded, methods{"GET": s.subscribe(subscribe.V1)}},
+		{subscribe.PathV1, guarded, methods{"GET": s.subscribe(subscribe.V1)}},
+		{subscribe.PathV2, guarded, methods{"GET": s.subscribe(subscribe.V2)}},
+		{subscribe.PathDictionary, guarded, methods{"GET": s.dictionary}},
 		{"/metrics", guarded, methods{"GET": s.metrics()}},
 		{"/{$}", open, methods{"GET": page("index.html")}},
 		{"/page/{file}", open, methods{"GET": asset}},

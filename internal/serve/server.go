@@ -53,6 +53,10 @@ type Options struct {
 	Clock    clockwork.Clock
 	// Tails that wait, or stay, at one time: on one stream, 0 for 16384; of one client address, 0 for 10000.
 	MaxTails, MaxClientTails int
+	// DefaultStream is the stream of websocket subscribers that name none, "" for the only one there is.
+	DefaultStream string
+	// Dictionaries are the zstd dictionaries that a stream's websocket subscribers may be packed with, nil where there is none.
+	Dictionaries func(stream string) (v1, v2 []byte)
 }
 
 // Server serves the HTTP API. It is safe for concurrent use.
@@ -70,8 +74,17 @@ type Server struct {
 	tails *admission
 	bufs  sync.Pool // *[]byte of chunkSize
 
+	defaultStream string
+	packers       packers
+	gate          sync.Mutex     // nobody joins once the server is stopping
+	subscribers   sync.WaitGroup // connections that are no longer the HTTP server's
+	seeks, large  chan struct{}  // a slot for every search for a cursor, and for every large message that is read
+	deflating     chan struct{}  // and for every connection that is compressed by permessage-deflate
+
 	drained context.Context // done once the server is stopping
 	drain   context.CancelFunc
+	cutOff  context.Context // done once the websocket subscribers are to be gone
+	cut     context.CancelFunc
 }
 
 // New gives a server that is not listening yet.
@@ -82,6 +95,9 @@ func New(opt Options) *Server {
 		crossOrigin: http.NewCrossOriginProtection(),
 		tails:       newAdmission(cmp.Or(opt.MaxTails, defaultMaxTails), cmp.Or(opt.MaxClientTails, defaultMaxClientTails), opt.Clock.Now),
 	}
+	s.defaultStream, s.packers = opt.DefaultStream, packers{of: opt.Dictionaries, made: make(map[uint32]*dictionaryPacker)}
+	s.seeks, s.large, s.deflating = make(chan struct{}, maxSeeks), make(chan struct{}, maxLarge), make(chan struct{}, maxDeflate)
+	s.cutOff, s.cut = context.WithCancel(context.Background())
 	s.bufs.New = func() any { b := make([]byte, 0, chunkSize); return &b }
 	s.drained, s.drain = context.WithCancel(context.Background())
 	s.http = &http.Server{
@@ -114,14 +130,36 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 
 // Shutdown stops the server: waiting tails are answered at once with what they have, connections that are still open get a 503 for further
 // requests, and the listener is closed. It returns when the last response is written. When ctx ends before that, the connections are
-// cut and ctx's error is returned.
+// cut and ctx's error is returned. Websocket subscribers are told goodbye and waited for.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.gate.Lock()
 	s.drain()
-	if err := s.http.Shutdown(ctx); err != nil {
+	s.gate.Unlock()
+	defer context.AfterFunc(ctx, s.cut)()
+	err := s.http.Shutdown(ctx)
+	if err != nil {
 		s.http.Close()
+		s.cut()
+	}
+	s.subscribers.Wait()
+	if err == nil {
+		err = ctx.Err() // it ended while they were waited for
+	}
+	if err != nil {
 		return fmt.Errorf("http shutdown: connections were cut: %w", err)
 	}
 	return nil
+}
+
+// join counts a websocket subscriber, whom Shutdown waits for until it leaves. While the server is stopping there are none.
+func (s *Server) join() (leave func(), err error) {
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	if s.draining() {
+		return nil, errShuttingDown()
+	}
+	s.subscribers.Add(1)
+	return s.subscribers.Done, nil
 }
 
 // draining says whether the server is stopping.

@@ -1,0 +1,209 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"tempestd/internal/observe"
+	"tempestd/internal/subscribe"
+	"tempestd/persistence"
+)
+
+const (
+	// seekTimeout bounds the search for a cursor, maxSeeks how many are searched for at one time.
+	seekTimeout = 30 * time.Second
+	maxSeeks    = 4
+	// maxDeflate is how many connections are compressed by permessage-deflate at one time, which takes about a megabyte each. More get plain text, as the
+	// extension allows.
+	maxDeflate = 128
+)
+
+// subscribe answers a request for a subscription as a Jetstream server does, its refusals included.
+func (s *Server) subscribe(v subscribe.Version) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := s.accept(w, r, v)
+		var refusal *subscribe.Refusal
+		if err == nil || r.Context().Err() != nil {
+			return err
+		}
+		if !errors.As(err, &refusal) {
+			api, ours := toAPI(err)
+			if ours {
+				s.observer.Emit(observe.HTTPError, "", "route", route(r), "error", err)
+			}
+			for k, value := range api.header {
+				w.Header().Set(k, value)
+			}
+			refusal = &subscribe.Refusal{Status: api.status, Name: api.name, Message: api.message}
+		}
+		refusal.Answer(w, v)
+		return nil
+	}
+}
+
+// accept serves a subscription to its end. An error was not answered yet.
+func (s *Server) accept(w http.ResponseWriter, r *http.Request, v subscribe.Version) error {
+	if err := checkOrigin(r); err != nil {
+		return err
+	}
+	c := &subscription{server: s}
+	var err error
+	if c.stream, err = s.streamOf(r); err != nil {
+		return err
+	}
+	req, refusal := subscribe.Parse(r, v, func(id uint32) *subscribe.Refusal { return c.choosePacker(v, id) })
+	if refusal != nil {
+		return refusal
+	}
+	release, err := s.admit(r, c.stream.Name(), 0)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := c.seek(r.Context(), &req); err != nil {
+		return err
+	}
+
+	leave, err := s.join()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	upgrade := &hijack{ResponseWriter: w, bufs: &s.bufs}
+	opt := &websocket.AcceptOptions{InsecureSkipVerify: true} // the origin was checked
+	if req.Subprotocol != "" {
+		opt.Subprotocols = []string{req.Subprotocol}
+	}
+	if v == subscribe.V1 && !req.Zstd && strings.Contains(strings.Join(r.Header.Values("Sec-WebSocket-Extensions"), ","), "permessage-deflate") {
+		select {
+		case s.deflating <- struct{}{}:
+			defer func() { <-s.deflating }()
+			opt.CompressionMode = websocket.CompressionContextTakeover
+		default:
+		}
+	}
+	conn, err := websocket.Accept(upgrade, r, opt)
+	if err != nil {
+		return nil // it was answered
+	}
+	c.serve(r.Context(), conn, upgrade.conn, &req)
+	return nil
+}
+
+// streamOf is the stream that a request is about: the path's, the parameter's, the configured one, or else the only one there is.
+func (s *Server) streamOf(r *http.Request) (persistence.Stream, error) {
+	name := r.PathValue("stream")
+	if name == "" {
+		name = r.URL.Query().Get("stream")
+	}
+	if name == "" {
+		name = s.defaultStream
+	}
+	if name == "" {
+		streams, err := s.store.Streams(r.Context())
+		if err != nil {
+			return nil, err
+		}
+		names := make([]string, len(streams))
+		for i, info := range streams {
+			names[i] = info.Name
+		}
+		if len(names) != 1 {
+			return nil, &apiError{status: http.StatusBadRequest, name: nameInvalidRequest,
+				message: fmt.Sprintf("stream: missing, and this daemon has %d; accepted: %s (http.default_stream can name one)", len(names), strings.Join(names, ", "))}
+		}
+		name = names[0]
+	}
+	return s.store.Stream(r.Context(), name)
+}
+
+// choosePacker finds what packs the messages of a subscriber who wants zstd: id is the dictionary that a v2 client has, 0 of a v1 client's.
+func (c *subscription) choosePacker(v subscribe.Version, id uint32) *subscribe.Refusal {
+	packers := &c.server.packers
+	if v == subscribe.V1 {
+		p, err := packers.v1(c.stream.Name())
+		if err != nil {
+			return subscribe.Unavailable(err.Error())
+		}
+		c.packer = p
+		return nil
+	}
+	p, err := packers.v2(c.stream.Name())
+	switch {
+	case err != nil:
+		return subscribe.Unavailable(err.Error())
+	case p == nil:
+		return &subscribe.Refusal{Status: http.StatusBadRequest, Name: "UnknownZstdDictionary",
+			Message: fmt.Sprintf("unknown zstd dictionary id %d; this daemon has none at hand: connect without zstdDictionary", id)}
+	case p.id != id:
+		return subscribe.UnknownDictionary(id, p.id)
+	}
+	c.packer = p
+	return nil
+}
+
+// seek finds where the subscription begins. Of v2, a sequence that is too old is refused.
+func (c *subscription) seek(ctx context.Context, req *subscribe.Request) error {
+	ctx, cancel := context.WithTimeout(ctx, seekTimeout)
+	defer cancel()
+	select {
+	case c.server.seeks <- struct{}{}:
+		defer func() { <-c.server.seeks }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	var err error
+	c.place, err = seek(ctx, c.stream, req.Cursor, c.server.clock.Now())
+	if err == nil && c.place.below && req.Version == subscribe.V2 && !req.Cursor.IsTime() {
+		return subscribe.CursorTooOld(req.Cursor.Value, c.place.first)
+	}
+	return err
+}
+
+// dictionary gives out the dictionary of v2's compression.
+func (s *Server) dictionary(w http.ResponseWriter, r *http.Request) error {
+	err := s.writeDictionary(w, r)
+	if refusal, ok := errors.AsType[*subscribe.Refusal](err); ok {
+		refusal.Answer(w, subscribe.V2)
+		return nil
+	}
+	return err
+}
+
+func (s *Server) writeDictionary(w http.ResponseWriter, r *http.Request) error {
+	stream, err := s.streamOf(r)
+	if err != nil {
+		return err
+	}
+	p, err := s.packers.v2(stream.Name())
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		return &subscribe.Refusal{Status: http.StatusNotFound, Name: "DictionaryNotFound", Message: "this daemon has no zstd dictionary at hand"}
+	}
+	if q := r.URL.Query(); q.Has("id") {
+		id, err := strconv.ParseInt(q.Get("id"), 10, 64)
+		if err != nil {
+			return subscribe.Invalid("id must be an integer zstd dictionary ID")
+		}
+		if id != int64(p.id) {
+			return subscribe.DictionaryNotFound(id, p.id)
+		}
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Length", strconv.Itoa(len(p.data)))
+	h.Set("Etag", fmt.Sprintf(`"zstd-dict-%d"`, p.id))
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("X-Zstd-Dictionary-Id", strconv.FormatUint(uint64(p.id), 10))
+	_, _ = w.Write(p.data) // a client that does not take it is the server's to notice
+	return nil
+}

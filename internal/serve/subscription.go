@@ -1,0 +1,350 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"tempestd/internal/jetstream"
+	"tempestd/internal/observe"
+	"tempestd/internal/subscribe"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// A server's limits towards a subscriber (PROTOCOL.md, 3).
+const (
+	pingInterval  = 30 * time.Second
+	pongTimeout   = 5 * time.Second
+	subscribePage = 1000 // entries that are read at a time
+	// smallMessage is what of a subscriber's message is read at once. Of larger ones, up to subscribe.MaxClientMessage, only maxLarge are read at one time.
+	smallMessage = 64 << 10
+	maxLarge     = 4
+	// messageTimeout is how long the rest of a message may take to come once it has begun.
+	messageTimeout = 10 * time.Second
+)
+
+// subscription is one subscriber's connection, to its end. Two goroutines serve it: one sends and owns everything that is not said to be shared; one reads. A third
+// pings.
+type subscription struct {
+	server  *Server
+	stream  persistence.Stream
+	place   place
+	version subscribe.Version
+	packer  packer // nil for text
+
+	conn   *websocket.Conn
+	wire   *corked
+	filter atomic.Pointer[subscribe.Filter] // shared
+	hello  chan struct{}                    // closed by the reader when an options_update has come
+	greet  sync.Once
+	end    context.CancelCauseFunc
+
+	entry  jetstream.Entry
+	buf    []byte // of what an entry becomes
+	packed []byte
+	pace   pace
+	served int64 // frames written since the last count
+}
+
+// Why a subscription ended, where it was not the client's doing.
+var (
+	errNoPong  = errors.New("no pong within 5 s")
+	errTooSlow = errors.New("fell behind, and below the least rate")
+)
+
+// serve serves the subscription until either side ends it.
+func (c *subscription) serve(request context.Context, conn *websocket.Conn, wire *corked, req *subscribe.Request) {
+	ctx, end := context.WithCancelCause(request)
+	defer end(nil)
+	defer context.AfterFunc(c.server.cutOff, func() { end(context.Canceled) })()
+	// Whatever ends the subscription also ends a write that is stuck.
+	defer context.AfterFunc(ctx, func() { _ = conn.CloseNow() })()
+	c.conn, c.wire, c.version, c.end, c.hello = conn, wire, req.Version, end, make(chan struct{})
+	c.filter.Store(&req.Filter)
+	if !req.Hello {
+		c.greet.Do(func() { close(c.hello) })
+	}
+	var beside sync.WaitGroup
+	beside.Go(func() { end(c.read()) })
+	beside.Go(func() { c.ping(ctx) })
+	err := c.send(ctx, req)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause // it made the write fail
+	}
+	_ = conn.CloseNow()
+	end(err)
+	beside.Wait()
+	c.tell(err)
+}
+
+// tell logs an ending that the client will not have wanted.
+func (c *subscription) tell(err error) {
+	var slow net.Error
+	if errors.As(err, &slow) && slow.Timeout() || errors.Is(err, errNoPong) || errors.Is(err, errTooSlow) {
+		c.server.observer.Emit(observe.SubscriberCut, "", "stream", c.stream.Name(), "protocol", c.version.String(), "reason", err)
+	}
+}
+
+// ping asks every pingInterval whether the client is there.
+func (c *subscription) ping(ctx context.Context) {
+	ticker := c.server.clock.NewTicker(pingInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.Chan():
+		case <-ctx.Done():
+			return
+		}
+		wait, cancel := context.WithTimeout(ctx, pongTimeout)
+		err := c.conn.Ping(wait)
+		cancel()
+		if err != nil {
+			if !errors.Is(err, context.DeadlineExceeded) {
+				err = errGone
+			} else {
+				err = errNoPong
+			}
+			c.end(err)
+			return
+		}
+	}
+}
+
+// errGone is the end of a connection on the client's side.
+var errGone = errors.New("the client is gone")
+
+// read reads what the client says until there is nothing more, and answers its pings.
+func (c *subscription) read() error {
+	c.conn.SetReadLimit(subscribe.MaxClientMessage)
+	for {
+		kind, message, err := c.conn.Reader(context.Background())
+		if err != nil {
+			return errGone
+		}
+		if c.version == subscribe.V2 {
+			return c.expel(websocket.StatusPolicyViolation, subscribe.UnexpectedReason)
+		}
+		if err := c.listen(kind, message); err != nil {
+			return err
+		}
+	}
+}
+
+// listen does what a v1 client's message asks for.
+func (c *subscription) listen(kind websocket.MessageType, message io.Reader) error {
+	_ = c.wire.SetReadDeadline(time.Now().Add(messageTimeout))
+	defer c.wire.SetReadDeadline(time.Time{})
+	text, err := io.ReadAll(io.LimitReader(message, smallMessage))
+	if err == nil && len(text) == smallMessage {
+		c.server.large <- struct{}{}
+		defer func() { <-c.server.large }()
+		var rest []byte
+		rest, err = io.ReadAll(message)
+		text = append(text, rest...)
+	}
+	if err != nil {
+		return errGone
+	}
+	if kind != websocket.MessageText {
+		return nil
+	}
+	filter, update, err := subscribe.ParseUpdate(text)
+	switch {
+	case errors.Is(err, subscribe.ErrBadEnvelope), errors.Is(err, subscribe.ErrBadPayload):
+		return c.expel(websocket.StatusInvalidFramePayloadData, err.Error())
+	case err != nil:
+		return c.expel(websocket.StatusPolicyViolation, err.Error())
+	case update:
+		c.filter.Store(&filter)
+		c.greet.Do(func() { close(c.hello) })
+	}
+	return nil
+}
+
+// expel closes the connection for what the client did.
+func (c *subscription) expel(code websocket.StatusCode, reason string) error {
+	_ = c.conn.Close(code, subscribe.CloseReason(reason))
+	return errGone
+}
+
+// send sends the stream from the subscription's place on.
+func (c *subscription) send(ctx context.Context, req *subscribe.Request) error {
+	select {
+	case <-c.hello:
+	case <-c.server.drained.Done():
+		return c.conn.Close(websocket.StatusGoingAway, subscribe.ShutdownReason)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if req.Hello && !req.Cursor.Given { // the tip that is now
+		var err error
+		if c.place, err = seek(ctx, c.stream, req.Cursor, c.server.clock.Now()); err != nil {
+			return err
+		}
+	}
+	if c.place.below && c.version == subscribe.V2 {
+		if err := c.write(subscribe.Outdated(c.place.first)); err != nil {
+			return err
+		}
+	}
+	f := c.server.follow(ctx, c.stream, c.place.after, nil)
+	defer f.close()
+	for {
+		page, err := f.next(persistence.MaxBlock, subscribePage)
+		if err != nil {
+			err = c.passOver(f, err)
+		} else if err = c.sendPage(page.Frames); err == nil && c.pace.slow(c.server.clock.Now(), int64(len(page.Frames)), page.Behind) {
+			err = c.tooSlow(page.Behind)
+		}
+		switch {
+		case err != nil:
+			return err
+		case page.drained:
+			return c.conn.Close(websocket.StatusGoingAway, subscribe.ShutdownReason)
+		case page.ended():
+			return c.conn.Close(websocket.StatusNormalClosure, subscribe.CloseReason(page.ClosedReason))
+		}
+	}
+}
+
+// passOver goes on after entries that cannot be had any more, or at all. A v2 subscriber is told; a v1 subscriber, who cannot be, gets where a real server puts it: at
+// the oldest event there is.
+func (c *subscription) passOver(f *follower, err error) error {
+	var said string
+	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
+		f.cursor, said = expired.Oldest, "events were dropped by retention before they were read"
+	} else if corrupt, ok := errors.AsType[*persistence.CorruptError](err); ok {
+		f.cursor, said = corrupt.Block, "events are stored and cannot be read"
+	} else {
+		return err
+	}
+	if c.version == subscribe.V1 {
+		return nil
+	}
+	return c.write(subscribe.InfoFrame(infoGap, said))
+}
+
+// infoGap is the name of the info frame that tells of missing events. It is tempestd's own: a client passes over names that it does not know.
+const infoGap = "Gap"
+
+// sendPage sends the entries that are wanted, in as few writes as there is room for.
+func (c *subscription) sendPage(frames []persistence.Frame) error {
+	if len(frames) == 0 {
+		return nil
+	}
+	c.wire.cork()
+	for i := range frames {
+		if err := c.sendEntry(&frames[i]); err != nil {
+			_ = c.wire.uncork() // the connection is over
+			return err
+		}
+	}
+	err := c.wire.uncork()
+	c.server.observer.Metrics().Served.WithLabelValues(c.stream.Name()).Add(float64(c.served))
+	c.served = 0
+	return err
+}
+
+// sendEntry sends one entry if it is wanted.
+func (c *subscription) sendEntry(f *persistence.Frame) error {
+	if !c.entry.Read(f.Event) {
+		return nil
+	}
+	if c.place.fromUS > 0 {
+		if c.entry.TimeUS() < c.place.fromUS && f.ID.Compare(c.place.until) <= 0 {
+			return nil
+		}
+		c.place.fromUS = 0
+	}
+	if c.entry.Kind() == messages.KindGap {
+		return c.sendGap(f.Event)
+	}
+	filter := c.filter.Load()
+	if !filter.Wants(kindOf(c.entry.Kind()), c.entry.DID(), c.entry.Collection()) {
+		return nil
+	}
+	var text []byte
+	if c.version == subscribe.V1 {
+		text, c.buf = c.entry.V1(c.buf[:0])
+	} else if text, c.buf = c.entry.V2(c.buf[:0]); text == nil {
+		return nil
+	}
+	if !filter.Fits(len(text)) {
+		return nil
+	}
+	c.served++
+	return c.write(text)
+}
+
+// kindOf is a kind as subscribers name it.
+func kindOf(k messages.Kind) subscribe.Kinds {
+	switch k {
+	case messages.KindCommit:
+		return subscribe.Commit
+	case messages.KindIdentity:
+		return subscribe.Identity
+	case messages.KindAccount:
+		return subscribe.Account
+	case messages.KindSync:
+		return subscribe.Sync
+	}
+	return subscribe.Other
+}
+
+// sendGap tells a v2 subscriber of a gap entry. v1 has no way to.
+func (c *subscription) sendGap(entry []byte) error {
+	var said struct {
+		Gap struct {
+			From  int64  `json:"from_us"`
+			To    int64  `json:"to_us"`
+			Cause string `json:"cause"`
+		} `json:"gap"`
+	}
+	if c.version == subscribe.V1 || json.Unmarshal(entry, &said) != nil {
+		return nil
+	}
+	return c.write(subscribe.InfoFrame(infoGap, fmt.Sprintf("events are missing from %d to %d (%s)", said.Gap.From, said.Gap.To, said.Gap.Cause)))
+}
+
+// keepBuffer is how much memory a subscription keeps for what an entry becomes, in bytes.
+const keepBuffer = 256 << 10
+
+// write writes one message.
+func (c *subscription) write(text []byte) error {
+	kind := websocket.MessageText
+	if c.packer != nil {
+		kind = websocket.MessageBinary
+		c.packed = c.packer.pack(c.packed[:0], text)
+		text = c.packed
+	}
+	// Without a deadline of its own, which the connection has: see corked.
+	err := c.conn.Write(context.Background(), kind, text)
+	if cap(c.packed) > keepBuffer {
+		c.packed = nil
+	}
+	if cap(c.buf) > keepBuffer {
+		c.buf = nil
+	}
+	return err
+}
+
+// tooSlow ends the subscription of a client that does not keep up: v2 says why, and neither says goodbye.
+func (c *subscription) tooSlow(behind int64) error {
+	if c.version == subscribe.V2 {
+		next := c.entry.Seq()
+		if next == 0 {
+			next = c.entry.TimeUS()
+		}
+		_ = c.write(subscribe.TooSlow(behind, next))
+	}
+	return errTooSlow
+}
