@@ -16,7 +16,6 @@ import (
 
 // browser is a headless Chromium, spoken to over its DevTools protocol.
 type browser struct {
-	t       testing.TB
 	conn    *websocket.Conn
 	mu      sync.Mutex
 	last    int
@@ -52,7 +51,7 @@ func browse(t testing.TB) *browser {
 		t.Fatal(err)
 	}
 	conn.SetReadLimit(64 << 20)
-	b := &browser{t: t, conn: conn, waiting: map[int]chan reply{}, tabs: map[string]*tab{}}
+	b := &browser{conn: conn, waiting: map[int]chan reply{}, tabs: map[string]*tab{}}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -141,22 +140,22 @@ func (b *browser) try(session, method string, params, result any) error {
 
 // tab is a page that is open, and what went wrong on it. Its methods belong to the test's goroutine.
 type tab struct {
+	t       testing.TB
 	b       *browser
-	target  string
 	session string
 	faults  []string // guarded by b.mu: what the console says, but for the HTTP statuses that allowed names
 	allowed func(text string) bool
 }
 
-// open opens a page.
-func (b *browser) open(url string) *tab {
-	b.t.Helper()
-	tab := &tab{b: b, allowed: func(string) bool { return false }}
+// open opens a page, for the test that looks at it.
+func (b *browser) open(t testing.TB, url string) *tab {
+	t.Helper()
+	tab := &tab{t: t, b: b, allowed: func(string) bool { return false }}
 	var target struct{ TargetID string }
-	b.call("", "Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	tab.ask("", "Target.createTarget", map[string]any{"url": "about:blank"}, &target)
 	var session struct{ SessionID string }
-	b.call("", "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &session)
-	tab.target, tab.session = target.TargetID, session.SessionID
+	tab.ask("", "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &session)
+	tab.session = session.SessionID
 	b.mu.Lock()
 	b.tabs[tab.session] = tab
 	b.mu.Unlock()
@@ -167,16 +166,18 @@ func (b *browser) open(url string) *tab {
 	return tab
 }
 
-func (b *browser) call(session, method string, params, result any) {
-	b.t.Helper()
-	if err := b.try(session, method, params, result); err != nil {
-		b.t.Fatal(err)
+// ask makes a call of the protocol that must succeed.
+func (tab *tab) ask(session, method string, params, result any) {
+	tab.t.Helper()
+	if err := tab.b.try(session, method, params, result); err != nil {
+		tab.t.Fatal(err)
 	}
 }
 
+// call is ask, of the page.
 func (tab *tab) call(method string, params, result any) {
-	tab.b.t.Helper()
-	tab.b.call(tab.session, method, params, result)
+	tab.t.Helper()
+	tab.ask(tab.session, method, params, result)
 }
 
 // note takes in an event: everything that the console would show as an error or a warning is a fault, violations of the page's policy among them.
@@ -224,18 +225,18 @@ func (tab *tab) allow(words ...string) {
 
 // clean fails the test for every fault so far.
 func (tab *tab) clean() {
-	tab.b.t.Helper()
+	tab.t.Helper()
 	tab.b.mu.Lock()
 	defer tab.b.mu.Unlock()
 	for _, fault := range tab.faults {
-		tab.b.t.Errorf("on the page's console: %s", fault)
+		tab.t.Errorf("on the page's console: %s", fault)
 	}
 	tab.faults = nil
 }
 
 // eval evaluates an expression, which may be a promise, into result.
 func (tab *tab) eval(expression string, result any) {
-	tab.b.t.Helper()
+	tab.t.Helper()
 	var r struct {
 		Result           struct{ Value json.RawMessage }
 		ExceptionDetails *struct {
@@ -244,19 +245,19 @@ func (tab *tab) eval(expression string, result any) {
 	}
 	tab.call("Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true}, &r)
 	if r.ExceptionDetails != nil {
-		tab.b.t.Fatalf("%s\n%s", expression, r.ExceptionDetails.Exception.Description)
+		tab.t.Fatalf("%s\n%s", expression, r.ExceptionDetails.Exception.Description)
 	}
 	if result == nil {
 		return
 	}
 	if err := json.Unmarshal(r.Result.Value, result); err != nil {
-		tab.b.t.Fatalf("%s gave %s: %v", expression, r.Result.Value, err)
+		tab.t.Fatalf("%s gave %s: %v", expression, r.Result.Value, err)
 	}
 }
 
 // await waits until a condition holds on the page; the page looks at it again with every change and every now and then.
 func (tab *tab) await(what, condition string) {
-	tab.b.t.Helper()
+	tab.t.Helper()
 	var held bool
 	tab.eval(fmt.Sprintf(`new Promise((done) => {
 		const late = Date.now() + %d;
@@ -268,14 +269,14 @@ func (tab *tab) await(what, condition string) {
 	})`, (deadline/2).Milliseconds(), condition), &held)
 	if !held {
 		var text string
-		tab.eval("document.body.innerText.slice(0, 3000)", &text)
-		tab.b.t.Fatalf("%s: not so after %v. The page:\n%s", what, deadline/2, text)
+		tab.eval("document.body.innerText.slice(-3000)", &text)
+		tab.t.Fatalf("%s: not so after %v. The page:\n%s", what, deadline/2, text)
 	}
 }
 
 // click clicks an element as a mouse does: where it stands, on whatever is uppermost there.
 func (tab *tab) click(selector string) {
-	tab.b.t.Helper()
+	tab.t.Helper()
 	var at struct{ X, Y float64 }
 	tab.eval(fmt.Sprintf(`(() => {
 		const node = document.querySelector(%q);
@@ -290,14 +291,14 @@ func (tab *tab) click(selector string) {
 
 // write types text into a field, in place of what it holds.
 func (tab *tab) write(selector, text string) {
-	tab.b.t.Helper()
+	tab.t.Helper()
 	tab.eval(fmt.Sprintf("(() => { const field = document.querySelector(%q); field.focus(); field.select(); })()", selector), nil)
 	tab.call("Input.insertText", map[string]any{"text": text}, nil)
 }
 
 // press presses a key.
 func (tab *tab) press(key string, code int) {
-	tab.b.t.Helper()
+	tab.t.Helper()
 	text := map[string]string{"Enter": "\r"}[key]
 	tab.call("Input.dispatchKeyEvent", map[string]any{"type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}, nil)
 	tab.call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": key, "code": key, "windowsVirtualKeyCode": code}, nil)
@@ -305,20 +306,20 @@ func (tab *tab) press(key string, code int) {
 
 // size makes the window that wide.
 func (tab *tab) size(width int) {
-	tab.b.t.Helper()
+	tab.t.Helper()
 	tab.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false}, nil)
 	tab.eval("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))", nil)
 }
 
 // system sets the theme that the system prefers.
 func (tab *tab) system(theme string) {
-	tab.b.t.Helper()
+	tab.t.Helper()
 	tab.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": theme}}}, nil)
 }
 
 // picture is the whole page as PNG.
 func (tab *tab) picture() []byte {
-	tab.b.t.Helper()
+	tab.t.Helper()
 	var metrics struct {
 		CSSContentSize struct{ Width, Height float64 }
 	}
@@ -328,7 +329,7 @@ func (tab *tab) picture() []byte {
 		"clip": map[string]any{"x": 0, "y": 0, "width": metrics.CSSContentSize.Width, "height": metrics.CSSContentSize.Height, "scale": 1}}, &shot)
 	png, err := base64.StdEncoding.DecodeString(shot.Data)
 	if err != nil {
-		tab.b.t.Fatal(err)
+		tab.t.Fatal(err)
 	}
 	return png
 }

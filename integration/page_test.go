@@ -15,9 +15,15 @@ import (
 // pageToken is what the status page has to ask its user for.
 const pageToken = "open-sesame-open-sesame"
 
-// TestStatusPage opens the status page of a daemon with a token and does what an operator does: logs in, looks, tells a feed to reconnect, follows a stream.
-// Everything is checked on the page as Chromium has it, and its console stays clean.
+// TestStatusPage looks at the status page as Chromium has it, whose console has to stay clean.
 func TestStatusPage(t *testing.T) {
+	b := browse(t)
+	t.Run("operator", func(t *testing.T) { statusPageServesItsOperator(t, b) })
+	t.Run("trouble", func(t *testing.T) { statusPageTellsOfTrouble(t, b) })
+}
+
+// statusPageServesItsOperator opens the page of a daemon with a token and does what an operator does: logs in, looks, tells a feed to reconnect, follows a stream.
+func statusPageServesItsOperator(t *testing.T, b *browser) {
 	s := simulate(t, 300, "--fault", "garbage/2s")
 	d := newDaemon(t, s.url(), settings{"http.token": quoted(pageToken), "feeds.other.endpoints": `[` + quoted(s.url()) + `]`})
 	c, err := client.New(d.addr, pageToken)
@@ -29,8 +35,8 @@ func TestStatusPage(t *testing.T) {
 	d.startLive()
 	d.awaitStored(200)
 
-	tab := browse(t).open("http://" + d.addr + "/")
-	tab.allow("401 (Unauthorized)")
+	tab := b.open(t, "http://"+d.addr+"/")
+	tab.allow("401 (Unauthorized)", "400 (Bad Request)")
 	tab.size(1440)
 	tab.system("light")
 
@@ -62,7 +68,21 @@ func TestStatusPage(t *testing.T) {
 
 	// Every width and both themes can be read.
 	tab.click("#tail-run")
-	tab.await("the tail runs", `document.querySelectorAll("#tail-rows .row").length > 3`)
+	tab.await("the tail is full of all sorts, and goes on within its bound", `((rows) => rows.length === 200 && new Set(rows.map((row) => row.children[1].textContent)).size > 3 && rows[0].id !== "entry-199")([...document.querySelectorAll("#tail-rows .row:not(.break)")])`)
+	tab.click("#tail-kinds [value=commit]") // a filter by collection alone leaves accounts and identities in
+	tab.write("#tail-collections", "app.bsky.feed.post, app.bsky.graph.*")
+	tab.press("Enter", 13)
+	tab.await("it shows what is wanted alone", `((words) => words.includes("create app.bsky.feed.post") && words.some((word) => word.includes("app.bsky.graph.")) &&
+		words.every((word) => /^(create|update|delete) app\.bsky\.(feed\.post|graph\.\w+)$/.test(word)))([...document.querySelectorAll("#tail-rows .what")].map((node) => node.textContent))`)
+	tab.write("#tail-collections", "not a collection")
+	tab.press("Enter", 13)
+	tab.await("a filter that is wrong is refused in the daemon's words", `document.querySelector("#tail-error").checkVisibility() && document.querySelector("#tail-error").textContent.includes("accepted: ")`)
+	tab.write("#tail-collections", "app.bsky.*")
+	tab.press("Enter", 13)
+	tab.await("the tail runs again", `document.querySelectorAll("#tail-rows .row").length > 20`)
+	tab.eval(`document.querySelector("#tail-rows").focus()`, nil)
+	tab.press("ArrowDown", 40)
+	tab.await("an entry is shown as it is", `document.querySelector("#tail-entry").textContent.includes('"did":')`)
 	for _, theme := range []string{"dark", "light"} {
 		tab.system(theme)
 		for _, width := range []int{320, 360, 1440, 1600} {
@@ -70,7 +90,7 @@ func TestStatusPage(t *testing.T) {
 			if name := fmt.Sprintf("healthy-%s-%d", theme, width); width == 360 || width == 1440 {
 				tab.audit(name)
 			} else {
-				tab.check(name)
+				tab.fits(name)
 			}
 		}
 	}
@@ -79,13 +99,13 @@ func TestStatusPage(t *testing.T) {
 	tab.clean()
 }
 
-// TestStatusPageTellsOfTrouble takes a feed its upstream and the page its daemon, and gives them back.
-func TestStatusPageTellsOfTrouble(t *testing.T) {
+// statusPageTellsOfTrouble takes a feed its upstream and the page its daemon, and gives them back.
+func statusPageTellsOfTrouble(t *testing.T, b *browser) {
 	dying, healthy := simulate(t, 100), simulate(t, 100)
 	d := newDaemon(t, dying.url(), settings{"feeds.well.endpoints": `[` + quoted(healthy.url()) + `]`})
 	d.startLive()
 	d.awaitStored(50)
-	tab := browse(t).open("http://" + d.addr + "/")
+	tab := b.open(t, "http://"+d.addr+"/")
 	tab.size(1440)
 	tab.system("dark")
 	tab.await("the feeds are live", `document.querySelector("#headline").textContent === "All 2 feeds are live"`)
@@ -117,7 +137,7 @@ func TestStatusPageTellsOfTrouble(t *testing.T) {
 }
 
 func (tab *tab) logIn(token string) {
-	tab.b.t.Helper()
+	tab.t.Helper()
 	tab.write("#token", token)
 	tab.press("Enter", 13)
 }
@@ -125,29 +145,29 @@ func (tab *tab) logIn(token string) {
 // audit takes a picture of the page, which is among the test's artifacts (go test -artifacts), and checks that it can be read as it stands: nothing runs out of
 // the window, text stands out from what is behind it, and what has a role that needs a name has one.
 func (tab *tab) audit(name string) {
-	t := tab.b.t
+	t := tab.t
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(t.ArtifactDir(), name+".png"), tab.picture(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	tab.check(name)
-}
-
-// check is audit without the picture.
-func (tab *tab) check(name string) {
-	t := tab.b.t
-	t.Helper()
+	tab.fits(name)
 	var found []string
-	tab.eval(findOverflow, &found)
-	for _, f := range found {
-		t.Errorf("%s: runs out of the window: %s", name, f)
-	}
 	tab.eval(findFaint, &found)
 	for _, f := range found {
 		t.Errorf("%s: text is too faint: %s", name, f)
 	}
 	for _, f := range tab.nameless() {
 		t.Errorf("%s: has no name for who cannot see it: %s", name, f)
+	}
+}
+
+// fits checks that nothing runs out of the window.
+func (tab *tab) fits(name string) {
+	tab.t.Helper()
+	var found []string
+	tab.eval(findOverflow, &found)
+	for _, f := range found {
+		tab.t.Errorf("%s: runs out of the window: %s", name, f)
 	}
 }
 
@@ -211,7 +231,7 @@ const findFaint = `(() => {
 
 // nameless finds what the accessibility tree has without a name though its role needs one.
 func (tab *tab) nameless() (found []string) {
-	tab.b.t.Helper()
+	tab.t.Helper()
 	var tree struct {
 		Nodes []struct {
 			Ignored          bool
@@ -250,7 +270,7 @@ func (tab *tab) nameless() (found []string) {
 
 // checkKeyboard goes through the page with Tab: every control is reached, and shows that it is.
 func (tab *tab) checkKeyboard() {
-	t := tab.b.t
+	t := tab.t
 	t.Helper()
 	// Radio buttons are one stop, at the one that is chosen.
 	const controls = `[...document.querySelectorAll("a[href], button, input, select, [tabindex]")].filter((node) => node.checkVisibility() && !node.disabled && node.tabIndex >= 0 &&
@@ -293,7 +313,7 @@ func (tab *tab) checkKeyboard() {
 
 // checkThemes goes around the button's choices, which hold whatever the system prefers, and after the page is loaded again.
 func (tab *tab) checkThemes() {
-	t := tab.b.t
+	t := tab.t
 	t.Helper()
 	background := func() (colour string) {
 		tab.eval(`getComputedStyle(document.documentElement).backgroundColor`, &colour)

@@ -8,20 +8,31 @@ export function niceMax(value) {
   return [1, 2, 5, 10].map((m) => m * power).find((m) => m >= value * 0.999999);
 }
 
-/** linear is a scale from 0; atLeast keeps a curve of almost nothing from filling the box. */
+/**
+ * linear is a scale from 0; atLeast keeps a curve of almost nothing from filling the box. What stands far above nearly all else, as the rate of a catch-up does, is
+ * cut off at the top, so that the rest can be told apart.
+ */
 export function linear(values, height, atLeast) {
-  const top = niceMax(Math.max(atLeast, ...values.filter((v) => v !== null)));
-  return { y: (v) => height - (Math.min(v, top) / top) * height, ticks: [0, top] };
+  const sorted = values.filter((v) => v !== null).sort((a, b) => a - b);
+  const most = sorted.at(-1) ?? 0;
+  const usual = sorted[Math.floor((sorted.length - 1) * 0.9)] ?? 0;
+  const cut = most > 8 * Math.max(usual, atLeast);
+  const top = niceMax(Math.max(atLeast, cut ? 2 * usual : most));
+  return { y: (v) => height - (Math.min(v, top) / top) * height, ticks: [0, top], cut };
 }
 
-/** decades is a logarithmic scale for what may be ten milliseconds or ten hours. */
-export function decades(values, height, low, atLeast) {
-  const top = Math.max(atLeast, ...values.filter((v) => v !== null));
-  const n = Math.max(Math.ceil(Math.log10(top / low) - 1e-9), 1);
-  const every = Math.ceil(n / 3);
-  const ticks = [];
-  for (let i = 0; i <= n; i += every) ticks.push(low * 10 ** i);
-  return { y: (v) => height - (Math.log10(Math.max(v, low) / low) / n) * height, ticks };
+const second = 1000;
+const durations = [10, 100, second, 10 * second, 60 * second, 600 * second, 3600 * second, 6 * 3600 * second, 24 * 3600 * second, 7 * 24 * 3600 * second];
+
+/** spans is a logarithmic scale for what may be ten milliseconds or ten hours, from 10 ms to a second at least. */
+export function spans(values, height) {
+  const most = Math.max(...values.filter((v) => v !== null), second);
+  const [low] = durations;
+  const last = Math.max(durations.findIndex((d) => d >= most), 0) || durations.length - 1;
+  const every = Math.ceil(last / 3);
+  const full = Math.log(durations[last] / low);
+  const y = (v) => height - Math.min(Math.log(Math.max(v, low) / low) / full, 1) * height;
+  return { y, ticks: durations.slice(0, last + 1).filter((_, i) => (last - i) % every === 0) };
 }
 
 const round = (n) => Math.round(n * 10) / 10;

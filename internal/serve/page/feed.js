@@ -22,7 +22,9 @@ export class FeedView {
     this.record = new Record(fineStep);
     const id = `feed-${encodeURIComponent(name)}`;
     this.badge = h("span", { class: "badge-place" });
-    this.since = h("p", { class: "since" });
+    this.what = h("span");
+    this.why = h("span", { class: "reason" });
+    this.since = h("p", { class: "since" }, this.what, this.why);
     this.rate = h("dd", {}, format.none);
     this.lagName = h("dt", {}, "lag");
     this.lag = h("dd", {}, format.none);
@@ -79,7 +81,8 @@ export class FeedView {
     if (!status) return;
     const words = inWords(status, this.record.transitions, now);
     redraw(this.badge, status.state, () => badge(status.state));
-    redraw(this.since, [words.what, words.why], () => [words.what, words.why ? h("span", { class: "reason" }, ` – ${words.why}`) : null].filter(Boolean));
+    setText(this.what, words.what);
+    setText(this.why, words.why ? ` – ${words.why}` : "");
     setAttribute(this.since, "title", words.why || null);
     setText(this.rate, format.rate(status.events_per_sec));
     const behind = lag(status, now);

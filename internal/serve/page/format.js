@@ -30,6 +30,9 @@ export function duration(ms) {
   return age(ms);
 }
 
+/** round is a round duration in its greatest unit. */
+export const round = (ms) => (ms < 1000 ? `${ms} ms` : age(ms));
+
 /** age is a duration in whole seconds. */
 export function age(ms) {
   const seconds = Math.max(Math.floor(ms / 1000), 0);

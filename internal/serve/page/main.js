@@ -1,7 +1,7 @@
 // The page: what is asked of the daemon and when, and where the answers go.
 
 import { Refused, ask, clockAhead, hasToken, now, setToken } from "./api.js";
-import { byID, h, reconcile, setText } from "./dom.js";
+import { byID, h, reconcile, setAttribute, setText } from "./dom.js";
 import { FeedView } from "./feed.js";
 import * as format from "./format.js";
 import { poll } from "./poll.js";
@@ -14,7 +14,8 @@ import { Board, verdict } from "./verdict.js";
 const pace = 2000; // ms between statuses
 const slowPace = 5000; // where there are many
 const many = 12; // feeds
-const openAtFirst = 2; // so many feeds show everything at once
+const openAtFirst = innerWidth < 700 ? 1 : 2; // so many feeds show everything at once
+const ranges = [15, 60, 360]; // minutes, of which the page begins with the first that holds what there is to show
 
 const content = byID("content");
 const login = byID("login");
@@ -24,6 +25,7 @@ const views = new Map(); // feeds by name
 let feeds = null;
 let streams = [];
 let ready = null;
+let rangeChosen = false;
 let asOf = 0; // when the daemon last answered, by its clock
 let trouble = null; // { since, next, headline, what }, while it does not
 
@@ -55,8 +57,8 @@ async function beat() {
   asOf = now();
   showContent();
   feeds = answer.feeds;
-  const first = views.size === 0;
-  reconcileFeeds(first);
+  if (views.size === 0) chooseRange();
+  reconcileFeeds(views.size === 0);
   for (const status of feeds) views.get(status.feed).update(status, asOf);
   showVerdict();
   const jobs = [];
@@ -69,6 +71,13 @@ async function beat() {
   await Promise.allSettled(jobs); // what failed is asked for again at its next time
   content.setAttribute("aria-busy", "false");
   return feeds.length > many ? slowPace : pace;
+}
+
+function chooseRange() {
+  if (rangeChosen) return;
+  const oldest = Math.min(asOf, ...feeds.flatMap((status) => status.history.slice(0, 1).map((t) => Date.parse(t.at))));
+  const range = ranges.find((minutes) => asOf - oldest < minutes * 60_000) ?? ranges.at(-1);
+  document.querySelector(`#range [value="${range}"]`).checked = true;
 }
 
 function reconcileFeeds(first) {
@@ -108,6 +117,7 @@ function showVerdict() {
     board.show(verdict([...views.values()].map((view) => ({ status: view.status, transitions: view.record.transitions })), ready, present()));
   }
   byID("retry").hidden = !trouble;
+  setAttribute(content, "class", trouble ? "stale" : null);
   setText(byID("footer"), `Times are in ${format.zone()}.${clockAhead() ? ` The daemon’s clock is ${format.age(Math.abs(clockAhead()))} ${clockAhead() > 0 ? "ahead of" : "behind"} this one.` : ""}${asOf ? ` Last answer ${format.clock(asOf)}.` : ""}`);
   document.title = `${trouble || board.node.classList.contains("bad") ? "⚠ " : ""}${byID("headline").textContent} · tempestd`;
 }
@@ -158,6 +168,7 @@ byID("forget").addEventListener("click", () => {
 });
 byID("retry").addEventListener("click", () => wake());
 byID("range").addEventListener("change", () => {
+  rangeChosen = true;
   for (const view of views.values()) view.draw();
   page.wake();
 });

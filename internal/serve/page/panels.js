@@ -1,6 +1,6 @@
 // What lies below a feed's charts: endpoints, figures, and lists of what happened.
 
-import { h, redraw, s, time } from "./dom.js";
+import { h, reconcile, redraw, s, setAttribute, setText, time } from "./dom.js";
 import * as format from "./format.js";
 import { icon, known } from "./states.js";
 
@@ -38,7 +38,7 @@ function gapText(gap) {
 function endpointWord(e, state, now) {
   const waits = e.ready_at ? Date.parse(e.ready_at) - now : 0;
   if (e.current && ["live", "backpressured", "gapped"].includes(state)) return ["live", "in use"];
-  if (waits > 0) return [e.failures > 2 ? "failed" : "disconnected", `left alone for ${format.age(waits)}`];
+  if (waits > 0) return [e.failures > 2 ? "failed" : "disconnected", `left alone for ${format.age(waits + 999)}`];
   if (e.current && ["connecting", "reconnecting"].includes(state)) return [state, "being asked"];
   if (e.failures > 0) return ["disconnected", "not well"];
   return ["standby", e.current ? "chosen" : "ready"];
@@ -49,6 +49,7 @@ export class Panels {
     this.endpoints = panel("Endpoints, by preference");
     this.endpoints.list.classList.add("endpoints");
     this.figures = h("dl", { class: "counters" });
+    this.known = new Map(); // figures by name
     this.transitions = panel("Transitions");
     this.gaps = panel("Gaps");
     this.restarts = panel("Restarts after faults of ours");
@@ -99,7 +100,15 @@ export class Panels {
       ...(status.standbys?.length ? [figure("Standbys", status.standbys.join(", "), "long")] : []),
       figure("Newest entry", status.last_id ?? format.none, "long"),
     ];
-    redraw(this.figures, all, () => all.map(([name, value, kind]) => h("div", { class: kind === "long" ? "long" : null }, h("dt", {}, name), h("dd", { class: kind || null }, value))));
+    reconcile(this.figures, this.known, all.map(([name]) => name), (name) => {
+      const value = h("dd");
+      return { node: h("div", {}, h("dt", {}, name), value), value };
+    });
+    for (const [name, text, kind] of all) {
+      const { node, value } = this.known.get(name);
+      setText(value, text);
+      setAttribute(node, "class", kind || null);
+    }
   }
 }
 

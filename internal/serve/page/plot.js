@@ -1,6 +1,6 @@
 // A feed's timeline and charts: lanes over one axis of time, so that what happened together stands together.
 
-import { area, clockTicks, decades, level, linear, path } from "./chart.js";
+import { area, clockTicks, level, linear, path, spans } from "./chart.js";
 import { h, s, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
 import { columns, shares, strip } from "./strip.js";
@@ -21,8 +21,8 @@ const charts = [
     of: (record) => record.curve((p, step) => p.events / step, (m) => m.rate), scale: (values, height) => linear(values, height, 1),
   },
   {
-    name: "Lag", spoken: "Lag", height: 56, text: format.duration, tick: (v) => format.duration(v).replace(".0", ""),
-    of: (record) => record.curve((p) => p.lag_ms, (m) => m.lag), scale: (values, height) => decades(values, height, 10, 1000),
+    name: "Lag", spoken: "Lag", height: 56, text: format.duration, tick: format.round,
+    of: (record) => record.curve((p) => p.lag_ms, (m) => m.lag), scale: spans,
   },
   {
     name: "Suspicion (φ)", spoken: "Watchdog's suspicion, phi", height: 40, text: format.phi, tick: count, limit: phiLimit,
@@ -31,7 +31,7 @@ const charts = [
 ];
 
 function lane(name, height, kind) {
-  const value = h("output", { class: "lane-value" }, format.none);
+  const value = h("span", { class: "lane-value" }, format.none);
   const drawn = s("g");
   const cross = s("line", { class: "cross", y1: 0, y2: height, visibility: "hidden" });
   const svg = s("svg", { height, role: "img" }, drawn, cross);
@@ -107,7 +107,7 @@ export class Plot {
     const right = left + width;
     l.curve = curve;
     l.drawn.replaceChildren(
-      ...scale.ticks.flatMap((tick) => level(y(tick), left, right, chart.tick(tick), tick === chart.limit ? "limit" : "grid")),
+      ...scale.ticks.flatMap((tick) => level(y(tick), left, right, `${scale.cut && tick > 0 ? "≥ " : ""}${chart.tick(tick)}`, tick === chart.limit ? "limit" : "grid")),
       ...(chart.filled ? [s("path", { class: "area", d: area(points, chart.height + 4) })] : []),
       s("path", { class: "curve", d: path(points) }),
     );

@@ -7,9 +7,10 @@ const columns = ["Stream", "Entries", "Size", "Oldest", "Newest", "Readers"];
 
 const idTime = (id) => (id ? Number(id.slice(0, id.indexOf("-"))) : null);
 
+/** measured is a figure, and how much of its bound it fills where it has one. */
 function measured(name, text, used, bound, boundText) {
   if (!bound) return [text];
-  return [text, h("meter", { min: 0, max: bound, value: Math.min(used, bound), "aria-label": `${name}: ${text} of ${boundText}` }), h("span", { class: "under" }, `of ${boundText}`)];
+  return [text, h("span", { class: "quiet" }, ` of ${boundText}`), h("meter", { min: 0, max: bound, value: Math.min(used, bound), "aria-label": `${name}: ${text} of ${boundText}` })];
 }
 
 function consumer(c) {
@@ -45,7 +46,7 @@ function lines({ stream, bound, oldest, newest, consumers }) {
     h("td", { role: "rowheader", class: "name" }, stream.name, closed),
     cell(1, ...measured("Entries", format.count(stream.entries), stream.entries, bound.entries, `${format.count(bound.entries)}`)),
     cell(2, ...measured("Size", format.bytes(stream.bytes), stream.bytes, bound.bytes, format.bytes(bound.bytes ?? 0))),
-    cell(3, oldest, bound.age_s ? h("span", { class: "under" }, `kept for ${format.age(bound.age_s * 1000)}`) : null, id(stream.oldest)),
+    cell(3, oldest, bound.age_s ? h("span", { class: "quiet" }, ` · kept for ${format.age(bound.age_s * 1000)}`) : null, id(stream.oldest)),
     cell(4, newest, id(stream.newest)),
     cell(5, stream.readers === undefined ? format.none : format.count(stream.readers)));
   if (consumers.length === 0) return [line];

@@ -10,7 +10,7 @@ const mostRows = 200;
 const limit = 500; // entries of one answer
 const block = 10_000; // ms
 const pace = 250; // ms between answers that held something: people do not read faster
-const tooFar = 10_000; // ms behind the stream's newest entry, at which what lies between is left out
+const tooFar = 10_000; // ms behind the stream's newest entry, from which on what lies between is left out
 const hiddenFor = 30_000; // ms that nobody looks, after which nothing is asked for
 
 const idTime = (id) => Number(id.slice(0, id.indexOf("-")));
@@ -37,7 +37,12 @@ export class Tail {
       if (this.running) this.stop("Not following.");
       else this.follow();
     });
-    this.form.addEventListener("change", () => { if (this.running) this.follow(); });
+    this.form.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || !event.target.matches("input")) return;
+      event.preventDefault(); // which would press the button, and so stop what is followed
+      if (!this.run.disabled) this.follow();
+    });
+    this.form.addEventListener("change", () => { if (this.running && this.wanted() !== this.following) this.follow(); });
     this.rows.addEventListener("click", (event) => this.choose(event.target.closest(".row")));
     this.rows.addEventListener("keydown", (event) => this.key(event));
     document.addEventListener("visibilitychange", () => this.seen());
@@ -61,6 +66,9 @@ export class Tail {
     }
     return query;
   }
+
+  /** wanted is what the form asks for, as a word. */
+  wanted() { return `${this.stream.value}?${this.query()}`; }
 
   stop(text) {
     this.running?.abort();
@@ -96,11 +104,12 @@ export class Tail {
     const own = new AbortController();
     const { signal } = own;
     this.running = own;
+    this.following = this.wanted();
     this.error.hidden = true;
     this.rows.hidden = false;
     this.rows.replaceChildren();
     setText(this.run, "Stop");
-    const tail = { stream: this.stream.value, query: this.query(), found: 0, skipped: false, began: now(), cursor: null };
+    const tail = { stream: this.stream.value, query: this.query(), found: 0, skipped: 0, began: now(), cursor: null };
     setText(this.status, `Following ${tail.stream}…`);
     while (!signal.aborted) {
       try {
@@ -136,23 +145,19 @@ export class Tail {
     if (signal.aborted) return null;
     this.add(page.frames);
     tail.found += page.frames.length;
-    tail.cursor = page.cursor ?? page.frames.at(-1)?.id ?? tail.cursor;
-    setText(this.status, `Following ${tail.stream} since ${format.clock(tail.began)}: ${format.plural(tail.found, "entry", "entries")}${tail.skipped ? ", with some left out: they came faster than they can be read" : ""}.`);
-    if (page.closed_at && page.frames.length === 0) {
+    tail.cursor = page.cursor;
+    if (page.lag_ms > tooFar) {
+      tail.cursor = page.newest;
+      tail.skipped += page.lag_entries;
+      this.rows.prepend(h("li", { class: "row break", role: "option", "aria-disabled": "true" }, `${format.plural(page.lag_entries, "entry", "entries")} left out here`));
+    }
+    const skipped = tail.skipped ? `; ${format.count(tail.skipped)} were left out, because they came faster than they can be read` : "";
+    setText(this.status, `Following ${tail.stream} since ${format.clock(tail.began)}: ${format.plural(tail.found, "entry", "entries")} found${skipped}.`);
+    if (page.closed_at && page.up_to_date) {
       this.stop(`The stream was closed ${format.clock(page.closed_at)}: ${page.closed_reason}`);
       return null;
     }
-    if (page.frames.length === limit) await this.catchUp(tail, signal);
     return page.frames.length ? pace : 0;
-  }
-
-  /** catchUp goes to the end of a stream that flows faster than it is shown. */
-  async catchUp(tail, signal) {
-    const info = await ask(path("v1", "streams", tail.stream), { signal });
-    if (!info.newest || idTime(info.newest) - idTime(`${tail.cursor}-`) < tooFar) return;
-    tail.cursor = info.newest;
-    tail.skipped = true;
-    this.rows.prepend(h("li", { class: "row break", role: "option", "aria-disabled": "true" }, "Entries were left out here."));
   }
 
   add(frames) {

@@ -1,6 +1,6 @@
 // What is wrong, and since when.
 
-import { h, redraw, setAttribute, setText } from "./dom.js";
+import { h, reconcile, redraw, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
 import { away, badge } from "./states.js";
 
@@ -94,21 +94,40 @@ function totals(feeds, now) {
   ];
 }
 
-/** Board shows a verdict. */
+/** Board shows a verdict. What stands on it already stays the same node, so that focus and selection stay too. */
 export class Board {
-  constructor(node, headline, facts) { Object.assign(this, { node, headline, facts }); }
+  constructor(node, headline, facts) {
+    Object.assign(this, { node, headline, facts });
+    this.lines = new Map();
+  }
 
   show({ level, headline, facts, lines }) {
     setAttribute(this.node, "class", `card verdict ${level}`);
     setText(this.headline, headline);
-    const shown = lines.slice(0, most);
-    redraw(this.facts, [facts, shown.map((l) => [l.feed, l.state, l.what, l.why]), lines.length], () => [
-      facts.length > 0 ? h("li", { class: "quiet" }, facts.join(" · ")) : null,
-      ...shown.map((line) => h("li", {},
-        line.state ? badge(line.state) : null,
-        line.feed ? h("a", { href: `#feed-${encodeURIComponent(line.feed)}` }, line.feed) : null,
-        h("span", {}, line.what), line.why ? h("span", { class: "reason" }, line.why) : null)),
-      lines.length > shown.length ? h("li", { class: "quiet" }, `and ${lines.length - shown.length} more`) : null,
-    ]);
+    const all = new Map();
+    if (facts.length > 0) all.set("facts", { text: facts.join(" · ") });
+    for (const line of lines.slice(0, most)) all.set(`line ${line.feed || line.why}`, line);
+    if (lines.length > most) all.set("more", { text: `and ${lines.length - most} more` });
+    reconcile(this.facts, this.lines, [...all.keys()], (key) => (all.get(key).text === undefined ? troubleLine(all.get(key).feed) : textLine()));
+    for (const [key, line] of all) this.lines.get(key).update(line);
   }
+}
+
+function textLine() {
+  const node = h("li", { class: "quiet" });
+  return { node, update: ({ text }) => setText(node, text) };
+}
+
+function troubleLine(feed) {
+  const [state, what, since, why] = ["", "", "reason", "reason"].map((kind) => h("span", { class: kind || null }));
+  const node = h("li", {}, state, feed ? h("a", { href: `#feed-${encodeURIComponent(feed)}` }, feed) : null, what, since, why);
+  return {
+    node,
+    update(line) {
+      redraw(state, line.state ?? "", () => (line.state ? badge(line.state) : null));
+      setText(what, line.what);
+      setText(since, line.since ? `since ${format.clock(line.since)}` : "");
+      setText(why, line.why);
+    },
+  };
 }
