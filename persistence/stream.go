@@ -44,6 +44,7 @@ type Stream interface {
 	// one. A time-out is an empty, open result and not an error; a closed stream answers at once with what is left. Tails
 	// never delay an Append. The open markers are no exclusive cursor and match ErrBadCursor; "<ms>" stands for "<ms>-0". Pages
 	// and errors are Read's, and a *CursorExpiredError when retention has dropped entries after the cursor; 0-0 never expires.
+	// What a Tail that may wait tells of a shared stream may be some milliseconds old.
 	Tail(ctx context.Context, after StreamCursor, block time.Duration, limit int) (StreamFrames, error)
 
 	// Info tells the stream's bounds and sizes. It is cheap.

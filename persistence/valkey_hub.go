@@ -32,6 +32,7 @@ type valkeyHub struct {
 	recent  []Frame   // everything after base, oldest first; never changed, only appended to and cut
 	bytes   int       // of recent
 	base    EntryID   // recent reaches back to here
+	oldest  EntryID   // of the stream, when it was read last; zero when it was empty
 	next    *turn     // what happens next
 	waiting int       // tails
 	wanted  time.Time // when one last looked
@@ -90,21 +91,28 @@ func (h *valkeyHub) cut() {
 
 // look gives what the hub has after id. It is covered where the hub reaches back to id: then there is no more than that yet, and next tells when there may be. next is nil
 // while no reader runs.
-func (h *valkeyHub) look(id EntryID, limit int) (frames []Frame, next *turn, covered bool) {
+func (h *valkeyHub) look(id EntryID, limit int) (page StreamFrames, next *turn, covered bool) {
 	h.mu.Lock()
 	h.wanted = h.store.clock.Now()
 	if !h.running {
 		h.mu.Unlock()
-		return nil, nil, false
+		return StreamFrames{}, nil, false
 	}
 	recent, next := h.recent, h.next
-	covered = id.Compare(h.base) >= 0
+	page = StreamFrames{Cursor: id, Oldest: h.oldest, Newest: h.base}
 	h.mu.Unlock()
-	if !covered {
-		return nil, next, false
+	if id.Compare(page.Newest) < 0 {
+		return StreamFrames{}, next, false
+	}
+	if n := len(recent); n > 0 {
+		page.Newest = recent[n-1].ID
+	}
+	if page.Oldest.IsZero() {
+		page.Newest = EntryID{}
 	}
 	i, _ := slices.BinarySearchFunc(recent, id.Next(), func(f Frame, id EntryID) int { return f.ID.Compare(id) })
-	recent = recent[i:min(len(recent), i+limit)]
+	all := recent[i:]
+	recent = all[:min(len(all), limit)]
 	room := MaxPageBytes
 	for k := range recent {
 		if room -= len(recent[k].Event); room <= 0 {
@@ -112,7 +120,11 @@ func (h *valkeyHub) look(id EntryID, limit int) (frames []Frame, next *turn, cov
 			break
 		}
 	}
-	return slices.Clip(recent), next, true
+	page.Frames, page.Behind = slices.Clip(recent), int64(len(all)-len(recent))
+	if n := len(recent); n > 0 {
+		page.Cursor = recent[n-1].ID
+	}
+	return page, next, true
 }
 
 // wait counts the tails that wait.
@@ -124,7 +136,7 @@ func (h *valkeyHub) wait(n int) {
 }
 
 // start starts the reader behind id, where the stream ended, unless it runs.
-func (h *valkeyHub) start(id EntryID) error {
+func (h *valkeyHub) start(id, oldest EntryID) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closing {
@@ -134,7 +146,7 @@ func (h *valkeyHub) start(id EntryID) error {
 		return nil
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	h.running, h.stop, h.next, h.base, h.recent, h.bytes = true, stop, newTurn(), id, nil, 0
+	h.running, h.stop, h.next, h.base, h.oldest, h.recent, h.bytes = true, stop, newTurn(), id, oldest, nil, 0
 	h.done.Go(func() {
 		err := h.read(ctx, id)
 		stop()
@@ -159,8 +171,18 @@ func (h *valkeyHub) read(ctx context.Context, id EntryID) error {
 			}
 			return h.store.failure(ctx, err)
 		}
+		page, state, err := h.store.place(ctx, &h.keys, frames, id)
+		if ctx.Err() != nil {
+			return ErrStoreClosed
+		} else if err != nil {
+			return err
+		}
+		if checkAfter("", id, state.trimmed) != nil {
+			return nil // entries may be missing before these: who waits asks the server
+		}
+		h.retain(page.Oldest, state.trimmed)
 		if len(frames) > 0 {
-			id = frames[len(frames)-1].ID
+			id = page.Cursor
 			h.publish(frames)
 		}
 		if ended && len(frames) < hubPage {
@@ -203,6 +225,21 @@ func (h *valkeyHub) ask(ctx context.Context, id EntryID) (frames []Frame, ended 
 	}
 	_, ended = byKey[h.keys.closed]
 	return frames, ended, nil
+}
+
+// retain forgets what the stream's retention has dropped.
+func (h *valkeyHub) retain(oldest, trimmed EntryID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.oldest = oldest
+	if trimmed.Compare(h.base) <= 0 {
+		return
+	}
+	i, _ := slices.BinarySearchFunc(h.recent, trimmed.Next(), func(f Frame, id EntryID) int { return f.ID.Compare(id) })
+	for k := range h.recent[:i] {
+		h.bytes -= len(h.recent[k].Event)
+	}
+	h.base, h.recent = trimmed, slices.Clone(h.recent[i:])
 }
 
 // publish adds what is new and wakes everyone.

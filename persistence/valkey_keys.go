@@ -4,7 +4,7 @@ package persistence
 type valkeyKeys struct {
 	stream    string // the entries: field "json", and those that were asked for
 	meta      string // hash: see valkey_scripts.go
-	blocks    string // stream: what was appended together, by its last ID: f(irst), n (entries), b(ytes), p(rints)
+	blocks    string // stream: what was appended together, by its last ID: f(irst), n (entries), b(ytes), p(rints), e (entries ever appended, with it)
 	closed    string // stream with one entry once the stream is closed: at, reason
 	lease     string // ID of the node that owns the stream, for as long as its lease lasts
 	consumers string // hash: name to ConsumerState

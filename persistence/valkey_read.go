@@ -3,6 +3,7 @@ package persistence
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
@@ -21,104 +22,165 @@ func (s *valkeyStream) Read(ctx context.Context, from, to StreamCursor, limit in
 	if err := checkLimit(limit); err != nil {
 		return StreamFrames{}, err
 	}
-	page, _, err := s.page(ctx, from.Lower(), to.Upper(), limit, false)
+	lower, upper := from.Lower(), to.Upper()
+	frames, err := s.frames(ctx, lower, upper, limit, false)
+	if err != nil {
+		return StreamFrames{}, err
+	}
+	if len(frames) > 0 {
+		page, _, err := s.store.place(ctx, &s.keys, frames, EntryID{})
+		return page, err
+	}
+	// Nothing is in the range, or in what there is of it.
+	_, state, err := s.store.place(ctx, &s.keys, nil, messages.MaxEntryID)
+	if err != nil {
+		return StreamFrames{}, err
+	}
+	cursor := lower.Prev()
+	if state.last.Compare(upper) < 0 {
+		upper = state.last
+	}
+	if cursor.Compare(upper) < 0 {
+		cursor = upper
+	}
+	page, _, err := s.store.place(ctx, &s.keys, nil, cursor)
 	return page, err
 }
 
-// page reads the entries of the closed range [from, to], or with exclusive what comes after from, oldest first. last is where the stream ended before
-// the first of them was read.
-func (s *valkeyStream) page(ctx context.Context, from, to EntryID, limit int, exclusive bool) (page StreamFrames, last EntryID, err error) {
+// after reads what comes after id.
+func (s *valkeyStream) after(ctx context.Context, id EntryID, limit int) (page StreamFrames, state placed, err error) {
+	for {
+		frames, err := s.frames(ctx, id, messages.MaxEntryID, limit, true)
+		if err != nil {
+			return StreamFrames{}, state, err
+		}
+		page, state, err = s.store.place(ctx, &s.keys, frames, id)
+		if err != nil || len(frames) > 0 || page.Behind == 0 {
+			return page, state, err
+		}
+		// Something was appended between the two questions.
+	}
+}
+
+// frames reads the entries of the closed range [from, to], or with exclusive what comes after from, oldest first.
+func (s *valkeyStream) frames(ctx context.Context, from, to EntryID, limit int, exclusive bool) (frames []Frame, err error) {
 	room, size := MaxPageBytes, 0
 	for {
-		piece := min(limit-len(page.Frames), pieceEntries)
-		if n := len(page.Frames); n > 0 {
+		piece := min(limit-len(frames), pieceEntries)
+		if n := len(frames); n > 0 {
 			piece = max(min(piece, pieceBytes*n/max(size, 1)), 1)
 		} else {
 			piece = min(piece, 64)
 		}
-		frames, m, err := s.fetch(ctx, from, to, piece, exclusive)
+		more, trimmed, err := s.fetch(ctx, from, to, piece, exclusive)
 		if err != nil {
-			return StreamFrames{}, last, err
+			return nil, err
 		}
-		// What was dropped after it was read is there.
-		if len(page.Frames) == 0 && (len(frames) == 0 || frames[0].ID.Compare(m.trimmed) > 0) {
-			check := checkFrom
-			if exclusive {
-				check = checkAfter
-			}
-			if err := check(s.name, from, m.trimmed); err != nil {
-				return StreamFrames{}, last, err
-			}
-			last = m.last
+		// The retention was asked for after the piece: where it has come so far, entries may be missing at the beginning. Of a piece that follows
+		// others, the next page tells.
+		check := checkFrom
+		if exclusive {
+			check = checkAfter
 		}
-		page.ClosedAt, page.ClosedReason = m.closedAt, m.closedReason
-		for _, f := range frames {
-			page.Frames = append(page.Frames, f)
+		if err := check(s.name, from, trimmed); err != nil {
+			if len(frames) > 0 {
+				return frames, nil
+			}
+			return nil, err
+		}
+		for _, f := range more {
+			frames = append(frames, f)
 			size += len(f.Event)
 			if room -= len(f.Event); room <= 0 {
-				return page, last, nil
+				return frames, nil
 			}
 		}
-		if len(frames) < piece || len(page.Frames) >= limit {
-			return page, last, nil
+		if len(more) < piece || len(frames) >= limit {
+			return frames, nil
 		}
-		from, exclusive = frames[len(frames)-1].ID, true
+		from, exclusive = more[len(more)-1].ID, true
 	}
 }
 
-// surroundings are what is read with a piece.
-type surroundings struct {
-	last         EntryID // before it: where the stream ended
-	closedAt     time.Time
-	closedReason string
-	trimmed      EntryID // after it: how far retention has gone
-}
-
-// fetch asks for one piece and for what surrounds it, which is answered in this order: what the piece lacks at its end came after the closed marker was
-// looked at only if the marker was not there, for nothing is appended to a closed stream.
-func (s *valkeyStream) fetch(ctx context.Context, from, to EntryID, count int, exclusive bool) (frames []Frame, m surroundings, err error) {
+// fetch asks for one piece, and after it for how far retention has gone.
+func (s *valkeyStream) fetch(ctx context.Context, from, to EntryID, count int, exclusive bool) (frames []Frame, trimmed EntryID, err error) {
 	limited, release, err := s.store.use(ctx)
 	if err != nil {
-		return nil, m, err
+		return nil, trimmed, err
 	}
 	defer release()
 	client, err := s.store.readers.get()
 	if err != nil {
-		return nil, m, s.store.failure(ctx, err)
+		return nil, trimmed, s.store.failure(ctx, err)
 	}
+	start := from
 	if exclusive && from == messages.MaxEntryID {
 		to = EntryID{} // there is nothing after it
 	} else if exclusive {
-		from = from.Next()
+		start = from.Next()
 	}
 	answers := client.DoMulti(limited,
-		client.B().Hmget().Key(s.keys.meta).Field("closed_us", "closed_reason", "last").Build(),
-		client.B().Xrange().Key(s.keys.stream).Start(from.String()).End(to.String()).Count(int64(count)).Build(),
+		client.B().Xrange().Key(s.keys.stream).Start(start.String()).End(to.String()).Count(int64(count)).Build(),
 		client.B().Hget().Key(s.keys.meta).Field("trimmed").Build())
-	var replies [3]valkey.ValkeyMessage
+	var replies [2]valkey.ValkeyMessage
 	for i := range answers {
 		reply, err := answers[i].ToMessage()
 		if err != nil && !valkey.IsValkeyNil(err) {
-			return nil, m, s.store.failure(ctx, err)
+			return nil, trimmed, s.store.failure(ctx, err)
 		}
 		replies[i] = reply
 	}
-	f := stringsOf(replies[0])
-	if f[0] != "" {
-		m.closedAt, m.closedReason = time.UnixMicro(number(f[0])).UTC(), f[1]
+	if frames, err = framesOfReply(&replies[0]); err != nil {
+		return nil, trimmed, fmt.Errorf("stream %s: %w", s.name, err)
 	}
-	if id := entryID(f[2]); id != nil {
-		m.last = *id
-	}
-	if frames, err = framesOfReply(&replies[1]); err != nil {
-		return nil, m, fmt.Errorf("stream %s: %w", s.name, err)
-	}
-	if text, err := replies[2].ToString(); err == nil {
+	if text, err := replies[1].ToString(); err == nil {
 		if id := entryID(text); id != nil {
-			m.trimmed = *id
+			trimmed = *id
 		}
 	}
-	return frames, m, nil
+	return frames, trimmed, nil
+}
+
+// placed is what a stream was when a page was placed in it, beside what the page tells.
+type placed struct {
+	last    EntryID // the newest entry ever, kept or not
+	trimmed EntryID // the newest one that retention dropped
+}
+
+// place makes a page of frames that were read: with what the stream is now, all of it at one instant. Without frames, cursor is the page's.
+func (v *Valkey) place(ctx context.Context, keys *valkeyKeys, frames []Frame, cursor EntryID) (page StreamFrames, state placed, err error) {
+	page = StreamFrames{Frames: frames, Cursor: cursor}
+	first := ""
+	if n := len(frames); n > 0 {
+		page.Cursor, first = frames[n-1].ID, frames[0].ID.String()
+	}
+	m, err := v.run(ctx, scriptPlace, []string{keys.stream, keys.meta, keys.blocks}, page.Cursor.String(), first)
+	if err != nil {
+		return StreamFrames{}, state, err
+	}
+	f := stringsOf(m)
+	if id := entryID(f[0]); id != nil {
+		state.last = *id
+	}
+	if id := entryID(f[1]); id != nil {
+		state.trimmed = *id
+	}
+	if id := entryID(f[5]); id != nil {
+		page.Oldest, page.Newest = *id, state.last
+	}
+	if f[2] != "" {
+		page.ClosedAt, page.ClosedReason = time.UnixMicro(number(f[2])).UTC(), f[3]
+	}
+	if len(f) < 11 {
+		return page, state, nil // at the tip
+	}
+	rest := number(f[10])
+	if block := entryID(f[8]); rest < 0 && block != nil {
+		i, _ := slices.BinarySearchFunc(frames, *block, func(f Frame, id EntryID) int { return f.ID.Compare(id) })
+		rest = number(f[7]) - int64(len(frames)-i)
+	}
+	page.Behind = number(f[6]) + rest
+	return page, state, nil
 }
 
 // Tail implements Stream. At the tip it costs the server nothing: the stream's hub has what is new.
@@ -133,33 +195,34 @@ func (s *valkeyStream) Tail(ctx context.Context, after StreamCursor, block time.
 	if err := checkBlock(block); err != nil {
 		return StreamFrames{}, err
 	}
-	if err := ctx.Err(); err != nil || block == 0 {
-		if err != nil {
-			return StreamFrames{}, err
-		}
-		page, _, err := s.page(ctx, id, messages.MaxEntryID, limit, true)
+	if err := ctx.Err(); err != nil {
+		return StreamFrames{}, err
+	}
+	if block == 0 {
+		page, _, err := s.after(ctx, id, limit)
 		return page, err
 	}
 	timer := s.store.clock.NewTimer(block)
 	defer timer.Stop()
-	for {
-		frames, next, covered := s.hub.look(id, limit)
-		if len(frames) == 0 && !covered {
-			page, last, err := s.page(ctx, id, messages.MaxEntryID, limit, true)
-			if err != nil || len(page.Frames) > 0 || page.IsClosed() {
+	for over := false; ; {
+		page, next, covered := s.hub.look(id, limit)
+		if !covered {
+			var state placed
+			page, state, err = s.after(ctx, id, limit)
+			if err != nil || len(page.Frames) > 0 || page.IsClosed() || over {
 				return page, err
 			}
 			if next == nil {
-				if err := s.hub.start(last); err != nil {
+				if err := s.hub.start(state.last, page.Oldest); err != nil {
 					return StreamFrames{}, err
 				}
-				if frames, next, _ = s.hub.look(id, limit); next == nil {
+				if page, next, _ = s.hub.look(id, limit); next == nil {
 					continue
 				}
 			}
 		}
-		if len(frames) > 0 {
-			return StreamFrames{Frames: frames}, nil
+		if len(page.Frames) > 0 || over {
+			return page, nil
 		}
 		s.hub.wait(1)
 		select {
@@ -170,7 +233,7 @@ func (s *valkeyStream) Tail(ctx context.Context, after StreamCursor, block time.
 			}
 		case <-timer.Chan():
 			s.hub.wait(-1)
-			return StreamFrames{}, nil
+			over = true
 		case <-ctx.Done():
 			s.hub.wait(-1)
 			return StreamFrames{}, ctx.Err()

@@ -110,7 +110,7 @@ if count > 0 then
       call('XADD', stream, ARGV[at], unpack(args))
     end
   end
-  call('XADD', KEYS[3], ARGV[4], 'f', ARGV[6], 'n', ARGV[7], 'b', ARGV[8], 'p', ARGV[9])
+  call('XADD', KEYS[3], ARGV[4], 'f', ARGV[6], 'n', ARGV[7], 'b', ARGV[8], 'p', ARGV[9], 'e', tonumber(m[6] or 0) + count)
 end
 local set = {'last', ARGV[4], 'token', ARGV[5], 'entries', tonumber(m[6] or 0) + count, 'bytes', tonumber(m[7] or 0) + tonumber(ARGV[8])}
 if ARGV[10] ~= '' then
@@ -144,6 +144,41 @@ return 0`)
 local m = redis.call('HMGET', KEYS[2], 'layout', 'last', 'entries', 'bytes', 'dropped_entries', 'dropped_bytes', 'trimmed', 'closed_us', 'closed_reason')
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 m[10] = oldest[1] and oldest[1][1] or false
+return m`)
+
+	// Where a cursor is. KEYS: stream, meta, blocks. ARGV: the cursor, and the first entry of the page that ends with it, "" for none. How many entries follow it is
+	// what was appended after the first block that reaches beyond it, and what of that block does. The latter is -1 where the page begins before the block
+	// does: who asks has the entries, and can count them. IDs are compared as numbers, of which all that are derived from a time are exact.
+	scriptPlace = newScript(`
+local function before(a, b)
+  local ams, aseq = string.match(a, '^(%d+)-(%d+)$')
+  local bms, bseq = string.match(b, '^(%d+)-(%d+)$')
+  ams, aseq, bms, bseq = tonumber(ams), tonumber(aseq), tonumber(bms), tonumber(bseq)
+  return ams < bms or ams == bms and aseq < bseq
+end
+local m = redis.call('HMGET', KEYS[2], 'last', 'trimmed', 'closed_us', 'closed_reason', 'entries')
+local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+m[6] = oldest[1] and oldest[1][1] or false
+local from = '(' .. ARGV[1]
+if ARGV[1] == '18446744073709551615-18446744073709551615' then
+  return m
+end
+local block = redis.call('XRANGE', KEYS[3], from, '+', 'COUNT', 1)[1]
+if not block then
+  return m
+end
+local b = {}
+for i = 1, #block[2], 2 do
+  b[block[2][i]] = block[2][i + 1]
+end
+m[7], m[8], m[9], m[10] = tonumber(m[5]) - tonumber(b.e), tonumber(b.n), b.f, block[1]
+if before(ARGV[1], b.f) then
+  m[11] = m[8]
+elseif ARGV[2] ~= '' and not before(b.f, ARGV[2]) then
+  m[11] = -1
+else
+  m[11] = #redis.call('XRANGE', KEYS[1], from, block[1])
+end
 return m`)
 
 	// KEYS: meta, lease. ARGV: node, name, ttl in ms, layout.

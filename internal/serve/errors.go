@@ -31,6 +31,7 @@ const (
 	nameCorruptBlock     = "CorruptBlock"
 	nameShuttingDown     = "ShuttingDown"
 	nameNoAnswer         = "NoAnswer"
+	nameStoreAway        = "StoreUnavailable"
 )
 
 // failedMessage is all that a client learns about a fault of ours.
@@ -82,6 +83,9 @@ func toAPI(err error) (api *apiError, ours bool) {
 	}
 	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
 		return &apiError{status: http.StatusGone, name: nameCursorExpired, message: expired.Error(), oldest: expired.Oldest}, false
+	}
+	if away, ok := errors.AsType[*persistence.UnavailableError](err); ok {
+		return &apiError{status: http.StatusServiceUnavailable, name: nameStoreAway, message: "the store is away (" + away.Reason + "); try again", header: retryAfter(1)}, false
 	}
 	switch {
 	case errors.As(err, &api):

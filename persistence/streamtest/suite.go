@@ -51,6 +51,8 @@ func Run(t *testing.T, b Backend) {
 		{"TailWakes", testTailWakes},
 		{"TailEnds", testTailEnds},
 		{"TailSince", testTailSince},
+		{"PagesTellWhereTheyAre", testPlaces},
+		{"I3_I4_PagesAreOneInstant", testPagesAreOneInstant},
 		{"I3_I8_ReadersFollowTheWriter", testFollow},
 		{"TrimKeepsTheNewest", testTrim},
 		{"TrimByAge", testTrimAge},

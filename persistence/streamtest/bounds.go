@@ -1,0 +1,198 @@
+package streamtest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// expectPlace checks what a page of all, which is everything that the stream keeps, says of where it is.
+func expectPlace(t *testing.T, what string, page persistence.StreamFrames, cursor persistence.EntryID, all []persistence.Frame) {
+	t.Helper()
+	if n := len(page.Frames); n > 0 {
+		cursor = page.Frames[n-1].ID
+	}
+	var oldest, newest persistence.EntryID
+	if len(all) > 0 {
+		oldest, newest = all[0].ID, all[len(all)-1].ID
+	}
+	i, found := slices.BinarySearchFunc(all, cursor, func(f persistence.Frame, id persistence.EntryID) int { return f.ID.Compare(id) })
+	if found {
+		i++
+	}
+	if page.Cursor != cursor || page.Oldest != oldest || page.Newest != newest || page.Behind != int64(len(all)-i) {
+		t.Errorf("%s: a page of %d frames is at %s of %s…%s with %d after it, want %s of %s…%s with %d", what, len(page.Frames),
+			page.Cursor, page.Oldest, page.Newest, page.Behind, cursor, oldest, newest, len(all)-i)
+	}
+}
+
+// until is what all was when it ended with id: a tail that may wait tells of the stream as its process knows it.
+func until(all []persistence.Frame, id persistence.EntryID) []persistence.Frame {
+	i, found := slices.BinarySearchFunc(all, id, func(f persistence.Frame, id persistence.EntryID) int { return f.ID.Compare(id) })
+	if !found {
+		return all
+	}
+	return all[:i+1]
+}
+
+// testPlaces has every page say exactly where it is, wherever it begins and ends.
+func testPlaces(t *testing.T, b Backend) {
+	f := open(t, b)
+	zero := persistence.EntryID{}
+	check := func(all []persistence.Frame, cursors ...persistence.EntryID) {
+		t.Helper()
+		for _, id := range cursors {
+			for _, limit := range []int{3, 300} {
+				for _, block := range []time.Duration{0, time.Millisecond} {
+					page, err := f.stream.Tail(t.Context(), persistence.CursorAt(id), block, limit)
+					must(t, err)
+					known := all
+					if block > 0 {
+						known = until(all, page.Newest)
+					}
+					expectPlace(t, fmt.Sprintf("tail after %s up to %d, waiting %s", id, limit, block), page, id, known)
+				}
+				page, err := f.stream.Read(t.Context(), persistence.CursorAt(id.Next()), persistence.End(), limit)
+				must(t, err)
+				cursor := id
+				if len(all) > 0 && id.Compare(all[len(all)-1].ID) < 0 && len(page.Frames) == 0 {
+					t.Errorf("a read from %s gives nothing", id.Next())
+				}
+				if id == messages.MaxEntryID {
+					cursor = messages.MaxEntryID.Prev() // there is nothing after it to read from
+				}
+				expectPlace(t, fmt.Sprintf("read from %s up to %d", id.Next(), limit), page, cursor, all)
+			}
+		}
+	}
+	check(nil, zero, persistence.EntryID{MS: 5}, messages.MaxEntryID)
+	var all []persistence.Frame
+	for _, n := range []int{3, 1, 400, 20, 600} {
+		all = append(all, f.append(n)...)
+	}
+	cursors := []persistence.EntryID{zero, {MS: 5}, messages.MaxEntryID}
+	for _, i := range []int{0, 2, 3, 259, 403, 404, 423, 1000, 1023} {
+		cursors = append(cursors, all[i].ID, all[i].ID.Prev())
+	}
+	check(all, cursors...)
+
+	// Ranges with nothing in them were looked through.
+	for _, i := range []int{0, 100, 423} {
+		from, to := all[i].ID.Next(), all[i+1].ID.Prev()
+		page, err := f.stream.Read(t.Context(), persistence.CursorAt(from), persistence.CursorAt(to), 10)
+		must(t, err)
+		if to.Compare(from) < 0 {
+			to = from.Prev()
+		}
+		expectPlace(t, "an empty range", page, to, all)
+	}
+
+	// A tail that waits tells of what woke it.
+	w := f.tail(t.Context(), persistence.CursorAt(all[len(all)-1].ID))
+	all = append(all, f.append(700)...)
+	<-w.done
+	must(t, w.err)
+	expectPlace(t, "woken", w.page, zero, until(all, w.page.Newest))
+
+	trimmed, err := f.stream.Trim(t.Context(), persistence.Retention{Entries: 500})
+	must(t, err)
+	all = append(all[trimmed.Entries:], f.append(1)...)
+	for {
+		page, err := f.stream.Tail(t.Context(), persistence.CursorAt(all[len(all)-2].ID), persistence.MaxBlock, 1)
+		must(t, err)
+		if page.Oldest == all[0].ID {
+			break // it has come through
+		}
+	}
+	check(all, zero, all[0].ID.Prev(), all[0].ID, all[len(all)-1].ID)
+	f.reopen()
+	check(all, zero, all[0].ID.Prev(), all[0].ID, all[len(all)-1].ID)
+
+	must(t, f.stream.Close(t.Context(), "over"))
+	page, err := f.stream.Tail(t.Context(), persistence.FromBeginning(), time.Second, 10)
+	must(t, err)
+	expectPlace(t, "closed", page, zero, all)
+	page, err = f.stream.Tail(t.Context(), persistence.CursorAt(all[len(all)-1].ID), persistence.MaxBlock, 10)
+	must(t, err)
+	expectPlace(t, "closed, at its end", page, all[len(all)-1].ID, all)
+	if !page.IsClosed() {
+		t.Error("a tail at the end of a closed stream does not say so")
+	}
+}
+
+// testPagesAreOneInstant has readers compare, while a writer appends, closes and trims as it can, what pages say with what they have: a page that says that it is
+// at the tip is, a count is the distance to the newest entry it names, what is closed has an end, and no entry is left out without an error.
+func testPagesAreOneInstant(t *testing.T, b Backend) {
+	f := open(t, b)
+	numbers := make(map[persistence.EntryID]int64) // of the entries: 1, 2, 3 …
+	var pages []persistence.StreamFrames
+	var mu sync.Mutex
+	var readers sync.WaitGroup
+	errs := make(chan error, 4)
+	for i := range 4 {
+		readers.Go(func() {
+			rnd := rand.New(rand.NewPCG(1, uint64(i)))
+			after := persistence.FromBeginning()
+			for {
+				page, err := f.stream.Tail(t.Context(), after, time.Duration(i%2)*time.Second, 1+rnd.IntN(200))
+				if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
+					after = persistence.CursorAt(expired.Oldest)
+					continue
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+				mu.Lock()
+				page.Frames = slices.Insert(slices.Clone(page.Frames), 0, persistence.Frame{ID: persistence.CursorAt(page.Cursor).Lower()})
+				page.Frames[0].ID, _ = after.Exclusive()
+				pages = append(pages, page)
+				mu.Unlock()
+				after = persistence.CursorAt(page.Cursor)
+				if page.IsClosed() && page.Behind == 0 {
+					return
+				}
+			}
+		})
+	}
+	number := int64(0)
+	for i := range 40 {
+		for _, e := range f.append(1 + i*7%90) {
+			number++
+			numbers[e.ID] = number
+		}
+		if i%10 == 9 {
+			_, err := f.stream.Trim(t.Context(), persistence.Retention{Entries: 150})
+			must(t, err)
+		}
+	}
+	must(t, f.stream.Close(t.Context(), "done"))
+	readers.Wait()
+	close(errs)
+	must(t, errors.Join(drain(errs)...))
+	for _, p := range pages {
+		after, frames := p.Frames[0].ID, p.Frames[1:]
+		for i, e := range frames {
+			n := numbers[e.ID]
+			if before := numbers[after]; i == 0 && !after.IsZero() && before > 0 && n != before+1 || i > 0 && n != numbers[frames[i-1].ID]+1 {
+				t.Fatalf("a page after entry %d begins with entry %d, or has a hole at its frame %d", before, n, i)
+			}
+		}
+		if len(frames) > 0 && (p.Cursor != frames[len(frames)-1].ID || p.Newest.Compare(p.Cursor) < 0) {
+			t.Errorf("a page that ends with %s is at %s of …%s", frames[len(frames)-1].ID, p.Cursor, p.Newest)
+		}
+		if at := numbers[p.Cursor]; at > 0 && !p.Newest.IsZero() && p.Cursor.Compare(p.Oldest) >= 0 && numbers[p.Newest]-at != p.Behind {
+			t.Errorf("a page at entry %d says %d follow it up to entry %d", at, p.Behind, numbers[p.Newest])
+		}
+		if p.IsClosed() && !p.Newest.IsZero() && numbers[p.Newest] != number {
+			t.Errorf("a closed stream ends with entry %d of %d", numbers[p.Newest], number)
+		}
+	}
+}
