@@ -47,6 +47,9 @@ func (c *committer) run(ctx context.Context, jobs <-chan any) (err error) {
 			err = &Panic{Value: r, Stack: debug.Stack()}
 		}
 	}()
+	if err := c.checkOpen(ctx); err != nil {
+		return c.outcome(ctx, err)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -57,6 +60,19 @@ func (c *committer) run(ctx context.Context, jobs <-chan any) (err error) {
 			}
 		}
 	}
+}
+
+// checkOpen refuses a stream that was closed for good before anything is read for it.
+func (c *committer) checkOpen(ctx context.Context) error {
+	var info persistence.StreamInfo
+	err := c.patiently(ctx, func() (err error) {
+		info, err = c.cfg.Stream.Info(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("look at the stream: %w", err)
+	}
+	return info.Ended()
 }
 
 // outcome tells the feed of a stream that takes no more appends through this handle, whatever is tried, and does nothing more then: the feed will end us. Any other

@@ -18,7 +18,7 @@ const (
 	StateGapped        FeedState = "gapped"        // connected past a loss that is being recorded
 	StatePaused        FeedState = "paused"        // an operator said so
 	StateFailed        FeedState = "failed"        // the upstream refuses us for good; retried slowly
-	StateStopped       FeedState = "stopped"       // the daemon is stopping
+	StateStopped       FeedState = "stopped"       // the daemon is stopping, or the stream was closed for good
 	StateStandby       FeedState = "standby"       // another daemon owns the stream
 )
 

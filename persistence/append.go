@@ -25,7 +25,7 @@ func (s *embeddedStream) Append(ctx context.Context, batch *messages.Batch, cp m
 
 	m := s.state()
 	if m.ClosedUS != 0 {
-		return Appended{}, fmt.Errorf("%w: %s (%.80s)", ErrStreamClosed, s.name, m.ClosedReason)
+		return Appended{}, errClosed(s.name, m.ClosedReason)
 	}
 	// The batch is compressed before it is written, but need not shrink.
 	if err := s.store.space.check(uint64(len(batch.Buf))); err != nil {

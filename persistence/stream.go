@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"tempestd/messages"
@@ -119,6 +120,18 @@ type StreamInfo struct {
 	Trimmed      *EntryID   `json:"trimmed,omitempty"` // the newest entry that retention has dropped: the smallest cursor to tail after that misses nothing
 	ClosedAt     *time.Time `json:"closed_at,omitempty"`
 	ClosedReason string     `json:"closed_reason,omitempty"`
+}
+
+// Ended is nil while the stream is open, and then an error that matches ErrStreamClosed and tells the reason.
+func (i StreamInfo) Ended() error {
+	if i.ClosedAt == nil {
+		return nil
+	}
+	return errClosed(i.Name, i.ClosedReason)
+}
+
+func errClosed(stream, reason string) error {
+	return fmt.Errorf("%w: %s (%.80s)", ErrStreamClosed, stream, reason)
 }
 
 // CheckpointStore keeps the cursor actor's checkpoints, one a feed. It is safe for concurrent use.

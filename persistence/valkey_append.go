@@ -346,7 +346,7 @@ func (s *valkeyStream) verdict(p *pending, c *valkeyChunk, m valkey.ValkeyMessag
 	case "FENCED":
 		return &FencedError{Stream: s.name, Epoch: s.lease.Epoch, Current: uint64(number(f[1])), Owner: f[2]}
 	case "CLOSED":
-		return fmt.Errorf("%w: %s (%.80s)", ErrStreamClosed, s.name, f[1])
+		return errClosed(s.name, f[1])
 	case "CONFLICT":
 		e := &ConflictError{Stream: s.name, Expected: p.prev}
 		if c.from > 0 {

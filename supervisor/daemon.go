@@ -286,6 +286,27 @@ func (d *Daemon) Resume(ctx context.Context, feed string) error {
 	return d.command(ctx, feed, messages.CommandResume)
 }
 
+// Close ends a stream for good, be there a feed for it or not: what its feed had read and not yet stored is not part of it, and the feed stops. Closing again
+// changes nothing. The result describes the closed stream; the error matches persistence.ErrNoStream when there is none of that name.
+func (d *Daemon) Close(ctx context.Context, stream, reason string) (persistence.StreamInfo, error) {
+	s, err := d.store.Stream(ctx, stream)
+	if err != nil {
+		return persistence.StreamInfo{}, err
+	}
+	if err := s.Close(ctx, reason); err != nil {
+		return persistence.StreamInfo{}, err
+	}
+	info, err := s.Info(ctx)
+	if err != nil {
+		return info, err
+	}
+	// The writer would find it out by itself, with the next batch.
+	if pid := d.feed(stream); pid != nil {
+		d.system.Root.Send(pid, &messages.StreamClosed{Reason: info.Ended().Error()})
+	}
+	return info, nil
+}
+
 // UpdateFilter makes a feed go on with the filter that fc says.
 func (d *Daemon) UpdateFilter(ctx context.Context, fc config.Feed) error {
 	return d.command(ctx, fc.Name, &filterUpdate{filterOf(fc)})
@@ -300,10 +321,18 @@ func (d *Daemon) command(ctx context.Context, feed string, c any) error {
 }
 
 func (d *Daemon) askFeed(ctx context.Context, name string, question any) (any, error) {
-	for _, fc := range d.cfg.Feeds {
-		if fc.Name == name {
-			return ask(ctx, d.system, actor.NewPID(d.root.Address, d.root.Id+"/"+name), question)
-		}
+	if pid := d.feed(name); pid != nil {
+		return ask(ctx, d.system, pid, question)
 	}
 	return nil, fmt.Errorf("%w: %.64q", messages.ErrNoFeed, name)
+}
+
+// feed is the feed of that name, nil when there is none.
+func (d *Daemon) feed(name string) *actor.PID {
+	for _, fc := range d.cfg.Feeds {
+		if fc.Name == name {
+			return actor.NewPID(d.root.Address, d.root.Id+"/"+name)
+		}
+	}
+	return nil
 }

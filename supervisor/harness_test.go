@@ -311,6 +311,8 @@ type store struct {
 	last              messages.EntryID
 	entries           int
 	fail              func() error // asked before each append
+	closedAt          *time.Time
+	closedReason      string
 }
 
 type block struct {
@@ -320,6 +322,9 @@ type block struct {
 }
 
 func (s *store) OpenStream(context.Context, string, persistence.StreamOptions) (persistence.Stream, error) {
+	return memStream{s: s}, nil
+}
+func (s *store) Stream(context.Context, string) (persistence.Stream, error) {
 	return memStream{s: s}, nil
 }
 func (s *store) Health() error { return nil }
@@ -371,6 +376,9 @@ func (m memStream) Append(_ context.Context, b *messages.Batch, cp messages.Chec
 			return persistence.Appended{}, err
 		}
 	}
+	if s.closedAt != nil {
+		return persistence.Appended{}, persistence.ErrStreamClosed
+	}
 	var blk block
 	for i, e := range b.Events {
 		if e.Drop {
@@ -406,12 +414,22 @@ func (m memStream) Checkpoint(context.Context) (messages.Checkpoint, error) {
 func (m memStream) Info(context.Context) (persistence.StreamInfo, error) {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
-	info := persistence.StreamInfo{Entries: int64(m.s.entries)}
+	info := persistence.StreamInfo{Name: feedName, Entries: int64(m.s.entries), ClosedAt: m.s.closedAt, ClosedReason: m.s.closedReason}
 	if len(m.s.blocks) > 0 {
 		oldest, newest := m.s.blocks[0].appended.First, m.s.last
 		info.Oldest, info.Newest = &oldest, &newest
 	}
 	return info, nil
+}
+
+func (m memStream) Close(_ context.Context, reason string) error {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	if m.s.closedAt == nil {
+		now := time.Now()
+		m.s.closedAt, m.s.closedReason = &now, reason
+	}
+	return nil
 }
 
 func (m memStream) Fingerprints(_ context.Context, h persistence.Horizon, yield func(persistence.FingerprintBlock) bool) error {

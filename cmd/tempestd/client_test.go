@@ -239,6 +239,16 @@ func TestControlCommands(t *testing.T) {
 	if want := []string{"reconnect sky", "pause sky", "resume sky"}; !slices.Equal(d.control.asked, want) {
 		t.Errorf("asked %v, want %v", d.control.asked, want)
 	}
+	p := run(t, "close", "sky", "--reason", "moved", "--addr", d.URL)
+	if p.code != 0 || p.out.String() != "" || p.err.String() != "sky: closed at 2026-11-18T11:06:40Z: moved\n" {
+		t.Errorf("close: exit %d\n%s%s", p.code, p.out, p.err)
+	}
+	if p := run(t, "close", "sea", "--reason", "moved", "--addr", d.URL); p.code != 1 || !strings.Contains(p.err.String(), "the streams are: sky") {
+		t.Errorf("close of no stream: exit %d\n%s", p.code, p.err)
+	}
+	if p := run(t, "close", "sky", "--addr", d.URL); p.code != 2 || !strings.Contains(p.err.String(), "reason") {
+		t.Errorf("close without a reason: exit %d\n%s", p.code, p.err)
+	}
 	if p := run(t, "tail", "sea", "--addr", d.URL); p.code != 1 || !strings.Contains(p.err.String(), "the streams are: sky") {
 		t.Errorf("tail of no stream: exit %d\n%s", p.code, p.err)
 	}

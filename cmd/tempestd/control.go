@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -51,6 +52,34 @@ func (a *app) controlCommand(verb, short, long, done string, ask func(*client.Cl
 			})
 		},
 	}
+	a.clientFlags(c)
+	return c
+}
+
+func (a *app) closeCommand() *cobra.Command {
+	var reason string
+	c := &cobra.Command{
+		Use:   "close <stream>",
+		Short: "End a stream for good",
+		Long: `Close ends a stream for good: nothing is appended to it any more, its feed stops, and its readers
+are told of the end once they have the last entry. It stays readable for as long as it is kept. It
+cannot be undone; closing it again changes nothing, the first reason stands.`,
+		Example:           "  tempestd close bluesky --reason 'moved to bluesky2'",
+		Args:              exactly("the name of a stream"),
+		ValidArgsFunction: a.completeNames(streamNames),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.withClient(func(daemon *client.Client) error {
+				info, err := daemon.CloseStream(c.Context(), args[0], reason)
+				if err != nil {
+					return named(c.Context(), daemon, err)
+				}
+				fmt.Fprintf(a.err, "%s: closed at %s: %s\n", args[0], info.ClosedAt.Format(time.RFC3339), printable(info.ClosedReason))
+				return nil
+			})
+		},
+	}
+	c.Flags().StringVar(&reason, "reason", "", "why, for those who find the stream closed (one line)")
+	_ = c.MarkFlagRequired("reason") // it is there
 	a.clientFlags(c)
 	return c
 }

@@ -156,6 +156,13 @@ func (f *fakeControl) Reconnect(_ context.Context, feed string) error {
 }
 func (f *fakeControl) Pause(_ context.Context, feed string) error  { return f.ask("pause", feed) }
 func (f *fakeControl) Resume(_ context.Context, feed string) error { return f.ask("resume", feed) }
+func (f *fakeControl) Close(_ context.Context, stream, reason string) (persistence.StreamInfo, error) {
+	if stream != "sky" {
+		return persistence.StreamInfo{}, fmt.Errorf("%w: %q", persistence.ErrNoStream, stream)
+	}
+	at := time.Unix(1_795_000_000, 0).UTC()
+	return persistence.StreamInfo{Name: stream, ClosedAt: &at, ClosedReason: reason}, f.ask("close", stream)
+}
 func (f *fakeControl) Ready(context.Context) messages.Readiness {
 	return messages.Readiness{Reasons: []string{"feed sky is not supervised"}}
 }

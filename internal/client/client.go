@@ -101,6 +101,19 @@ func (c *Client) Resume(ctx context.Context, feed string) error {
 	return c.command(ctx, feed, "resume")
 }
 
+// CloseStream ends a stream for good and describes it as it is then. The error matches persistence.ErrNoStream when there is none of that name.
+func (c *Client) CloseStream(ctx context.Context, stream, reason string) (persistence.StreamInfo, error) {
+	var info persistence.StreamInfo
+	status, body, err := c.do(ctx, http.MethodPost, url.Values{"reason": {reason}}, 0, "v1", "streams", stream, "close")
+	if err == nil && status != http.StatusOK {
+		err = apiError(status, body)
+	}
+	if err == nil {
+		err = c.decode(body, &info)
+	}
+	return info, err
+}
+
 // Ready asks whether the daemon is ready, and why not.
 func (c *Client) Ready(ctx context.Context) (messages.Readiness, error) {
 	var ready messages.Readiness

@@ -57,6 +57,14 @@ func (a *actors) Pause(_ context.Context, feed string) error     { return a.tell
 func (a *actors) Resume(_ context.Context, feed string) error    { return a.tell("resume", feed) }
 func (a *actors) Ready(context.Context) messages.Readiness       { return a.ready }
 
+func (a *actors) Close(_ context.Context, stream, reason string) (persistence.StreamInfo, error) {
+	if stream != "bluesky" {
+		return persistence.StreamInfo{}, persistence.ErrNoStream
+	}
+	at := time.Unix(1_795_000_000, 0).UTC()
+	return persistence.StreamInfo{Name: stream, ClosedAt: &at, ClosedReason: reason}, a.tell("close", stream)
+}
+
 const token = "hunter2"
 
 // daemon is the API over a store with one stream of two events, and a client of it.
@@ -117,6 +125,16 @@ func TestFeeds(t *testing.T) {
 	}
 	if got := strings.Join(a.told, " "); got != "reconnect pause resume" {
 		t.Errorf("the feed was told %q", got)
+	}
+}
+
+func TestCloseStream(t *testing.T) {
+	c, _, _, _ := daemon(t)
+	if info, err := c.CloseStream(t.Context(), "bluesky", "moved & gone?"); err != nil || info.ClosedReason != "moved & gone?" || info.ClosedAt == nil {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if _, err := c.CloseStream(t.Context(), "a/b c?", "moved"); !errors.Is(err, persistence.ErrNoStream) {
+		t.Errorf("closing no stream gave %v", err)
 	}
 }
 

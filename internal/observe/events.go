@@ -103,7 +103,7 @@ var Catalogue = []Definition{
 	{FeedGapped, slog.LevelWarn, "events are missing; a gap entry is being written", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedPaused, slog.LevelInfo, "an operator paused the feed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedFailed, slog.LevelError, "the upstream refuses us for good; retried slowly", []string{"feed", "from", "reason", "epoch", "endpoint", "retry_in"}},
-	{FeedStopped, slog.LevelInfo, "the feed stopped with the daemon", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedStopped, slog.LevelInfo, "the feed stopped: with the daemon, or because its stream was closed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedStandby, slog.LevelInfo, "this daemon does not own the feed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 
 	{FeedWire, slog.LevelInfo, "what is spoken on the connection, and why it is not what was preferred", []string{"feed", "epoch", "endpoint", "protocol", "compression", "fallback"}},

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"tempestd/internal/serve"
+	"tempestd/persistence"
 )
 
 func TestBadParametersAreNamed(t *testing.T) {
@@ -280,5 +282,45 @@ func TestMetricsAreByRoute(t *testing.T) {
 	}
 	if n := testutil.CollectAndCount(d.observer.Metrics().HTTP); n > 5 {
 		t.Errorf("%d series for 5 kinds of answers: paths make series", n)
+	}
+}
+
+func TestCloseAStream(t *testing.T) {
+	store := openStore(t)
+	openStream(t, store, "bluesky", numbered(0, 2)...)
+	d := start(t, store)
+	const path = "/v1/streams/bluesky/close"
+	for _, query := range []string{"", "?reason=", "?reason=%20%20", "?reason=a%0Ab", "?reason=%ff", "?reason=" + strings.Repeat("x", 201), "?reason=a&reason=b", "?reason=a&force=1"} {
+		d.want(d.do("POST", path+query), http.StatusBadRequest, "InvalidRequest")
+	}
+	d.want(d.get(path+"?reason=a"), http.StatusMethodNotAllowed, "MethodNotAllowed")
+	d.want(d.do("POST", "/v1/streams/other/close?reason=a"), http.StatusNotFound, "NoSuchStream")
+	d.want(d.do("POST", path+"?reason=a", "Origin", "http://evil.example"), http.StatusForbidden, "Forbidden")
+	if f := d.frames(d.get("/v1/streams/bluesky/tail?after=0-0")); f.ClosedAt != nil {
+		t.Fatal("a refused request closed the stream")
+	}
+	var closed [2]persistence.StreamInfo
+	for i, reason := range []string{"moved%20to%20%C3%A9", "another"} {
+		r := d.do("POST", path+"?reason="+reason)
+		if err := json.Unmarshal([]byte(r.body), &closed[i]); err != nil || r.status != http.StatusOK || closed[i].ClosedReason != "moved to é" || closed[i].ClosedAt == nil {
+			t.Errorf("closing answers %d %s", r.status, r.body)
+		}
+	}
+	if !reflect.DeepEqual(closed[0], closed[1]) {
+		t.Errorf("closing again changed it: %+v and %+v", closed[0], closed[1])
+	}
+	if f := d.frames(d.get("/v1/streams/bluesky/tail?after=0-0")); f.Count != 2 || f.ClosedReason != "moved to é" {
+		t.Errorf("a reader is told %+v", f)
+	}
+}
+
+// Control needs the token whenever one is set.
+func TestClosingNeedsTheToken(t *testing.T) {
+	store := openStore(t)
+	openStream(t, store, "bluesky")
+	d := start(t, store, func(o *serve.Options) { o.Token = "secret" })
+	d.want(d.do("POST", "/v1/streams/bluesky/close?reason=a"), http.StatusUnauthorized, "Unauthorized")
+	if r := d.do("POST", "/v1/streams/bluesky/close?reason=a", "Authorization", "Bearer secret"); r.status != http.StatusOK {
+		t.Errorf("with the token: %d", r.status)
 	}
 }

@@ -27,6 +27,7 @@
 //	server.go  Options, Server, its life, what every request passes
 //	routes.go  the table of routes and the small handlers
 //	streams.go reading and tailing streams
+//	close.go   ending a stream
 //	history.go what a feed remembers
 //	page.go    the status page; its files are in page/, each with its job in its first line
 //	follow.go  follower: a stream page after page, filtered

@@ -79,6 +79,7 @@ type control struct {
 	notReady []string
 	hang     bool // answers only once the caller has given up
 	panics   bool
+	store    persistence.Store
 }
 
 func (c *control) Feeds(ctx context.Context) ([]messages.FeedStatus, error) {
@@ -120,6 +121,17 @@ func (c *control) Reconnect(_ context.Context, feed string) error { return c.not
 func (c *control) Pause(_ context.Context, feed string) error     { return c.note("pause", feed) }
 func (c *control) Resume(_ context.Context, feed string) error    { return c.note("resume", feed) }
 
+func (c *control) Close(ctx context.Context, name, reason string) (persistence.StreamInfo, error) {
+	stream, err := c.store.Stream(ctx, name)
+	if err == nil {
+		err = stream.Close(ctx, reason)
+	}
+	if err != nil {
+		return persistence.StreamInfo{}, err
+	}
+	return stream.Info(ctx)
+}
+
 func (c *control) Ready(context.Context) messages.Readiness {
 	return messages.Readiness{Ready: len(c.notReady) == 0, Reasons: c.notReady}
 }
@@ -155,7 +167,7 @@ func (b *lockedBuffer) String() string {
 
 // newDaemon is a server that does not listen yet.
 func newDaemon(t testing.TB, store persistence.Store, change ...func(*serve.Options)) *daemon {
-	d := &daemon{t: t, log: &lockedBuffer{}, control: &control{}, ended: make(chan error, 1)}
+	d := &daemon{t: t, log: &lockedBuffer{}, control: &control{store: store}, ended: make(chan error, 1)}
 	d.observer = observe.New(slog.New(slog.NewJSONHandler(d.log, nil)), observe.NewMetrics(), observe.Strict())
 	opt := serve.Options{Store: store, Control: d.control, Observer: d.observer, Clock: clockwork.NewRealClock()}
 	for _, c := range change {

@@ -39,6 +39,7 @@ func (s *Server) mux() *http.ServeMux {
 		{"/v1/streams", guarded, methods{"GET": brief(s.streams)}},
 		{"/v1/streams/{stream}", guarded, methods{"GET": brief(s.stream)}},
 		{"/v1/streams/{stream}/frames", guarded, methods{"GET": s.frames}},
+		{"/v1/streams/{stream}/close", guarded, methods{"POST": s.closeStream}},
 		{"/v1/streams/{stream}/tail", guarded, methods{"GET": s.tail}},
 		{"/v1/streams/{stream}/subscribe", guarded, methods{"GET": s.subscribe(subscribe.V1)}},
 		{subscribe.PathV1, guarded, methods{"GET": s.subscribe(subscribe.V1)}},

@@ -41,6 +41,8 @@ type Control interface {
 	Reconnect(ctx context.Context, feed string) error
 	Pause(ctx context.Context, feed string) error
 	Resume(ctx context.Context, feed string) error
+	// Close ends a stream for good; the error matches persistence.ErrNoStream when there is none of that name.
+	Close(ctx context.Context, stream, reason string) (persistence.StreamInfo, error)
 	Ready(ctx context.Context) messages.Readiness
 }
 

@@ -1,0 +1,40 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxReason is the longest reason for closing a stream, in bytes: it is stored with the stream, logged, and told to every reader.
+const maxReason = 200
+
+// closeStream ends a stream for good and describes it as it is then: with the reason that it was first closed for.
+func (s *Server) closeStream(w http.ResponseWriter, r *http.Request) error {
+	p := parseParams(r, "reason")
+	reason := p.reason()
+	if p.err != nil {
+		return p.err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), briefTimeout)
+	defer cancel()
+	info, err := s.control.Close(ctx, r.PathValue("stream"), reason)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, info)
+	return nil
+}
+
+// reason is why a stream is closed. It has no default: it cannot be undone, and whoever finds the stream closed will ask.
+func (p *params) reason() string {
+	const name = "reason"
+	given := strings.TrimSpace(p.values.Get(name))
+	if given == "" || len(given) > maxReason || !utf8.ValidString(given) || strings.ContainsFunc(given, unicode.IsControl) {
+		p.fail(invalid(name, given, fmt.Sprintf("one line of 1…%d bytes, for those who find the stream closed", maxReason)))
+	}
+	return given
+}
