@@ -178,7 +178,7 @@ func (k *keeper) claimed(ctx actor.Context, m *claimed) {
 		ctx.Send(ctx.Parent(), &messages.LeaseHeld{Owner: held.Owner})
 	}
 	if m.err != nil && !isHeld && k.wanted {
-		ctx.Send(ctx.Parent(), &messages.LeaseAway{Reason: awayReason(m.err)})
+		ctx.Send(ctx.Parent(), &messages.LeaseAway{Reason: AwayReason(m.err)})
 	}
 	if k.leaving {
 		k.act(ctx)
@@ -187,8 +187,8 @@ func (k *keeper) claimed(ctx actor.Context, m *claimed) {
 	k.actAt(ctx, now.Add(k.cfg.Look))
 }
 
-// awayReason is why the store cannot be asked, in words that do not change with every attempt.
-func awayReason(err error) string {
+// AwayReason is why a store cannot be asked, in words that do not change with every attempt.
+func AwayReason(err error) string {
 	if away, ok := errors.AsType[*persistence.UnavailableError](err); ok {
 		return fmt.Sprintf("%s is unavailable (%s)", away.Store, away.Reason)
 	}
@@ -232,7 +232,7 @@ func (k *keeper) expire(ctx actor.Context, lease messages.Lease) {
 	}
 	reason := "it could not be renewed in time"
 	if k.failed != nil {
-		reason += ": " + awayReason(k.failed)
+		reason += ": " + AwayReason(k.failed)
 	}
 	k.lose(ctx, reason, "")
 }

@@ -112,10 +112,17 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		})
 	}
 
+	var sharing *sharingConfig
+	if ha := &o.Config.HA; shared && isShared(ha) {
+		renew, look := leaseTimes(ha)
+		sharing = &sharingConfig{Store: leases, Node: o.Node, Candidate: ha.Candidate, TTL: ha.LeaseTTL, Renew: renew, Look: look,
+			Clock: o.Clock, Observer: o.Observer}
+	}
+
 	d := &Daemon{cfg: o.Config, store: o.Store, dicts: dicts, failed: make(chan error, 1)}
 	logger := slog.New(errorsOnly{o.Observer.Logger().Handler()})
 	d.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return logger }))
-	props := newRoot(feeds, o.Clock, o.Observer, d.fail).Configure(actor.WithGuardian(&guardian{d.fail}))
+	props := newRoot(feeds, sharing, o.Clock, o.Observer, d.fail).Configure(actor.WithGuardian(&guardian{d.fail}))
 	root, err := d.system.Root.SpawnNamed(props, "tempestd")
 	if err != nil {
 		return nil, err
@@ -133,14 +140,22 @@ func openStream(ctx context.Context, store persistence.Store, fc config.Feed, le
 // maxLook bounds how long a lease that has come free may go unnoticed.
 const maxLook = 500 * time.Millisecond
 
-func newLeaseConfig(o Options, leases persistence.LeaseStore, fc config.Feed) *leaseConfig {
-	ha := &o.Config.HA
-	renew := ha.RenewEvery
-	if renew == 0 {
+// isShared says whether it is for the daemons together to say who owns a feed.
+func isShared(ha *config.HA) bool { return ha.Enabled || !ha.Candidate }
+
+// leaseTimes are how often a lease is renewed, and how often one looks for who has it.
+func leaseTimes(ha *config.HA) (renew, look time.Duration) {
+	if renew = ha.RenewEvery; renew == 0 {
 		renew = ha.LeaseTTL / 3
 	}
+	return renew, min(renew/2, maxLook)
+}
+
+func newLeaseConfig(o Options, leases persistence.LeaseStore, fc config.Feed) *leaseConfig {
+	ha := &o.Config.HA
+	renew, look := leaseTimes(ha)
 	return &leaseConfig{
-		Store: leases, Node: o.Node, TTL: ha.LeaseTTL, Renew: renew, Look: min(renew/2, maxLook), Shared: ha.Enabled || !ha.Candidate,
+		Store: leases, Node: o.Node, TTL: ha.LeaseTTL, Renew: renew, Look: look, Shared: isShared(ha),
 		Open: func(ctx context.Context, lease messages.Lease) (persistence.Stream, error) {
 			return openStream(ctx, o.Store, fc, lease)
 		},

@@ -13,6 +13,9 @@
 // lease released), or it is lost: then the actors are ended as they are, for the store refuses their appends (I6), and whoever owns the feed next reads again
 // what they had not stored. The next tenure begins when the last actor has ended.
 //
+// Who is to own which feed is nobody's to say alone. The sharing actor of each daemon looks at who is there and who owns what, and decides (share.go, a function
+// of what it saw); with the same view they all decide the same. A feed that goes to another daemon is left in good order by its owner and then taken.
+//
 // A restart is never left to a timer of the library's: the timer sends the supervisor a message, and a supervisor that is stopping ignores it.
 //
 //	daemon.go    Start, Stop and the questions HTTP asks: the tree seen from outside
@@ -20,6 +23,8 @@
 //	feed.go      the feed supervisor: the conversation with its actors
 //	tenure.go    the beginning and the end of its actors
 //	ownership.go who owns a feed, where the store is shared
+//	sharing.go   the actor that spreads the feeds over the daemons that have them in common
+//	share.go     who is to own what, decided
 //	resume.go    how a feed begins a connection: what it asks for, and what proves that it was enough
 //	repair.go    what a legacy server leaves out, fetched by a second connection
 //	filter.go    changing a running feed's filter

@@ -10,7 +10,6 @@ import (
 
 	"tempestd/actors"
 	"tempestd/internal/config"
-	"tempestd/internal/dedupe"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
@@ -181,7 +180,9 @@ func (f *feed) Receive(ctx actor.Context) {
 	case *messages.LeaseHeld:
 		f.held(m.Owner)
 	case *messages.LeaseAway:
-		f.book.enter(messages.StateStandby, m.Reason)
+		if f.phase == absent && !f.ending {
+			f.book.enter(messages.StateStandby, m.Reason)
+		}
 	case *messages.LeaseLost:
 		if m.Lease == f.lease {
 			f.lose(ctx, m.Reason, m.Owner)
@@ -229,43 +230,6 @@ func (f *feed) Receive(ctx actor.Context) {
 	case *restartDue:
 		f.restartActor(ctx, m.pid)
 	}
-}
-
-// spawn starts the feed's actors, the ones that are told things before those that tell.
-func (f *feed) spawn(ctx actor.Context) {
-	c := f.cfg
-	f.phase = starting
-	f.cursor = mustSpawn(ctx, "cursor", actors.NewCursor(actors.CursorConfig{
-		Feed: c.Name, Stream: c.Stream, Checkpoints: c.Checkpoints, Interval: c.CheckpointInterval,
-		ReplayWindow: c.ReplayWindow, Apart: c.Apart, Clock: c.Clock, Observer: c.Observer,
-	}))
-	f.writer = mustSpawn(ctx, "writer", actors.NewWriter(actors.WriterConfig{
-		Feed: c.Name, Stream: c.Stream, Cursor: f.cursor, Clock: c.Clock, Observer: c.Observer,
-		Dedupe: dedupe.Options{
-			Horizon: persistence.Horizon{Entries: c.DedupeHorizon.Entries, Age: c.DedupeHorizon.Age},
-			Always:  c.Dedupe == "always",
-			Clock:   c.Clock,
-		},
-	}))
-	f.watchdog = mustSpawn(ctx, "watchdog", actors.NewWatchdog(actors.WatchdogConfig{
-		Feed: c.Name, StaleAfter: c.StaleAfter, BlindAfter: c.BlindAfter, Interval: c.Interval, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer,
-	}))
-	connection := actors.ConnectionConfig{
-		Feed: c.Name, Dial: c.Dial, DialTimeout: dialTimeout,
-		PingInterval: c.PingInterval, PingTimeout: min(c.PingInterval, maxPingTimeout),
-		Limits: jetstream.Limits{Events: c.BatchEvents, Bytes: int(c.BatchBytes), Delay: c.BatchDelay},
-		Pool:   actors.NewPool(), Writer: f.writer, Watchdog: f.watchdog, Clock: c.Clock, Observer: c.Observer,
-	}
-	f.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(actors.BackfillConfig{ConnectionConfig: connection}))
-	f.connection = mustSpawn(ctx, "connection", actors.NewConnection(connection))
-}
-
-func mustSpawn(ctx actor.Context, name string, props *actor.Props) *actor.PID {
-	pid, err := ctx.SpawnNamed(props, name)
-	if err != nil {
-		panic(err)
-	}
-	return pid
 }
 
 // ready is the connection actor's word that it has started and waits.

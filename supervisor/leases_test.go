@@ -16,10 +16,12 @@ import (
 // leaseStore is the store in memory as several daemons share it.
 type leaseStore struct {
 	*store
-	mu    sync.Mutex
-	held  map[string]*heldLease // by stream
-	nodes map[string]announced
-	away  bool
+	mu      sync.Mutex
+	streams map[string]*store     // by name; the embedded one is feedName's
+	held    map[string]*heldLease // by stream
+	nodes   map[string]announced
+	away    bool
+	cut     map[string]bool // nodes that cannot reach it
 }
 
 type heldLease struct {
@@ -33,7 +35,34 @@ type announced struct {
 }
 
 func newLeaseStore() *leaseStore {
-	return &leaseStore{store: &store{}, held: map[string]*heldLease{}, nodes: map[string]announced{}}
+	s := &leaseStore{store: &store{}, held: map[string]*heldLease{}, nodes: map[string]announced{}, cut: map[string]bool{}}
+	s.streams = map[string]*store{feedName: s.store}
+	return s
+}
+
+// stream is where a stream is kept.
+func (s *leaseStore) stream(name string) *store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.streams[name] == nil {
+		s.streams[name] = &store{}
+	}
+	return s.streams[name]
+}
+
+func (s *leaseStore) SaveCheckpoint(ctx context.Context, feed string, cp messages.Checkpoint) error {
+	return s.stream(feed).SaveCheckpoint(ctx, feed, cp)
+}
+
+func (s *leaseStore) LoadCheckpoint(ctx context.Context, feed string) (messages.Checkpoint, error) {
+	return s.stream(feed).LoadCheckpoint(ctx, feed)
+}
+
+// cutOff makes the store unreachable for one node.
+func (s *leaseStore) cutOff(node string, off bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut[node] = off
 }
 
 // setAway makes every call fail as it does while a server is away.
@@ -43,8 +72,8 @@ func (s *leaseStore) setAway(away bool) {
 	s.away = away
 }
 
-func (s *leaseStore) unavailable() error {
-	if s.away {
+func (s *leaseStore) unavailable(node ...string) error {
+	if s.away || len(node) > 0 && s.cut[node[0]] {
 		return &persistence.UnavailableError{Store: "valkey at test", Reason: "connection", Err: errors.New("refused")}
 	}
 	return nil
@@ -65,7 +94,7 @@ func (l *heldLease) alive() bool { return l.Node != "" && time.Now().Before(l.un
 func (s *leaseStore) Acquire(_ context.Context, stream string, node messages.Node, ttl time.Duration) (messages.Lease, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.unavailable(); err != nil {
+	if err := s.unavailable(node.ID); err != nil {
 		return messages.Lease{}, err
 	}
 	l := s.at(stream)
@@ -90,7 +119,7 @@ func (l *heldLease) fenced(lease messages.Lease) error {
 func (s *leaseStore) Renew(_ context.Context, lease messages.Lease, ttl time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.unavailable(); err != nil {
+	if err := s.unavailable(lease.Node); err != nil {
 		return err
 	}
 	l := s.at(lease.Stream)
@@ -104,7 +133,7 @@ func (s *leaseStore) Renew(_ context.Context, lease messages.Lease, ttl time.Dur
 func (s *leaseStore) Release(_ context.Context, lease messages.Lease) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.unavailable(); err != nil {
+	if err := s.unavailable(lease.Node); err != nil {
 		return err
 	}
 	if l := s.at(lease.Stream); l.fenced(lease) == nil {
@@ -116,7 +145,7 @@ func (s *leaseStore) Release(_ context.Context, lease messages.Lease) error {
 func (s *leaseStore) Announce(_ context.Context, node messages.Node, ttl time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.unavailable(); err != nil {
+	if err := s.unavailable(node.ID); err != nil {
 		return err
 	}
 	s.nodes[node.ID] = announced{node, time.Now().Add(ttl)}
@@ -174,7 +203,7 @@ func (s *leaseStore) owner(stream string) string {
 }
 
 func (s *leaseStore) OpenStream(_ context.Context, name string, opt persistence.StreamOptions) (persistence.Stream, error) {
-	return leasedStream{memStream{s: s.store}, s, opt.Lease}, nil
+	return leasedStream{memStream{s: s.stream(name)}, s, opt.Lease}, nil
 }
 
 // leasedStream is the stream as it is opened under a lease.
@@ -187,7 +216,7 @@ type leasedStream struct {
 func (m leasedStream) Append(ctx context.Context, b *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
 	m.leases.mu.Lock()
 	defer m.leases.mu.Unlock()
-	if err := m.leases.unavailable(); err != nil {
+	if err := m.leases.unavailable(m.lease.Node); err != nil {
 		return persistence.Appended{}, err
 	}
 	if err := m.leases.at(m.lease.Stream).fenced(m.lease); err != nil {

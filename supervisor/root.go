@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -21,11 +22,13 @@ const (
 // root supervises the feeds, each apart from the others. It is its own supervision strategy.
 type root struct {
 	feeds    []feedConfig
+	sharing  *sharingConfig // nil where feeds are not shared
 	clock    clockwork.Clock
 	observer *observe.Observer
 	failed   func(error) // told once when the root gives up
 
-	pids     []*actor.PID
+	pids     []*actor.PID // the feeds'
+	sharer   *actor.PID
 	faults   Intensity
 	restarts map[string]clockwork.Timer // the pending restarts, by actor ID
 	health   healthRound
@@ -40,9 +43,9 @@ type root struct {
 // feedRestartDue is the root's message to itself.
 type feedRestartDue struct{ pid *actor.PID }
 
-func newRoot(feeds []feedConfig, clock clockwork.Clock, o *observe.Observer, failed func(error)) *actor.Props {
+func newRoot(feeds []feedConfig, sharing *sharingConfig, clock clockwork.Clock, o *observe.Observer, failed func(error)) *actor.Props {
 	return actors.Guarded("", o, func() actor.Actor {
-		return &root{feeds: feeds, clock: clock, observer: o, failed: failed,
+		return &root{feeds: feeds, sharing: sharing, clock: clock, observer: o, failed: failed,
 			faults: Intensity{Max: rootMaxFaults, Window: rootFaultWindow}, restarts: make(map[string]clockwork.Timer)}
 	})
 }
@@ -51,9 +54,7 @@ func newRoot(feeds []feedConfig, clock clockwork.Clock, o *observe.Observer, fai
 func (r *root) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
-		for _, cfg := range r.feeds {
-			r.pids = append(r.pids, mustSpawn(ctx, cfg.Name, newFeed(cfg, newBook(cfg.Name, filterOf(cfg.Feed), r.clock, r.observer))))
-		}
+		r.spawn(ctx)
 	case *actor.Restarting, *actor.Stopping:
 		for _, t := range r.restarts {
 			t.Stop()
@@ -73,7 +74,19 @@ func (r *root) Receive(ctx actor.Context) {
 	case *messages.Stop:
 		r.stop(ctx, m)
 	case *messages.Stopped:
-		r.feedStopped(ctx, m.From, m.Err)
+		r.stopped(ctx, m.From, m.Err)
+	}
+}
+
+func (r *root) spawn(ctx actor.Context) {
+	byName := make(map[string]*actor.PID, len(r.feeds))
+	for _, cfg := range r.feeds {
+		pid := mustSpawn(ctx, cfg.Name, newFeed(cfg, newBook(cfg.Name, filterOf(cfg.Feed), r.clock, r.observer)))
+		r.pids = append(r.pids, pid)
+		byName[cfg.Name] = pid
+	}
+	if r.sharing != nil && len(r.pids) > 0 {
+		r.sharer = mustSpawn(ctx, "$sharing", newSharing(*r.sharing, byName)) // no feed's name begins so
 	}
 }
 
@@ -82,7 +95,7 @@ func (r *root) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *ac
 	ctx := s.(actor.Context)
 	r.health.excuse(ctx, child)
 	if r.ending {
-		r.feedStopped(ctx, child, fmt.Errorf("%s: %s", child.Id, bounded(reason)))
+		r.stopped(ctx, child, fmt.Errorf("%s: %s", child.Id, bounded(reason)))
 		return
 	}
 	now := r.clock.Now()
@@ -116,18 +129,18 @@ func (r *root) ready() *messages.Readiness {
 	return ready
 }
 
-// answering lists the feeds that are not waiting to be restarted.
+// answering lists the children that are not waiting to be restarted.
 func (r *root) answering() []*actor.PID {
 	var pids []*actor.PID
-	for _, pid := range r.pids {
-		if r.restarts[pid.Id] == nil {
+	for _, pid := range append(slices.Clip(r.pids), r.sharer) {
+		if pid != nil && r.restarts[pid.Id] == nil {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
 }
 
-// stop passes the graceful stop on and answers once every feed has.
+// stop passes the graceful stop on and answers once everyone has.
 func (r *root) stop(ctx actor.Context, m *messages.Stop) {
 	if r.ending {
 		return
@@ -141,7 +154,7 @@ func (r *root) stop(ctx actor.Context, m *messages.Stop) {
 	r.settle(ctx)
 }
 
-func (r *root) feedStopped(ctx actor.Context, pid *actor.PID, err error) {
+func (r *root) stopped(ctx actor.Context, pid *actor.PID, err error) {
 	if r.stopErr == nil {
 		r.stopErr = err
 	}

@@ -67,3 +67,22 @@ func FuzzReadableLine(f *testing.F) {
 		}
 	})
 }
+
+func TestStatusShowsOwnersOnlyWhereFeedsAreShared(t *testing.T) {
+	a := &app{out: io.Discard}
+	alone := messages.FeedStatus{Feed: "sky", State: messages.StateLive}
+	shared := messages.FeedStatus{Feed: "sea", State: messages.StateLive, Owner: "one", Fence: 7, Standbys: []string{"three", "two"}}
+	orphan := messages.FeedStatus{Feed: "lake", State: messages.StateStandby, Fence: 3}
+	var b strings.Builder
+	if err := a.printStatus(&b, status{Feeds: []messages.FeedStatus{alone}}, false); err != nil || strings.Contains(b.String(), "OWNER") {
+		t.Errorf("%v\n%s", err, &b)
+	}
+	b.Reset()
+	if err := a.printStatus(&b, status{Feeds: []messages.FeedStatus{alone, shared, orphan}}, false); err != nil {
+		t.Fatal(err)
+	}
+	want := "FEED  OWNER  EPOCH  STANDBYS\nsea   one        7  three, two\nlake  -          3\n"
+	if !strings.Contains(b.String(), want) {
+		t.Errorf("got\n%s\nwant in it\n%s", &b, want)
+	}
+}

@@ -35,7 +35,8 @@ that is stored.
 
 LAG is the time from an event's upstream time to its storage. DUPS are events that came again and
 were dropped, RECONN the connections after the first, RESTARTS the actors restarted because of a
-fault, GAPS the losses recorded in the stream. With --watch it is shown anew until Ctrl-C, which
+fault, GAPS the losses recorded in the stream. Where daemons share their streams, OWNER is the one
+that reads the feed, EPOCH how often it has had an owner, STANDBYS the others that may. With --watch it is shown anew until Ctrl-C, which
 is its good end; a daemon that goes away is waited for.`,
 		Example: `  tempestd status
   tempestd status --watch
@@ -134,6 +135,10 @@ func (a *app) printStatus(w io.Writer, s status, asJSON bool) error {
 		rows = append(rows, []string{stream.Name, showCount(stream.Entries), humanize.IBytes(uint64(max(stream.Bytes, 0))), showID(stream.Oldest), showID(stream.Newest), closedNote(stream)})
 	}
 	table(w, p, []string{"STREAM", "ENTRIES>", "SIZE>", "OLDEST", "NEWEST", ""}, rows)
+	if rows := ownerRows(s.Feeds); len(rows) > 0 {
+		fmt.Fprintln(w)
+		table(w, p, []string{"FEED", "OWNER", "EPOCH>", "STANDBYS"}, rows)
+	}
 	if !s.Ready.Ready {
 		notes = append(notes, "not ready: "+strings.Join(s.Ready.Reasons, "; "))
 	}
@@ -144,6 +149,21 @@ func (a *app) printStatus(w io.Writer, s status, asJSON bool) error {
 		fmt.Fprintln(w, p.busy.Render(printable(note)))
 	}
 	return nil
+}
+
+// ownerRows say who owns which feed; there are none where the daemon shares nothing.
+func ownerRows(feeds []messages.FeedStatus) (rows [][]string) {
+	for _, f := range feeds {
+		if f.Fence == 0 && f.State != messages.StateStandby {
+			continue
+		}
+		owner := "-"
+		if f.Owner != "" {
+			owner = printable(f.Owner)
+		}
+		rows = append(rows, []string{f.Feed, owner, fmt.Sprint(f.Fence), printable(strings.Join(f.Standbys, ", "))})
+	}
+	return rows
 }
 
 // feedNote says why a feed is not live, and what happens next; "" where there is nothing to say.

@@ -52,6 +52,7 @@ const (
 	LeaseReleased Event = "lease.released"
 	LeaseLost     Event = "lease.lost"
 	LeaseHeld     Event = "lease.held"
+	NodesChanged  Event = "nodes.changed"
 
 	ActorFailed    Event = "actor.failed"
 	ActorRestarted Event = "actor.restarted"
@@ -132,6 +133,7 @@ var Catalogue = []Definition{
 	{LeaseReleased, slog.LevelInfo, "this daemon gave the feed up, with everything it had read stored", []string{"feed", "fence", "reason"}},
 	{LeaseLost, slog.LevelWarn, "this daemon owns the feed no longer and has stopped reading it", []string{"feed", "fence", "reason", "owner"}},
 	{LeaseHeld, slog.LevelWarn, "another daemon owns a feed that this one is to have for itself; it is waited for", []string{"feed", "fence", "owner"}},
+	{NodesChanged, slog.LevelInfo, "the daemons that share feeds are others than before", []string{"nodes"}},
 
 	{ActorFailed, slog.LevelError, "an actor panicked: a fault of ours", []string{"feed", "actor", "error", "stack"}},
 	{ActorRestarted, slog.LevelWarn, "an actor was restarted", []string{"feed", "actor", "reason", "delay", "failures"}},
