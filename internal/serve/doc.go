@@ -33,6 +33,7 @@
 //	follow.go  follower: a stream page after page, filtered
 //	admit.go   how many may wait at one time
 //	frames.go  the response of a read or a tail
+//	sse.go     a tail as a stream of events
 //	params.go  query parameters, filters among them: each bound and each refusal
 //	subscribe.go     websockets: the request, and what is refused; v2's dictionary
 //	seek.go          where a cursor points to

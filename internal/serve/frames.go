@@ -68,6 +68,7 @@ func (s *Server) writePage(w http.ResponseWriter, stream string, p *tailPage) {
 type chunks struct {
 	w       http.ResponseWriter
 	buf     []byte
+	before  func() // of every write, where one deadline is not for all of them
 	flushed bool
 	err     error
 }
@@ -104,6 +105,9 @@ func (c *chunks) flush() {
 
 func (c *chunks) write(p []byte) {
 	c.flushed = true
+	if c.before != nil {
+		c.before()
+	}
 	if c.err == nil {
 		_, c.err = c.w.Write(p)
 	}

@@ -72,6 +72,9 @@ func (s *Server) frames(w http.ResponseWriter, r *http.Request) error {
 // tail answers what follows an exclusive cursor and passes the filter, and waits for it up to the block budget. While the server stops, or starts to, the
 // answer is what there is, and open.
 func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
+	if wantsEvents(r) {
+		return s.events(w, r)
+	}
 	p := parseParams(r, tailParams...)
 	after, block, limit, filter := p.after(), p.block(), p.limit(), p.filter()
 	if p.err != nil {
