@@ -14,6 +14,8 @@
 //	event.go     Kind, Event, Batch: what flows from the socket to the stream
 //	position.go  Position, Checkpoint, Gap: where a feed stands upstream
 //	status.go    feed states and the status a feed reports
+//	history.go   FeedHistory: what a feed remembers
+//	consumer.go  ConsumerStatus: what is told about a named consumer of a stream
 //	protocol.go  the conversation between the actors
 //	lease.go     who may append to a stream, and the conversation about it
 //	history.go   what a feed remembers

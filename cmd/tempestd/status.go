@@ -17,9 +17,10 @@ import (
 
 // status is what the daemon says about itself.
 type status struct {
-	Ready   messages.Readiness       `json:"ready"`
-	Feeds   []messages.FeedStatus    `json:"feeds"`
-	Streams []persistence.StreamInfo `json:"streams"`
+	Ready     messages.Readiness        `json:"ready"`
+	Feeds     []messages.FeedStatus     `json:"feeds"`
+	Streams   []persistence.StreamInfo  `json:"streams"`
+	Consumers []messages.ConsumerStatus `json:"consumers"`
 }
 
 const clearScreen = "\x1b[H\x1b[2J"
@@ -29,9 +30,9 @@ func (a *app) statusCommand() *cobra.Command {
 	var every time.Duration
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Show the feeds and streams of a running daemon",
-		Long: `Status shows every feed, its state and what it has done since the daemon started, and every stream
-that is stored.
+		Short: "Show the feeds, streams and consumers of a running daemon",
+		Long: `Status shows every feed, its state and what it has done since the daemon started, every stream
+that is stored, and their named consumers.
 
 LAG is the time from an event's upstream time to its storage. DUPS are events that came again and
 were dropped, RECONN the connections after the first, RESTARTS the actors restarted because of a
@@ -68,6 +69,13 @@ func fetchStatus(ctx context.Context, c *client.Client) (s status, err error) {
 	}
 	if s.Streams, err = c.Streams(ctx); err != nil {
 		return s, err
+	}
+	for _, stream := range s.Streams {
+		all, err := c.Consumers(ctx, stream.Name)
+		if err != nil {
+			return s, err
+		}
+		s.Consumers = append(s.Consumers, all...)
 	}
 	s.Ready, err = c.Ready(ctx)
 	return s, err
@@ -138,6 +146,10 @@ func (a *app) printStatus(w io.Writer, s status, asJSON bool) error {
 	if rows := ownerRows(s.Feeds); len(rows) > 0 {
 		fmt.Fprintln(w)
 		table(w, p, []string{"FEED", "OWNER", "EPOCH>", "STANDBYS"}, rows)
+	}
+	if len(s.Consumers) > 0 {
+		fmt.Fprintln(w)
+		table(w, p, consumerColumns(), consumerRows(s.Consumers, now))
 	}
 	if !s.Ready.Ready {
 		notes = append(notes, "not ready: "+strings.Join(s.Ready.Reasons, "; "))

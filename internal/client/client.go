@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -202,8 +203,33 @@ func (c *Client) decode(body []byte, into any) error {
 	return nil
 }
 
-// do makes one request and reads its response.
+// send makes a request that changes something, with a JSON body unless it is nil, and decodes the answer unless into is nil.
+func (c *Client) send(ctx context.Context, method string, body, into any, path ...string) (status int, err error) {
+	var given []byte
+	if body != nil {
+		if given, err = json.Marshal(body); err != nil {
+			return 0, fmt.Errorf("encode a request: %w", err)
+		}
+	}
+	status, answer, err := c.exchange(ctx, method, nil, given, 0, path...)
+	switch {
+	case err != nil:
+		return 0, err
+	case status < 200 || status > 299:
+		return status, apiError(status, answer)
+	case into == nil:
+		return status, nil
+	}
+	return status, c.decode(answer, into)
+}
+
+// do makes one request without a body and reads its response.
 func (c *Client) do(ctx context.Context, method string, query url.Values, wait time.Duration, path ...string) (status int, body []byte, err error) {
+	return c.exchange(ctx, method, query, nil, wait, path...)
+}
+
+// exchange makes one request and reads its response.
+func (c *Client) exchange(ctx context.Context, method string, query url.Values, given []byte, wait time.Duration, path ...string) (status int, body []byte, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, wait+callTimeout, errors.New("no answer in time"))
 	defer cancel()
 	for i, p := range path {
@@ -211,9 +237,12 @@ func (c *Client) do(ctx context.Context, method string, query url.Values, wait t
 	}
 	u := c.base.JoinPath(path...)
 	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(given)) // which is no body when there is nothing in it
 	if err != nil {
 		return 0, nil, err
+	}
+	if len(given) > 0 {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)

@@ -4,5 +4,6 @@
 // follows a stream asks again after the last ID it has, and misses nothing.
 //
 //	client.go  Client, New and the calls
+//	consumers.go named consumers
 //	errors.go  what goes wrong
 package client

@@ -14,7 +14,7 @@ import (
 // ErrNoDaemon is matched by the error of a call that found nothing listening.
 var ErrNoDaemon = errors.New("no daemon")
 
-// APIError is a refusal by the daemon. Those of a missing feed or stream match messages.ErrNoFeed and persistence.ErrNoStream.
+// APIError is a refusal by the daemon. Those of a missing feed, stream or consumer match messages.ErrNoFeed, persistence.ErrNoStream and ErrNoConsumer.
 type APIError struct {
 	Status  int    // HTTP status
 	Name    string // "NoSuchFeed", say; "" where something else than a daemon answered
@@ -35,6 +35,8 @@ func (e *APIError) Is(target error) bool {
 		return target == messages.ErrNoFeed
 	case "NoSuchStream":
 		return target == persistence.ErrNoStream
+	case "NoSuchConsumer":
+		return target == persistence.ErrNoConsumer
 	}
 	return false
 }

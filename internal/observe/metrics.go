@@ -34,6 +34,12 @@ type Metrics struct {
 	Served     *prometheus.CounterVec   // stream: frames written to readers
 	Tails      *prometheus.GaugeVec     // stream: tails being served
 
+	// Of named consumers, with the labels stream and consumer; they go with the consumer.
+	ConsumerLag  *prometheus.GaugeVec   // entries after its position
+	ConsumerAge  *prometheus.GaugeVec   // seconds from its position to the newest entry
+	ConsumerBusy *prometheus.GaugeVec   // 1 while a batch is leased
+	Redeliveries *prometheus.CounterVec // batches that this daemon handed out again
+
 	definitions []MetricDefinition
 }
 
@@ -69,6 +75,10 @@ func NewMetrics() *Metrics {
 		[]float64{.001, .0025, .01, .025, .1, .25, 1, 2.5, 10, 30, 60}, "route", "code")
 	m.Served = m.counter("served_frames_total", "frames written to HTTP readers", "stream")
 	m.Tails = m.gauge("tails", "tails being served", "stream")
+	m.ConsumerLag = m.gauge("consumer_lag_entries", "entries after a named consumer's position", "stream", "consumer")
+	m.ConsumerAge = m.gauge("consumer_lag_seconds", "time from a named consumer's position to the newest entry, by their IDs", "stream", "consumer")
+	m.ConsumerBusy = m.gauge("consumer_leased", "1 while a batch of a named consumer is leased", "stream", "consumer")
+	m.Redeliveries = m.counter("consumer_redeliveries_total", "batches of a named consumer that were handed out again", "stream", "consumer")
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

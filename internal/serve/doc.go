@@ -9,6 +9,10 @@
 // tells where to go on, how far behind the tip that is, whether the stream has ended and whether the server is stopping; a cursor that retention has overtaken
 // is an error, which [Server.fail] answers with 410 and the oldest cursor.
 //
+// Named consumers are positions that the store keeps (persistence.ConsumerStore). All that is decided about one is in consumer_state.go, without I/O: a request looks
+// at the state, reads what it asks for, and then changes the state in one atomic step, provided that it is still as it was seen. That is what makes any number of workers,
+// at any number of daemons, safe; here in memory are only those who wait for their turn, so that an ack wakes them.
+//
 // What every request passes, in order (server.go): a panic barrier with the access metrics; the refusal while shutting down; the
 // guards against web pages that talk to a loopback daemon behind its user's back (guard.go); the bearer token; the route, by path
 // and then by method. Handlers return an error, and one place turns errors into HTTP (errors.go).
@@ -34,6 +38,14 @@
 //	admit.go   how many may wait at one time
 //	frames.go  the response of a read or a tail
 //	sse.go     a tail as a stream of events
+//	consumers.go         named consumers: making, describing, moving, removing them
+//	consumer_state.go    their state machine
+//	consumer_next.go     handing out a batch
+//	consumer_lease.go    ack, nack, extend
+//	consumer_lag.go      their status
+//	consumer_metrics.go  their metrics
+//	turns.go             those who wait for a consumer's batch
+//	body.go    JSON bodies
 //	params.go  query parameters, filters among them: each bound and each refusal
 //	subscribe.go     websockets: the request, and what is refused; v2's dictionary
 //	seek.go          where a cursor points to

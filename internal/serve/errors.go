@@ -22,6 +22,10 @@ const (
 	nameNoSuchRoute      = "NoSuchRoute"
 	nameNoSuchFeed       = "NoSuchFeed"
 	nameNoSuchStream     = "NoSuchStream"
+	nameNoSuchConsumer   = "NoSuchConsumer"
+	nameConsumerExists   = "ConsumerExists"
+	nameTooManyConsumers = "TooManyConsumers"
+	nameLeaseLost        = "LeaseLost"
 	nameMethodNotAllowed = "MethodNotAllowed"
 	nameNotNow           = "NotNow"
 	nameBodyTooLarge     = "BodyTooLarge"
@@ -31,7 +35,6 @@ const (
 	nameCorruptBlock     = "CorruptBlock"
 	nameShuttingDown     = "ShuttingDown"
 	nameNoAnswer         = "NoAnswer"
-	nameStoreAway        = "StoreUnavailable"
 )
 
 // failedMessage is all that a client learns about a fault of ours.
@@ -84,9 +87,6 @@ func toAPI(err error) (api *apiError, ours bool) {
 	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
 		return &apiError{status: http.StatusGone, name: nameCursorExpired, message: expired.Error(), oldest: expired.Oldest}, false
 	}
-	if away, ok := errors.AsType[*persistence.UnavailableError](err); ok {
-		return &apiError{status: http.StatusServiceUnavailable, name: nameStoreAway, message: "the store is away (" + away.Reason + "); try again", header: retryAfter(1)}, false
-	}
 	switch {
 	case errors.As(err, &api):
 		return api, false
@@ -96,6 +96,8 @@ func toAPI(err error) (api *apiError, ours bool) {
 		return &apiError{status: http.StatusConflict, name: nameNotNow, message: err.Error()}, false
 	case errors.Is(err, persistence.ErrNoStream):
 		return &apiError{status: http.StatusNotFound, name: nameNoSuchStream, message: err.Error()}, false
+	case errors.Is(err, persistence.ErrNoConsumer):
+		return &apiError{status: http.StatusNotFound, name: nameNoSuchConsumer, message: err.Error()}, false
 	case errors.Is(err, persistence.ErrBadName), errors.Is(err, persistence.ErrBadCursor), errors.Is(err, persistence.ErrBadBound):
 		return &apiError{status: http.StatusBadRequest, name: nameInvalidRequest, message: err.Error()}, false
 	case errors.Is(err, persistence.ErrStoreClosed):

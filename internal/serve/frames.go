@@ -16,15 +16,22 @@ const (
 	frameOverhead = 64        // a bound on the bytes around one event
 )
 
-// writePage writes {"frames":[{"id":…,"event":…}],"count":n,"cursor":…,"oldest"?,"newest"?,"lag_entries":n,"lag_ms":n,"up_to_date":…,"closed_at"?,"closed_reason"?}.
+// writePage writes what writeHeaded does, with nothing before it.
 func (s *Server) writePage(w http.ResponseWriter, stream string, p *tailPage) {
+	s.writeHeaded(w, stream, "", p)
+}
+
+// writeHeaded writes {head"frames":[{"id":…,"event":…}],"count":n,"cursor":…,"oldest"?,"newest"?,"lag_entries":n,"lag_ms":n,"up_to_date":…,"closed_at"?,"closed_reason"?}.
+func (s *Server) writeHeaded(w http.ResponseWriter, stream, head string, p *tailPage) {
 	s.allow(w, time.Duration(p.size)*time.Second/minReadRate)
 
 	pooled := s.bufs.Get().(*[]byte)
 	defer s.bufs.Put(pooled)
 	out := chunks{w: w, buf: (*pooled)[:0]}
 	w.Header().Set("Content-Type", "application/json")
-	out.text(`{"frames":[`)
+	out.text("{")
+	out.text(head)
+	out.text(`"frames":[`)
 	for i, f := range p.Frames {
 		if i > 0 {
 			out.text(",")

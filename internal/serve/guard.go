@@ -17,7 +17,14 @@ func (s *Server) checkBrowser(r *http.Request) error {
 		return &apiError{status: http.StatusForbidden, name: nameForbidden,
 			message: "host: got " + quote(r.Host) + "; accepted on a loopback listener: localhost or a loopback address"}
 	}
-	if s.crossOrigin.Check(r) != nil {
+	return s.checkCrossSite(r, r.Method)
+}
+
+// checkCrossSite refuses a request of another site's page that changes something, as the method says.
+func (s *Server) checkCrossSite(r *http.Request, method string) error {
+	asked := *r
+	asked.Method = method
+	if s.crossOrigin.Check(&asked) != nil {
 		return &apiError{status: http.StatusForbidden, name: nameForbidden, message: "cross-site requests of browsers may not change anything"}
 	}
 	return nil

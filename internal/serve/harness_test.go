@@ -254,6 +254,30 @@ func (d *daemon) do(method, path string, header ...string) response {
 	return r
 }
 
+// send makes a request with a body.
+func (d *daemon) send(method, path, body string, header ...string) response {
+	d.t.Helper()
+	req, err := d.request(method, path, header...)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+	if body == "" {
+		req.Body = nil
+	}
+	resp, err := d.http.Do(req)
+	if err != nil {
+		d.t.Errorf("%s %s: %v", method, path, err)
+		return response{}
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		d.t.Errorf("%s %s: %v", method, path, err)
+	}
+	return response{resp.StatusCode, resp.Header, string(answer)}
+}
+
 func (d *daemon) get(path string) response { d.t.Helper(); return d.do("GET", path) }
 
 // want checks a response's status and error name.

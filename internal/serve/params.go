@@ -22,10 +22,7 @@ const (
 )
 
 // What parameters accept, as their errors say it.
-var (
-	acceptedLimit = fmt.Sprintf("a whole number 1…%d", maxLimit)
-	acceptedBlock = fmt.Sprintf("whole milliseconds 0…%d", persistence.MaxBlock.Milliseconds())
-)
+var acceptedLimit = fmt.Sprintf("a whole number 1…%d", maxLimit)
 
 const (
 	acceptedRange = `"start", "end", "<ms>" or "<ms>-<seq>"`
@@ -83,8 +80,13 @@ func (p *params) number(name string, absent, low, high int, accepted string) int
 func (p *params) limit() int { return p.number("limit", defaultLimit, 1, maxLimit, acceptedLimit) }
 
 func (p *params) block() time.Duration {
-	ms := p.number("block_ms", 0, 0, int(persistence.MaxBlock.Milliseconds()), acceptedBlock)
-	return time.Duration(ms) * time.Millisecond
+	return p.millis("block_ms", 0, 0, persistence.MaxBlock)
+}
+
+// millis is the whole milliseconds of the parameter, in [low, high]; absent when it is not given.
+func (p *params) millis(name string, absent, low, high time.Duration) time.Duration {
+	m := millis{low: low, high: high}
+	return time.Duration(p.number(name, int(absent.Milliseconds()), int(low.Milliseconds()), int(high.Milliseconds()), m.accepted())) * time.Millisecond
 }
 
 // cursor is the stream cursor of the parameter; absent is what its absence stands for.
@@ -131,14 +133,23 @@ var acceptedIn = map[string]string{
 // filter is what the request wants to see of a stream.
 func (p *params) filter() jetstream.Filter {
 	f := jetstream.Filter{Collections: p.list("collections"), DIDs: p.list("dids"), Kinds: p.list("kinds")}
-	for _, err := range jetstream.ValidateReader(f) {
-		bad, _ := errors.AsType[*jetstream.FilterError](err)
-		if bad.Value == "" {
-			p.fail(&apiError{status: http.StatusBadRequest, name: nameInvalidRequest, message: bad.List + ": " + bad.Reason})
-		}
-		p.fail(invalid(bad.List, bad.Value, acceptedIn[bad.List]))
+	if err := checkFilter(f); err != nil {
+		p.fail(err)
 	}
 	return f
+}
+
+// checkFilter refuses what a reader's filter may not have.
+func checkFilter(f jetstream.Filter) error {
+	errs := jetstream.ValidateReader(f)
+	if len(errs) == 0 {
+		return nil
+	}
+	bad, _ := errors.AsType[*jetstream.FilterError](errs[0])
+	if bad.Value == "" {
+		return &apiError{status: http.StatusBadRequest, name: nameInvalidRequest, message: bad.List + ": " + bad.Reason}
+	}
+	return invalid(bad.List, bad.Value, acceptedIn[bad.List])
 }
 
 // list is the values of a parameter, without repeats.

@@ -50,13 +50,25 @@ func (s *Server) mux() *http.ServeMux {
 		{"/page/{file}", open, methods{"GET": asset}},
 		{"/", guarded, nil},
 	} {
-		mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := s.dispatch(w, r, route.public, route.methods); err != nil {
-				s.fail(w, r, err)
-			}
-		})
+		mux.HandleFunc(route.pattern, s.route(route.public, false, route.methods))
+	}
+	for pattern, methods := range s.consumerRoutes() {
+		mux.HandleFunc(pattern, s.route(guarded, true, methods))
 	}
 	return mux
+}
+
+// route answers the requests of one route.
+func (s *Server) route(public, body bool, by methods) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		err := takeBody(w, r, body)
+		if err == nil {
+			err = s.dispatch(w, r, public, by)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+		}
+	}
 }
 
 // dispatch finds the method's handler.
@@ -80,9 +92,13 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, public bool, b
 	if by[http.MethodGet] != nil {
 		allowed = append(allowed, http.MethodHead)
 	}
-	list := strings.Join(allowed, ", ")
+	return errMethod(r.Method, allowed...)
+}
+
+func errMethod(got string, accepted ...string) error {
+	list := strings.Join(accepted, ", ")
 	return &apiError{status: http.StatusMethodNotAllowed, name: nameMethodNotAllowed,
-		message: "method: got " + quote(r.Method) + "; accepted: " + list, header: map[string]string{"Allow": list}}
+		message: "method: got " + quote(got) + "; accepted: " + list, header: map[string]string{"Allow": list}}
 }
 
 // healthz says that the process serves requests, and no more: whether the actors answer is systemd's watchdog's question.
@@ -153,7 +169,7 @@ func command(name string, do func(ctx context.Context, feed string) error) handl
 	})
 }
 
-// metrics serves the Prometheus registry, the sizes of the streams brought up to date first. A store that cannot tell them has told of
+// metrics serves the Prometheus registry, the sizes of the streams and the lags of consumers brought up to date first. A store that cannot tell them has told of
 // its own trouble, and takes no other metric with it.
 func (s *Server) metrics() handler {
 	m := s.observer.Metrics()
@@ -164,6 +180,7 @@ func (s *Server) metrics() handler {
 				m.StreamSize.WithLabelValues(info.Name).Set(float64(info.Bytes))
 				m.StreamLen.WithLabelValues(info.Name).Set(float64(info.Entries))
 			}
+			s.measureConsumers(r.Context(), streams)
 		}
 		serve.ServeHTTP(w, r)
 		return nil

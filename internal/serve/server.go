@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,10 +23,9 @@ import (
 
 // Bounds of one connection and one request.
 const (
-	readTimeout    = 5 * time.Second // for the headers, and for a body, which no request needs
+	readTimeout    = 5 * time.Second // for the headers, and for a body
 	idleTimeout    = 2 * time.Minute
-	maxHeaderBytes = 448 << 10 // a filter of 10 000 DIDs, percent-encoded, fits the request line
-	maxBodyBytes   = 4 << 10
+	maxHeaderBytes = 448 << 10        // a filter of 10 000 DIDs, percent-encoded, fits the request line
 	writeTimeout   = 10 * time.Second // for a client to take its response, beside what its size allows (frames.go)
 	briefTimeout   = 5 * time.Second  // for the actors or the store to answer what needs no waiting
 )
@@ -72,9 +70,11 @@ type Server struct {
 	tokenSum    [sha256.Size]byte
 	crossOrigin *http.CrossOriginProtection
 
-	http  *http.Server
-	tails *admission
-	bufs  sync.Pool // *[]byte of chunkSize
+	http   *http.Server
+	tails  *admission
+	turns  turns          // those who wait for a consumer's batch
+	series consumerSeries // consumers that have metrics
+	bufs   sync.Pool      // *[]byte of chunkSize
 
 	defaultStream string
 	packers       packers
@@ -200,7 +200,11 @@ func (s *Server) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
-		if err := s.check(w, r); err != nil {
+		if r.ContentLength != 0 {
+			// Until somebody takes the body (body.go) it may not come for ever: net/http waits for what is left of it.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
+		}
+		if err := s.check(r); err != nil {
 			s.fail(w, r, err)
 			return
 		}
@@ -208,31 +212,11 @@ func (s *Server) guarded(next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) check(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) check(r *http.Request) error {
 	if s.draining() {
 		return errShuttingDown()
 	}
-	if err := s.checkBrowser(r); err != nil {
-		return err
-	}
-	return discardBody(w, r)
-}
-
-// discardBody reads a request's body, which no route has a use for, within bounds of size and time: left unread, net/http would wait
-// for it without either.
-func discardBody(w http.ResponseWriter, r *http.Request) error {
-	if r.ContentLength == 0 {
-		return nil
-	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(readTimeout))
-	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBodyBytes)); err != nil {
-		return &apiError{status: http.StatusRequestEntityTooLarge, name: nameBodyTooLarge,
-			message: fmt.Sprintf("body: got more than %d bytes, or fewer than announced; accepted: none", maxBodyBytes),
-			header:  map[string]string{"Connection": "close"}}
-	}
-	_ = rc.SetReadDeadline(time.Time{})
-	return nil
+	return s.checkBrowser(r)
 }
 
 // allow gives the client writeTimeout and more to take the response: a slow one loses its connection. Errors are ignored, for a

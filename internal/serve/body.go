@@ -1,0 +1,124 @@
+package serve
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Bounds of a request's body. Nothing is done with most, and they are read only because net/http would wait for them without bounds otherwise.
+const (
+	maxIgnoredBody = 4 << 10
+	maxJSONBody    = 16 << 10
+)
+
+// takeBody reads a request's body within bounds of size and time, of which the latter was set already. A route that wants it finds it in r.Body, at hand; for the others it is gone.
+func takeBody(w http.ResponseWriter, r *http.Request, wanted bool) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	limit, accepted, into := int64(maxIgnoredBody), "none", io.Discard
+	var body bytes.Buffer
+	if wanted {
+		limit, accepted, into = maxJSONBody, fmt.Sprintf("JSON of up to %d bytes", maxJSONBody), &body
+	}
+	if _, err := io.Copy(into, http.MaxBytesReader(w, r.Body, limit)); err != nil {
+		return &apiError{status: http.StatusRequestEntityTooLarge, name: nameBodyTooLarge,
+			message: fmt.Sprintf("body: got more than %d bytes, or fewer than announced; accepted: %s", limit, accepted),
+			header:  map[string]string{"Connection": "close"}}
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	r.Body = io.NopCloser(&body)
+	return nil
+}
+
+// field is one that a JSON body may have.
+type field struct {
+	name     string
+	into     any    // pointer that its value is decoded into
+	accepted string // what it may be
+}
+
+// decodeBody reads a JSON object with no fields but these. A body that is not there has none. Whether a field was given is for its pointer to say.
+func decodeBody(r *http.Request, fields ...field) error {
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		return fmt.Errorf("read a body that was taken: %w", err)
+	}
+	if len(raw) == 0 {
+		return nil
+	}
+	return decodeObject("body", raw, fields...)
+}
+
+// decodeObject reads a JSON object with no fields but these, each once at most and spelt like this.
+func decodeObject(what string, raw []byte, fields ...field) error {
+	bad := invalid(what, string(raw), "a JSON object with the fields "+fieldNames(fields))
+	if !utf8.Valid(raw) || !json.Valid(raw) {
+		return bad
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if open, _ := dec.Token(); open != json.Delim('{') {
+		return bad
+	}
+	seen := make([]string, 0, len(fields))
+	for dec.More() {
+		key, _ := dec.Token() // a string: the JSON is valid
+		name, _ := key.(string)
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
+		switch {
+		case i < 0:
+			return invalid("unknown field", name, fieldNames(fields))
+		case slices.Contains(seen, name):
+			return invalid(name, "it twice", "one value")
+		}
+		seen = append(seen, name)
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return bad
+		}
+		if err := json.Unmarshal(value, fields[i].into); err != nil || string(value) == "null" {
+			return invalid(name, string(value), fields[i].accepted)
+		}
+	}
+	return nil
+}
+
+func fieldNames(fields []field) string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	return strings.Join(names, ", ")
+}
+
+// millis are whole milliseconds of a JSON body, within bounds.
+type millis struct {
+	low, high, value time.Duration
+}
+
+var errMillis = errors.New("not whole milliseconds within the bounds")
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *millis) UnmarshalJSON(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	given := time.Duration(n) * time.Millisecond
+	if err != nil || given < m.low || given > m.high {
+		return errMillis
+	}
+	m.value = given
+	return nil
+}
+
+// accepted says what is within the bounds.
+func (m *millis) accepted() string {
+	return fmt.Sprintf("whole milliseconds %d…%d", m.low.Milliseconds(), m.high.Milliseconds())
+}

@@ -1,0 +1,77 @@
+package serve
+
+import (
+	"context"
+	"errors"
+
+	"tempestd/internal/jetstream"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// describe makes a consumer's status.
+func (s *Server) describe(ctx context.Context, stream persistence.Stream, state *persistence.ConsumerState) (messages.ConsumerStatus, error) {
+	d, err := definitionOf(state)
+	if err != nil {
+		return messages.ConsumerStatus{}, err
+	}
+	told := messages.ConsumerStatus{
+		Stream: stream.Name(), Name: state.Name, After: d.After, CreatedAt: state.CreatedAt.UTC(),
+		Acked: state.Acked, MovedAt: state.MovedAt.UTC(), Deliveries: state.Lease.Deliveries,
+	}
+	if !jetstream.Filter(d.Filter).IsZero() {
+		told.Filter = &d.Filter
+	}
+	if isLent(state, s.clock.Now()) {
+		told.Lease = &messages.ConsumerBatch{Last: state.Lease.Last, Until: state.Lease.Until.UTC(), Deliveries: state.Lease.Deliveries}
+	}
+	behind, err := s.behind(ctx, stream, state.Acked)
+	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
+		told.Expired = &expired.Oldest
+		behind, err = s.behind(ctx, stream, expired.Oldest)
+	}
+	told.LagEntries, told.LagMS = behind.Behind, behind.lag().Milliseconds()
+	return told, err
+}
+
+// behind is an empty page at a position: it tells what follows it.
+func (s *Server) behind(ctx context.Context, stream persistence.Stream, position persistence.EntryID) (tailPage, error) {
+	read, err := stream.Tail(ctx, persistence.CursorAt(position), 0, 1)
+	if err == nil {
+		err = checkBeginning(ctx, stream, position)
+	}
+	if _, corrupt := errors.AsType[*persistence.CorruptError](err); corrupt {
+		// The next request meets it. Until somebody moves the consumer the lag cannot be told.
+		return tailPage{}, nil
+	}
+	read.Behind += int64(len(read.Frames))
+	read.Cursor, read.Frames = position, nil
+	return tailPage{StreamFrames: read}, err
+}
+
+// checkBeginning is what Tail's 0-0, which asks for whatever there is, leaves out: a consumer that has seen nothing yet may be overtaken too.
+func checkBeginning(ctx context.Context, stream persistence.Stream, position persistence.EntryID) error {
+	if !position.IsZero() {
+		return nil
+	}
+	info, err := stream.Info(ctx)
+	if err != nil || info.Trimmed == nil {
+		return err
+	}
+	return &persistence.CursorExpiredError{Stream: stream.Name(), Cursor: position, Oldest: *info.Trimmed}
+}
+
+// describeAll makes the status of every consumer of a stream, by name.
+func (s *Server) describeAll(ctx context.Context, stream persistence.Stream) ([]messages.ConsumerStatus, error) {
+	states, err := s.store.Consumers(ctx, stream.Name())
+	if err != nil {
+		return nil, err
+	}
+	all := make([]messages.ConsumerStatus, len(states))
+	for i := range states {
+		if all[i], err = s.describe(ctx, stream, &states[i]); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
