@@ -378,24 +378,19 @@ func TestEndings(t *testing.T) {
 	stream := openStream(t, storage, "bluesky")
 	store(t, stream, v1[:300]...)
 	d := start(t, storage)
-	for path, want := range map[string][]string{"/subscribe?cursor=0": v1[:300], pathV2 + "?cursor=0": v2[:300]} {
-		stays, hello := d.dial(path), d.dial("/subscribe?requireHello=true")
-		same(t, stays.read(300), want)
-		if path[1] == 's' {
-			_ = stays.CloseNow()
-			_ = hello.CloseNow()
-			continue
+	one, two, hello := d.dial("/subscribe?cursor=0"), d.dial(pathV2+"?cursor=0"), d.dial("/subscribe?requireHello=true")
+	same(t, one.read(300), v1[:300])
+	same(t, two.read(300), v2[:300])
+	d.tailing("bluesky", 3)
+	stopped := make(chan error)
+	go func() { stopped <- d.Shutdown(context.Background()) }()
+	for _, s := range []*subscriber{one, two, hello} {
+		if texts, ending := s.rest(); len(texts) > 0 || ending != (websocket.CloseError{Code: 1001, Reason: "server shutting down"}) {
+			t.Errorf("%d messages, %v", len(texts), ending)
 		}
-		stopped := make(chan error)
-		go func() { stopped <- d.Shutdown(context.Background()) }()
-		for _, s := range []*subscriber{stays, hello} {
-			if texts, ending := s.rest(); len(texts) > 0 || ending != (websocket.CloseError{Code: 1001, Reason: "server shutting down"}) {
-				t.Errorf("%d messages, %v", len(texts), ending)
-			}
-		}
-		if err := <-stopped; err != nil {
-			t.Error(err)
-		}
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
 	}
 	d = start(t, storage)
 	waits := d.dial("/subscribe")

@@ -90,7 +90,7 @@ func (c *subscription) serve(request context.Context, conn *websocket.Conn, wire
 func (c *subscription) tell(err error) {
 	var slow net.Error
 	if errors.As(err, &slow) && slow.Timeout() || errors.Is(err, errNoPong) || errors.Is(err, errTooSlow) {
-		c.server.observer.Emit(observe.SubscriberCut, "", "stream", c.stream.Name(), "protocol", c.version.String(), "reason", err)
+		c.server.observer.Emit(observe.SubscriberCut, c.stream.Name(), "protocol", c.version.String(), "reason", err)
 	}
 }
 
@@ -172,8 +172,14 @@ func (c *subscription) listen(kind websocket.MessageType, message io.Reader) err
 
 // expel closes the connection for what the client did.
 func (c *subscription) expel(code websocket.StatusCode, reason string) error {
-	_ = c.conn.Close(code, subscribe.CloseReason(reason))
+	_ = c.close(code, reason)
 	return errGone
+}
+
+// close says goodbye, and waits a little for the answer. The deadline is for the rest of a message that never comes, which the library would wait for.
+func (c *subscription) close(code websocket.StatusCode, reason string) error {
+	_ = c.wire.SetReadDeadline(time.Now().Add(frameTimeout))
+	return c.conn.Close(code, subscribe.CloseReason(reason))
 }
 
 // send sends the stream from the subscription's place on.
@@ -181,7 +187,7 @@ func (c *subscription) send(ctx context.Context, req *subscribe.Request) error {
 	select {
 	case <-c.hello:
 	case <-c.server.drained.Done():
-		return c.conn.Close(websocket.StatusGoingAway, subscribe.ShutdownReason)
+		return c.close(websocket.StatusGoingAway, subscribe.ShutdownReason)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -209,9 +215,9 @@ func (c *subscription) send(ctx context.Context, req *subscribe.Request) error {
 		case err != nil:
 			return err
 		case page.drained:
-			return c.conn.Close(websocket.StatusGoingAway, subscribe.ShutdownReason)
+			return c.close(websocket.StatusGoingAway, subscribe.ShutdownReason)
 		case page.ended():
-			return c.conn.Close(websocket.StatusNormalClosure, subscribe.CloseReason(page.ClosedReason))
+			return c.close(websocket.StatusNormalClosure, page.ClosedReason)
 		}
 	}
 }
