@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 	"unsafe"
@@ -42,7 +43,30 @@ type pending struct {
 	token  string
 	chunks []valkeyChunk
 	done   Appended
-	landed int // chunks known to stand in the stream
+	landed int           // chunks known to stand in the stream
+	memory *appendMemory // what the chunks are made of
+}
+
+// appendMemory is what an append's arguments are made of. It serves the next one too once every chunk was answered; after any other outcome the
+// connection may still be about to send it, and it is left alone.
+type appendMemory struct {
+	text   []byte // the events' JSON
+	ids    []byte // the IDs as text
+	prints []byte
+	idAt   []string // the IDs, in ids
+	args   []string // all chunks' arguments
+}
+
+// keepMemory is how much of it an append of a small part of that may keep.
+const keepMemory = 1 << 20
+
+// reset makes it ready for the next append, of bytes of JSON.
+func (m *appendMemory) reset(bytes int) {
+	if cap(m.text) > keepMemory && bytes < cap(m.text)/16 {
+		*m = appendMemory{}
+	}
+	clear(m.args)
+	m.text, m.ids, m.prints, m.idAt, m.args = m.text[:0], m.ids[:0], m.prints[:0], m.idAt[:0], m.args[:0]
 }
 
 // Append implements Stream. The batch goes in chunks, each one atomic step, the last one with the checkpoint: what an append that was cut short left stands
@@ -73,9 +97,10 @@ func (s *valkeyStream) Append(ctx context.Context, batch *messages.Batch, cp mes
 		}
 	}
 	if err := s.send(ctx, p); err != nil {
+		p.memory = nil
 		return Appended{}, s.settled(err)
 	}
-	s.doubt = nil
+	s.doubt, s.memory = nil, p.memory
 	s.last = p.chunks[len(p.chunks)-1].last
 	return p.done, nil
 }
@@ -112,8 +137,96 @@ func (s *valkeyStream) find(ctx context.Context) error {
 	return nil
 }
 
-// cut prepares the chunks. The events are copied once, for the connection may hold on to them longer than the caller does.
+// cut prepares the chunks. The events are copied, for the connection may hold on to them longer than the caller does.
 func (s *valkeyStream) cut(batch *messages.Batch, cp messages.Checkpoint) (*pending, error) {
+	mem := s.memory
+	s.memory = nil
+	if mem == nil {
+		mem = new(appendMemory)
+	}
+	mem.reset(len(batch.Buf))
+	last := s.deriveIDs(batch, mem)
+	cp.LastID = last
+	checkpoint, err := json.Marshal(cp)
+	if err != nil {
+		return nil, fmt.Errorf("encode a checkpoint: %w", err)
+	}
+	p := &pending{batch: batch, prev: s.last, token: fmt.Sprintf("%d-%d", s.lease.Epoch, s.store.appends.Add(1)), memory: mem}
+	if len(s.ids) > 0 {
+		p.done.First, p.done.Last, p.done.Entries = s.ids[0], last, len(s.ids)
+	}
+	trim := 0
+	if now := s.store.clock.Now(); s.retention != (Retention{}) && !now.Before(s.trimAt) {
+		trim, s.trimAt = chunkTrims, now.Add(trimEvery)
+	}
+	// The texts of the arguments point into what does not move any more.
+	mem.text = append(mem.text, batch.Buf...)
+	text := unsafe.String(unsafe.SliceData(mem.text), len(mem.text))
+	mem.prints = slices.Grow(mem.prints, 8*len(s.ids))
+	fields := len(s.store.opt.Fields)
+	chunks := len(s.ids)/chunkEntries + 1 + len(batch.Buf)/chunkBytes
+	mem.args = slices.Grow(mem.args, chunks*(argEntries+1+fields)+len(s.ids)*(2+fields))
+	ms, n, b := s.bounds(s.retention)
+	head := [argEntries]string{strconv.FormatUint(s.lease.Epoch, 10), s.lease.Node, argToken: p.token, argBounds: ms, n, b, "0", strconv.Itoa(1 + fields)}
+
+	for prev, at, k := s.last, 0, 0; ; {
+		c := valkeyChunk{from: k, last: prev}
+		size, args, prints := 0, len(mem.args), len(mem.prints)
+		mem.args = append(mem.args, head[:]...)
+		if fields > 0 {
+			mem.args = append(append(mem.args, "json"), s.store.opt.Fields...)
+		}
+		for ; at < len(batch.Events) && k-c.from < chunkEntries && size < chunkBytes; at++ {
+			e := &batch.Events[at]
+			if e.Drop {
+				continue
+			}
+			mem.args = append(mem.args, mem.idAt[k])
+			mem.args = s.appendValues(mem.args, e, text[e.Off:e.Off+e.Len])
+			mem.prints = binary.LittleEndian.AppendUint64(mem.prints, e.Fingerprint)
+			size += int(e.Len)
+			c.last = s.ids[k]
+			k++
+		}
+		c.to = k
+		c.args = mem.args[args:len(mem.args):len(mem.args)]
+		c.args[argPrev], c.args[argLast] = prev.String(), c.last.String()
+		if c.to > c.from {
+			c.args[argFirst] = mem.idAt[c.from]
+		}
+		c.args[argCount], c.args[argBytes] = strconv.Itoa(c.to-c.from), strconv.Itoa(size)
+		c.args[argPrints] = unsafe.String(unsafe.SliceData(mem.prints[prints:]), len(mem.prints)-prints)
+		p.done.Bytes += size
+		if c.to > c.from {
+			p.done.Blocks = append(p.done.Blocks, AppendedBlock{Last: c.last, Entries: c.to - c.from})
+		}
+		p.chunks = append(p.chunks, c)
+		prev = c.last
+		if k == len(s.ids) {
+			c.args[argCheckpoint] = string(checkpoint)
+			c.args[argTrim] = strconv.Itoa(trim)
+			return p, nil
+		}
+	}
+}
+
+// Places in the arguments of the append script, behind the keys.
+const (
+	argPrev       = 2
+	argLast       = 3
+	argToken      = 4
+	argFirst      = 5
+	argCount      = 6
+	argBytes      = 7
+	argPrints     = 8
+	argCheckpoint = 9
+	argBounds     = 10 // three
+	argTrim       = 13
+	argEntries    = 15 // and following
+)
+
+// deriveIDs gives the events that are kept their IDs, in s.ids and as text, and gives the last one.
+func (s *valkeyStream) deriveIDs(batch *messages.Batch, mem *appendMemory) EntryID {
 	s.ids = s.ids[:0]
 	last := s.last
 	for i := range batch.Events {
@@ -122,78 +235,14 @@ func (s *valkeyStream) cut(batch *messages.Batch, cp messages.Checkpoint) (*pend
 			s.ids = append(s.ids, last)
 		}
 	}
-	cp.LastID = last
-	checkpoint, err := json.Marshal(cp)
-	if err != nil {
-		return nil, fmt.Errorf("encode a checkpoint: %w", err)
+	mem.ids = slices.Grow(mem.ids, 41*len(s.ids)) // two numbers of 20 digits and a dash
+	mem.idAt = slices.Grow(mem.idAt, len(s.ids))
+	for _, id := range s.ids {
+		start := len(mem.ids)
+		mem.ids, _ = id.AppendText(mem.ids)
+		mem.idAt = append(mem.idAt, unsafe.String(unsafe.SliceData(mem.ids[start:]), len(mem.ids)-start))
 	}
-	p := &pending{batch: batch, prev: s.last, token: fmt.Sprintf("%d-%d", s.lease.Epoch, s.store.appends.Add(1))}
-	if len(s.ids) > 0 {
-		p.done.First, p.done.Last, p.done.Entries = s.ids[0], last, len(s.ids)
-	}
-	trim := 0
-	if now := s.store.clock.Now(); s.retention != (Retention{}) && !now.Before(s.trimAt) {
-		trim, s.trimAt = chunkTrims, now.Add(trimEvery)
-	}
-	text, ids := string(batch.Buf), s.idTexts()
-	prev, at := s.last, 0
-	for k := 0; ; {
-		c := valkeyChunk{from: k, last: prev}
-		var prints []byte
-		size := 0
-		entries := make([]string, 0, 2*min(chunkEntries, len(s.ids)-k))
-		for ; at < len(batch.Events) && k-c.from < chunkEntries && size < chunkBytes; at++ {
-			e := &batch.Events[at]
-			if e.Drop {
-				continue
-			}
-			entries = append(entries, ids[k])
-			entries = s.appendValues(entries, e, text[e.Off:e.Off+e.Len])
-			prints = binary.LittleEndian.AppendUint64(prints, e.Fingerprint)
-			size += int(e.Len)
-			c.last = s.ids[k]
-			k++
-		}
-		c.to = k
-		final := k == len(s.ids)
-		c.args = s.chunkArgs(p, &c, prev, prints, size, entries)
-		if final {
-			c.args[argCheckpoint] = string(checkpoint)
-			c.args[argTrim] = strconv.Itoa(trim)
-		}
-		p.done.Bytes += size
-		if c.to > c.from {
-			p.done.Blocks = append(p.done.Blocks, AppendedBlock{Last: c.last, Entries: c.to - c.from})
-		}
-		p.chunks = append(p.chunks, c)
-		prev = c.last
-		if final {
-			return p, nil
-		}
-	}
-}
-
-// Places in the arguments of the append script, behind the keys.
-const (
-	argCheckpoint = 9
-	argTrim       = 13
-)
-
-// chunkArgs are the arguments of the append script.
-func (s *valkeyStream) chunkArgs(p *pending, c *valkeyChunk, prev EntryID, prints []byte, size int, entries []string) []string {
-	ms, n, b := s.bounds(s.retention)
-	first := ""
-	if c.to > c.from {
-		first = entries[0]
-	}
-	args := append(make([]string, 0, 20+len(entries)),
-		strconv.FormatUint(s.lease.Epoch, 10), s.lease.Node, prev.String(), c.last.String(), p.token, first,
-		strconv.Itoa(c.to-c.from), strconv.Itoa(size), unsafe.String(unsafe.SliceData(prints), len(prints)), "",
-		ms, n, b, "0", strconv.Itoa(1+len(s.store.opt.Fields)))
-	if len(s.store.opt.Fields) > 0 {
-		args = append(append(args, "json"), s.store.opt.Fields...)
-	}
-	return append(args, entries...)
+	return last
 }
 
 // appendValues appends an entry's values: its JSON and the fields that were asked for.
@@ -219,20 +268,6 @@ func (s *valkeyStream) appendValues(to []string, e *messages.Event, event string
 		}
 	}
 	return to
-}
-
-// idTexts are the IDs as text, in one piece of memory.
-func (s *valkeyStream) idTexts() []string {
-	buf, ends := make([]byte, 0, 24*len(s.ids)), make([]int, len(s.ids))
-	for i, id := range s.ids {
-		buf, _ = id.AppendText(buf)
-		ends[i] = len(buf)
-	}
-	all, texts, start := unsafe.String(unsafe.SliceData(buf), len(buf)), make([]string, len(s.ids)), 0
-	for i, end := range ends {
-		texts[i], start = all[start:end], end
-	}
-	return texts
 }
 
 // ask finds out how much of an append landed: the newest entry is the last one of one of its chunks, or what was there before them. A chunk that is still

@@ -73,6 +73,7 @@ end`
 // KEYS: stream, meta, blocks. ARGV: 1 epoch, 2 node, 3 prev, 4 last, 5 token, 6 first, 7 entries, 8 bytes, 9 prints, 10 checkpoint ("" keeps the stored one),
 // 11-13 bounds of retention, 14 blocks to trim at most, 15 values an entry; then the entries: ID, values, in the order of the fields in 16….
 const appendScript = `
+local ARGV, KEYS = ARGV, KEYS
 local m = redis.call('HMGET', KEYS[2], 'epoch', 'node', 'last', 'token', 'closed_reason', 'entries', 'bytes', 'owner')
 if m[1] ~= ARGV[1] or m[2] ~= ARGV[2] then
   return {'FENCED', m[1] or '0', m[2] ~= '' and m[8] or ''}

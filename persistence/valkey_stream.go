@@ -33,6 +33,7 @@ type valkeyStream struct {
 	doubt     *pending  // an append whose outcome is not known
 	trimAt    time.Time // when retention is looked at again
 	ids       []EntryID
+	memory    *appendMemory // of the last append, for the next one
 	entry     valkeyEntry
 }
 

@@ -1,0 +1,141 @@
+package persistence_test
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"tempestd/internal/valkeytest"
+	"tempestd/messages"
+	"tempestd/persistence"
+	"tempestd/persistence/streamtest"
+)
+
+// valkeyBench is a server, a store on it and a stream that may be appended to.
+type valkeyBench struct {
+	server *valkeytest.Server
+	stream persistence.Stream
+}
+
+func openValkeyBench(b *testing.B, server valkeytest.Options, opt persistence.ValkeyOptions) *valkeyBench {
+	b.Helper()
+	s := valkeytest.Start(b, server)
+	opt.Addresses = []string{s.Addr}
+	v, err := persistence.OpenValkey(b.Context(), opt)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = v.Close() })
+	stream, err := owned{v, "bench"}.OpenStream(b.Context(), "bench", persistence.StreamOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return &valkeyBench{s, stream}
+}
+
+// cpu is what the server has used, in seconds.
+func (v *valkeyBench) cpu() float64 {
+	return v.info("cpu", "used_cpu_user_main_thread") + v.info("cpu", "used_cpu_sys_main_thread")
+}
+
+// info is a number from the server's INFO.
+func (v *valkeyBench) info(section, name string) float64 {
+	for line := range strings.Lines(v.server.CLI("INFO", section)) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
+			n, _ := strconv.ParseFloat(value, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// xadd is how many events a second the engine's own benchmark adds, one command an event.
+func (v *valkeyBench) xadd(b *testing.B, engine valkeytest.Engine, n int, event []byte, more ...string) float64 {
+	b.Helper()
+	host, port, _ := strings.Cut(v.server.Addr, ":")
+	args := append([]string{"-h", host, "-p", port, "-c", "1", "-P", "256", "-n", strconv.Itoa(n), "--csv", "XADD", "limit"}, more...)
+	out, err := exec.Command(valkeytest.Program(b, engine, "benchmark"), append(args, "*", "json", string(event))...).Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+	fields := strings.Split(string(lines[len(lines)-1]), `","`)
+	if len(fields) < 3 {
+		b.Fatalf("the benchmark said %s", out)
+	}
+	rate, err := strconv.ParseFloat(strings.Trim(fields[len(fields)-7], `"`), 64)
+	if err != nil {
+		b.Fatalf("the benchmark said %s: %v", out, err)
+	}
+	return rate
+}
+
+// BenchmarkValkeyAppend is the append path, with lease, fingerprints and checkpoint, next to what the server takes of bare XADDs from its own benchmark
+// (-c 1 -P 256) in turns: limit/s is the latter, ratio ours to it, of the medians.
+func BenchmarkValkeyAppend(b *testing.B) {
+	const total = 65536
+	for _, engine := range []valkeytest.Engine{valkeytest.Valkey, valkeytest.Redis} {
+		for _, size := range []int{50, 2048, 8192} {
+			b.Run(fmt.Sprintf("%s/batch=%d", engine, size), func(b *testing.B) {
+				v := openValkeyBench(b, valkeytest.Options{Engine: engine}, persistence.ValkeyOptions{})
+				events := streamtest.NewEvents(1, benchStart)
+				batches := make([]*messages.Batch, 8)
+				raw := 0
+				for i := range batches {
+					batches[i] = events.Fill(new(messages.Batch), size)
+					raw += len(batches[i].Buf)
+				}
+				average := raw / len(batches) / size
+				event := bytes.Repeat([]byte("x"), average)
+				var limits, ours []float64
+				var ourCPU, serverCPU, limitCPU float64
+				b.ReportAllocs()
+				n, at := 0, 0
+				for b.Loop() {
+					b.StopTimer()
+					before := v.cpu()
+					limits = append(limits, v.xadd(b, engine, total, event))
+					limitCPU += v.cpu() - before
+					v.server.CLI("DEL", "limit")
+					before = v.cpu()
+					own := cpuSeconds()
+					b.StartTimer()
+					start := time.Now()
+					for range total / size {
+						if _, err := v.stream.Append(b.Context(), batches[at%len(batches)], messages.Checkpoint{}); err != nil {
+							b.Fatal(err)
+						}
+						at++
+					}
+					took := time.Since(start)
+					b.StopTimer()
+					ours = append(ours, float64(total/size*size)/took.Seconds())
+					n += total / size * size
+					ourCPU += cpuSeconds() - own
+					serverCPU += v.cpu() - before
+					if _, err := v.stream.Trim(b.Context(), persistence.Retention{Entries: 1}); err != nil {
+						b.Fatal(err)
+					}
+					b.StartTimer()
+				}
+				b.ReportMetric(median(ours), "events/s")
+				b.ReportMetric(median(limits), "limit/s")
+				b.ReportMetric(median(ours)/median(limits), "ratio")
+				b.ReportMetric(ourCPU/float64(n)*1e6, "cpu-s/M")
+				b.ReportMetric(serverCPU/float64(n)*1e6, "server-cpu-s/M")
+				b.ReportMetric(limitCPU/float64(len(limits)*total)*1e6, "limit-cpu-s/M")
+				b.ReportMetric(float64(average), "raw-B/event")
+			})
+		}
+	}
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return s[len(s)/2]
+}
