@@ -56,7 +56,7 @@ func CursorSince(t time.Time) StreamCursor {
 }
 
 // ParseStreamCursor reads "start", "end", "<ms>" or "<ms>-<seq>", unsigned decimals and nothing else: the short markers
-// "-" and "+" of other systems, signs and spaces are refused. Errors match ErrBadCursor and say what is accepted.
+// "-" and "+" of other systems, signs and spaces are refused. Errors are *ConfigErrors, match ErrBadCursor and say what is accepted.
 func ParseStreamCursor(s string) (StreamCursor, error) {
 	switch s {
 	case "start":
@@ -64,27 +64,27 @@ func ParseStreamCursor(s string) (StreamCursor, error) {
 	case "end":
 		return End(), nil
 	case "":
-		return StreamCursor{}, badCursor("it is empty")
+		return StreamCursor{}, badCursor("is empty")
 	case "-", "+":
-		return StreamCursor{}, badCursor(fmt.Sprintf("%q is not a marker here", s))
+		return StreamCursor{}, badCursor(fmt.Sprintf("is %q, which is not a marker here", s))
 	}
 	// A cursor that starts with "-" would otherwise be an empty <ms>; both are refused with the same words.
 	if strings.Contains(s, "-") {
 		id, err := messages.ParseEntryID(s)
 		if err != nil {
-			return StreamCursor{}, badCursor(fmt.Sprintf("%.40q is not <ms>-<seq> in unsigned 64-bit decimals", s))
+			return StreamCursor{}, badCursor(fmt.Sprintf("is %.40q, not <ms>-<seq> in unsigned 64-bit decimals", s))
 		}
 		return CursorAt(id), nil
 	}
 	ms, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || s[0] < '0' || s[0] > '9' {
-		return StreamCursor{}, badCursor(fmt.Sprintf("%.40q is neither a marker nor an unsigned 64-bit decimal", s))
+		return StreamCursor{}, badCursor(fmt.Sprintf("is %.40q, neither a marker nor an unsigned 64-bit decimal", s))
 	}
 	return CursorAtMillis(ms), nil
 }
 
 func badCursor(why string) error {
-	return fmt.Errorf("%w: %s; accepted: %s", ErrBadCursor, why, cursorGrammar)
+	return &ConfigError{Field: "cursor", Message: why + "; accepted: " + cursorGrammar, Err: ErrBadCursor}
 }
 
 // String is the cursor as ParseStreamCursor reads it.
@@ -104,8 +104,8 @@ func (c StreamCursor) String() string {
 // exclusive cursors and give an error that matches ErrBadCursor.
 func (c StreamCursor) Exclusive() (EntryID, error) {
 	if c.marker == atStart || c.marker == atEnd {
-		return EntryID{}, fmt.Errorf("%w: the open marker %q is not a place to tail after; accepted: <ms> or <ms>-<seq> (0-0 is from the beginning)",
-			ErrBadCursor, c)
+		return EntryID{}, &ConfigError{Field: "after", Err: ErrBadCursor,
+			Message: fmt.Sprintf("is the open marker %q, which is not a place to tail after; accepted: <ms> or <ms>-<seq> (0-0 is from the beginning)", c)}
 	}
 	return c.id, nil
 }
@@ -153,7 +153,7 @@ func checkFrom(stream string, from, trimmed EntryID) error {
 // checkLimit validates how many frames a Read or a Tail may return.
 func checkLimit(limit int) error {
 	if limit < 1 || limit > MaxCount {
-		return fmt.Errorf("%w: limit is %d; accepted: 1 to %d", ErrBadBound, limit, MaxCount)
+		return &ConfigError{Field: "limit", Message: fmt.Sprintf("is %d; accepted: 1 to %d", limit, MaxCount), Err: ErrBadBound}
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func checkLimit(limit int) error {
 // checkBlock validates how long a Tail waits.
 func checkBlock(block time.Duration) error {
 	if block < 0 || block > MaxBlock {
-		return fmt.Errorf("%w: block is %s; accepted: 0s to %s", ErrBadBound, block, MaxBlock)
+		return &ConfigError{Field: "block", Message: fmt.Sprintf("is %s; accepted: 0s to %s", block, MaxBlock), Err: ErrBadBound}
 	}
 	return nil
 }

@@ -92,8 +92,16 @@ func Temporary(err error) bool {
 
 // ConfigError says which argument or option is wrong, and what is accepted.
 type ConfigError struct {
-	Field   string
-	Message string
+	Field   string // the option's or argument's name: "Addresses", "after", "limit"
+	Message string // what it is and what is accepted: "is 0; accepted: 1 to 10000"
+	Err     error  // ErrBadCursor, ErrBadBound or ErrBadName of an argument, which it also matches; nil of an option
 }
 
-func (e *ConfigError) Error() string { return e.Field + " " + e.Message }
+func (e *ConfigError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%v: %s %s", e.Err, e.Field, e.Message)
+	}
+	return e.Field + " " + e.Message
+}
+
+func (e *ConfigError) Unwrap() error { return e.Err }

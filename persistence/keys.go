@@ -29,7 +29,8 @@ func checkName(name string) error {
 		ok = ok && (alnum || i > 0 && (c == '.' || c == '_' || c == '-'))
 	}
 	if !ok {
-		return fmt.Errorf("%w: %.80q; accepted: 1 to %d of a-z 0-9 . _ -, starting with a letter or digit", ErrBadName, name, maxNameLen)
+		return &ConfigError{Field: "stream", Err: ErrBadName,
+			Message: fmt.Sprintf("is %.80q; accepted: 1 to %d of a-z 0-9 . _ -, starting with a letter or digit", name, maxNameLen)}
 	}
 	return nil
 }

@@ -151,6 +151,11 @@ type Store interface {
 	OpenStream(ctx context.Context, name string, opt StreamOptions) (Stream, error)
 	// Stream returns a stream that is stored, opened or not; ErrNoStream when there is none.
 	Stream(ctx context.Context, name string) (Stream, error)
+	// TailStream is Tail of a stream by its name, with the cursor as text: "<ms>-<seq>" or "<ms>", as ParseStreamCursor reads them. What is wrong with the
+	// arguments is one *ConfigError each, all at once, before anything is asked: its Field is "stream", "after", "block" or "limit".
+	TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (StreamFrames, error)
+	// ReadStream is Read likewise; its Field is "stream", "from", "to" or "limit".
+	ReadStream(ctx context.Context, stream, from, to string, limit int) (StreamFrames, error)
 	// Streams lists what is stored, by name.
 	Streams(ctx context.Context) ([]StreamInfo, error)
 	// Health is nil while the store can take appends; otherwise it says why not (a *NoSpaceError, say).

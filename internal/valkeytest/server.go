@@ -172,9 +172,15 @@ func (s *Server) end(sig syscall.Signal) {
 // Restart starts it again, on the same port and with the same files, after Kill or Stop, and waits until it answers.
 func (s *Server) Restart() {
 	s.tb.Helper()
+	s.Relaunch()
+	s.awaitPing()
+}
+
+// Relaunch is Restart without the wait: the server may still have to read its data.
+func (s *Server) Relaunch() {
+	s.tb.Helper()
 	s.end(syscall.SIGKILL)
 	s.run()
-	s.awaitPing()
 }
 
 // Pause freezes the process: its connections stay and nothing is answered. Continue ends that.

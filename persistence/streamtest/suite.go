@@ -46,6 +46,7 @@ func Run(t *testing.T, b Backend) {
 		{"Close", testClose},
 		{"Ranges", testRanges},
 		{"Bounds", testBounds},
+		{"ReadingByName", testByName},
 		{"PagesEndByBytes", testPageBytes},
 		{"TailTimesOutEmptyAndOpen", testTailTimeout},
 		{"TailWakes", testTailWakes},

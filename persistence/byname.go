@@ -1,0 +1,64 @@
+package persistence
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// TailStream implements Store.
+func (e *Embedded) TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (StreamFrames, error) {
+	return tailStream(ctx, e, stream, after, block, limit)
+}
+
+// ReadStream implements Store.
+func (e *Embedded) ReadStream(ctx context.Context, stream, from, to string, limit int) (StreamFrames, error) {
+	return readStream(ctx, e, stream, from, to, limit)
+}
+
+// TailStream implements Store. However long it waits, it keeps no other call waiting: its blocking read has a connection of its own, one a stream for all tails.
+func (v *Valkey) TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (StreamFrames, error) {
+	return tailStream(ctx, v, stream, after, block, limit)
+}
+
+// ReadStream implements Store.
+func (v *Valkey) ReadStream(ctx context.Context, stream, from, to string, limit int) (StreamFrames, error) {
+	return readStream(ctx, v, stream, from, to, limit)
+}
+
+func tailStream(ctx context.Context, store Store, stream, after string, block time.Duration, limit int) (StreamFrames, error) {
+	cursor, err := parseCursor("after", after)
+	if err == nil {
+		_, err = cursor.Exclusive()
+	}
+	if err := errors.Join(checkName(stream), err, checkBlock(block), checkLimit(limit)); err != nil {
+		return StreamFrames{}, err
+	}
+	s, err := store.Stream(ctx, stream)
+	if err != nil {
+		return StreamFrames{}, err
+	}
+	return s.Tail(ctx, cursor, block, limit)
+}
+
+func readStream(ctx context.Context, store Store, stream, from, to string, limit int) (StreamFrames, error) {
+	lower, errFrom := parseCursor("from", from)
+	upper, errTo := parseCursor("to", to)
+	if err := errors.Join(checkName(stream), errFrom, errTo, checkLimit(limit)); err != nil {
+		return StreamFrames{}, err
+	}
+	s, err := store.Stream(ctx, stream)
+	if err != nil {
+		return StreamFrames{}, err
+	}
+	return s.Read(ctx, lower, upper, limit)
+}
+
+// parseCursor is ParseStreamCursor of the named argument.
+func parseCursor(argument, text string) (StreamCursor, error) {
+	c, err := ParseStreamCursor(text)
+	if wrong, ok := errors.AsType[*ConfigError](err); ok {
+		wrong.Field = argument
+	}
+	return c, err
+}

@@ -1,0 +1,224 @@
+package persistence_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tempestd/internal/valkeytest"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// put appends a batch to a stream whose server is in trouble, expects one of the reasons, mends it and appends the same batch until it is taken. The
+// stream must then be what was sent.
+func (s *sender) put(t *testing.T, stream persistence.Stream, reasons string, mend func()) {
+	t.Helper()
+	batch := s.batch(300)
+	_, err := stream.Append(t.Context(), batch, messages.Checkpoint{})
+	away, ok := errors.AsType[*persistence.UnavailableError](err)
+	if !ok || !strings.Contains(reasons, away.Reason) || !persistence.Temporary(err) {
+		t.Fatalf("error %v, want one for %s", err, reasons)
+	}
+	mend()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if tries, err := appendThrough(ctx, stream, batch); err != nil {
+		t.Fatalf("%v after %d attempts", err, tries)
+	}
+	s.check(t, stream)
+}
+
+// Whatever a server answers instead of doing what it is told, and whatever becomes of it, is waited for, and nothing is lost or doubled by that.
+func TestI2_AppendsSurviveWhatBefallsTheServer(t *testing.T) {
+	t.Parallel()
+	// It takes its time to read its data, and answers meanwhile.
+	server := valkeytest.Start(t, valkeytest.Options{AOF: "always", Args: []string{"--key-load-delay", "400", "--aof-use-rdb-preamble", "no", "--enable-debug-command", "local"}})
+	proxy := valkeytest.NewProxy(t, server.Addr)
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{proxy.Addr}, CommandTimeout: 2 * time.Second})
+	stream, _ := openOwned(t, v, "a")
+	send := newSender()
+	set := func(name, value string) { server.CLI("CONFIG", "SET", name, value) }
+
+	t.Run("NOSCRIPT", func(t *testing.T) {
+		for range 2 {
+			server.CLI("SCRIPT", "FLUSH")
+			if away, err := appendThrough(t.Context(), stream, send.batch(600)); err != nil || away > 0 {
+				t.Fatalf("%d refusals, %v", away, err)
+			}
+			send.check(t, stream)
+		}
+	})
+	t.Run("OOM", func(t *testing.T) {
+		set("maxmemory", "1")
+		send.put(t, stream, "full", func() { set("maxmemory", "0") })
+	})
+	t.Run("READONLY", func(t *testing.T) {
+		server.CLI("REPLICAOF", "127.0.0.1", "1")
+		send.put(t, stream, "readonly", func() { server.CLI("REPLICAOF", "NO", "ONE") })
+	})
+	t.Run("MASTERDOWN", func(t *testing.T) {
+		set("replica-serve-stale-data", "no")
+		server.CLI("REPLICAOF", "127.0.0.1", "1")
+		send.put(t, stream, "readonly", func() { server.CLI("REPLICAOF", "NO", "ONE") })
+	})
+	t.Run("NOREPLICAS", func(t *testing.T) {
+		set("min-replicas-to-write", "1")
+		send.put(t, stream, "readonly", func() { set("min-replicas-to-write", "0") })
+	})
+	t.Run("BUSY", func(t *testing.T) {
+		set("busy-reply-threshold", "10")
+		var script sync.WaitGroup
+		script.Go(func() { _, _ = server.TryCLI("EVAL", "while true do end", "0") })
+		server.Await("a script keeps it busy", func() bool {
+			out, _ := server.TryCLI("PING")
+			return strings.HasPrefix(out, "BUSY")
+		})
+		send.put(t, stream, "busy", func() { server.CLI("SCRIPT", "KILL") })
+		script.Wait()
+	})
+	t.Run("NOPERM", func(t *testing.T) {
+		server.CLI("ACL", "SETUSER", "default", "-evalsha")
+		send.put(t, stream, "refused", func() { server.CLI("ACL", "SETUSER", "default", "+evalsha") })
+	})
+	t.Run("killed", func(t *testing.T) {
+		server.Kill()
+		send.put(t, stream, "connection timeout", server.Restart)
+	})
+	t.Run("paused", func(t *testing.T) {
+		server.Pause()
+		send.put(t, stream, "timeout connection", server.Continue)
+	})
+	t.Run("black-holed", func(t *testing.T) {
+		proxy.BlackHole(true)
+		send.put(t, stream, "timeout connection", func() { proxy.BlackHole(false); proxy.Cut() })
+	})
+	t.Run("restarted under a tail", func(t *testing.T) {
+		last, err := stream.Checkpoint(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		waiting := make(chan struct{})
+		wg.Go(func() {
+			close(waiting)
+			for {
+				page, err := stream.Tail(t.Context(), persistence.CursorAt(last.LastID), 20*time.Second, 10)
+				if err != nil && !persistence.Temporary(err) || err == nil && len(page.Frames) != 1 {
+					t.Errorf("a tail across a restart: %d frames, %v", len(page.Frames), err)
+				}
+				if err == nil {
+					return
+				}
+			}
+		})
+		<-waiting
+		server.Restart()
+		if _, err := appendThrough(t.Context(), stream, send.batch(1)); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		send.check(t, stream)
+	})
+	t.Run("LOADING", func(t *testing.T) {
+		server.CLI("DEBUG", "POPULATE", "6000")
+		server.CLI("BGREWRITEAOF")
+		server.Await("the log is written anew", func() bool {
+			out := server.CLI("INFO", "persistence")
+			return strings.Contains(out, "aof_rewrite_in_progress:0") && strings.Contains(out, "aof_rewrite_scheduled:0")
+		})
+		server.Relaunch()
+		server.Await("it reads its data", func() bool {
+			out, _ := server.TryCLI("PING")
+			return strings.HasPrefix(out, "LOADING")
+		})
+		send.put(t, stream, "loading connection", func() {})
+	})
+}
+
+func TestI2_SentinelFailover(t *testing.T) {
+	t.Parallel()
+	pair := valkeytest.Sentinel(t, valkeytest.Valkey)
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: pair.Addresses(), SentinelMaster: valkeytest.SentinelMaster, CommandTimeout: time.Second})
+	stream, _ := openOwned(t, v, "a")
+	send := newSender()
+	if _, err := stream.Append(t.Context(), send.batch(300), messages.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	primary := pair.Primary()
+	primary.CLI("WAIT", "1", "5000")
+	primary.Kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	away, err := appendThrough(ctx, stream, send.batch(300))
+	if err != nil {
+		t.Fatalf("%v after %d attempts", err, away)
+	}
+	if away == 0 || pair.Primary() == primary {
+		t.Errorf("no failover was needed: %d attempts", away)
+	}
+	send.check(t, stream)
+}
+
+func TestI2_AppendsSurviveWhatBefallsACluster(t *testing.T) {
+	t.Parallel()
+	nodes := valkeytest.Cluster(t, valkeytest.Valkey, 3)
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: valkeytest.Addresses(nodes), CommandTimeout: time.Second})
+	stream, _ := openOwned(t, v, "a")
+	send := newSender()
+	if _, err := appendThrough(t.Context(), stream, send.batch(300)); err != nil {
+		t.Fatal(err)
+	}
+	slot := nodes[0].CLI("CLUSTER", "KEYSLOT", "tempestd:{feed}")
+	from := 0
+	ids := make([]string, len(nodes))
+	for i, n := range nodes {
+		ids[i] = n.CLI("CLUSTER", "MYID")
+		if n.CLI("CLUSTER", "COUNTKEYSINSLOT", slot) != "0" {
+			from = i
+		}
+	}
+	to := (from + 1) % len(nodes)
+	migrate := func(keys ...string) {
+		host, port, _ := strings.Cut(nodes[to].Addr, ":")
+		nodes[from].CLI(append([]string{"MIGRATE", host, port, "", "0", "5000", "KEYS"}, keys...)...)
+	}
+	t.Run("TRYAGAIN and MOVED", func(t *testing.T) {
+		nodes[to].CLI("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[from])
+		nodes[from].CLI("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
+		keys := strings.Fields(nodes[from].CLI("CLUSTER", "GETKEYSINSLOT", slot, "100"))
+		// Some of the keys are there when appends go on: scripts over both halves must wait.
+		migrate(keys[:1]...)
+		send.put(t, stream, "cluster", func() {
+			migrate(keys[1:]...)
+			for _, n := range nodes {
+				n.CLI("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
+			}
+		})
+		if _, err := appendThrough(t.Context(), stream, send.batch(300)); err != nil {
+			t.Fatal(err)
+		}
+		send.check(t, stream)
+	})
+	t.Run("CLUSTERDOWN", func(t *testing.T) {
+		// A slot that nobody serves, of a node that has nothing to do with the stream.
+		other := nodes[(to+1)%len(nodes)]
+		free := ""
+		for line := range strings.Lines(other.CLI("CLUSTER", "NODES")) {
+			if f := strings.Fields(line); strings.Contains(line, "myself") {
+				free, _, _ = strings.Cut(f[8], "-")
+			}
+		}
+		other.CLI("CLUSTER", "DELSLOTS", free)
+		for _, n := range nodes {
+			n.Await("the cluster is down", func() bool {
+				_, _ = n.TryCLI("CLUSTER", "DELSLOTS", free)
+				return strings.Contains(n.CLI("CLUSTER", "INFO"), "cluster_state:fail")
+			})
+		}
+		send.put(t, stream, "cluster connection", func() { other.CLI("CLUSTER", "ADDSLOTS", free) })
+	})
+}
