@@ -27,7 +27,7 @@ func (v *Valkey) ReadStream(ctx context.Context, stream, from, to string, limit 
 }
 
 func tailStream(ctx context.Context, store Store, stream, after string, block time.Duration, limit int) (StreamFrames, error) {
-	cursor, err := parseCursor("after", after)
+	cursor, err := parseCursor("after", after, tailGrammar)
 	if err == nil {
 		_, err = cursor.Exclusive()
 	}
@@ -42,8 +42,8 @@ func tailStream(ctx context.Context, store Store, stream, after string, block ti
 }
 
 func readStream(ctx context.Context, store Store, stream, from, to string, limit int) (StreamFrames, error) {
-	lower, errFrom := parseCursor("from", from)
-	upper, errTo := parseCursor("to", to)
+	lower, errFrom := parseCursor("from", from, cursorGrammar)
+	upper, errTo := parseCursor("to", to, cursorGrammar)
 	if err := errors.Join(checkName(stream), errFrom, errTo, checkLimit(limit)); err != nil {
 		return StreamFrames{}, err
 	}
@@ -52,13 +52,4 @@ func readStream(ctx context.Context, store Store, stream, from, to string, limit
 		return StreamFrames{}, err
 	}
 	return s.Read(ctx, lower, upper, limit)
-}
-
-// parseCursor is ParseStreamCursor of the named argument.
-func parseCursor(argument, text string) (StreamCursor, error) {
-	c, err := ParseStreamCursor(text)
-	if wrong, ok := errors.AsType[*ConfigError](err); ok {
-		wrong.Field = argument
-	}
-	return c, err
 }

@@ -26,8 +26,11 @@ const (
 	atEnd
 )
 
-// cursorGrammar is what every refusal of a cursor tells the caller to write.
-const cursorGrammar = "start, end, <ms> or <ms>-<seq> (0-0 is from the beginning)"
+// What every refusal of a cursor tells the caller to write: of a range's and of a Tail's.
+const (
+	cursorGrammar = "start, end, " + tailGrammar
+	tailGrammar   = "<ms> or <ms>-<seq> (0-0 is from the beginning)"
+)
 
 // Start is before the first entry of a range; a Tail, whose cursor is exclusive, takes [FromBeginning] instead.
 func Start() StreamCursor { return StreamCursor{marker: atStart} }
@@ -58,33 +61,37 @@ func CursorSince(t time.Time) StreamCursor {
 // ParseStreamCursor reads "start", "end", "<ms>" or "<ms>-<seq>", unsigned decimals and nothing else: the short markers
 // "-" and "+" of other systems, signs and spaces are refused. Errors are *ConfigErrors, match ErrBadCursor and say what is accepted.
 func ParseStreamCursor(s string) (StreamCursor, error) {
+	return parseCursor("cursor", s, cursorGrammar)
+}
+
+// parseCursor is ParseStreamCursor of the named argument, which accepts what the grammar says.
+func parseCursor(argument, s, grammar string) (StreamCursor, error) {
+	bad := func(why string) (StreamCursor, error) {
+		return StreamCursor{}, &ConfigError{Field: argument, Message: why + "; accepted: " + grammar, Err: ErrBadCursor}
+	}
 	switch s {
 	case "start":
 		return Start(), nil
 	case "end":
 		return End(), nil
 	case "":
-		return StreamCursor{}, badCursor("is empty")
+		return bad("is empty")
 	case "-", "+":
-		return StreamCursor{}, badCursor(fmt.Sprintf("is %q, which is not a marker here", s))
+		return bad(fmt.Sprintf("is %q, which is not a marker here", s))
 	}
 	// A cursor that starts with "-" would otherwise be an empty <ms>; both are refused with the same words.
 	if strings.Contains(s, "-") {
 		id, err := messages.ParseEntryID(s)
 		if err != nil {
-			return StreamCursor{}, badCursor(fmt.Sprintf("is %.40q, not <ms>-<seq> in unsigned 64-bit decimals", s))
+			return bad(fmt.Sprintf("is %.40q, not <ms>-<seq> in unsigned 64-bit decimals", s))
 		}
 		return CursorAt(id), nil
 	}
 	ms, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || s[0] < '0' || s[0] > '9' {
-		return StreamCursor{}, badCursor(fmt.Sprintf("is %.40q, neither a marker nor an unsigned 64-bit decimal", s))
+		return bad(fmt.Sprintf("is %.40q, not an unsigned 64-bit decimal", s))
 	}
 	return CursorAtMillis(ms), nil
-}
-
-func badCursor(why string) error {
-	return &ConfigError{Field: "cursor", Message: why + "; accepted: " + cursorGrammar, Err: ErrBadCursor}
 }
 
 // String is the cursor as ParseStreamCursor reads it.
@@ -105,7 +112,7 @@ func (c StreamCursor) String() string {
 func (c StreamCursor) Exclusive() (EntryID, error) {
 	if c.marker == atStart || c.marker == atEnd {
 		return EntryID{}, &ConfigError{Field: "after", Err: ErrBadCursor,
-			Message: fmt.Sprintf("is the open marker %q, which is not a place to tail after; accepted: <ms> or <ms>-<seq> (0-0 is from the beginning)", c)}
+			Message: fmt.Sprintf("is the open marker %q, which is not a place to tail after; accepted: %s", c, tailGrammar)}
 	}
 	return c.id, nil
 }

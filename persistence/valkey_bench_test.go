@@ -2,14 +2,17 @@ package persistence_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"tempestd/internal/jetstream"
 	"tempestd/internal/valkeytest"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -19,6 +22,7 @@ import (
 // valkeyBench is a server, a store on it and a stream that may be appended to.
 type valkeyBench struct {
 	server *valkeytest.Server
+	store  *persistence.Valkey
 	stream persistence.Stream
 }
 
@@ -35,7 +39,7 @@ func openValkeyBench(b *testing.B, server valkeytest.Options, opt persistence.Va
 	if err != nil {
 		b.Fatal(err)
 	}
-	return &valkeyBench{s, stream}
+	return &valkeyBench{s, v, stream}
 }
 
 // cpu is what the server has used, in seconds.
@@ -138,4 +142,83 @@ func BenchmarkValkeyAppend(b *testing.B) {
 func median(v []float64) float64 {
 	s := slices.Sorted(slices.Values(v))
 	return s[len(s)/2]
+}
+
+// BenchmarkValkeyAppendBesideTail is the latency of an append on a busy stream without and with a tail of 5 s on the stream at the same time, in turns
+// on one server. The reader's share is its own: it takes what is appended.
+func BenchmarkValkeyAppendBesideTail(b *testing.B) {
+	v := openValkeyBench(b, valkeytest.Options{}, persistence.ValkeyOptions{})
+	events := streamtest.NewEvents(1, benchStart)
+	batch := new(messages.Batch)
+	var latencies [2][]time.Duration
+	var after persistence.EntryID
+	appendSome := func(to *[]time.Duration) {
+		for range 200 {
+			events.Fill(batch, 50)
+			start := time.Now()
+			done, err := v.stream.Append(b.Context(), batch, messages.Checkpoint{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			*to = append(*to, time.Since(start))
+			after = done.Last
+		}
+	}
+	for b.Loop() {
+		appendSome(&latencies[0])
+		// A tail of the tip, again and again, as a consumer of a busy stream does it; and one of a quiet stream, which waits all the time.
+		quiet, err := v.store.OpenStream(b.Context(), "quiet", persistence.StreamOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(b.Context())
+		var tails sync.WaitGroup
+		tails.Go(func() { _, _ = quiet.Tail(ctx, persistence.FromBeginning(), 5*time.Second, 1000) })
+		cursor := persistence.CursorAt(after)
+		tails.Go(func() {
+			for ctx.Err() == nil {
+				page, err := v.stream.Tail(ctx, cursor, 5*time.Second, 1000)
+				if err == nil && len(page.Frames) > 0 {
+					cursor = persistence.CursorAt(page.Frames[len(page.Frames)-1].ID)
+				}
+			}
+		})
+		appendSome(&latencies[1])
+		stop()
+		tails.Wait()
+		if _, err := v.stream.Trim(b.Context(), persistence.Retention{Entries: 1}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for i, name := range []string{"alone", "beside"} {
+		slices.Sort(latencies[i])
+		for _, p := range []int{50, 99} {
+			b.ReportMetric(float64(latencies[i][len(latencies[i])*p/100].Microseconds()), fmt.Sprintf("%s-p%d-µs", name, p))
+		}
+	}
+}
+
+// BenchmarkValkeyMemory is what an event takes of the server's memory, its index and the stream's own structure included.
+func BenchmarkValkeyMemory(b *testing.B) {
+	for _, engine := range []valkeytest.Engine{valkeytest.Valkey, valkeytest.Redis} {
+		for _, fields := range [][]string{nil, persistence.ValkeyFields} {
+			b.Run(fmt.Sprintf("%s/fields=%d", engine, len(fields)), func(b *testing.B) {
+				v := openValkeyBench(b, valkeytest.Options{Engine: engine}, persistence.ValkeyOptions{Fields: fields, Describe: jetstream.Describe})
+				events := streamtest.NewEvents(1, benchStart)
+				batch := new(messages.Batch)
+				before := v.info("memory", "used_memory")
+				n, raw := 0, 0
+				for b.Loop() {
+					for range 20 {
+						if _, err := v.stream.Append(b.Context(), events.Fill(batch, 2048), messages.Checkpoint{}); err != nil {
+							b.Fatal(err)
+						}
+						n, raw = n+2048, raw+len(batch.Buf)
+					}
+				}
+				b.ReportMetric((v.info("memory", "used_memory")-before)/float64(n), "B/event")
+				b.ReportMetric(float64(raw)/float64(n), "raw-B/event")
+			})
+		}
+	}
 }
