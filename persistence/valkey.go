@@ -362,40 +362,6 @@ func (v *Valkey) Streams(ctx context.Context) ([]StreamInfo, error) {
 	return infos, nil
 }
 
-// Health implements Store: the server is asked, within the command timeout, and must be new enough.
-func (v *Valkey) Health() error {
-	m, err := v.do(context.Background(), func(b valkey.Builder) valkey.Completed { return b.Info().Section("server").Build() })
-	if err != nil {
-		return err
-	}
-	text, _ := m.ToString()
-	return checkVersion(text)
-}
-
-// checkVersion refuses a server that lacks what the store is built on.
-func checkVersion(info string) error {
-	field := func(name string) (v string) {
-		for line := range strings.Lines(info) {
-			if after, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
-				v = after
-			}
-		}
-		return v
-	}
-	name, version, major, minor := "Valkey", field("valkey_version"), 7, 2
-	if version == "" {
-		name, version, major, minor = "Redis", field("redis_version"), 7, 0
-	}
-	var ma, mi int
-	if _, err := fmt.Sscanf(version, "%d.%d", &ma, &mi); err != nil {
-		return nil // a server that hides its version is taken at its word
-	}
-	if ma > major || ma == major && mi >= minor {
-		return nil
-	}
-	return fmt.Errorf("the server is %s %.20s; accepted: Valkey 7.2 or later, Redis 7.0 or later", name, version)
-}
-
 // Close implements Store.
 func (v *Valkey) Close() error {
 	v.mu.Lock()

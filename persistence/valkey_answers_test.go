@@ -56,9 +56,24 @@ func TestI2_AppendsSurviveWhatBefallsTheServer(t *testing.T) {
 		set("maxmemory", "1")
 		send.put(t, stream, "full", func() { set("maxmemory", "0") })
 	})
+	t.Run("a policy that evicts", func(t *testing.T) {
+		set("maxmemory-policy", "allkeys-lru")
+		set("maxmemory", "1gb")
+		if err := v.Health(); err == nil || persistence.Temporary(err) || !strings.Contains(err.Error(), "allkeys-lru; accepted: noeviction") {
+			t.Errorf("the health of a server that evicts streams: %v", err)
+		}
+		set("maxmemory", "0")
+		set("maxmemory-policy", "noeviction")
+	})
 	t.Run("READONLY", func(t *testing.T) {
 		server.CLI("REPLICAOF", "127.0.0.1", "1")
+		if away, ok := errors.AsType[*persistence.UnavailableError](v.Health()); !ok || away.Reason != "readonly" {
+			t.Errorf("the health of a replica: %v", v.Health())
+		}
 		send.put(t, stream, "readonly", func() { server.CLI("REPLICAOF", "NO", "ONE") })
+		if err := v.Health(); err != nil {
+			t.Error(err)
+		}
 	})
 	t.Run("MASTERDOWN", func(t *testing.T) {
 		set("replica-serve-stale-data", "no")

@@ -120,20 +120,19 @@ func loseReplies(t *testing.T, server *valkeytest.Server, prefix string, rounds 
 	if _, err := appendThrough(t.Context(), stream, send.batch(3)); err != nil {
 		t.Fatal(err)
 	}
-	lost := 0
-	for i := range rounds {
-		batch := send.batch([]int{1, 7, 600}[i%3])
+	// The answer that is swallowed may be that to a ping: only what an append noticed counts.
+	for lost := 0; lost < rounds; {
+		batch := send.batch([]int{1, 7, 600}[lost%3])
 		proxy.SwallowNext()
 		away, err := appendThrough(t.Context(), stream, batch)
 		if err != nil {
 			t.Fatal(err)
 		}
-		lost += away
+		if away > 0 {
+			lost++
+		}
 	}
 	send.check(t, stream)
-	if lost < rounds || proxy.Swallowed.Load() < int64(rounds) {
-		t.Errorf("%d replies were swallowed, %d appends noticed", proxy.Swallowed.Load(), lost)
-	}
 }
 
 func TestI6_FencedWriterCannotAppend(t *testing.T) {

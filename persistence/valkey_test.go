@@ -49,6 +49,7 @@ func contract(t *testing.T, opt persistence.ValkeyOptions) {
 	streamtest.Run(t, streamtest.Backend{Open: func(ctx context.Context, dir string) (persistence.Store, error) {
 		o := opt
 		o.Prefix = prefix(dir)
+		o.CommandTimeout = 30 * time.Second // pages of megabytes from five servers at once, on whatever machine this is
 		v, err := persistence.OpenValkey(ctx, o)
 		return owned{v, "n"}, err
 	}})
