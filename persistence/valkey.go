@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -38,7 +37,6 @@ type ValkeyOptions struct {
 	Describe func(event []byte) (did, collection []byte)
 
 	Clock   clockwork.Clock // ages; nil means the real one
-	Logger  *slog.Logger    // nil discards
 	OnEvent func(Event)     // as EmbeddedOptions.OnEvent
 }
 

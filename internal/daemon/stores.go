@@ -108,7 +108,7 @@ func (d *daemon) openValkey(ctx context.Context) (*persistence.Valkey, error) {
 		Username: c.Username, Password: c.Password.Reveal(), SentinelUsername: c.SentinelUsername, SentinelPassword: c.SentinelPassword.Reveal(),
 		DB: c.Database, Prefix: c.Prefix, TLS: tls, ConnectTimeout: c.ConnectTimeout, CommandTimeout: c.CommandTimeout,
 		Fields: c.Fields, Describe: jetstream.Describe,
-		Clock: d.clock, Logger: d.observer.Logger(), OnEvent: func(e persistence.Event) { storeEvent(d.observer, e) },
+		Clock: d.clock, OnEvent: func(e persistence.Event) { storeEvent(d.observer, e) },
 	})
 }
 
