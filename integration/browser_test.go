@@ -143,6 +143,7 @@ type tab struct {
 	t       testing.TB
 	b       *browser
 	session string
+	width   int
 	faults  []string // guarded by b.mu: what the console says, but for the HTTP statuses that allowed names
 	allowed func(text string) bool
 }
@@ -255,7 +256,7 @@ func (tab *tab) eval(expression string, result any) {
 	}
 }
 
-// await waits until a condition holds on the page; the page looks at it again with every change and every now and then.
+// await waits until a condition holds on the page, which is looked at every now and then.
 func (tab *tab) await(what, condition string) {
 	tab.t.Helper()
 	var held bool
@@ -270,6 +271,7 @@ func (tab *tab) await(what, condition string) {
 	if !held {
 		var text string
 		tab.eval("document.body.innerText.slice(-3000)", &text)
+		tab.clean()
 		tab.t.Fatalf("%s: not so after %v. The page:\n%s", what, deadline/2, text)
 	}
 }
@@ -307,7 +309,13 @@ func (tab *tab) press(key string, code int) {
 // size makes the window that wide.
 func (tab *tab) size(width int) {
 	tab.t.Helper()
-	tab.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false}, nil)
+	tab.width = width
+	tab.resize(900)
+}
+
+func (tab *tab) resize(height float64) {
+	tab.t.Helper()
+	tab.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": tab.width, "height": int(height), "deviceScaleFactor": 1, "mobile": false}, nil)
 	tab.eval("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))", nil)
 }
 
@@ -317,16 +325,17 @@ func (tab *tab) system(theme string) {
 	tab.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": theme}}}, nil)
 }
 
-// picture is the whole page as PNG.
+// picture is the whole page as PNG, in a window that is as high for the moment: what is out of sight is not drawn.
 func (tab *tab) picture() []byte {
 	tab.t.Helper()
 	var metrics struct {
 		CSSContentSize struct{ Width, Height float64 }
 	}
 	tab.call("Page.getLayoutMetrics", nil, &metrics)
+	tab.resize(metrics.CSSContentSize.Height)
+	defer tab.resize(900)
 	var shot struct{ Data string }
-	tab.call("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true,
-		"clip": map[string]any{"x": 0, "y": 0, "width": metrics.CSSContentSize.Width, "height": metrics.CSSContentSize.Height, "scale": 1}}, &shot)
+	tab.call("Page.captureScreenshot", map[string]any{"format": "png"}, &shot)
 	png, err := base64.StdEncoding.DecodeString(shot.Data)
 	if err != nil {
 		tab.t.Fatal(err)

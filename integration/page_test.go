@@ -273,7 +273,7 @@ func (tab *tab) checkKeyboard() {
 	t := tab.t
 	t.Helper()
 	// Radio buttons are one stop, at the one that is chosen.
-	const controls = `[...document.querySelectorAll("a[href], button, input, select, [tabindex]")].filter((node) => node.checkVisibility() && !node.disabled && node.tabIndex >= 0 &&
+	const controls = `[...document.querySelectorAll('a[href], button, input, select, [tabindex]:not([tabindex="-1"])')].filter((node) => node.checkVisibility() && !node.disabled &&
 		(node.type !== "radio" || node.checked))`
 	var n int
 	tab.eval(controls+`.length`, &n)

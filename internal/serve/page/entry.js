@@ -31,5 +31,9 @@ export function parse({ id, event }) {
   return line;
 }
 
-export const row = (entry, id) => h("li", { class: entry.kind === "gap" ? "row gap" : "row", role: "option", "aria-selected": "false", id },
-  h("span", { class: "when" }, format.exactClock(entry.at)), h("span", { class: "what" }, entry.what), h("span", { class: "who mono" }, entry.who), h("span", { class: "text" }, entry.text));
+/** row is the line. Its label says what it holds where it is out of sight, and so not laid out. */
+export function row(entry, id) {
+  const parts = { when: format.exactClock(entry.at), what: entry.what, "who mono": entry.who, text: entry.text };
+  return h("li", { class: entry.kind === "gap" ? "row gap" : "row", role: "option", "aria-selected": "false", "aria-label": Object.values(parts).filter(Boolean).join(" "), id },
+    Object.entries(parts).map(([kind, text]) => h("span", { class: kind }, text)));
+}

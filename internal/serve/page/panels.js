@@ -25,7 +25,8 @@ function events(p, items, none, text) {
 
 const causes = {
   replay_window: "the feed was away for longer than its replay window",
-  cursor_too_old: "the upstream no longer has what came next",
+  server_moved: "the upstream began later than it was asked to",
+  handover: "the upstream went over from replay to live and left them out",
 };
 
 const instant = (us) => (us ? format.clock(us / 1000) : "now unknown");

@@ -46,7 +46,7 @@ function lines({ stream, bound, oldest, newest, consumers }) {
     h("td", { role: "rowheader", class: "name" }, stream.name, closed),
     cell(1, ...measured("Entries", format.count(stream.entries), stream.entries, bound.entries, `${format.count(bound.entries)}`)),
     cell(2, ...measured("Size", format.bytes(stream.bytes), stream.bytes, bound.bytes, format.bytes(bound.bytes ?? 0))),
-    cell(3, oldest, bound.age_s ? h("span", { class: "quiet" }, ` · kept for ${format.age(bound.age_s * 1000)}`) : null, id(stream.oldest)),
+    cell(3, oldest, bound.age_s && stream.oldest ? h("span", { class: "quiet" }, ` · kept for ${format.age(bound.age_s * 1000)}`) : null, id(stream.oldest)),
     cell(4, newest, id(stream.newest)),
     cell(5, stream.readers === undefined ? format.none : format.count(stream.readers)));
   if (consumers.length === 0) return [line];

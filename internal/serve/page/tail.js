@@ -9,7 +9,7 @@ const kinds = ["commit", "identity", "account", "sync", "gap"];
 const mostRows = 200;
 const limit = 500; // entries of one answer
 const block = 10_000; // ms
-const pace = 250; // ms between answers that held something: people do not read faster
+const pace = 400; // ms between answers that held something: people do not read faster
 const tooFar = 10_000; // ms behind the stream's newest entry, from which on what lies between is left out
 const hiddenFor = 30_000; // ms that nobody looks, after which nothing is asked for
 
