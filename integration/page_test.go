@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"tempestd/internal/client"
+	"tempestd/messages"
 )
 
 // pageToken is what the status page has to ask its user for.
@@ -35,6 +36,10 @@ func statusPageServesItsOperator(t *testing.T, b *browser) {
 	d.startLive()
 	d.awaitStored(200)
 
+	if _, _, err := d.CreateConsumer(t.Context(), feed, "indexer", "0-0", messages.ConsumerFilter{}); err != nil {
+		t.Fatal(err)
+	}
+
 	tab := b.open(t, "http://"+d.addr+"/")
 	tab.allow("401 (Unauthorized)", "400 (Bad Request)")
 	tab.size(1440)
@@ -50,6 +55,8 @@ func statusPageServesItsOperator(t *testing.T, b *browser) {
 	tab.await("and what all of them do", `document.querySelector("#headline").textContent === "All 2 feeds are live"`)
 	tab.await("its charts are drawn", `document.querySelector("#feed-sky .curve").getAttribute("d").includes("L")`)
 	tab.await("the stream is in the table", `document.querySelector(".streams .name").textContent === "other"`)
+
+	tab.await("and its consumer below it, with its lag", `/^indexer\s*[\d,]+ entries, .* behind\s*no batch is out/.test(document.querySelector(".consumer")?.innerText)`)
 
 	// A reconnect is a new epoch and stands on the timeline.
 	before := d.status().Epoch

@@ -1,6 +1,6 @@
 // The page: what is asked of the daemon and when, and where the answers go.
 
-import { Refused, ask, clockAhead, hasToken, now, setToken } from "./api.js";
+import { Refused, ask, clockAhead, hasToken, now, path, setToken } from "./api.js";
 import { byID, h, reconcile, setAttribute, setText } from "./dom.js";
 import { FeedView } from "./feed.js";
 import * as format from "./format.js";
@@ -22,6 +22,7 @@ const login = byID("login");
 const board = new Board(byID("verdict"), byID("headline"), byID("facts"));
 const tail = new Tail();
 const views = new Map(); // feeds by name
+const consumers = new Map(); // of streams by name
 let feeds = null;
 let streams = [];
 let ready = null;
@@ -40,6 +41,7 @@ function every(ms) {
 
 const dueStreams = every(5000);
 const dueReady = every(10_000);
+const dueConsumers = every(10_000);
 const dueHistory = every(10_000);
 
 const page = {
@@ -101,12 +103,21 @@ async function askStreams() {
   dueStreams.done();
   streams = (await ask("/v1/streams")).streams;
   tail.offer(streams.map((stream) => stream.name));
+  if (dueConsumers.due()) {
+    dueConsumers.done();
+    await Promise.allSettled(streams.map(askConsumers));
+    for (const name of consumers.keys()) if (!streams.some((stream) => stream.name === name)) consumers.delete(name);
+  }
   drawStreams();
+}
+
+async function askConsumers({ name }) {
+  consumers.set(name, (await ask(path("v1", "streams", name, "consumers"))).consumers);
 }
 
 function drawStreams() {
   if (!feeds) return;
-  showStreams(byID("streams"), streams, new Map(feeds.map((status) => [status.feed, status.retention ?? {}])), new Map(), present());
+  showStreams(byID("streams"), streams, new Map(feeds.map((status) => [status.feed, status.retention ?? {}])), consumers, present());
 }
 
 function showVerdict() {

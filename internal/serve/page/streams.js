@@ -13,9 +13,16 @@ function measured(name, text, used, bound, boundText) {
   return [text, h("span", { class: "quiet" }, ` of ${boundText}`), h("meter", { min: 0, max: bound, value: Math.min(used, bound), "aria-label": `${name}: ${text} of ${boundText}` })];
 }
 
-function consumer(c) {
-  const batch = c.deliveries > 1 ? `batch handed out ${c.deliveries} times` : "a batch";
-  const work = c.leased ? `${batch}, leased until ${format.clock(c.until)}` : c.deliveries > 0 ? `${batch}, to be handed out again` : "no batch is out";
+const mostConsumers = 20; // of one stream: those that are furthest behind
+
+function consumerLines(all) {
+  const shown = all.toSorted((a, b) => b.lag_entries - a.lag_entries).slice(0, mostConsumers);
+  return [...shown.map(consumerLine), all.length > shown.length ? h("li", { class: "consumer quiet" }, `and ${format.plural(all.length - shown.length, "other", "others")}, less far behind`) : null];
+}
+
+function consumerLine(c) {
+  const times = c.deliveries > 1 ? `, handed out ${c.deliveries} times` : "";
+  const work = c.lease ? `a batch is leased until ${format.clock(c.lease.until)}${times}` : c.deliveries > 0 ? `a batch is to be handed out again${times}` : "no batch is out";
   return h("li", { class: "consumer" }, h("strong", {}, c.name),
     h("span", {}, c.lag_entries ? `${format.plural(c.lag_entries, "entry", "entries")}, ${format.duration(c.lag_ms)} behind` : "up to date"),
     h("span", { class: "quiet" }, work), h("span", { class: "quiet" }, `last moved ${format.clock(c.moved_at)}`),
@@ -50,5 +57,5 @@ function lines({ stream, bound, oldest, newest, consumers }) {
     cell(4, newest, id(stream.newest)),
     cell(5, stream.readers === undefined ? format.none : format.count(stream.readers)));
   if (consumers.length === 0) return [line];
-  return [line, h("tr", { role: "row", class: "consumers" }, h("td", { role: "cell", colspan: columns.length }, h("ul", { "aria-label": `Consumers of ${stream.name}` }, consumers.map(consumer))))];
+  return [line, h("tr", { role: "row", class: "consumers" }, h("td", { role: "cell", colspan: columns.length }, h("ul", { "aria-label": `Consumers of ${stream.name}` }, consumerLines(consumers))))];
 }
