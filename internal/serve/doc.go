@@ -51,6 +51,10 @@
 //	seek.go          where a cursor points to
 //	subscription.go  the life of one connection
 //	corked.go, pack.go, slow.go  its writes, its compression, and when it is too slow
+//	durable.go         the read side of the Durable Streams protocol: the request, and where it begins
+//	durable_page.go    a page: catch-up and long-poll, their headers and caching
+//	durable_sse.go     events
+//	durable_offset.go, durable_cursor.go  its offsets, and its cursors, which are no places
 //	guard.go   token, Host and Origin
 //	errors.go  errors into HTTP
 package serve

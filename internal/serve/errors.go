@@ -125,6 +125,13 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	writeJSON(w, api.status, errorBody{api.name, api.message, api.oldest})
 }
 
+// tooLate tells of a failure of ours that the response, which has begun, cannot tell of.
+func (s *Server) tooLate(r *http.Request, err error) {
+	if _, ours := toAPI(err); ours && r.Context().Err() == nil {
+		s.observer.Emit(observe.HTTPError, "", "route", route(r), "error", err)
+	}
+}
+
 // errorBody is the body of every response that is an error.
 type errorBody struct {
 	Error        string              `json:"error"`

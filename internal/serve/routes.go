@@ -45,6 +45,7 @@ func (s *Server) mux() *http.ServeMux {
 		{subscribe.PathV1, guarded, methods{"GET": s.subscribe(subscribe.V1)}},
 		{subscribe.PathV2, guarded, methods{"GET": s.subscribe(subscribe.V2)}},
 		{subscribe.PathDictionary, guarded, methods{"GET": s.dictionary}},
+		{"/streams/{stream}", guarded, methods{"GET": s.durable}},
 		{"/metrics", guarded, methods{"GET": s.metrics()}},
 		{"/{$}", open, methods{"GET": page("index.html")}},
 		{"/page/{file}", open, methods{"GET": asset}},

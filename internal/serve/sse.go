@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"tempestd/internal/jetstream"
-	"tempestd/internal/observe"
 	"tempestd/persistence"
 )
 
@@ -120,8 +119,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 			// What is not the cursor's fault is over, or told, when the client comes back.
 			if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
 				out.expired(expired)
-			} else if _, ours := toAPI(err); ours && r.Context().Err() == nil {
-				s.observer.Emit(observe.HTTPError, "", "route", route(r), "error", err)
+			} else {
+				s.tooLate(r, err)
 			}
 			out.end()
 			return nil

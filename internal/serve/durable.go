@@ -1,0 +1,184 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tempestd/internal/jetstream"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// The read side of the Durable Streams protocol, version 1.0 (github.com/durable-streams/durable-streams, PROTOCOL.md, whose sections are cited here and in the
+// other files of this name). A stream is one of application/json: its messages are the entries' events, gaps among them, byte for byte. Its readers remember
+// one offset and ask for what comes after it: page by page (durable_page.go), with a wait for more (live=long-poll), or as one response that goes on (live=sse,
+// durable_sse.go). The write side is not served (section 3 lets servers implement one of them): a stream's one writer is its feed, and PUT, POST and DELETE are
+// answered 405.
+
+// What live accepts, and a filter as an extension, which every tail has (section 10.1).
+var durableParams = slices.Concat([]string{"offset", "live", "cursor"}, filterParams)
+
+const (
+	liveLongPoll = "long-poll"
+	liveSSE      = "sse"
+)
+
+// durable answers GET and HEAD of a stream's URL.
+func (s *Server) durable(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodHead {
+		return s.durableHead(w, r)
+	}
+	p := parseKnown(r, durableParams...)
+	live := p.live()
+	read := durableRead{request: r, from: p.offset(live != ""), cursor: newCollapser(p.collapse(), s.clock.Now())}
+	filter := p.filter()
+	if p.err != nil {
+		return p.err
+	}
+	stream, err := s.store.Stream(r.Context(), r.PathValue("stream"))
+	if err != nil {
+		return err
+	}
+	read.stream = stream
+	after, tail, err := s.place(r.Context(), stream, read.from)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cross-Origin-Resource-Policy", "same-origin") // section 11.7
+	if live == "" && read.from.now {
+		s.writeTail(w, &read, tail)
+		return nil
+	}
+	read.follower = s.follow(r.Context(), stream, after, jetstream.NewMatcher(filter))
+	defer read.follower.close()
+	switch live {
+	case liveLongPoll:
+		return s.longPoll(w, &read)
+	case liveSSE:
+		return s.durableSSE(w, &read)
+	}
+	return s.catchUp(w, &read)
+}
+
+// durableRead is one request to read a stream.
+type durableRead struct {
+	request  *http.Request
+	stream   persistence.Stream
+	from     position
+	cursor   collapser
+	follower *follower
+}
+
+// durableHead answers with the stream's metadata (section 5.5).
+func (s *Server) durableHead(w http.ResponseWriter, r *http.Request) error {
+	stream, err := s.store.Stream(r.Context(), r.PathValue("stream"))
+	if err != nil {
+		return err
+	}
+	_, tail, err := s.place(r.Context(), stream, position{now: true})
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Stream-Next-Offset", formatOffset(tail.at))
+	if tail.closed {
+		h.Set("Stream-Closed", "true")
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// streamTail is where a stream ends.
+type streamTail struct {
+	at     messages.EntryID // the last entry that it ever had
+	closed bool             // for good
+}
+
+// place is the entry after which a read begins – 0-0 is the beginning of what there is – and, where that was asked for, the tail.
+func (s *Server) place(ctx context.Context, stream persistence.Stream, from position) (messages.EntryID, streamTail, error) {
+	if !from.start && !from.now && !from.after.IsZero() {
+		return from.after, streamTail{}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, briefTimeout)
+	defer cancel()
+	info, err := stream.Info(ctx)
+	switch {
+	case err != nil:
+		return messages.EntryID{}, streamTail{}, err
+	case from.now:
+		tail := streamTail{closed: info.ClosedAt != nil}
+		if last := cmp.Or(info.Newest, info.Trimmed); last != nil { // retention may have dropped everything
+			tail.at = *last
+		}
+		return tail.at, tail, nil
+	case from.start && info.Newest == nil && info.Trimmed != nil:
+		return *info.Trimmed, streamTail{}, nil // nothing is kept: the beginning is the tail
+	case !from.start && info.Trimmed != nil:
+		// The offset of an empty stream is a position like any other. Only the sentinel asks for whatever there is.
+		return messages.EntryID{}, streamTail{}, errOffsetGone(from.after, *info.Trimmed)
+	}
+	return messages.EntryID{}, streamTail{}, nil
+}
+
+// durableError says in offsets what the stream said in entry IDs. A reader cannot wait for lost entries to come back, and protocol clients repeat what is answered
+// with a 500 for ever: what cannot be read any more is gone (section 5.6).
+func durableError(err error) error {
+	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
+		return errOffsetGone(expired.Cursor, expired.Oldest)
+	}
+	if corrupt, ok := errors.AsType[*persistence.CorruptError](err); ok {
+		return &apiError{status: http.StatusGone, name: nameCorruptBlock, message: fmt.Sprintf(
+			"offset: the entries after it are damaged in the store; reading goes on, with a loss, at offset=%s", formatOffset(corrupt.Block))}
+	}
+	return err
+}
+
+// parseKnown reads the query as parseParams does, but for parameters that it does not know: the protocol's extensions have to be ignored (section 10.1).
+func parseKnown(r *http.Request, known ...string) *params {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return &params{err: invalid("query", r.URL.RawQuery, "name=value pairs joined by &, percent-encoded")}
+	}
+	p := &params{values: values}
+	for _, name := range known {
+		if given := values[name]; len(given) > 1 && !slices.Contains(filterParams, name) {
+			p.fail(invalid(name, strings.Join(given, " and "), "one value"))
+		}
+	}
+	return p
+}
+
+// offset is where the read begins: the beginning when a catch-up does not say, for the live modes have to (sections 5.6 to 5.8).
+func (p *params) offset(required bool) position {
+	const name = "offset"
+	if !p.values.Has(name) {
+		if required {
+			p.fail(&apiError{status: http.StatusBadRequest, name: nameInvalidRequest, message: name + ": missing; accepted: " + acceptedOffset})
+		}
+		return position{start: true}
+	}
+	from, err := parsePosition(p.values.Get(name))
+	if err != nil {
+		p.fail(err)
+	}
+	return from
+}
+
+// live is the mode: "" is a catch-up.
+func (p *params) live() string {
+	const name = "live"
+	mode := p.values.Get(name)
+	if p.values.Has(name) && mode != liveLongPoll && mode != liveSSE {
+		p.fail(invalid(name, mode, strconv.Quote(liveLongPoll)+" or "+strconv.Quote(liveSSE)))
+	}
+	return mode
+}

@@ -1,0 +1,83 @@
+package serve
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"tempestd/messages"
+)
+
+// An offset of the Durable Streams protocol (section 7, Offsets) is the ID of the last entry before the position, in 20 digits each, so that offsets sort as the
+// text they are: "00000001795327636563-00000000000000030000". Every position has one spelling. It is an entry ID as well, which /tail takes for a cursor.
+const (
+	offsetDigits = 20 // of the greatest 64-bit number
+	offsetLength = 2*offsetDigits + 1
+
+	// The protocol's sentinels, which no offset can be mistaken for.
+	offsetStart = "-1"
+	offsetNow   = "now"
+
+	acceptedOffset = `"-1" (the beginning), "now", or what a Stream-Next-Offset said`
+)
+
+// appendOffset appends the offset of the position after the entry.
+func appendOffset(b []byte, last messages.EntryID) []byte {
+	b = appendDigits(b, last.MS)
+	b = append(b, '-')
+	return appendDigits(b, last.Seq)
+}
+
+func appendDigits(b []byte, n uint64) []byte {
+	var digits [offsetDigits]byte
+	for i := len(digits) - 1; i >= 0; i-- {
+		digits[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return append(b, digits[:]...)
+}
+
+// formatOffset is appendOffset's text.
+func formatOffset(last messages.EntryID) string {
+	return string(appendOffset(make([]byte, 0, offsetLength), last))
+}
+
+// position is where a read begins: after an entry, or at one of the sentinels.
+type position struct {
+	after messages.EntryID // of an offset
+	start bool             // whatever is there, from the oldest on
+	now   bool             // the tail, wherever it is
+}
+
+// parsePosition reads an offset or a sentinel.
+func parsePosition(text string) (position, error) {
+	switch text {
+	case offsetStart:
+		return position{start: true}, nil
+	case offsetNow:
+		return position{now: true}, nil
+	}
+	if len(text) != offsetLength || text[offsetDigits] != '-' {
+		return position{}, invalid("offset", text, acceptedOffset)
+	}
+	ms, errMS := parseDigits(text[:offsetDigits])
+	seq, errSeq := parseDigits(text[offsetDigits+1:])
+	if errMS != nil || errSeq != nil {
+		return position{}, invalid("offset", text, acceptedOffset)
+	}
+	return position{after: messages.EntryID{MS: ms, Seq: seq}}, nil
+}
+
+// parseDigits is ParseUint for digits alone, of which the first may be 0.
+func parseDigits(s string) (uint64, error) {
+	if s[0] < '0' || s[0] > '9' { // a sign
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.ParseUint(s, 10, 64)
+}
+
+// errOffsetGone is the answer to an offset that the stream no longer reaches back to (section 5.6, 410).
+func errOffsetGone(given, oldest messages.EntryID) error {
+	return &apiError{status: http.StatusGone, name: nameCursorExpired, message: fmt.Sprintf(
+		"offset: %s is before the oldest entry that is still kept; reading goes on, with a loss, at offset=%s, or at offset=-1", formatOffset(given), formatOffset(oldest))}
+}

@@ -1,0 +1,142 @@
+package serve
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+const (
+	// durableLimit is how many messages a page has at the most; maxResponse bounds its bytes.
+	durableLimit = persistence.MaxCount
+	// longPollWait is how long a long-poll waits for the first message (section 5.7, Timeout Behavior): less than proxies commonly wait for a response.
+	longPollWait = 25 * time.Second
+)
+
+// catchUp answers with what there is at the offset (section 5.6).
+func (s *Server) catchUp(w http.ResponseWriter, read *durableRead) error {
+	page, err := read.follower.next(0, durableLimit)
+	if err != nil {
+		return durableError(err)
+	}
+	s.writeMessages(w, read, &page)
+	return nil
+}
+
+// writeTail answers a catch-up from now: with no message, be it as new as it likes, and where the tail is (section 7, now).
+func (s *Server) writeTail(w http.ResponseWriter, read *durableRead, tail streamTail) {
+	s.placeHeaders(w.Header(), read, tail.at, true, tail.closed)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write([]byte("[]")) // a client that is gone is the server's to notice
+}
+
+// longPoll answers with what there is at the offset, or what comes there soon (section 5.7).
+func (s *Server) longPoll(w http.ResponseWriter, read *durableRead) error {
+	release, err := s.admit(read.request, read.stream.Name(), longPollWait)
+	if err != nil {
+		return err
+	}
+	defer release()
+	s.allow(w, longPollWait)
+	page, err := read.follower.next(longPollWait, durableLimit)
+	if err != nil {
+		return durableError(err)
+	}
+	if page.drained {
+		w.Header().Set("Connection", "close")
+	}
+	if len(page.Frames) > 0 {
+		s.writeMessages(w, read, &page)
+		return nil
+	}
+	s.placeHeaders(w.Header(), read, page.Cursor, page.Behind == 0, page.ended())
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// placeHeaders says where a response ends, and whether what there is ends there, and for good.
+func (s *Server) placeHeaders(h http.Header, read *durableRead, next messages.EntryID, upToDate, closed bool) {
+	h.Set("Stream-Next-Offset", formatOffset(next))
+	if upToDate {
+		h.Set("Stream-Up-To-Date", "true")
+	}
+	if closed {
+		h.Set("Stream-Closed", "true") // and no cursor: there is no next request
+	} else {
+		h.Set("Stream-Cursor", read.cursor.next(s.clock.Now()))
+	}
+}
+
+// writeMessages writes the page as a JSON array (section 8.1.5), or 304 to who has it.
+func (s *Server) writeMessages(w http.ResponseWriter, read *durableRead, page *tailPage) {
+	h := w.Header()
+	s.placeHeaders(h, read, page.Cursor, page.Behind == 0, page.ended())
+	if !read.from.now { // whose page is another one each time
+		h.Set("Cache-Control", s.cacheControl())
+		etag := entityTag(read, page)
+		h.Set("ETag", etag)
+		if hasTag(read.request.Header.Values("If-None-Match"), etag) {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
+	s.allow(w, time.Duration(page.size)*time.Second/minReadRate)
+	h.Set("Content-Type", "application/json")
+	pooled := s.bufs.Get().(*[]byte)
+	defer s.bufs.Put(pooled)
+	out := chunks{w: w, buf: (*pooled)[:0]}
+	out.text("[")
+	for i, f := range page.Frames {
+		if i > 0 {
+			out.text(",")
+		}
+		out.bytes(f.Event)
+	}
+	out.text("]")
+	out.end()
+	s.observer.Metrics().Served.WithLabelValues(read.stream.Name()).Add(float64(len(page.Frames)))
+}
+
+// cacheControl is what caches may do with a page (section 9.1): any of them where everyone may read the stream, the client's own where a token is asked for.
+func (s *Server) cacheControl() string {
+	const rest = ", max-age=60, stale-while-revalidate=300"
+	if s.needsToken {
+		return "private" + rest
+	}
+	return "public" + rest
+}
+
+// entityTag is the page's: stream, beginning and end, and whether the stream ends there, without which a 304 would hide that it was closed (section 9.1).
+func entityTag(read *durableRead, page *tailPage) string {
+	tag := make([]byte, 0, 192)
+	tag = append(tag, '"')
+	tag = append(tag, read.stream.Name()...)
+	tag = append(tag, ':')
+	if read.from.start {
+		tag = append(tag, "-1."...)
+		tag = appendOffset(tag, page.Oldest) // retention moves the beginning
+	} else {
+		tag = appendOffset(tag, read.from.after)
+	}
+	tag = append(tag, ':')
+	tag = appendOffset(tag, page.Cursor)
+	if page.ended() {
+		tag = append(tag, ":c"...)
+	}
+	return string(append(tag, '"'))
+}
+
+// hasTag says whether an If-None-Match names the tag, in the weak comparison that is meant for it (RFC 9110, 13.1.2). Ours have no comma.
+func hasTag(fields []string, tag string) bool {
+	for _, field := range fields {
+		for given := range strings.SplitSeq(field, ",") {
+			if given = strings.TrimSpace(given); given == "*" || strings.TrimPrefix(given, "W/") == tag {
+				return true
+			}
+		}
+	}
+	return false
+}
