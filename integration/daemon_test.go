@@ -12,6 +12,7 @@ import (
 
 	"tempestd/internal/client"
 	"tempestd/internal/jetsim"
+	"tempestd/internal/jetstream"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -118,7 +119,7 @@ func (d *daemon) entries() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		last := messages.EntryID{}
 		for {
-			page, err := d.Tail(d.t.Context(), feed, last.String(), 0, 1000)
+			page, err := d.Tail(d.t.Context(), feed, last.String(), 0, 1000, jetstream.Filter{})
 			if err != nil {
 				yield(nil, err)
 				return

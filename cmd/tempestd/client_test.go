@@ -15,6 +15,7 @@ import (
 
 	"tempestd/internal/serve"
 	"tempestd/messages"
+	"tempestd/persistence"
 
 	"github.com/jonboulle/clockwork"
 )
@@ -76,6 +77,39 @@ func TestTailFindsItsPosition(t *testing.T) {
 				t.Errorf("exit %d, %d entries, want %d; first %.1q, last %.1q\n%s", p.code, len(got), len(tt.want), got, got[max(0, len(got)-1):], p.err)
 			}
 		})
+	}
+}
+
+func TestTailPrintsWhatItsFilterWants(t *testing.T) {
+	d := newFakeDaemon(t, "")
+	for i := range 30 {
+		d.append(t, fmt.Sprintf(`{"did":"did:plc:%c","time_us":%d,"kind":"identity","identity":{}}`, 'a'+i%3, i+1))
+	}
+	for args, want := range map[string]int{
+		"--did did:plc:b -n 4": 4, "--did did:plc:b,did:plc:c --from-start": 20, "--kind identity --did did:plc:a -n 99": 10,
+		"--kind account --from-start": 0, "--collection app.bsky.feed.* --from-start -n 7": 7,
+	} {
+		p := run(t, append([]string{"tail", "sky", "--addr", d.URL}, strings.Fields(args)...)...)
+		if n := strings.Count(p.out.String(), "\n"); p.code != 0 || n != want {
+			t.Errorf("%s: exit %d, %d entries, want %d\n%s", args, p.code, n, want, p.err)
+		}
+	}
+	p := run(t, "tail", "sky", "--addr", d.URL, "--kind", "like", "--did", "bob")
+	if p.code != 2 || !strings.Contains(p.err.String(), `invalid DID: bob`) || !strings.Contains(p.err.String(), "commit, identity, account, sync, gap") {
+		t.Errorf("a bad filter: exit %d\n%s", p.code, p.err)
+	}
+}
+
+func TestTailSaysWhatRetentionHasDropped(t *testing.T) {
+	d := newFakeDaemon(t, "")
+	d.append(t, posts(0, 10)...)
+	d.append(t, posts(10, 10)...)
+	if _, err := d.stream.Trim(t.Context(), persistence.Retention{Entries: 10}); err != nil {
+		t.Fatal(err)
+	}
+	p := run(t, "tail", "sky", "--addr", d.URL, "--after", "3-0", "-f")
+	if p.code != 1 || p.out.String() != "" || !strings.Contains(p.err.String(), "--after 10-0 begins with the oldest that is left") {
+		t.Errorf("exit %d\n%s%s", p.code, p.out, p.err)
 	}
 }
 

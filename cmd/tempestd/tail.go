@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tempestd/internal/client"
+	"tempestd/internal/jetstream"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -31,6 +32,7 @@ type tail struct {
 	after  string // the exclusive cursor
 	limit  int    // most entries to print, -1 for no limit
 	follow bool
+	filter jetstream.Filter
 	out    *bufio.Writer
 	print  func(persistence.Frame) error
 }
@@ -40,6 +42,7 @@ func (a *app) tailCommand() *cobra.Command {
 	var since time.Duration
 	var fromStart, follow, asJSON bool
 	var count int
+	var filter jetstream.Filter
 	c := &cobra.Command{
 		Use:   "tail <stream>",
 		Short: "Print a stream, from anywhere, and follow it",
@@ -51,15 +54,22 @@ tail -f).
 On a terminal an entry is a readable line. In a pipe, or with --json, it is
 {"id":"<ms>-<seq>","event":{…}}, the event exactly as the upstream sent it; the id of the last one
 is the --after to go on with. A following tail survives a restart of the daemon: it goes on after
-the last entry it printed, and nothing is missed or repeated.`,
+the last entry it printed, and nothing is missed or repeated.
+
+--collection, --did and --kind print only some entries; the daemon leaves the others out. Gaps are
+always printed, unless --kind names other kinds only.`,
 		Example: `  tempestd tail bluesky -f
   tempestd tail bluesky --since 10m | jq -r .event.did
   tempestd tail bluesky --from-start -n 1000 > first.jsonl
-  tempestd tail bluesky --after 1795327636563-30000 -f`,
+  tempestd tail bluesky --after 1795327636563-30000 -f
+  tempestd tail bluesky -f --collection app.bsky.feed.post --did did:plc:ewvi7nxzyoun6zhxrhs64oiz`,
 		Args:              exactly("the name of a stream"),
 		ValidArgsFunction: a.completeNames(streamNames),
 		RunE: func(c *cobra.Command, args []string) error {
-			t := &tail{app: a, stream: args[0], follow: follow, limit: -1, out: bufio.NewWriterSize(a.out, 64<<10)}
+			if errs := jetstream.ValidateReader(filter); len(errs) > 0 {
+				return usage("--collection, --did, --kind: %w", errors.Join(errs...))
+			}
+			t := &tail{app: a, stream: args[0], follow: follow, limit: -1, filter: filter, out: bufio.NewWriterSize(a.out, 64<<10)}
 			counted := c.Flags().Changed("lines")
 			if count < 0 || count > maxLast {
 				return usage("-n: got %d; want 0 to %d", count, maxLast)
@@ -100,6 +110,9 @@ the last entry it printed, and nothing is missed or repeated.`,
 	flags.IntVarP(&count, "lines", "n", 10, "`count` of entries: the last so many, or at most so many after a position")
 	flags.BoolVarP(&follow, "follow", "f", false, "go on with what comes")
 	flags.BoolVar(&asJSON, "json", false, "print JSON lines on a terminal as well")
+	flags.StringSliceVar(&filter.Collections, "collection", nil, "only commits of this `NSID`, or of all below it: app.bsky.feed.*; may be repeated")
+	flags.StringSliceVar(&filter.DIDs, "did", nil, "only events of this account's `DID`; may be repeated")
+	flags.StringSliceVar(&filter.Kinds, "kind", nil, "only `kind`s of commit, identity, account, sync, gap; may be repeated")
 	c.MarkFlagsMutuallyExclusive("after", "since", "from-start")
 	a.clientFlags(c)
 	return c
@@ -143,7 +156,7 @@ func (t *tail) read(ctx context.Context) error {
 		if t.limit > 0 {
 			limit = min(limit, t.limit)
 		}
-		frames, err := t.client.Tail(ctx, t.stream, t.after, block, limit)
+		frames, err := t.client.Tail(ctx, t.stream, t.after, block, limit, t.filter)
 		if t.follow && gone(err) && ctx.Err() == nil {
 			if !lost {
 				fmt.Fprintf(t.app.err, "%v\nwaiting for it …\n", err)
@@ -158,7 +171,7 @@ func (t *tail) read(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return t.explain(err)
 		}
 		if lost {
 			fmt.Fprintf(t.app.err, "the daemon is back; going on after %s\n", t.after)
@@ -167,8 +180,9 @@ func (t *tail) read(ctx context.Context) error {
 		if err := t.write(frames.Frames); err != nil {
 			return err
 		}
+		t.after = frames.Cursor.String()
 		switch {
-		case len(frames.Frames) > 0:
+		case frames.Behind > 0:
 		case frames.IsClosed():
 			fmt.Fprintf(t.app.err, "stream %s is closed: %s\n", t.stream, printable(frames.ClosedReason))
 			return nil
@@ -177,6 +191,14 @@ func (t *tail) read(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// explain says what someone at a terminal can do about an error.
+func (t *tail) explain(err error) error {
+	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
+		return fmt.Errorf("what came after %s is not kept any more: the stream's retention has dropped entries; --after %s begins with the oldest that is left", t.after, expired.Oldest)
+	}
+	return err
 }
 
 // write prints frames and moves the cursor behind them.
@@ -218,7 +240,7 @@ func (t *tail) last(ctx context.Context, info persistence.StreamInfo, n int) ([]
 func (t *tail) newest(ctx context.Context, after string, end messages.EntryID, n int) ([]persistence.Frame, error) {
 	var kept []persistence.Frame
 	for {
-		page, err := t.client.Tail(ctx, t.stream, after, 0, pageSize)
+		page, err := t.client.Tail(ctx, t.stream, after, 0, pageSize, t.filter)
 		if err != nil {
 			return nil, err
 		}
@@ -227,12 +249,12 @@ func (t *tail) newest(ctx context.Context, after string, end messages.EntryID, n
 				return kept, nil
 			}
 			kept = append(kept, f)
-			after = f.ID.String()
 		}
+		after = page.Cursor.String()
 		if len(kept) > n {
 			kept = append(kept[:0], kept[len(kept)-n:]...)
 		}
-		if len(page.Frames) == 0 || after == end.String() {
+		if page.Behind == 0 || page.Cursor.Compare(end) >= 0 {
 			return kept, nil
 		}
 	}

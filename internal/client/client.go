@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"tempestd/internal/jetstream"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -150,10 +151,16 @@ func (c *Client) Frames(ctx context.Context, stream, from, to string, limit int)
 	return c.read(ctx, query, 0, "v1", "streams", stream, "frames")
 }
 
-// Tail reads up to limit (1…1000) entries after the exclusive cursor, "0-0" for the beginning. With none there it waits for block (0…30 s), and
-// then returns none: that is no error. A stream is finished when it is closed and nothing came.
-func (c *Client) Tail(ctx context.Context, stream, after string, block time.Duration, limit int) (persistence.StreamFrames, error) {
+// Tail reads up to limit (1…1000) entries after the exclusive cursor, "0-0" for the beginning, that pass the filter. With none there it waits for block (0…30 s), and
+// then returns none: that is no error. What comes next is after the result's Cursor, which a filter may have moved without a frame. A stream is finished when it is
+// closed and nothing is Behind. An error that matches *persistence.CursorExpiredError says where reading may go on.
+func (c *Client) Tail(ctx context.Context, stream, after string, block time.Duration, limit int, filter jetstream.Filter) (persistence.StreamFrames, error) {
 	query := url.Values{"after": {after}, "block_ms": {strconv.FormatInt(block.Milliseconds(), 10)}, "limit": {strconv.Itoa(limit)}}
+	for name, list := range map[string][]string{"collections": filter.Collections, "dids": filter.DIDs, "kinds": filter.Kinds} {
+		if len(list) > 0 {
+			query.Set(name, strings.Join(list, ","))
+		}
+	}
 	return c.read(ctx, query, block, "v1", "streams", stream, "tail")
 }
 

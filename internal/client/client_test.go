@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"tempestd/internal/client"
+	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/internal/serve"
 	"tempestd/messages"
@@ -173,22 +174,43 @@ func TestStreams(t *testing.T) {
 	if err != nil || len(read.Frames) != 1 || string(read.Frames[0].Event) != `{"n":1, "odd":"\u003c"}` || read.Frames[0].ID.String() != "5-0" || read.IsClosed() {
 		t.Errorf("Frames: %s, %v", read.Frames, err)
 	}
-	read, err = c.Tail(ctx, "bluesky", "5-0", 30*time.Second, 10)
+	read, err = c.Tail(ctx, "bluesky", "5-0", 30*time.Second, 10, jetstream.Filter{})
 	if err != nil || len(read.Frames) != 1 || string(read.Frames[0].Event) != `{"n":2}` {
 		t.Errorf("Tail: %s, %v", read.Frames, err)
 	}
-	if read, err = c.Tail(ctx, "bluesky", "6-0", 0, 10); err != nil || len(read.Frames) != 0 {
+	if read, err = c.Tail(ctx, "bluesky", "6-0", 0, 10, jetstream.Filter{}); err != nil || len(read.Frames) != 0 {
 		t.Errorf("Tail at the tip: %s, %v", read.Frames, err)
 	}
 	if err := stream.Close(ctx, "finished"); err != nil {
 		t.Fatal(err)
 	}
-	if read, err = c.Tail(ctx, "bluesky", "6-0", 30*time.Second, 10); err != nil || !read.IsClosed() || read.ClosedReason != "finished" {
+	if read, err = c.Tail(ctx, "bluesky", "6-0", 30*time.Second, 10, jetstream.Filter{}); err != nil || !read.IsClosed() || read.ClosedReason != "finished" {
 		t.Errorf("Tail of a closed stream: %+v, %v", read, err)
 	}
-	_, err = c.Tail(ctx, "bluesky", "start", 0, 10)
+	_, err = c.Tail(ctx, "bluesky", "start", 0, 10, jetstream.Filter{})
 	if refusal, ok := errors.AsType[*client.APIError](err); !ok || refusal.Status != http.StatusBadRequest || !strings.Contains(refusal.Error(), "after: got \"start\"") {
 		t.Errorf("Tail after start: %v", err)
+	}
+}
+
+func TestATailsFilterAndItsEnd(t *testing.T) {
+	c, _, stream, _ := daemon(t)
+	ctx := t.Context()
+	filter := jetstream.Filter{Kinds: []string{"commit", "gap"}, DIDs: []string{"did:plc:a", "did:plc:b"}}
+	read, err := c.Tail(ctx, "bluesky", "0-0", 0, 10, filter)
+	if err != nil || len(read.Frames) != 0 || read.Cursor.String() != "6-0" || read.Newest.String() != "6-0" || read.Behind != 0 {
+		t.Errorf("a filter that nothing passes: %+v, %v", read, err)
+	}
+	const event = `{"n":3}`
+	if _, err := stream.Append(ctx, &messages.Batch{Buf: []byte(event), Events: []messages.Event{{Len: uint32(len(event)), TimeUS: 7_000}}}, messages.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Trim(ctx, persistence.Retention{Entries: 1}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Tail(ctx, "bluesky", "5-0", 0, 10, filter)
+	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); !ok || expired.Oldest.String() != "6-0" {
+		t.Errorf("a cursor that retention has overtaken: %v", err)
 	}
 }
 
@@ -196,7 +218,7 @@ func TestAWaitingTailEndsWithItsContext(t *testing.T) {
 	c, _, _, _ := daemon(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := c.Tail(ctx, "bluesky", "6-0", 30*time.Second, 1); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := c.Tail(ctx, "bluesky", "6-0", 30*time.Second, 1, jetstream.Filter{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want the context's error", err)
 	}
 }

@@ -19,6 +19,7 @@ type APIError struct {
 	Status  int    // HTTP status
 	Name    string // "NoSuchFeed", say; "" where something else than a daemon answered
 	Message string
+	Oldest  persistence.EntryID // of CursorExpired: the oldest cursor that misses nothing
 }
 
 func (e *APIError) Error() string {
@@ -41,11 +42,23 @@ func (e *APIError) Is(target error) bool {
 	return false
 }
 
+// As gives a *persistence.CursorExpiredError, without the stream and the cursor, which the caller knows.
+func (e *APIError) As(target any) bool {
+	expired, ok := target.(**persistence.CursorExpiredError)
+	if ok = ok && e.Name == "CursorExpired"; ok {
+		*expired = &persistence.CursorExpiredError{Oldest: e.Oldest}
+	}
+	return ok
+}
+
 // apiError reads the error of a response.
 func apiError(status int, body []byte) *APIError {
-	var named struct{ Error, Message string }
+	var named struct {
+		Error, Message string
+		Oldest         persistence.EntryID `json:"oldest_cursor"`
+	}
 	if json.Unmarshal(body, &named) == nil && named.Error != "" {
-		return &APIError{Status: status, Name: named.Error, Message: named.Message}
+		return &APIError{Status: status, Name: named.Error, Message: named.Message, Oldest: named.Oldest}
 	}
 	return &APIError{Status: status, Message: fmt.Sprintf("%s: %.100q", http.StatusText(status), body)}
 }

@@ -15,6 +15,7 @@ import (
 	"tempestd/internal/client"
 	"tempestd/internal/daemon"
 	"tempestd/internal/jetsim"
+	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -185,7 +186,7 @@ func (d *demo) entries(ctx context.Context) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		after := persistence.FromBeginning().String()
 		for {
-			page, err := d.client.Tail(ctx, Name, after, 0, compareBlocks)
+			page, err := d.client.Tail(ctx, Name, after, 0, compareBlocks, jetstream.Filter{})
 			if err != nil {
 				yield(nil, err)
 				return

@@ -201,13 +201,17 @@ func TestEventsHaveAHeartbeat(t *testing.T) {
 			}
 			began = time.Now()
 		}
-		go func() { _ = d.Shutdown(context.Background()) }()
+		stopped := make(chan error)
+		go func() { stopped <- d.Shutdown(context.Background()) }()
 		for {
 			if _, lines, ok := s.block(); !ok {
 				break
 			} else if len(lines) != 1 || !strings.HasPrefix(lines[0], ":") {
 				t.Errorf("the stop came as %q", lines)
 			}
+		}
+		if err := <-stopped; err != nil {
+			t.Error(err)
 		}
 	})
 }
