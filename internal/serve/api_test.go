@@ -113,6 +113,7 @@ func TestRoutesAndMethods(t *testing.T) {
 		{"POST", "/v1/feeds", "GET, HEAD"},
 		{"DELETE", "/v1/streams/bluesky", "GET, HEAD"},
 		{"OPTIONS", "/v1/streams/bluesky/tail", "GET, HEAD"},
+		{"CONNECT", "", "GET, HEAD, POST, PUT, DELETE"},
 		{"GET", "/v1/feeds/bluesky/pause", "POST"},
 		{"HEAD", "/v1/feeds/bluesky/pause", "POST"},
 		{"PUT", "/healthz", "GET, HEAD"},

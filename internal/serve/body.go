@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,9 +32,15 @@ func takeBody(w http.ResponseWriter, r *http.Request, wanted bool) error {
 		limit, accepted, into = maxJSONBody, fmt.Sprintf("JSON of up to %d bytes", maxJSONBody), &body
 	}
 	if _, err := io.Copy(into, http.MaxBytesReader(w, r.Body, limit)); err != nil {
-		return &apiError{status: http.StatusRequestEntityTooLarge, name: nameBodyTooLarge,
-			message: fmt.Sprintf("body: got more than %d bytes, or fewer than announced; accepted: %s", limit, accepted),
-			header:  map[string]string{"Connection": "close"}}
+		refused := &apiError{status: http.StatusBadRequest, name: nameInvalidRequest, message: "body: got fewer bytes than announced, or bad chunks",
+			header: map[string]string{"Connection": "close"}}
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+			refused.status, refused.name, refused.message = http.StatusRequestEntityTooLarge, nameBodyTooLarge, fmt.Sprintf("body: got more than %d bytes", limit)
+		} else if errors.Is(err, os.ErrDeadlineExceeded) {
+			refused.status, refused.name, refused.message = http.StatusRequestTimeout, nameBodyTooSlow, fmt.Sprintf("body: it was not there after %v", readTimeout)
+		}
+		refused.message += "; accepted: " + accepted
+		return refused
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	r.Body = io.NopCloser(&body)

@@ -2,10 +2,12 @@ package serve_test
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 func TestBadBodiesAreNamed(t *testing.T) {
@@ -114,4 +116,34 @@ func FuzzConsumerBody(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What is wrong with how a body comes is said, and ends the connection.
+func TestBodiesThatComeBadly(t *testing.T) {
+	for name, c := range map[string]struct {
+		request string
+		status  string
+		error   string
+	}{
+		"slowly":           {"PUT /v1/streams/bluesky/consumers/c HTTP/1.1\r\nHost: tempestd\r\nContent-Length: 100\r\n\r\n{", "408", "BodyTooSlow"},
+		"slowly, unwanted": {"POST /v1/feeds/bluesky/pause HTTP/1.1\r\nHost: tempestd\r\nContent-Length: 100\r\n\r\n{", "408", "BodyTooSlow"},
+		"in bad chunks":    {"PUT /v1/streams/bluesky/consumers/c HTTP/1.1\r\nHost: tempestd\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400", "InvalidRequest"},
+		"too large":        {"PUT /v1/streams/bluesky/consumers/c HTTP/1.1\r\nHost: tempestd\r\nContent-Length: 20000\r\n\r\n" + strings.Repeat("x", 20000), "413", "BodyTooLarge"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, p := startVirtual(t, quiet{})
+				conn, err := p.dial(t.Context(), "", "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				go io.WriteString(conn, c.request)
+				answer, _ := io.ReadAll(conn) // to the end of the connection
+				if s := string(answer); !strings.HasPrefix(s, "HTTP/1.1 "+c.status) || !strings.Contains(s, `{"error":"`+c.error+`"`) {
+					t.Errorf("answered %q, want %s %s", s, c.status, c.error)
+				}
+			})
+		})
+	}
 }

@@ -29,11 +29,13 @@ const (
 	nameMethodNotAllowed = "MethodNotAllowed"
 	nameNotNow           = "NotNow"
 	nameBodyTooLarge     = "BodyTooLarge"
+	nameBodyTooSlow      = "BodyTooSlow"
 	nameTooManyTails     = "TooManyTails"
 	nameCursorExpired    = "CursorExpired"
 	nameInternal         = "InternalError"
 	nameCorruptBlock     = "CorruptBlock"
 	nameShuttingDown     = "ShuttingDown"
+	nameStoreUnavailable = "StoreUnavailable"
 	nameNoAnswer         = "NoAnswer"
 )
 
@@ -102,6 +104,8 @@ func toAPI(err error) (api *apiError, ours bool) {
 		return &apiError{status: http.StatusBadRequest, name: nameInvalidRequest, message: err.Error()}, false
 	case errors.Is(err, persistence.ErrStoreClosed):
 		return errShuttingDown(), false
+	case persistence.Temporary(err): // readiness says so too, and the store's own events
+		return &apiError{status: http.StatusServiceUnavailable, name: nameStoreUnavailable, message: err.Error(), header: retryAfter(2)}, false
 	case errors.Is(err, context.DeadlineExceeded):
 		return &apiError{status: http.StatusServiceUnavailable, name: nameNoAnswer, message: "the daemon did not answer in time; try again",
 			header: retryAfter(1)}, true
@@ -111,7 +115,7 @@ func toAPI(err error) (api *apiError, ours bool) {
 
 // fail answers a request with err.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
+	if _, refused := errors.AsType[*apiError](err); r.Context().Err() != nil && !refused {
 		w.WriteHeader(statusClientGone) // nobody reads it; the metrics do
 		return
 	}

@@ -292,10 +292,17 @@ func TestAShutdownThatTakesTooLongCutsConnections(t *testing.T) {
 
 func TestIdleAndStallingClientsLoseTheirConnections(t *testing.T) {
 	for name, sends := range map[string]string{
-		"nothing":          "",
-		"half a header":    "GET /healthz HTTP/1.1\r\nHost: tem",
-		"half a body":      "POST /v1/feeds/bluesky/pause HTTP/1.1\r\nHost: tempestd\r\nContent-Length: 100\r\n\r\nx",
-		"nothing any more": "GET /healthz HTTP/1.1\r\nHost: tempestd\r\n\r\n",
+		"nothing":                                 "",
+		"half a header":                           "GET /healthz HTTP/1.1\r\nHost: tem",
+		"half a body":                             "POST /v1/feeds/bluesky/pause HTTP/1.1\r\nHost: tempestd\r\nContent-Length: 100\r\n\r\nx",
+		"half a body to what is refused":          "POST /v1/feeds/bluesky/pause HTTP/1.1\r\nHost: tempestd\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 100\r\n\r\nx",
+		"half a body to what is not there":        "POST /nowhere HTTP/1.1\r\nHost: tempestd\r\nContent-Length: 100\r\n\r\nx",
+		"half a body to a path that is not clean": "POST //v1//feeds HTTP/1.1\r\nHost: tempestd\r\nContent-Length: 100\r\n\r\nx",
+		"half a body to a wrong method":           "DELETE /v1/feeds HTTP/1.1\r\nHost: tempestd\r\nContent-Length: 100\r\n\r\nx",
+		"half a JSON body":                        "PUT /v1/streams/bluesky/consumers/c HTTP/1.1\r\nHost: tempestd\r\nContent-Length: 100\r\n\r\n{",
+		"a chunk and no end":                      "PUT /v1/streams/bluesky/consumers/c HTTP/1.1\r\nHost: tempestd\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+		"a promise of a body":                     "POST /v1/feeds/bluesky/pause HTTP/1.1\r\nHost: tempestd\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n",
+		"nothing any more":                        "GET /healthz HTTP/1.1\r\nHost: tempestd\r\n\r\n",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			_, p := startVirtual(t, quiet{})

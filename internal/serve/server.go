@@ -216,6 +216,9 @@ func (s *Server) check(r *http.Request) error {
 	if s.draining() {
 		return errShuttingDown()
 	}
+	if r.URL.Path == "" { // of CONNECT, for which the mux has its own words
+		return errMethod(r.Method, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete)
+	}
 	return s.checkBrowser(r)
 }
 

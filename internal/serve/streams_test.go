@@ -283,6 +283,8 @@ func TestFailuresOfTheStore(t *testing.T) {
 		events int // in the log
 	}{
 		{persistence.ErrStoreClosed, http.StatusServiceUnavailable, "ShuttingDown", 0},
+		{&persistence.NoSpaceError{Dir: "d", Free: 1 << 20, Need: 2 << 20}, http.StatusServiceUnavailable, "StoreUnavailable", 0},
+		{fmt.Errorf("read: %w", &persistence.UnavailableError{Store: "v:6379", Reason: "timeout", Err: context.DeadlineExceeded}), http.StatusServiceUnavailable, "StoreUnavailable", 0},
 		{fmt.Errorf("read: %w", context.DeadlineExceeded), http.StatusServiceUnavailable, "NoAnswer", 1},
 		{fmt.Errorf("read: %w", &persistence.CorruptError{Stream: "bluesky", Block: persistence.EntryID{MS: 7}, Err: errors.New("checksum")}),
 			http.StatusInternalServerError, "CorruptBlock", 0},
