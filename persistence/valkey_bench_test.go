@@ -198,6 +198,35 @@ func BenchmarkValkeyAppendBesideTail(b *testing.B) {
 	}
 }
 
+// BenchmarkValkeyRead is what it costs to read a stream in pages, as a hub and a reader behind it do.
+func BenchmarkValkeyRead(b *testing.B) {
+	v := openValkeyBench(b, valkeytest.Options{}, persistence.ValkeyOptions{})
+	events := streamtest.NewEvents(1, benchStart)
+	batch := new(messages.Batch)
+	for range 32 {
+		if _, err := v.stream.Append(b.Context(), events.Fill(batch, 2048), messages.Checkpoint{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	own, server := cpuSeconds(), v.cpu()
+	n, after := 0, persistence.FromBeginning()
+	for b.Loop() {
+		page, err := v.stream.Tail(b.Context(), after, 0, 1000)
+		if err != nil {
+			b.Fatal(err)
+		}
+		n += len(page.Frames)
+		after = persistence.FromBeginning()
+		if len(page.Frames) > 0 {
+			after = persistence.CursorAt(page.Frames[len(page.Frames)-1].ID)
+		}
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric((cpuSeconds()-own)/float64(n)*1e6, "cpu-s/M")
+	b.ReportMetric((v.cpu()-server)/float64(n)*1e6, "server-cpu-s/M")
+}
+
 // BenchmarkValkeyMemory is what an event takes of the server's memory, its index and the stream's own structure included.
 func BenchmarkValkeyMemory(b *testing.B) {
 	for _, engine := range []valkeytest.Engine{valkeytest.Valkey, valkeytest.Redis} {
