@@ -13,7 +13,8 @@
 //	daemon_test.go    daemon: tempestd run with its configuration, its API and its stream
 //	simulator_test.go simulator: tempestd simulate with its history
 //	clients_test.go   clients: what npm has for others' protocols, installed; startNode: a script of clients/, run
-//	valkey_test.go    its streams in a Valkey server
+//	valkey_test.go    a daemon whose streams are in a Valkey server
+//	fleet_valkey_test.go two daemons that share a feed there
 //	browser_test.go   browser, tab: a headless Chromium over its DevTools protocol
 //	*_test.go         the tests, by what goes wrong
 //

@@ -1,10 +1,18 @@
 package integration_test
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
+	"tempestd/internal/jetsim"
 	"tempestd/internal/valkeytest"
 )
+
+// verifyAll compares everything.
+var verifyAll = jetsim.VerifyOptions{}
 
 // onValkey are the settings of a daemon whose streams are in the server.
 func onValkey(server *valkeytest.Server) settings {
@@ -13,7 +21,7 @@ func onValkey(server *valkeytest.Server) settings {
 		"valkey.addresses":       `[` + quoted(server.Addr) + `]`,
 		"valkey.connect_timeout": `"1s"`,
 		"valkey.command_timeout": `"1s"`,
-		"ha.lease_ttl":           `"2s"`,
+		"ha.lease_ttl":           quoted(leaseTTL.String()),
 	}
 }
 
@@ -38,4 +46,131 @@ func TestI2_OnValkey(t *testing.T) {
 	d.awaitStored(2000)
 	d.exact(sim)
 	d.stop()
+}
+
+// TestI2_TheServerCameBackOlder gives a server back as it was some thousand events ago, under a running daemon and under one that is down: the local
+// checkpoint is ahead of the stream then, and counts for nothing.
+func TestI2_TheServerCameBackOlder(t *testing.T) {
+	t.Parallel()
+	for name, down := range map[string]bool{"under a running daemon": false, "while it was down": true} {
+		t.Run(name, func(t *testing.T) {
+			server := valkeytest.Start(t, valkeytest.Options{})
+			sim := simulate(t, 1000)
+			d := newDaemon(t, sim.url(), onValkey(server))
+			d.configure(settings{"feeds." + feed + ".checkpoint_interval": `"1s"`})
+			d.startLive()
+			d.awaitStored(1000)
+			server.CLI("SAVE")
+			d.awaitStored(3000)
+			d.await("cursor.saved")
+			if down {
+				d.stop()
+			}
+			server.Kill() // what came since is gone
+			server.Restart()
+			if down {
+				d.start()
+			}
+			d.await("store.truncated", "stream", feed)
+			d.await("feed.live")
+			d.exact(sim)
+			d.stop()
+		})
+	}
+}
+
+// TestI2_TheServerCameBackEmpty takes everything: what the upstream can still replay is stored again.
+func TestI2_TheServerCameBackEmpty(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{})
+	sim := simulate(t, 1000)
+	d := newDaemon(t, sim.url(), onValkey(server))
+	d.configure(settings{"feeds." + feed + ".checkpoint_interval": `"1s"`})
+	d.startLive()
+	d.awaitStored(1000)
+	d.await("cursor.saved")
+	server.Kill()
+	server.Restart()
+	d.await("store.truncated", "stream", feed)
+	d.await("feed.live")
+	d.exact(sim)
+	d.stop()
+}
+
+// TestI1_TheLocalCheckpointIsOlder gives a daemon the directory that it had some thousand events ago, and then none: the stream's own checkpoint is the one that
+// counts.
+func TestI1_TheLocalCheckpointIsOlder(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{})
+	sim := simulate(t, 1000)
+	d := newDaemon(t, sim.url(), onValkey(server))
+	d.startLive()
+	d.awaitStored(500)
+	d.stop()
+	aside := filepath.Join(t.TempDir(), "older")
+	if err := os.CopyFS(aside, os.DirFS(d.data)); err != nil {
+		t.Fatal(err)
+	}
+	d.startLive()
+	d.awaitStored(500)
+	d.stop()
+	if err := os.RemoveAll(d.data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(aside, d.data); err != nil {
+		t.Fatal(err)
+	}
+	d.startLive()
+	d.awaitStored(500)
+	d.stop()
+	if err := os.RemoveAll(d.data); err != nil {
+		t.Fatal(err)
+	}
+	d.startLive()
+	d.awaitStored(500)
+	d.exact(sim)
+}
+
+// A daemon whose server is not there yet says so and begins when it is.
+func TestServerThatComesLater(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{})
+	server.Kill()
+	sim := simulate(t, 500)
+	d := newDaemon(t, sim.url(), onValkey(server))
+	d.start()
+	d.await("store.unavailable")
+	d.await("daemon.ready")
+	eventually(t, "it says why it is not ready", func() bool {
+		ready, err := d.Ready(t.Context())
+		return err == nil && !ready.Ready && strings.Contains(strings.Join(ready.Reasons, " "), "unavailable")
+	})
+	if s := d.status(); s.State != "standby" || !strings.Contains(s.Reason, "unavailable") {
+		t.Errorf("the feed is %s: %s", s.State, s.Reason)
+	}
+	server.Restart()
+	d.await("feed.live")
+	d.awaitStored(500)
+	d.exact(sim)
+	d.await("store.available")
+}
+
+// A second daemon that does not share its feeds says that another has them, and reads them when it has gone.
+func TestI6_SecondDaemonWithoutSharing(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{})
+	sim := simulate(t, 500)
+	first, second := newDaemon(t, sim.url(), onValkey(server)), newDaemon(t, sim.url(), onValkey(server))
+	first.configure(settings{"ha.name": `"first"`})
+	first.startLive()
+	first.awaitStored(1)
+	second.start()
+	second.await("lease.held", "owner", "first")
+	first.awaitStored(1000)
+	began := time.Now()
+	first.kill()
+	second.await("feed.live")
+	t.Logf("it took over %v after the first was killed", time.Since(began).Round(time.Millisecond))
+	second.awaitStored(500)
+	second.exact(sim)
 }
