@@ -14,7 +14,7 @@
 //	simulator_test.go simulator: tempestd simulate with its history
 //	clients_test.go   clients: what npm has for others' protocols, installed; startNode: a script of clients/, run
 //	valkey_test.go    a daemon whose streams are in a Valkey server
-//	fleet_valkey_test.go two daemons that share a feed there
+//	sharing_test.go   two daemons that share a feed there
 //	browser_test.go   browser, tab: a headless Chromium over its DevTools protocol
 //	*_test.go         the tests, by what goes wrong
 //
