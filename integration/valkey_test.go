@@ -139,8 +139,8 @@ func TestServerThatComesLater(t *testing.T) {
 	sim := simulate(t, 500)
 	d := newDaemon(t, sim.url(), onValkey(server))
 	d.start()
-	d.await("store.unavailable")
 	d.await("daemon.ready")
+	eventually(t, "it says that the server is away", func() bool { return len(d.records("store.unavailable")) == 1 })
 	eventually(t, "it says why it is not ready", func() bool {
 		ready, err := d.Ready(t.Context())
 		return err == nil && !ready.Ready && strings.Contains(strings.Join(ready.Reasons, " "), "unavailable")
@@ -152,7 +152,7 @@ func TestServerThatComesLater(t *testing.T) {
 	d.await("feed.live")
 	d.awaitStored(500)
 	d.exact(sim)
-	d.await("store.available")
+	eventually(t, "it says that the server is there", func() bool { return len(d.records("store.available")) == 1 })
 }
 
 // A second daemon that does not share its feeds says that another has them, and reads them when it has gone.

@@ -37,6 +37,9 @@ func DeriveID(timeUS int64, last EntryID) EntryID {
 	return last.Next()
 }
 
+// TimeUS is the upstream time, Unix microseconds, that the ID was derived from; somewhat later where it had to be bumped.
+func (id EntryID) TimeUS() int64 { return int64(id.MS*1000 + min(id.Seq/seqPerMicrosecond, 999)) }
+
 // Next is the smallest ID greater than id. MaxEntryID has none and is returned as it is.
 func (id EntryID) Next() EntryID {
 	switch {

@@ -53,6 +53,9 @@ func TestDerivedIDsTellTheTime(t *testing.T) {
 	if want := (messages.EntryID{MS: 1795327636563, Seq: 30_000}); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
+	if us := got.TimeUS(); us != 1795327636563030 {
+		t.Errorf("its time is %d", us)
+	}
 	if again := messages.DeriveID(1795327636563030, got); again != got.Next() {
 		t.Errorf("an equal time gives %v, want the successor of %v", again, got)
 	}

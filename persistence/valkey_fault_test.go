@@ -311,3 +311,28 @@ func TestFieldsBesideTheEvent(t *testing.T) {
 		t.Errorf("entry %v, want %v", got[1:], want)
 	}
 }
+
+// The very first append is cut short behind its first entries: there is no checkpoint then, and still nothing of the rest is forgotten.
+func TestI1_AFirstAppendThatWasCutShortHasAPosition(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{})
+	v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{server.Addr}})
+	s, _ := openOwned(t, v, "a")
+	if _, err := s.Checkpoint(t.Context()); !errors.Is(err, persistence.ErrNoCheckpoint) {
+		t.Fatalf("a new stream: %v", err)
+	}
+	b := newSender().batch(100)
+	if _, err := s.Append(t.Context(), b, messages.Checkpoint{Position: messages.Position{TimeUS: b.TimeUS}}); err != nil {
+		t.Fatal(err)
+	}
+	// What is left when only some of the chunks landed: the checkpoint comes with the last.
+	server.CLI("HDEL", persistence.DefaultPrefix+"{feed}:meta", "checkpoint")
+	info, err := s.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cp, err := s.Checkpoint(t.Context())
+	if err != nil || cp.TimeUS != b.Events[0].TimeUS || cp.Host != "" || cp.LastID != *info.Newest {
+		t.Errorf("got %+v, %v; want the time of the first entry, %d, and the end of the stream, %v", cp, err, b.Events[0].TimeUS, *info.Newest)
+	}
+}

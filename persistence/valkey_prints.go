@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"unsafe"
 
 	"github.com/valkey-io/valkey-go"
@@ -33,7 +34,7 @@ func (s *valkeyStream) Fingerprints(ctx context.Context, h Horizon, yield func(F
 			return ctx.Err()
 		}
 		for i := range page {
-			b, raw, err := parseBlock(&page[i])
+			b, raw, _, err := parseBlock(&page[i])
 			if err != nil {
 				return fmt.Errorf("stream %s: %w", s.name, err)
 			}
@@ -59,11 +60,11 @@ func (s *valkeyStream) Fingerprints(ctx context.Context, h Horizon, yield func(F
 	}
 }
 
-// parseBlock reads an entry of the blocks stream. The fingerprints alias it.
-func parseBlock(m *valkey.ValkeyMessage) (b FingerprintBlock, raw []byte, err error) {
+// parseBlock reads an entry of the blocks stream: the block, its fingerprints as they stand there, which alias it, and the size of its entries.
+func parseBlock(m *valkey.ValkeyMessage) (b FingerprintBlock, raw []byte, size int, err error) {
 	id, fields, err := streamEntry(m)
 	if err != nil {
-		return b, nil, err
+		return b, nil, 0, err
 	}
 	b.Last = id
 	for i := 0; i+1 < len(fields); i += 2 {
@@ -76,9 +77,11 @@ func parseBlock(m *valkey.ValkeyMessage) (b FingerprintBlock, raw []byte, err er
 			}
 		case "p":
 			raw = unsafe.Slice(unsafe.StringData(value), len(value))
+		case "b":
+			size = int(number(value))
 		}
 	}
-	return b, raw, nil
+	return b, raw, size, nil
 }
 
 // streamEntry takes an entry of a native stream apart.
@@ -113,54 +116,89 @@ func frameOf(m *valkey.ValkeyMessage) (Frame, error) {
 	return Frame{}, fmt.Errorf("entry %s has no field json", id)
 }
 
-// valkeyEntry is the block that Entry looked into last.
-type valkeyEntry struct {
+// A replay goes forwards, so the blocks behind the one that is asked for are fetched along with it: so many, and up to so many entries and bytes.
+const (
+	aheadBlocks  = 64
+	aheadEntries = 2048
+	aheadBytes   = 2 << 20
+)
+
+// loadedBlock is a block that Entry looks into.
+type loadedBlock struct {
 	last   EntryID
 	frames []Frame
 }
 
 // Entry implements Stream.
 func (s *valkeyStream) Entry(ctx context.Context, last EntryID, i int) ([]byte, error) {
-	e := &s.entry
-	if e.last != last || e.frames == nil {
-		if err := s.loadBlock(ctx, last); err != nil {
+	at, found := s.loaded(last)
+	if !found {
+		if err := s.loadBlocks(ctx, last); err != nil {
 			return nil, err
 		}
+		if at, found = s.loaded(last); !found {
+			return nil, fmt.Errorf("%w: block %s in stream %s", ErrNotFound, last, s.name)
+		}
 	}
-	if i < 0 || i >= len(e.frames) {
+	frames := s.blocks[at].frames
+	if i < 0 || i >= len(frames) {
 		return nil, fmt.Errorf("%w: entry %d of block %s in stream %s", ErrNotFound, i, last, s.name)
 	}
-	return e.frames[i].Event, nil
+	return frames[i].Event, nil
 }
 
-// loadBlock fetches the entries of the block that ends with last.
-func (s *valkeyStream) loadBlock(ctx context.Context, last EntryID) error {
-	s.entry = valkeyEntry{}
-	id := last.String()
+func (s *valkeyStream) loaded(last EntryID) (at int, found bool) {
+	return slices.BinarySearchFunc(s.blocks, last, func(b loadedBlock, last EntryID) int { return b.last.Compare(last) })
+}
+
+// loadBlocks fetches the entries of the block that ends with last, and of those behind it.
+func (s *valkeyStream) loadBlocks(ctx context.Context, last EntryID) error {
+	s.blocks = s.blocks[:0]
 	m, err := s.store.do(ctx, func(b valkey.Builder) valkey.Completed {
-		return b.Xrange().Key(s.keys.blocks).Start(id).End(id).Build()
+		return b.Xrange().Key(s.keys.blocks).Start(last.String()).End("+").Count(aheadBlocks).Build()
 	})
 	if err != nil {
 		return err
 	}
-	found, err := m.ToArray()
-	if err != nil || len(found) == 0 {
-		return fmt.Errorf("%w: block %s in stream %s", ErrNotFound, last, s.name)
+	found, _ := m.ToArray()
+	var first EntryID
+	entries, size := 0, 0
+	for i := range found {
+		block, prints, bytes, err := parseBlock(&found[i])
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", s.name, err)
+		}
+		entries, size = entries+len(prints)/8, size+bytes
+		if i == 0 {
+			first = block.First
+		} else if entries > aheadEntries || size > aheadBytes {
+			break
+		}
+		s.blocks = append(s.blocks, loadedBlock{last: block.Last})
 	}
-	block, _, err := parseBlock(&found[0])
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", s.name, err)
+	if len(s.blocks) == 0 || s.blocks[0].last != last {
+		s.blocks = s.blocks[:0]
+		return nil
 	}
+	end := s.blocks[len(s.blocks)-1].last
 	if m, err = s.store.do(ctx, func(b valkey.Builder) valkey.Completed {
-		return b.Xrange().Key(s.keys.stream).Start(block.First.String()).End(id).Build()
+		return b.Xrange().Key(s.keys.stream).Start(first.String()).End(end.String()).Build()
 	}); err != nil {
+		s.blocks = s.blocks[:0]
 		return err
 	}
 	frames, err := framesOfReply(&m)
 	if err != nil {
+		s.blocks = s.blocks[:0]
 		return fmt.Errorf("stream %s: %w", s.name, err)
 	}
-	s.entry = valkeyEntry{last: last, frames: frames}
+	for i := range s.blocks {
+		n := 0
+		for n < len(frames) && frames[n].ID.Compare(s.blocks[i].last) <= 0 {
+			n++
+		}
+		s.blocks[i].frames, frames = frames[:n:n], frames[n:]
+	}
 	return nil
 }
 

@@ -34,7 +34,7 @@ type valkeyStream struct {
 	trimAt    time.Time // when retention is looked at again
 	ids       []EntryID
 	memory    *appendMemory // of the last append, for the next one
-	entry     valkeyEntry
+	blocks    []loadedBlock // what Entry looks into, by last
 }
 
 // Name implements Stream.
@@ -72,14 +72,27 @@ func (s *valkeyStream) Checkpoint(ctx context.Context) (messages.Checkpoint, err
 		return cp, err
 	}
 	f := stringsOf(m)
-	if f[0] == "" {
+	last := entryID(f[1])
+	switch {
+	case f[0] != "":
+		if err := json.Unmarshal([]byte(f[0]), &cp); err != nil {
+			return cp, fmt.Errorf("decode the checkpoint of stream %s: %w", s.name, err)
+		}
+	case last == nil:
 		return cp, fmt.Errorf("%w in stream %s", ErrNoCheckpoint, s.name)
-	}
-	if err := json.Unmarshal([]byte(f[0]), &cp); err != nil {
-		return cp, fmt.Errorf("decode the checkpoint of stream %s: %w", s.name, err)
+	default:
+		// The very first append was cut short. What is missing of it comes after its first entry.
+		info, err := s.Info(ctx)
+		if err != nil {
+			return cp, err
+		}
+		if info.Oldest == nil {
+			return cp, fmt.Errorf("%w in stream %s", ErrNoCheckpoint, s.name)
+		}
+		cp.TimeUS = info.Oldest.TimeUS()
 	}
 	// The chunks of an append that was cut short stand behind the checkpoint.
-	if last := entryID(f[1]); last != nil {
+	if last != nil {
 		cp.LastID = *last
 	}
 	return cp, nil
