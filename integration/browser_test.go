@@ -256,23 +256,29 @@ func (tab *tab) eval(expression string, result any) {
 	}
 }
 
-// await waits until a condition holds on the page, which is looked at every now and then.
+// await waits until a condition holds on the page, which is looked at every now and then. One that cannot be evaluated, because what it asks about is not there
+// yet, does not hold.
 func (tab *tab) await(what, condition string) {
 	tab.t.Helper()
-	var held bool
+	var fault string
 	tab.eval(fmt.Sprintf(`new Promise((done) => {
 		const late = Date.now() + %d;
 		(function look() {
-			const held = Boolean(%s);
-			if (held || Date.now() > late) done(held);
+			let fault = "it is not so";
+			try {
+				if (%s) fault = "";
+			} catch (error) {
+				fault = String(error);
+			}
+			if (!fault || Date.now() > late) done(fault);
 			else setTimeout(look, 40);
 		})();
-	})`, (deadline/2).Milliseconds(), condition), &held)
-	if !held {
+	})`, (deadline/2).Milliseconds(), condition), &fault)
+	if fault != "" {
 		var text string
 		tab.eval("document.body.innerText.slice(-3000)", &text)
 		tab.clean()
-		tab.t.Fatalf("%s: not so after %v. The page:\n%s", what, deadline/2, text)
+		tab.t.Fatalf("%s: %s after %v. The page:\n%s", what, fault, deadline/2, text)
 	}
 }
 

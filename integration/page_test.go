@@ -1,12 +1,7 @@
 package integration_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 
 	"tempestd/internal/client"
@@ -25,7 +20,7 @@ func TestStatusPage(t *testing.T) {
 
 // statusPageServesItsOperator opens the page of a daemon with a token and does what an operator does: logs in, looks, tells a feed to reconnect, follows a stream.
 func statusPageServesItsOperator(t *testing.T, b *browser) {
-	s := simulate(t, 300, "--fault", "garbage/2s")
+	s := simulate(t, 150, "--fault", "garbage/2s")
 	d := newDaemon(t, s.url(), settings{"http.token": quoted(pageToken), "feeds.other.endpoints": `[` + quoted(s.url()) + `]`})
 	c, err := client.New(d.addr, pageToken)
 	if err != nil {
@@ -108,7 +103,7 @@ func statusPageServesItsOperator(t *testing.T, b *browser) {
 
 // statusPageTellsOfTrouble takes a feed its upstream and the page its daemon, and gives them back.
 func statusPageTellsOfTrouble(t *testing.T, b *browser) {
-	dying, healthy := simulate(t, 100), simulate(t, 100)
+	dying, healthy := simulate(t, 50), simulate(t, 50)
 	d := newDaemon(t, dying.url(), settings{"feeds.well.endpoints": `[` + quoted(healthy.url()) + `]`})
 	d.startLive()
 	d.awaitStored(50)
@@ -117,6 +112,8 @@ func statusPageTellsOfTrouble(t *testing.T, b *browser) {
 	tab.system("dark")
 	tab.await("the feeds are live", `document.querySelector("#headline").textContent === "All 2 feeds are live"`)
 	tab.clean()
+
+	tab.checkWords()
 
 	dying.kill()
 	tab.await("the feed is shown to be in trouble", `["disconnected", "reconnecting"].includes(document.querySelector("#feed-sky .badge").textContent)`)
@@ -143,179 +140,42 @@ func statusPageTellsOfTrouble(t *testing.T, b *browser) {
 	tab.clean()
 }
 
+// checkWords asks the page's own judgement about feeds that are hard to bring about.
+func (tab *tab) checkWords() {
+	t := tab.t
+	t.Helper()
+	for _, c := range []struct{ status, transitions, level, words string }{
+		{`state: "live"`, ``, "good", "live for 3 h 12 min"},
+		{`state: "live", lag_ms: 125_000`, ``, "warn", "live, but 2 min 5 s behind: catching up at 7 events/s"},
+		{`state: "live", suspicion: 5.25`, ``, "warn", "live, but silent: suspicion 5.3; at 8 the watchdog reconnects"},
+		{`state: "backpressured", reason: "the disk is full"`, ``, "bad", "held back for 3 h 12 min: the disk is full"},
+		{`state: "failed", reason: "no such filter"`, ``, "bad", "refused for 3 h 12 min: no such filter; trying now"},
+		{`state: "reconnecting", next_attempt_at: at(4)`, `{ to: "live", ms: now - 60e6 }, { to: "disconnected", ms: now - 36e6, reason: "EOF" }, { to: "reconnecting", ms: now - 1e3 }`, "bad", "not connected for 10 h: EOF; next attempt in 4 s"},
+		{`state: "connecting", since: at(-1)`, `{ to: "connecting", ms: now - 1e3 }`, "warn", "connecting for 1 s: trying now"},
+		{`state: "paused", reason: "operator"`, ``, "note", "paused for 3 h 12 min: operator"},
+		{`state: "standby", owner: "east-1"`, ``, "good", "standing by for 3 h 12 min: east-1 owns the stream"},
+		{`state: "gapped", reason: "replay_window"`, ``, "warn", "recording a loss for 3 h 12 min: replay_window"},
+	} {
+		var got struct{ Level, What, Why string }
+		tab.eval(fmt.Sprintf(`import("/page/verdict.js").then(({ inWords }) => {
+			const now = 1.8e12;
+			const at = (seconds) => new Date(now + seconds * 1000).toISOString();
+			return inWords({ since: at(-192 * 60), reason: "", last_id: "1-1", lag_ms: 20, suspicion: 0, events_per_sec: 7, position: {}, %s }, [%s], now);
+		})`, c.status, c.transitions), &got)
+		words := got.What
+		if got.Why != "" {
+			words += ": " + got.Why
+		}
+		if got.Level != c.level || words != c.words {
+			t.Errorf("{ %s }: %s %q, want %s %q", c.status, got.Level, words, c.level, c.words)
+		}
+	}
+}
+
 func (tab *tab) logIn(token string) {
 	tab.t.Helper()
 	tab.write("#token", token)
 	tab.press("Enter", 13)
-}
-
-// audit takes a picture of the page, which is among the test's artifacts (go test -artifacts), and checks that it can be read as it stands: nothing runs out of
-// the window, text stands out from what is behind it, and what has a role that needs a name has one.
-func (tab *tab) audit(name string) {
-	t := tab.t
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(t.ArtifactDir(), name+".png"), tab.picture(), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	tab.fits(name)
-	var found []string
-	tab.eval(findFaint, &found)
-	for _, f := range found {
-		t.Errorf("%s: text is too faint: %s", name, f)
-	}
-	for _, f := range tab.nameless() {
-		t.Errorf("%s: has no name for who cannot see it: %s", name, f)
-	}
-}
-
-// fits checks that nothing runs out of the window.
-func (tab *tab) fits(name string) {
-	tab.t.Helper()
-	var found []string
-	tab.eval(findOverflow, &found)
-	for _, f := range found {
-		tab.t.Errorf("%s: runs out of the window: %s", name, f)
-	}
-}
-
-// findOverflow finds what is wider than the window.
-const findOverflow = `(() => {
-	const width = document.documentElement.clientWidth;
-	if (document.documentElement.scrollWidth <= width) return [];
-	const wide = [...document.querySelectorAll("body *")].filter((node) => node.checkVisibility() && node.getBoundingClientRect().right > width + 1);
-	return ["the page is " + document.documentElement.scrollWidth + " wide in " + width, ...wide.map((node) => node.tagName + "." + node.getAttribute("class") + "#" + node.id)].slice(0, 12);
-})()`
-
-// findFaint finds text whose contrast is below 4.5:1 (WCAG 2.2, 1.4.3), computed from the colours that stand behind each other.
-const findFaint = `(() => {
-	const canvas = document.createElement("canvas");
-	canvas.width = canvas.height = 1;
-	const context = canvas.getContext("2d", { willReadFrequently: true });
-	const known = new Map();
-	const rgba = (colour) => {
-		if (!known.has(colour)) {
-			context.clearRect(0, 0, 1, 1);
-			context.fillStyle = colour;
-			context.fillRect(0, 0, 1, 1);
-			const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
-			known.set(colour, [r, g, b, a / 255]);
-		}
-		return known.get(colour);
-	};
-	const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
-	const behind = (node) => {
-		const layers = [];
-		for (let n = node; n; n = n.parentElement) layers.push(rgba(getComputedStyle(n).backgroundColor));
-		return layers.reduceRight((below, top) => over(top, below), [255, 255, 255, 1]);
-	};
-	const luminance = (c) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
-		const v = c[i] / 255;
-		return sum + weight * (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-	}, 0);
-	const contrast = (node, colour) => {
-		const back = behind(node);
-		const [a, b] = [luminance(over(rgba(colour), back)), luminance(back)];
-		return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-	};
-	const faint = new Set();
-	let looked = 0;
-	const look = (node, colour, text) => {
-		looked++;
-		const c = contrast(node, colour);
-		if (c < 4.5) faint.add(c.toFixed(2) + " " + node.tagName + "." + node.getAttribute("class") + " " + text.trim().slice(0, 40));
-	};
-	const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-	while (walker.nextNode()) {
-		const node = walker.currentNode.parentElement;
-		if (!walker.currentNode.data.trim() || ["SCRIPT", "NOSCRIPT"].includes(node.tagName) || !node.checkVisibility({ visibilityProperty: true })) continue;
-		const style = getComputedStyle(node);
-		look(node, node instanceof SVGElement ? style.fill : style.color, walker.currentNode.data);
-	}
-	for (const field of document.querySelectorAll("input[placeholder]")) if (field.checkVisibility()) look(field, getComputedStyle(field, "::placeholder").color, field.placeholder);
-	if (looked < 5) faint.add("only " + looked + " texts were found");
-	return [...faint];
-})()`
-
-// nameless finds what the accessibility tree has without a name though its role needs one.
-func (tab *tab) nameless() (found []string) {
-	tab.t.Helper()
-	var tree struct {
-		Nodes []struct {
-			Ignored          bool
-			Role, Name       struct{ Value json.RawMessage }
-			BackendDOMNodeID int
-		}
-	}
-	tab.call("Accessibility.getFullAXTree", nil, &tree)
-	needed := []string{"button", "link", "textbox", "combobox", "checkbox", "radio", "listbox", "option", "meter", "image", "img", "region", "table", "group", "radiogroup", "article", "columnheader", "rowheader", "heading"}
-	seen := map[string]int{}
-	for _, n := range tree.Nodes {
-		var role, name string
-		_, _ = json.Unmarshal(n.Role.Value, &role), json.Unmarshal(n.Name.Value, &name)
-		if n.Ignored {
-			continue
-		}
-		seen[role]++
-		if strings.TrimSpace(name) == "" && slices.Contains(needed, role) {
-			var described struct {
-				Node struct {
-					LocalName  string
-					Attributes []string
-				}
-			}
-			tab.call("DOM.describeNode", map[string]any{"backendNodeId": n.BackendDOMNodeID}, &described)
-			found = append(found, fmt.Sprintf("%s: %s %v", role, described.Node.LocalName, described.Node.Attributes))
-		}
-	}
-	for _, role := range []string{"main", "banner", "button", "heading"} {
-		if seen[role] == 0 {
-			found = append(found, "the page as a whole: it has no "+role)
-		}
-	}
-	return found
-}
-
-// checkKeyboard goes through the page with Tab: every control is reached, and shows that it is.
-func (tab *tab) checkKeyboard() {
-	t := tab.t
-	t.Helper()
-	// Radio buttons are one stop, at the one that is chosen.
-	const controls = `[...document.querySelectorAll('a[href], button, input, select, [tabindex]:not([tabindex="-1"])')].filter((node) => node.checkVisibility() && !node.disabled &&
-		(node.type !== "radio" || node.checked))`
-	var n int
-	tab.eval(controls+`.length`, &n)
-	if n < 20 {
-		t.Errorf("only %d controls were found", n)
-	}
-	tab.eval(`document.activeElement.blur(); window.reached = new Set()`, nil)
-	var hidden []string
-	for range 2 * n {
-		tab.press("Tab", 9)
-		var bare string
-		tab.eval(`(() => {
-			const node = document.activeElement;
-			if (node === document.body) return "";
-			window.reached.add(node);
-			const shown = [node, node.nextElementSibling].filter(Boolean).some((n) => getComputedStyle(n).outlineStyle !== "none" && parseFloat(getComputedStyle(n).outlineWidth) >= 2);
-			const box = node.getBoundingClientRect();
-			return shown && box.bottom > 0 && box.top < innerHeight ? "" : node.outerHTML.slice(0, 120);
-		})()`, &bare)
-		if bare != "" {
-			hidden = append(hidden, bare)
-		}
-		var done bool
-		if tab.eval(controls+`.every((node) => window.reached.has(node))`, &done); done {
-			break
-		}
-	}
-	for _, h := range hidden {
-		t.Errorf("does not show its focus: %s", h)
-	}
-	var missed []string
-	tab.eval(controls+`.filter((node) => !window.reached.has(node)).map((node) => node.outerHTML.slice(0, 120))`, &missed)
-	for _, m := range missed {
-		t.Errorf("Tab does not reach %s", m)
-	}
 }
 
 // checkThemes goes around the button's choices, which hold whatever the system prefers, and after the page is loaded again.

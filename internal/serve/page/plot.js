@@ -84,7 +84,7 @@ export class Plot {
     const states = columns(this.segments, from, now, width);
     const marks = [...this.marks(record.gaps, "gap", "M4 0L8 4L4 8L0 4Z"), ...this.marks(record.restarts, "restart", "M4 0L8 8H0Z")];
     this.strip.drawn.replaceChildren(...strip(states, this.left, this.high), ...marks);
-    const changes = record.transitions.filter((t) => Date.parse(t.at) >= from).length;
+    const changes = record.transitions.filter((t) => t.ms >= from).length;
     setAttribute(this.strip.svg, "aria-label", `State now: ${status.state}. Of the last ${format.age(this.view.range)}: ${shares(states)}; ${format.plural(changes, "transition", "transitions")}`);
     setAttribute(this.strip.svg, "data-transitions", changes);
   }
@@ -92,7 +92,7 @@ export class Plot {
   /** marks are one mark for every few pixels in which something happened. */
   marks(items, kind, d) {
     const { from, x } = this.scale;
-    const places = new Set(items.map((item) => Date.parse(item.at)).filter((t) => t >= from).map((t) => Math.round(x(t) / 6) * 6));
+    const places = new Set(items.map((item) => item.ms).filter((t) => t >= from).map((t) => Math.round(x(t) / 6) * 6));
     return [...places].map((place) => s("path", { class: `${kind} mark-${kind}`, d, transform: `translate(${place - 4} ${this.high + 2})` }));
   }
 

@@ -3,7 +3,15 @@
 const most = { transitions: 4096, restarts: 256, gaps: 256, samples: 1440 };
 const mostMoments = 60;
 
-const at = (item) => Date.parse(item.at);
+/** stamped gives items with their time in Unix milliseconds as well: it is asked for often. */
+const stamped = (items) => items.map((item) => ({ ...item, ms: Date.parse(item.at) }));
+
+/** before is the part of a list, oldest first, that is older than a time. */
+function before(items, ms) {
+  let end = items.length;
+  while (end > 0 && items[end - 1].ms >= ms) end--;
+  return items.slice(0, end);
+}
 
 export class Record {
   constructor(step) {
@@ -18,7 +26,7 @@ export class Record {
   /** since is what to ask the daemon for: what may have changed. null is everything. */
   since() {
     const last = this.samples.at(-1);
-    return last ? at(last) : null;
+    return last ? last.ms : null;
   }
 
   /** merge takes an answer in. It gives false when the daemon has begun anew: what was known is gone, and all of it is to be asked for. */
@@ -28,19 +36,16 @@ export class Record {
     this.started = answer.started;
     if (begunAnew && since !== null) return false;
     for (const list of Object.keys(most)) {
-      const kept = since === null ? [] : this[list].filter((item) => at(item) < since);
-      this[list] = kept.concat(answer[list]).slice(-most[list]);
+      const kept = since === null ? [] : before(this[list], since);
+      this[list] = kept.concat(stamped(answer[list])).slice(-most[list]);
     }
     return true;
   }
 
   /** observe takes in a status: transitions since the last answer, and how it is right now. */
   observe(status, now) {
-    const [first] = status.history;
-    if (first) {
-      const known = this.transitions.filter((t) => at(t) < at(first));
-      this.transitions = known.concat(status.history).slice(-most.transitions);
-    }
+    const newest = stamped(status.history);
+    if (newest.length > 0) this.transitions = before(this.transitions, newest[0].ms).concat(newest).slice(-most.transitions);
     const connected = ["live", "backpressured", "gapped"].includes(status.state);
     this.moments.push({ at: now, rate: status.events_per_sec, lag: connected ? status.lag_ms : null, phi: status.suspicion });
     const covered = this.covered();
@@ -50,14 +55,14 @@ export class Record {
   /** covered is the end of the last sample. */
   covered() {
     const last = this.samples.at(-1);
-    return last ? at(last) + this.step * 1000 : 0;
+    return last ? last.ms + this.step * 1000 : 0;
   }
 
   /** curve gives [time, value] of the samples and the moments after them; value is null where there is none. */
   curve(ofSample, ofMoment) {
     const half = this.step * 500;
     const covered = this.covered();
-    return this.samples.map((sample) => [at(sample) + half, ofSample(sample, this.step)])
+    return this.samples.map((sample) => [sample.ms + half, ofSample(sample, this.step)])
       .concat(this.moments.filter((m) => m.at > covered).map((m) => [m.at, ofMoment(m)]));
   }
 
@@ -65,11 +70,8 @@ export class Record {
   segments(now) {
     const parts = [];
     const [first] = this.transitions;
-    if (first?.from && this.started && Date.parse(this.started) < at(first)) parts.push({ state: first.from, from: Date.parse(this.started), to: at(first) });
-    this.transitions.forEach((t, i) => {
-      const next = this.transitions[i + 1];
-      parts.push({ state: t.to, from: at(t), to: next ? at(next) : Math.max(now, at(t)) });
-    });
+    if (first?.from && this.started && Date.parse(this.started) < first.ms) parts.push({ state: first.from, from: Date.parse(this.started), to: first.ms });
+    this.transitions.forEach((t, i) => parts.push({ state: t.to, from: t.ms, to: this.transitions[i + 1]?.ms ?? Math.max(now, t.ms) }));
     return parts;
   }
 }

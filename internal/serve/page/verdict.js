@@ -13,7 +13,7 @@ const most = 6; // lines
 /** awaySince is when the feed was last connected, or told to wait: the connections that came to nothing in between are one trouble. */
 export function awaySince(status, transitions) {
   let since = Date.parse(status.since);
-  for (let i = transitions.length - 1; i >= 0 && away(transitions[i].to); i--) since = Math.min(since, Date.parse(transitions[i].at));
+  for (let i = transitions.length - 1; i >= 0 && away(transitions[i].to); i--) since = Math.min(since, transitions[i].ms);
   return since;
 }
 
