@@ -49,9 +49,8 @@ func (g *segment) appendFrames(frames []Frame, i, limit int, page *int) []Frame 
 
 // ring is the newest entries of a stream, without a hole, so that tails at the tip read no storage.
 type ring struct {
-	segments []*segment
+	segments []*segment // readers hold former ones: they are appended to and cut, and what stands in them stays
 	cost     int
-	wanted   time.Time // when a tail last asked
 }
 
 // push adds the newest segment and forgets the oldest ones beyond the bounds.
@@ -79,7 +78,9 @@ func (r *ring) forget(n int) {
 	for _, g := range r.segments[:n] {
 		r.cost -= g.cost()
 	}
-	r.segments = slices.Delete(r.segments, 0, n)
+	if n > 0 {
+		r.segments = slices.Clone(r.segments[n:])
+	}
 }
 
 // reset empties the ring. It must be when an append is not pushed, for the ring has no holes.
@@ -87,18 +88,18 @@ func (r *ring) reset() {
 	r.segments, r.cost = nil, 0
 }
 
-// after gives the segments that hold everything after id up to the tip; false where the ring does not reach back that far.
-func (r *ring) after(id EntryID, oldest EntryID) ([]*segment, bool) {
-	if len(r.segments) == 0 {
+// after gives the segments that hold everything after id; false where the recent ones do not reach back that far.
+func (t *tip) after(id EntryID) ([]*segment, bool) {
+	if len(t.recent) == 0 {
 		return nil, false
 	}
-	first := r.segments[0].ids[0]
+	first := t.recent[0].ids[0]
 	// What lies between id and the ring's first entry is unknown to the ring, unless that is the stream's first as well.
-	if id.Next().Compare(first) < 0 && oldest.Compare(first) < 0 {
+	if id.Next().Compare(first) < 0 && t.meta.Oldest.Compare(first) < 0 {
 		return nil, false
 	}
-	i, _ := slices.BinarySearchFunc(r.segments, id.Next(), func(g *segment, id EntryID) int { return g.last().Compare(id) })
-	return slices.Clone(r.segments[i:]), true
+	i, _ := slices.BinarySearchFunc(t.recent, id.Next(), func(g *segment, id EntryID) int { return g.last().Compare(id) })
+	return t.recent[i:], true
 }
 
 // segmentOf copies the batch's kept entries for the ring; nil when no tail has asked lately, and then the ring is emptied.
@@ -106,13 +107,8 @@ func (s *embeddedStream) segmentOf(batch *messages.Batch) *segment {
 	if len(s.ids) == 0 {
 		return nil
 	}
-	s.tip.Lock()
-	wanted := s.waiting > 0 || s.store.clock.Since(s.recent.wanted) < ringIdle
-	if !wanted {
+	if s.waiting.Load() == 0 && s.store.clock.Since(time.Unix(0, s.wanted.Load())) >= ringIdle {
 		s.recent.reset()
-	}
-	s.tip.Unlock()
-	if !wanted {
 		return nil
 	}
 	g := &segment{ids: slices.Clone(s.ids), ends: make([]uint32, 0, len(s.ids)), buf: make([]byte, 0, len(batch.Buf))}

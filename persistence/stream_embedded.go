@@ -30,17 +30,23 @@ type embeddedStream struct {
 	key    []byte
 	mark   *highWater
 	synced EntryID // newest entry synced to disk
+	recent ring
 
-	// tip is held for moments: readers take it, and an append never waits for a reader's work.
-	tip     sync.Mutex
-	meta    streamMeta
-	recent  ring
-	wake    chan struct{} // closed and replaced by what a tail may wait for
-	waiting int           // tails that wait for it
+	// What readers see. They take no lock: thousands that are woken together would hold up the next append for as long as all of them take.
+	tip     atomic.Pointer[tip]
+	waiting atomic.Int64 // tails
+	wanted  atomic.Int64 // when one last asked, Unix nanoseconds
 
 	settled EntryID    // where the next merge begins; guarded by maintaining
 	entry   entryCache // of Entry
 	corrupt corruptSet
+}
+
+// tip is the stream at one instant. It is never written to, but replaced.
+type tip struct {
+	meta   streamMeta
+	recent []*segment    // the newest entries, without a hole; none while nobody tails
+	wake   chan struct{} // closed when there may be something to read that this tip does not have
 }
 
 // streamMeta is what is stored of a stream besides its blocks, in the transaction of every change.
@@ -92,8 +98,9 @@ func (e *Embedded) newStream(name string) (*embeddedStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &embeddedStream{store: e, name: name, prefix: blockKeyPrefix(name), mark: mark, wake: make(chan struct{})}
+	s := &embeddedStream{store: e, name: name, prefix: blockKeyPrefix(name), mark: mark}
 	s.retention.Store(&Retention{})
+	s.tip.Store(&tip{wake: make(chan struct{})})
 	return s, nil
 }
 
@@ -106,7 +113,7 @@ func (e *Embedded) createStream(name string) (*embeddedStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := e.update(func(txn *badger.Txn) error { return s.putMeta(txn, &s.meta) }); err != nil {
+	if err := e.update(func(txn *badger.Txn) error { return s.putMeta(txn, new(streamMeta)) }); err != nil {
 		return nil, errors.Join(err, s.mark.close())
 	}
 	return s, nil
@@ -124,24 +131,23 @@ func (s *embeddedStream) putMeta(txn *badger.Txn, m *streamMeta) error {
 func (s *embeddedStream) Name() string { return s.name }
 
 // state is the stream's meta as readers may know it: everything in it is committed.
-func (s *embeddedStream) state() streamMeta {
-	s.tip.Lock()
-	defer s.tip.Unlock()
-	return s.meta
-}
+func (s *embeddedStream) state() streamMeta { return s.tip.Load().meta }
 
-// publish makes a committed change visible and wakes the tails.
+// publish makes a committed change visible and wakes the tails if it is something to them. The caller holds write.
 func (s *embeddedStream) publish(m *streamMeta, seg *segment) {
-	s.tip.Lock()
-	defer s.tip.Unlock()
-	s.meta = *m
 	s.recent.trim(m.Oldest)
 	if seg != nil {
 		s.recent.push(seg)
 	}
-	if s.waiting > 0 {
-		close(s.wake)
-		s.wake = make(chan struct{})
+	old := s.tip.Load()
+	now := &tip{meta: *m, recent: s.recent.segments, wake: old.wake}
+	news := m.Last != old.meta.Last || m.ClosedUS != old.meta.ClosedUS
+	if news {
+		now.wake = make(chan struct{})
+	}
+	s.tip.Store(now)
+	if news {
+		close(old.wake)
 	}
 }
 

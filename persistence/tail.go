@@ -25,71 +25,60 @@ func (s *embeddedStream) Tail(ctx context.Context, after StreamCursor, block tim
 		defer timer.Stop()
 		timeout = timer.Chan()
 	}
-	for {
-		page, wake, err := s.peek(ctx, id, limit, block > 0)
+	if block > 0 {
+		s.waiting.Add(1)
+		defer s.waiting.Add(-1)
+	}
+	for wait := block > 0; ; {
+		page, wake, err := s.peek(ctx, id, limit, wait)
 		if wake == nil {
 			return page, err
 		}
 		select {
 		case <-wake:
-			s.leave()
 		case <-timeout:
-			s.leave()
-			page, _, err := s.peek(ctx, id, limit, false)
-			return page, err
+			wait = false
 		case <-ctx.Done():
-			s.leave()
 			return StreamFrames{}, ctx.Err()
 		case <-s.store.closed:
-			s.leave()
 			return StreamFrames{}, ErrStoreClosed
 		}
 	}
 }
 
-// peek reads what comes after id. When that is nothing yet and wait is set, it registers the caller with the stream and gives
-// the channel that is closed when there may be something; leave ends the registration.
+// peek reads what comes after id. When that is nothing yet and wait is set, it gives the channel that is closed when there may be something.
 func (s *embeddedStream) peek(ctx context.Context, id EntryID, limit int, wait bool) (StreamFrames, <-chan struct{}, error) {
+	select {
+	case <-s.store.closed:
+		return StreamFrames{}, nil, ErrStoreClosed
+	default:
+	}
+	if err := ctx.Err(); err != nil {
+		return StreamFrames{}, nil, err
+	}
+	s.wanted.Store(s.store.clock.Now().UnixNano())
+	t := s.tip.Load()
+	if nothing := t.meta.kept() == 0 || id.Compare(t.meta.Last) >= 0; nothing && wait && t.meta.ClosedUS == 0 {
+		return StreamFrames{}, t.wake, nil
+	}
+	if err := checkAfter(s.name, id, t.meta.trimmed()); err != nil {
+		return StreamFrames{}, nil, err
+	}
+	if recent, ok := t.after(id); ok {
+		frames, behind := framesOf(recent, id.Next(), limit)
+		return pageOf(&t.meta, frames, id, behind), nil, nil
+	}
 	release, err := s.store.use()
 	if err != nil {
 		return StreamFrames{}, nil, err
 	}
 	defer release()
-	if err := ctx.Err(); err != nil {
-		return StreamFrames{}, nil, err
-	}
-
-	s.tip.Lock()
-	m := s.meta
-	s.recent.wanted = s.store.clock.Now()
-	if nothing := m.kept() == 0 || id.Compare(m.Last) >= 0; nothing && wait && m.ClosedUS == 0 {
-		s.waiting++
-		wake := s.wake
-		s.tip.Unlock()
-		return StreamFrames{}, wake, nil
-	}
-	recent, inRing := s.recent.after(id, m.Oldest)
-	s.tip.Unlock()
-	if err := checkAfter(s.name, id, m.trimmed()); err != nil {
-		return StreamFrames{}, nil, err
-	}
-
-	if inRing {
-		frames, behind := framesOf(recent, id.Next(), limit)
-		return pageOf(&m, frames, id, behind), nil, nil
-	}
+	m := t.meta
 	page, err := s.page(ctx, &m, id.Next(), messages.MaxEntryID, limit)
 	if err == nil && len(page.Frames) == 0 {
 		page.Cursor = id
 	}
 	return page, nil, err
-}
-
-// leave ends a wait that peek began.
-func (s *embeddedStream) leave() {
-	s.tip.Lock()
-	defer s.tip.Unlock()
-	s.waiting--
 }
 
 // framesOf gives a page of the segments' entries, from the ID from on, and how many follow it.

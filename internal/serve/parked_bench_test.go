@@ -1,0 +1,141 @@
+package serve_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+	"tempestd/persistence/streamtest"
+)
+
+// parked is how many tails wait in BenchmarkParkedTails: PARKED in the environment, or 10 000, or as many as the limit of open files leaves room for: two a tail.
+func parked(b *testing.B) int {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		b.Fatal(err)
+	}
+	n := min(10_000, (int(min(files.Max, 1<<20))-300)/2)
+	if s := os.Getenv("PARKED"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return n
+}
+
+// BenchmarkParkedTails parks long-polls on one stream, each on a connection of its own over loopback, and measures what one costs while it waits, both of its ends in this
+// process; how long after an append each of them has its answer; and what an append takes with all of them waiting (I8), next to what it takes without.
+func BenchmarkParkedTails(b *testing.B) {
+	n := parked(b)
+	store := openStore(b)
+	stream := openStream(b, store, "bluesky")
+	events := streamtest.NewEvents(1, time.Now().UnixMicro())
+	batch := new(messages.Batch)
+	put := func(k int) time.Duration {
+		events.Fill(batch, k)
+		began := time.Now()
+		if _, err := stream.Append(context.Background(), batch, messages.Checkpoint{}); err != nil {
+			b.Fatal(err)
+		}
+		return time.Since(began)
+	}
+	d := start(b, store)
+	const appends = 100
+	ingest := func() []time.Duration {
+		took := make([]time.Duration, appends)
+		for i := range took {
+			took[i] = put(100)
+			<-time.After(10 * time.Millisecond)
+		}
+		slices.Sort(took)
+		return took
+	}
+	without := ingest()
+
+	before := memory()
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		conn, err := net.Dial("tcp", d.addr)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer conn.Close()
+		conns[i] = conn
+	}
+	// Those that wait for what never comes are woken by every append, and stay.
+	park := func(after persistence.EntryID) {
+		for _, conn := range conns {
+			fmt.Fprintf(conn, "GET /v1/streams/bluesky/tail?after=%s&block_ms=30000&limit=100 HTTP/1.1\r\nHost: localhost\r\n\r\n", after)
+		}
+	}
+	answers := func(from time.Time) []time.Duration {
+		took := make([]time.Duration, n)
+		var readers sync.WaitGroup
+		for i, conn := range conns {
+			readers.Go(func() {
+				resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 512), nil)
+				if err == nil {
+					took[i] = time.Since(from)
+					_, err = io.Copy(io.Discard, resp.Body)
+				}
+				if err != nil || resp.StatusCode != http.StatusOK {
+					b.Errorf("tail %d: %v, %v", i, resp, err)
+				}
+			})
+		}
+		readers.Wait()
+		slices.Sort(took)
+		return took
+	}
+	for b.Loop() {
+		info, err := stream.Info(context.Background())
+		if err != nil {
+			b.Fatal(err)
+		}
+		park(*info.Newest)
+		d.tailing("bluesky", n)
+		b.ReportMetric(float64(n), "tails")
+		b.ReportMetric(float64(memory()-before)/float64(n), "B/tail")
+		from := time.Now()
+		took := put(1)
+		woken := answers(from)
+		d.tailing("bluesky", 0)
+		b.ReportMetric(millis(took), "ms-append-that-wakes")
+		b.ReportMetric(millis(woken[n/2]), "ms-wake-p50")
+		b.ReportMetric(millis(woken[n*99/100]), "ms-wake-p99")
+
+		park(messages.MaxEntryID)
+		d.tailing("bluesky", n)
+		with := ingest()
+		b.ReportMetric(millis(without[appends/2]), "ms-append-p50-alone")
+		b.ReportMetric(millis(without[appends*99/100]), "ms-append-p99-alone")
+		b.ReportMetric(millis(with[appends/2]), "ms-append-p50-with")
+		b.ReportMetric(millis(with[appends*99/100]), "ms-append-p99-with")
+		answers(from)
+	}
+}
+
+func memory() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
