@@ -30,6 +30,14 @@ func chaosRounds(t *testing.T) int {
 	return n
 }
 
+// chaosRate is how many events a second flow meanwhile; fewer where the race detector makes each one dear.
+func chaosRate() int {
+	if raceEnabled {
+		return 1000
+	}
+	return 2000
+}
+
 // pair are two daemons that share a feed.
 type pair struct {
 	t       *testing.T
@@ -155,7 +163,7 @@ var mishaps = map[string]func(p *pair, owner, standby *daemon){
 func TestI2_I6_Chaos(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	sim := simulate(t, 2000)
+	sim := simulate(t, chaosRate())
 	p := startPair(t, sim.url())
 	var rounds []string
 	for range chaosRounds(t) {
