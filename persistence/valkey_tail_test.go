@@ -45,7 +45,7 @@ func TestI8_TailsShareOneBlockingConnection(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			const tails = 400
+			const tails = 1000
 			var wg, asked sync.WaitGroup
 			asked.Add(tails)
 			for range tails {
@@ -114,7 +114,7 @@ func TestTailsKeepTheirFullBlock(t *testing.T) {
 	if _, err := v.OpenStream(t.Context(), "feed", persistence.StreamOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	const tails = 100
+	const tails = 1000
 	returned := make(chan error, tails)
 	for range tails {
 		go func() {
