@@ -17,6 +17,7 @@
 //	sharing_test.go   two daemons that share a feed there
 //	browser_test.go   browser, tab: a headless Chromium over its DevTools protocol
 //	durable_test.go   follower: the npm client of Durable Streams
+//	conformance_test.go  writeSide: the writes of that protocol, beside a daemon that only reads
 //	*_test.go         the tests, by what goes wrong
 //
 // The benchmarks are path_bench_test.go, from socket to durable entry, and resident_bench_test.go, memory and restart.
