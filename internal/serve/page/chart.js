@@ -16,7 +16,7 @@ export function linear(values, height, atLeast) {
   const sorted = values.filter((v) => v !== null).sort((a, b) => a - b);
   const most = sorted.at(-1) ?? 0;
   const usual = sorted[Math.floor((sorted.length - 1) * 0.9)] ?? 0;
-  const cut = most > 8 * Math.max(usual, atLeast);
+  const cut = usual > 0 && most > 8 * Math.max(usual, atLeast);
   const top = niceMax(Math.max(atLeast, cut ? 2 * usual : most));
   return { y: (v) => height - (Math.min(v, top) / top) * height, ticks: [0, top], cut };
 }

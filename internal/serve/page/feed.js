@@ -6,7 +6,7 @@ import * as format from "./format.js";
 import { Panels, chevron } from "./panels.js";
 import { Plot } from "./plot.js";
 import { Record } from "./record.js";
-import { away, badge } from "./states.js";
+import { badge, connected } from "./states.js";
 import { inWords, lag } from "./verdict.js";
 
 const fineStep = 10; // seconds of a sample, as the daemon keeps them
@@ -86,7 +86,7 @@ export class FeedView {
     setAttribute(this.since, "title", words.why || null);
     setText(this.rate, format.rate(status.events_per_sec));
     const behind = lag(status, now);
-    setText(this.lagName, away(status.state) ? "behind" : "lag");
+    setText(this.lagName, connected(status.state) ? "lag" : "behind");
     setText(this.lag, behind === null ? format.none : format.duration(behind));
     setText(this.pause, status.state === "paused" ? "Resume" : "Pause");
     const fixed = ["stopped", "standby"].includes(status.state);

@@ -2,7 +2,7 @@
 
 import { h, reconcile, redraw, s, setAttribute, setText, time } from "./dom.js";
 import * as format from "./format.js";
-import { icon, known } from "./states.js";
+import { connected, icon, known } from "./states.js";
 
 const shown = 60; // newest items of a list
 
@@ -38,7 +38,7 @@ function gapText(gap) {
 
 function endpointWord(e, state, now) {
   const waits = e.ready_at ? Date.parse(e.ready_at) - now : 0;
-  if (e.current && ["live", "backpressured", "gapped"].includes(state)) return ["live", "in use"];
+  if (e.current && connected(state)) return ["live", "in use"];
   if (waits > 0) return [e.failures > 2 ? "failed" : "disconnected", `left alone for ${format.age(waits + 999)}`];
   if (e.current && ["connecting", "reconnecting"].includes(state)) return [state, "being asked"];
   if (e.failures > 0) return ["disconnected", "not well"];

@@ -1,5 +1,7 @@
 // What the page knows of a feed's past: the daemon's own memory, asked for piece by piece, and the newest moments as they were polled.
 
+import { connected } from "./states.js";
+
 const most = { transitions: 4096, restarts: 256, gaps: 256, samples: 1440 };
 const mostMoments = 60;
 
@@ -46,8 +48,7 @@ export class Record {
   observe(status, now) {
     const newest = stamped(status.history);
     if (newest.length > 0) this.transitions = before(this.transitions, newest[0].ms).concat(newest).slice(-most.transitions);
-    const connected = ["live", "backpressured", "gapped"].includes(status.state);
-    this.moments.push({ at: now, rate: status.events_per_sec, lag: connected ? status.lag_ms : null, phi: status.suspicion });
+    this.moments.push({ at: now, rate: status.events_per_sec, lag: connected(status.state) ? status.lag_ms : null, phi: status.suspicion });
     const covered = this.covered();
     this.moments = this.moments.filter((m) => m.at > covered).slice(-mostMoments);
   }

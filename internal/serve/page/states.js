@@ -31,6 +31,9 @@ const shapes = {
 
 export const known = (state) => (state in shapes ? state : "stopped");
 
+/** connected says whether a feed of that state has a connection. */
+export const connected = (state) => ["live", "backpressured", "gapped"].includes(state);
+
 /** away says whether a feed of that state is without a connection that it wants. */
 export const away = (state) => ["connecting", "disconnected", "reconnecting", "failed"].includes(state);
 

@@ -2,7 +2,7 @@
 
 import { h, reconcile, redraw, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
-import { away, badge } from "./states.js";
+import { away, badge, connected } from "./states.js";
 
 const patience = 10_000; // ms that being without a connection, or held back, is nothing special
 const lagLimit = 10_000; // ms
@@ -25,9 +25,10 @@ function whyAway(status, transitions, now) {
   return [reason, wait > 0 ? `next attempt in ${format.age(wait + 999)}` : "trying now"].filter(Boolean).join("; ");
 }
 
-/** lag is how far behind the network the feed is, in milliseconds: of its newest entry while it is connected, else since then. null is unknown. */
+/** lag is how far behind the network the feed is, in milliseconds: of its newest entry while it is connected, else since then. null is unknown, or another's concern. */
 export function lag(status, now) {
-  if (!away(status.state)) return status.last_id ? status.lag_ms : null;
+  if (connected(status.state)) return status.last_id ? status.lag_ms : null;
+  if (status.state === "standby") return null;
   return status.position.time_us ? Math.max(now - status.position.time_us / 1000, 0) : null;
 }
 
@@ -79,13 +80,13 @@ export function verdict(feeds, ready, now) {
   const standing = feeds.filter((feed) => feed.status.state === "standby").length;
   const live = n - standing - lines.length;
   const parts = [[live, "live"], [standing, "standing by"], [lines.length, lines.every((l) => l.state === "paused") ? "paused" : "not running"]].filter(([k]) => k > 0);
-  const headline = n === 1 ? `${named} is ${parts[0][1]}` : parts.length === 1 ? `All ${n} feeds are ${parts[0][1]}` : parts.map(([k, word], i) => `${k} ${i === 0 ? "feeds " : ""}${word}`).join(", ");
+  const headline = n === 1 ? `${named} is ${parts[0][1]}` : parts.length === 1 ? `All ${n} feeds are ${parts[0][1]}` : parts.map(([k, word], i) => `${i === 0 ? format.plural(k, "feed", "feeds") : k} ${word}`).join(", ");
   return { level: lines.length ? "note" : "good", headline, facts: totals(feeds, now), lines };
 }
 
 function totals(feeds, now) {
   const sum = (of) => feeds.reduce((total, feed) => total + of(feed.status), 0);
-  const lags = feeds.map((feed) => lag(feed.status, now)).filter((v) => v !== null);
+  const lags = feeds.filter((feed) => connected(feed.status.state)).map((feed) => lag(feed.status, now)).filter((v) => v !== null);
   const gaps = sum((status) => status.gaps);
   return [
     `${format.rate(sum((status) => status.events_per_sec))} events/s`,
