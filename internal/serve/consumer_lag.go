@@ -25,13 +25,19 @@ func (s *Server) describe(ctx context.Context, stream persistence.Stream, state 
 	if isLent(state, s.clock.Now()) {
 		told.Lease = &messages.ConsumerBatch{Last: state.Lease.Last, Until: state.Lease.Until.UTC(), Deliveries: state.Lease.Deliveries}
 	}
-	behind, err := s.behind(ctx, stream, state.Acked)
-	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
-		told.Expired = &expired.Oldest
-		behind, err = s.behind(ctx, stream, expired.Oldest)
-	}
-	told.LagEntries, told.LagMS = behind.Behind, behind.lag().Milliseconds()
+	behind, expired, err := s.lag(ctx, stream, state.Acked)
+	told.Expired, told.LagEntries, told.LagMS = expired, behind.Behind, behind.lag().Milliseconds()
 	return told, err
+}
+
+// lag is behind, where retention may have overtaken the position: then it is from the oldest position that there is, which is expired.
+func (s *Server) lag(ctx context.Context, stream persistence.Stream, position persistence.EntryID) (p tailPage, expired *persistence.EntryID, err error) {
+	p, err = s.behind(ctx, stream, position)
+	if overtaken, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
+		expired = &overtaken.Oldest
+		p, err = s.behind(ctx, stream, overtaken.Oldest)
+	}
+	return p, expired, err
 }
 
 // behind is an empty page at a position: it tells what follows it.

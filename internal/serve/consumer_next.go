@@ -98,6 +98,12 @@ func (t *turnRequest) attempt() (a answer, again bool, err error) {
 	if p == leased {
 		return t.wait(turn, seen, now)
 	}
+	select {
+	case turn.reading <- struct{}{}:
+		defer func() { <-turn.reading }()
+	default:
+		return t.queue(turn, seen)
+	}
 
 	ctx, cancel := context.WithCancel(t.request)
 	defer cancel()
@@ -139,6 +145,9 @@ func (t *turnRequest) wait(turn *turn, seen *persistence.ConsumerState, now time
 	left := t.until.Sub(t.server.clock.Now())
 	if left <= 0 {
 		a = answer{retry: 1, head: until(seen.Lease.Until, now)}
+		if a.page, _, err = t.server.lag(t.request, t.stream, seen.Acked); err != nil {
+			return a, false, err
+		}
 		if seen.Lease.Token == "" { // nobody can end a delay early
 			a.retry = int((seen.Lease.Until.Sub(now) + time.Second - 1) / time.Second)
 		}
@@ -148,6 +157,28 @@ func (t *turnRequest) wait(turn *turn, seen *persistence.ConsumerState, now time
 	defer timer.Stop()
 	select {
 	case <-turn.next.Done():
+	case <-timer.Chan():
+	case <-t.waiting.Done():
+		if t.request.Err() != nil {
+			return a, false, t.request.Err()
+		}
+		t.until = t.server.clock.Now() // the server is stopping
+	}
+	return a, true, nil
+}
+
+// queue waits while somebody else reads for the consumer, up to the end of the block budget.
+func (t *turnRequest) queue(turn *turn, seen *persistence.ConsumerState) (a answer, again bool, err error) {
+	left := t.until.Sub(t.server.clock.Now())
+	if left <= 0 {
+		a.page, _, err = t.server.lag(t.request, t.stream, seen.Acked)
+		return a, false, err
+	}
+	timer := t.server.clock.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case turn.reading <- struct{}{}:
+		<-turn.reading
 	case <-timer.Chan():
 	case <-t.waiting.Done():
 		if t.request.Err() != nil {

@@ -180,7 +180,7 @@ func TestBatchesFollowOneAnother(t *testing.T) {
 		}
 
 		busy := d.get(consumerAt("next"))
-		if l := decoded[leased](d, busy, http.StatusOK); l.Count != 0 || l.Token != "" || l.Frames == nil || l.UntilMS <= 0 || busy.header.Get("Retry-After") != "1" {
+		if l := decoded[leased](d, busy, http.StatusOK); l.LagEntries != 5 || l.UpToDate || l.Count != 0 || l.Token != "" || l.Frames == nil || l.UntilMS <= 0 || busy.header.Get("Retry-After") != "1" {
 			t.Errorf("while the batch is out another next gave %s, %v", busy.body, busy.header)
 		}
 		d.want(d.tell("ack", "nonsense"), http.StatusConflict, "LeaseLost")
@@ -275,6 +275,60 @@ func TestNextWaitsForTheTurnAndForEntries(t *testing.T) {
 		d.want(<-got404, http.StatusNotFound, "NoSuchConsumer")
 		d.tailing("bluesky", 0)
 	})
+}
+
+// waits counts the readers who wait for the stream's next entry.
+type waits struct {
+	persistence.Store
+	now, most atomic.Int64
+}
+
+type countedStream struct {
+	persistence.Stream
+	waits *waits
+}
+
+func (w *waits) Stream(ctx context.Context, name string) (persistence.Stream, error) {
+	stream, err := w.Store.Stream(ctx, name)
+	return countedStream{stream, w}, err
+}
+
+func (c countedStream) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
+	if block > 0 {
+		if n := c.waits.now.Add(1); n > c.waits.most.Load() {
+			c.waits.most.Store(n)
+		}
+		defer c.waits.now.Add(-1)
+	}
+	return c.Stream.Tail(ctx, after, block, limit)
+}
+
+// However many workers wait for one consumer's entries, the stream is read for one of them; each has its turn, or its answer when its time is up.
+func TestI8_WaitingWorkersReadOnce(t *testing.T) {
+	store := &waits{Store: openStore(t)}
+	stream := openStream(t, store.Store, "bluesky", numbered(0, 1)...)
+	d := start(t, store)
+	d.made(`{"after":"now"}`)
+	const workers = 20
+	got := make(chan leased)
+	for range workers {
+		go func() { got <- d.next("block_ms=30000") }()
+	}
+	d.tailing("bluesky", workers)
+	if l := d.next(""); l.Count != 0 || l.Token != "" || !l.UpToDate {
+		t.Errorf("a peek at the tip gave %+v", l)
+	}
+	for n := range workers {
+		add(t, stream, numbered(1+n, 2+n)...)
+		l := <-got
+		if !slices.Equal(l.numbers(), []int{1 + n}) || l.Deliveries != 1 {
+			t.Errorf("batch %d is %+v", n, l)
+		}
+		d.want(d.tell("ack", l.Token), http.StatusOK, "")
+	}
+	if most := store.most.Load(); most != 1 {
+		t.Errorf("%d waited for the same entries at a time", most)
+	}
 }
 
 // A worker that dies keeps nobody waiting for longer than its lease.

@@ -17,6 +17,7 @@ type queue struct {
 	next    context.Context // done, and replaced, when something happens
 	end     context.CancelFunc
 	waiting int
+	reading chan struct{} // full while one of them reads the stream: the others would read the same
 }
 
 // turn is one that waits.
@@ -24,6 +25,8 @@ type turn struct {
 	turns *turns
 	key   string
 	next  context.Context // done when something has happened since the turn was joined
+
+	reading chan struct{} // the queue's
 }
 
 // turnOf is a consumer's key. A "/" is in no name.
@@ -38,12 +41,12 @@ func (t *turns) join(key string) *turn {
 		if t.queue == nil {
 			t.queue = make(map[string]*queue)
 		}
-		q = new(queue)
+		q = &queue{reading: make(chan struct{}, 1)}
 		q.next, q.end = context.WithCancel(context.Background())
 		t.queue[key] = q
 	}
 	q.waiting++
-	return &turn{turns: t, key: key, next: q.next}
+	return &turn{turns: t, key: key, next: q.next, reading: q.reading}
 }
 
 // happened wakes all who wait.
