@@ -1,0 +1,48 @@
+// Command follow subscribes with the official Go client of legacy Jetstream servers and prints every commit it is given, until it is killed. When the
+// connection ends it resumes by time, as the client's users do.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/bluesky-social/jetstream/pkg/client"
+	"github.com/bluesky-social/jetstream/pkg/client/schedulers/sequential"
+	"github.com/bluesky-social/jetstream/pkg/models"
+)
+
+func main() {
+	url := flag.String("url", "", "websocket URL")
+	compress := flag.Bool("compress", false, "ask for zstd, as the client does by default")
+	collections := flag.String("collections", "", "wanted collections, with commas between them")
+	flag.Parse()
+	config := client.DefaultClientConfig()
+	config.WebsocketURL, config.Compress = *url, *compress
+	if *collections != "" {
+		config.WantedCollections = strings.Split(*collections, ",")
+	}
+	cursor := int64(1_000_000_000_000_000) // the least time: everything
+	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	scheduler := sequential.NewScheduler("follow", logger, func(_ context.Context, e *models.Event) error {
+		cursor = max(cursor, e.TimeUS)
+		if c := e.Commit; c != nil {
+			fmt.Println(e.Did, c.Rev, c.Operation, c.Collection, c.RKey)
+		}
+		return nil
+	})
+	c, err := client.NewClient(config, logger, scheduler)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for {
+		from := cursor
+		log.Print(c.ConnectAndRead(context.Background(), &from))
+		time.Sleep(100 * time.Millisecond)
+	}
+}
