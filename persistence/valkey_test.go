@@ -68,7 +68,11 @@ func TestValkeyContract(t *testing.T) {
 			return persistence.ValkeyOptions{Addresses: valkeytest.Addresses(valkeytest.Cluster(t, valkeytest.Valkey, 3))}
 		},
 		"sentinel": func(t *testing.T) persistence.ValkeyOptions {
-			return persistence.ValkeyOptions{Addresses: valkeytest.Sentinel(t, valkeytest.Valkey).Addresses(), SentinelMaster: valkeytest.SentinelMaster}
+			pair := valkeytest.Sentinel(t, valkeytest.Valkey)
+			for _, s := range pair.Sentinels { // a machine that is busy for a second is no reason to fail over
+				s.CLI("SENTINEL", "SET", valkeytest.SentinelMaster, "down-after-milliseconds", "60000")
+			}
+			return persistence.ValkeyOptions{Addresses: pair.Addresses(), SentinelMaster: valkeytest.SentinelMaster}
 		},
 		"tls": func(t *testing.T) persistence.ValkeyOptions {
 			c := valkeytest.NewCertificates(t)
