@@ -18,6 +18,8 @@ const (
 	// hubPage is how many entries one blocking read takes, hubEntries how many the hub keeps (and ringBytes how many bytes).
 	hubPage    = 512
 	hubEntries = 1 << 16
+	// hubOpening is how many tails ask the server at a time while no reader runs.
+	hubOpening = 8
 )
 
 // valkeyHub has what is new in a stream, for all tails of this process. While somebody waits one reader of its own connection asks the server, so that
@@ -26,6 +28,8 @@ type valkeyHub struct {
 	store *Valkey
 	keys  valkeyKeys
 	conn  *link
+	// opening is held by tails that ask the server while no reader runs.
+	opening chan struct{}
 
 	mu      sync.Mutex
 	running bool
@@ -51,7 +55,7 @@ type turn struct {
 func newTurn() *turn { return &turn{happened: make(chan struct{})} }
 
 func newValkeyHub(v *Valkey, name string) *valkeyHub {
-	h := &valkeyHub{store: v, keys: newValkeyKeys(v.opt.Prefix, name), sockets: make(map[net.Conn]struct{})}
+	h := &valkeyHub{store: v, keys: newValkeyKeys(v.opt.Prefix, name), opening: make(chan struct{}, hubOpening), sockets: make(map[net.Conn]struct{})}
 	h.conn = v.newLink(func(o *valkey.ClientOption) {
 		o.BlockingPoolSize = 1
 		o.DialCtxFn = h.dial

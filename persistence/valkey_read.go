@@ -207,18 +207,12 @@ func (s *valkeyStream) Tail(ctx context.Context, after StreamCursor, block time.
 	for over := false; ; {
 		page, next, covered := s.hub.look(id, limit)
 		if !covered {
-			var state placed
-			page, state, err = s.after(ctx, id, limit)
+			page, err = s.open(ctx, id, limit, next == nil)
 			if err != nil || len(page.Frames) > 0 || page.IsClosed() || over {
 				return page, err
 			}
 			if next == nil {
-				if err := s.hub.start(state.last, page.Oldest); err != nil {
-					return StreamFrames{}, err
-				}
-				if page, next, _ = s.hub.look(id, limit); next == nil {
-					continue
-				}
+				continue
 			}
 		}
 		if len(page.Frames) > 0 || over {
@@ -242,4 +236,27 @@ func (s *valkeyStream) Tail(ctx context.Context, after StreamCursor, block time.
 			return StreamFrames{}, ErrStoreClosed
 		}
 	}
+}
+
+// open asks the server for what the hub does not have. With start, no reader runs: it is started where there is nothing to read yet. A thousand tails that come
+// together are then a few questions to the server, for the others find that it runs.
+func (s *valkeyStream) open(ctx context.Context, id EntryID, limit int, start bool) (StreamFrames, error) {
+	if start {
+		select {
+		case s.hub.opening <- struct{}{}:
+			defer func() { <-s.hub.opening }()
+		case <-ctx.Done():
+			return StreamFrames{}, ctx.Err()
+		case <-s.store.closed:
+			return StreamFrames{}, ErrStoreClosed
+		}
+		if page, _, covered := s.hub.look(id, limit); covered {
+			return page, nil
+		}
+	}
+	page, state, err := s.after(ctx, id, limit)
+	if err == nil && start && len(page.Frames) == 0 && !page.IsClosed() {
+		err = s.hub.start(state.last, page.Oldest)
+	}
+	return page, err
 }

@@ -147,7 +147,7 @@ func TestI8_TailsOfAValkeyStreamShareOneBlockingConnection(t *testing.T) {
 	defer v.Close()
 	stream := openStream(t, owner{v}, "bluesky", numbered(0, 1)...)
 	d := newDaemon(t, owner{v})
-	const tails = 1000
+	const tails = sharedTails
 	tail := func(block time.Duration) (frames, time.Duration) {
 		began := time.Now()
 		rec := httptest.NewRecorder()

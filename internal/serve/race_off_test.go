@@ -2,4 +2,7 @@
 
 package serve_test
 
-const closeRaces = 1000
+const (
+	closeRaces  = 1000
+	sharedTails = 1000
+)

@@ -2,4 +2,8 @@
 
 package serve_test
 
-const closeRaces = 60 // the race detector makes each of them some ten times slower
+// The race detector makes everything some ten times slower.
+const (
+	closeRaces  = 60
+	sharedTails = 200
+)
