@@ -37,8 +37,10 @@ that is stored, and their named consumers.
 LAG is the time from an event's upstream time to its storage. DUPS are events that came again and
 were dropped, RECONN the connections after the first, RESTARTS the actors restarted because of a
 fault, GAPS the losses recorded in the stream. Where daemons share their streams, OWNER is the one
-that reads the feed, EPOCH how often it has had an owner, STANDBYS the others that may. With --watch it is shown anew until Ctrl-C, which
-is its good end; a daemon that goes away is waited for.`,
+that reads the feed, EPOCH how often it has had an owner, STANDBYS the others that may.
+
+With --watch it is shown anew until Ctrl-C, which is its good end; a daemon that goes away is
+waited for.`,
 		Example: `  tempestd status
   tempestd status --watch
   tempestd status --json | jq '.feeds[] | {feed, state, lag_ms}'`,
