@@ -37,7 +37,7 @@ unit: needs
 
 # The race detector needs cgo.
 race:
-	CGO_ENABLED=1 go test -race -timeout 10m ./...
+	CGO_ENABLED=1 go test -race -timeout 20m ./...
 
 # What the race detector is given a day for: a quiet and a narrow feed, left alone for a simulated week.
 week:
