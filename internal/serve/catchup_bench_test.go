@@ -17,8 +17,8 @@ import (
 	"tempestd/persistence/streamtest"
 )
 
-// BenchmarkCatchUp is one reader from the start of a stream of ENTRIES entries, 200 000 where the environment does not say otherwise: over HTTP in pages, as a stream of events, and
-// straight from the store, all in one run. The client does no more than find the cursor, or the events.
+// BenchmarkCatchUp is one reader from the start of a stream of ENTRIES entries, 200 000 where the environment does not say otherwise: over HTTP in pages, as a stream of events, over a
+// Jetstream websocket, and straight from the store, all in one run. The client does no more than find the cursor, or the events.
 func BenchmarkCatchUp(b *testing.B) {
 	total := 200_000
 	if s := os.Getenv("ENTRIES"); s != "" {
@@ -93,6 +93,12 @@ func BenchmarkCatchUp(b *testing.B) {
 				}
 			}
 			return n
+		},
+		"websocket": func() int {
+			if err := replay(d.addr, "/subscribe?cursor=0", d.http.Transport.(*http.Transport), total); err != nil {
+				b.Fatal(err)
+			}
+			return total
 		},
 	} {
 		b.Run(name, func(b *testing.B) {
