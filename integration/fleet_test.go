@@ -58,7 +58,11 @@ func TestI2_Failovers(t *testing.T) {
 	random := seeded(t)
 	switches := map[string]int{}
 	for range fleetFailovers() {
-		s := d.status()
+		var s messages.FeedStatus
+		eventually(t, "the feed is live", func() bool { // a fault that comes while it dials hits nobody
+			s = d.status()
+			return s.State == messages.StateLive
+		})
 		host := strings.SplitN(strings.TrimPrefix(s.Endpoint, "ws://"), "/", 2)[0]
 		fault := fleetFault(random)
 		if err := members[host].Inject(fault); err != nil {
