@@ -60,7 +60,7 @@ func seek(ctx context.Context, stream persistence.Stream, c subscribe.Cursor, no
 	case c.IsTime():
 		return s.time(c.Value)
 	case c.Value <= 1 && info.Trimmed == nil:
-		return place{}, nil
+		return s.start(), nil
 	}
 	return s.sequence(c.Value)
 }
@@ -76,6 +76,9 @@ func (s *seeker) tip() place {
 	return place{}
 }
 
+// start is where the stream begins. It is not 0-0, which never expires: what retention drops before the first page is to be told of.
+func (s *seeker) start() place { return place{after: s.info.Oldest.Prev()} }
+
 // time finds the first event at or after us.
 func (s *seeker) time(us int64) (place, error) {
 	from := persistence.EntryID{MS: uint64(us / 1000)}
@@ -89,8 +92,10 @@ func (s *seeker) time(us int64) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	below := s.info.Trimmed != nil && from.MS <= s.info.Trimmed.MS && us < first.us
-	return place{fromUS: us, until: *s.info.Newest, below: below, first: first.seq}, nil
+	p := s.start()
+	p.fromUS, p.until, p.first = us, *s.info.Newest, first.seq
+	p.below = s.info.Trimmed != nil && from.MS <= s.info.Trimmed.MS && us < first.us
+	return p, nil
 }
 
 // sighting is an entry that was looked at.
@@ -168,7 +173,7 @@ func (s *seeker) sequence(n int64) (place, error) {
 	}
 	switch {
 	case found.seq == 0 && any.seq == 0: // a number, in a stream that has none: there is nothing to compare it with
-		return place{}, nil
+		return s.start(), nil
 	case found.seq == 0:
 		return s.tip(), nil
 	case found.seq == n:
@@ -178,10 +183,12 @@ func (s *seeker) sequence(n int64) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
+	p := place{after: found.id.Prev()}
 	if found.id == first.id {
-		return place{below: true, first: first.seq}, nil
+		p = s.start()
+		p.below, p.first = true, first.seq
 	}
-	return place{after: found.id.Prev()}, nil
+	return p, nil
 }
 
 // firstSequence is the oldest entry that has a sequence number.
