@@ -2,9 +2,14 @@ package serve_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"tempestd/internal/serve"
 	"tempestd/persistence"
@@ -27,7 +32,8 @@ func (h held) Tail(ctx context.Context, after persistence.StreamCursor, block ti
 
 // What a v2 subscriber is told in the place of events that it cannot have.
 const (
-	droppedFrame = `{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#info","message":"events were dropped by retention before they were read","name":"Gap"}}`
+	droppedFrame    = `{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#info","message":"events were dropped by retention before they were read","name":"Gap"}}`
+	unreadableFrame = `{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#info","message":"events are stored and cannot be read","name":"Gap"}}`
 )
 
 // growing is a stream to which events are appended in blocks of a hundred, and a daemon whose one subscriber gets a page of it at each turn.
@@ -77,6 +83,39 @@ func (s *subscriber) readInto(path string, n int) (texts []string) {
 	return texts
 }
 
+// Retention that overtakes a subscriber in the middle of its reading is told to it where the protocol can, and it goes on with the oldest event there is, on the same
+// connection.
+func TestI4_ASubscriberThatRetentionOvertakes(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, storage persistence.Store) {
+		for i, c := range []struct {
+			path string // and the cursor
+			told bool
+		}{{"/subscribe?cursor=0", false}, {pathV2 + "?cursor=0", true}, {pathV2 + "?cursor=1", true}, {pathV2 + fmt.Sprint("?cursor=", firstUS), true}} {
+			g := newGrowing(t, storage, fmt.Sprint("s", i))
+			told := []string{""}
+			if !c.told {
+				told = nil
+			}
+
+			g.grow(15)
+			s := g.dial(c.path)
+			g.turn <- struct{}{}
+			same(t, s.readInto(c.path, 1000), g.texts[:1000])
+			g.grow(10)
+			g.keep(500)
+			g.turn <- struct{}{} // and learns that it is too late
+			g.turn <- struct{}{}
+			same(t, s.readInto(c.path, len(told)+500), append(told, g.texts[2000:]...))
+
+			// What it has read may go. That is no gap.
+			g.keep(100)
+			g.grow(1)
+			g.turn <- struct{}{}
+			same(t, s.readInto(c.path, 100), g.texts[2500:])
+		}
+	})
+}
+
 // Between the search for a cursor and the first page retention may pass, too.
 func TestI4_ASubscriberThatRetentionOvertakesBeforeItsFirstEvent(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, storage persistence.Store) {
@@ -94,4 +133,89 @@ func TestI4_ASubscriberThatRetentionOvertakesBeforeItsFirstEvent(t *testing.T) {
 			same(t, s.readInto(path, 100), g.texts[500:])
 		}
 	})
+}
+
+// However retention and the feed run beside a subscriber: every event comes once and in order, or, of v2, is among those that it was told of.
+func TestI4_ASubscriberIsToldOfWhateverItMisses(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, storage persistence.Store) {
+		for _, path := range []string{"/subscribe?cursor=0", pathV2 + "?cursor=0"} {
+			g := newGrowing(t, storage, path[1:4])
+			g.grow(1)
+			s := g.dial(path)
+			random := rand.New(rand.NewPCG(1, 2))
+			fed := make(chan struct{})
+			go func() {
+				defer close(fed)
+				for range 12 {
+					g.grow(random.IntN(25))
+					g.keep(int64(1 + random.IntN(1500)))
+					g.turn <- struct{}{}
+				}
+				if err := g.stream.Close(context.Background(), "over"); err != nil {
+					t.Error(err)
+				}
+				close(g.turn)
+			}()
+			texts, ending := s.rest()
+			<-fed
+			if ending != (websocket.CloseError{Code: websocket.StatusNormalClosure, Reason: "over"}) {
+				t.Errorf("%s ends with %v", path, ending)
+			}
+			at, missing, told := 0, 0, false
+			for _, text := range texts {
+				if text == droppedFrame {
+					told = true
+					continue
+				}
+				if path[1] != 's' {
+					text = unwrapped(t, text)
+				}
+				skipped := slices.Index(g.texts[at:], text)
+				if skipped < 0 {
+					t.Fatalf("%s: after event %d comes %s, which is none or was sent before", path, at, text)
+				}
+				if v2 := path[1] != 's'; v2 && (skipped > 0) != told {
+					t.Errorf("%s: %d events before %s are missing, told of: %t", path, skipped, text, told)
+				}
+				at, missing, told = at+skipped+1, missing+skipped, false
+			}
+			if missing == 0 || at != len(g.texts) {
+				t.Errorf("%s: of %d events %d were overtaken, and the last is the %d.", path, len(g.texts), missing, at)
+			}
+		}
+	})
+}
+
+// broken is a stream of which one block, up to its last entry, is damaged.
+type broken struct {
+	persistence.Stream
+	first, last persistence.EntryID
+}
+
+func (b broken) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
+	page, err := b.Stream.Tail(ctx, after, block, limit)
+	i := slices.IndexFunc(page.Frames, func(f persistence.Frame) bool { return f.ID.Compare(b.first) >= 0 && f.ID.Compare(b.last) <= 0 })
+	switch {
+	case i == 0:
+		return persistence.StreamFrames{}, &persistence.CorruptError{Stream: b.Name(), Block: b.last, Err: errors.New("checksum")}
+	case i > 0:
+		page.Behind += int64(len(page.Frames) - i)
+		page.Frames = page.Frames[:i]
+		page.Cursor = page.Frames[i-1].ID
+	}
+	return page, err
+}
+
+func TestI4_ASubscriberIsToldOfWhatCannotBeRead(t *testing.T) {
+	storage := openStore(t)
+	stream := openStream(t, storage, "bluesky")
+	texts := events(run(firstUS, 1, 300))
+	store(t, stream, texts...)
+	const ms = firstUS / 1000
+	d := start(t, only{stream: broken{stream, persistence.EntryID{MS: ms + 100}, persistence.EntryID{MS: ms + 199}}}, func(o *serve.Options) { o.DefaultStream = "bluesky" })
+	same(t, d.dial("/subscribe?cursor=0").read(200), slices.Concat(texts[:100], texts[200:]))
+	got := d.dial(pathV2 + "?cursor=0").read(201)
+	if got[100] != unreadableFrame || unwrapped(t, got[99]) != texts[99] || unwrapped(t, got[101]) != texts[200] {
+		t.Errorf("%s\n%s\n%s, want to be told in the place of what cannot be read", got[99], got[100], got[101])
+	}
 }
