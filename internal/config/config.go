@@ -33,6 +33,9 @@ type HTTP struct {
 	MaxTails          int    // requests that wait on one stream, or follow it, at one time
 	MaxTailsPerClient int    // of one address, on all streams
 	DefaultStream     string // of Jetstream clients that name none; "" for the only one there is
+
+	// AllowedOrigins are the origins of other servers' web pages that may read, as browsers send them; "*" for any, "https://*.example.org" for all below.
+	AllowedOrigins []string
 }
 
 // Stream configures where streams are stored.

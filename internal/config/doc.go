@@ -16,6 +16,7 @@
 //	kinds.go    how the values of the table are read and written: choices, counts, lists
 //	units.go    durations and sizes
 //	strings.go  paths, secrets, addresses: values that come from the environment or need a look at the machine
+//	origins.go  origins of web pages
 //	names.go    what a feed, a collection, a DID, an endpoint may be called
 //	document.go a TOML document as a flat list of entries with lines
 //	load.go     Load, Find, Default: entries in, Config or Errors out

@@ -110,6 +110,10 @@ Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, e
 			count(1, 1_000_000), func(at place) *int { return &at.draft.HTTP.MaxTails }),
 		bind(key{path: "http.max_tails_per_client", value: `10000`, doc: `How many of them, on all streams, may be one address's (1 to 1000000). An IPv6 client is its /64; behind a proxy all clients are one.`},
 			count(1, 1_000_000), func(at place) *int { return &at.draft.HTTP.MaxTailsPerClient }),
+		bind(key{path: "http.allowed_origins", value: `[]`, doc: `Origins of web pages, served from elsewhere, that may use the listener from a browser: "https://app.example", "http://localhost:5173",
+"https://*.example.org" for all below example.org, "*" for any page. They may read. What changes something is open to those alone that are
+written out in full, and with the bearer token, which has to be set. [] is for the daemon's own status page alone.`},
+			once(list(0, maxOrigins, origin())), func(at place) *[]string { return &at.draft.HTTP.AllowedOrigins }),
 
 		bind(key{path: "stream.backend", value: `"embedded"`, doc: `Where streams are stored. "embedded" keeps them under data_dir and needs nothing else; "valkey" in a server that several daemons,
 and any other client, can use. The keys below are about "embedded" alone.`},

@@ -157,6 +157,9 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		{"rewind beyond the window", feed + "replay_window = \"5m\"\nrewind = \"10m\"", []string{`4: feeds.a.rewind: found "10m"; want less than replay_window, which is "5m"`}},
 		{"open listener", "[http]\nlisten = \":7077\"\n" + feed, []string{`2: http.listen: found ":7077", which others can reach, and no token`}},
 		{"listener", "[http]\nlisten = \"7077\"\n" + feed, []string{`2: http.listen: found "7077"; want "host:port"`}},
+		{"origins", "[http]\nallowed_origins = [" + strings.Join(notOrigins, ",\n") + "]\n" + feed, originLines()},
+		{"origins that are no array", "[http]\nallowed_origins = \"*\"\n" + feed, []string{`2: http.allowed_origins: found "*"; want an array of 0 to 64 values, each an origin as browsers send it`}},
+		{"an origin twice", "[http]\nallowed_origins = [\"https://a.example\",\n\"*\",\n\"https://a.example\"]\n" + feed, []string{`4: http.allowed_origins: found "https://a.example" a second time; want each value once`}},
 		{"missing variable", "data_dir = \"${NOPE}/x\"\n" + feed, []string{`1: data_dir: the environment variable NOPE is not set`}},
 		{"malformed variable", "data_dir = \"${NOPE\"\n" + feed, []string{`1: data_dir: found "${" that names no environment variable`}},
 		{"home", "data_dir = \"~/x\"\n" + feed, []string{`1: data_dir: found "~/x"; want ${HOME} in place of ~`}},
@@ -183,6 +186,34 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// notOrigins are values that no browser sends as Origin, or that nobody means.
+var notOrigins = []string{
+	`"null"`, `""`, `"app.example"`, `"https://"`, `"ftp://app.example"`, `"https://app.example/"`, `"https://app.example/path"`, `"https://app.example?q"`, `"https://app.example#f"`,
+	`"https://App.example"`, `"HTTPS://app.example"`, `"https://app.example:443"`, `"http://app.example:80"`, `"https://app.example:0"`, `"https://app.example:65536"`, `"https://app.example:"`,
+	`"https://u:p@app.example"`, `"https://app.example."`, `"https://bücher.example"`, `"https://*"`, `"https://*.org"`, `"https://a.*.example"`, `"https://*app.example"`, `"*.example.org"`,
+	`"https://*.10.0.0.1"`, `"http://[::1"`, `"http://[0::1]:80"`, `"http://*.[::1]"`, `" https://app.example"`, `"https://app.example, https://b.example"`, `"**"`, `7`,
+}
+
+// originLines is what is said of each, one a line from the second on.
+func originLines() (want []string) {
+	for i := range notOrigins {
+		want = append(want, fmt.Sprintf("%d: http.allowed_origins: found ", i+2))
+	}
+	return want
+}
+
+func TestOriginsAreTakenAsBrowsersSendThem(t *testing.T) {
+	all := []string{"*", "https://app.example", "http://localhost:5173", "http://127.0.0.1:8080", "http://[::1]:3000", "http://[2001:db8::1]", "https://*.example.org",
+		"https://*.example.org:8443", "https://xn--bcher-kva.example", "https://my_app.internal", "http://app.example:443", "https://a"}
+	c, err := load(t, fmt.Sprintf("http.allowed_origins = [\"%s\"]\n", strings.Join(all, `", "`))+feed, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(c.HTTP.AllowedOrigins, all) {
+		t.Errorf("got %q", c.HTTP.AllowedOrigins)
 	}
 }
 

@@ -105,7 +105,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	server := serve.New(serve.Options{
 		Store: s.streams, Control: d.tree, Observer: d.observer, Token: d.cfg.HTTP.Token.Reveal(), Clock: d.clock,
-		MaxTails: d.cfg.HTTP.MaxTails, MaxClientTails: d.cfg.HTTP.MaxTailsPerClient,
+		AllowedOrigins: d.cfg.HTTP.AllowedOrigins, MaxTails: d.cfg.HTTP.MaxTails, MaxClientTails: d.cfg.HTTP.MaxTailsPerClient,
 		DefaultStream: d.defaultStream(), Dictionaries: d.tree.Dictionaries,
 	})
 

@@ -25,21 +25,25 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// events is a log that keeps the names of the events.
+// events is a log that keeps the names of the events, and what a reload said it ignored.
 type events struct {
-	mu    sync.Mutex
-	names []string
+	mu      sync.Mutex
+	names   []string
+	ignored []string
 }
 
 func (e *events) Enabled(context.Context, slog.Level) bool { return true }
 func (e *events) WithAttrs([]slog.Attr) slog.Handler       { return e }
 func (e *events) WithGroup(string) slog.Handler            { return e }
 func (e *events) Handle(_ context.Context, r slog.Record) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	r.Attrs(func(a slog.Attr) bool {
-		if a.Key == "event" {
-			e.mu.Lock()
-			defer e.mu.Unlock()
+		switch a.Key {
+		case "event":
 			e.names = append(e.names, a.Value.String())
+		case "ignored":
+			e.ignored = append(e.ignored, a.Value.String())
 		}
 		return true
 	})

@@ -67,7 +67,7 @@ func changedSections(was, is *config.Config) (names []string) {
 		"data_dir":         was.DataDir == is.DataDir,
 		"shutdown_timeout": was.ShutdownTimeout == is.ShutdownTimeout,
 		"log":              was.Log == is.Log,
-		"http":             was.HTTP.Listen == is.HTTP.Listen && was.HTTP.Token.Reveal() == is.HTTP.Token.Reveal(),
+		"http":             reflect.DeepEqual(was.HTTP, is.HTTP),
 		"stream":           was.Stream == is.Stream,
 		"valkey":           reflect.DeepEqual(was.Valkey, is.Valkey),
 		"ha":               was.HA == is.HA,

@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"errors"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -36,10 +37,16 @@ func TestReloadTakesOverFiltersAndNamesTheRest(t *testing.T) {
 
 	reload(func(c *config.Config) { // nothing of this can change now, and the filter is what it was
 		c.DataDir, c.Feeds[0].Rewind = "elsewhere", 1
+		c.HTTP.AllowedOrigins = []string{"https://app.example"}
 		c.Feeds[0].Collections = []string{"app.bsky.feed.post"}
 	}, nil)
 	d.log.await(t, "config.reloaded", 2)
 	if got := len(d.log.of("feed.filter_changed")); got != 1 {
 		t.Errorf("the filter changed %d times, want once", got)
+	}
+	d.log.mu.Lock()
+	defer d.log.mu.Unlock()
+	if want := []string{"", "data_dir,http,feeds.sky"}; !slices.Equal(d.log.ignored, want) {
+		t.Errorf("ignored %q, want %q", d.log.ignored, want)
 	}
 }

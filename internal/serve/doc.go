@@ -14,7 +14,7 @@
 // at any number of daemons, safe; here in memory are only those who wait for their turn, so that an ack wakes them.
 //
 // What every request passes, in order (server.go): a panic barrier with the access metrics; the refusal while shutting down; the
-// guards against web pages that talk to a loopback daemon behind its user's back (guard.go); the bearer token; the route, by path
+// guards against web pages that talk to a loopback daemon behind its user's back (guard.go), and the answers to those that may (origins.go); the bearer token; the route, by path
 // and then by method. Handlers return an error, and one place turns errors into HTTP (errors.go).
 //
 // Everything is bounded (I5): request headers and bodies, the time a client may take to send and to read, the tails at one time, the
@@ -55,6 +55,7 @@
 //	durable_page.go    a page: catch-up and long-poll, their headers and caching
 //	durable_sse.go     events
 //	durable_offset.go, durable_cursor.go  its offsets, and its cursors, which are no places
-//	guard.go   token, Host and Origin
+//	guard.go   token, Host, and what browsers say of a request
+//	origins.go web pages of other origins: who may read, who may change something, and what browsers are told (CORS)
 //	errors.go  errors into HTTP
 package serve

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 )
 
@@ -20,25 +19,15 @@ func (s *Server) checkBrowser(r *http.Request) error {
 	return s.checkCrossSite(r, r.Method)
 }
 
-// checkCrossSite refuses a request of another site's page that changes something, as the method says.
+// checkCrossSite refuses a request of another site's page that changes something, as the method says, unless the page's origin may.
 func (s *Server) checkCrossSite(r *http.Request, method string) error {
 	asked := *r
 	asked.Method = method
-	if s.crossOrigin.Check(&asked) != nil {
-		return &apiError{status: http.StatusForbidden, name: nameForbidden, message: "cross-site requests of browsers may not change anything"}
+	origin := r.Header.Get("Origin")
+	if s.crossOrigin.Check(&asked) != nil && !s.origins.mayControl(origin) {
+		return errMayNotControl(origin)
 	}
 	return nil
-}
-
-// checkOrigin refuses a websocket that another site's page opens: browsers let any page open one to anywhere, and read what comes. Programs that are no
-// browser send no Origin.
-func checkOrigin(r *http.Request) error {
-	origin := r.Header.Get("Origin")
-	if u, err := url.Parse(origin); origin == "" || err == nil && strings.EqualFold(u.Host, r.Host) {
-		return nil
-	}
-	return &apiError{status: http.StatusForbidden, name: nameForbidden,
-		message: "origin: got " + quote(origin) + "; accepted for websockets: none, or this daemon's own, " + quote(r.Host)}
 }
 
 // isLoopbackHost says whether a Host header names this machine by a word that no DNS server answers for.
@@ -54,14 +43,14 @@ func isLoopbackHost(host string) bool {
 }
 
 // checkToken refuses a request without the daemon's bearer token, when it has one. It may also be the password of basic authentication, of any user: websocket
-// clients that can send no header of their own take a user and a password in their URL, which they do not send as a part of it. In a query, where logs would keep
-// it, it is not looked for. The comparison takes the same time wherever, and by how much, a guess is wrong.
+// clients that can send no header of their own take a user and a password in their URL, which they do not send as a part of it. Not so of another origin's page:
+// a browser that has learned the password adds it to whatever it is made to ask for. In a query, where logs would keep it, the token is not looked for. The comparison takes the same time wherever, and by how much, a guess is wrong.
 func (s *Server) checkToken(r *http.Request) error {
 	if !s.needsToken {
 		return nil
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if _, password, ok := r.BasicAuth(); ok {
+	if _, password, ok := r.BasicAuth(); ok && !foreign(r) {
 		scheme, token = "Bearer", password
 	}
 	given := sha256.Sum256([]byte(token))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
+	"github.com/rs/cors"
 
 	"tempestd/internal/observe"
 	"tempestd/messages"
@@ -44,13 +45,15 @@ type Control interface {
 	Ready(ctx context.Context) messages.Readiness
 }
 
-// Options are what a Server needs. Only Token and the bounds may be zero.
+// Options are what a Server needs. Only Token, AllowedOrigins and the bounds may be zero.
 type Options struct {
 	Store    persistence.Store
 	Control  Control
 	Observer *observe.Observer
 	Token    string // bearer token; "" asks for none
 	Clock    clockwork.Clock
+	// AllowedOrigins are those of web pages of other servers that may use the API, in the form that config.HTTP has them.
+	AllowedOrigins []string
 	// Tails that wait, or stay, at one time: on one stream, 0 for 16384; of one client address, 0 for 10000.
 	MaxTails, MaxClientTails int
 	// DefaultStream is the stream of websocket subscribers that name none, "" for the only one there is.
@@ -69,6 +72,8 @@ type Server struct {
 	needsToken  bool
 	tokenSum    [sha256.Size]byte
 	crossOrigin *http.CrossOriginProtection
+	origins     origins
+	cors        *cors.Cors // nil where no page of another origin may do anything
 
 	http   *http.Server
 	tails  *admission
@@ -96,6 +101,10 @@ func New(opt Options) *Server {
 		needsToken: opt.Token != "", tokenSum: sha256.Sum256([]byte(opt.Token)),
 		crossOrigin: http.NewCrossOriginProtection(),
 		tails:       newAdmission(cmp.Or(opt.MaxTails, defaultMaxTails), cmp.Or(opt.MaxClientTails, defaultMaxClientTails), opt.Clock.Now),
+	}
+	s.origins = newOrigins(opt.AllowedOrigins, s.needsToken)
+	if len(opt.AllowedOrigins) > 0 {
+		s.cors = newCORS(&s.origins)
 	}
 	s.defaultStream, s.packers = opt.DefaultStream, packers{of: opt.Dictionaries, made: make(map[uint32]*dictionaryPacker)}
 	s.seeks, s.large, s.deflating = make(chan struct{}, maxSeeks), make(chan struct{}, maxLarge), make(chan struct{}, maxDeflate)
@@ -204,11 +213,22 @@ func (s *Server) guarded(next http.Handler) http.Handler {
 			// Until somebody takes the body (body.go) it may not come for ever: net/http waits for what is left of it.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
 		}
-		if err := s.check(r); err != nil {
-			s.fail(w, r, err)
-			return
+		preflight := isPreflight(r)
+		if s.cors != nil && !preflight {
+			s.cors.HandlerFunc(w, r) // before anything is refused: the page may read why
 		}
-		next.ServeHTTP(w, r)
+		err := s.check(r)
+		if err == nil && preflight {
+			err = s.checkPreflight(r)
+		}
+		switch {
+		case err != nil:
+			s.fail(w, r, err)
+		case preflight:
+			s.cors.HandlerFunc(w, r)
+		default:
+			next.ServeHTTP(w, r)
+		}
 	})
 }
 

@@ -50,7 +50,7 @@ func (s *Server) subscribe(v subscribe.Version) handler {
 
 // accept serves a subscription to its end. An error was not answered yet.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request, v subscribe.Version) error {
-	if err := checkOrigin(r); err != nil {
+	if err := s.checkOrigin(r); err != nil {
 		return err
 	}
 	c := &subscription{server: s}
