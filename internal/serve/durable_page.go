@@ -84,10 +84,13 @@ func (s *Server) writeMessages(w http.ResponseWriter, read *durableRead, page *t
 		}
 	}
 	s.allow(w, time.Duration(page.size)*time.Second/minReadRate)
-	h.Set("Content-Type", "application/json")
+	size := len("[]") + max(len(page.Frames)-1, 0)
+	for i := range page.Frames {
+		size += len(page.Frames[i].Event)
+	}
 	pooled := s.bufs.Get().(*[]byte)
 	defer s.bufs.Put(pooled)
-	out := chunks{w: w, buf: (*pooled)[:0]}
+	out := sizedJSON(w, *pooled, size)
 	out.text("[")
 	for i, f := range page.Frames {
 		if i > 0 {
@@ -96,7 +99,7 @@ func (s *Server) writeMessages(w http.ResponseWriter, read *durableRead, page *t
 		out.bytes(f.Event)
 	}
 	out.text("]")
-	out.end()
+	out.flush()
 	s.observer.Metrics().Served.WithLabelValues(read.stream.Name()).Add(float64(len(page.Frames)))
 }
 

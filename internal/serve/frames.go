@@ -2,6 +2,7 @@ package serve
 
 import (
 	"encoding/json"
+	"math/bits"
 	"net/http"
 	"strconv"
 	"time"
@@ -21,63 +22,102 @@ func (s *Server) writePage(w http.ResponseWriter, stream string, p *tailPage) {
 	s.writeHeaded(w, stream, "", p)
 }
 
+// What stands around an entry in a page.
+const (
+	beforeID    = `{"id":"`
+	beforeEvent = `","event":`
+	afterEvent  = `}`
+)
+
 // writeHeaded writes {head"frames":[{"id":…,"event":…}],"count":n,"cursor":…,"oldest"?,"newest"?,"lag_entries":n,"lag_ms":n,"up_to_date":…,"closed_at"?,"closed_reason"?}.
 func (s *Server) writeHeaded(w http.ResponseWriter, stream, head string, p *tailPage) {
 	s.allow(w, time.Duration(p.size)*time.Second/minReadRate)
 
+	begin, end := "{"+head+`"frames":[`, pageEnd(p)
+	size := len(begin) + len(end) + max(len(p.Frames)-1, 0)
+	for i := range p.Frames {
+		size += len(beforeID) + idLen(p.Frames[i].ID) + len(beforeEvent) + len(p.Frames[i].Event) + len(afterEvent)
+	}
 	pooled := s.bufs.Get().(*[]byte)
 	defer s.bufs.Put(pooled)
-	out := chunks{w: w, buf: (*pooled)[:0]}
-	w.Header().Set("Content-Type", "application/json")
-	out.text("{")
-	out.text(head)
-	out.text(`"frames":[`)
+	out := sizedJSON(w, *pooled, size)
+	out.text(begin)
 	for i, f := range p.Frames {
 		if i > 0 {
 			out.text(",")
 		}
-		out.text(`{"id":"`)
+		out.text(beforeID)
 		out.id(f.ID)
-		out.text(`","event":`)
+		out.text(beforeEvent)
 		out.bytes(f.Event)
-		out.text("}")
+		out.text(afterEvent)
 	}
-	out.text(`],"count":`)
-	out.text(strconv.Itoa(len(p.Frames)))
-	out.text(`,"cursor":"`)
-	out.id(p.Cursor)
-	if !p.Newest.IsZero() {
-		out.text(`","oldest":"`)
-		out.id(p.Oldest)
-		out.text(`","newest":"`)
-		out.id(p.Newest)
-	}
-	out.text(`","lag_entries":`)
-	out.text(strconv.FormatInt(p.Behind, 10))
-	out.text(`,"lag_ms":`)
-	out.text(strconv.FormatInt(p.lag().Milliseconds(), 10))
-	out.text(`,"up_to_date":`)
-	out.text(strconv.FormatBool(p.Behind == 0))
-	if p.IsClosed() {
-		out.text(`,"closed_at":"`)
-		out.text(p.ClosedAt.UTC().Format(time.RFC3339Nano))
-		out.text(`","closed_reason":`)
-		reason, _ := json.Marshal(p.ClosedReason) // a string always has a JSON form
-		out.bytes(reason)
-	}
-	out.text("}\n")
-	out.end()
+	out.bytes(end)
+	out.flush()
 	s.observer.Metrics().Served.WithLabelValues(stream).Add(float64(len(p.Frames)))
 }
+
+// pageEnd is what follows a page's frames.
+func pageEnd(p *tailPage) []byte {
+	b := make([]byte, 0, 256)
+	id := func(name string, id persistence.EntryID) {
+		b = append(b, name...)
+		b, _ = id.AppendText(b) // never fails
+		b = append(b, '"')
+	}
+	b = append(b, `],"count":`...)
+	b = strconv.AppendInt(b, int64(len(p.Frames)), 10)
+	id(`,"cursor":"`, p.Cursor)
+	if !p.Newest.IsZero() {
+		id(`,"oldest":"`, p.Oldest)
+		id(`,"newest":"`, p.Newest)
+	}
+	b = append(b, `,"lag_entries":`...)
+	b = strconv.AppendInt(b, p.Behind, 10)
+	b = append(b, `,"lag_ms":`...)
+	b = strconv.AppendInt(b, p.lag().Milliseconds(), 10)
+	b = append(b, `,"up_to_date":`...)
+	b = strconv.AppendBool(b, p.Behind == 0)
+	if p.IsClosed() {
+		b = append(b, `,"closed_at":"`...)
+		b = p.ClosedAt.UTC().AppendFormat(b, time.RFC3339Nano)
+		b = append(b, `","closed_reason":`...)
+		reason, _ := json.Marshal(p.ClosedReason) // a string always has a JSON form
+		b = append(b, reason...)
+	}
+	return append(b, "}\n"...)
+}
+
+// idLen is how long an ID's text is.
+func idLen(id persistence.EntryID) int { return digits(id.MS) + len("-") + digits(id.Seq) }
+
+// digits is how many decimal digits v has.
+func digits(v uint64) int {
+	// 1233/4096 is a little more than log10(2): the number of digits, or one less.
+	n := bits.Len64(v|1) * 1233 >> 12
+	if v >= powersOf10[n] {
+		n++
+	}
+	return max(n, 1)
+}
+
+// powersOf10 are those that a uint64 holds.
+var powersOf10 = [...]uint64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19}
 
 // chunks writes a body through a buffer of fixed size. After a failed write the rest goes nowhere: the client is gone, or was too slow, and
 // the server closes the connection.
 type chunks struct {
-	w       http.ResponseWriter
-	buf     []byte
-	before  func() // of every write, where one deadline is not for all of them
-	flushed bool
-	err     error
+	w      http.ResponseWriter
+	buf    []byte
+	before func() // of every write, where one deadline is not for all of them
+	err    error
+}
+
+// sizedJSON begins a JSON body that has size bytes, through buf. That the length is known beforehand spares both sides a second system call for every write.
+func sizedJSON(w http.ResponseWriter, buf []byte, size int) chunks {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(size))
+	return chunks{w: w, buf: buf[:0]}
 }
 
 func (c *chunks) text(s string) {
@@ -111,19 +151,10 @@ func (c *chunks) flush() {
 }
 
 func (c *chunks) write(p []byte) {
-	c.flushed = true
 	if c.before != nil {
 		c.before()
 	}
 	if c.err == nil {
 		_, c.err = c.w.Write(p)
 	}
-}
-
-// end writes what is left; a body that fitted the buffer says its length.
-func (c *chunks) end() {
-	if !c.flushed {
-		c.w.Header().Set("Content-Length", strconv.Itoa(len(c.buf)))
-	}
-	c.flush()
 }
