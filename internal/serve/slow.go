@@ -22,10 +22,11 @@ func (p *pace) slow(now time.Time, n, behind int64) bool {
 		return false
 	}
 	p.moved += n
-	if now.Sub(p.since) < slowWindow {
+	took := now.Sub(p.since) // longer than the window where the last n took their time
+	if took < slowWindow {
 		return false
 	}
-	slow := p.moved < slowRate*int64(slowWindow/time.Second)
+	slow := p.moved < slowRate*int64(took/time.Second)
 	p.since, p.moved = now, 0
 	return slow
 }
