@@ -1,0 +1,178 @@
+package serve_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"tempestd/persistence"
+)
+
+// padded is an event that is some bytes longer.
+func padded(us, seq int64, bytes int) string {
+	return strings.Replace(event(us, seq), `"identity":{`, `"identity":{"filler":"`+strings.Repeat("x", bytes)+`",`, 1)
+}
+
+// virtualSubscribers is a server of the stream in a bubble of virtual time, and a way to subscribe to it. Their connections have no buffer: what a
+// subscriber does not take the server is left with, but for 4 KiB.
+func virtualSubscribers(t *testing.T, stream persistence.Stream) (*daemon, func(path string) *subscriber) {
+	d, p := startVirtual(t, stream)
+	return d, func(path string) *subscriber {
+		s, err := d.tryDial(path, &websocket.DialOptions{HTTPClient: &http.Client{Transport: &http.Transport{DialContext: p.dial}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+}
+
+const (
+	bySequence   = "/v1/streams/bluesky/subscribe?cursor=%d"
+	bySequenceV2 = pathV2 + "?stream=bluesky&cursor=%d"
+)
+
+// cut finds what the log says of the subscribers that were cut.
+func (d *daemon) cut(protocol string) (reasons []string) {
+	for line := range strings.Lines(d.log.String()) {
+		if strings.Contains(line, `"event":"subscriber.cut"`) && strings.Contains(line, `"protocol":"`+protocol+`"`) && strings.Contains(line, `"stream":"bluesky"`) {
+			_, reason, _ := strings.Cut(line, `"reason":"`)
+			reason, _, _ = strings.Cut(reason, `"`)
+			reasons = append(reasons, reason)
+		}
+	}
+	return reasons
+}
+
+// A subscriber that takes nothing has the 5 s that a write may take, and then an end of its connection in the middle of a frame, as of a real server. For
+// other subscribers and for appends not a moment passes.
+func TestI8_ASubscriberThatTakesNothingHasFiveSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := openStream(t, openStore(t), "bluesky")
+		var texts []string
+		for i := range int64(10) {
+			texts = append(texts, padded(firstUS+i, 1+i, 30_000))
+		}
+		store(t, stream, texts...)
+		d, subscribe := virtualSubscribers(t, stream)
+		began := time.Now()
+		stuck := map[string]*subscriber{"v1": subscribe(fmt.Sprintf(bySequence, 0)), "v2": subscribe(fmt.Sprintf(bySequenceV2, 0))}
+		synctest.Wait()
+		reads := subscribe(fmt.Sprintf(bySequence, 0))
+		same(t, reads.read(10), texts)
+		for i := range int64(10) {
+			texts = append(texts, padded(firstUS+100+i, 101+i, 30_000))
+			store(t, stream, texts[10+i])
+			same(t, reads.read(1), texts[10+i:])
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("ten appends and their reading took %v beside subscribers that take nothing", took)
+		}
+		d.tailing("bluesky", 1)
+		if took := time.Since(began); took < 5*time.Second || took > 5*time.Second+10*time.Millisecond {
+			t.Errorf("they were cut after %v, want 5 s", took)
+		}
+		for protocol, s := range stuck {
+			if got, ending := s.rest(); len(got) > 0 || ending.Code != -1 {
+				t.Errorf("%s: was sent %d messages and a close frame with %v, want neither", protocol, len(got), ending)
+			}
+			if reasons := d.cut(protocol); len(reasons) != 1 || !strings.Contains(reasons[0], "timeout") {
+				t.Errorf("%s: the log says %q", protocol, reasons)
+			}
+		}
+		store(t, stream, padded(firstUS+200, 200, 1))
+		reads.read(1)
+	})
+}
+
+// distant is a stream whose tip is further away than it is, by as many entries as a subscriber may be behind. Its pages are small.
+type distant struct{ persistence.Stream }
+
+const (
+	distantTip  = 100_000
+	distantPage = 50
+)
+
+func (d distant) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
+	page, err := d.Stream.Tail(ctx, after, block, min(limit, distantPage))
+	page.Behind += distantTip
+	return page, err
+}
+
+// A subscriber far behind that takes fewer than five events a second will not arrive: it is told, on v2, where to go on, and cut. A little more is enough to stay, and
+// nobody else notices.
+func TestI8_ASubscriberThatFallsBehindForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := openStream(t, openStore(t), "bluesky")
+		const entries = 700
+		var texts []string
+		for i := range int64(entries) {
+			texts = append(texts, padded(firstUS+i, 1+i, 8000))
+		}
+		for at := 0; at < entries; at += 100 {
+			store(t, stream, texts[at:at+100]...)
+		}
+		d, subscribe := virtualSubscribers(t, distant{stream})
+		live := subscribe("/v1/streams/bluesky/subscribe")
+		// read takes up to as many messages, one at each interval, and gives those that came and how long that took. The intervals are such that no ping goes out just
+		// at the end of a page, where it would wait for a mutex, which stops a bubble's time.
+		read := func(path string, interval time.Duration) (got []string, took time.Duration, ending error) {
+			s := subscribe(fmt.Sprintf(path, 1))
+			defer s.CloseNow()
+			began := time.Now()
+			for range entries {
+				<-time.After(interval)
+				_, b, err := s.Read(context.Background())
+				if err != nil {
+					return got, time.Since(began), err
+				}
+				got = append(got, string(b))
+			}
+			return got, time.Since(began), nil
+		}
+		var readers sync.WaitGroup
+		readers.Go(func() {
+			if got, took, err := read(bySequence, 170*time.Millisecond); err != nil {
+				t.Errorf("a subscriber that takes six events a second was cut after %d of them and %v: %v", len(got), took, err)
+			}
+		})
+		for path, protocol := range map[string]string{bySequence: "v1", bySequenceV2: "v2"} {
+			readers.Go(func() {
+				got, took, err := read(path, 250*time.Millisecond)
+				if err == nil || websocket.CloseStatus(err) != -1 || took < time.Minute || took > 90*time.Second {
+					t.Errorf("%s: a subscriber that takes four events a second was sent %d in %v and then %v, want an end after a minute and two pages, without a close frame", protocol, len(got), took, err)
+					return
+				}
+				last := len(got)
+				if protocol == "v2" {
+					last--
+					want := fmt.Sprintf(`{"$type":"error","error":"ConsumerTooSlow","message":"reading below the floor rate %d events behind the tip; reconnect with cursor=%d"}`, distantTip+entries+1-last, last)
+					if got[last] != want {
+						t.Errorf("the last message is %.300s, want %s", got[last], want)
+					}
+				}
+			})
+		}
+		<-time.After(10 * time.Second)
+		began := time.Now()
+		const us, seq = firstUS + 1_000_000, 1_000_000
+		store(t, stream, event(us, seq))
+		same(t, live.read(1), []string{event(us, seq)})
+		_ = live.CloseNow()
+		if took := time.Since(began); took > 0 {
+			t.Errorf("an event took %v to a subscriber beside slow ones", took)
+		}
+		readers.Wait()
+		for _, protocol := range []string{"v1", "v2"} {
+			if reasons := d.cut(protocol); len(reasons) != 1 || reasons[0] != "fell behind, and below the least rate" {
+				t.Errorf("%s: the log says %q", protocol, reasons)
+			}
+		}
+	})
+}
