@@ -3,10 +3,13 @@ package serve
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"tempestd/internal/subscribe"
 )
 
 // checkBrowser refuses what a web page can make its visitor's browser send to a daemon on the same machine: requests under a name
@@ -42,21 +45,46 @@ func isLoopbackHost(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// checkToken refuses a request without the daemon's bearer token, when it has one. It may also be the password of basic authentication, of any user: websocket
-// clients that can send no header of their own take a user and a password in their URL, which they do not send as a part of it. Not so of another origin's page:
-// a browser that has learned the password adds it to whatever it is made to ask for. In a query, where logs would keep it, the token is not looked for. The comparison takes the same time wherever, and by how much, a guess is wrong.
+// checkToken refuses a request without the daemon's bearer token, when it has one. The comparison takes the same time wherever, and by how much, a guess is wrong.
 func (s *Server) checkToken(r *http.Request) error {
 	if !s.needsToken {
 		return nil
 	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if _, password, ok := r.BasicAuth(); ok && !foreign(r) {
-		scheme, token = "Bearer", password
-	}
-	given := sha256.Sum256([]byte(token))
-	if strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(given[:], s.tokenSum[:]) == 1 {
+	given := sha256.Sum256([]byte(tokenOf(r)))
+	if subtle.ConstantTimeCompare(given[:], s.tokenSum[:]) == 1 {
 		return nil
 	}
 	return &apiError{status: http.StatusUnauthorized, name: nameUnauthorized, message: `this daemon wants "Authorization: Bearer <token>"`,
 		header: map[string]string{"WWW-Authenticate": "Bearer"}}
 }
+
+// tokenOf is the token that a request has, "" for none. Websocket clients that can send no header of their own have two more places for it:
+//
+// The password of basic authentication, of any user, which those that are no browsers take in their URL. Not so of another origin's page: a browser that has learned
+// the password adds it to whatever it is made to ask for.
+//
+// A subprotocol, tokenProtocol and the token as base64url, which is all that a page's script has a say in.
+//
+// In a query, where logs would keep it, the token is not looked for.
+func tokenOf(r *http.Request) string {
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return token
+	}
+	if _, password, ok := r.BasicAuth(); ok && !foreign(r) {
+		return password
+	}
+	for _, protocol := range subscribe.Subprotocols(r) {
+		if encoded, ok := strings.CutPrefix(protocol, tokenProtocol); ok {
+			token, _ := base64.RawURLEncoding.DecodeString(encoded) // "" is not a token
+			return string(token)
+		}
+	}
+	return ""
+}
+
+const (
+	// tokenProtocol begins the subprotocol that is the token.
+	tokenProtocol = "bearer."
+	// plainProtocol is there to be agreed to: a browser that has offered subprotocols wants one of them, and the token is not to be sent back.
+	plainProtocol = "tempestd"
+)

@@ -77,7 +77,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, v subscribe.Vers
 	}
 	defer leave()
 	upgrade := &hijack{ResponseWriter: w, bufs: &s.bufs}
-	opt := &websocket.AcceptOptions{InsecureSkipVerify: true} // the origin was checked
+	opt := &websocket.AcceptOptions{InsecureSkipVerify: true, Subprotocols: []string{plainProtocol}} // the origin was checked
 	if req.Subprotocol != "" {
 		opt.Subprotocols = []string{req.Subprotocol}
 	}

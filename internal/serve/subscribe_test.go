@@ -2,6 +2,7 @@ package serve_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -439,6 +440,48 @@ func TestTheTokenOfASubscriber(t *testing.T) {
 	defer conn.CloseNow()
 	if _, _, err := conn.Read(context.Background()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A page's script can send nothing but subprotocols, and its browser wants one of them agreed to, which is never the token.
+func TestTheTokenOfAPagesSubscriber(t *testing.T) {
+	const token = "s3cret/+=~"
+	storage := openStore(t)
+	store(t, openStream(t, storage, "bluesky"), event(firstUS, 1))
+	d := start(t, storage, allow(token, appOrigin))
+	bearer := "bearer." + base64.RawURLEncoding.EncodeToString([]byte(token))
+	for _, tt := range []struct {
+		path    string
+		offered []string
+		agreed  string // "" for none; "401" for a refusal
+	}{
+		{"/subscribe?cursor=0", []string{"tempestd", bearer}, "tempestd"}, {"/subscribe?cursor=0", []string{bearer, "tempestd"}, "tempestd"}, {"/subscribe?cursor=0", []string{bearer}, ""},
+		{pathV2 + "?cursor=0", []string{bearer, "xrpc.v1.json", "tempestd"}, "xrpc.v1.json"}, {pathV2 + "?cursor=0", []string{"tempestd", bearer}, "tempestd"},
+		{"/subscribe?cursor=0", []string{"tempestd"}, "401"}, {"/subscribe?cursor=0", []string{"tempestd", "bearer."}, "401"}, {"/subscribe?cursor=0", []string{"tempestd", bearer + "x"}, "401"},
+		{"/subscribe?cursor=0", []string{"tempestd", "bearer.s3cret"}, "401"}, {"/subscribe?cursor=0", []string{"tempestd", "bearer.="}, "401"},
+	} {
+		for _, origin := range []string{appOrigin, "http://" + d.addr} {
+			s, err := d.tryDial(tt.path, &websocket.DialOptions{Subprotocols: tt.offered}, "Origin", origin)
+			if tt.agreed == "401" {
+				if err == nil || !strings.Contains(err.Error(), "401") {
+					t.Errorf("%v of %s: %v", tt.offered, origin, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatalf("%v of %s: %v", tt.offered, origin, err)
+			}
+			if got := s.Subprotocol(); got != tt.agreed {
+				t.Errorf("%v of %s: agreed to %q, want %q", tt.offered, origin, got, tt.agreed)
+			}
+			s.read(1)
+		}
+	}
+	if _, err := d.tryDial("/subscribe", &websocket.DialOptions{Subprotocols: []string{"tempestd", bearer}}, "Origin", evilOrigin); err == nil || !strings.Contains(err.Error(), "403") {
+		t.Errorf("of %s: %v", evilOrigin, err)
+	}
+	if log := d.log.String(); strings.Contains(log, "s3cret") || strings.Contains(log, bearer) {
+		t.Errorf("the log holds the token: %s", log)
 	}
 }
 

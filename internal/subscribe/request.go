@@ -74,12 +74,18 @@ func (req *Request) parseV2(r *http.Request, q url.Values, zstd func(uint32) *Re
 	if req.Filter, err = ParseFilterV2(q); err != nil {
 		return Invalid("%v", err)
 	}
-	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
-		for token := range strings.SplitSeq(line, ",") {
-			if strings.TrimSpace(token) == SubprotocolV2 {
-				req.Subprotocol = SubprotocolV2
-			}
-		}
+	if slices.Contains(Subprotocols(r), SubprotocolV2) {
+		req.Subprotocol = SubprotocolV2
 	}
 	return nil
+}
+
+// Subprotocols are the websocket subprotocols that a client offers, in its order.
+func Subprotocols(r *http.Request) (offered []string) {
+	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for token := range strings.SplitSeq(line, ",") {
+			offered = append(offered, strings.TrimSpace(token))
+		}
+	}
+	return offered
 }
