@@ -89,6 +89,7 @@
 //	valkey_read.go, valkey_hub.go                reading it, tails
 //	valkey_prints.go                             identity index
 //	valkey_lease.go, valkey_consumer.go          owners of streams and their nodes; named consumers
+//	valkey_dial.go                               its connections, and why one is turned away
 //	valkey_failure.go, valkey_health.go          what a server's answers mean, whether it can be used
 //	events.go                                    what the store tells its owner
 //	streamtest/                                  the contract as tests, for every backend

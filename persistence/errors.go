@@ -50,7 +50,7 @@ func (e *CorruptError) Unwrap() error { return e.Err }
 // outcome may be unknown; calling Append again with the same batch and checkpoint finds out and never stores anything twice.
 type UnavailableError struct {
 	Store  string // where, without secrets
-	Reason string // one word: "connection", "timeout", "loading", "readonly", "full", "cluster", "busy"
+	Reason string // one word: "connection", "timeout", "loading", "readonly", "full", "cluster", "busy", "refused"
 	Err    error
 }
 

@@ -164,6 +164,7 @@ func (v *Valkey) newLink(change func(*valkey.ClientOption)) *link {
 		PipelineMultiplex: -1,   // one connection: what is sent together arrives in order
 		DisableRetry:      true, // what to try again is decided where it is known what that means
 		DisableCache:      true,
+		DialCtxFn:         dial,
 	}
 	o.Dialer.Timeout = v.opt.ConnectTimeout
 	if v.opt.SentinelMaster != "" {

@@ -1,8 +1,12 @@
 package persistence_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -152,6 +156,129 @@ func TestI2_AppendsSurviveWhatBefallsTheServer(t *testing.T) {
 		})
 		send.put(t, stream, "loading connection timeout", func() {})
 	})
+}
+
+// A server that has no disk left for its snapshots, or no room for a client more, turns appends away. They are waited for, too.
+func TestI2_AppendsSurviveAServerThatTurnsThemAway(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []valkeytest.Engine{valkeytest.Valkey, valkeytest.Redis} {
+		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
+			server := valkeytest.Start(t, valkeytest.Options{Engine: engine})
+			proxy := valkeytest.NewProxy(t, server.Addr)
+			v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{proxy.Addr}})
+			stream, _ := openOwned(t, v, "a")
+			send := newSender()
+			if _, err := stream.Append(t.Context(), send.batch(300), messages.Checkpoint{}); err != nil {
+				t.Fatal(err)
+			}
+			t.Run("MISCONF", func(t *testing.T) { misconf(t, server, stream, send) })
+			t.Run("max number of clients reached", func(t *testing.T) { maxClients(t, server, proxy, v, stream, send) })
+		})
+	}
+}
+
+// misconf lets a snapshot fail: its file's place is taken, by a directory that is not empty.
+func misconf(t *testing.T, server *valkeytest.Server, stream persistence.Stream, send *sender) {
+	snapshot := func(status string) {
+		server.CLI("BGSAVE")
+		server.Await("a snapshot is "+status, func() bool {
+			out := server.CLI("INFO", "persistence")
+			return strings.Contains(out, "rdb_bgsave_in_progress:0") && strings.Contains(out, "rdb_last_bgsave_status:"+status)
+		})
+	}
+	place := filepath.Join(server.Dir(), "dump.rdb")
+	if err := os.MkdirAll(filepath.Join(place, "taken"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	server.CLI("CONFIG", "SET", "save", "3600 1000000")
+	server.CLI("CONFIG", "SET", "stop-writes-on-bgsave-error", "yes")
+	snapshot("err")
+	if out, _ := server.TryCLI("SET", "x", "y"); !strings.HasPrefix(out, "MISCONF") {
+		t.Fatalf("the server answers a write with %q", out)
+	}
+	send.put(t, stream, "full", func() {
+		if err := os.RemoveAll(place); err != nil {
+			t.Fatal(err)
+		}
+		snapshot("ok")
+	})
+}
+
+// maxClients cuts the store off and lets others take every place that there is at the server.
+func maxClients(t *testing.T, server *valkeytest.Server, proxy *valkeytest.Proxy, v *persistence.Valkey, stream persistence.Stream, send *sender) {
+	server.CLI("CONFIG", "SET", "maxclients", "20")
+	proxy.Cut()
+	server.Await("the store's connections are gone", func() bool { return strings.Count(server.CLI("CLIENT", "LIST"), "name=tempestd") == 0 })
+	var others []net.Conn
+	leave := func() {
+		for _, c := range others {
+			c.Close()
+		}
+		others = nil
+	}
+	defer leave()
+	for full := false; !full; {
+		c, err := net.Dial("tcp", server.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		others = append(others, c)
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_, _ = c.Write([]byte("PING\r\n")) // the answer tells
+		answer, err := bufio.NewReader(c).ReadString('\n')
+		full = err != nil || strings.Contains(answer, "max number of clients")
+	}
+	server.Await("the store is told why", func() bool {
+		away, ok := errors.AsType[*persistence.UnavailableError](v.Health())
+		return ok && away.Reason == "busy"
+	})
+	send.put(t, stream, "busy connection", func() {
+		leave()
+		server.Await("there is room again", func() bool {
+			out, _ := server.TryCLI("CONFIG", "SET", "maxclients", "10000")
+			return out == "OK"
+		})
+	})
+	if err := v.Health(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a server says to a connection before it ends it is the reason, and not that it ended.
+func TestAServerThatTurnsConnectionsAwaySaysWhy(t *testing.T) {
+	t.Parallel()
+	for says, reason := range map[string]string{
+		"-ERR max number of clients reached\r\n": "busy",
+		"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user.\r\n": "refused",
+		"-DENIED " + strings.Repeat("x", 2000): "refused",
+		"-LOADING it reads\r\n":                "connection", // an answer, and then an end
+		"":                                     "connection",
+	} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var served sync.WaitGroup
+		served.Go(func() {
+			for {
+				conn, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = conn.Read(make([]byte, 4096)) // unread, it could make what is said get lost
+				_, _ = conn.Write([]byte(says))
+				conn.Close()
+			}
+		})
+		v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{ln.Addr().String()}})
+		away, ok := errors.AsType[*persistence.UnavailableError](v.Health())
+		if !ok || away.Reason != reason || len(away.Error()) > 300 || reason != "connection" && !strings.Contains(away.Error(), says[1:min(len(says)-2, 40)]) {
+			t.Errorf("%.40q is told as %v, want the reason %q", says, away, reason)
+		}
+		ln.Close()
+		served.Wait()
+	}
 }
 
 func TestI2_SentinelFailover(t *testing.T) {

@@ -28,6 +28,7 @@ var replyReasons = map[string]string{
 	"NOAUTH":      "refused", // what an operator can mend while we wait: nothing is lost meanwhile
 	"WRONGPASS":   "refused",
 	"NOPERM":      "refused",
+	"DENIED":      "refused", // the same: it wants a password to be set first
 	"MAXCLIENTS":  "busy",
 }
 
@@ -46,8 +47,7 @@ func (v *Valkey) failure(ctx context.Context, err error) error {
 func (v *Valkey) where() string { return "valkey at " + strings.Join(v.opt.Addresses, ",") }
 
 func classify(where string, err error) error {
-	if e, ok := valkey.IsValkeyErr(err); ok {
-		text := e.Error()
+	if text, ok := reply(err); ok {
 		word, _, _ := strings.Cut(text, " ")
 		if strings.Contains(text, "max number of clients") {
 			word = "MAXCLIENTS"
@@ -68,4 +68,13 @@ func classify(where string, err error) error {
 		return &UnavailableError{Store: where, Reason: "timeout", Err: err}
 	}
 	return &UnavailableError{Store: where, Reason: "connection", Err: err}
+}
+
+// reply is what the server said, where that is the failure.
+func reply(err error) (text string, ok bool) {
+	if e, ok := valkey.IsValkeyErr(err); ok {
+		return e.Error(), true
+	}
+	away, ok := errors.AsType[turnedAway](err)
+	return string(away), ok
 }
