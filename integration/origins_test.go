@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
@@ -44,12 +45,31 @@ const appPage = `<!doctype html><meta charset="utf-8"><title>app</title><script>
 		const names = Object.keys(of), came = await Promise.all(Object.values(of));
 		return Object.fromEntries(names.map((name, i) => [name, came[i]]));
 	}
+</script><script type="module">
+	import { stream } from "/client.js";
+	// The first event, and from where to go on, as the client of Durable Streams gives them.
+	globalThis.follow = async (options) => {
+		const session = await stream({ offset: "-1", warnOnHttp: false, ...options });
+		return new Promise((done) => session.subscribeJson(({ items, offset }) => {
+			if (items.length === 0) return;
+			done(typeof items[0].kind + " " + typeof offset);
+			session.cancel();
+		}));
+	};
 </script>`
 
-// serveApp serves the page under an origin of its own.
+// serveApp serves the page, and the client from npm, under an origin of their own.
 func serveApp(t *testing.T) (origin string) {
 	t.Helper()
-	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	dir, err := clients()
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/client.js" {
+			http.ServeFile(w, r, filepath.Join(dir, "node_modules/@durable-streams/client/dist/index.js"))
+			return
+		}
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, appPage)
 	}))
@@ -60,7 +80,7 @@ func serveApp(t *testing.T) (origin string) {
 // try lets the page try something, an expression of names and promises, and compares what came of it.
 func (tab *tab) try(at, expression string, want map[string]string) {
 	tab.t.Helper()
-	tab.await("the page is there", `typeof together === "function"`)
+	tab.await("the page is there", `typeof together === "function" && typeof follow === "function"`)
 	var got map[string]string
 	tab.eval(fmt.Sprintf(`((at) => together({%s}))(%q)`, expression, at), &got)
 	if !reflect.DeepEqual(got, want) {
@@ -83,7 +103,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	if _, _, err := d.CreateConsumer(t.Context(), feed, "indexer", "0-0", messages.ConsumerFilter{}); err != nil {
 		t.Fatal(err)
 	}
-	const use = `
+	const without = `
 		status: ask("http://" + at + "/v1/feeds"), tail: ask("http://" + at + "/v1/streams/sky/tail?after=0-0"), durable: ask("http://" + at + "/streams/sky?offset=-1"),
 		refusal: ask("http://" + at + "/streams/sky?offset=bad", { headers: { "If-None-Match": '"a"' } }), events: events("http://" + at + "/v1/streams/sky/tail?live=sse&after=0-0"),
 		v1: socket("ws://" + at + "/subscribe?cursor=0"), v2: socket("ws://" + at + "/xrpc/network.bsky.jetstream.subscribeEvents?cursor=0", ["xrpc.v1.json"]),
@@ -91,9 +111,9 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 		unseen: fetch("http://" + at + "/v1/feeds/sky/reconnect", { method: "POST", mode: "no-cors" }).then((response) => response.type),
 		leased: fetch("http://" + at + "/v1/streams/sky/consumers/indexer/next", { mode: "no-cors" }).then((response) => response.type)`
 	epoch := d.status().Epoch
-	b.open(t, allowed).try(d.addr, use, map[string]string{"status": "200 ", "tail": "200 ", "durable": "200 ", "refusal": "400 InvalidRequest", "events": "string", "v1": " object",
+	b.open(t, allowed).try(d.addr, without, map[string]string{"status": "200 ", "tail": "200 ", "durable": "200 ", "refusal": "400 InvalidRequest", "events": "string", "v1": " object",
 		"v2": "xrpc.v1.json object", "change": "403 Forbidden", "next": "403 Forbidden", "unseen": "opaque", "leased": "opaque"})
-	b.open(t, other).try(d.addr, use, map[string]string{"status": "TypeError", "tail": "TypeError", "durable": "TypeError", "refusal": "TypeError", "events": "error", "v1": "error",
+	b.open(t, other).try(d.addr, without, map[string]string{"status": "TypeError", "tail": "TypeError", "durable": "TypeError", "refusal": "TypeError", "events": "error", "v1": "error",
 		"v2": "error", "change": "TypeError", "next": "TypeError", "unseen": "opaque", "leased": "opaque"})
 	if now := d.status().Epoch; now != epoch {
 		t.Errorf("a page of another origin made the feed reconnect: epoch %d after %d", now, epoch)
@@ -112,7 +132,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	guarded.Client = c
 	guarded.startLive()
 	guarded.awaitStored(20)
-	use2 := fmt.Sprintf(`
+	withToken := fmt.Sprintf(`
 		...((bearer, protocol) => ({
 			without: ask("http://" + at + "/v1/feeds"), status: ask("http://" + at + "/v1/feeds", { headers: bearer }),
 			change: ask("http://" + at + "/v1/feeds/sky/reconnect", { method: "POST", headers: bearer }),
@@ -120,13 +140,17 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 			url: socket("ws://any:" + %[1]q + "@" + at + "/subscribe?cursor=0"), socket: socket("ws://" + at + "/subscribe?cursor=0", ["tempestd", protocol]),
 		}))({ Authorization: "Bearer " + %[1]q }, "bearer.%[2]s")`, pageToken, base64.RawURLEncoding.EncodeToString([]byte(pageToken)))
 	epoch = guarded.status().Epoch
-	b.open(t, other).try(guarded.addr, use2, map[string]string{"without": "TypeError", "status": "TypeError", "change": "TypeError", "made": "TypeError", "url": "error", "socket": "error"})
+	b.open(t, other).try(guarded.addr, withToken, map[string]string{"without": "TypeError", "status": "TypeError", "change": "TypeError", "made": "TypeError", "url": "error", "socket": "error"})
 	if now := guarded.status().Epoch; now != epoch {
 		t.Errorf("a page of another origin made the feed reconnect: epoch %d after %d", now, epoch)
 	}
 	tab := b.open(t, allowed)
-	tab.try(guarded.addr, use2, map[string]string{"without": "401 Unauthorized", "status": "200 ", "change": "202 ", "made": "201 ", "url": "error", "socket": "tempestd object"})
+	tab.try(guarded.addr, withToken, map[string]string{"without": "401 Unauthorized", "status": "200 ", "change": "202 ", "made": "201 ", "url": "error", "socket": "tempestd object"})
 	eventually(t, "the feed reconnects", func() bool { return guarded.status().Epoch > epoch })
+	tab.try(guarded.addr, fmt.Sprintf(`
+		sse: follow({ url: "http://" + at + "/streams/sky", live: "sse", headers: { Authorization: "Bearer " + %[1]q } }),
+		poll: follow({ url: "http://" + at + "/streams/sky", live: "long-poll", headers: { Authorization: "Bearer " + %[1]q } })`, pageToken),
+		map[string]string{"sse": "string string", "poll": "string string"})
 	var seen []string
 	tab.eval(fmt.Sprintf(`headers("http://%s/streams/sky?offset=-1", { headers: { Authorization: "Bearer %s" } })`, guarded.addr, pageToken), &seen)
 	for _, name := range []string{"stream-next-offset", "stream-cursor", "etag", "date"} {
