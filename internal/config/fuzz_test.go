@@ -21,6 +21,7 @@ func FuzzLoad(f *testing.F) {
 	for _, seed := range []string{
 		"", feed, "[feeds.a]\nendpoints=[\"h\"]\nretention={age=\"1d\",bytes=\"1GB\"}", "a.b.c=1\n[a]\nb={c=[{d=1}]}\n[[a]]", "[\n]\n=\n\"\n'''\n", "\ufeff[log]",
 		"feeds = {a = {endpoints = ['h']}, b = {}}", "[feeds]\na.endpoints=['h']\n[feeds.a]", "x = [[[[", "log = 1979-05-27T07:32:00Z", "[http]\ntoken=\"${A:-${B}}\"",
+		"http.allowed_origins = ['*', 'https://*.b.example:8443', 'http://[::1]:3000']\n" + feed,
 		"[feeds.a]\nendpoints=['ws://[::1]:1/x','wss://u:p@h/?q#f']\r\ndids=['did:web:h%3A80:a']",
 	} {
 		f.Add([]byte(seed))
