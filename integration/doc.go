@@ -14,7 +14,8 @@
 //	simulator_test.go simulator: tempestd simulate with its history
 //	clients_test.go   clients: what npm has for others' protocols, installed; startNode: a script of clients/, run
 //	valkey_test.go    a daemon whose streams are in a Valkey server
-//	sharing_test.go   two daemons that share a feed there
+//	sharing_test.go   pair: two daemons that share a feed there
+//	consumer_test.go  indexer: a named consumer, and what its workers have dealt with
 //	browser_test.go   browser, tab: a headless Chromium over its DevTools protocol
 //	durable_test.go   follower: the npm client of Durable Streams
 //	conformance_test.go  writeSide: the writes of that protocol, beside a daemon that only reads
