@@ -2,6 +2,7 @@ package persistence_test
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -104,6 +105,39 @@ func BenchmarkRead(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+// BenchmarkReaders is pages of many readers in turn, each in a block of its own or nearly, which are more than heads are kept for.
+func BenchmarkReaders(b *testing.B) {
+	s := openBench(b, b.TempDir(), persistence.EmbeddedOptions{SyncInterval: time.Second})
+	events := streamtest.NewEvents(1, benchStart)
+	batch := new(messages.Batch)
+	var after []persistence.EntryID
+	for range 64 {
+		done, err := s.Append(b.Context(), events.Fill(batch, 8192), messages.Checkpoint{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		after = append(after, done.First)
+	}
+	starts := slices.Clone(after)
+	for _, limit := range []int{100, 1000} {
+		b.Run(fmt.Sprintf("page=%d", limit), func(b *testing.B) {
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				reader := n % len(after)
+				page, err := s.Tail(b.Context(), persistence.CursorAt(after[reader]), 0, limit)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if after[reader] = page.Cursor; page.Behind == 0 {
+					after[reader] = starts[0]
+				}
+				n++
+			}
 		})
 	}
 }

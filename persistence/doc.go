@@ -13,7 +13,8 @@
 // stream's meta: its newest ID, its counters, its checkpoint, whether it was closed.
 //
 // Tails at the tip are served from a ring of recent entries in memory, which is only kept while somebody tails; readers
-// behind it read blocks, a page at a time.
+// behind it read blocks, a page at a time. Of a block that a page ended within, the decoded head and the chunk are kept for the next page, in a bounded
+// cache that all readers share (heads.go).
 //
 // [Valkey] is the store in a Valkey or Redis server, or a cluster of them, which many daemons share. A stream is a native one with an entry an event,
 // under its own ID, which any client may read. Its sibling keys share its hash tag, so that one script may use them together: the meta, with the
@@ -77,6 +78,7 @@
 //	embedded.go, badger.go, lock.go              opening and closing an embedded store, its database, its directory
 //	stream_embedded.go                           a stream's state
 //	append.go, read.go, tail.go, ring.go         writing and reading it
+//	heads.go                                     what pages leave for the next one
 //	fingerprints.go, checkpoint.go               identity index, checkpoints
 //	block.go, blockread.go, keys.go              the format
 //	recover.go, highwater.go                     what opening repairs

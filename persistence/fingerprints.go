@@ -44,8 +44,7 @@ func (s *embeddedStream) Fingerprints(ctx context.Context, h Horizon, yield func
 		left -= len(prints)
 		return yield(FingerprintBlock{First: first, Last: last, Fingerprints: prints})
 	}
-	head := s.store.heads.get()
-	defer s.store.heads.put(head)
+	var head blockHead
 	return s.eachBlockBackwards(ctx, func(key, v []byte) bool {
 		summary, raw, err := readSummary(key, v)
 		if err == nil {

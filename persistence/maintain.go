@@ -8,6 +8,7 @@ import (
 // maintain is one round of what the store does by itself.
 func (e *Embedded) maintain(ctx context.Context) {
 	_ = e.space.check(0) // tells of free space that came back while nobody appended
+	e.heads.forget()
 	e.maintaining.Lock()
 	defer e.maintaining.Unlock()
 	for _, s := range e.all() {

@@ -44,22 +44,6 @@ func pageOf(m *streamMeta, frames []Frame, cursor EntryID, behind int64) StreamF
 	return page
 }
 
-// heads lends decoding memory to readers.
-type heads struct{ pool sync.Pool }
-
-func (h *heads) get() *blockHead {
-	if head, ok := h.pool.Get().(*blockHead); ok {
-		return head
-	}
-	return new(blockHead)
-}
-
-func (h *heads) put(head *blockHead) {
-	// What aliases the database must not outlive the transaction.
-	head.prints, head.checkpoint, head.payload = nil, nil, nil
-	h.pool.Put(head)
-}
-
 // page reads the stored entries of the closed range [from, to] that are known at the state m, oldest first. Without any, its cursor is how much of the
 // range there is nothing in.
 func (s *embeddedStream) page(ctx context.Context, m *streamMeta, from, to EntryID, limit int) (StreamFrames, error) {
@@ -74,25 +58,26 @@ func (s *embeddedStream) page(ctx context.Context, m *streamMeta, from, to Entry
 	if m.kept() == 0 || p.from.Compare(p.to) > 0 {
 		return s.emptyPage(ctx, m, from, to)
 	}
-	head := s.store.heads.get()
-	defer s.store.heads.put(head)
 	begin := p.from
 	var before blockSummary
 	err := s.store.db.View(func(txn *badger.Txn) error {
 		err := s.eachBlockIn(ctx, txn, begin, func(item *badger.Item) (bool, error) {
 			first := before.count == 0
 			err := item.Value(func(v []byte) error {
-				if err := head.decode(item.Key(), v); err != nil {
+				block, err := s.store.heads.open(s, item.Key(), item.Version(), v)
+				if err != nil {
 					return err
 				}
-				s.checkJoin(&before, &head.blockSummary)
-				before = head.blockSummary
-				return p.add(head)
+				s.checkJoin(&before, &block.blockSummary)
+				before = block.blockSummary
+				err = p.add(&block)
+				s.store.heads.close(&block, p.within(&block))
+				return err
 			})
 			if err != nil {
 				return false, s.corruptBlock(item.Key(), err)
 			}
-			if first && head.first.Compare(begin) > 0 {
+			if first && before.first.Compare(begin) > 0 {
 				// What was before it may have been dropped since the state m.
 				if err := s.checkKept(txn, from, m); err != nil {
 					return false, err
@@ -136,16 +121,16 @@ func (s *embeddedStream) behind(ctx context.Context, m *streamMeta, id EntryID) 
 	case id.Compare(m.Oldest) < 0:
 		return m.kept(), ctx.Err()
 	}
-	head := s.store.heads.get()
-	defer s.store.heads.put(head)
 	behind := m.kept()
 	err := s.eachBlock(ctx, id.Next(), func(item *badger.Item) (bool, error) {
 		err := item.Value(func(v []byte) error {
-			err := head.decode(item.Key(), v)
-			if err == nil {
-				behind = int64(m.Entries - head.startEntries() - uint64(head.search(id.Next())))
+			block, err := s.store.heads.open(s, item.Key(), item.Version(), v)
+			if err != nil {
+				return err
 			}
-			return err
+			behind = int64(m.Entries - block.startEntries() - uint64(block.search(id.Next())))
+			s.store.heads.close(&block, false)
+			return nil
 		})
 		if err != nil {
 			return false, s.corruptBlock(item.Key(), err)
@@ -201,8 +186,13 @@ type pageReader struct {
 
 func (p *pageReader) full() bool { return p.past || len(p.frames) >= p.limit || p.room <= 0 }
 
-// add takes what belongs to the page from a block. Frames get memory of their own, a piece a chunk.
-func (p *pageReader) add(h *blockHead) error {
+// within says whether the page ended within the block, so that the next one goes on there.
+func (p *pageReader) within(b *openBlock) bool {
+	return p.full() && !p.past && p.from.Compare(b.last) <= 0
+}
+
+// add takes what belongs to the page from a block. Frames have memory that nothing writes to, a piece a chunk.
+func (p *pageReader) add(h *openBlock) error {
 	start := h.search(p.from)
 	for i := range h.chunks {
 		c := &h.chunks[i]
@@ -213,11 +203,11 @@ func (p *pageReader) add(h *blockHead) error {
 			p.past = true
 			return nil
 		}
-		raw, err := h.unpack(nil, c)
+		raw, err := h.bytesOf(i)
 		if err != nil {
 			return err
 		}
-		if p.addChunk(h, c, start, raw); p.full() {
+		if p.addChunk(&h.blockHead, c, start, raw); p.full() {
 			return nil
 		}
 	}

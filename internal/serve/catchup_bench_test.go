@@ -19,7 +19,7 @@ import (
 
 // BenchmarkCatchUp is one reader from the start of a stream of ENTRIES entries, 200 000 where the environment does not say otherwise: over HTTP in pages, as a stream of events, over a
 // Jetstream websocket, and straight from the store, all in one run. The client does no more than find the cursor, or the events, in memory that it uses again: an io.ReadAll
-// of every page costs more than all that the daemon does for it. The stream's blocks are those of a feed that catches up itself, some 4 MiB of events.
+// of every page takes about as long as all that the daemon does for it. The stream's blocks are those of a feed that catches up itself, some 4 MiB of events.
 func BenchmarkCatchUp(b *testing.B) {
 	total := 200_000
 	if s := os.Getenv("ENTRIES"); s != "" {
