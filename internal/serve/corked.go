@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,8 @@ const frameTimeout = 5 * time.Second
 type corked struct {
 	net.Conn
 	bufs *sync.Pool // *[]byte of chunkSize
+
+	taken atomic.Int64 // bytes that were written and taken
 
 	mu   sync.Mutex
 	held *[]byte // what is held back; nil while nothing is to be
@@ -73,7 +76,9 @@ func (c *corked) flush() error {
 
 func (c *corked) send(p []byte) (int, error) {
 	_ = c.Conn.SetWriteDeadline(time.Now().Add(frameTimeout)) // the network's own clock
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	c.taken.Add(int64(n))
+	return n, err
 }
 
 // hijack gives the websocket library the corked connection of a request.

@@ -3,6 +3,8 @@ package serve_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -20,17 +22,68 @@ func padded(us, seq int64, bytes int) string {
 	return strings.Replace(event(us, seq), `"identity":{`, `"identity":{"filler":"`+strings.Repeat("x", bytes)+`",`, 1)
 }
 
-// virtualSubscribers is a server of the stream in a bubble of virtual time, and a way to subscribe to it. Their connections have no buffer: what a
-// subscriber does not take the server is left with, but for 4 KiB.
-func virtualSubscribers(t *testing.T, stream persistence.Stream) (*daemon, func(path string) *subscriber) {
+// virtualSubscribers is a server of the stream in a bubble of virtual time, and a way to subscribe to it. The connections hold what a subscriber does not take, up
+// to so many bytes, as sockets do; with none the server is left with it.
+func virtualSubscribers(t *testing.T, stream persistence.Stream, buffer int) (*daemon, func(path string) *subscriber) {
 	d, p := startVirtual(t, stream)
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := p.dial(ctx, network, addr)
+		if err == nil && buffer > 0 {
+			conn = newBuffered(conn, buffer)
+		}
+		return conn, err
+	}
 	return d, func(path string) *subscriber {
-		s, err := d.tryDial(path, &websocket.DialOptions{HTTPClient: &http.Client{Transport: &http.Transport{DialContext: p.dial}}})
+		s, err := d.tryDial(path, &websocket.DialOptions{HTTPClient: &http.Client{Transport: &http.Transport{DialContext: dial}}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
+}
+
+// buffered is a connection that takes what comes before it is read.
+type buffered struct {
+	net.Conn
+	held chan []byte
+	rest []byte
+}
+
+func newBuffered(conn net.Conn, bytes int) *buffered {
+	const piece = 1 << 10
+	b := &buffered{Conn: conn, held: make(chan []byte, bytes/piece)}
+	go func() {
+		defer close(b.held)
+		for {
+			p := make([]byte, piece)
+			n, err := conn.Read(p)
+			if err != nil {
+				return
+			}
+			b.held <- p[:n]
+		}
+	}()
+	return b
+}
+
+func (b *buffered) Read(p []byte) (int, error) {
+	if len(b.rest) == 0 {
+		var open bool
+		if b.rest, open = <-b.held; !open {
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}
+
+// Close also lets go of what nobody reads.
+func (b *buffered) Close() error {
+	err := b.Conn.Close()
+	for range b.held {
+	}
+	return err
 }
 
 const (
@@ -60,7 +113,7 @@ func TestI8_ASubscriberThatTakesNothingHasFiveSeconds(t *testing.T) {
 			texts = append(texts, padded(firstUS+i, 1+i, 30_000))
 		}
 		store(t, stream, texts...)
-		d, subscribe := virtualSubscribers(t, stream)
+		d, subscribe := virtualSubscribers(t, stream, 0)
 		began := time.Now()
 		stuck := map[string]*subscriber{"v1": subscribe(fmt.Sprintf(bySequence, 0)), "v2": subscribe(fmt.Sprintf(bySequenceV2, 0))}
 		synctest.Wait()
@@ -91,6 +144,53 @@ func TestI8_ASubscriberThatTakesNothingHasFiveSeconds(t *testing.T) {
 	})
 }
 
+// The ping to a subscriber that is behind comes to it behind what it has not read yet: for as long as it takes every write in time it stays, however late its
+// answers are.
+func TestI8_ASubscriberThatTakesEveryWriteInTimeStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := openStream(t, openStore(t), "bluesky")
+		var texts []string
+		for i := range int64(500) {
+			texts = append(texts, padded(firstUS+i, 1+i, 8000))
+		}
+		store(t, stream, texts...)
+		d, subscribe := virtualSubscribers(t, stream, 256<<10)
+		s := subscribe(fmt.Sprintf(bySequence, 0))
+		began := time.Now()
+		for i, want := range texts {
+			<-time.After(400 * time.Millisecond) // eight of them are a write
+			_, got, err := s.Read(context.Background())
+			if err != nil {
+				t.Fatalf("it was cut after %d events and %v: %v %q", i, time.Since(began), err, d.cut("v1"))
+			}
+			same(t, []string{string(got)}, []string{want})
+		}
+	})
+}
+
+// A subscriber at the tip to whom nothing is sent must answer.
+func TestI8_ASubscriberThatDoesNotAnswerIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, subscribe := virtualSubscribers(t, openStream(t, openStore(t), "bluesky"), 256<<10)
+		for path, protocol := range map[string]string{"/v1/streams/bluesky/subscribe": "v1", pathV2 + "?stream=bluesky": "v2"} {
+			began := time.Now()
+			s := subscribe(path)
+			<-time.After(34 * time.Second)
+			d.tailing("bluesky", 1)
+			d.tailing("bluesky", 0)
+			if took := time.Since(began); took > 35*time.Second+10*time.Millisecond {
+				t.Errorf("%s: a subscriber that answers no ping was cut after %v, want 35 s", protocol, took)
+			}
+			if reasons := d.cut(protocol); len(reasons) != 1 || reasons[0] != "no pong within 5 s" {
+				t.Errorf("%s: the log says %q", protocol, reasons)
+			}
+			if _, ending := s.rest(); ending.Code != -1 {
+				t.Errorf("%s: it was sent a close frame with %v", protocol, ending)
+			}
+		}
+	})
+}
+
 // distant is a stream whose tip is further away than it is, by as many entries as a subscriber may be behind. Its pages are small.
 type distant struct{ persistence.Stream }
 
@@ -118,7 +218,7 @@ func TestI8_ASubscriberThatFallsBehindForGood(t *testing.T) {
 		for at := 0; at < entries; at += 100 {
 			store(t, stream, texts[at:at+100]...)
 		}
-		d, subscribe := virtualSubscribers(t, distant{stream})
+		d, subscribe := virtualSubscribers(t, distant{stream}, 0)
 		live := subscribe("/v1/streams/bluesky/subscribe")
 		// read takes up to as many messages, one at each interval, and gives those that came and how long that took. The intervals are such that no ping goes out just
 		// at the end of a page, where it would wait for a mutex, which stops a bubble's time.

@@ -24,7 +24,8 @@ import (
 const (
 	pingInterval  = 30 * time.Second
 	pongTimeout   = 5 * time.Second
-	subscribePage = 1000 // entries that are read at a time
+	leastTaken    = chunkSize / 2 // bytes in pongTimeout of who takes every write in time: a chunk is sent when the next frame does not fit
+	subscribePage = 1000          // entries that are read at a time
 	// smallMessage is what of a subscriber's message is read at once. Of larger ones, up to subscribe.MaxClientMessage, only maxLarge are read at one time.
 	smallMessage = 64 << 10
 	maxLarge     = 4
@@ -104,19 +105,29 @@ func (c *subscription) ping(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		wait, cancel := context.WithTimeout(ctx, pongTimeout)
-		err := c.conn.Ping(wait)
-		cancel()
-		if err != nil {
-			if !errors.Is(err, context.DeadlineExceeded) {
-				err = errGone
-			} else {
-				err = errNoPong
-			}
+		if err := c.isThere(ctx); err != nil {
 			c.end(err)
 			return
 		}
 	}
+}
+
+// isThere pings the client and waits for its answer. The ping stands behind what the client has not read yet: one that goes on taking that is there, however late it
+// answers, and one that no longer does is found by the write timeout.
+func (c *subscription) isThere(ctx context.Context) error {
+	wait, cancel := context.WithTimeout(ctx, pongTimeout)
+	defer cancel()
+	taken := c.wire.taken.Load()
+	err := c.conn.Ping(wait)
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, context.DeadlineExceeded):
+		return errGone
+	case c.wire.taken.Load()-taken >= leastTaken:
+		return nil
+	}
+	return errNoPong
 }
 
 // errGone is the end of a connection on the client's side.
