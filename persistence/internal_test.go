@@ -2,7 +2,9 @@ package persistence
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/dgraph-io/badger/v4"
 	"pgregory.net/rapid"
@@ -89,14 +91,18 @@ func TestI5_RingIsBounded(t *testing.T) {
 		next := EntryID{MS: 1}
 		for range rapid.IntRange(1, 60).Draw(r, "pushes") {
 			g := &segment{buf: make([]byte, rapid.SampledFrom([]int{10, 1 << 20, ringBytes / 2, ringBytes}).Draw(r, "size"))}
+			prev := next
 			for range rapid.IntRange(1, 3).Draw(r, "entries") {
-				next = next.Next()
+				next = EntryID{MS: next.MS + 2}
 				g.ids = append(g.ids, next)
 			}
-			ring.push(g)
+			ring.push(g, prev)
 			kept = append(kept, g)
 			if rapid.IntRange(0, 9).Draw(r, "trim") == 0 {
 				ring.trim(g.ids[0])
+			}
+			if n := len(kept) - len(ring.segments); n > 0 && len(ring.segments) > 0 && ring.base != kept[n-1].last() {
+				r.Fatalf("the ring follows %s, and says %s", kept[n-1].last(), ring.base)
 			}
 			cost := 0
 			for i, g := range ring.segments {
@@ -176,4 +182,36 @@ func TestLostMetaIsRemade(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Everyone who hangs on a bell is let go, whenever they came, and nobody before it is rung.
+func TestBellWakesEveryone(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var b bell
+			woken := new(atomic.Int64)
+			hang := func(n int) {
+				for i := range n {
+					go func() {
+						<-b.rope(int64(i))
+						woken.Add(1)
+					}()
+				}
+			}
+			before := rapid.IntRange(0, 3*bellRope*bellRopes/2).Draw(r, "before")
+			hang(before)
+			synctest.Wait()
+			if n := woken.Load(); n != 0 {
+				t.Fatalf("%d of %d were woken by nothing", n, before)
+			}
+			meanwhile := rapid.IntRange(0, 3*bellRope).Draw(r, "meanwhile")
+			hang(meanwhile)
+			b.ring()
+			hang(1)
+			synctest.Wait()
+			if n := woken.Load(); n != int64(before+meanwhile+1) {
+				t.Fatalf("%d of %d were woken", n, before+meanwhile+1)
+			}
+		})
+	})
 }

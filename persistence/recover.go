@@ -100,7 +100,7 @@ func (s *embeddedStream) recover(ctx context.Context) error {
 			return err
 		}
 	}
-	s.tip.Store(&tip{meta: m, wake: make(chan struct{})})
+	s.tip.Store(&tip{meta: m, wake: new(bell)})
 	s.synced = m.Last
 	s.store.truncated(s.name, expected, m.Last)
 	return nil

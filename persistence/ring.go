@@ -51,10 +51,14 @@ func (g *segment) appendFrames(frames []Frame, i, limit int, page *int) []Frame 
 type ring struct {
 	segments []*segment // readers hold former ones: they are appended to and cut, and what stands in them stays
 	cost     int
+	base     EntryID // the newest entry before them
 }
 
-// push adds the newest segment and forgets the oldest ones beyond the bounds.
-func (r *ring) push(g *segment) {
+// push adds the newest segment, which follows the entry prev, and forgets the oldest ones beyond the bounds.
+func (r *ring) push(g *segment, prev EntryID) {
+	if len(r.segments) == 0 {
+		r.base = prev
+	}
 	r.segments = append(r.segments, g)
 	r.cost += g.cost()
 	drop := 0
@@ -79,6 +83,7 @@ func (r *ring) forget(n int) {
 		r.cost -= g.cost()
 	}
 	if n > 0 {
+		r.base = r.segments[n-1].last()
 		r.segments = slices.Clone(r.segments[n:])
 	}
 }
@@ -93,9 +98,7 @@ func (t *tip) after(id EntryID) ([]*segment, bool) {
 	if len(t.recent) == 0 {
 		return nil, false
 	}
-	first := t.recent[0].ids[0]
-	// What lies between id and the ring's first entry is unknown to the ring, unless that is the stream's first as well.
-	if id.Next().Compare(first) < 0 && t.meta.Oldest.Compare(first) < 0 {
+	if id.Compare(t.base) < 0 && t.meta.Oldest.Compare(t.recent[0].ids[0]) < 0 {
 		return nil, false
 	}
 	i, _ := slices.BinarySearchFunc(t.recent, id.Next(), func(g *segment, id EntryID) int { return g.last().Compare(id) })

@@ -45,8 +45,9 @@ type embeddedStream struct {
 // tip is the stream at one instant. It is never written to, but replaced.
 type tip struct {
 	meta   streamMeta
-	recent []*segment    // the newest entries, without a hole; none while nobody tails
-	wake   chan struct{} // closed when there may be something to read that this tip does not have
+	recent []*segment // the newest entries, without a hole; none while nobody tails
+	base   EntryID    // the newest entry before them
+	wake   *bell      // rung when there may be something to read that this tip does not have
 }
 
 // streamMeta is what is stored of a stream besides its blocks, in the transaction of every change.
@@ -100,7 +101,7 @@ func (e *Embedded) newStream(name string) (*embeddedStream, error) {
 	}
 	s := &embeddedStream{store: e, name: name, prefix: blockKeyPrefix(name), mark: mark}
 	s.retention.Store(&Retention{})
-	s.tip.Store(&tip{wake: make(chan struct{})})
+	s.tip.Store(&tip{wake: new(bell)})
 	return s, nil
 }
 
@@ -135,19 +136,19 @@ func (s *embeddedStream) state() streamMeta { return s.tip.Load().meta }
 
 // publish makes a committed change visible and wakes the tails if it is something to them. The caller holds write.
 func (s *embeddedStream) publish(m *streamMeta, seg *segment) {
+	old := s.tip.Load()
 	s.recent.trim(m.Oldest)
 	if seg != nil {
-		s.recent.push(seg)
+		s.recent.push(seg, old.meta.Last)
 	}
-	old := s.tip.Load()
-	now := &tip{meta: *m, recent: s.recent.segments, wake: old.wake}
+	now := &tip{meta: *m, recent: s.recent.segments, base: s.recent.base, wake: old.wake}
 	news := m.Last != old.meta.Last || m.ClosedUS != old.meta.ClosedUS
 	if news {
-		now.wake = make(chan struct{})
+		now.wake = new(bell)
 	}
 	s.tip.Store(now)
 	if news {
-		close(old.wake)
+		old.wake.ring()
 	}
 }
 

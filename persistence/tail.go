@@ -20,13 +20,14 @@ func (s *embeddedStream) Tail(ctx context.Context, after StreamCursor, block tim
 		return StreamFrames{}, err
 	}
 	var timeout <-chan time.Time
+	var number int64 // among those who wait
 	if block > 0 {
 		timer := s.store.clock.NewTimer(block)
 		defer timer.Stop()
 		timeout = timer.Chan()
 	}
 	if block > 0 {
-		s.waiting.Add(1)
+		number = s.waiting.Add(1)
 		defer s.waiting.Add(-1)
 	}
 	for wait := block > 0; ; {
@@ -35,7 +36,7 @@ func (s *embeddedStream) Tail(ctx context.Context, after StreamCursor, block tim
 			return page, err
 		}
 		select {
-		case <-wake:
+		case <-wake.rope(number):
 		case <-timeout:
 			wait = false
 		case <-ctx.Done():
@@ -46,8 +47,8 @@ func (s *embeddedStream) Tail(ctx context.Context, after StreamCursor, block tim
 	}
 }
 
-// peek reads what comes after id. When that is nothing yet and wait is set, it gives the channel that is closed when there may be something.
-func (s *embeddedStream) peek(ctx context.Context, id EntryID, limit int, wait bool) (StreamFrames, <-chan struct{}, error) {
+// peek reads what comes after id. When that is nothing yet and wait is set, it gives the bell that is rung when there may be something.
+func (s *embeddedStream) peek(ctx context.Context, id EntryID, limit int, wait bool) (StreamFrames, *bell, error) {
 	select {
 	case <-s.store.closed:
 		return StreamFrames{}, nil, ErrStoreClosed

@@ -48,11 +48,9 @@ type valkeyHub struct {
 
 // turn is what waiting tails wait for.
 type turn struct {
-	happened chan struct{}
-	err      error // why the reader ended; read after happened
+	bell
+	err error // why the reader ended; read after the bell was rung
 }
-
-func newTurn() *turn { return &turn{happened: make(chan struct{})} }
 
 func newValkeyHub(v *Valkey, name string) *valkeyHub {
 	h := &valkeyHub{store: v, keys: newValkeyKeys(v.opt.Prefix, name), opening: make(chan struct{}, hubOpening), sockets: make(map[net.Conn]struct{})}
@@ -132,11 +130,12 @@ func (h *valkeyHub) look(id EntryID, limit int) (page StreamFrames, next *turn, 
 }
 
 // wait counts the tails that wait.
-func (h *valkeyHub) wait(n int) {
+func (h *valkeyHub) wait(n int) (waiting int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.waiting += n
 	h.wanted = h.store.clock.Now()
+	return h.waiting
 }
 
 // start starts the reader behind id, where the stream ended, unless it runs.
@@ -150,7 +149,7 @@ func (h *valkeyHub) start(id, oldest EntryID) error {
 		return nil
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	h.running, h.stop, h.next, h.base, h.oldest, h.recent, h.bytes = true, stop, newTurn(), id, oldest, nil, 0
+	h.running, h.stop, h.next, h.base, h.oldest, h.recent, h.bytes = true, stop, new(turn), id, oldest, nil, 0
 	h.done.Go(func() {
 		err := h.read(ctx, id)
 		stop()
@@ -158,7 +157,7 @@ func (h *valkeyHub) start(id, oldest EntryID) error {
 		defer h.mu.Unlock()
 		h.running, h.recent, h.bytes = false, nil, 0
 		h.next.err = err
-		close(h.next.happened)
+		h.next.ring()
 	})
 	return nil
 }
@@ -262,8 +261,8 @@ func (h *valkeyHub) publish(frames []Frame) {
 		h.base = h.recent[drop-1].ID
 		h.recent = slices.Clone(h.recent[drop:]) // those who look have the old one
 	}
-	close(h.next.happened)
-	h.next = newTurn()
+	h.next.ring()
+	h.next = new(turn)
 }
 
 // close ends the reader.

@@ -218,9 +218,9 @@ func (s *valkeyStream) Tail(ctx context.Context, after StreamCursor, block time.
 		if len(page.Frames) > 0 || over {
 			return page, nil
 		}
-		s.hub.wait(1)
+		waiting := s.hub.wait(1)
 		select {
-		case <-next.happened:
+		case <-next.rope(int64(waiting)):
 			s.hub.wait(-1)
 			if next.err != nil {
 				return StreamFrames{}, next.err
