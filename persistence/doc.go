@@ -77,7 +77,8 @@
 //	byname.go                                    TailStream and ReadStream
 //	embedded.go, badger.go, lock.go              opening and closing an embedded store, its database, its directory
 //	stream_embedded.go                           a stream's state
-//	append.go, read.go, tail.go, ring.go, bell.go  writing and reading it
+//	append.go, read.go, tail.go, ring.go         writing and reading it
+//	bell.go                                      wakes who waits
 //	heads.go                                     what pages leave for the next one
 //	fingerprints.go, checkpoint.go               identity index, checkpoints
 //	block.go, blockread.go, keys.go              the format
