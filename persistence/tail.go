@@ -25,8 +25,6 @@ func (s *embeddedStream) Tail(ctx context.Context, after StreamCursor, block tim
 		timer := s.store.clock.NewTimer(block)
 		defer timer.Stop()
 		timeout = timer.Chan()
-	}
-	if block > 0 {
 		number = s.waiting.Add(1)
 		defer s.waiting.Add(-1)
 	}
