@@ -94,15 +94,17 @@ func TestI1_TheLocalCheckpointIsOlder(t *testing.T) {
 	server := valkeytest.Start(t, valkeytest.Options{})
 	sim := simulate(t, 1000)
 	d := newDaemon(t, sim.url(), onValkey(server))
-	d.startLive()
-	d.awaitStored(500)
+	live := func() {
+		d.startLive()
+		d.awaitStored(500)
+	}
+	live()
 	d.stop()
 	aside := filepath.Join(t.TempDir(), "older")
 	if err := os.CopyFS(aside, os.DirFS(d.data)); err != nil {
 		t.Fatal(err)
 	}
-	d.startLive()
-	d.awaitStored(500)
+	live()
 	d.stop()
 	if err := os.RemoveAll(d.data); err != nil {
 		t.Fatal(err)
@@ -110,14 +112,12 @@ func TestI1_TheLocalCheckpointIsOlder(t *testing.T) {
 	if err := os.Rename(aside, d.data); err != nil {
 		t.Fatal(err)
 	}
-	d.startLive()
-	d.awaitStored(500)
+	live()
 	d.stop()
 	if err := os.RemoveAll(d.data); err != nil {
 		t.Fatal(err)
 	}
-	d.startLive()
-	d.awaitStored(500)
+	live()
 	d.exact(sim)
 }
 

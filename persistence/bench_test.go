@@ -91,22 +91,28 @@ func BenchmarkRead(b *testing.B) {
 	}
 	for _, limit := range []int{100, 1000, 10_000} {
 		b.Run(fmt.Sprintf("page=%d", limit), func(b *testing.B) {
-			b.ReportAllocs()
-			n, after := 0, persistence.FromBeginning()
-			for b.Loop() {
-				page, err := s.Tail(b.Context(), after, 0, limit)
-				if err != nil {
-					b.Fatal(err)
-				}
-				n += len(page.Frames)
-				after = persistence.FromBeginning()
-				if len(page.Frames) > 0 {
-					after = persistence.CursorAt(page.Frames[len(page.Frames)-1].ID)
-				}
-			}
+			n := readPages(b, s, limit)
 			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
+}
+
+// readPages reads a stream in pages for as long as the benchmark goes on, again and again from its start, and gives how many entries it read.
+func readPages(b *testing.B, s persistence.Stream, limit int) (n int) {
+	b.ReportAllocs()
+	after := persistence.FromBeginning()
+	for b.Loop() {
+		page, err := s.Tail(b.Context(), after, 0, limit)
+		if err != nil {
+			b.Fatal(err)
+		}
+		n += len(page.Frames)
+		after = persistence.FromBeginning()
+		if len(page.Frames) > 0 {
+			after = persistence.CursorAt(page.Frames[len(page.Frames)-1].ID)
+		}
+	}
+	return n
 }
 
 // BenchmarkReaders is pages of many readers in turn, each in a block of its own or nearly, which are more than heads are kept for.

@@ -208,20 +208,8 @@ func BenchmarkValkeyRead(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportAllocs()
 	own, server := cpuSeconds(), v.cpu()
-	n, after := 0, persistence.FromBeginning()
-	for b.Loop() {
-		page, err := v.stream.Tail(b.Context(), after, 0, 1000)
-		if err != nil {
-			b.Fatal(err)
-		}
-		n += len(page.Frames)
-		after = persistence.FromBeginning()
-		if len(page.Frames) > 0 {
-			after = persistence.CursorAt(page.Frames[len(page.Frames)-1].ID)
-		}
-	}
+	n := readPages(b, v.stream, 1000)
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 	b.ReportMetric((cpuSeconds()-own)/float64(n)*1e6, "cpu-s/M")
 	b.ReportMetric((v.cpu()-server)/float64(n)*1e6, "server-cpu-s/M")
