@@ -12,7 +12,8 @@ import (
 func TestI9_EveryEndIsLoggedAndCounted(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 500)
-	d := newDaemon(t, sim.url(), settings{"feeds." + feed + ".stale_after": `"3s"`})
+	// Time enough for a busy machine to make a message of 32 MiB, during which the simulator may not answer a ping.
+	d := newDaemon(t, sim.url(), settings{"feeds." + feed + ".ping_interval": `"2s"`, "feeds." + feed + ".stale_after": `"8s"`})
 	d.startLive()
 	d.awaitStored(100)
 	faults := []struct{ fault, event, field, cause string }{
