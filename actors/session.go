@@ -181,7 +181,7 @@ func unixTime(ns int64) time.Time {
 }
 
 // ping asks the server for a sign of life. A pong can only be read while the socket is, and behind everything that was sent before it: while we wait for
-// the writer, or anything still comes, be it a part of one message, a missing pong says nothing.
+// the writer, or frames still come, a missing pong says nothing.
 func (s *session) ping(ctx context.Context, up Upstream) {
 	tick := s.cfg.Clock.NewTicker(s.cfg.PingInterval)
 	defer tick.Stop()
@@ -204,7 +204,7 @@ func (s *session) ping(ctx context.Context, up Upstream) {
 			s.pong.Store(sent.UnixNano())
 		case ctx.Err() != nil:
 			return
-		case a.Blocked || s.blocked.Load() >= sent.UnixNano() || a.LastRead.After(sent):
+		case a.Blocked || s.blocked.Load() >= sent.UnixNano() || a.LastFrame.After(sent):
 		default:
 			s.send(s.cfg.Watchdog, &messages.PingFailed{Epoch: s.epoch, Timeout: s.cfg.PingTimeout})
 		}

@@ -223,27 +223,6 @@ func TestHalfOpenSocketIsReconnected(t *testing.T) {
 	})
 }
 
-// A pong comes behind the message that is on its way, however large that is and however slow the way.
-func TestAMessageOnItsWayIsASignOfLife(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		r.up.publish(1)
-		r.after(time.Hour)
-		r.up.last().set(true, true)
-		for range 60 {
-			r.up.last().note(func(a *jetstream.Activity) { a.LastRead = time.Now() })
-			r.after(time.Second)
-		}
-		if s := r.status(); s.Epoch != 1 || s.Stalls != 0 {
-			t.Fatalf("epoch %d, %d stalls while bytes come", s.Epoch, s.Stalls)
-		}
-		r.after(30 * time.Second)
-		if s := r.status(); s.Epoch != 2 {
-			t.Fatalf("epoch %d after they stopped", s.Epoch)
-		}
-	})
-}
-
 func TestQuietFeedIsLeftAloneForAWeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)

@@ -222,11 +222,7 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 			b.Frames++
 			b.Seq, b.TimeUS = scanned.Seq, max(b.TimeUS, scanned.TimeUS)
 			c.next++
-			c.note(func(a *jetstream.Activity) {
-				a.Frames++
-				a.LastFrame, a.LastRead = time.Now(), time.Now()
-				a.NewestUS = e.timeUS
-			})
+			c.note(func(a *jetstream.Activity) { a.Frames++; a.LastFrame = time.Now(); a.NewestUS = e.timeUS })
 		}
 		if len(b.Events) >= lim.Events {
 			c.note(func(a *jetstream.Activity) { a.Blocked, a.BlockedSince = true, time.Now() })

@@ -43,7 +43,6 @@ type Conn struct {
 	// Written by the read loop, once a socket read, and by nobody else. Times are nanoseconds since start, 0 for none.
 	frames    atomic.Uint64
 	lastFrame atomic.Int64
-	lastRead  atomic.Int64
 	newest    atomic.Int64 // Unix µs
 	blocked   atomic.Int64
 }
@@ -70,7 +69,6 @@ func (c *Conn) Done() <-chan struct{} { return c.done }
 type Activity struct {
 	Frames       uint64
 	LastFrame    time.Time // when the newest of them was read from the socket; zero before the first
-	LastRead     time.Time // when anything was, be it a pong or a part of a message
 	NewestUS     int64     // greatest upstream time of their events, Unix µs, as the upstream says it; 0 before the first
 	Blocked      bool      // the sink does not take the batch in hand: the socket is not read, and its silence is our own
 	BlockedSince time.Time
@@ -81,9 +79,6 @@ func (c *Conn) Activity() Activity {
 	a := Activity{Frames: c.frames.Load(), NewestUS: c.newest.Load()}
 	if t := c.lastFrame.Load(); t != 0 {
 		a.LastFrame = c.start.Add(time.Duration(t))
-	}
-	if t := c.lastRead.Load(); t != 0 {
-		a.LastRead = c.start.Add(time.Duration(t))
 	}
 	if t := c.blocked.Load(); t != 0 {
 		a.Blocked, a.BlockedSince = true, c.start.Add(time.Duration(t))

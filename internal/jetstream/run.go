@@ -147,11 +147,7 @@ func (l *readLoop) hand() bool {
 
 // publish makes the activity known.
 func (l *readLoop) publish() {
-	c := l.conn
-	if !c.wire.readAt.IsZero() {
-		c.lastRead.Store(c.since(c.wire.readAt))
-	}
-	if l.frames != c.frames.Load() {
+	if c := l.conn; l.frames != c.frames.Load() {
 		c.lastFrame.Store(c.since(c.wire.readAt))
 		c.newest.Store(l.newest)
 		c.frames.Store(l.frames)

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -279,43 +278,6 @@ func TestCloseNowEndsARunPromptly(t *testing.T) {
 	})
 }
 
-func TestPartOfAMessageIsRead(t *testing.T) {
-	more, over := make(chan struct{}), make(chan struct{})
-	req := serveRaw(t, func(c net.Conn) {
-		c.Write([]byte{0x81, 126, 4, 0, '{'}) // 1 024 bytes of text
-		<-more
-		c.Write([]byte("}"))
-		<-over
-	})
-	sink := &collector{conn: dial(t, req, jetstream.DialOptions{})}
-	ended := make(chan error)
-	go func() { ended <- sink.run(roomy) }()
-	late := time.After(within)
-	readAfter := func(before time.Time) time.Time {
-		for {
-			a := sink.conn.Activity()
-			if a.Frames != 0 || !a.LastFrame.IsZero() {
-				t.Fatalf("a part of a message counts as one: %+v", a)
-			}
-			if a.LastRead.After(before) {
-				return a.LastRead
-			}
-			select {
-			case <-late:
-				t.Fatal("a part of a message is not told of")
-			default:
-				runtime.Gosched()
-			}
-		}
-	}
-	first := readAfter(time.Time{})
-	close(more)
-	readAfter(first)
-	sink.conn.CloseNow()
-	<-ended
-	close(over)
-}
-
 func TestPing(t *testing.T) {
 	t.Run("answered", func(t *testing.T) {
 		req := serve(t, func(ctx context.Context, ws *websocket.Conn) { ws.Read(ctx) })
@@ -328,7 +290,7 @@ func TestPing(t *testing.T) {
 			t.Error(err)
 		}
 		if a := sink.conn.Activity(); a.Frames != 0 || !a.LastFrame.IsZero() {
-			t.Errorf("a pong counts as a frame: %+v", a)
+			t.Errorf("a pong counts as activity: %+v", a)
 		}
 		sink.conn.CloseNow()
 		<-ended
