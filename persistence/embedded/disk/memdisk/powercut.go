@@ -1,0 +1,158 @@
+package memdisk
+
+import (
+	"maps"
+	"math/rand/v2"
+	"path"
+	"slices"
+)
+
+// Fate is what becomes of what was not synced when the power is cut.
+type Fate int
+
+// The fates.
+const (
+	Dropped Fate = iota // none of it is there
+	Kept                // all of it is
+	Torn                // of each write some sectors are, of the directories' changes the first few
+)
+
+// Fates are all of them.
+var Fates = []Fate{Dropped, Kept, Torn}
+
+func (f Fate) String() string { return [...]string{"dropped", "kept", "torn"}[f] }
+
+const sector = 512
+
+// replay is a file system as it becomes, operation by operation, with what of it would survive a
+// power cut.
+type replay struct {
+	names   map[string]*node // what is on the disk
+	made    []Op             // changes of directories that are not yet
+	data    map[*node][]byte // what of each file is on the disk
+	pending map[*node][]Op   // writes that are not yet
+}
+
+// PowerCuts calls visit with the number of operations before it for every cut between two
+// operations from the one numbered from on. cut gives the file system that is found afterwards.
+func (f *FS) PowerCuts(from int, visit func(ops int, cut func(Fate, *rand.Rand) *FS)) {
+	f.mu.Lock()
+	ops := slices.Clone(f.ops)
+	f.mu.Unlock()
+	r := &replay{names: map[string]*node{"/": {dir: true}}, data: make(map[*node][]byte), pending: make(map[*node][]Op)}
+	for i := range len(ops) + 1 {
+		if i >= from {
+			visit(i, r.cut)
+		}
+		if i < len(ops) {
+			r.step(ops[i])
+		}
+	}
+}
+
+func (r *replay) step(op Op) {
+	switch op.Kind {
+	case WriteAt, Prealloc, Truncate:
+		r.pending[op.node] = append(r.pending[op.node], op)
+	case Sync:
+		n := &node{data: r.data[op.node]}
+		for _, p := range r.pending[op.node] {
+			p.apply(n)
+		}
+		r.data[op.node] = n.data
+		delete(r.pending, op.node)
+	case syncFailed: // the sizes are in the journal, the bytes are gone
+		r.pending[op.node] = slices.DeleteFunc(r.pending[op.node], func(p Op) bool { return p.Kind == WriteAt })
+	case Make, Rename, Unlink:
+		r.made = append(r.made, op)
+		if op.node != nil && op.node.dir { // MakeDir is durable
+			makeDirs(r.names, op.Path)
+			r.made = r.made[:len(r.made)-1]
+		}
+	case SyncDir:
+		var later []Op
+		for _, m := range r.made {
+			if path.Dir(m.Path) == op.Path || m.To != "" && path.Dir(m.To) == op.Path {
+				m.enter(r.names)
+			} else {
+				later = append(later, m)
+			}
+		}
+		r.made = later
+	}
+}
+
+// apply changes a file as the operation did.
+func (op Op) apply(n *node) {
+	switch op.Kind {
+	case WriteAt:
+		_ = n.write(nil, op.Off, op.Data)
+	case Prealloc:
+		_ = n.grow(nil, op.Size)
+	case Truncate:
+		_ = n.truncate(nil, op.Size)
+	}
+}
+
+// enter changes the directories as the operation did.
+func (op Op) enter(names map[string]*node) {
+	switch op.Kind {
+	case Make:
+		names[op.Path] = op.node
+	case Rename:
+		_ = rename(names, op.Path, op.To)
+	case Unlink:
+		delete(names, op.Path)
+	}
+}
+
+// cut gives the file system that is found when the power is back.
+func (r *replay) cut(fate Fate, rnd *rand.Rand) *FS {
+	names := maps.Clone(r.names)
+	made := r.made
+	switch fate {
+	case Dropped:
+		made = nil
+	case Torn:
+		made = made[:rnd.IntN(len(made)+1)]
+	}
+	for _, m := range made {
+		m.enter(names)
+	}
+	after := &FS{names: make(map[string]*node, len(names))}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		n := names[name]
+		if n.dir {
+			after.names[name] = &node{dir: true}
+			continue
+		}
+		found := &node{data: slices.Clone(r.data[n])}
+		for _, p := range r.pending[n] {
+			switch {
+			case fate == Kept:
+				p.apply(found)
+			case fate == Torn && p.Kind == WriteAt:
+				for off := 0; off < len(p.Data); {
+					end := min(len(p.Data), off+sector-int((p.Off+int64(off))%sector))
+					if rnd.IntN(2) == 0 {
+						_ = found.write(nil, p.Off+int64(off), p.Data[off:end])
+					}
+					off = end
+				}
+			case fate == Torn && rnd.IntN(2) == 0:
+				p.apply(found)
+			}
+		}
+		after.names[name] = found
+		after.used += int64(len(found.data))
+	}
+	// What is there is durable: a second power cut takes nothing more.
+	for name, n := range after.names {
+		after.ops = append(after.ops, Op{Kind: Make, Path: name, node: n})
+		if !n.dir {
+			after.ops = append(after.ops, Op{Kind: WriteAt, Path: name, Data: slices.Clone(n.data), node: n}, Op{Kind: Sync, Path: name, node: n},
+				Op{Kind: SyncDir, Path: path.Dir(name)})
+		}
+	}
+	return after
+}

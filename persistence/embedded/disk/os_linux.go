@@ -1,0 +1,40 @@
+package disk
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sync is fdatasync: the times of a file are of no interest.
+func (f osFile) Sync() error {
+	for {
+		err := unix.Fdatasync(int(f.Fd()))
+		if !errors.Is(err, unix.EINTR) {
+			return pathError("fdatasync", f.File, err)
+		}
+	}
+}
+
+// Preallocate is fallocate. A file system that cannot do it gives the file its size alone: there a
+// full disk is met when writing.
+func (f osFile) Preallocate(size int64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
+			return extend(f, size)
+		}
+		return pathError("fallocate", f.File, err)
+	}
+}
+
+func pathError(op string, f *os.File, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &os.PathError{Op: op, Path: f.Name(), Err: err}
+}
