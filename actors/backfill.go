@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -29,41 +28,37 @@ type Backfill struct {
 
 // NewBackfill makes the props of the actor that fetches, on a connection of its own, what the live one did not bring, while that one runs.
 func NewBackfill(cfg BackfillConfig) *actor.Props {
-	return Guarded(cfg.Feed, cfg.Observer, func() actor.Actor { return &backfill{cfg: cfg} })
+	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor { return &backfill{cfg: cfg} })
 }
 
 type backfill struct {
-	cfg    BackfillConfig
-	cancel context.CancelCauseFunc
-	done   sync.WaitGroup
+	Beside
+	cfg  BackfillConfig
+	task *Task // the backfill that was told last, nil before the first
 }
 
 // Receive is the actor's.
 func (f *backfill) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
-	case *actor.Restarting, *actor.Stopping:
-		f.stop()
 	case *Backfill:
 		f.stop()
-		run, cancel := context.WithCancelCause(context.Background())
-		f.cancel = cancel
-		p := &repair{cfg: f.cfg, job: m, cancel: cancel, send: ctx.ActorSystem().Root.Send, pool: make(Pool, repairCredits)}
+		f.task = f.Begin(ctx)
+		p := &repair{cfg: f.cfg, job: m, task: f.task, send: ctx.ActorSystem().Root.Send, pool: make(Pool, repairCredits)}
 		for range repairCredits {
 			p.pool <- &messages.Batch{}
 		}
-		f.done.Go(func() { p.run(run) })
+		f.task.Start("backfill.fetch", func(ctx context.Context) any { p.run(ctx); return nil })
 	case *messages.StopBackfill:
 		f.stop()
 	case *messages.HealthCheck:
-		ctx.Respond(&messages.HealthReply{ID: m.ID, From: ctx.Self()})
+		ctx.Respond(&HealthReply{ID: m.ID, From: ctx.Self()})
 	}
 }
 
 func (f *backfill) stop() {
-	if f.cancel != nil {
-		f.cancel(errActorStops)
-		f.done.Wait()
-		f.cancel = nil
+	if f.task != nil {
+		f.task.End(errActorStops)
+		f.task = nil
 	}
 }
 
@@ -75,11 +70,11 @@ const (
 	repairIdle = 3 * time.Second
 )
 
-// repair is one backfill, in goroutines of its own.
+// repair is one backfill, as a task.
 type repair struct {
 	cfg    BackfillConfig
 	job    *Backfill
-	cancel context.CancelCauseFunc
+	task   *Task
 	send   func(*actor.PID, any)
 	pool   Pool
 	ctx    context.Context
@@ -91,7 +86,7 @@ var errRepaired = errors.New("everything was fetched")
 
 func (p *repair) run(ctx context.Context) {
 	p.ctx = ctx
-	p.send(p.cfg.Writer, &messages.BeginRepair{ID: p.job.ID})
+	p.send(p.cfg.Writer, &messages.BeginRepair{ID: p.job.ID, FromUS: p.job.FromUS, ToUS: p.job.ToUS})
 	err := p.fetch(ctx)
 	if context.Cause(ctx) == errRepaired {
 		err = nil
@@ -106,11 +101,10 @@ func (p *repair) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var beside sync.WaitGroup
-	defer beside.Wait()
-	defer p.cancel(errors.New("the websocket ended"))
-	beside.Go(func() { <-ctx.Done(); up.CloseNow() })
-	beside.Go(func() { p.watch(ctx, up) })
+	defer p.task.Cancel(errOver)
+	p.task.EndsWith(up.CloseNow)
+	p.task.Start("backfill.close", func(ctx context.Context) any { <-ctx.Done(); up.CloseNow(); return nil })
+	p.task.Start("backfill.watch", func(ctx context.Context) any { p.watch(ctx, up); return nil })
 	rest, err := up.Run(<-p.pool, p, jetstream.Limits{Events: repairEvents, Bytes: int(keepSmall), Delay: p.cfg.Limits.Delay})
 	if rest != nil {
 		p.hand(rest)
@@ -132,13 +126,14 @@ func (p *repair) watch(ctx context.Context, up Upstream) {
 			return
 		case <-tick.Chan():
 		}
+		p.cfg.Fault.At("backfill.watch")
 		a, now := up.Activity(), p.cfg.Clock.Now()
 		last := a.LastFrame
 		if last.Before(began) {
 			last = began
 		}
 		if a.NewestUS > p.job.ToUS || !a.Blocked && now.Sub(last) >= repairIdle {
-			p.cancel(errRepaired)
+			p.task.Cancel(errRepaired)
 			return
 		}
 	}
@@ -166,13 +161,9 @@ func (p *repair) Hand(b *messages.Batch) *messages.Batch {
 	}
 }
 
-// hand passes on what was asked for; the rest is the live connection's.
+// hand passes on what came; the writer knows what of it was asked for.
 func (p *repair) hand(b *messages.Batch) {
-	for i := range b.Events {
-		if e := &b.Events[i]; e.TimeUS < p.job.FromUS || e.TimeUS > p.job.ToUS {
-			e.Drop = true
-		}
-	}
+	p.cfg.Fault.At("backfill.fetch")
 	p.number++
 	b.Number = p.number
 	p.send(p.cfg.Writer, &messages.AppendRepair{ID: p.job.ID, Batch: b, Release: p.pool})

@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
-	"time"
-
-	"github.com/jonboulle/clockwork"
 
 	"tempestd/internal/dedupe"
 	"tempestd/internal/observe"
@@ -15,50 +11,39 @@ import (
 	"tempestd/persistence"
 )
 
-// futureTolerance is how far an event's upstream time may lie in our future. Beyond it the time is not believed: it would push every later ID, and
-// the resume position, past the present, where an upstream answers a cursor with the live tip and no word of what it left out (PROTOCOL.md, 2).
-const futureTolerance = 5 * time.Minute
-
 // committer is the writer's goroutine. It takes jobs in order, so that "commit what you hold" is simply the next job.
 type committer struct {
 	cfg    WriterConfig
+	jobs   *jobs
 	dedupe *dedupe.Deduper
 	feed   func(any) // sends to the feed
 	cursor func(any) // sends to the cursor
 
-	epoch messages.Epoch
-	next  uint64 // the batch number that comes next in this epoch
-	host  string
+	epoch expected
 	at    messages.Checkpoint // position so far; every append stores its successor
-	gap   *messages.Gap       // to be recorded before the next event
-	doubt bool                // the gap is a suspicion, refuted when the stream holds something of the next batch
-	dups  uint64              // duplicates dropped in this overlap
+	gap   *pendingGap
+	dups  uint64 // duplicates dropped in this overlap
 
-	sameClock     bool // the epoch's upstream is the one the position is of
-	prove, accept bool // the epoch's first batch must hold something the stream has; without it a gap is recorded (accept), or the epoch refused
+	implausible, skipped limited // what is logged of times that are not believed, and of what stands before the stream
 
 	repair repairing
+	trouble
 }
 
-// run does the jobs until ctx ends or one fails. A panic is a failure too: it must not take the process along.
-func (c *committer) run(ctx context.Context, jobs <-chan any) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = &Panic{Value: r, Stack: debug.Stack()}
-		}
-	}()
-	if err := c.checkOpen(ctx); err != nil {
-		return c.outcome(ctx, err)
-	}
+// run does the jobs until ctx ends or one fails for good.
+func (c *committer) run(ctx context.Context) error {
+	err := c.checkOpen(ctx)
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case job := <-jobs:
-			if err := c.do(ctx, job); err != nil {
+		if err != nil {
+			if err = c.recover(ctx, err); err != nil {
 				return c.outcome(ctx, err)
 			}
 		}
+		job, ok := c.jobs.next(ctx)
+		if !ok {
+			return nil
+		}
+		err = c.do(ctx, job)
 	}
 }
 
@@ -98,14 +83,17 @@ func (c *committer) do(ctx context.Context, job any) error {
 	switch m := job.(type) {
 	case *messages.AppendBatch:
 		defer release(m.Batch, m.Release)
+		c.cfg.Fault.At("writer.commit")
 		return c.append(ctx, m.Batch)
 	case *messages.Quiesce:
-		c.next = 0 // no batch has this number: nothing more of the old epoch is accepted
+		c.epoch.refuse() // nothing more of the old epoch is accepted
 		c.feed(&messages.Quiesced{Epoch: m.Epoch})
 	case *messages.BeginEpoch:
 		return c.begin(ctx, m)
-	case *messages.EpochLive:
-		return c.live(ctx, m)
+	case *messages.Opened:
+		return c.opened(ctx, m)
+	case *messages.Proven:
+		c.proven(m)
 	case *messages.SuspectGap:
 		c.suspect(m)
 	case *messages.BeginRepair:
@@ -116,7 +104,7 @@ func (c *committer) do(ctx context.Context, job any) error {
 	case *messages.EndRepair:
 		c.endRepair(m)
 	case *messages.FilterChanged:
-		c.at.Filter = m.Hash
+		c.at.Filter, c.at.FilterUS = m.Hash, m.SinceUS
 	case *messages.RecordGap:
 		return c.recordGapHere(ctx, m.Gap)
 	case *messages.Drain:
@@ -133,142 +121,164 @@ func release(b *messages.Batch, pool chan<- *messages.Batch) {
 
 // begin starts an epoch.
 func (c *committer) begin(ctx context.Context, m *messages.BeginEpoch) error {
-	c.epoch, c.next, c.host, c.at, c.gap, c.doubt = m.Epoch, 1, m.Host, m.Resume, m.Gap, false
-	c.prove, c.accept, c.sameClock = m.Prove, m.Accept, m.SameClock
+	c.epoch, c.at, c.gap = expect(m), m.Resume, nil
+	switch {
+	case m.Gap != nil:
+		c.gap = &pendingGap{Gap: *m.Gap, atOnce: true}
+	case m.Skip != nil:
+		c.gap = &pendingGap{Gap: *m.Skip}
+	case m.Lost != nil:
+		c.gap = &pendingGap{Gap: *m.Lost, lost: true}
+	}
 	if !m.Overlap {
 		return nil
 	}
 	c.dups = 0
-	return c.loadIndex(ctx)
+	loaded, err := c.loadIndex(ctx, m.Short, m.Held && !m.Accept)
+	if !m.BySeq && m.Gap == nil && m.Skip == nil {
+		c.dedupe.Replays() // a time was asked for, rewound
+	}
+	if err == nil && m.Held && loaded.Fingerprints == 0 {
+		c.epoch.prove = false // an empty stream proves nothing
+	}
+	return err
 }
 
 // loadIndex begins an overlap.
-func (c *committer) loadIndex(ctx context.Context) error {
+func (c *committer) loadIndex(ctx context.Context, short, prove bool) (loaded dedupe.Loaded, err error) {
 	start := c.cfg.Clock.Now()
-	var loaded dedupe.Loaded
-	err := c.patiently(ctx, func() (err error) {
-		loaded, err = c.dedupe.Begin(ctx)
+	err = c.patiently(ctx, func() (err error) {
+		loaded, err = c.dedupe.Begin(ctx, short, prove)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("load the identity index: %w", err)
+		return loaded, fmt.Errorf("load the identity index: %w", err)
 	}
-	if !c.sameClock {
-		c.dedupe.KeepOlder()
-	}
-	c.prove = c.prove && loaded.Fingerprints > 0 // an empty stream proves nothing
-	c.cfg.Observer.Emit(observe.FeedOverlap, c.cfg.Feed, "epoch", uint64(c.epoch), "fingerprints", loaded.Fingerprints,
+	c.cfg.Observer.Emit(observe.FeedOverlap, c.cfg.Feed, "epoch", uint64(c.epoch.number), "fingerprints", loaded.Fingerprints,
 		"took", c.cfg.Clock.Since(start).String())
+	return loaded, nil
+}
+
+// opened is told that the connection stands. A gap that is certain ends here, and a feed that never stood anywhere stands here: what comes while
+// its first connection is away must be asked for.
+func (c *committer) opened(ctx context.Context, m *messages.Opened) error {
+	if m.Epoch != c.epoch.number {
+		return nil
+	}
+	c.epoch.open(m.Present, &c.at)
+	if c.gap != nil && c.gap.atOnce && m.Present.Host != "" {
+		// Where the host does not tell its clock, the first event does: our own may be what is wrong.
+		return c.recordGap(ctx, m.Present)
+	}
+	if c.at.Covered().IsZero() {
+		c.at.Position = beginning(m.Present)
+		_, err := c.store(ctx, &messages.Batch{}, true)
+		return err
+	}
 	return nil
 }
 
 // suspect notes a gap that the connection's first event makes likely.
 func (c *committer) suspect(m *messages.SuspectGap) {
-	if m.Epoch == c.epoch && c.gap == nil {
-		c.gap, c.doubt = &m.Gap, true
-		c.accept = c.accept || m.Said
+	if m.Epoch == c.epoch.number && c.gap == nil {
+		c.gap = &pendingGap{Gap: m.Gap, doubt: true}
+		c.epoch.said = c.epoch.said || m.Said
 	}
 }
 
-// live records a pending gap: the connection stands, so nothing after this moment is missing.
-func (c *committer) live(ctx context.Context, m *messages.EpochLive) error {
-	if m.Epoch != c.epoch || c.gap == nil || c.doubt {
-		return nil
+// proven notes that the replay begins where it should.
+func (c *committer) proven(m *messages.Proven) {
+	if m.Epoch == c.epoch.number && c.epoch.prove {
+		c.epoch.prove = false
+		c.feed(m)
 	}
-	return c.recordGap(ctx, m.At.UnixMicro())
-}
-
-// recordGap appends the pending gap entry, and moves the position past it in the same step: a crash after it does not record it twice.
-func (c *committer) recordGap(ctx context.Context, toUS int64) error {
-	g := *c.gap
-	g.ToUS = max(toUS, g.FromUS)
-	c.gap = nil
-	c.at = messages.Checkpoint{Position: messages.Position{TimeUS: g.ToUS}, Filter: c.at.Filter} // of no host: there is no event at it
-	stored, err := c.store(ctx, gapBatch(g), 0)
-	if err != nil {
-		return err
-	}
-	c.feed(&messages.GapRecorded{Epoch: c.epoch, ID: stored.Last, Gap: g})
-	return nil
 }
 
 // append makes one batch durable. A batch of another epoch, or one that does not follow the last, is dropped: what it holds is read
 // again from the position that did not move.
 func (c *committer) append(ctx context.Context, b *messages.Batch) error {
-	if b.Epoch != c.epoch || b.Number != c.next {
+	if !c.epoch.takes(b) {
 		return nil
 	}
-	c.next++
+	gaps := c.tellSkipped(b)
 	c.believeTimes(b)
-	if len(b.Events) == 0 {
+	unwanted := c.epoch.dropFormer(b)
+	if !hasEvents(b) {
 		// Nothing to append; but what was passed over is not asked for again. The cursor saves that by itself.
-		if !c.prove {
-			c.reach(b)
-		}
-		c.report(b, persistence.Appended{}, 0)
+		c.report(b, persistence.Appended{}, unwanted, !c.epoch.prove && c.epoch.reach(b, &c.at, false))
 		return nil
 	}
 	marked, err := c.mark(ctx, b)
 	if err != nil {
 		return err
 	}
-	// What was skipped came before the stream, by the same clock; by another it proves nothing.
-	known := marked.Duplicates > 0 || c.sameClock && marked.Skipped > 0
-	if c.prove {
-		c.prove = false
-		switch {
-		case known: // one is enough: what precedes it was stamped anew, or is from before we began
-		case !c.accept:
-			c.next = 0 // nothing more of this epoch
-			c.feed(&messages.NoOverlap{Epoch: c.epoch})
-			return nil
-		case c.gap == nil:
-			c.gap = &messages.Gap{Host: c.host, FromUS: c.at.CoveredUS(), ToUS: b.Events[0].TimeUS, Cause: messages.GapServerMoved}
+	switch c.epoch.judge(b, marked) {
+	case refuse:
+		c.epoch.refuse()
+		c.feed(&messages.NoOverlap{Epoch: c.epoch.number, Said: c.epoch.said})
+		return nil
+	case wait:
+		c.report(b, persistence.Appended{}, marked.Duplicates+marked.Skipped, false)
+		return nil
+	case accept:
+		c.dedupe.Accept()
+		if marked, err = c.mark(ctx, b); err != nil {
+			return err
 		}
+	case begins:
+		c.feed(&messages.Proven{Epoch: c.epoch.number})
 	}
-	if c.doubt && known {
-		c.gap, c.doubt = nil, false
+	if c.epoch.accepts && c.gap == nil && !marked.Held {
+		c.gap = &pendingGap{Gap: messages.Gap{Host: c.epoch.host, FromUS: c.at.Covered().US, Cause: messages.GapServerMoved}}
+	}
+	c.epoch.accepts = false
+	if c.gap != nil && c.gap.refuted(b, marked) {
+		c.gap = nil
 	}
 	if c.gap != nil {
-		if err := c.recordGap(ctx, b.Events[0].TimeUS); err != nil {
+		if err := c.recordGap(ctx, messages.UpstreamTime{Host: c.epoch.host, US: firstEvent(b)}); err != nil {
 			return err
 		}
 	}
-	c.reach(b)
+	moved := c.epoch.reach(b, &c.at, marked.Misses > 0 || marked.Tail || !c.dedupe.Overlaps())
 	for i := range b.Events {
 		if e := &b.Events[i]; e.Kind == messages.KindCommit {
 			c.at.CommitUS = max(c.at.CommitUS, e.TimeUS)
 		}
 	}
-	return c.storeMarked(ctx, b, marked)
-}
-
-// reach moves the position to the batch's end.
-func (c *committer) reach(b *messages.Batch) {
-	if b.TimeUS > 0 {
-		c.at.Host, c.at.Seq, c.at.TimeUS = c.host, b.Seq, max(c.at.TimeUS, b.TimeUS)
+	last := c.at.LastID
+	if err := c.storeMarked(ctx, b, marked, moved); err != nil {
+		return err
 	}
+	if gaps > 0 {
+		c.tellGaps(b, last)
+	}
+	return nil
 }
 
-// believeTimes replaces times that lie too far in the future by the present.
+// believeTimes replaces times that lie beyond the host's present, or too far beyond our own, by the present: they would push every later ID into the future. The
+// position keeps to the host's present by itself.
 func (c *committer) believeTimes(b *messages.Batch) {
 	now := c.cfg.Clock.Now()
-	limit := now.Add(futureTolerance).UnixMicro()
-	if b.TimeUS <= limit {
-		return // it is the greatest of them
+	present := min(b.PresentUS, now.Add(futureMost).UnixMicro())
+	if b.PresentUS == 0 {
+		present = now.Add(futureTolerance).UnixMicro()
 	}
-	b.TimeUS = now.UnixMicro()
-	implausible, first := 0, int64(0)
+	b.PresentUS = present
+	count, first := 0, int64(0)
 	for i := range b.Events {
-		if b.Events[i].TimeUS > limit {
-			if implausible++; implausible == 1 {
-				first = b.Events[i].TimeUS
+		if e := &b.Events[i]; e.TimeUS > present {
+			if count++; count == 1 {
+				first = e.TimeUS
 			}
-			b.Events[i].TimeUS = now.UnixMicro()
+			e.TimeUS = min(present, now.UnixMicro())
 		}
 	}
-	if implausible > 0 {
-		c.cfg.Observer.Emit(observe.TimeImplausible, c.cfg.Feed, "epoch", uint64(c.epoch), "time_us", first, "count", implausible)
+	if count == 0 {
+		return
+	}
+	if n, due := c.implausible.count(now, count); due {
+		c.cfg.Observer.Emit(observe.TimeImplausible, c.cfg.Feed, "epoch", uint64(c.epoch.number), "time_us", first, "count", n)
 	}
 }
 
@@ -277,18 +287,25 @@ func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marke
 	err = c.patiently(ctx, func() error {
 		marked, err := c.dedupe.Mark(ctx, b)
 		// What was marked before an attempt was cut short is not marked again.
-		m.Duplicates, m.Misses, m.FalseHits, m.Skipped = m.Duplicates+marked.Duplicates, marked.Misses, m.FalseHits+marked.FalseHits, m.Skipped+marked.Skipped
-		m.Ended = marked.Ended
+		marked.Duplicates += m.Duplicates
+		marked.FalseHits += m.FalseHits
+		marked.Skipped += m.Skipped
+		m = marked
 		return err
 	})
 	if err != nil {
 		return m, fmt.Errorf("compare with the stored stream: %w", err)
 	}
 	metrics := c.cfg.Observer.Metrics()
-	dropped := m.Duplicates + m.Skipped
-	c.dups += uint64(dropped)
-	if dropped > 0 {
-		metrics.Duplicates.WithLabelValues(c.cfg.Feed).Add(float64(dropped))
+	c.dups += uint64(m.Duplicates)
+	if m.Duplicates > 0 {
+		metrics.Duplicates.WithLabelValues(c.cfg.Feed).Add(float64(m.Duplicates))
+	}
+	if m.Skipped > 0 {
+		metrics.Skipped.WithLabelValues(c.cfg.Feed).Add(float64(m.Skipped))
+		if n, due := c.skipped.count(c.cfg.Clock.Now(), m.Skipped); due {
+			c.cfg.Observer.Emit(observe.EventsSkipped, c.cfg.Feed, "epoch", uint64(c.epoch.number), "count", n)
+		}
 	}
 	if m.Misses > 0 {
 		metrics.Misses.WithLabelValues(c.cfg.Feed).Add(float64(m.Misses))
@@ -297,72 +314,65 @@ func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marke
 		metrics.FalseHits.WithLabelValues(c.cfg.Feed).Add(float64(m.FalseHits))
 	}
 	if m.Ended {
-		c.cfg.Observer.Emit(observe.FeedOverlapEnded, c.cfg.Feed, "epoch", uint64(c.epoch), "duplicates", c.dups)
+		c.cfg.Observer.Emit(observe.FeedOverlapEnded, c.cfg.Feed, "epoch", uint64(c.epoch.number), "duplicates", c.dups)
 	}
 	return m, nil
 }
 
 // storeMarked is store for a batch that was compared with the stream. A gap entry is not, and must not come between the two.
-func (c *committer) storeMarked(ctx context.Context, b *messages.Batch, m dedupe.Marked) error {
-	stored, err := c.store(ctx, b, m.Duplicates+m.Skipped)
-	if err == nil {
-		c.dedupe.Appended(b, stored)
+func (c *committer) storeMarked(ctx context.Context, b *messages.Batch, m dedupe.Marked, moved bool) error {
+	stored, err := c.commit(ctx, b)
+	if err != nil {
+		return err
 	}
-	return err
+	c.dedupe.Appended(b, stored)
+	c.report(b, stored, m.Duplicates+m.Skipped, moved)
+	return nil
 }
 
-// store appends what is not marked, with the position, and tells everyone.
-func (c *committer) store(ctx context.Context, b *messages.Batch, dropped int) (persistence.Appended, error) {
+// store appends a batch of our own, with the position, and tells everyone.
+func (c *committer) store(ctx context.Context, b *messages.Batch, moved bool) (persistence.Appended, error) {
+	stored, err := c.commit(ctx, b)
+	if err == nil {
+		c.report(b, stored, 0, moved)
+	}
+	return stored, err
+}
+
+// commit appends what is not marked, with the position.
+func (c *committer) commit(ctx context.Context, b *messages.Batch) (persistence.Appended, error) {
 	start := c.cfg.Clock.Now()
 	cp := c.at
 	cp.Saved = start.UnixMicro()
 	var stored persistence.Appended
-	// A failure for good may have landed or not, and is not tried again: the writer fails, the next one resumes from what is stored.
+	// What is refused may have landed or not, and is not tried again: the epoch is over, and the next one resumes from what is stored.
 	err := c.patiently(ctx, func() (err error) {
 		stored, err = c.cfg.Stream.Append(ctx, b, cp)
-		return err
+		return refused(err)
 	})
 	if err != nil {
 		return stored, fmt.Errorf("append: %w", err)
 	}
+	c.stored()
 	c.cfg.Observer.Metrics().Append.WithLabelValues(c.cfg.Feed).Observe(c.cfg.Clock.Since(start).Seconds())
 	if stored.Entries > 0 {
 		c.at.LastID = stored.Last
 	}
-	c.report(b, stored, dropped)
 	return stored, nil
 }
 
-// patiently waits for a store that is full or away, with the job it is at held and the socket not read: the upstream is the buffer. It says so
-// once, and once when that is over.
-func (c *committer) patiently(ctx context.Context, do func() error) error {
-	var stalled time.Time
-	err := patiently(ctx, c.cfg.Clock, func(err error, wait time.Duration) {
-		if stalled.IsZero() {
-			stalled = c.cfg.Clock.Now()
-			c.cfg.Observer.Emit(observe.AppendFailed, c.cfg.Feed, "error", err.Error(), "retry_in", wait.String())
-			c.feed(&messages.WriterStalled{Reason: err.Error()})
-		}
-	}, do)
-	if err == nil && !stalled.IsZero() {
-		c.cfg.Observer.Emit(observe.AppendResumed, c.cfg.Feed, "after", c.cfg.Clock.Since(stalled).String())
-		c.feed(&messages.WriterResumed{})
-	}
-	return err
-}
-
 // report says what became of a batch.
-func (c *committer) report(b *messages.Batch, stored persistence.Appended, dropped int) {
+func (c *committer) report(b *messages.Batch, stored persistence.Appended, dropped int, moved bool) {
+	c.cfg.Fault.At("writer.stored")
 	metrics := c.cfg.Observer.Metrics()
 	metrics.Frames.WithLabelValues(c.cfg.Feed).Add(float64(b.Frames))
 	metrics.BadFrames.WithLabelValues(c.cfg.Feed).Add(float64(b.Bad))
-	m := &messages.Committed{Epoch: c.epoch, Checkpoint: c.at, Entries: stored.Entries, Duplicates: dropped,
+	m := &messages.Committed{Epoch: c.epoch.number, Checkpoint: c.at, Moved: moved, Entries: stored.Entries, Duplicates: dropped,
 		Bad: b.Bad, Frames: b.Frames, At: c.cfg.Clock.Now()}
 	if stored.Entries > 0 {
 		m.NewestUS = newest(b)
 		metrics.Stored.WithLabelValues(c.cfg.Feed).Add(float64(stored.Entries))
 		metrics.BatchSize.WithLabelValues(c.cfg.Feed).Observe(float64(stored.Entries))
-		metrics.Lag.WithLabelValues(c.cfg.Feed).Set(float64(m.At.UnixMicro()-m.NewestUS) / 1e6)
 	}
 	metrics.Position.WithLabelValues(c.cfg.Feed).Set(float64(c.at.TimeUS) / 1e6)
 	c.cursor(m)
@@ -377,16 +387,4 @@ func newest(b *messages.Batch) int64 {
 		}
 	}
 	return 0
-}
-
-// sleep waits for d or the end of ctx, whose error it returns.
-func sleep(ctx context.Context, clock clockwork.Clock, d time.Duration) error {
-	t := clock.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.Chan():
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

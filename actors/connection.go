@@ -19,6 +19,8 @@ type Upstream interface {
 	UpdateFilter(ctx context.Context, f jetstream.Filter) error
 	Ping(ctx context.Context) error
 	Activity() jetstream.Activity
+	// ServerDate is the server's own clock as its handshake told it, to the second; not ok where it did not.
+	ServerDate() (date time.Time, ok bool)
 	Close(code int, reason string) error
 	CloseNow()
 }
@@ -37,15 +39,18 @@ type ConnectionConfig struct {
 	Pool         Pool
 	Writer       *actor.PID
 	Watchdog     *actor.PID
+	Monotonic    func() time.Duration
 	Clock        clockwork.Clock
 	Observer     *observe.Observer
+	Fault        Fault
 }
 
 // Connect tells the connection what to dial. The feed sends it in answer to a messages.ConnectionReady.
 type Connect struct {
 	Epoch   messages.Epoch
 	Request jetstream.Request
-	Resume  messages.Checkpoint // what the request's cursor comes from
+	Resume  jetstream.Resume // what the request's cursor was planned from
+	Plan    jetstream.Plan
 }
 
 // UpdateFilter tells the connection that the feed's filter is another. Where the upstream can be told, it is; else the connection ends, and the
@@ -58,10 +63,11 @@ type UpdateFilter struct {
 // NewConnection makes the props of the actor that owns a feed's websocket. It dials when it is told to, and
 // fails with an *Ended when the websocket ends, whatever ended it, unless it was told to stop reading.
 func NewConnection(cfg ConnectionConfig) *actor.Props {
-	return Guarded(cfg.Feed, cfg.Observer, func() actor.Actor { return &connection{cfg: cfg} })
+	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor { return &connection{cfg: cfg} })
 }
 
 type connection struct {
+	Beside
 	cfg      ConnectionConfig
 	session  *session // nil while there is no websocket and none is being dialled
 	stopping bool     // told to stop reading: the session's end is an answer and not a failure
@@ -72,18 +78,18 @@ func (c *connection) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		ctx.Send(ctx.Parent(), &messages.ConnectionReady{})
-	case *actor.Restarting, *actor.Stopping:
-		c.end()
 	case *Connect:
-		if c.session == nil {
-			c.stopping = false
-			c.session = startSession(ctx, c.cfg, m)
+		if c.session != nil {
+			if m.Epoch <= c.session.epoch {
+				return
+			}
+			// It was begun by a message to the incarnation before this one.
+			c.session.task.End(errOver)
 		}
+		c.stopping = false
+		c.session = startSession(ctx, c.cfg, c.Begin(ctx), m)
 	case *sessionEnded:
-		if c.session == nil || m.ended.Epoch != c.session.epoch {
-			return
-		}
-		c.session.done.Wait()
+		c.session.task.End(errOver)
 		c.session = nil
 		if c.stopping {
 			ctx.Send(ctx.Parent(), &messages.ReadingStopped{})
@@ -107,15 +113,6 @@ func (c *connection) Receive(ctx actor.Context) {
 		c.stopping = true
 		c.session.cancel(errStopReading)
 	case *messages.HealthCheck:
-		ctx.Respond(&messages.HealthReply{ID: m.ID, From: ctx.Self()})
-	}
-}
-
-// end cancels the session and waits for its goroutines; it is quick, for the websocket is closed at once.
-func (c *connection) end() {
-	if c.session != nil {
-		c.session.cancel(errActorStops)
-		c.session.done.Wait()
-		c.session = nil
+		ctx.Respond(&HealthReply{ID: m.ID, From: ctx.Self()})
 	}
 }

@@ -1,10 +1,11 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -21,10 +22,12 @@ type CursorConfig struct {
 	Stream       persistence.Stream          // its checkpoint is the truth: it commits with the entries
 	Checkpoints  persistence.CheckpointStore // what the cursor saves besides
 	Apart        bool                        // they are kept in another place than the stream, and tell when its end went back
+	Filters      FilterStore                 // what the feed wants and wanted; nil remembers nothing beyond the process
 	Interval     time.Duration               // between saves while events flow
 	ReplayWindow time.Duration               // past which an upstream is not asked to replay
 	Clock        clockwork.Clock
 	Observer     *observe.Observer
+	Fault        Fault
 }
 
 // NewCursor makes the props of the actor that knows where a feed stands.
@@ -32,29 +35,32 @@ type CursorConfig struct {
 // The position that counts is stored by the stream, with the entries it covers. The cursor's own checkpoint adds what moves without
 // an append: frames that are not wanted, and the moments at which a quiet connection was known to stand at the tip.
 func NewCursor(cfg CursorConfig) *actor.Props {
-	return Guarded(cfg.Feed, cfg.Observer, func() actor.Actor { return &cursor{cfg: cfg} })
+	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor { return &cursor{cfg: cfg} })
 }
 
 type cursor struct {
-	cfg    CursorConfig
-	latest messages.Checkpoint
-	found  bool
-	dirty  bool      // latest is not saved
-	aged   time.Time // when the age was last complained about
+	Beside
+	cfg     CursorConfig
+	task    *Task // loads and saves
+	latest  messages.Checkpoint
+	found   bool
+	lost    *messages.Gap       // what the store is known to have lost, until something is stored again
+	filters *messages.FilterLog // what was saved last, nil while that is not known
+	wanted  *messages.FilterLog // what is to be saved, nil when that was done
+	writing bool                // filters are being saved
+	newer   bool                // the writer has told of something since the start: what is loaded is older
+	dirty   bool                // latest is not saved
+	aged    time.Time           // when the age was last complained about
 
-	ready  bool       // what is stored was loaded
-	asked  []question // who asked before that
-	cancel context.CancelFunc
+	ready bool      // what is stored was loaded
+	asked *question // the newest that came before that, nil for none
 
 	due     clockwork.Timer // the next throttled save, nil when none is due
 	saving  bool
-	waiters []waiter // who asked for a save
-	done    sync.WaitGroup
-}
-
-type waiter struct {
-	pid   *actor.PID
-	cause string
+	cause   string        // of the newest wish for a save, "" once it is granted
+	waiters []*actor.PID  // who is to be told of a save, each once
+	failing time.Time     // since when saves fail, zero while they do not
+	wait    time.Duration // until the next one then
 }
 
 // question is a ResumeQuery that waits for its answer.
@@ -66,9 +72,11 @@ type question struct {
 // The cursor's messages to itself.
 type (
 	loaded struct {
-		latest messages.Checkpoint
-		found  bool
-		err    error
+		latest  messages.Checkpoint
+		found   bool
+		lost    *messages.Gap
+		filters *messages.FilterLog
+		err     error
 	}
 	saveDue  struct{}
 	saveDone struct {
@@ -77,6 +85,9 @@ type (
 		err   error
 	}
 )
+
+// saveTimeout bounds one save: a store that hangs is asked again.
+const saveTimeout = 10 * time.Second
 
 // agingShare of the replay window is where a cursor's age is worth a warning.
 const agingShare = 0.75
@@ -91,50 +102,82 @@ func (c *cursor) Receive(ctx actor.Context) {
 	case *actor.Restarting, *actor.Stopping:
 		c.stop()
 	case *messages.Committed:
-		atTip := c.latest.AtTip
-		c.latest, c.found, c.dirty = m.Checkpoint, true, true
-		c.latest.AtTip = max(atTip, m.Checkpoint.AtTip)
+		if m.Entries > 0 {
+			c.lost = nil
+		}
+		c.committed(m.Checkpoint)
 		c.schedule(ctx)
 	case *messages.AtTip:
-		if at := m.At.UnixMicro(); c.found && at > c.latest.AtTip {
-			c.latest.AtTip, c.dirty = at, true
+		// The moment is one of the clock of the host that is connected: of another one's position it says nothing.
+		if c.found && m.At.Host != "" && m.At.Host == c.latest.Host && m.At.US > c.latest.AtTip {
+			c.latest.AtTip, c.dirty = m.At.US, true
 			c.schedule(ctx)
 		}
 		c.noteAge()
 	case *messages.ResumeQuery:
 		if !c.ready {
-			c.asked = append(c.asked, question{ctx.Sender(), m.Epoch})
+			c.asked = &question{ctx.Sender(), m.Epoch} // of another epoch nobody wants to know any more
 			return
 		}
 		c.noteAge()
-		ctx.Respond(&messages.ResumePoint{Epoch: m.Epoch, Checkpoint: c.latest, Found: c.found})
+		ctx.Respond(c.point(m.Epoch))
 	case *messages.SaveCheckpoint:
-		c.waiters = append(c.waiters, waiter{ctx.Sender(), m.Cause})
-		c.save(ctx, m.Cause)
+		c.cause = m.Cause
+		if who := ctx.Sender(); who != nil && !slices.ContainsFunc(c.waiters, who.Equal) {
+			c.waiters = append(c.waiters, who)
+		}
+		c.save(ctx)
+	case *messages.SaveFilters:
+		c.saveFilters(m.Log)
+	case *filtersWritten:
+		c.filtersWritten(m.err)
 	case *saveDue:
 		c.due = nil
-		c.save(ctx, "interval")
+		c.cause = "interval"
+		c.save(ctx)
 	case *saveDone:
 		c.saved(ctx, m)
 	case *messages.HealthCheck:
-		ctx.Respond(&messages.HealthReply{ID: m.ID, From: ctx.Self()})
+		ctx.Respond(&HealthReply{ID: m.ID, From: ctx.Self()})
 	}
+}
+
+// committed takes over what the writer has stored. What is still being loaded is older than that.
+func (c *cursor) committed(cp messages.Checkpoint) {
+	if c.found && cp.Host == c.latest.Host && cp.TimeUS >= c.latest.TimeUS {
+		cp.AtTip = max(cp.AtTip, c.latest.AtTip)
+	}
+	c.latest, c.found, c.dirty, c.newer = cp, true, true, true
 }
 
 // begin loads what is stored, beside the actor: a store may be away for long.
 func (c *cursor) begin(ctx actor.Context) {
-	run, cancel := context.WithCancel(context.Background())
-	c.cancel = cancel
-	root, self := ctx.ActorSystem().Root, ctx.Self()
-	c.done.Go(func() {
+	c.task = c.Begin(ctx)
+	root, feed := ctx.ActorSystem().Root, ctx.Parent()
+	c.task.Start("cursor.load", func(ctx context.Context) any {
 		m := &loaded{}
-		m.err = patiently(run, c.cfg.Clock, func(error, time.Duration) {}, func() (err error) {
-			m.latest, m.found, err = c.load(run)
+		var since time.Time
+		told := ""
+		m.err = patiently(ctx, c.cfg.Clock, nil, func(err error, wait time.Duration) {
+			if since.IsZero() {
+				since = c.cfg.Clock.Now()
+				c.cfg.Observer.Emit(observe.CursorFailed, c.cfg.Feed, "error", err.Error(), "retry_in", wait.String())
+			}
+			if reason := StoreReason(err); reason != told {
+				told = reason
+				root.Send(feed, &messages.CursorStalled{Reason: reason})
+			}
+		}, func() (err error) {
+			if m.latest, m.found, m.lost, err = c.load(ctx); err == nil {
+				m.filters = c.loadFilters(ctx)
+			}
 			return err
 		})
-		if run.Err() == nil {
-			root.Send(self, m)
+		if m.err == nil && told != "" {
+			c.recovered(since)
+			root.Send(feed, &messages.CursorStalled{})
 		}
+		return m
 	})
 }
 
@@ -143,40 +186,70 @@ func (c *cursor) takeOver(ctx actor.Context, m *loaded) {
 	if m.err != nil {
 		panic(m.err)
 	}
-	c.latest, c.found, c.ready = m.latest, m.found, true
-	for _, q := range c.asked {
-		ctx.Send(q.from, &messages.ResumePoint{Epoch: q.epoch, Checkpoint: c.latest, Found: c.found})
+	if !c.newer {
+		c.latest, c.found = m.latest, m.found
 	}
-	c.asked = nil
+	c.lost, c.ready = m.lost, true
+	if c.filters == nil {
+		c.filters = m.filters
+	}
+	if q := c.asked; q != nil {
+		ctx.Send(q.from, c.point(q.epoch))
+		c.asked = nil
+	}
+}
+
+// recovered tells that checkpoints are read and written again.
+func (c *cursor) recovered(since time.Time) {
+	c.cfg.Observer.Emit(observe.CursorRecovered, c.cfg.Feed, "after", c.cfg.Clock.Since(since).String())
+}
+
+// point is where to resume from.
+func (c *cursor) point(epoch messages.Epoch) *messages.ResumePoint {
+	return &messages.ResumePoint{Epoch: epoch, Checkpoint: c.latest, Found: c.found, Lost: c.lost, Filters: c.filters}
 }
 
 // load reads the stream's checkpoint, and the saved one, which may be ahead of it by what was passed over without an append. A saved checkpoint about
-// entries that the stream does not hold (its log was truncated, or another daemon has appended since) counts for nothing, but where it is all there is: then
-// what an upstream can replay is asked for again.
-func (c *cursor) load(ctx context.Context) (latest messages.Checkpoint, found bool, err error) {
+// entries that the stream does not hold (its end was lost, or another daemon has appended since) counts for nothing. Where the stream has none although
+// it held something, whatever is known of that is the position: the upstream is asked again for all of it that it may still have.
+func (c *cursor) load(ctx context.Context) (latest messages.Checkpoint, found bool, lost *messages.Gap, err error) {
 	stored, err := c.cfg.Stream.Checkpoint(ctx)
 	found = err == nil
 	if err != nil && !errors.Is(err, persistence.ErrNoCheckpoint) {
-		return latest, false, fmt.Errorf("load the stream's checkpoint: %w", err)
+		return latest, false, nil, fmt.Errorf("load the stream's checkpoint: %w", err)
 	}
 	saved, err := c.cfg.Checkpoints.LoadCheckpoint(ctx, c.cfg.Feed)
-	switch {
-	case errors.Is(err, persistence.ErrNoCheckpoint):
-		return stored, found, nil
-	case err != nil:
-		return latest, false, fmt.Errorf("load the checkpoint: %w", err)
+	known := err == nil
+	if err != nil && !errors.Is(err, persistence.ErrNoCheckpoint) {
+		return latest, false, nil, fmt.Errorf("load the checkpoint: %w", err)
 	}
-	if c.cfg.Apart && saved.LastID.Compare(stored.LastID) > 0 {
+	info, err := c.cfg.Stream.Info(ctx)
+	if err != nil {
+		return latest, false, nil, fmt.Errorf("look at the stream: %w", err)
+	}
+	if known && c.cfg.Apart && saved.LastID.Compare(stored.LastID) > 0 {
 		c.cfg.Observer.Emit(observe.StoreTruncated, c.cfg.Feed, "expected", saved.LastID.String(), "found", stored.LastID.String())
 	}
 	switch {
-	case saved.LastID == stored.LastID && saved.Saved >= stored.Saved:
-		return saved, true, nil
-	case !found:
-		oldest := c.cfg.Clock.Now().Add(-c.cfg.ReplayWindow).Add(replayMargin)
-		return messages.Checkpoint{Position: messages.Position{TimeUS: min(saved.TimeUS, oldest.UnixMicro())}}, true, nil
+	case known && saved.LastID == stored.LastID && saved.Saved >= stored.Saved && (found || info.Lost == nil):
+		return saved, true, nil, nil
+	case found || !known && info.Lost == nil:
+		return stored, found, nil, nil
 	}
-	return stored, found, nil
+	position, gap := c.lostPosition(info.Lost, saved)
+	return messages.Checkpoint{Position: position}, true, gap, nil
+}
+
+// lostPosition is where to resume a stream of which nothing is left, and what is lost of it if the upstream does not send that again. Its entries' IDs tell their times.
+func (c *cursor) lostPosition(lost *persistence.Truncation, saved messages.Checkpoint) (messages.Position, *messages.Gap) {
+	oldest, newest := saved.FirstUS, max(saved.LastID.TimeUS(), saved.Covered().US)
+	if lost != nil {
+		oldest, newest = cmp.Or(lost.Oldest.TimeUS(), oldest), max(lost.Expected.TimeUS(), newest)
+	}
+	reach := c.cfg.Clock.Now().Add(-c.cfg.ReplayWindow).Add(replayMargin).UnixMicro()
+	from := max(reach, oldest)
+	oldest = cmp.Or(oldest, newest)
+	return messages.Position{TimeUS: from}, &messages.Gap{Host: saved.Host, FromUS: min(oldest, from), Cause: messages.GapStoreLost}
 }
 
 // replayMargin keeps a position that is as old as can be within the replay window until it is used.
@@ -186,26 +259,26 @@ func (c *cursor) schedule(ctx actor.Context) {
 	if c.due != nil || !c.dirty {
 		return
 	}
-	root, self := ctx.ActorSystem().Root, ctx.Self()
-	c.due = c.cfg.Clock.AfterFunc(c.cfg.Interval, func() { root.Send(self, &saveDue{}) })
+	c.due = Later(ctx, c.cfg.Clock, max(c.cfg.Interval, c.wait), &saveDue{})
 }
 
 // save writes the latest checkpoint unless that is under way; what changes meanwhile is saved after it.
-func (c *cursor) save(ctx actor.Context, cause string) {
+func (c *cursor) save(ctx actor.Context) {
 	if c.saving {
 		return
 	}
 	if !c.dirty || !c.found {
+		c.cause = ""
 		c.answer(ctx, nil)
 		return
 	}
-	c.saving, c.dirty = true, false
-	cp := c.latest
+	cause, cp := c.cause, c.latest
+	c.saving, c.dirty, c.cause = true, false, ""
 	cp.Saved = c.cfg.Clock.Now().UnixMicro()
-	root, self := ctx.ActorSystem().Root, ctx.Self()
-	c.done.Go(func() {
-		err := c.cfg.Checkpoints.SaveCheckpoint(context.Background(), c.cfg.Feed, cp)
-		root.Send(self, &saveDone{cause, cp, err})
+	c.task.Start("cursor.save", func(ctx context.Context) any {
+		limited, cancel := clockwork.WithTimeout(ctx, c.cfg.Clock, saveTimeout)
+		defer cancel()
+		return &saveDone{cause, cp, c.cfg.Checkpoints.SaveCheckpoint(limited, c.cfg.Feed, cp)}
 	})
 }
 
@@ -213,15 +286,23 @@ func (c *cursor) saved(ctx actor.Context, m *saveDone) {
 	c.saving = false
 	if m.err != nil {
 		c.dirty = true
-		c.cfg.Observer.Emit(observe.CursorFailed, c.cfg.Feed, "error", m.err.Error())
+		c.wait = nextWait(c.wait, m.err)
+		if c.failing.IsZero() { // it is told once, and once when it is over
+			c.failing = c.cfg.Clock.Now()
+			c.cfg.Observer.Emit(observe.CursorFailed, c.cfg.Feed, "error", m.err.Error(), "retry_in", max(c.cfg.Interval, c.wait).String())
+		}
 		c.answer(ctx, m.err)
 		c.schedule(ctx)
 		return
 	}
+	if !c.failing.IsZero() {
+		c.recovered(c.failing)
+		c.failing, c.wait = time.Time{}, 0
+	}
 	c.cfg.Observer.Emit(observe.CursorSaved, c.cfg.Feed, "cause", m.cause, "host", m.saved.Host, "seq", m.saved.Seq,
 		"time_us", m.saved.TimeUS, "last_id", m.saved.LastID.String())
-	if c.dirty && len(c.waiters) > 0 { // it moved while it was being saved
-		c.save(ctx, c.waiters[0].cause)
+	if c.dirty && c.cause != "" { // it moved while it was being saved
+		c.save(ctx)
 		return
 	}
 	c.answer(ctx, nil)
@@ -229,10 +310,8 @@ func (c *cursor) saved(ctx actor.Context, m *saveDone) {
 }
 
 func (c *cursor) answer(ctx actor.Context, err error) {
-	for _, w := range c.waiters {
-		if w.pid != nil {
-			ctx.Send(w.pid, &messages.CheckpointSaved{Err: err})
-		}
+	for _, who := range c.waiters {
+		ctx.Send(who, &messages.CheckpointSaved{Err: err})
 	}
 	c.waiters = nil
 }
@@ -243,7 +322,7 @@ func (c *cursor) noteAge() {
 		return
 	}
 	now := c.cfg.Clock.Now()
-	age := now.Sub(time.UnixMicro(c.latest.CoveredUS()))
+	age := now.Sub(time.UnixMicro(c.latest.Covered().US))
 	if age.Seconds() < agingShare*c.cfg.ReplayWindow.Seconds() || now.Sub(c.aged) < time.Hour {
 		return
 	}
@@ -256,8 +335,4 @@ func (c *cursor) stop() {
 		c.due.Stop()
 		c.due = nil
 	}
-	if c.cancel != nil {
-		c.cancel()
-	}
-	c.done.Wait()
 }

@@ -29,8 +29,10 @@ type Detector struct {
 
 	since  time.Time // what the silence is counted from
 	frames uint64    // read on this connection
-	newest int64     // upstream time of the newest event ever seen, Unix µs
-	doubt  bool      // a suspicion was acted on and nothing new has come since: the lull that ends says nothing about health
+	newest int64     // time of the newest event that the host ever sent, Unix µs
+	host   string    // the host, whose clock it is
+	others map[string]int64
+	doubt  bool // a suspicion was acted on and nothing new has come since: the lull that ends says nothing about health
 }
 
 const (
@@ -57,22 +59,34 @@ func (d *Detector) Seed(now time.Time, interval time.Duration) {
 	d.noteLull(now, seedLull)
 }
 
-// Connected starts watching a new connection.
-func (d *Detector) Connected(now time.Time) {
+// Connected starts watching a new connection to the host. Times of another host's clock are not compared with what was seen before.
+func (d *Detector) Connected(now time.Time, host string) {
+	if host != d.host {
+		if d.others == nil {
+			d.others = make(map[string]int64)
+		}
+		d.others[d.host] = d.newest
+		d.host, d.newest = host, d.others[host]
+	}
 	d.since, d.frames = now, 0
 	d.patience = max(d.patience, 1)
 }
 
-// Observe is told how many frames the connection has read so far, when the last one came, and the upstream time (Unix µs) of the newest event.
+// Observe is told how many frames the connection has read so far, when the last one came, the time of the newest event on the host's clock, and what that
+// clock shows, as far as it is known (Unix µs, 0 for unknown).
 // Every frame ends the silence; only events newer than all before teach anything and dispel a suspicion, for a new connection begins with a replay.
-func (d *Detector) Observe(now time.Time, frames uint64, last time.Time, newestUS int64) {
+func (d *Detector) Observe(now time.Time, frames uint64, last time.Time, newestUS, presentUS int64) {
 	if frames == d.frames {
 		return
 	}
 	n := frames - d.frames
 	arrived := last.Sub(d.since)
 	d.frames, d.since = frames, last
-	if newestUS <= d.newest || newestUS > now.Add(futureTolerance).UnixMicro() {
+	if newestUS <= d.newest || presentUS > 0 && newestUS > presentUS+futureTolerance.Microseconds() {
+		return
+	}
+	if d.newest == 0 && len(d.others) > 0 {
+		d.newest = newestUS // of a host that was never heard before: its replay tells nothing
 		return
 	}
 	elapsed := time.Duration(newestUS-d.newest) * time.Microsecond

@@ -19,7 +19,7 @@ type drive struct {
 
 func newDrive() *drive {
 	v := &drive{now: time.Unix(1_800_000_000, 0)}
-	v.d.Connected(v.now)
+	v.d.Connected(v.now, "h")
 	return v
 }
 
@@ -37,7 +37,7 @@ func (v *drive) run(d time.Duration, interval func() time.Duration) (suspectAfte
 			v.last = v.next
 			v.next = v.next.Add(interval())
 		}
-		v.d.Observe(v.now, v.frames, v.last, v.last.UnixMicro())
+		v.d.Observe(v.now, v.frames, v.last, v.last.UnixMicro(), v.now.UnixMicro())
 		if v.d.Suspect(v.now) {
 			return v.now.Sub(start), true
 		}
@@ -83,9 +83,9 @@ func TestDetectorDoesNotTakeTheRateFromAReplay(t *testing.T) {
 	// A thousand events of the last twelve hours arrive within one heartbeat; then one comes every 43 s or so, as before.
 	v.now = v.now.Add(time.Second)
 	first := v.now.Add(-12 * time.Hour)
-	v.d.Observe(v.now, 1, v.now, first.UnixMicro())
+	v.d.Observe(v.now, 1, v.now, first.UnixMicro(), v.now.UnixMicro())
 	v.now = v.now.Add(time.Second)
-	v.d.Observe(v.now, 1000, v.now, v.now.UnixMicro())
+	v.d.Observe(v.now, 1000, v.now, v.now.UnixMicro(), v.now.UnixMicro())
 	v.frames = 1000
 	if after, suspected := v.run(24*time.Hour, poisson(5, 43*time.Second)); suspected {
 		t.Fatalf("suspected after %v", after)
@@ -100,9 +100,9 @@ func TestDetectorGrowsPatientWhenReconnectingBringsNothing(t *testing.T) {
 		if _, suspected := v.run(night.Sub(v.now), nil); suspected {
 			reconnects++
 			v.d.Suspected()
-			v.d.Connected(v.now)
+			v.d.Connected(v.now, "h")
 			v.frames = 1 // the overlap: one event the stream holds already
-			v.d.Observe(v.now, v.frames, v.now, v.last.UnixMicro())
+			v.d.Observe(v.now, v.frames, v.now, v.last.UnixMicro(), v.now.UnixMicro())
 		}
 	}
 	if reconnects == 0 || reconnects > 20 {

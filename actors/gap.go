@@ -1,27 +1,19 @@
 package actors
 
 import (
+	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
 	"tempestd/messages"
 )
 
-// gapEvent is the JSON of a gap entry: the shape of an upstream event, with a kind of our own.
-type gapEvent struct {
-	Kind   string       `json:"kind"`
-	TimeUS int64        `json:"time_us"`
-	Gap    messages.Gap `json:"gap"`
-}
-
 // gapBatch is a batch of one gap entry. Its ID follows the last event before the gap, so that the events after it keep the IDs their
 // own times give them.
 func gapBatch(g messages.Gap) *messages.Batch {
-	buf, err := json.Marshal(gapEvent{Kind: messages.KindGap.String(), TimeUS: g.ToUS, Gap: g})
-	if err != nil {
-		panic(err) // strings and integers always encode
-	}
+	buf := g.Entry()
 	return &messages.Batch{
 		Buf: buf,
 		Events: []messages.Event{{
@@ -30,5 +22,70 @@ func gapBatch(g messages.Gap) *messages.Batch {
 			TimeUS:      g.FromUS,
 			Fingerprint: xxhash.Sum64(buf),
 		}},
+	}
+}
+
+// recordGap appends the pending gap entry, and moves the position past it in the same step: a crash after it does not record it twice.
+func (c *committer) recordGap(ctx context.Context, to messages.UpstreamTime) error {
+	g := c.gap.Gap
+	g.ToUS = max(to.US, g.FromUS)
+	c.gap = nil
+	c.at.Position = messages.Position{Host: to.Host, TimeUS: g.ToUS, Moment: true}
+	c.at.Replay, c.at.AtTip = messages.Position{}, 0
+	return c.storeGap(ctx, g, true)
+}
+
+// storeGap appends a gap entry and tells of it.
+func (c *committer) storeGap(ctx context.Context, g messages.Gap, moved bool) error {
+	stored, err := c.store(ctx, gapBatch(g), moved)
+	if err != nil {
+		return err
+	}
+	c.feed(&messages.GapRecorded{Epoch: c.epoch.number, ID: stored.Last, Gap: g})
+	return nil
+}
+
+// tellSkipped puts a gap of one into the batch for every event that was passed over, where it stood. Such a gap has its event's fingerprint: a replay that brings
+// the event again is no second gap.
+func (c *committer) tellSkipped(b *messages.Batch) (gaps int) {
+	for _, s := range slices.Backward(b.Skipped) {
+		if s.Fingerprint != 0 && c.dedupe.Holds(s.Fingerprint) || s.TimeUS > 0 && c.epoch.startsAt(s.Seq, s.TimeUS) {
+			continue
+		}
+		at := s.TimeUS
+		if at == 0 {
+			at = c.at.TimeUS
+			if s.After > 0 {
+				at = b.Events[s.After-1].TimeUS
+			}
+		}
+		gap := messages.Gap{Host: c.epoch.host, FromUS: at, ToUS: at, Cause: messages.GapOversized, Event: &messages.MissingEvent{
+			TimeUS: s.TimeUS, Seq: s.Seq, Bytes: s.Size, DID: s.DID, Rev: s.Rev, Collection: s.Collection, RKey: s.RKey, Operation: s.Operation}}.Entry()
+		e := messages.Event{Off: uint32(len(b.Buf)), Len: uint32(len(gap)), Kind: messages.KindGap, TimeUS: at, Seq: s.Seq, Fingerprint: s.Fingerprint}
+		if e.Fingerprint == 0 {
+			e.Fingerprint = xxhash.Sum64(gap)
+		}
+		b.Buf = append(b.Buf, gap...)
+		b.Events = slices.Insert(b.Events, s.After, e)
+		gaps++
+	}
+	return gaps
+}
+
+// tellGaps tells of the gap entries among those that were stored behind the entry last.
+func (c *committer) tellGaps(b *messages.Batch, last messages.EntryID) {
+	for i := range b.Events {
+		e := &b.Events[i]
+		if e.Drop {
+			continue
+		}
+		last = messages.DeriveID(e.TimeUS, last)
+		if e.Kind != messages.KindGap {
+			continue
+		}
+		var told struct{ Gap messages.Gap }
+		if json.Unmarshal(b.Bytes(i), &told) == nil {
+			c.feed(&messages.GapRecorded{Epoch: c.epoch.number, ID: last, Gap: told.Gap})
+		}
 	}
 }

@@ -3,41 +3,77 @@ package actors
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"tempestd/internal/beside"
 	"tempestd/internal/observe"
 )
 
 // Panic is the failure of an actor by a fault of ours, with the stack the actor library loses.
-type Panic struct {
-	Value any
-	Stack []byte
-}
-
-func (p *Panic) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
+type Panic = beside.Panic
 
 // Guarded makes props whose failures are told before supervision handles them. The end of a connection is
 // an expected failure and not told here; everything else is a fault of ours: one event, with its stack, and an *Panic for the supervisor.
-func Guarded(feed string, o *observe.Observer, produce func() actor.Actor) *actor.Props {
+//
+// It also keeps the actor's tasks (Beside): they have ended before the supervisor learns of a failure, and when the actor restarts or stops.
+// The fault's point of an actor's turn is its role and the message's type, "writer *messages.Quiesce".
+func Guarded(feed string, o *observe.Observer, fault Fault, produce func() actor.Actor) *actor.Props {
 	return actor.PropsFromProducer(produce, actor.WithReceiverMiddleware(func(next actor.ReceiverFunc) actor.ReceiverFunc {
 		return func(ctx actor.ReceiverContext, env *actor.MessageEnvelope) {
+			worker, _ := ctx.Actor().(worker)
 			defer func() {
 				r := recover()
 				if r == nil {
 					return
 				}
-				if _, expected := r.(*Ended); expected {
-					panic(r)
+				failure, expected := r, false
+				if _, expected = r.(*Ended); !expected {
+					p, ok := r.(*Panic)
+					if !ok {
+						p = &Panic{Value: r, Stack: debug.Stack()}
+					}
+					failure = p
+					if !p.Told {
+						p.Told = true
+						o.Emit(observe.ActorFailed, feed, "actor", ctx.Self().Id, "error", p.Error(), "stack", string(p.Stack))
+					}
 				}
-				fault, ok := r.(*Panic)
-				if !ok {
-					fault = &Panic{Value: r, Stack: debug.Stack()}
+				if worker != nil {
+					worker.halt() // or they would run on until the restart
 				}
-				o.Emit(observe.ActorFailed, feed, "actor", ctx.Self().Id, "error", fault.Error(), "stack", string(fault.Stack))
-				panic(fault)
+				switch env.Message.(type) {
+				case *actor.Stopping, *actor.Stopped, *actor.Restarting:
+					return // it ends all the same: the library would restart an actor that was to stop
+				}
+				panic(failure)
 			}()
+			switch m := env.Message.(type) {
+			case *actor.Started:
+				if worker != nil {
+					worker.prepare(feed, o, fault)
+				}
+			case *answer:
+				if m.of.over {
+					return
+				}
+				if p, failed := m.message.(*Panic); failed {
+					panic(p)
+				}
+				env = &actor.MessageEnvelope{Message: m.message}
+			case *actor.Restarting, *actor.Stopping:
+				if worker != nil {
+					defer worker.halt()
+				}
+			}
+			if fault != nil {
+				fault(fmt.Sprintf("%s %T", Role(ctx.Self()), env.Message))
+			}
 			next(ctx, env)
 		}
 	}))
 }
+
+// Role is an actor's name below its supervisor.
+func Role(pid *actor.PID) string { return pid.Id[strings.LastIndexByte(pid.Id, '/')+1:] }

@@ -3,8 +3,6 @@ package actors
 import (
 	"context"
 	"errors"
-	"fmt"
-	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -26,6 +24,7 @@ type KeeperConfig struct {
 	Look     time.Duration                                                     // how often one that another holds is asked for
 	Clock    clockwork.Clock
 	Observer *observe.Observer
+	Fault    Fault
 }
 
 // LeaseGranted says that the lease is held, and what it is for.
@@ -41,14 +40,13 @@ type LeaseGranted struct {
 // be renewed until then, the feed is told to stop: another daemon may begin. Should ours not notice, because it does not run, the store refuses
 // its appends all the same.
 func NewKeeper(cfg KeeperConfig) *actor.Props {
-	return Guarded(cfg.Feed, cfg.Observer, func() actor.Actor { return &keeper{cfg: cfg} })
+	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor { return &keeper{cfg: cfg} })
 }
 
 type keeper struct {
-	cfg    KeeperConfig
-	run    context.Context
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	Beside
+	cfg  KeeperConfig
+	task *Task // questions to the store
 
 	wanted  bool           // the feed asked for the lease and does not have it
 	leaving bool           // the feed waits for it to be given up
@@ -56,6 +54,7 @@ type keeper struct {
 	lease   messages.Lease // zero while none is held
 	until   time.Time      // when it ends unless it is renewed
 	failed  error          // why the last renewal failed
+	wait    time.Duration  // after a claim that was refused in words we do not know
 
 	due, expiry clockwork.Timer
 }
@@ -81,7 +80,7 @@ type (
 func (k *keeper) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
-		k.run, k.cancel = context.WithCancel(context.Background())
+		k.task = k.Begin(ctx)
 	case *actor.Restarting, *actor.Stopping:
 		k.stop()
 	case *messages.ClaimLease:
@@ -102,7 +101,7 @@ func (k *keeper) Receive(ctx actor.Context) {
 		k.busy, k.lease = false, messages.Lease{}
 		k.act(ctx)
 	case *messages.HealthCheck:
-		ctx.Respond(&messages.HealthReply{ID: m.ID, From: ctx.Self()})
+		ctx.Respond(&HealthReply{ID: m.ID, From: ctx.Self()})
 	}
 }
 
@@ -117,33 +116,29 @@ func (k *keeper) act(ctx actor.Context) {
 		k.leaving = false
 		ctx.Send(ctx.Parent(), &messages.LeaseReleased{})
 	case k.leaving:
-		k.release(ctx)
+		k.release()
 	case k.wanted:
-		k.claim(ctx)
+		k.claim()
 	case !k.lease.IsZero():
-		k.renew(ctx)
+		k.renew()
 	}
 }
 
 // ask runs one question to the store beside the actor, for at most limit.
-func (k *keeper) ask(ctx actor.Context, limit time.Duration, question func(context.Context) any) {
+func (k *keeper) ask(point string, limit time.Duration, question func(context.Context) any) {
 	k.busy = true
-	root, self := ctx.ActorSystem().Root, ctx.Self()
-	k.done.Go(func() {
-		limited, cancel := clockwork.WithTimeout(k.run, k.cfg.Clock, limit)
+	k.task.Start(point, func(ctx context.Context) any {
+		limited, cancel := clockwork.WithTimeout(ctx, k.cfg.Clock, limit)
 		defer cancel()
-		answer := question(limited)
-		if k.run.Err() == nil {
-			root.Send(self, answer)
-		}
+		return question(limited)
 	})
 }
 
 // claim asks for the lease. An answer that takes longer than the lease lasts is worth nothing.
-func (k *keeper) claim(ctx actor.Context) {
+func (k *keeper) claim() {
 	k.lease = messages.Lease{} // the one that is held is fenced out by the next
 	asked := k.cfg.Clock.Now()
-	k.ask(ctx, k.cfg.TTL, func(ctx context.Context) any {
+	k.ask("keeper.claim", k.cfg.TTL, func(ctx context.Context) any {
 		m := &claimed{asked: asked}
 		if m.grant.Lease, m.err = k.cfg.Leases.Acquire(ctx, k.cfg.Feed, k.cfg.Node, k.cfg.TTL); m.err != nil {
 			return m
@@ -162,7 +157,7 @@ func (k *keeper) claimed(ctx actor.Context, m *claimed) {
 	held, isHeld := errors.AsType[*persistence.HeldError](m.err)
 	switch {
 	case m.err == nil && now.Before(until):
-		k.lease, k.until, k.failed = m.grant.Lease, until, nil
+		k.lease, k.until, k.failed, k.wait = m.grant.Lease, until, nil, 0
 		if k.leaving {
 			k.act(ctx)
 			return
@@ -177,30 +172,22 @@ func (k *keeper) claimed(ctx actor.Context, m *claimed) {
 	case isHeld && k.wanted:
 		ctx.Send(ctx.Parent(), &messages.LeaseHeld{Owner: held.Owner})
 	}
+	if k.wait = nextWait(k.wait, m.err); m.err == nil || isHeld || persistence.Temporary(m.err) {
+		k.wait = 0
+	}
 	if m.err != nil && !isHeld && k.wanted {
-		ctx.Send(ctx.Parent(), &messages.LeaseAway{Reason: AwayReason(m.err)})
+		ctx.Send(ctx.Parent(), &messages.LeaseAway{Reason: StoreReason(m.err)})
 	}
 	if k.leaving {
 		k.act(ctx)
 		return
 	}
-	k.actAt(ctx, now.Add(k.cfg.Look))
+	k.actAt(ctx, now.Add(max(k.cfg.Look, k.wait)))
 }
 
-// AwayReason is why a store cannot be asked, in words that do not change with every attempt.
-func AwayReason(err error) string {
-	if away, ok := errors.AsType[*persistence.UnavailableError](err); ok {
-		return fmt.Sprintf("%s is unavailable (%s)", away.Store, away.Reason)
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return "the store does not answer"
-	}
-	return err.Error()
-}
-
-func (k *keeper) renew(ctx actor.Context) {
+func (k *keeper) renew() {
 	lease, asked := k.lease, k.cfg.Clock.Now()
-	k.ask(ctx, k.until.Sub(asked), func(ctx context.Context) any {
+	k.ask("keeper.renew", k.until.Sub(asked), func(ctx context.Context) any {
 		return &renewed{lease, asked, k.cfg.Leases.Renew(ctx, lease, k.cfg.TTL)}
 	})
 }
@@ -232,7 +219,7 @@ func (k *keeper) expire(ctx actor.Context, lease messages.Lease) {
 	}
 	reason := "it could not be renewed in time"
 	if k.failed != nil {
-		reason += ": " + AwayReason(k.failed)
+		reason += ": " + StoreReason(k.failed)
 	}
 	k.lose(ctx, reason, "")
 }
@@ -246,10 +233,10 @@ func (k *keeper) lose(ctx actor.Context, reason, owner string) {
 }
 
 // release gives the lease up. A store that cannot be told will see it end.
-func (k *keeper) release(ctx actor.Context) {
+func (k *keeper) release() {
 	lease := k.lease
 	k.stopTimer(&k.expiry)
-	k.ask(ctx, k.cfg.TTL, func(ctx context.Context) any {
+	k.ask("keeper.release", k.cfg.TTL, func(ctx context.Context) any {
 		_ = k.cfg.Leases.Release(ctx, lease)
 		return &gaveUp{}
 	})
@@ -264,8 +251,7 @@ func (k *keeper) expireAt(ctx actor.Context, at time.Time) {
 // tell sends the keeper a message at a time, in place of the one that the timer was to send.
 func (k *keeper) tell(ctx actor.Context, timer *clockwork.Timer, at time.Time, message any) {
 	k.stopTimer(timer)
-	root, self := ctx.ActorSystem().Root, ctx.Self()
-	*timer = k.cfg.Clock.AfterFunc(max(at.Sub(k.cfg.Clock.Now()), 0), func() { root.Send(self, message) })
+	*timer = Later(ctx, k.cfg.Clock, max(at.Sub(k.cfg.Clock.Now()), 0), message)
 }
 
 func (k *keeper) stopTimer(timer *clockwork.Timer) {
@@ -278,8 +264,4 @@ func (k *keeper) stopTimer(timer *clockwork.Timer) {
 func (k *keeper) stop() {
 	k.stopTimer(&k.due)
 	k.stopTimer(&k.expiry)
-	if k.cancel != nil {
-		k.cancel()
-	}
-	k.done.Wait()
 }

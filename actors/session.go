@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,17 +11,16 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"tempestd/internal/jetstream"
-	"tempestd/internal/observe"
 	"tempestd/messages"
 )
 
-// session is one websocket, from dial to end, in goroutines of its own.
+// session is one websocket, from dial to end, as a task of the connection.
 type session struct {
 	cfg    ConnectionConfig
 	epoch  messages.Epoch
 	dial   *Connect
-	cancel context.CancelCauseFunc
-	done   sync.WaitGroup // every goroutine of the session
+	task   *Task
+	cancel context.CancelCauseFunc // the task's
 	send   func(*actor.PID, any)
 	feed   *actor.PID
 
@@ -32,6 +30,12 @@ type session struct {
 	lastCommit atomic.Int64  // Unix ns at which the last of them was, 0 for none
 	commitUS   atomic.Int64  // greatest upstream time of theirs
 
+	spoken jetstream.Protocol // once the websocket is open
+
+	clockMu   sync.Mutex // held for a moment once a batch and a heartbeat
+	hostClock jetstream.HostClock
+
+	tip     atomic.Int64 // Unix µs that the host's clock had surely reached when the last answered ping was sent, 0 for unknown
 	pong    atomic.Int64 // Unix ns at which the last answered ping was sent, 0 for none
 	blocked atomic.Int64 // Unix ns at which the session was last seen waiting for the writer, 0 for never
 }
@@ -42,7 +46,6 @@ type sessionEnded struct{ ended *Ended }
 // Why a session is cancelled, besides *forced.
 var (
 	errStopReading = errors.New("told to stop reading")
-	errActorStops  = errors.New("the connection actor stops")
 	errSeqReset    = errors.New("the upstream's sequence numbers began anew")
 	errOver        = errors.New("the websocket ended")
 )
@@ -52,15 +55,13 @@ type forced struct{ cause messages.ReconnectCause }
 
 func (f *forced) Error() string { return "told to reconnect: " + string(f.cause) }
 
-func startSession(ctx actor.Context, cfg ConnectionConfig, m *Connect) *session {
-	run, cancel := context.WithCancelCause(context.Background())
-	s := &session{cfg: cfg, epoch: m.Epoch, dial: m, cancel: cancel, send: ctx.ActorSystem().Root.Send, feed: ctx.Parent(),
+func startSession(ctx actor.Context, cfg ConnectionConfig, task *Task, m *Connect) *session {
+	s := &session{cfg: cfg, epoch: m.Epoch, dial: m, task: task, cancel: task.Cancel, send: ctx.ActorSystem().Root.Send, feed: ctx.Parent(),
 		filters: make(chan jetstream.Filter, 1)}
-	self := ctx.Self()
-	s.done.Go(func() {
-		ended := s.run(run)
-		cancel(errOver)
-		s.send(self, &sessionEnded{ended})
+	task.Start("connection.read", func(ctx context.Context) any {
+		ended := s.run(ctx)
+		task.Cancel(errOver)
+		return &sessionEnded{ended}
 	})
 	return s
 }
@@ -72,18 +73,18 @@ func (s *session) run(ctx context.Context) *Ended {
 	up, err := s.cfg.Dial(dialCtx, s.dial.Request)
 	cancel()
 	if err != nil {
-		return s.ended(ctx, 0, err)
+		return s.ended(ctx, nil, 0, err)
 	}
 	open := s.cfg.Clock.Now()
-	wire := up.Wire()
-	s.send(s.feed, &messages.Connected{Epoch: s.epoch, At: open, Took: open.Sub(start),
-		Protocol: wire.Protocol.String(), Compression: wire.Compression.String(), Fallback: wire.Fallback})
-	s.done.Go(func() { s.closeWhenDone(ctx, up) })
-	s.done.Go(func() { s.heartbeat(ctx, up) })
-	s.done.Go(func() { s.ping(ctx, up) })
-	s.done.Go(func() { s.tellFilters(ctx, up) })
+	s.opened(up, open, open.Sub(start))
+	s.task.EndsWith(up.CloseNow)
+	s.beside("connection.close", s.closeWhenDone, up)
+	s.beside("connection.heartbeat", s.heartbeat, up)
+	s.beside("connection.ping", s.ping, up)
+	s.beside("connection.filter", s.tellFilters, up)
 
-	k := &sink{session: s, done: ctx.Done()}
+	k := &sink{session: s, plan: s.dial.Plan, done: ctx.Done()}
+	defer k.giveBack()
 	var rest *messages.Batch
 	if first := k.take(); first != nil {
 		rest, err = up.Run(first, k, s.cfg.Limits)
@@ -91,26 +92,83 @@ func (s *session) run(ctx context.Context) *Ended {
 	if rest != nil {
 		k.hand(rest)
 	}
-	return s.ended(ctx, s.cfg.Clock.Since(open), err)
+	return s.ended(ctx, up, s.cfg.Clock.Since(open), err)
 }
 
-// ended says why. What we did ourselves comes first: it makes the socket fail in ways of its own.
-func (s *session) ended(ctx context.Context, lived time.Duration, err error) *Ended {
+// beside does something for the session until it ends.
+func (s *session) beside(point string, do func(context.Context, Upstream), up Upstream) {
+	s.task.Start(point, func(ctx context.Context) any { do(ctx, up); return nil })
+}
+
+// opened tells what is known once the websocket stands: the writer hears of it before any batch. Where the host's protocol or clock makes
+// another plan of it, the session ends, and the next one goes by that.
+func (s *session) opened(up Upstream, at time.Time, took time.Duration) {
+	wire := up.Wire()
+	s.spoken = wire.Protocol
+	host := s.dial.Request.Endpoint.Host()
+	present := messages.UpstreamTime{US: at.UnixMicro()} // by our clock
+	var known messages.UpstreamTime
+	if date, ok := up.ServerDate(); ok {
+		s.hostClock.SawDate(date, s.cfg.Monotonic())
+		present = messages.UpstreamTime{Host: host, US: jetstream.RefineDate(date, at).UnixMicro()}
+		known = present
+	}
+	s.send(s.feed, &messages.Connected{Epoch: s.epoch, At: at, Took: took, Present: present,
+		Protocol: wire.Protocol.String(), Compression: wire.Compression.String(), Fallback: wire.Fallback})
+	if !s.dial.Plan.Stands(s.dial.Resume, wire.Protocol, known) {
+		s.task.Cancel(&forced{messages.CauseClock})
+		return
+	}
+	s.send(s.cfg.Writer, &messages.Opened{Epoch: s.epoch, Present: present})
+}
+
+// sawEvent learns from the time of an event that was read just now.
+func (s *session) sawEvent(us int64) {
+	at := s.cfg.Monotonic()
+	s.clockMu.Lock()
+	defer s.clockMu.Unlock()
+	s.hostClock.SawEvent(us, at)
+}
+
+// hostTime asks what is known of the host's clock at this moment, Unix µs; 0 for nothing.
+func (s *session) hostTime(ask func(c *jetstream.HostClock, at time.Duration) (int64, bool)) int64 {
+	at := s.cfg.Monotonic()
+	s.clockMu.Lock()
+	defer s.clockMu.Unlock()
+	if us, ok := ask(&s.hostClock, at); ok {
+		return us
+	}
+	return 0
+}
+
+// ended says why. What we did ourselves comes first: it makes the socket fail in ways of its own. up is nil where there was none.
+func (s *session) ended(ctx context.Context, up Upstream, lived time.Duration, err error) *Ended {
 	e := &Ended{Epoch: s.epoch, Lived: lived}
+	partial := false
+	if up != nil {
+		a := up.Activity()
+		e.Frames, e.NewestUS, partial = a.Frames, a.NewestUS, a.Partial
+		e.PresentUS = s.hostTime((*jetstream.HostClock).Earliest)
+	}
 	var force *forced
 	if cause := context.Cause(ctx); cause != nil {
 		e.Reason = cause.Error()
 		e.SeqReset = cause == errSeqReset
 		if errors.As(cause, &force) {
 			e.Forced = force.cause
+			e.Poison = e.Stale() && partial // it hangs within a message
 		}
 		return e
 	}
 	ending := jetstream.Classify(err)
 	e.Reason, e.Clean = ending.Reason, ending.Clean
+	switch ending.Cause {
+	case jetstream.CauseTooBig, jetstream.CauseProtocol, jetstream.CauseCompression, jetstream.CauseMidFrame:
+		e.Poison = up != nil
+	}
 	e.SeqReset = jetstream.ResumeByTime(err)
 	if refused, ok := errors.AsType[*jetstream.RefusedError](err); ok {
-		e.Permanent, e.RetryAfter = refused.Permanent, refused.RetryAfter
+		e.Permanent, e.RetryAfter, e.Passing = refused.Permanent, refused.RetryAfter, refused.Passing
 	}
 	return e
 }
@@ -140,6 +198,7 @@ func (s *session) tellFilters(ctx context.Context, up Upstream) {
 		case <-ctx.Done():
 			return
 		case f := <-s.filters:
+			s.cfg.Fault.At("connection.filter")
 			if err := up.UpdateFilter(ctx, f); err != nil {
 				s.cancel(&forced{messages.CauseFilter})
 				return
@@ -160,9 +219,11 @@ func (s *session) heartbeat(ctx context.Context, up Upstream) {
 			return
 		case <-tick.Chan():
 		}
+		s.cfg.Fault.At("connection.heartbeat")
 		now, a := s.cfg.Clock.Now(), up.Activity()
 		m := &messages.Heartbeat{Epoch: s.epoch, At: now, Frames: a.Frames, LastFrame: a.LastFrame, NewestUS: a.NewestUS,
-			Commits: s.commits.Load(), LastCommit: unixTime(s.lastCommit.Load()), CommitUS: s.commitUS.Load(), Pong: unixTime(s.pong.Load())}
+			Commits: s.commits.Load(), LastCommit: unixTime(s.lastCommit.Load()), CommitUS: s.commitUS.Load(),
+			Pong: unixTime(s.pong.Load()), TipUS: s.tip.Load(), PresentUS: s.hostTime((*jetstream.HostClock).Earliest)}
 		if a.Blocked {
 			m.Blocked = max(now.Sub(a.BlockedSince), 1)
 			s.blocked.Store(now.UnixNano())
@@ -191,16 +252,18 @@ func (s *session) ping(ctx context.Context, up Upstream) {
 			return
 		case <-tick.Chan():
 		}
+		s.cfg.Fault.At("connection.ping")
 		if up.Activity().Blocked {
 			continue
 		}
-		sent := s.cfg.Clock.Now()
+		sent, tip := s.cfg.Clock.Now(), s.hostTime((*jetstream.HostClock).Earliest)
 		pingCtx, cancel := clockwork.WithTimeout(ctx, s.cfg.Clock, s.cfg.PingTimeout)
 		err := up.Ping(pingCtx)
 		cancel()
 		a := up.Activity()
 		switch {
 		case err == nil:
+			s.tip.Store(tip)
 			s.pong.Store(sent.UnixNano())
 		case ctx.Err() != nil:
 			return
@@ -209,113 +272,4 @@ func (s *session) ping(ctx context.Context, up Upstream) {
 			s.send(s.cfg.Watchdog, &messages.PingFailed{Epoch: s.epoch, Timeout: s.cfg.PingTimeout})
 		}
 	}
-}
-
-// sink numbers the session's batches and sends them to the writer. It is what the connection fills; only its read loop calls it.
-type sink struct {
-	session  *session
-	done     <-chan struct{}
-	number   uint64
-	outdated bool // the upstream said that it cannot go back as far as it was asked to
-	rejected bool // nothing of this connection can be used
-
-	bad   int // frames since the last that was told
-	badAt time.Time
-}
-
-// TryHand is jetstream.Sink's.
-func (k *sink) TryHand(b *messages.Batch) (*messages.Batch, bool) {
-	select {
-	case next := <-k.session.cfg.Pool:
-		k.hand(b)
-		return next, true
-	default:
-		return b, false
-	}
-}
-
-// Hand is jetstream.Sink's.
-func (k *sink) Hand(b *messages.Batch) *messages.Batch {
-	k.hand(b)
-	return k.take()
-}
-
-// take waits for a free batch; nil when the session is to end.
-func (k *sink) take() *messages.Batch {
-	select {
-	case next := <-k.session.cfg.Pool:
-		return next
-	case <-k.done:
-		return nil
-	}
-}
-
-func (k *sink) hand(b *messages.Batch) {
-	s := k.session
-	if k.rejected || b.Frames == 0 {
-		b.Reset()
-		s.cfg.Pool <- b
-		return
-	}
-	k.countCommits(b)
-	k.number++
-	b.Epoch, b.Number = s.epoch, k.number
-	s.send(s.cfg.Writer, &messages.AppendBatch{Batch: b, Release: s.cfg.Pool})
-}
-
-// countCommits notes what the batch brings of what the feed is there for.
-func (k *sink) countCommits(b *messages.Batch) {
-	n, newest := uint64(0), k.session.commitUS.Load()
-	for i := range b.Events {
-		if e := &b.Events[i]; e.Kind == messages.KindCommit {
-			n++
-			newest = max(newest, e.TimeUS)
-		}
-	}
-	if n > 0 {
-		k.session.commitUS.Store(newest)
-		k.session.lastCommit.Store(k.session.cfg.Clock.Now().UnixNano())
-		k.session.commits.Add(n)
-	}
-}
-
-// Info is jetstream.Sink's.
-func (k *sink) Info(name, _ string) {
-	k.outdated = k.outdated || name == jetstream.InfoOutdatedCursor
-}
-
-// First is jetstream.Sink's: it compares the connection's first event with what was asked for.
-func (k *sink) First(first messages.Event) {
-	s := k.session
-	asked, cp := s.dial.Request.Cursor, s.dial.Resume
-	if cp.Host == "" {
-		return // the position is no event that could be sent again
-	}
-	switch jetstream.VerifyFirst(asked, cp, first, k.outdated) {
-	case jetstream.FirstSequenceReset:
-		k.rejected = true
-		s.cancel(errSeqReset)
-	case jetstream.FirstLate:
-		s.send(s.cfg.Writer, &messages.SuspectGap{Epoch: s.epoch, Said: k.outdated, Gap: messages.Gap{
-			Host: s.dial.Request.Endpoint.Host(), FromUS: cp.CoveredUS(), ToUS: first.TimeUS, Cause: messages.GapServerMoved}})
-	}
-}
-
-// Bounds of what is logged about bad frames: one record a second, with the frame's beginning.
-const (
-	badPeriod  = time.Second
-	badExcerpt = 120
-)
-
-// Bad is jetstream.Sink's.
-func (k *sink) Bad(frame []byte, err error) {
-	k.bad++
-	s := k.session
-	now := s.cfg.Clock.Now()
-	if !k.badAt.IsZero() && now.Sub(k.badAt) < badPeriod {
-		return
-	}
-	s.cfg.Observer.Emit(observe.FrameBad, s.cfg.Feed, "epoch", uint64(s.epoch), "error", err.Error(),
-		"frame", fmt.Sprintf("%.*q", badExcerpt, frame[:min(len(frame), badExcerpt)]), "count", k.bad)
-	k.bad, k.badAt = 0, now
 }

@@ -21,6 +21,7 @@ type WatchdogConfig struct {
 	Monotonic func() time.Duration
 	Clock     clockwork.Clock
 	Observer  *observe.Observer
+	Fault     Fault
 }
 
 // NewWatchdog makes the props of the actor that notices a feed that is dead although its socket looks open.
@@ -30,7 +31,7 @@ type WatchdogConfig struct {
 // our own making (backpressure, pause, backoff) never counts: it is only told to watch while a connection stands, and a connection that waits for
 // the writer says so in its heartbeat.
 func NewWatchdog(cfg WatchdogConfig) *actor.Props {
-	return Guarded(cfg.Feed, cfg.Observer, func() actor.Actor {
+	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor {
 		return &watchdog{cfg: cfg, commits: Detector{Least: leastBlind}}
 	})
 }
@@ -71,14 +72,15 @@ func (w *watchdog) Receive(ctx actor.Context) {
 		if w.cfg.Interval > 0 {
 			w.detector.Seed(w.cfg.Clock.Now(), w.cfg.Interval)
 		}
-		root, self := ctx.ActorSystem().Root, ctx.Self()
-		w.timer = w.cfg.Clock.AfterFunc(watchdogPeriod, func() { root.Send(self, &look{}) })
+		w.timer = Later(ctx, w.cfg.Clock, watchdogPeriod, &look{})
 	case *actor.Restarting, *actor.Stopping:
-		w.timer.Stop()
-	case *messages.Watch:
+		if w.timer != nil { // nil where it failed at its start
+			w.timer.Stop()
+		}
+	case *Watch:
 		w.watched, w.epoch, w.armed, w.blocked = m.Connection, m.Epoch, true, false
-		w.detector.Connected(m.At)
-		w.commits.Connected(m.At)
+		w.detector.Connected(m.At, m.Host)
+		w.commits.Connected(m.At, m.Host)
 		w.frames, w.seen, w.sinceThen = 0, 0, 0
 	case *messages.Unwatch:
 		w.armed = false
@@ -92,7 +94,7 @@ func (w *watchdog) Receive(ctx actor.Context) {
 		w.look(ctx)
 		w.timer.Reset(watchdogPeriod)
 	case *messages.HealthCheck:
-		ctx.Respond(&messages.HealthReply{ID: m.ID, From: ctx.Self()})
+		ctx.Respond(&HealthReply{ID: m.ID, From: ctx.Self()})
 	}
 }
 
@@ -100,13 +102,13 @@ func (w *watchdog) heartbeat(m *messages.Heartbeat) {
 	if m.Epoch != w.epoch || !w.armed {
 		return
 	}
-	w.detector.Observe(m.At, m.Frames, m.LastFrame, m.NewestUS)
+	w.detector.Observe(m.At, m.Frames, m.LastFrame, m.NewestUS, m.PresentUS)
 	w.sinceThen += m.Frames - w.frames
 	w.frames = m.Frames
 	if m.Commits != w.seen {
 		w.seen, w.sinceThen = m.Commits, 0
 	}
-	w.commits.Observe(m.At, m.Commits, m.LastCommit, m.CommitUS)
+	w.commits.Observe(m.At, m.Commits, m.LastCommit, m.CommitUS, m.PresentUS)
 	w.blocked = m.Blocked > 0
 	if w.blocked {
 		w.detector.Excuse(m.At)

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"iter"
 	"maps"
@@ -48,7 +49,7 @@ func newDaemon(t testing.TB, upstream string, more settings) *daemon {
 		"stream.min_free":                  `"16MiB"`,
 		"feeds." + feed + ".endpoints":     `[` + quoted(upstream) + `]`,
 		"feeds." + feed + ".backoff":       `["50ms", "100ms", "200ms"]`,
-		"feeds." + feed + ".ping_interval": `"500ms"`,
+		"feeds." + feed + ".ping_interval": `"3s"`,
 	})
 	d.configure(more)
 	c, err := client.New(d.addr, "")
@@ -115,9 +116,11 @@ func (d *daemon) awaitStored(n uint64) {
 }
 
 // entries reads the stream from its beginning to its end over HTTP, and checks that IDs rise (I3).
-func (d *daemon) entries() iter.Seq2[[]byte, error] {
+func (d *daemon) entries() iter.Seq2[[]byte, error] { return d.entriesAfter(messages.EntryID{}) }
+
+// entriesAfter is what follows an entry.
+func (d *daemon) entriesAfter(last messages.EntryID) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		last := messages.EntryID{}
 		for {
 			page, err := d.Tail(d.t.Context(), feed, last.String(), 0, 1000, jetstream.Filter{})
 			if err != nil {
@@ -140,6 +143,33 @@ func (d *daemon) entries() iter.Seq2[[]byte, error] {
 	}
 }
 
+// gaps are the stream's gap entries of a cause, or of all.
+func (d *daemon) gaps(cause messages.GapCause) (gaps []messages.Gap) {
+	d.t.Helper()
+	return d.gapsAfter(messages.EntryID{}, cause)
+}
+
+// gapsAfter are those that follow an entry.
+func (d *daemon) gapsAfter(last messages.EntryID, cause messages.GapCause) (gaps []messages.Gap) {
+	d.t.Helper()
+	for event, err := range d.entriesAfter(last) {
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		var e struct {
+			Kind string
+			Gap  messages.Gap
+		}
+		if err := json.Unmarshal(event, &e); err != nil {
+			d.t.Fatal(err)
+		}
+		if e.Kind == "gap" && (cause == "" || e.Gap.Cause == cause) {
+			gaps = append(gaps, e.Gap)
+		}
+	}
+	return gaps
+}
+
 // catchUp ends the flow of events and waits until the daemon has all of them.
 func (d *daemon) catchUp(s *simulator) {
 	d.t.Helper()
@@ -153,8 +183,14 @@ func (d *daemon) catchUp(s *simulator) {
 // frame that it sent to anyone.
 func (d *daemon) exact(s *simulator) jetsim.Report {
 	d.t.Helper()
+	return d.exactOf(s, jetsim.VerifyOptions{})
+}
+
+// exactOf is exact for what a subscription wants.
+func (d *daemon) exactOf(s *simulator, opt jetsim.VerifyOptions) jetsim.Report {
+	d.t.Helper()
 	d.catchUp(s)
-	report, err := s.sent().Verify(d.entries(), jetsim.VerifyOptions{})
+	report, err := s.sent().Verify(d.entries(), opt)
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -93,3 +93,48 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("store.space_recovered: %d times", n)
 	}
 }
+
+// Where no file can be made any more, as on a file system that an error has turned read-only, the daemon stops in good time all the same, and goes on once files can be made again.
+func TestADiskThatTakesNoFileHoldsUpNoStop(t *testing.T) {
+	t.Parallel()
+	sim := simulate(t, 500)
+	d := newDaemon(t, sim.url(), nil)
+	d.startLive()
+	d.awaitStored(500)
+	thaw := immutable(t, filepath.Join(d.data, "store", "state"))
+	d.stop()
+	thaw()
+	d.startLive()
+	d.exact(sim)
+	d.stop()
+}
+
+// immutable lets nobody make a file in the directory, or remove one, until thaw is called. What is open can be written to.
+func immutable(t *testing.T, dir string) (thaw func()) {
+	t.Helper()
+	const flag = 0x10 // FS_IMMUTABLE_FL
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags|flag)
+	}
+	if err != nil {
+		t.Fatalf("make %s immutable: %v; TMPDIR may name a file system that can", dir, err)
+	}
+	thawed := false
+	thaw = func() {
+		if thawed {
+			return
+		}
+		thawed = true
+		if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags); err != nil {
+			t.Error(err)
+		}
+		f.Close()
+	}
+	t.Cleanup(thaw)
+	return thaw
+}

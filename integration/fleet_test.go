@@ -12,6 +12,56 @@ import (
 	"tempestd/messages"
 )
 
+// listening starts servers of one network. members are they by their addresses, endpoints is how a feed is given them, in their order.
+func listening(t *testing.T, servers ...jetsim.Options) (fleet *jetsim.Fleet, members map[string]*jetsim.Sim, endpoints string) {
+	t.Helper()
+	fleet, err := jetsim.NewFleet(servers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := fleet.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := fleet.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	members = make(map[string]*jetsim.Sim)
+	var urls []string
+	for _, m := range fleet.Members() {
+		members[m.Addr()] = m
+		urls = append(urls, quoted("ws://"+m.Addr()))
+	}
+	return fleet, members, "[" + strings.Join(urls, ", ") + "]"
+}
+
+// exactOfFleet ends the flow of events and compares the stream with what the servers of the network have sent of what a subscription's query wants, whichever sent it.
+func (d *daemon) exactOfFleet(fleet *jetsim.Fleet, query url.Values) (report jetsim.Report) {
+	d.t.Helper()
+	fleet.StopProducing()
+	d.t.Cleanup(func() {
+		if d.t.Failed() {
+			d.t.Logf("%v\n%s", report, strings.Join(report.Examples, "\n"))
+		}
+	})
+	var err error
+	eventually(d.t, "everything is stored", func() bool {
+		report, err = fleet.Verify(d.entries(), jetsim.VerifyOptions{AllowTail: true, Query: query})
+		return err != nil || report.Pending == 0
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if !report.OK() || report.Gaps > 0 {
+		d.t.Error(report)
+		for _, g := range d.gaps("") {
+			d.t.Logf("%+v", g)
+		}
+	}
+	return report
+}
+
 // fleetFailovers is how often the fleet test ends the daemon's connection; fewer where the race detector makes each one slow.
 func fleetFailovers() int {
 	if raceEnabled {
@@ -30,26 +80,9 @@ func TestI2_Failovers(t *testing.T) {
 	first, late, behind := network, network, network
 	late.Skew, late.Lag = 4*time.Minute, network.Lag+2*time.Second
 	behind.Skew, behind.Lag = -7*time.Minute, network.Lag+500*time.Millisecond
-	fleet, err := jetsim.NewFleet(first, late, behind)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := fleet.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := fleet.Listen(); err != nil {
-		t.Fatal(err)
-	}
-	members := map[string]*jetsim.Sim{}
-	var endpoints []string
-	for _, m := range fleet.Members() {
-		members[m.Addr()] = m
-		endpoints = append(endpoints, quoted("ws://"+m.Addr()))
-	}
+	fleet, members, endpoints := listening(t, first, late, behind)
 	d := newDaemon(t, "", settings{
-		"feeds." + feed + ".endpoints": "[" + strings.Join(endpoints, ", ") + "]",
+		"feeds." + feed + ".endpoints": endpoints,
 		"feeds." + feed + ".backoff":   `["20ms", "50ms"]`,
 		"log.level":                    `"info"`,
 	})
@@ -75,24 +108,11 @@ func TestI2_Failovers(t *testing.T) {
 		})
 		after(between(random, 0, 100*time.Millisecond))
 	}
-	fleet.StopProducing()
-	var report jetsim.Report
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("%v\n%s", report, strings.Join(report.Examples, "\n"))
-		}
-	})
-	eventually(t, "everything is stored", func() bool {
-		report, err = fleet.Verify(d.entries(), jetsim.VerifyOptions{AllowTail: true})
-		return err != nil || report.Pending == 0
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	report := d.exactOfFleet(fleet, nil)
 	s := d.status()
 	t.Logf("%v; faults %v; %d reconnects, %d replayed and dropped, %d restarts", report, switches, s.Reconnects, s.Duplicates, s.Restarts)
-	if !report.OK() || report.Gaps > 0 || s.Restarts > 0 {
-		t.Errorf("%v\n%s", report, strings.Join(report.Examples, "\n"))
+	if s.Restarts > 0 {
+		t.Errorf("%d restarts", s.Restarts)
 	}
 }
 
@@ -112,21 +132,10 @@ func fleetFault(r *rand.Rand) jetsim.Fault {
 // TestBlindHostIsLeft has a server lose most of its own upstream: identity events go on, and none of the commits that the feed wants.
 func TestBlindHostIsLeft(t *testing.T) {
 	network := jetsim.Options{Seed: 8, Rate: 500}
-	fleet, err := jetsim.NewFleet(network, network)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := fleet.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := fleet.Listen(); err != nil {
-		t.Fatal(err)
-	}
+	fleet, _, endpoints := listening(t, network, network)
 	blind, seeing := fleet.Members()[0], fleet.Members()[1]
 	d := newDaemon(t, "", settings{
-		"feeds." + feed + ".endpoints":   fmt.Sprintf("[%q, %q]", "ws://"+blind.Addr(), "ws://"+seeing.Addr()),
+		"feeds." + feed + ".endpoints":   endpoints,
 		"feeds." + feed + ".collections": `["app.bsky.feed.*", "app.bsky.graph.follow"]`,
 		"feeds." + feed + ".blind_after": `"10s"`,
 	})
@@ -141,18 +150,6 @@ func TestBlindHostIsLeft(t *testing.T) {
 		t.Errorf("it went on at %s", s.Endpoint)
 	}
 	d.awaitStored(d.status().Stored + 500)
-	fleet.StopProducing()
 	query := url.Values{"wantedCollections": {"app.bsky.feed.*", "app.bsky.graph.follow"}}
-	var report jetsim.Report
-	eventually(t, "everything is stored", func() bool {
-		report, err = fleet.Verify(d.entries(), jetsim.VerifyOptions{AllowTail: true, Query: query})
-		return err != nil || report.Pending == 0
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%v", report)
-	if !report.OK() || report.Gaps > 0 {
-		t.Errorf("%v\n%s", report, strings.Join(report.Examples, "\n"))
-	}
+	t.Logf("%v", d.exactOfFleet(fleet, query))
 }

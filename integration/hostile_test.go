@@ -59,7 +59,7 @@ func attacks() []attack {
 			v.write(append(wire, websocketFrame(0x80, nil)...))
 		}},
 
-		{name: "a huge frame", fatal: true, do: func(v *visit) {
+		{name: "a huge frame", do: func(v *visit) { // it is read past
 			v.write(append(frameHeader(0x81, 32<<20), bytes.Repeat([]byte("["), 32<<20)...))
 		}},
 		{name: "a frame of 2^62 bytes", fatal: true, do: func(v *visit) {
@@ -169,7 +169,7 @@ func TestI7_HostileUpstream(t *testing.T) {
 	t.Parallel()
 	all := attacks()
 	u := newUpstream(t, all)
-	d := newDaemon(t, u.url(), settings{"feeds." + feed + ".max_message_size": `"1MiB"`, "feeds." + feed + ".ping_interval": `"300ms"`})
+	d := newDaemon(t, u.url(), settings{"feeds." + feed + ".max_message_size": `"1MiB"`, "feeds." + feed + ".ping_interval": `"6s"`})
 	d.startLive()
 	position := int64(0)
 	for _, a := range all {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -12,6 +13,7 @@ import (
 
 var (
 	program string // path of the tempestd that the tests run
+	plain   string // path of one without the race detector, which simulators are
 	scratch string // a directory for what all tests share
 )
 
@@ -20,10 +22,26 @@ func TestMain(m *testing.M) {
 		flood()
 		return
 	}
+	if addr := os.Getenv(readVariable); addr != "" {
+		count, err := strconv.Atoi(os.Getenv(readVariable + "_COUNT"))
+		if err == nil {
+			err = readLoop(addr, count)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	var err error
 	if scratch, err = os.MkdirTemp("", "tempestd-integration-"); err == nil {
 		program = filepath.Join(scratch, "tempestd")
+		plain = program
 		err = build(program, raceEnabled)
+		if err == nil && raceEnabled {
+			plain = filepath.Join(scratch, "plain")
+			err = build(plain, false)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha1"
 	"encoding/base64"
@@ -12,7 +13,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,18 +28,18 @@ import (
 	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
 	"tempestd/internal/observe"
-	"tempestd/persistence"
+	"tempestd/persistence/embedded"
 	"tempestd/supervisor"
 )
 
 // floodVariable makes the test binary a flood server.
 const floodVariable = "TEMPESTD_TEST_FLOOD"
 
-// floodFrames is how many different frames a flood goes round in: several batches' worth, so that no block holds one twice and
-// compression gains nothing that a real feed would not give it.
+// floodFrames is how many frames a flood goes round in: several batches' worth, so that no block holds one twice and compression gains nothing that a real feed
+// would not give it. In each round they are other accounts' events.
 const floodFrames = 1 << 16
 
-// flood serves the simulator's frames to every subscriber as fast as it reads, until standard input ends. They are rendered beforehand: the
+// flood serves the simulator's commits to every subscriber as fast as it reads, until standard input ends. They are rendered beforehand: the
 // server should cost what sending costs.
 func flood() {
 	sim, err := jetsim.New(jetsim.Options{Backlog: floodFrames})
@@ -50,12 +54,16 @@ func flood() {
 		panic(err)
 	}
 	var wire []byte
+	var accounts []int // where the ends of their DIDs are
 	for range floodFrames {
 		_, frame, err := ws.Read(context.Background())
 		if err != nil {
 			panic(err)
 		}
-		wire = appendFrame(wire, frame)
+		if bytes.Contains(frame, []byte(`"kind":"commit"`)) {
+			wire = appendFrame(wire, frame)
+			accounts = append(accounts, len(wire)-len(frame)+len(`{"did":"did:plc:`)+20)
+		}
 	}
 	ws.CloseNow()
 	_ = sim.Close()
@@ -74,7 +82,13 @@ func flood() {
 			sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // RFC 6455, 1.3
 			fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
 				base64.StdEncoding.EncodeToString(sum[:]))
-			for err == nil {
+			wire := bytes.Clone(wire)
+			for round := 0; err == nil; round++ {
+				for _, at := range accounts {
+					for i := range 4 {
+						wire[at+i] = "abcdefghijklmnopqrstuvwxyz234567"[round>>(5*i)&31]
+					}
+				}
 				_, err = conn.Write(wire)
 			}
 		}))
@@ -137,34 +151,84 @@ func report(b *testing.B, events float64, took, used time.Duration) {
 	b.ReportMetric(used.Seconds()/events*1e6, "CPU-s/M-events")
 }
 
-// BenchmarkPath compares the whole path, from socket to durable entry, with a bare read loop of the websocket library over the same
-// frames. Run it with -benchtime 2000000x or so.
+// BenchmarkPath compares processes that read the same frames from one server as fast as they can: a bare read loop of the websocket library, the official Go client
+// of legacy servers, which decodes every event and stores none, and the daemon, from its start to durable entries. Run it with -benchtime 3000000x or so.
 func BenchmarkPath(b *testing.B) {
 	addr := startFlood(b)
-	b.Run("library", func(b *testing.B) { benchLibrary(b, addr) })
+	follow := filepath.Join(b.TempDir(), "follow")
+	build := exec.Command("go", "build", "-o", follow, "./follow")
+	build.Dir = "legacy"
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("build the legacy client: %v\n%s", err, out)
+	}
+	b.Run("library", func(b *testing.B) {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), readVariable+"="+addr, readVariable+"_COUNT="+strconv.Itoa(b.N))
+		benchCommand(b, cmd)
+	})
+	b.Run("legacy-client", func(b *testing.B) {
+		benchCommand(b, exec.Command(follow, "-url", "ws://"+addr, "-count", strconv.Itoa(b.N)))
+	})
+	binary := plainBinary(b)
 	for _, sync := range []string{"batch", "interval"} {
-		b.Run("daemon/sync="+sync, func(b *testing.B) { benchDaemon(b, addr, sync) })
+		b.Run("daemon/sync="+sync, func(b *testing.B) {
+			d := newDaemon(b, "ws://"+addr, settings{"log.level": `"info"`, "stream.sync": quoted(sync)})
+			d.binary = binary
+			from := time.Now()
+			d.start()
+			d.await("http.listening")
+			d.awaitStored(uint64(b.N))
+			events, took := float64(d.status().Stored), time.Since(from)
+			peak := d.memory("VmHWM")
+			d.kill()
+			report(b, events, took, d.cmd.ProcessState.UserTime()+d.cmd.ProcessState.SystemTime())
+			b.ReportMetric(float64(peak)/1024, "peak-MiB")
+			b.ReportMetric(0, "ns/op")
+		})
 	}
 }
 
-func benchLibrary(b *testing.B, addr string) {
+// benchCommand runs a command that reads b.N events and ends.
+func benchCommand(b *testing.B, cmd *exec.Cmd) {
+	from := time.Now()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	report(b, float64(b.N), time.Since(from), cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+	b.ReportMetric(float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)/1024, "peak-MiB")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkDedupe tells in one run what it costs to compare events with what is stored at all times, next to during overlaps only: socket to durable entry,
+// nothing of which repeats.
+func BenchmarkDedupe(b *testing.B) {
+	addr := startFlood(b)
+	for range 3 {
+		for _, when := range []string{"overlap", "always"} {
+			b.Run(when, func(b *testing.B) { benchDaemon(b, addr, "batch", when) })
+		}
+	}
+}
+
+// readVariable makes the test binary a bare read loop of what is at the address, for so many messages.
+const readVariable = "TEMPESTD_TEST_READ"
+
+func readLoop(addr string, count int) error {
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := new(net.Dialer).DialContext(ctx, network, addr)
 		return buffered{c, bufio.NewReaderSize(c, 256<<10)}, err
 	}}}
-	ws, _, err := websocket.Dial(b.Context(), "ws://"+addr, &websocket.DialOptions{HTTPClient: client})
+	ws, _, err := websocket.Dial(context.Background(), "ws://"+addr, &websocket.DialOptions{HTTPClient: client})
 	if err != nil {
-		b.Fatal(err)
+		return err
 	}
 	defer ws.CloseNow()
 	buf := make([]byte, 0, 64<<10)
-	b.ReportAllocs()
-	b.ResetTimer()
-	start := cpu(b)
-	for range b.N {
+	for range count {
 		_, r, err := ws.Reader(context.Background())
 		if err != nil {
-			b.Fatal(err)
+			return err
 		}
 		for buf = buf[:0]; err == nil; {
 			var n int
@@ -172,7 +236,7 @@ func benchLibrary(b *testing.B, addr string) {
 			buf = buf[:len(buf)+n]
 		}
 	}
-	report(b, float64(b.N), b.Elapsed(), cpu(b)-start)
+	return nil
 }
 
 // buffered is a connection with a read buffer.
@@ -183,12 +247,12 @@ type buffered struct {
 
 func (c buffered) Read(p []byte) (int, error) { return c.r.Read(p) }
 
-func benchDaemon(b *testing.B, addr, sync string) {
-	opt := persistence.EmbeddedOptions{Clock: clockwork.NewRealClock(), MinFree: 64 << 20}
+func benchDaemon(b *testing.B, addr, sync, when string) {
+	opt := embedded.Options{Clock: clockwork.NewRealClock(), MinFree: 64 << 20}
 	if sync == "interval" {
 		opt.SyncInterval = time.Second
 	}
-	store, err := persistence.OpenEmbedded(b.Context(), b.TempDir(), opt)
+	store, err := embedded.Open(b.Context(), b.TempDir(), opt)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -196,6 +260,7 @@ func benchDaemon(b *testing.B, addr, sync string) {
 	cfg := config.Default()
 	cfg.Feeds = cfg.Feeds[:1]
 	cfg.Feeds[0].Endpoints = []string{"ws://" + addr}
+	cfg.Feeds[0].Dedupe = when
 	o := observe.Discard()
 	stored := o.Metrics().Stored.WithLabelValues(cfg.Feeds[0].Name)
 

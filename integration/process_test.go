@@ -18,7 +18,7 @@ import (
 )
 
 // deadline bounds every wait. What takes longer is broken, on the slowest machine too.
-const deadline = 60 * time.Second
+const deadline = 2 * time.Minute
 
 // process is a command that was started. Its methods belong to the test's goroutine.
 type process struct {
@@ -97,6 +97,10 @@ func (p *process) checkLog() {
 	}
 	if p.t.Failed() {
 		p.t.Logf("the last words of %v (%v):\n%s", p.cmd.Args[1:], p.cmd.ProcessState, p.log.tail())
+		name := filepath.Join(p.t.ArtifactDir(), fmt.Sprintf("%s-%d.log", p.cmd.Args[1], p.cmd.Process.Pid)) // kept with -artifacts
+		if err := os.WriteFile(name, []byte(p.log.String()), 0o600); err != nil {
+			p.t.Error(err)
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ func simulate(t testing.TB, rate int, args ...string) *simulator {
 // restart starts the simulator anew, after kill.
 func (s *simulator) restart() {
 	s.t.Helper()
-	s.process = start(s.t, nil, s.args...)
+	s.process = startBinary(s.t, plain, nil, s.args...)
 	s.awaitLine("its address", func(line string) bool { return strings.HasPrefix(line, "simulating ") })
 }
 

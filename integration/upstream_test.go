@@ -131,7 +131,7 @@ func (u *upstream) serve(c net.Conn, number int) {
 	case a.fatal:
 		select {
 		case <-v.gone:
-		case <-time.After(deadline / 2):
+		case <-time.After(deadline):
 			u.t.Errorf("%s: the daemon keeps the connection", a.name)
 		}
 	default:
@@ -142,7 +142,7 @@ func (u *upstream) serve(c net.Conn, number int) {
 	}
 }
 
-// resume finds what the cursor means (PROTOCOL.md, 2): a sequence number, or a time, from which on everything is sent; live without one, and with one
+// resume finds what the cursor means: a sequence number, or a time, from which on everything is sent; live without one, and with one
 // that lies in the future.
 func (u *upstream) resume(query url.Values) int {
 	u.mu.Lock()

@@ -16,7 +16,7 @@ type EntryID struct {
 }
 
 // seqPerMicrosecond is how many IDs one microsecond of upstream time has room for before an ID borrows from the next one.
-// A commit's operations share one time_us; runs up to 9 long were observed (PROTOCOL.md, 1).
+// A commit's operations share one time_us; runs up to 9 long were observed.
 const seqPerMicrosecond = 1000
 
 // MaxEntryID is the greatest ID there is.

@@ -1,10 +1,6 @@
 package messages
 
-import (
-	"time"
-
-	"github.com/asynkron/protoactor-go/actor"
-)
+import "time"
 
 // The conversation of one feed, in the order it usually runs:
 //
@@ -16,9 +12,10 @@ import (
 //	feed → writer          BeginEpoch             "this is what comes next, and what it follows"
 //	feed → connection      (actors.Connect)       "dial this endpoint with this cursor"
 //	connection → feed      Connected
-//	feed → writer          EpochLive              "past any gap now: record it"
+//	connection → writer    Opened                 "past any gap now: record it"
 //	feed → watchdog        Watch
 //	connection → writer    AppendBatch …
+//	writer → feed          Proven, NoOverlap      what the replay began with
 //	writer → cursor, feed  Committed …
 //	connection → watchdog, feed  Heartbeat …
 //	watchdog → connection  ForceReconnect
@@ -41,33 +38,62 @@ type ResumeQuery struct{ Epoch Epoch }
 type ResumePoint struct {
 	Epoch      Epoch
 	Checkpoint Checkpoint
-	Found      bool // false on a feed that never stored anything
+	Found      bool       // false on a feed that never stood anywhere
+	Lost       *Gap       // what the store is known to have lost: from its first entry on, unless the upstream sends it again
+	Filters    *FilterLog // what the feed wanted when it was last saved; nil where that is not known
 }
 
 // BeginEpoch tells the writer what the coming batches follow.
 type BeginEpoch struct {
-	Epoch   Epoch
-	Host    string // the instance the batches' sequence numbers belong to
-	Resume  Checkpoint
-	Overlap bool // the upstream will replay events the stream may hold
-	Gap     *Gap // to be recorded before the first event
+	Epoch  Epoch
+	Host   string // the instance the batches' sequence numbers and times belong to
+	Resume Checkpoint
+	From   Position // the place that was asked for, or rewound from
 
-	// SameClock says that the epoch's upstream is the one the position is of: what it stamped before the stream's first event came before it.
-	SameClock bool
+	Overlap bool // the upstream may send again what the stream holds
+	Short   bool // … of the newest entries alone
+	// Prove asks for proof that the replay begins early enough: by Proven, or with Held by a first event that the stream has. Until it comes
+	// nothing is stored and the position stays. Without it nothing of the epoch is stored and the feed is told NoOverlap; or, with Accept, a gap is
+	// recorded and the epoch goes on.
+	Prove, Held, Accept bool
+	BySeq               bool // resumed by the numbers of Host, which stand: what precedes Resume is a replay of it
 
-	// Prove asks for proof that the replay begins early enough: its first batch must hold an event that the stream has. If it does not, nothing of the
-	// epoch is stored and the feed is told NoOverlap; or, with Accept, a gap is recorded and the epoch goes on.
-	Prove  bool
-	Accept bool
+	Gap  *Gap // certain: recorded as soon as the connection stands
+	Skip *Gap // what is passed over: recorded before the first event
+	Lost *Gap // what the store has lost: recorded before the first event unless that is as old
+
+	// Before are the filters that held until FilterUS of Resume and before: of what is older than a filter only that is stored which
+	// the one before it wanted too. Oldest first.
+	Before []FormerFilter
+	// Passed is a position that was reached with a filter that is not known: what the stream lacks of Host's events up to there was not wanted. It is zero where the
+	// filter is known.
+	Passed Position
+}
+
+// FormerFilter is a filter that held until a moment of the position's host's clock, Unix µs.
+type FormerFilter struct {
+	UntilUS int64
+	Wants   interface{ WantsEvent(event []byte) bool } // nil wants everything
 }
 
 // NoOverlap says that the epoch's replay does not begin with anything that the stream holds: something between may be missing. Nothing of it was stored.
-type NoOverlap struct{ Epoch Epoch }
-
-// EpochLive tells the writer that the connection stands: a pending gap ends at At.
-type EpochLive struct {
+type NoOverlap struct {
 	Epoch Epoch
-	At    time.Time
+	Said  bool // the upstream said that it cannot go back further
+}
+
+// Proven says that the epoch's replay begins where it should: nothing between the position and it is missing.
+type Proven struct {
+	Epoch Epoch
+	Exact bool // with the very event at the position
+}
+
+// Opened tells the writer, before the epoch's first batch, that the connection stands: a pending gap ends here, and a feed that never had a
+// position has one.
+type Opened struct {
+	Epoch Epoch
+	// Present is the host's clock at that moment, or a moment it had surely reached; of no host where it had to be taken from our own clock.
+	Present UpstreamTime
 }
 
 // Connected says that a websocket is open.
@@ -77,7 +103,8 @@ type Connected struct {
 	Took        time.Duration
 	Protocol    string // as spoken
 	Compression string
-	Fallback    string // why it is not what was preferred, "" when it is
+	Fallback    string       // why it is not what was preferred, "" when it is
+	Present     UpstreamTime // what the host's clock shows; of no host where that had to be taken from ours
 }
 
 // SuspectGap tells the writer that the upstream began later than it was asked to. The gap is recorded before the epoch's first event, unless the
@@ -103,6 +130,7 @@ type Committed struct {
 	Duplicates int        // dropped: the stream holds them
 	Bad        int        // frames that could not be parsed
 	Frames     int        // frames read
+	Moved      bool       // the position moved on, or the replay on its way to it
 	At         time.Time
 	NewestUS   int64 // upstream time of the newest stored event, 0 when none was stored
 }
@@ -112,10 +140,14 @@ type GapRecorded struct {
 	Epoch Epoch
 	ID    EntryID
 	Gap   Gap
+	Known bool // the stream had it already
 }
 
-// BeginRepair announces the batches of a backfill to the writer.
-type BeginRepair struct{ ID uint64 }
+// BeginRepair announces the batches of a backfill to the writer, and what it is to fetch: Unix µs of the host's clock, inclusive.
+type BeginRepair struct {
+	ID           uint64
+	FromUS, ToUS int64
+}
 
 // AppendRepair hands the writer a batch that a backfill fetched. What the stream lacks of it is appended; the feed's position stays where it is.
 type AppendRepair struct {
@@ -138,11 +170,19 @@ type StopBackfill struct{}
 type BackfillDone struct {
 	ID    uint64
 	Found int   // events that the stream lacked
+	Known int   // events that it held
+	EndUS int64 // how far it came, Unix µs of the host's clock; 0 for nowhere
 	Err   error // nil when everything was fetched and stored
 }
 
-// FilterChanged tells the writer that what comes from now on was read with another filter.
-type FilterChanged struct{ Hash uint64 }
+// FilterChanged tells the writer that what comes from the moment on was read with another filter.
+type FilterChanged struct {
+	Hash    uint64
+	SinceUS int64 // on the host's clock, Unix µs
+}
+
+// BlockLost tells a feed that a stored block of its stream cannot be read any more: its entries' times, Unix µs by their IDs. FromUS is 0 where it is not known.
+type BlockLost struct{ FromUS, ToUS int64 }
 
 // RecordGap tells the writer to append a gap entry where the stream stands; the feed's position stays where it is.
 type RecordGap struct{ Gap Gap }
@@ -167,7 +207,10 @@ type WriterStalled struct{ Reason string }
 // WriterResumed says that appends work again.
 type WriterResumed struct{}
 
-// Drain asks the writer to commit everything it holds.
+// ReadAgain says that what was read in the epoch and is not stored was given up: the store refused it. It is to be read again.
+type ReadAgain struct{ Epoch Epoch }
+
+// Drain asks the writer to commit everything it holds. What the store does not take now is given up: the next reader reads it again.
 type Drain struct{}
 
 // Drained answers Drain.
@@ -179,8 +222,11 @@ type SaveCheckpoint struct{ Cause string }
 // CheckpointSaved answers SaveCheckpoint; Err is nil when it is durable or nothing had changed.
 type CheckpointSaved struct{ Err error }
 
-// AtTip tells the cursor that a healthy connection had nothing more to give at that moment.
-type AtTip struct{ At time.Time }
+// CursorStalled says that the stored position cannot be read for now, and why; "" once it was.
+type CursorStalled struct{ Reason string }
+
+// AtTip tells the cursor that a healthy connection had nothing more to give at that moment of the host's clock.
+type AtTip struct{ At UpstreamTime }
 
 // Heartbeat is the connection's account of itself, once a second while its socket is open.
 type Heartbeat struct {
@@ -197,19 +243,16 @@ type Heartbeat struct {
 
 	Blocked time.Duration // how long it has been waiting for the writer; 0 when it is reading
 	Pong    time.Time     // when the last answered ping was sent, zero before
+	// TipUS is a moment that the host's clock had surely reached when that ping was sent, Unix µs; 0 where its clock is not known.
+	TipUS int64
+	// PresentUS is what the host's clock shows now, as far as it is known, Unix µs; 0 where it is not.
+	PresentUS int64
 }
 
 // PingFailed says that a ping went unanswered although the socket was being read.
 type PingFailed struct {
 	Epoch   Epoch
 	Timeout time.Duration
-}
-
-// Watch tells the watchdog which connection to watch.
-type Watch struct {
-	Connection *actor.PID
-	Epoch      Epoch
-	At         time.Time
 }
 
 // Unwatch tells the watchdog that there is nothing to watch: disconnected, paused or stopping.
@@ -230,6 +273,7 @@ const (
 	CausePreferred ReconnectCause = "preferred"  // the preferred endpoint is tried again
 	CauseNoOverlap ReconnectCause = "no_overlap" // the replay began too late: ask for more
 	CauseFilter    ReconnectCause = "filter"     // the feed's filter changed
+	CauseClock     ReconnectCause = "clock"      // the host's own clock, or its protocol, says otherwise than was assumed about the replay window
 )
 
 // ForceReconnect ends the connection of its epoch. It is safe at any moment: about another epoch, or without a connection, it does nothing.
@@ -260,12 +304,6 @@ type ReadingStopped struct{}
 // HealthCheck travels down the tree; every actor answers with a HealthReply.
 type HealthCheck struct{ ID uint64 }
 
-// HealthReply travels up the tree once everything below has answered.
-type HealthReply struct {
-	ID   uint64
-	From *actor.PID
-}
-
 // ReadyQuery asks the root for its Readiness.
 type ReadyQuery struct{}
 
@@ -287,9 +325,3 @@ type CommandDone struct{ Err error }
 
 // Stop asks a feed, or the root, for a graceful stop: stop reading, drain, save, close.
 type Stop struct{ Reason string }
-
-// Stopped answers Stop.
-type Stopped struct {
-	From *actor.PID
-	Err  error
-}

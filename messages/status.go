@@ -8,11 +8,11 @@ type Epoch uint64
 // FeedState is where a feed stands.
 type FeedState string
 
-// The states of a feed (DESIGN.md, Feed states).
+// The states of a feed.
 const (
 	StateConnecting    FeedState = "connecting"    // the first connection since the start is being made
 	StateLive          FeedState = "live"          // connected; what comes is stored
-	StateBackpressured FeedState = "backpressured" // connected, but the store does not keep up: the socket is not read
+	StateBackpressured FeedState = "backpressured" // the store does not keep up, or refuses: nothing is read, or not even connected
 	StateDisconnected  FeedState = "disconnected"  // the connection ended; the next one waits for its backoff
 	StateReconnecting  FeedState = "reconnecting"  // a connection after the first is being made
 	StateGapped        FeedState = "gapped"        // connected past a loss that is being recorded
@@ -47,7 +47,7 @@ type FeedStatus struct {
 	Position      Position     `json:"position"`              // durable position upstream
 	LastID        *EntryID     `json:"last_id,omitempty"`
 	LastFrameAt   *time.Time   `json:"last_frame_at,omitempty"` // any frame, wanted or not
-	LagMS         int64        `json:"lag_ms"`                  // receipt time less upstream time of the newest stored event
+	LagMS         int64        `json:"lag_ms"`                  // behind the upstream: since the newest stored event; at the tip what that took to get here, 0 if it is quiet there
 	EventsPerSec  float64      `json:"events_per_sec"`          // entries stored, over the last 10 s
 	Stored        uint64       `json:"stored"`                  // entries stored since the daemon started
 	Duplicates    uint64       `json:"duplicates"`              // events dropped because the stream held them

@@ -6,32 +6,23 @@ import (
 	"time"
 )
 
-// TailStream implements Store.
-func (e *Embedded) TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (StreamFrames, error) {
-	return tailStream(ctx, e, stream, after, block, limit)
-}
-
-// ReadStream implements Store.
-func (e *Embedded) ReadStream(ctx context.Context, stream, from, to string, limit int) (StreamFrames, error) {
-	return readStream(ctx, e, stream, from, to, limit)
-}
-
 // TailStream implements Store. However long it waits, it keeps no other call waiting: its blocking read has a connection of its own, one a stream for all tails.
 func (v *Valkey) TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (StreamFrames, error) {
-	return tailStream(ctx, v, stream, after, block, limit)
+	return TailByName(ctx, v, stream, after, block, limit)
 }
 
 // ReadStream implements Store.
 func (v *Valkey) ReadStream(ctx context.Context, stream, from, to string, limit int) (StreamFrames, error) {
-	return readStream(ctx, v, stream, from, to, limit)
+	return ReadByName(ctx, v, stream, from, to, limit)
 }
 
-func tailStream(ctx context.Context, store Store, stream, after string, block time.Duration, limit int) (StreamFrames, error) {
+// TailByName is how stores implement TailStream: it checks all arguments, then tails the stream.
+func TailByName(ctx context.Context, store Store, stream, after string, block time.Duration, limit int) (StreamFrames, error) {
 	cursor, err := parseCursor("after", after, tailGrammar)
 	if err == nil {
 		_, err = cursor.Exclusive()
 	}
-	if err := errors.Join(checkName(stream), err, checkBlock(block), checkLimit(limit)); err != nil {
+	if err := errors.Join(CheckName(stream), err, CheckBlock(block), CheckLimit(limit)); err != nil {
 		return StreamFrames{}, err
 	}
 	s, err := store.Stream(ctx, stream)
@@ -41,10 +32,11 @@ func tailStream(ctx context.Context, store Store, stream, after string, block ti
 	return s.Tail(ctx, cursor, block, limit)
 }
 
-func readStream(ctx context.Context, store Store, stream, from, to string, limit int) (StreamFrames, error) {
+// ReadByName is how stores implement ReadStream.
+func ReadByName(ctx context.Context, store Store, stream, from, to string, limit int) (StreamFrames, error) {
 	lower, errFrom := parseCursor("from", from, cursorGrammar)
 	upper, errTo := parseCursor("to", to, cursorGrammar)
-	if err := errors.Join(checkName(stream), errFrom, errTo, checkLimit(limit)); err != nil {
+	if err := errors.Join(CheckName(stream), errFrom, errTo, CheckLimit(limit)); err != nil {
 		return StreamFrames{}, err
 	}
 	s, err := store.Stream(ctx, stream)

@@ -3,6 +3,7 @@ package persistence
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -39,4 +40,14 @@ type ConsumerStore interface {
 	// what takes its place: nil deletes. An error of change is returned and changes nothing. It may be called again when another change came first.
 	// A new consumer beyond MaxConsumers matches ErrBadBound.
 	UpdateConsumer(ctx context.Context, stream, name string, change func(now time.Time, s *ConsumerState) (*ConsumerState, error)) (*ConsumerState, error)
+}
+
+// NoConsumerError matches ErrNoConsumer and says which consumer is not there.
+func NoConsumerError(stream, name string) error {
+	return fmt.Errorf("%w: stream %s has none named %.80q", ErrNoConsumer, stream, name)
+}
+
+// TooManyConsumersError matches ErrBadBound: a stream has MaxConsumers already.
+func TooManyConsumersError(stream string) error {
+	return fmt.Errorf("%w: stream %s has %d consumers, the most there may be", ErrBadBound, stream, MaxConsumers)
 }

@@ -141,32 +141,32 @@ func (c StreamCursor) Upper() EntryID {
 	return c.id
 }
 
-// checkAfter refuses an exclusive cursor that retention has overtaken. 0-0 asks for whatever there is.
-func checkAfter(stream string, after, trimmed EntryID) error {
+// CheckAfter refuses an exclusive cursor that retention has overtaken. 0-0 asks for whatever there is.
+func CheckAfter(stream string, after, trimmed EntryID) error {
 	if after.IsZero() || after.Compare(trimmed) >= 0 {
 		return nil
 	}
 	return &CursorExpiredError{Stream: stream, Cursor: after, Oldest: trimmed}
 }
 
-// checkFrom is checkAfter for the beginning of a range, which is part of it.
-func checkFrom(stream string, from, trimmed EntryID) error {
+// CheckFrom is checkAfter for the beginning of a range, which is part of it.
+func CheckFrom(stream string, from, trimmed EntryID) error {
 	if from.IsZero() {
 		return nil
 	}
-	return checkAfter(stream, from.Prev(), trimmed)
+	return CheckAfter(stream, from.Prev(), trimmed)
 }
 
-// checkLimit validates how many frames a Read or a Tail may return.
-func checkLimit(limit int) error {
+// CheckLimit validates how many frames a Read or a Tail may return.
+func CheckLimit(limit int) error {
 	if limit < 1 || limit > MaxCount {
 		return &ConfigError{Field: "limit", Message: fmt.Sprintf("is %d; accepted: 1 to %d", limit, MaxCount), Err: ErrBadBound}
 	}
 	return nil
 }
 
-// checkBlock validates how long a Tail waits.
-func checkBlock(block time.Duration) error {
+// CheckBlock validates how long a Tail waits.
+func CheckBlock(block time.Duration) error {
 	if block < 0 || block > MaxBlock {
 		return &ConfigError{Field: "block", Message: fmt.Sprintf("is %s; accepted: 0s to %s", block, MaxBlock), Err: ErrBadBound}
 	}

@@ -13,7 +13,6 @@ var (
 	ErrNotFound     = errors.New("no such entry")
 	ErrStreamClosed = errors.New("stream is closed")
 	ErrStoreClosed  = errors.New("store is closed")
-	ErrStoreFailed  = errors.New("store failed and must be opened again") // a write may or may not be durable; only recovery can tell
 	ErrLocked       = errors.New("another process holds the data directory")
 	ErrBadName      = errors.New("bad stream name")
 	ErrBadCursor    = errors.New("malformed cursor")
@@ -36,6 +35,7 @@ func (e *NoSpaceError) Error() string {
 // Block, which may be used as an exclusive cursor.
 type CorruptError struct {
 	Stream string
+	First  EntryID // the block's first entry; zero where that is not known
 	Block  EntryID // the block's last entry, its key
 	Err    error   // what is wrong with it
 }
@@ -46,21 +46,25 @@ func (e *CorruptError) Error() string {
 
 func (e *CorruptError) Unwrap() error { return e.Err }
 
-// UnavailableError says that a remote store cannot be asked now: it is away, starting, full, or moving. Calling again later may succeed. After an Append the
-// outcome may be unknown; calling Append again with the same batch and checkpoint finds out and never stores anything twice.
+// UnavailableError says that a store cannot be used now: a server that is away, starting, full, moving, or that refuses what it is asked; a file system that answers
+// with an error. Calling again later may succeed. After an Append the outcome may be unknown; the next one finds out, and never stores anything twice.
 type UnavailableError struct {
-	Store  string // where, without secrets
-	Reason string // one word: "connection", "timeout", "loading", "readonly", "full", "cluster", "busy", "refused"
-	Err    error
+	Store  string // where, without secrets: the server, or the store's directory
+	Reason string // one word: "connection", "timeout", "loading", "readonly", "full", "cluster", "busy", "refused", "io"
+	Err    error  // what it said: one short, printable line
 }
 
 func (e *UnavailableError) Error() string {
+	if e.Reason == refused {
+		return fmt.Sprintf("the store refuses: %v (%s)", e.Err, e.Store)
+	}
 	return fmt.Sprintf("%s is unavailable (%s): %v", e.Store, e.Reason, e.Err)
 }
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
-// ConflictError says that a stream does not end where its writer left it, as after a server came back with older data. The writer must open the stream again
+// ConflictError says that a stream does not end where its writer left it, as after a server came back with older data, or a disk after an error without what had been
+// written to it. The writer must open the stream again
 // and resume from its checkpoint.
 type ConflictError struct {
 	Stream   string
@@ -83,7 +87,7 @@ func (e *CursorExpiredError) Error() string {
 	return fmt.Sprintf("stream %s: entries after %s have been dropped by retention; reading may go on after %s", e.Stream, e.Cursor, e.Oldest)
 }
 
-// Temporary says whether an error passes by itself, so that the same call may succeed later: a disk that is full, a server that is away.
+// Temporary says whether an error passes by itself, so that the same call may succeed later: a disk that is full or does not answer, a server that is away.
 func Temporary(err error) bool {
 	_, full := errors.AsType[*NoSpaceError](err)
 	_, away := errors.AsType[*UnavailableError](err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log"
-	"os"
 	"time"
 
 	"tempestd/messages"
@@ -23,91 +22,6 @@ func batchOf(timeUS int64, events ...string) *messages.Batch {
 		b.Buf = append(b.Buf, event...)
 	}
 	return b
-}
-
-// The embedded store needs nothing but a directory.
-func Example() {
-	ctx := context.Background()
-	dir, err := os.MkdirTemp("", "tempestd")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	store, err := persistence.OpenEmbedded(ctx, dir, persistence.EmbeddedOptions{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer store.Close()
-
-	stream, err := store.OpenStream(ctx, "bluesky", persistence.StreamOptions{Retention: persistence.Retention{Age: 7 * 24 * time.Hour}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	// The events and the position up to which they were read are stored together, or not at all.
-	batch := batchOf(1_795_327_636_563_030, `{"kind":"commit","n":1}`, `{"kind":"commit","n":2}`)
-	if _, err := stream.Append(ctx, batch, messages.Checkpoint{Position: messages.Position{Seq: 2}}); err != nil {
-		log.Fatal(err)
-	}
-
-	page, err := store.TailStream(ctx, "bluesky", "0-0", 0, 100)
-	if err != nil {
-		log.Fatal(err)
-	}
-	for _, f := range page.Frames {
-		fmt.Printf("%s %s\n", f.ID, f.Event)
-	}
-	// Output:
-	// 1795327636563-30000 {"kind":"commit","n":1}
-	// 1795327636563-31000 {"kind":"commit","n":2}
-}
-
-// A consumer asks for what comes after the last entry it has dealt with. A time-out is an empty page of an open stream, and a closed stream says so.
-func ExampleEmbedded_TailStream() {
-	ctx := context.Background()
-	dir, err := os.MkdirTemp("", "tempestd")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	store, err := persistence.OpenEmbedded(ctx, dir, persistence.EmbeddedOptions{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer store.Close()
-	stream, err := store.OpenStream(ctx, "bluesky", persistence.StreamOptions{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	go func() {
-		for i := range int64(3) {
-			if _, err := stream.Append(ctx, batchOf(1_795_327_636_563_030+i, fmt.Sprintf(`{"n":%d}`, i)), messages.Checkpoint{}); err != nil {
-				log.Fatal(err)
-			}
-		}
-		if err := stream.Close(ctx, "the run is over"); err != nil {
-			log.Fatal(err)
-		}
-	}()
-
-	for after := "0-0"; ; {
-		page, err := store.TailStream(ctx, "bluesky", after, persistence.MaxBlock, 1)
-		if err != nil {
-			log.Fatal(err)
-		}
-		for _, f := range page.Frames {
-			fmt.Printf("%s\n", f.Event)
-			after = f.ID.String() // kept where it survives a crash, that is all there is to resuming
-		}
-		if len(page.Frames) == 0 && page.IsClosed() {
-			fmt.Println("closed:", page.ClosedReason)
-			return
-		}
-	}
-	// Output:
-	// {"n":0}
-	// {"n":1}
-	// {"n":2}
-	// closed: the run is over
 }
 
 // What is wrong with arguments is told for all of them at once, each by its name.

@@ -21,6 +21,9 @@ type StreamFrames struct {
 	Cursor         EntryID // the exclusive cursor to go on with: the last frame, or how far nothing was found
 	Oldest, Newest EntryID // the stream's entries; zero when it has none
 	Behind         int64   // entries after Cursor; 0 at the tip
+	// Appended is how many entries the stream was ever given up to Newest, kept or not. The entry at Cursor is thus number Appended−Behind: a
+	// number that an entry keeps as long as it is stored, and that no later entry gets.
+	Appended int64
 }
 
 // IsClosed says whether the stream was closed for good when the frames were read.

@@ -11,7 +11,7 @@ import (
 // EntryID is the ID of a stream's entry.
 type EntryID = messages.EntryID
 
-// Bounds of the reading calls. They are the parents' (DESIGN.md, What it is).
+// Bounds of the reading calls. They are part of the contract of tails.
 const (
 	MaxBlock = 30 * time.Second // the longest a Tail may wait
 	MaxCount = 10_000           // the most frames one Read or Tail returns
@@ -25,12 +25,15 @@ type Stream interface {
 	// Name is the stream's name, the feed's.
 	Name() string
 
-	// Append stores the batch's events that are not marked Drop, in order, together with the checkpoint and the events' fingerprints, in one
-	// atomic step: after a crash either all of it is there or none. IDs come from messages.DeriveID. cp.LastID is set by the stream.
-	// An empty batch stores the checkpoint alone. The batch is only read, and not after Append has returned.
-	// A *NoSpaceError means that nothing was written and that trying again later may succeed; ErrStreamClosed that it never will. A remote store returns
-	// an *UnavailableError, after which the next call must be an Append of the same batch and checkpoint; a *FencedError when the stream has another
-	// owner; and a *ConflictError when it is not where this writer left it, after which the stream must be opened again.
+	// Append stores the batch's events that are not marked Drop, in order, together with the
+	// checkpoint and the events' fingerprints, in one atomic step: after a crash either all of it
+	// is there or none. IDs come from messages.DeriveID. cp.LastID is set by the stream. An empty
+	// batch stores the checkpoint alone. The batch is only read, and not after Append has returned.
+	// A *NoSpaceError means that nothing was written and that trying again later may succeed;
+	// ErrStreamClosed that it never will. A remote store returns an *UnavailableError, after which
+	// the same batch may be appended again, or whatever comes instead of it; a *FencedError when
+	// the stream has another owner; and a *ConflictError when the stream holds what this writer
+	// does not know of, after which it must be opened again and resumed from its checkpoint.
 	Append(ctx context.Context, batch *messages.Batch, cp messages.Checkpoint) (Appended, error)
 
 	// Checkpoint is the one stored by the last Append; ErrNoCheckpoint on a new stream.
@@ -120,6 +123,8 @@ type StreamInfo struct {
 	Trimmed      *EntryID   `json:"trimmed,omitempty"` // the newest entry that retention has dropped: the smallest cursor to tail after that misses nothing
 	ClosedAt     *time.Time `json:"closed_at,omitempty"`
 	ClosedReason string     `json:"closed_reason,omitempty"`
+	// Lost is set from the store's opening until the stream's first append after it, when the stream was found to end before what was known to be stored.
+	Lost *Truncation `json:"lost,omitempty"`
 }
 
 // Ended is nil while the stream is open, and then an error that matches ErrStreamClosed and tells the reason.
@@ -127,10 +132,11 @@ func (i StreamInfo) Ended() error {
 	if i.ClosedAt == nil {
 		return nil
 	}
-	return errClosed(i.Name, i.ClosedReason)
+	return ClosedError(i.Name, i.ClosedReason)
 }
 
-func errClosed(stream, reason string) error {
+// ClosedError matches ErrStreamClosed and says why the stream was closed.
+func ClosedError(stream, reason string) error {
 	return fmt.Errorf("%w: %s (%.80s)", ErrStreamClosed, stream, reason)
 }
 

@@ -5,10 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -60,13 +60,15 @@ type Valkey struct {
 	commands *link // short commands of many callers
 	readers  *link // pages for readers, which may be long
 
-	appends atomic.Uint64 // numbers the appends: with the epoch, their tokens
+	seed maphash.Seed // of the appends' tokens
 
 	mu      sync.Mutex
 	closed  chan struct{}
 	hubs    map[string]*valkeyHub
 	writers map[string]*valkeyStream // by stream: the newest that may append
-	users   sync.WaitGroup
+	// troubles are what was last asked in vain, by what that is.
+	troubles map[string]trouble
+	users    sync.WaitGroup
 }
 
 var (
@@ -96,7 +98,8 @@ func OpenValkey(_ context.Context, opt ValkeyOptions) (*Valkey, error) {
 		opt.OnEvent = func(Event) {}
 	}
 	v := &Valkey{opt: opt, clock: opt.Clock, emit: opt.OnEvent, closed: make(chan struct{}),
-		hubs: make(map[string]*valkeyHub), writers: make(map[string]*valkeyStream)}
+		seed: maphash.MakeSeed(),
+		hubs: make(map[string]*valkeyHub), writers: make(map[string]*valkeyStream), troubles: make(map[string]trouble)}
 	v.commands = v.newLink(nil)
 	v.readers = v.newLink(func(o *valkey.ClientOption) {
 		o.PipelineMultiplex = 2
@@ -146,121 +149,9 @@ func (o *ValkeyOptions) check() error {
 	return errors.Join(errs...)
 }
 
-// link is a client that is made when it is first needed, and again when it could not be made.
-type link struct {
-	option valkey.ClientOption
-
-	mu     sync.Mutex
-	client valkey.Client
-	closed bool
-}
-
-// newLink prepares a client of its own connections.
-func (v *Valkey) newLink(change func(*valkey.ClientOption)) *link {
-	o := valkey.ClientOption{
-		InitAddress: v.opt.Addresses, Username: v.opt.Username, Password: v.opt.Password, SelectDB: v.opt.DB, TLSConfig: v.opt.TLS,
-		ClientName: "tempestd", ForceSingleClient: v.opt.Mode == "standalone",
-		ConnWriteTimeout:  v.opt.CommandTimeout,
-		PipelineMultiplex: -1,   // one connection: what is sent together arrives in order
-		DisableRetry:      true, // what to try again is decided where it is known what that means
-		DisableCache:      true,
-		DialCtxFn:         dial,
-	}
-	o.Dialer.Timeout = v.opt.ConnectTimeout
-	if v.opt.SentinelMaster != "" {
-		o.Sentinel = valkey.SentinelOption{MasterSet: v.opt.SentinelMaster, Username: v.opt.SentinelUsername, Password: v.opt.SentinelPassword,
-			ClientName: "tempestd", TLSConfig: v.opt.TLS, TopologyRefreshInterval: sentinelRefresh}
-		o.Sentinel.Dialer.Timeout = v.opt.ConnectTimeout
-	}
-	if change != nil {
-		change(&o)
-	}
-	return &link{option: o}
-}
-
-// sentinelRefresh is how often the sentinels are asked who is the primary, beside what they tell: an announcement can be missed.
-const sentinelRefresh = 2 * time.Second
-
-// get is the client, connected at least once.
-func (l *link) get() (valkey.Client, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return nil, ErrStoreClosed
-	}
-	if l.client == nil {
-		client, err := valkey.NewClient(l.option)
-		if err != nil {
-			if client != nil {
-				client.Close() // a standalone client is returned beside its error
-			}
-			return nil, err
-		}
-		l.client = client
-	}
-	return l.client, nil
-}
-
-// close ends the connections.
-func (l *link) close() {
-	l.mu.Lock()
-	client := l.client
-	l.client, l.closed = nil, true
-	l.mu.Unlock()
-	if client != nil {
-		client.Close()
-	}
-}
-
-// reset ends the connections; the next get makes new ones. What was sent on them and not answered will not be.
-func (l *link) reset() {
-	l.mu.Lock()
-	client := l.client
-	l.client = nil
-	l.mu.Unlock()
-	if client != nil {
-		client.Close()
-	}
-}
-
-// use keeps the store open until release is called, and ends ctx after the command timeout.
-func (v *Valkey) use(ctx context.Context) (context.Context, func(), error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	select {
-	case <-v.closed:
-		return nil, nil, ErrStoreClosed
-	default:
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	v.users.Add(1)
-	limited, cancel := context.WithTimeout(ctx, v.opt.CommandTimeout)
-	return limited, func() { cancel(); v.users.Done() }, nil
-}
-
-// do runs one command of many callers' and gives its answer.
-func (v *Valkey) do(ctx context.Context, build func(valkey.Builder) valkey.Completed) (valkey.ValkeyMessage, error) {
-	limited, release, err := v.use(ctx)
-	if err != nil {
-		return valkey.ValkeyMessage{}, err
-	}
-	defer release()
-	client, err := v.commands.get()
-	if err != nil {
-		return valkey.ValkeyMessage{}, v.failure(ctx, err)
-	}
-	m, err := client.Do(limited, build(client.B())).ToMessage()
-	if err != nil && !valkey.IsValkeyNil(err) {
-		return valkey.ValkeyMessage{}, v.failure(ctx, err)
-	}
-	return m, nil
-}
-
 // OpenStream implements Store. A stream that is opened with a lease is listed; while the server is away that is left to its first use.
 func (v *Valkey) OpenStream(ctx context.Context, name string, opt StreamOptions) (Stream, error) {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return nil, err
 	}
 	s, err := v.newStream(name)
@@ -287,14 +178,14 @@ func (v *Valkey) OpenStream(ctx context.Context, name string, opt StreamOptions)
 // list makes the stream known to all.
 func (v *Valkey) list(ctx context.Context, name string) error {
 	_, err := v.do(ctx, func(b valkey.Builder) valkey.Completed {
-		return b.Sadd().Key(v.opt.Prefix + "streams").Member(name).Build()
+		return b.Sadd().Key(v.streamsKey()).Member(name).Build()
 	})
 	return err
 }
 
 // Stream implements Store.
 func (v *Valkey) Stream(ctx context.Context, name string) (Stream, error) {
-	if checkName(name) != nil {
+	if CheckName(name) != nil {
 		return nil, fmt.Errorf("%w: %.80q", ErrNoStream, name)
 	}
 	v.mu.Lock()
@@ -306,12 +197,16 @@ func (v *Valkey) Stream(ctx context.Context, name string) (Stream, error) {
 	}
 	if !known {
 		m, err := v.do(ctx, func(b valkey.Builder) valkey.Completed {
-			return b.Sismember().Key(v.opt.Prefix + "streams").Member(name).Build()
+			return b.Sismember().Key(v.streamsKey()).Member(name).Build()
 		})
 		if err != nil {
 			return nil, err
 		}
-		if n, err := m.AsInt64(); err != nil || n == 0 {
+		n, err := m.AsInt64()
+		if err != nil {
+			return nil, v.failure(ctx, err)
+		}
+		if n == 0 {
 			return nil, fmt.Errorf("%w: %.80q", ErrNoStream, name)
 		}
 	}
@@ -337,7 +232,7 @@ func (v *Valkey) newStream(name string) (*valkeyStream, error) {
 
 // Streams implements Store.
 func (v *Valkey) Streams(ctx context.Context) ([]StreamInfo, error) {
-	m, err := v.do(ctx, func(b valkey.Builder) valkey.Completed { return b.Smembers().Key(v.opt.Prefix + "streams").Build() })
+	m, err := v.do(ctx, func(b valkey.Builder) valkey.Completed { return b.Smembers().Key(v.streamsKey()).Build() })
 	if err != nil {
 		return nil, err
 	}
@@ -348,6 +243,9 @@ func (v *Valkey) Streams(ctx context.Context) ([]StreamInfo, error) {
 	slices.Sort(names)
 	infos := make([]StreamInfo, 0, len(names))
 	for _, name := range names {
+		if CheckName(name) != nil {
+			continue // somebody else's: no daemon makes one, and no request can name it
+		}
 		s, err := v.newStream(name)
 		if err != nil {
 			return nil, err
@@ -376,11 +274,11 @@ func (v *Valkey) Close() error {
 	for _, h := range hubs {
 		h.close()
 	}
-	v.users.Wait()
 	for _, s := range writers {
 		s.conn.close()
 	}
 	v.commands.close()
 	v.readers.close()
+	v.users.Wait() // what they asked ends with their connections
 	return nil
 }

@@ -28,7 +28,7 @@ func (s *sender) put(t *testing.T, stream persistence.Stream, reasons string, me
 		t.Fatalf("error %v, want one for %s", err, reasons)
 	}
 	mend()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if tries, err := appendThrough(ctx, stream, batch); err != nil {
 		t.Fatalf("%v after %d attempts", err, tries)
@@ -293,7 +293,7 @@ func TestI2_SentinelFailover(t *testing.T) {
 	primary := pair.Primary()
 	primary.CLI("WAIT", "1", "5000")
 	primary.Kill()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	away, err := appendThrough(ctx, stream, send.batch(300))
 	if err != nil {

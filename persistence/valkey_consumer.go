@@ -19,9 +19,9 @@ func (v *Valkey) Consumer(ctx context.Context, stream, name string) (ConsumerSta
 		return ConsumerState{}, err
 	}
 	if raw == "" {
-		return ConsumerState{}, noConsumer(stream, name)
+		return ConsumerState{}, NoConsumerError(stream, name)
 	}
-	return decodeConsumer(raw)
+	return v.decodeConsumer(stream, raw)
 }
 
 // Consumers implements ConsumerStore.
@@ -40,7 +40,7 @@ func (v *Valkey) Consumers(ctx context.Context, stream string) ([]ConsumerState,
 	}
 	all := make([]ConsumerState, len(values))
 	for i, value := range values {
-		if all[i], err = decodeConsumer(value); err != nil {
+		if all[i], err = v.decodeConsumer(stream, value); err != nil {
 			return nil, err
 		}
 	}
@@ -57,7 +57,7 @@ func (v *Valkey) UpdateConsumer(ctx context.Context, stream, name string, change
 		}
 		var state *ConsumerState
 		if raw != "" {
-			had, err := decodeConsumer(raw)
+			had, err := v.decodeConsumer(stream, raw)
 			if err != nil {
 				return nil, err
 			}
@@ -79,18 +79,25 @@ func (v *Valkey) UpdateConsumer(ctx context.Context, stream, name string, change
 		if err != nil {
 			return nil, err
 		}
-		switch verdict, _ := m.ToString(); verdict {
+		verdict, err := m.ToString()
+		if err != nil {
+			return nil, v.failure(ctx, err)
+		}
+		switch verdict {
 		case "OK":
 			return state, nil
 		case "FULL":
-			return nil, tooManyConsumers(stream)
+			return nil, TooManyConsumersError(stream)
+		case "CHANGED":
+		default:
+			return nil, v.refuse("consumer %s of stream %s: its answer is %.80q", name, stream, verdict)
 		}
 	}
 }
 
 // loadConsumer is a consumer as it is stored, "" where there is none, and the server's time.
 func (v *Valkey) loadConsumer(ctx context.Context, stream, name string) (raw string, now time.Time, err error) {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return "", now, fmt.Errorf("consumer: %w", err)
 	}
 	if _, err := v.Stream(ctx, stream); err != nil {
@@ -101,13 +108,18 @@ func (v *Valkey) loadConsumer(ctx context.Context, stream, name string) (raw str
 	if err != nil {
 		return "", now, err
 	}
-	f := stringsOf(m)
-	return f[2], time.Unix(number(f[0]), number(f[1])*1000).UTC(), nil
+	r := read("a consumer", m)
+	seconds, micros := r.number(), r.number()
+	raw = r.text()
+	if err := r.end(); err != nil {
+		return "", now, v.refuse("consumer %s of stream %s: %v", name, stream, err)
+	}
+	return raw, time.Unix(seconds, micros*1000).UTC(), nil
 }
 
-func decodeConsumer(raw string) (state ConsumerState, err error) {
+func (v *Valkey) decodeConsumer(stream, raw string) (state ConsumerState, err error) {
 	if err := json.Unmarshal([]byte(raw), &state); err != nil {
-		return state, fmt.Errorf("decode a consumer: %w", err)
+		return ConsumerState{}, v.refuse("a consumer of stream %s: %v", stream, err)
 	}
 	return state, nil
 }

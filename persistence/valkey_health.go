@@ -4,30 +4,138 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/valkey-io/valkey-go"
 )
 
-// Health implements Store: the server is asked, within the command timeout. It must be new enough, have read its data, take writes, and not be set up to
-// evict streams when its memory is full.
+// Health implements Store: the server is asked, within the command timeout. It must be new enough,
+// have read its data, take writes, let its user do all that the store does, and not be set up to
+// evict streams when its memory is full. What it may not tell of itself is not held against it.
+// Besides, what this process asked of it last must not have failed: an append that is refused is no
+// health, whatever else works.
 func (v *Valkey) Health() error {
-	m, err := v.do(context.Background(), func(b valkey.Builder) valkey.Completed {
+	ctx := context.Background()
+	m, err := v.do(ctx, func(b valkey.Builder) valkey.Completed {
 		return b.Info().Section("server", "replication", "persistence", "memory").Build()
 	})
-	if err != nil {
+	if away, ok := errors.AsType[*UnavailableError](err); err != nil && !(ok && away.Reason == refused) {
 		return err
 	}
-	text, _ := m.ToString()
-	info := parseInfo(text)
+	var info serverInfo
+	if err == nil {
+		text, err := m.ToString()
+		if err != nil {
+			return v.failure(ctx, err)
+		}
+		info = parseInfo(text)
+	}
 	switch {
 	case info["loading"] == "1":
 		return &UnavailableError{Store: v.where(), Reason: "loading", Err: errors.New("it reads its data")}
 	case info["role"] == "slave" && info["redis_mode"] != "cluster" && info["server_mode"] != "cluster": // of a cluster any node may have answered
 		return &UnavailableError{Store: v.where(), Reason: "readonly", Err: errors.New("it is a replica")}
 	}
-	return info.check()
+	if err := info.check(); err != nil {
+		return err
+	}
+	for _, name := range v.probed() {
+		if err := v.probe(ctx, name); err != nil {
+			return err
+		}
+	}
+	return v.trouble()
+}
+
+// probed are the streams whose keys are tried: those that this process may append to, or where
+// there is none one that cannot be.
+func (v *Valkey) probed() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	names := make([]string, 0, len(v.writers)+1)
+	for name := range v.writers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if len(names) == 0 {
+		names = append(names, ":probe")
+	}
+	return names
+}
+
+func (v *Valkey) probe(ctx context.Context, name string) error {
+	k, nodes := newValkeyKeys(v.opt.Prefix, name), nodeKeys(v.opt.Prefix)
+	m, err := v.run(ctx, scriptProbe, []string{k.probe, k.stream, k.meta, k.blocks, k.closed, k.lease, k.consumers}, v.streamsKey(), nodes[0], nodes[1])
+	if err != nil {
+		return err
+	}
+	r := read("the answer to a probe", m)
+	word, command, key := r.text(), r.text(), r.text()
+	if err := r.end(); err != nil {
+		return v.refuse("%v", err)
+	}
+	switch word {
+	case "OK":
+		return nil
+	case "DENIED":
+		return v.refuse("NOPERM the user %s may not run %s on %s", v.user(), command, key)
+	}
+	return v.refuse("the answer to a probe is %.80q", word)
+}
+
+func (v *Valkey) user() string {
+	if v.opt.Username == "" {
+		return "default"
+	}
+	return v.opt.Username
+}
+
+// trouble is something that was asked in vain.
+type trouble struct {
+	err error
+	at  time.Time
+}
+
+// troubled is for how long that is held against the server: who still wants it asks again much sooner.
+const troubled = 30 * time.Second
+
+// note remembers how something went that this process asks of the server again and again.
+func (v *Valkey) note(what string, err error) {
+	away, ok := errors.AsType[*UnavailableError](err)
+	if err != nil && !ok && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return // that tells nothing
+	}
+	now := v.clock.Now()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if ok {
+		v.troubles[what] = trouble{away, now}
+	} else {
+		delete(v.troubles, what)
+	}
+}
+
+// trouble is the first of what was asked in vain lately.
+func (v *Valkey) trouble() error {
+	now := v.clock.Now()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	whats := make([]string, 0, len(v.troubles))
+	for what, t := range v.troubles {
+		if now.Sub(t.at) > troubled {
+			delete(v.troubles, what)
+			continue
+		}
+		whats = append(whats, what)
+	}
+	if len(whats) == 0 {
+		return nil
+	}
+	slices.Sort(whats)
+	return fmt.Errorf("%s: %w", whats[0], v.troubles[whats[0]].err)
 }
 
 // serverInfo is what a server says of itself, by name.

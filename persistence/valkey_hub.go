@@ -2,20 +2,19 @@ package persistence
 
 import (
 	"context"
-	"crypto/tls"
-	"net"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
+	"tempestd/persistence/internal/bell"
 )
 
 const (
 	// hubBlock is how long one blocking read waits in the server. A connection that has not answered for longer, and a margin, is dead.
 	hubBlock  = 5 * time.Second
 	hubMargin = 3 * time.Second
-	// hubPage is how many entries one blocking read takes, hubEntries how many the hub keeps (and ringBytes how many bytes).
+	// hubPage is how many entries one blocking read takes, hubEntries how many the hub keeps (and RecentBytes how many bytes).
 	hubPage    = 512
 	hubEntries = 1 << 16
 	// hubOpening is how many tails ask the server at a time while no reader runs.
@@ -25,9 +24,11 @@ const (
 // valkeyHub has what is new in a stream, for all tails of this process. While somebody waits one reader of its own connection asks the server, so that
 // any number of tails is one blocking command, and no other command ever waits behind it.
 type valkeyHub struct {
-	store *Valkey
-	keys  valkeyKeys
-	conn  *link
+	store   *Valkey
+	name    string
+	keys    valkeyKeys
+	conn    *link
+	foreign sync.Once // tells of an entry of somebody else's
 	// opening is held by tails that ask the server while no reader runs.
 	opening chan struct{}
 
@@ -36,59 +37,26 @@ type valkeyHub struct {
 	recent  []Frame   // everything after base, oldest first; never changed, only appended to and cut
 	bytes   int       // of recent
 	base    EntryID   // recent reaches back to here
+	before  int64     // how many entries the stream was ever given up to base
 	oldest  EntryID   // of the stream, when it was read last; zero when it was empty
 	next    *turn     // what happens next
 	waiting int       // tails
 	wanted  time.Time // when one last looked
 	closing bool
-	sockets map[net.Conn]struct{}
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
 
 // turn is what waiting tails wait for.
 type turn struct {
-	bell
+	bell.Bell
 	err error // why the reader ended; read after the bell was rung
 }
 
 func newValkeyHub(v *Valkey, name string) *valkeyHub {
-	h := &valkeyHub{store: v, keys: newValkeyKeys(v.opt.Prefix, name), opening: make(chan struct{}, hubOpening), sockets: make(map[net.Conn]struct{})}
-	h.conn = v.newLink(func(o *valkey.ClientOption) {
-		o.BlockingPoolSize = 1
-		o.DialCtxFn = h.dial
-	})
+	h := &valkeyHub{store: v, name: name, keys: newValkeyKeys(v.opt.Prefix, name), opening: make(chan struct{}, hubOpening)}
+	h.conn = v.newLink(func(o *valkey.ClientOption) { o.BlockingPoolSize = 1 })
 	return h
-}
-
-// dial remembers the socket: the client leaves a blocking read neither for the end of its context nor for its own.
-func (h *valkeyHub) dial(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (conn net.Conn, err error) {
-	if cfg != nil {
-		conn, err = (&tls.Dialer{NetDialer: d, Config: cfg}).DialContext(ctx, "tcp", addr)
-	} else {
-		conn, err = d.DialContext(ctx, "tcp", addr)
-	}
-	if err != nil {
-		return nil, err
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closing {
-		conn.Close()
-		return nil, ErrStoreClosed
-	}
-	h.sockets[conn] = struct{}{}
-	return conn, nil
-}
-
-// cut closes the sockets.
-func (h *valkeyHub) cut() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for conn := range h.sockets {
-		conn.Close()
-	}
-	clear(h.sockets)
 }
 
 // look gives what the hub has after id. It is covered where the hub reaches back to id: then there is no more than that yet, and next tells when there may be. next is nil
@@ -101,7 +69,7 @@ func (h *valkeyHub) look(id EntryID, limit int) (page StreamFrames, next *turn, 
 		return StreamFrames{}, nil, false
 	}
 	recent, next := h.recent, h.next
-	page = StreamFrames{Cursor: id, Oldest: h.oldest, Newest: h.base}
+	page = StreamFrames{Cursor: id, Oldest: h.oldest, Newest: h.base, Appended: h.before + int64(len(recent))}
 	h.mu.Unlock()
 	if id.Compare(page.Newest) < 0 {
 		return StreamFrames{}, next, false
@@ -138,8 +106,8 @@ func (h *valkeyHub) wait(n int) (waiting int) {
 	return h.waiting
 }
 
-// start starts the reader behind id, where the stream ended, unless it runs.
-func (h *valkeyHub) start(id, oldest EntryID) error {
+// start starts the reader where the stream ended, unless it runs.
+func (h *valkeyHub) start(end *placed, oldest EntryID) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closing {
@@ -149,15 +117,17 @@ func (h *valkeyHub) start(id, oldest EntryID) error {
 		return nil
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	h.running, h.stop, h.next, h.base, h.oldest, h.recent, h.bytes = true, stop, new(turn), id, oldest, nil, 0
+	h.running, h.stop, h.next, h.recent, h.bytes = true, stop, new(turn), nil, 0
+	h.base, h.before, h.oldest = end.last, end.appended, oldest
+	id := end.last
 	h.done.Go(func() {
-		err := h.read(ctx, id)
+		err := h.readGuarded(ctx, id)
 		stop()
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.running, h.recent, h.bytes = false, nil, 0
 		h.next.err = err
-		h.next.ring()
+		h.next.Ring()
 	})
 	return nil
 }
@@ -167,21 +137,20 @@ func (h *valkeyHub) read(ctx context.Context, id EntryID) error {
 	for h.isWanted() {
 		frames, ended, err := h.ask(ctx, id)
 		if err != nil {
-			h.cut()
 			h.conn.reset()
 			if ctx.Err() != nil {
 				return ErrStoreClosed
 			}
 			return h.store.failure(ctx, err)
 		}
-		page, state, err := h.store.place(ctx, &h.keys, frames, id)
+		page, state, err := h.place(ctx, frames, id)
 		if ctx.Err() != nil {
 			return ErrStoreClosed
 		} else if err != nil {
 			return err
 		}
-		if checkAfter("", id, state.trimmed) != nil {
-			return nil // entries may be missing before these: who waits asks the server
+		if id.Compare(state.trimmed) < 0 {
+			return nil // entries are missing before these, and in the count: who waits asks the server
 		}
 		h.retain(page.Oldest, state.trimmed)
 		if len(frames) > 0 {
@@ -198,7 +167,7 @@ func (h *valkeyHub) read(ctx context.Context, id EntryID) error {
 func (h *valkeyHub) isWanted() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.waiting > 0 || h.store.clock.Since(h.wanted) < ringIdle
+	return h.waiting > 0 || h.store.clock.Since(h.wanted) < RecentIdle
 }
 
 // ask is one blocking read of the stream and its closed marker together.
@@ -242,7 +211,7 @@ func (h *valkeyHub) retain(oldest, trimmed EntryID) {
 	for k := range h.recent[:i] {
 		h.bytes -= len(h.recent[k].Event)
 	}
-	h.base, h.recent = trimmed, slices.Clone(h.recent[i:])
+	h.base, h.before, h.recent = trimmed, h.before+int64(i), slices.Clone(h.recent[i:])
 }
 
 // publish adds what is new and wakes everyone.
@@ -253,15 +222,16 @@ func (h *valkeyHub) publish(frames []Frame) {
 	for i := range frames {
 		h.bytes += len(frames[i].Event)
 	}
-	if h.bytes > ringBytes || len(h.recent) > hubEntries {
+	if h.bytes > RecentBytes || len(h.recent) > hubEntries {
 		drop := 0 // a quarter at a time, so that what stays is not copied for every page
-		for ; h.bytes > ringBytes*3/4 || len(h.recent)-drop > hubEntries*3/4; drop++ {
+		for ; h.bytes > RecentBytes*3/4 || len(h.recent)-drop > hubEntries*3/4; drop++ {
 			h.bytes -= len(h.recent[drop].Event)
 		}
 		h.base = h.recent[drop-1].ID
+		h.before += int64(drop)
 		h.recent = slices.Clone(h.recent[drop:]) // those who look have the old one
 	}
-	h.next.ring()
+	h.next.Ring()
 	h.next = new(turn)
 }
 
@@ -273,7 +243,6 @@ func (h *valkeyHub) close() {
 		h.stop()
 	}
 	h.mu.Unlock()
-	h.cut()
-	h.done.Wait()
 	h.conn.close()
+	h.done.Wait()
 }

@@ -16,20 +16,25 @@ import (
 
 // Acquire implements LeaseStore.
 func (v *Valkey) Acquire(ctx context.Context, stream string, node messages.Node, ttl time.Duration) (messages.Lease, error) {
-	if err := checkName(stream); err != nil {
+	if err := CheckName(stream); err != nil {
 		return messages.Lease{}, err
 	}
 	k := newValkeyKeys(v.opt.Prefix, stream)
 	m, err := v.run(ctx, scriptAcquire, []string{k.meta, k.lease}, node.ID, node.Name, millis(ttl), valkeyLayout)
+	v.note("lease of stream "+stream, err)
 	if err != nil {
 		return messages.Lease{}, err
 	}
-	f := stringsOf(m)
-	if f[0] != "1" {
-		left := time.Duration(max(number(f[3]), 0)) * time.Millisecond
-		return messages.Lease{}, &HeldError{messages.Owner{Stream: stream, Node: f[4], Name: f[2], Epoch: uint64(number(f[1])), Left: left}}
+	r := read("the answer to a claim", m)
+	granted := r.number() == 1
+	owner := messages.Owner{Stream: stream, Epoch: r.count(), Node: r.text(), Name: r.text(), Left: r.millis()}
+	if err := r.end(); err != nil {
+		return messages.Lease{}, v.refuse("the lease of stream %s: %v", stream, err)
 	}
-	return messages.Lease{Stream: stream, Node: node.ID, Epoch: uint64(number(f[1]))}, nil
+	if !granted {
+		return messages.Lease{}, &HeldError{owner}
+	}
+	return messages.Lease{Stream: stream, Node: node.ID, Epoch: owner.Epoch}, nil
 }
 
 // millis is d as the scripts take it, at least one.
@@ -39,11 +44,17 @@ func millis(d time.Duration) string { return strconv.FormatInt(max(d.Millisecond
 func (v *Valkey) Renew(ctx context.Context, lease messages.Lease, ttl time.Duration) error {
 	k := newValkeyKeys(v.opt.Prefix, lease.Stream)
 	m, err := v.run(ctx, scriptRenew, []string{k.meta, k.lease}, lease.Node, strconv.FormatUint(lease.Epoch, 10), millis(ttl))
+	v.note("lease of stream "+lease.Stream, err)
 	if err != nil {
 		return err
 	}
-	if f := stringsOf(m); f[0] != "1" {
-		return &FencedError{Stream: lease.Stream, Epoch: lease.Epoch, Current: uint64(number(f[1])), Owner: f[2]}
+	r := read("the answer to a renewal", m)
+	renewed, fenced := r.number() == 1, &FencedError{Stream: lease.Stream, Epoch: lease.Epoch, Current: r.count(), Owner: r.text()}
+	if err := r.end(); err != nil {
+		return v.refuse("the lease of stream %s: %v", lease.Stream, err)
+	}
+	if !renewed {
+		return fenced
 	}
 	return nil
 }
@@ -91,7 +102,7 @@ func (v *Valkey) Nodes(ctx context.Context) ([]messages.Node, error) {
 	nodes := make([]messages.Node, len(values))
 	for i, value := range values {
 		if err := json.Unmarshal([]byte(value), &nodes[i]); err != nil {
-			return nil, fmt.Errorf("decode a node: %w", err)
+			return nil, v.refuse("the list of daemons: %v", err)
 		}
 	}
 	slices.SortFunc(nodes, func(a, b messages.Node) int { return strings.Compare(a.ID, b.ID) })
@@ -100,23 +111,22 @@ func (v *Valkey) Nodes(ctx context.Context) ([]messages.Node, error) {
 
 // Owners implements LeaseStore.
 func (v *Valkey) Owners(ctx context.Context, streams []string) ([]messages.Owner, error) {
-	limited, release, err := v.use(ctx)
+	if len(streams) == 0 {
+		return nil, nil
+	}
+	answers, err := call(ctx, v, v.commands, func(ctx context.Context, client valkey.Client) ([]valkey.ValkeyResult, error) {
+		commands := make([]valkey.Completed, 0, 2*len(streams))
+		for _, stream := range streams {
+			k := newValkeyKeys(v.opt.Prefix, stream)
+			commands = append(commands,
+				client.B().Pttl().Key(k.lease).Build(), // before the holder: one that comes in between is told with no time left
+				client.B().Hmget().Key(k.meta).Field("epoch", "node", "owner").Build())
+		}
+		return client.DoMulti(ctx, commands...), nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer release()
-	client, err := v.commands.get()
-	if err != nil {
-		return nil, v.failure(ctx, err)
-	}
-	commands := make([]valkey.Completed, 0, 2*len(streams))
-	for _, stream := range streams {
-		k := newValkeyKeys(v.opt.Prefix, stream)
-		commands = append(commands,
-			client.B().Pttl().Key(k.lease).Build(), // before the holder: one that comes in between is told with no time left
-			client.B().Hmget().Key(k.meta).Field("epoch", "node", "owner").Build())
-	}
-	answers := client.DoMulti(limited, commands...)
 	owners := make([]messages.Owner, len(streams))
 	for i, stream := range streams {
 		left, err := answers[2*i].AsInt64()
@@ -127,10 +137,14 @@ func (v *Valkey) Owners(ctx context.Context, streams []string) ([]messages.Owner
 		if err != nil {
 			return nil, v.failure(ctx, err)
 		}
-		f := stringsOf(m)
-		owners[i] = messages.Owner{Stream: stream, Epoch: uint64(number(f[0]))}
-		if left > 0 && f[1] != "" {
-			owners[i].Node, owners[i].Name, owners[i].Left = f[1], f[2], time.Duration(left)*time.Millisecond
+		r := read("the owner", m)
+		epoch, node, name := r.count(), r.text(), r.text()
+		if err := r.end(); err != nil {
+			return nil, v.refuse("the lease of stream %s: %v", stream, err)
+		}
+		owners[i] = messages.Owner{Stream: stream, Epoch: epoch}
+		if left > 0 && node != "" {
+			owners[i].Node, owners[i].Name, owners[i].Left = node, name, time.Duration(left)*time.Millisecond
 		}
 	}
 	return owners, nil

@@ -30,13 +30,16 @@ func (s *valkeyStream) Fingerprints(ctx context.Context, h Horizon, yield func(F
 			return err
 		}
 		page, err := m.ToArray()
-		if err != nil || len(page) == 0 {
+		if err != nil {
+			return s.store.failure(ctx, err)
+		}
+		if len(page) == 0 {
 			return ctx.Err()
 		}
 		for i := range page {
 			b, raw, _, err := parseBlock(&page[i])
 			if err != nil {
-				return fmt.Errorf("stream %s: %w", s.name, err)
+				return s.refuse(err)
 			}
 			if upper == "+" && i == 0 && h.Age > 0 {
 				if age := uint64(h.Age.Milliseconds()); age < b.Last.MS {
@@ -61,25 +64,34 @@ func (s *valkeyStream) Fingerprints(ctx context.Context, h Horizon, yield func(F
 }
 
 // parseBlock reads an entry of the blocks stream: the block, its fingerprints as they stand there, which alias it, and the size of its entries.
-func parseBlock(m *valkey.ValkeyMessage) (b FingerprintBlock, raw []byte, size int, err error) {
+func parseBlock(m *valkey.ValkeyMessage) (b FingerprintBlock, raw []byte, size int64, err error) {
 	id, fields, err := streamEntry(m)
 	if err != nil {
 		return b, nil, 0, err
 	}
 	b.Last = id
-	for i := 0; i+1 < len(fields); i += 2 {
-		name, _ := fields[i].ToString()
-		value, _ := fields[i+1].ToString()
-		switch name {
+	r := &reading{what: "block " + id.String(), rest: fields}
+	entries := int64(-1)
+	for r.more() {
+		switch name := r.text(); name {
 		case "f":
-			if first := entryID(value); first != nil {
-				b.First = *first
-			}
+			b.First = r.id()
 		case "p":
-			raw = unsafe.Slice(unsafe.StringData(value), len(value))
+			prints := r.text()
+			raw = unsafe.Slice(unsafe.StringData(prints), len(prints))
 		case "b":
-			size = int(number(value))
+			size = r.number()
+		case "n":
+			entries = r.number()
+		default:
+			r.text()
 		}
+	}
+	if err := r.end(); err != nil {
+		return b, nil, 0, err
+	}
+	if b.First.IsZero() || int64(len(raw)) != 8*entries {
+		return b, nil, 0, fmt.Errorf("block %s tells of %d entries from %s on, and has %d bytes of fingerprints", id, entries, b.First, len(raw))
 	}
 	return b, raw, size, nil
 }
@@ -87,8 +99,11 @@ func parseBlock(m *valkey.ValkeyMessage) (b FingerprintBlock, raw []byte, size i
 // streamEntry takes an entry of a native stream apart.
 func streamEntry(m *valkey.ValkeyMessage) (id EntryID, fields []valkey.ValkeyMessage, err error) {
 	pair, err := m.ToArray()
-	if err != nil || len(pair) != 2 {
-		return id, nil, fmt.Errorf("an entry of a stream has %d parts: %v", len(pair), err)
+	if err != nil {
+		return id, nil, err
+	}
+	if len(pair) != 2 {
+		return id, nil, fmt.Errorf("an entry of a stream has %d parts", len(pair))
 	}
 	text, err := pair[0].ToString()
 	if err != nil {
@@ -101,21 +116,6 @@ func streamEntry(m *valkey.ValkeyMessage) (id EntryID, fields []valkey.ValkeyMes
 	return id, fields, err
 }
 
-// frameOf is an entry as readers get it. The bytes are the reply's own.
-func frameOf(m *valkey.ValkeyMessage) (Frame, error) {
-	id, fields, err := streamEntry(m)
-	if err != nil {
-		return Frame{}, err
-	}
-	for i := 0; i+1 < len(fields); i += 2 {
-		if name, _ := fields[i].ToString(); name == "json" {
-			event, err := fields[i+1].ToString()
-			return Frame{ID: id, Event: unsafe.Slice(unsafe.StringData(event), len(event))}, err
-		}
-	}
-	return Frame{}, fmt.Errorf("entry %s has no field json", id)
-}
-
 // A replay goes forwards, so the blocks behind the one that is asked for are fetched along with it: so many, and up to so many entries and bytes.
 const (
 	aheadBlocks  = 64
@@ -125,8 +125,8 @@ const (
 
 // loadedBlock is a block that Entry looks into.
 type loadedBlock struct {
-	last   EntryID
-	frames []Frame
+	first, last EntryID
+	frames      []Frame
 }
 
 // Entry implements Stream.
@@ -160,21 +160,22 @@ func (s *valkeyStream) loadBlocks(ctx context.Context, last EntryID) error {
 	if err != nil {
 		return err
 	}
-	found, _ := m.ToArray()
-	var first EntryID
-	entries, size := 0, 0
+	found, err := m.ToArray()
+	if err != nil {
+		return s.store.failure(ctx, err)
+	}
+	entries, size := 0, int64(0)
 	for i := range found {
 		block, prints, bytes, err := parseBlock(&found[i])
 		if err != nil {
-			return fmt.Errorf("stream %s: %w", s.name, err)
+			s.blocks = s.blocks[:0]
+			return s.refuse(err)
 		}
 		entries, size = entries+len(prints)/8, size+bytes
-		if i == 0 {
-			first = block.First
-		} else if entries > aheadEntries || size > aheadBytes {
+		if i > 0 && (entries > aheadEntries || size > aheadBytes) {
 			break
 		}
-		s.blocks = append(s.blocks, loadedBlock{last: block.Last})
+		s.blocks = append(s.blocks, loadedBlock{first: block.First, last: block.Last})
 	}
 	if len(s.blocks) == 0 || s.blocks[0].last != last {
 		s.blocks = s.blocks[:0]
@@ -182,7 +183,7 @@ func (s *valkeyStream) loadBlocks(ctx context.Context, last EntryID) error {
 	}
 	end := s.blocks[len(s.blocks)-1].last
 	if m, err = s.store.do(ctx, func(b valkey.Builder) valkey.Completed {
-		return b.Xrange().Key(s.keys.stream).Start(first.String()).End(end.String()).Build()
+		return b.Xrange().Key(s.keys.stream).Start(s.blocks[0].first.String()).End(end.String()).Build()
 	}); err != nil {
 		s.blocks = s.blocks[:0]
 		return err
@@ -190,9 +191,12 @@ func (s *valkeyStream) loadBlocks(ctx context.Context, last EntryID) error {
 	frames, err := framesOfReply(&m)
 	if err != nil {
 		s.blocks = s.blocks[:0]
-		return fmt.Errorf("stream %s: %w", s.name, err)
+		return s.refuse(err)
 	}
 	for i := range s.blocks {
+		for len(frames) > 0 && frames[0].ID.Compare(s.blocks[i].first) < 0 {
+			frames = frames[1:] // somebody else's, between two appends
+		}
 		n := 0
 		for n < len(frames) && frames[n].ID.Compare(s.blocks[i].last) <= 0 {
 			n++
@@ -200,19 +204,4 @@ func (s *valkeyStream) loadBlocks(ctx context.Context, last EntryID) error {
 		s.blocks[i].frames, frames = frames[:n:n], frames[n:]
 	}
 	return nil
-}
-
-// framesOfReply are the entries of an XRANGE's answer.
-func framesOfReply(m *valkey.ValkeyMessage) ([]Frame, error) {
-	array, err := m.ToArray()
-	if err != nil {
-		return nil, err
-	}
-	frames := make([]Frame, len(array))
-	for i := range array {
-		if frames[i], err = frameOf(&array[i]); err != nil {
-			return nil, err
-		}
-	}
-	return frames, nil
 }

@@ -2,7 +2,6 @@ package persistence
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -19,20 +18,25 @@ const (
 
 // Read implements Stream.
 func (s *valkeyStream) Read(ctx context.Context, from, to StreamCursor, limit int) (StreamFrames, error) {
-	if err := checkLimit(limit); err != nil {
+	if err := CheckLimit(limit); err != nil {
 		return StreamFrames{}, err
 	}
 	lower, upper := from.Lower(), to.Upper()
-	frames, err := s.frames(ctx, lower, upper, limit, false)
-	if err != nil {
-		return StreamFrames{}, err
-	}
-	if len(frames) > 0 {
-		page, _, err := s.store.place(ctx, &s.keys, frames, EntryID{})
-		return page, err
+	for {
+		frames, err := s.frames(ctx, lower, upper, limit, false)
+		if err != nil {
+			return StreamFrames{}, err
+		}
+		if len(frames) == 0 {
+			break
+		}
+		page, state, err := s.hub.place(ctx, frames, EntryID{})
+		if err != nil || !state.overtook(page.Cursor) {
+			return page, err
+		}
 	}
 	// Nothing is in the range, or in what there is of it.
-	_, state, err := s.store.place(ctx, &s.keys, nil, messages.MaxEntryID)
+	_, state, err := s.hub.place(ctx, nil, messages.MaxEntryID)
 	if err != nil {
 		return StreamFrames{}, err
 	}
@@ -43,7 +47,7 @@ func (s *valkeyStream) Read(ctx context.Context, from, to StreamCursor, limit in
 	if cursor.Compare(upper) < 0 {
 		cursor = upper
 	}
-	page, _, err := s.store.place(ctx, &s.keys, nil, cursor)
+	page, _, err := s.hub.place(ctx, nil, cursor)
 	return page, err
 }
 
@@ -54,11 +58,11 @@ func (s *valkeyStream) after(ctx context.Context, id EntryID, limit int) (page S
 		if err != nil {
 			return StreamFrames{}, state, err
 		}
-		page, state, err = s.store.place(ctx, &s.keys, frames, id)
-		if err != nil || len(frames) > 0 || page.Behind == 0 {
+		page, state, err = s.hub.place(ctx, frames, id)
+		if err != nil || (len(frames) > 0 || page.Behind == 0) && !state.overtook(page.Cursor) {
 			return page, state, err
 		}
-		// Something was appended between the two questions.
+		// Something was appended between the two questions, or dropped.
 	}
 }
 
@@ -73,14 +77,15 @@ func (s *valkeyStream) frames(ctx context.Context, from, to EntryID, limit int, 
 			piece = min(piece, 64)
 		}
 		more, trimmed, err := s.fetch(ctx, from, to, piece, exclusive)
+		s.store.note("read of stream "+s.name, err)
 		if err != nil {
 			return nil, err
 		}
 		// The retention was asked for after the piece: where it has come so far, entries may be missing at the beginning. Of a piece that follows
 		// others, the next page tells.
-		check := checkFrom
+		check := CheckFrom
 		if exclusive {
-			check = checkAfter
+			check = CheckAfter
 		}
 		if err := check(s.name, from, trimmed); err != nil {
 			if len(frames) > 0 {
@@ -104,82 +109,94 @@ func (s *valkeyStream) frames(ctx context.Context, from, to EntryID, limit int, 
 
 // fetch asks for one piece, and after it for how far retention has gone.
 func (s *valkeyStream) fetch(ctx context.Context, from, to EntryID, count int, exclusive bool) (frames []Frame, trimmed EntryID, err error) {
-	limited, release, err := s.store.use(ctx)
-	if err != nil {
-		return nil, trimmed, err
-	}
-	defer release()
-	client, err := s.store.readers.get()
-	if err != nil {
-		return nil, trimmed, s.store.failure(ctx, err)
-	}
 	start := from
 	if exclusive && from == messages.MaxEntryID {
 		to = EntryID{} // there is nothing after it
 	} else if exclusive {
 		start = from.Next()
 	}
-	answers := client.DoMulti(limited,
-		client.B().Xrange().Key(s.keys.stream).Start(start.String()).End(to.String()).Count(int64(count)).Build(),
-		client.B().Hget().Key(s.keys.meta).Field("trimmed").Build())
-	var replies [2]valkey.ValkeyMessage
-	for i := range answers {
-		reply, err := answers[i].ToMessage()
-		if err != nil && !valkey.IsValkeyNil(err) {
-			return nil, trimmed, s.store.failure(ctx, err)
-		}
-		replies[i] = reply
+	answers, err := call(ctx, s.store, s.store.readers, func(ctx context.Context, client valkey.Client) ([]valkey.ValkeyResult, error) {
+		return client.DoMulti(ctx,
+			client.B().Xrange().Key(s.keys.stream).Start(start.String()).End(to.String()).Count(int64(count)).Build(),
+			client.B().Hmget().Key(s.keys.meta).Field("trimmed").Build()), nil
+	})
+	if err != nil {
+		return nil, trimmed, err
 	}
-	if frames, err = framesOfReply(&replies[0]); err != nil {
-		return nil, trimmed, fmt.Errorf("stream %s: %w", s.name, err)
+	entries, err := answers[0].ToMessage()
+	if err != nil {
+		return nil, trimmed, s.store.failure(ctx, err)
 	}
-	if text, err := replies[1].ToString(); err == nil {
-		if id := entryID(text); id != nil {
-			trimmed = *id
-		}
+	if frames, err = framesOfReply(&entries); err != nil {
+		return nil, trimmed, s.refuse(err)
+	}
+	meta, err := answers[1].ToMessage()
+	if err != nil {
+		return nil, trimmed, s.store.failure(ctx, err)
+	}
+	r := read("how far retention has gone", meta)
+	trimmed = r.id()
+	if err := r.end(); err != nil {
+		return nil, trimmed, s.refuse(err)
 	}
 	return frames, trimmed, nil
 }
 
 // placed is what a stream was when a page was placed in it, beside what the page tells.
 type placed struct {
-	last    EntryID // the newest entry ever, kept or not
-	trimmed EntryID // the newest one that retention dropped
+	last     EntryID // the newest entry ever, kept or not
+	trimmed  EntryID // the newest one that retention dropped
+	appended int64   // entries ever, up to last
 }
 
+// overtook says whether retention has dropped entries after the cursor by then: what is left of the stream does not tell any more which number the cursor's entry had.
+func (p placed) overtook(cursor EntryID) bool { return CheckAfter("", cursor, p.trimmed) != nil }
+
 // place makes a page of frames that were read: with what the stream is now, all of it at one instant. Without frames, cursor is the page's.
-func (v *Valkey) place(ctx context.Context, keys *valkeyKeys, frames []Frame, cursor EntryID) (page StreamFrames, state placed, err error) {
+func (h *valkeyHub) place(ctx context.Context, frames []Frame, cursor EntryID) (page StreamFrames, state placed, err error) {
 	page = StreamFrames{Frames: frames, Cursor: cursor}
 	first := ""
 	if n := len(frames); n > 0 {
 		page.Cursor, first = frames[n-1].ID, frames[0].ID.String()
 	}
-	m, err := v.run(ctx, scriptPlace, []string{keys.stream, keys.meta, keys.blocks}, page.Cursor.String(), first)
+	m, err := h.store.run(ctx, scriptPlace, []string{h.keys.stream, h.keys.meta, h.keys.blocks}, page.Cursor.String(), first)
 	if err != nil {
 		return StreamFrames{}, state, err
 	}
-	f := stringsOf(m)
-	if id := entryID(f[0]); id != nil {
-		state.last = *id
+	r := read("where a page stands", m)
+	state = placed{last: r.id(), trimmed: r.id()}
+	closed, reason, oldest, doubtful := r.number(), r.text(), r.id(), r.number() != 0
+	state.appended = r.number()
+	page.Appended = state.appended
+	following, beyond := int64(0), false
+	var block struct {
+		entries int64
+		first   EntryID
+		rest    int64 // of its entries, those after the cursor; -1 where the frames tell
 	}
-	if id := entryID(f[1]); id != nil {
-		state.trimmed = *id
+	if beyond = r.more(); beyond {
+		following, block.entries, block.first, block.rest = r.number(), r.number(), r.id(), r.number()
 	}
-	if id := entryID(f[5]); id != nil {
-		page.Oldest, page.Newest = *id, state.last
+	if err := r.end(); err != nil {
+		return StreamFrames{}, state, h.store.refuse("stream %s: %v", h.name, err)
 	}
-	if f[2] != "" {
-		page.ClosedAt, page.ClosedReason = time.UnixMicro(number(f[2])).UTC(), f[3]
+	if doubtful {
+		h.shown(frames)
 	}
-	if len(f) < 11 {
+	if !oldest.IsZero() {
+		page.Oldest, page.Newest = oldest, state.last
+	}
+	if closed != 0 {
+		page.ClosedAt, page.ClosedReason = time.UnixMicro(closed).UTC(), reason
+	}
+	if !beyond {
 		return page, state, nil // at the tip
 	}
-	rest := number(f[10])
-	if block := entryID(f[8]); rest < 0 && block != nil {
-		i, _ := slices.BinarySearchFunc(frames, *block, func(f Frame, id EntryID) int { return f.ID.Compare(id) })
-		rest = number(f[7]) - int64(len(frames)-i)
+	if block.rest < 0 {
+		i, _ := slices.BinarySearchFunc(frames, block.first, func(f Frame, id EntryID) int { return f.ID.Compare(id) })
+		block.rest = max(block.entries-int64(len(frames)-i), 0)
 	}
-	page.Behind = number(f[6]) + rest
+	page.Behind = following + block.rest
 	return page, state, nil
 }
 
@@ -189,10 +206,10 @@ func (s *valkeyStream) Tail(ctx context.Context, after StreamCursor, block time.
 	if err != nil {
 		return StreamFrames{}, err
 	}
-	if err := checkLimit(limit); err != nil {
+	if err := CheckLimit(limit); err != nil {
 		return StreamFrames{}, err
 	}
-	if err := checkBlock(block); err != nil {
+	if err := CheckBlock(block); err != nil {
 		return StreamFrames{}, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -220,7 +237,7 @@ func (s *valkeyStream) Tail(ctx context.Context, after StreamCursor, block time.
 		}
 		waiting := s.hub.wait(1)
 		select {
-		case <-next.rope(int64(waiting)):
+		case <-next.Rope(int64(waiting)):
 			s.hub.wait(-1)
 			if next.err != nil {
 				return StreamFrames{}, next.err
@@ -256,7 +273,7 @@ func (s *valkeyStream) open(ctx context.Context, id EntryID, limit int, start bo
 	}
 	page, state, err := s.after(ctx, id, limit)
 	if err == nil && start && len(page.Frames) == 0 && !page.IsClosed() {
-		err = s.hub.start(state.last, page.Oldest)
+		err = s.hub.start(&state, page.Oldest)
 	}
 	return page, err
 }

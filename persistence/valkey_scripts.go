@@ -1,19 +1,16 @@
 package persistence
 
 import (
-	"context"
 	"crypto/sha1"
 	"encoding/hex"
 	"strings"
-
-	"github.com/valkey-io/valkey-go"
 )
 
 // The scripts that run in the server, each one atomic step. The meta hash of a stream has
 //
 //	layout                          the version of all this
 //	epoch, node, owner              the newest lease: its epoch, the ID and name of its holder ("" once released)
-//	last, token                     the newest entry's ID and which append it came with
+//	last, token                     the newest entry's ID, and the name of the append that it came with: a hash of what was appended and of the token before
 //	entries, bytes                  ever appended
 //	dropped_entries, dropped_bytes  by retention
 //	trimmed                         the newest entry that retention dropped
@@ -31,12 +28,17 @@ func newScript(parts ...string) *script {
 }
 
 // trimFunction drops whole blocks from the oldest on, a bounded number at a time.
-// KEYS: stream, meta, blocks. ms, n and b are the bounds: the oldest millisecond to keep, entries and bytes; 0 sets none.
+// KEYS: stream, meta, blocks. ms, age, n and b are the bounds: the oldest millisecond to keep by the
+// writer's clock, the age in milliseconds before the stream's newest entry, entries and bytes; 0 sets
+// none. With an age an entry is too old only by both clocks: one that is wrong drops nothing.
 const trimFunction = `
-local function trim(ms, n, b, budget)
-  local m = redis.call('HMGET', KEYS[2], 'entries', 'bytes', 'dropped_entries', 'dropped_bytes')
+local function trim(ms, age, n, b, budget)
+  local m = redis.call('HMGET', KEYS[2], 'entries', 'bytes', 'dropped_entries', 'dropped_bytes', 'last')
   local dn, db = tonumber(m[3] or 0), tonumber(m[4] or 0)
   local kn, kb = tonumber(m[1] or 0) - dn, tonumber(m[2] or 0) - db
+  if age > 0 then
+    ms = math.min(ms, tonumber(string.match(m[5] or '0-0', '^(%d+)')) - age)
+  end
   local page = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', budget + 1)
   local trimmed, following
   local entries, bytes = 0, 0
@@ -68,77 +70,118 @@ local function trim(ms, n, b, budget)
   return {entries, bytes}
 end`
 
-// appendScript is compare-and-append: the chunk is written only where the stream ends where the writer left it and the writer's lease is the newest. What is
+// appendScript is compare-and-append: the chunk is written only where the stream ends where the
+// writer left it, with the writer's own last token, and the writer's lease is the newest. What is
 // sent again, late or out of turn, changes nothing.
-// KEYS: stream, meta, blocks. ARGV: 1 epoch, 2 node, 3 prev, 4 last, 5 token, 6 first, 7 entries, 8 bytes, 9 prints, 10 checkpoint ("" keeps the stored one),
-// 11-13 bounds of retention, 14 blocks to trim at most, 15 values an entry; then the entries: ID, values, in the order of the fields in 16….
+//
+// A script that fails halfway is not undone by the server, and the ID of an entry that is deleted again cannot be used once more. So what may fail is found out before
+// anything is written: a user who may XADD and not HSET, say, would leave entries that nobody knows of. Of an ID that somebody else gave one of the keys the writer is told
+// apart from other failures.
+// KEYS: stream, meta, blocks. ARGV: 1 epoch, 2 node, 3 last and 4 token before, 5 last and 6 token after, 7 first, 8 entries, 9 bytes, 10 prints, 11 checkpoint
+// ("" keeps the stored one), 12-15 bounds of retention, 16 blocks to trim at most, 17 values an entry; then the entries: ID, values, in the order of the fields in 18….
 const appendScript = `
-local ARGV, KEYS = ARGV, KEYS
-local m = redis.call('HMGET', KEYS[2], 'epoch', 'node', 'last', 'token', 'closed_reason', 'entries', 'bytes', 'owner')
+local ARGV, KEYS, call = ARGV, KEYS, redis.call
+local m = call('HMGET', KEYS[2], 'epoch', 'node', 'last', 'token', 'closed_reason', 'entries', 'bytes', 'owner')
 if m[1] ~= ARGV[1] or m[2] ~= ARGV[2] then
   return {'FENCED', m[1] or '0', m[2] ~= '' and m[8] or ''}
 end
 if m[5] then
   return {'CLOSED', m[5]}
 end
-local last = m[3] or '0-0'
-if m[4] == ARGV[5] and last == ARGV[4] then
-  return {'OK', 0, 0}
+local last, token = m[3] or '0-0', m[4] or ''
+if token == ARGV[6] and last == ARGV[5] then
+  return {'OK', 0, 0, ''}
 end
-if last ~= ARGV[3] then
+if last ~= ARGV[3] or token ~= ARGV[4] then
   return {'CONFLICT', last}
 end
-local count = tonumber(ARGV[7])
-if count > 0 then
-  local call, stream, values = redis.call, KEYS[1], tonumber(ARGV[15])
-  local from = 16
-  if values == 1 then
-    for i = from, from + 2 * count - 1, 2 do
-      call('XADD', stream, ARGV[i], 'json', ARGV[i + 1])
+local count = tonumber(ARGV[8])
+local function foreign(key)
+  local found, info = pcall(call, 'XINFO', 'STREAM', key)
+  for i = 1, found and #info or 0, 2 do
+    if info[i] == 'last-generated-id' then
+      return {'FOREIGN', key, info[i + 1]}
     end
-  else
-    local names = {}
+  end
+  return {'FOREIGN', key, ''}
+end
+if count > 0 then
+  local may = redis.acl_check_cmd
+  if may and not may('XADD', KEYS[3], ARGV[5], 'f', '') then
+    return redis.error_reply('NOPERM the user may not run XADD on ' .. KEYS[3])
+  end
+  if may and not may('HSET', KEYS[2], 'last', '') then
+    return redis.error_reply('NOPERM the user may not run HSET on ' .. KEYS[2])
+  end
+  local newest = call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+  if newest and newest[1] ~= last then
+    return foreign(KEYS[3])
+  end
+  local stream, values, from = KEYS[1], tonumber(ARGV[17]), 18
+  local names, args = {}, {}
+  if values > 1 then
     for i = 1, values do
       names[i] = ARGV[from + i - 1]
     end
     from = from + values
-    local args = {}
-    for k = 0, count - 1 do
-      local at = from + k * (values + 1)
-      for i = 1, values do
-        args[2 * i - 1], args[2 * i] = names[i], ARGV[at + i]
-      end
-      call('XADD', stream, ARGV[at], unpack(args))
+  end
+  local function add(k)
+    local at = from + k * (values + 1)
+    for i = 1, values do
+      args[2 * i - 1], args[2 * i] = names[i], ARGV[at + i]
+    end
+    call('XADD', stream, ARGV[at], unpack(args))
+  end
+  if values == 1 then
+    add = function(k)
+      local at = from + 2 * k
+      call('XADD', stream, ARGV[at], 'json', ARGV[at + 1])
     end
   end
-  call('XADD', KEYS[3], ARGV[4], 'f', ARGV[6], 'n', ARGV[7], 'b', ARGV[8], 'p', ARGV[9], 'e', tonumber(m[6] or 0) + count)
+  local done, why = pcall(add, 0)
+  if not done then
+    why = type(why) == 'table' and why.err or tostring(why)
+    if string.find(why, 'equal or smaller than the target stream top item', 1, true) or string.find(why, 'exhausted the last possible ID', 1, true) then
+      return foreign(stream)
+    end
+    return redis.error_reply(why)
+  end
+  for k = 1, count - 1 do
+    add(k)
+  end
+  call('XADD', KEYS[3], ARGV[5], 'f', ARGV[7], 'n', ARGV[8], 'b', ARGV[9], 'p', ARGV[10], 'e', tonumber(m[6] or 0) + count)
 end
-local set = {'last', ARGV[4], 'token', ARGV[5], 'entries', tonumber(m[6] or 0) + count, 'bytes', tonumber(m[7] or 0) + tonumber(ARGV[8])}
-if ARGV[10] ~= '' then
-  set[9], set[10] = 'checkpoint', ARGV[10]
+local set = {'last', ARGV[5], 'token', ARGV[6], 'entries', tonumber(m[6] or 0) + count, 'bytes', tonumber(m[7] or 0) + tonumber(ARGV[9])}
+if ARGV[11] ~= '' then
+  set[9], set[10] = 'checkpoint', ARGV[11]
 end
-redis.call('HSET', KEYS[2], unpack(set))
-local budget = tonumber(ARGV[14])
+call('HSET', KEYS[2], unpack(set))
+local budget = tonumber(ARGV[16])
 if budget > 0 then
-  local t = trim(tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), budget)
-  return {'OK', t[1], t[2]}
+  local trimmed, t = pcall(trim, tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15]), budget)
+  if not trimmed then
+    return {'OK', 0, 0, type(t) == 'table' and t.err or tostring(t)}
+  end
+  return {'OK', t[1], t[2], ''}
 end
-return {'OK', 0, 0}`
+return {'OK', 0, 0, ''}`
 
 var (
 	scriptAppend = newScript(trimFunction, appendScript)
 
-	// KEYS: stream, meta, blocks. ARGV: the bounds of retention, blocks at most.
-	scriptTrim = newScript(trimFunction, `return trim(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))`)
+	// KEYS: stream, meta, blocks. ARGV: the four bounds of retention, blocks at most.
+	scriptTrim = newScript(trimFunction, `return trim(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))`)
 
 	// KEYS: meta, closed. ARGV: now in microseconds, reason.
 	scriptClose = newScript(`
-if redis.call('HSETNX', KEYS[1], 'closed_us', ARGV[1]) == 1 then
-  redis.call('HSET', KEYS[1], 'closed_reason', ARGV[2])
-  redis.call('XADD', KEYS[2], '1-0', 'at', ARGV[1], 'reason', ARGV[2])
-  return 1
+if redis.call('HGET', KEYS[1], 'closed_us') then
+  return 0
 end
-return 0`)
+if #redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1) == 0 then
+  redis.call('XADD', KEYS[2], '1-0', 'at', ARGV[1], 'reason', ARGV[2])
+end
+redis.call('HSET', KEYS[1], 'closed_us', ARGV[1], 'closed_reason', ARGV[2])
+return 1`)
 
 	// KEYS: stream, meta.
 	scriptInfo = newScript(`
@@ -147,7 +190,8 @@ local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 m[10] = oldest[1] and oldest[1][1] or false
 return m`)
 
-	// Where a cursor is. KEYS: stream, meta, blocks. ARGV: the cursor, and the first entry of the page that ends with it, "" for none. How many entries follow it is
+	// Where a cursor is. KEYS: stream, meta, blocks. ARGV: the cursor, and the first entry of the page that ends with it, "" for none. The sixth value is 0 where every entry
+	// that was ever added is one of an append: then none needs to be looked at before it is shown. The seventh is how many entries appends have added. How many entries follow the cursor is
 	// what was appended after the first block that reaches beyond it, and what of that block does. The latter is -1 where the page begins before the block
 	// does: who asks has the entries, and can count them. IDs are compared as numbers, of which all that are derived from a time are exact.
 	scriptPlace = newScript(`
@@ -158,8 +202,19 @@ local function before(a, b)
   return ams < bms or ams == bms and aseq < bseq
 end
 local m = redis.call('HMGET', KEYS[2], 'last', 'trimmed', 'closed_us', 'closed_reason', 'entries')
+local entries = tonumber(m[5] or 0)
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
-m[6] = oldest[1] and oldest[1][1] or false
+m[5] = oldest[1] and oldest[1][1] or false
+m[6] = 1
+if oldest[1] then
+  local known, info = pcall(redis.call, 'XINFO', 'STREAM', KEYS[1])
+  for i = 1, known and #info or 0, 2 do
+    if info[i] == 'entries-added' then
+      m[6] = info[i + 1] == entries and 0 or 1
+    end
+  end
+end
+m[7] = entries
 local from = '(' .. ARGV[1]
 if ARGV[1] == '18446744073709551615-18446744073709551615' then
   return m
@@ -172,9 +227,9 @@ local b = {}
 for i = 1, #block[2], 2 do
   b[block[2][i]] = block[2][i + 1]
 end
-m[7], m[8], m[9], m[10] = tonumber(m[5]) - tonumber(b.e), tonumber(b.n), b.f, block[1]
+m[8], m[9], m[10] = entries - tonumber(b.e), tonumber(b.n), b.f
 if before(ARGV[1], b.f) then
-  m[11] = m[8]
+  m[11] = m[9]
 elseif ARGV[2] ~= '' and not before(b.f, ARGV[2]) then
   m[11] = -1
 else
@@ -187,13 +242,12 @@ return m`)
 local held = redis.call('GET', KEYS[2])
 if held and held ~= ARGV[1] then
   local m = redis.call('HMGET', KEYS[1], 'epoch', 'owner')
-  return {0, tonumber(m[1] or 0), m[2] or '', redis.call('PTTL', KEYS[2]), held}
+  return {0, tonumber(m[1] or 0), held, m[2] or '', redis.call('PTTL', KEYS[2])}
 end
-redis.call('HSETNX', KEYS[1], 'layout', ARGV[4])
 local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'node', ARGV[1], 'owner', ARGV[2])
+redis.call('HSET', KEYS[1], 'layout', redis.call('HGET', KEYS[1], 'layout') or ARGV[4], 'node', ARGV[1], 'owner', ARGV[2])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
-return {1, epoch}`)
+return {1, epoch, ARGV[1], ARGV[2], 0}`)
 
 	// KEYS: meta, lease. ARGV: node, epoch, ttl in ms. A lease that ran out and that nobody took since may go on.
 	scriptRenew = newScript(`
@@ -202,7 +256,7 @@ if m[1] ~= ARGV[2] or m[2] ~= ARGV[1] then
   return {0, tonumber(m[1] or 0), m[2] ~= '' and m[3] or ''}
 end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
-return {1}`)
+return {1, tonumber(m[1]), m[3] or ''}`)
 
 	// KEYS: meta, lease. ARGV: node, epoch.
 	scriptRelease = newScript(`
@@ -233,7 +287,7 @@ return redis.call('HVALS', KEYS[1])`)
 	// KEYS: consumers. ARGV: name.
 	scriptGetConsumer = newScript(`
 local t = redis.call('TIME')
-t[3] = redis.call('HGET', KEYS[1], ARGV[1])
+t[3] = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 return t`)
 
 	// KEYS: consumers. ARGV: name, the value it must have ("" for none), the new one ("" deletes), how many there may be.
@@ -250,30 +304,37 @@ else
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 end
 return 'OK'`)
+
+	// scriptProbe finds out whether the other scripts and commands would work, and writes nothing: the server is asked what the user may do, each kind of key is read, and
+	// an entry is added on the condition that its stream exists, which it does not. So the server must take writes at all: it is no replica, has memory, saves, and has its
+	// own replicas.
+	// KEYS: probe, stream, meta, blocks, closed, lease, consumers. ARGV: streams, nodes, until: keys that are not in this node of a cluster.
+	scriptProbe = newScript(`
+local stream, meta, blocks, closed, lease, consumers = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local streams, nodes, untils = ARGV[1], ARGV[2], ARGV[3]
+local needed = {
+  {'HMGET', meta, 'last'}, {'HGET', meta, 'cursor'}, {'HSET', meta, 'last', ''}, {'HINCRBY', meta, 'epoch', 1},
+  {'XADD', stream, '*', 'json', ''}, {'XADD', blocks, '*', 'f', ''}, {'XADD', closed, '1-0', 'at', ''},
+  {'XRANGE', stream, '-', '+'}, {'XRANGE', blocks, '-', '+'}, {'XREVRANGE', blocks, '+', '-'},
+  {'XREAD', 'STREAMS', stream, closed, '0-0', '0-0'}, {'XINFO', 'STREAM', stream},
+  {'XTRIM', stream, 'MINID', '=', '0'}, {'XTRIM', blocks, 'MINID', '=', '0'},
+  {'GET', lease}, {'SET', lease, '', 'PX', 1}, {'DEL', lease}, {'PTTL', lease},
+  {'HGET', consumers, ''}, {'HSET', consumers, '', ''}, {'HDEL', consumers, ''}, {'HLEN', consumers}, {'HVALS', consumers},
+  {'SADD', streams, ''}, {'SISMEMBER', streams, ''}, {'SMEMBERS', streams},
+  {'HSET', nodes, '', ''}, {'HDEL', nodes, ''}, {'HVALS', nodes},
+  {'ZADD', untils, 0, ''}, {'ZREM', untils, ''}, {'ZRANGEBYSCORE', untils, 0, 0}, {'TIME'},
+}
+for _, command in ipairs(needed) do
+  if not redis.acl_check_cmd(unpack(command)) then
+    local key = command[1] == 'XREAD' and stream or command[1] == 'XINFO' and stream or command[2] or ''
+    return {'DENIED', command[1], key}
+  end
+end
+redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)
+redis.call('XRANGE', blocks, '-', '+', 'COUNT', 1)
+redis.call('HMGET', meta, 'last')
+redis.call('GET', lease)
+redis.call('HLEN', consumers)
+redis.call('XADD', KEYS[1], 'NOMKSTREAM', '*', 'x', '')
+return {'OK', '', ''}`)
 )
-
-// run runs a script of many callers' and gives its answer. A server that does not know it yet is told.
-func (v *Valkey) run(ctx context.Context, s *script, keys []string, args ...string) (valkey.ValkeyMessage, error) {
-	limited, release, err := v.use(ctx)
-	if err != nil {
-		return valkey.ValkeyMessage{}, err
-	}
-	defer release()
-	client, err := v.commands.get()
-	if err != nil {
-		return valkey.ValkeyMessage{}, v.failure(ctx, err)
-	}
-	m, err := client.Do(limited, client.B().Evalsha().Sha1(s.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()).ToMessage()
-	if isNoScript(err) {
-		m, err = client.Do(limited, client.B().Eval().Script(s.source).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()).ToMessage()
-	}
-	if err != nil && !valkey.IsValkeyNil(err) {
-		return valkey.ValkeyMessage{}, v.failure(ctx, err)
-	}
-	return m, nil
-}
-
-func isNoScript(err error) bool {
-	e, ok := valkey.IsValkeyErr(err)
-	return ok && e.IsNoScript()
-}

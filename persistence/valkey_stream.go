@@ -28,13 +28,18 @@ type valkeyStream struct {
 	conn      *link
 	write     sync.Mutex
 	retention Retention
-	known     bool      // last is where this handle knows the stream to end
-	last      EntryID   // the stream's newest entry
-	doubt     *pending  // an append whose outcome is not known
-	trimAt    time.Time // when retention is looked at again
+	known     bool           // end is where this handle knows the stream to end
+	end       ending         // what it knows
+	doubt     bool           // something may have been appended to it since, by what was sent and not answered
+	foreign   EntryID        // the newest ID that somebody else is known to have used up: ours follow it
+	moved     *ConflictError // the stream was found to end elsewhere: this handle appends no more
 	ids       []EntryID
 	memory    *appendMemory // of the last append, for the next one
 	blocks    []loadedBlock // what Entry looks into, by last
+
+	trimAt     time.Time // when retention is looked at again
+	trimFailed string    // why that did not work when it was tried last
+	oldest     int64     // the oldest millisecond to keep, by the clock, when it was asked last
 }
 
 // Name implements Stream.
@@ -46,18 +51,23 @@ func (s *valkeyStream) Info(ctx context.Context) (StreamInfo, error) {
 	if err != nil {
 		return StreamInfo{}, err
 	}
-	f := stringsOf(m)
-	info := StreamInfo{Name: s.name, Entries: number(f[2]) - number(f[4]), Bytes: number(f[3]) - number(f[5])}
-	if f[0] != "" && f[0] != valkeyLayout {
-		return info, fmt.Errorf("stream %s has layout version %.20q; this version reads %q", s.name, f[0], valkeyLayout)
+	r := read("what the stream is", m)
+	layout, last := r.text(), r.id()
+	entries, bytes := r.number(), r.number()
+	info := StreamInfo{Name: s.name, Entries: entries - r.number(), Bytes: bytes - r.number(), Trimmed: known(r.id())}
+	closed, reason, oldest := r.number(), r.text(), r.id()
+	if err := r.end(); err != nil {
+		return StreamInfo{}, s.refuse(err)
 	}
-	if len(f) > 9 && f[9] != "" && info.Entries > 0 {
-		info.Oldest, info.Newest = entryID(f[9]), entryID(f[1])
+	if layout != "" && layout != valkeyLayout {
+		return StreamInfo{}, s.store.refuse("stream %s has layout version %.20q; this version reads %q", s.name, layout, valkeyLayout)
 	}
-	info.Trimmed = entryID(f[6])
-	if us := number(f[7]); us != 0 {
-		at := time.UnixMicro(us).UTC()
-		info.ClosedAt, info.ClosedReason = &at, f[8]
+	if !oldest.IsZero() && info.Entries > 0 {
+		info.Oldest, info.Newest = known(oldest), known(last)
+	}
+	if closed != 0 {
+		at := time.UnixMicro(closed).UTC()
+		info.ClosedAt, info.ClosedReason = &at, reason
 	}
 	return info, nil
 }
@@ -71,14 +81,17 @@ func (s *valkeyStream) Checkpoint(ctx context.Context) (messages.Checkpoint, err
 	if err != nil {
 		return cp, err
 	}
-	f := stringsOf(m)
-	last := entryID(f[1])
+	r := read("the checkpoint", m)
+	text, last := r.text(), r.id()
+	if err := r.end(); err != nil {
+		return cp, s.refuse(err)
+	}
 	switch {
-	case f[0] != "":
-		if err := json.Unmarshal([]byte(f[0]), &cp); err != nil {
-			return cp, fmt.Errorf("decode the checkpoint of stream %s: %w", s.name, err)
+	case text != "":
+		if err := json.Unmarshal([]byte(text), &cp); err != nil {
+			return messages.Checkpoint{}, s.store.refuse("the checkpoint of stream %s: %v", s.name, err)
 		}
-	case last == nil:
+	case last.IsZero():
 		return cp, fmt.Errorf("%w in stream %s", ErrNoCheckpoint, s.name)
 	default:
 		// The very first append was cut short. What is missing of it comes after its first entry.
@@ -92,42 +105,61 @@ func (s *valkeyStream) Checkpoint(ctx context.Context) (messages.Checkpoint, err
 		cp.TimeUS = info.Oldest.TimeUS()
 	}
 	// The chunks of an append that was cut short stand behind the checkpoint.
-	if last != nil {
-		cp.LastID = *last
+	if !last.IsZero() {
+		cp.LastID = last
 	}
 	return cp, nil
 }
 
-// Trim implements Stream.
+// Trim implements Stream. It is an order, and goes by the clock alone.
 func (s *valkeyStream) Trim(ctx context.Context, r Retention) (Trimmed, error) {
 	const budget = 64
 	var all Trimmed
 	for {
-		ms, n, b := s.bounds(r)
-		m, err := s.store.run(ctx, scriptTrim, []string{s.keys.stream, s.keys.meta, s.keys.blocks}, ms, n, b, strconv.Itoa(budget))
+		args := bounds(s.tooOld(r), 0, r)
+		m, err := s.store.run(ctx, scriptTrim, []string{s.keys.stream, s.keys.meta, s.keys.blocks}, append(args[:], strconv.Itoa(budget))...)
 		if err != nil {
 			return all, err
 		}
-		counts := numbersOf(m)
-		if counts[0] == 0 && counts[1] == 0 {
+		reply := read("the answer to a trim", m)
+		entries, bytes := reply.number(), reply.number()
+		if err := reply.end(); err != nil {
+			return all, s.refuse(err)
+		}
+		if entries == 0 && bytes == 0 {
 			if all.Entries > 0 {
 				s.store.emit(StreamTrimmed{s.name, all})
 			}
 			return all, nil
 		}
-		all.Entries += counts[0]
-		all.Bytes += counts[1]
+		all.Entries += entries
+		all.Bytes += bytes
 	}
 }
 
-// bounds are the retention's, as the scripts take them.
-func (s *valkeyStream) bounds(r Retention) (ms, entries, bytes string) {
-	oldest := int64(0)
-	if r.Age > 0 {
-		oldest = max(s.store.clock.Now().Add(-r.Age).UnixMilli(), 0)
+// tooOld is the oldest millisecond that a retention keeps by our clock, 0 for all.
+func (s *valkeyStream) tooOld(r Retention) int64 {
+	if r.Age <= 0 {
+		return 0
 	}
-	return strconv.FormatInt(oldest, 10), strconv.FormatInt(r.Entries, 10), strconv.FormatInt(r.Bytes, 10)
+	return max(s.store.clock.Now().Add(-r.Age).UnixMilli(), 0)
 }
+
+// bounds are a retention's, as the scripts take them: the oldest millisecond to keep by the clock, the
+// age before the newest entry, 0 for any, entries and bytes.
+func bounds(oldest int64, age time.Duration, r Retention) [4]string {
+	return [4]string{decimal(oldest), decimal(age.Milliseconds()), decimal(r.Entries), decimal(r.Bytes)}
+}
+
+// round are the bounds of one of the rounds that appends make. A clock may be wrong: what is too old by
+// it must be so by the stream's newest entry too, and must have been so in the round before.
+func (s *valkeyStream) round(r Retention) [4]string {
+	before, now := s.oldest, s.tooOld(r)
+	s.oldest = now
+	return bounds(min(before, now), r.Age, r)
+}
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
 // Close implements Stream. Any daemon may end a stream: it is not an append.
 func (s *valkeyStream) Close(ctx context.Context, reason string) error {
@@ -136,7 +168,11 @@ func (s *valkeyStream) Close(ctx context.Context, reason string) error {
 	if err != nil {
 		return err
 	}
-	if n, _ := m.AsInt64(); n == 1 {
+	n, err := m.AsInt64()
+	if err != nil {
+		return s.store.failure(ctx, err)
+	}
+	if n == 1 {
 		s.store.emit(StreamEnded{Stream: s.name, Reason: reason})
 	}
 	return nil
@@ -144,7 +180,7 @@ func (s *valkeyStream) Close(ctx context.Context, reason string) error {
 
 // SaveCheckpoint implements CheckpointStore.
 func (v *Valkey) SaveCheckpoint(ctx context.Context, feed string, cp messages.Checkpoint) error {
-	if err := checkName(feed); err != nil {
+	if err := CheckName(feed); err != nil {
 		return err
 	}
 	value, err := json.Marshal(cp)
@@ -161,7 +197,7 @@ func (v *Valkey) SaveCheckpoint(ctx context.Context, feed string, cp messages.Ch
 // LoadCheckpoint implements CheckpointStore.
 func (v *Valkey) LoadCheckpoint(ctx context.Context, feed string) (messages.Checkpoint, error) {
 	var cp messages.Checkpoint
-	if err := checkName(feed); err != nil {
+	if err := CheckName(feed); err != nil {
 		return cp, err
 	}
 	key := newValkeyKeys(v.opt.Prefix, feed).meta
@@ -177,45 +213,7 @@ func (v *Valkey) LoadCheckpoint(ctx context.Context, feed string) (messages.Chec
 		return cp, v.failure(ctx, err)
 	}
 	if err := json.Unmarshal([]byte(text), &cp); err != nil {
-		return cp, fmt.Errorf("decode the checkpoint of feed %s: %w", feed, err)
+		return messages.Checkpoint{}, v.refuse("the checkpoint of feed %s: %v", feed, err)
 	}
 	return cp, nil
-}
-
-// stringsOf are an array's values; nil ones are "".
-func stringsOf(m valkey.ValkeyMessage) []string {
-	array, _ := m.ToArray()
-	out := make([]string, max(len(array), 10))
-	for i := range array {
-		if n, err := array[i].ToInt64(); err == nil {
-			out[i] = strconv.FormatInt(n, 10)
-		} else {
-			out[i], _ = array[i].ToString()
-		}
-	}
-	return out
-}
-
-// numbersOf are an array's whole numbers.
-func numbersOf(m valkey.ValkeyMessage) []int64 {
-	array, _ := m.ToArray()
-	out := make([]int64, max(len(array), 2))
-	for i := range array {
-		out[i], _ = array[i].AsInt64()
-	}
-	return out
-}
-
-func number(s string) int64 {
-	n, _ := strconv.ParseInt(s, 10, 64)
-	return n
-}
-
-// entryID is a stored ID, nil for none.
-func entryID(s string) *EntryID {
-	id, err := messages.ParseEntryID(s)
-	if err != nil || id.IsZero() {
-		return nil
-	}
-	return &id
 }

@@ -46,6 +46,12 @@ func (b *Backoff) Next(lived, retryAfter time.Duration, permanent bool) time.Dur
 	return d
 }
 
+// After is the jittered wait at a step of the schedule, from 0 on. It counts as no failure.
+func (b *Backoff) After(step int) time.Duration {
+	d := b.schedule[min(max(step, 0), len(b.schedule)-1)]
+	return d/2 + time.Duration(b.rand.Int64N(int64(d/2)+1))
+}
+
 // Reset starts the schedule anew, as an operator's reconnect does.
 func (b *Backoff) Reset() { b.failures = 0 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,11 +30,14 @@ type Options struct {
 	// Store has the streams. One that is a persistence.LeaseStore is shared: a feed then runs while its lease is held.
 	Store       persistence.Store
 	Checkpoints persistence.CheckpointStore // where the cursors save besides; nil is Store
+	Filters     actors.FilterStore          // where the feeds' filters are saved; nil remembers them for the process alone
 	Node        messages.Node               // this daemon, where the store is shared
 	Observer    *observe.Observer
 	Clock       clockwork.Clock
-	Rand        *rand.Rand    // jitter; nil seeds one from the clock
-	Dial        actors.Dialer // nil dials websockets
+	Monotonic   func() time.Duration // a clock that no one sets; nil is Clock's since the start
+	Rand        *rand.Rand           // jitter; nil seeds one from the clock
+	Dial        actors.Dialer        // nil dials websockets
+	Fault       actors.Fault         // nil, but in tests of what a fault does
 }
 
 // Daemon is the actor tree seen from outside. It is safe for concurrent use.
@@ -53,6 +57,9 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	start := o.Clock.Now()
 	if o.Rand == nil {
 		o.Rand = rand.New(rand.NewPCG(uint64(start.UnixNano()), 0))
+	}
+	if o.Monotonic == nil {
+		o.Monotonic = func() time.Duration { return o.Clock.Since(start) }
 	}
 	checkpoints, apart := o.Checkpoints, o.Checkpoints != nil
 	if !apart {
@@ -106,9 +113,10 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		}
 		feeds = append(feeds, feedConfig{
 			Feed: fc, Protocol: protocol, Compress: compress, Endpoints: endpoints, Stream: stream, Lease: lease,
-			Checkpoints: checkpoints, Apart: apart, Dial: dial, Clock: o.Clock, Interval: interval(info),
-			Monotonic: func() time.Duration { return o.Clock.Since(start) }, Observer: o.Observer,
-			Rand: rand.New(rand.NewPCG(o.Rand.Uint64(), o.Rand.Uint64())), // one each: actors share nothing
+			Checkpoints: checkpoints, Filters: o.Filters, Apart: apart, Dial: dial, Clock: o.Clock, Interval: interval(info),
+			Monotonic: o.Monotonic, Observer: o.Observer,
+			Rand:  rand.New(rand.NewPCG(o.Rand.Uint64(), o.Rand.Uint64())), // one each: actors share nothing
+			Fault: o.Fault.Of(fc.Name),
 		})
 	}
 
@@ -116,13 +124,13 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	if ha := &o.Config.HA; shared && isShared(ha) {
 		renew, look := leaseTimes(ha)
 		sharing = &sharingConfig{Store: leases, Node: o.Node, Candidate: ha.Candidate, TTL: ha.LeaseTTL, Renew: renew, Look: look,
-			Clock: o.Clock, Observer: o.Observer}
+			Clock: o.Clock, Observer: o.Observer, Fault: o.Fault}
 	}
 
 	d := &Daemon{cfg: o.Config, store: o.Store, dicts: dicts, failed: make(chan error, 1)}
 	logger := slog.New(errorsOnly{o.Observer.Logger().Handler()})
 	d.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return logger }))
-	props := newRoot(feeds, sharing, o.Clock, o.Observer, d.fail).Configure(actor.WithGuardian(&guardian{d.fail}))
+	props := newRoot(feeds, sharing, o.Clock, o.Observer, o.Fault, d.fail).Configure(actor.WithGuardian(newGuardian(o.Clock, o.Observer, d.fail)))
 	root, err := d.system.Root.SpawnNamed(props, "tempestd")
 	if err != nil {
 		return nil, err
@@ -221,7 +229,7 @@ func (d *Daemon) Stop(ctx context.Context, reason string) error {
 	d.stop.Do(func() {
 		var reply any
 		reply, err = ask(ctx, d.system, d.root, &messages.Stop{Reason: reason})
-		if stopped, ok := reply.(*messages.Stopped); ok {
+		if stopped, ok := reply.(*actors.Stopped); ok {
 			err = stopped.Err
 		}
 		done := d.system.Root.StopFuture(d.root)
@@ -284,6 +292,19 @@ func (d *Daemon) History(ctx context.Context, name string, q messages.HistoryQue
 		return messages.FeedHistory{}, err
 	}
 	return *reply.(*messages.FeedHistory), nil
+}
+
+// BlockLost tells the feed of a stream that one of its blocks cannot be read any more: its first and last entry, the first zero where it is not known. What
+// an upstream still has of it is fetched again, and the rest becomes a gap. It returns at once.
+func (d *Daemon) BlockLost(stream string, first, last messages.EntryID) {
+	if !slices.ContainsFunc(d.cfg.Feeds, func(f config.Feed) bool { return f.Name == stream }) {
+		return // nobody reads for it any more
+	}
+	m := &messages.BlockLost{ToUS: last.TimeUS()}
+	if !first.IsZero() {
+		m.FromUS = first.TimeUS()
+	}
+	d.system.Root.Send(actor.NewPID(d.root.Address, d.root.Id+"/"+stream), m)
 }
 
 // Reconnect ends the feed's connection, or its wait for the next one.

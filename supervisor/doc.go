@@ -1,10 +1,12 @@
 // Package supervisor says who starts whom and what happens when one fails.
 //
-// The tree is the one of DESIGN.md: a root, one feed supervisor a feed, and below it the actors of package actors. Both levels are their
+// The tree: a root, one feed supervisor a feed, and below it the actors of package actors. Both levels are their
 // own supervision strategy (the actor library's built-in ones stop children silently, never escalate and back off linearly without a cap):
 //
 //   - The end of a connection is expected. The feed waits for its backoff and restarts the connection with a new epoch.
-//   - A fault of ours restarts the actor that had it, and ends the connection too when it was the writer: what was in flight is read again.
+//   - What a store refuses is a state: it is shown, told to readiness and waited for.
+//   - A fault of ours, in an actor's turn or in what runs beside it, restarts the actor that had it, and ends the connection too when it was the writer:
+//     what was in flight is read again.
 //   - Too many faults within a window escalate: from the feed to the root, which restarts the feed; from the root to the process, which
 //     exits non-zero and leaves the rest to systemd. A feed that fails never touches another.
 //
@@ -25,13 +27,17 @@
 //	ownership.go who owns a feed, where the store is shared
 //	sharing.go   the actor that spreads the feeds over the daemons that have them in common
 //	share.go     who is to own what, decided
+//	command.go   what operators ask of a feed
 //	resume.go    how a feed begins a connection: what it asks for, and what proves that it was enough
+//	resuming.go  what a feed's connections have taught about resuming
 //	repair.go    what a legacy server leaves out, fetched by a second connection
 //	filter.go    changing a running feed's filter
 //	endpoints.go which upstream is connected to next
 //	ask.go       questions from outside the tree
 //	failure.go   what a feed does when one of them fails
 //	status.go    a feed's state, its history and its figures
+//	lag.go       how far a feed is behind, while nothing is stored too
+//	ready.go     what keeps a feed from being as ready as one can be
 //	history.go   what a feed remembers for the status page
 //	health.go    the health check that travels down and up the tree
 //	backoff.go   how long to wait before the next connection

@@ -14,8 +14,11 @@ import (
 type Endpoints struct {
 	list     []endpoint // in order of preference
 	at       int        // the one that is or was connected to last
+	ended    int        // the one whose connection ended last
 	first    time.Duration
 	rand     *rand.Rand
+	idle     int           // connections in a row that we ended ourselves and that had brought nothing
+	passing  int           // … and that the upstream said will be possible again soon
 	comeback time.Duration // how long another endpoint must have done well before the preferred one is tried again
 }
 
@@ -30,6 +33,8 @@ type endpoint struct {
 const (
 	// blindPenalty is how long an endpoint that showed us nothing of what we want is left alone, if there is another.
 	blindPenalty = 30 * time.Minute
+	// mostPassing is how often in a row a server is believed that it will be ready soon.
+	mostPassing = 4
 	// Bounds of the comeback, which doubles with every one that fails.
 	minComeback = 15 * time.Minute
 	maxComeback = 6 * time.Hour
@@ -47,20 +52,34 @@ func NewEndpoints(list []jetstream.Endpoint, schedule []time.Duration, r *rand.R
 // Current is the endpoint to connect to.
 func (e *Endpoints) Current() jetstream.Endpoint { return e.list[e.at].Endpoint }
 
-// Ended is told how a connection to Current ended at now. It chooses the next Current and says how long to wait for it.
+// Ended is told how a connection to Current ended at now, whether it had moved the position, and whether connections are stuck where the position is. It
+// chooses the next Current and says how long to wait for it.
 //
-// What we ended ourselves says nothing about the endpoint: the same one again, at once. After a healthy life, too, the same one, or one that is preferred to
-// it and ready. Otherwise the one that is ready first.
-func (e *Endpoints) Ended(now time.Time, why *actors.Ended) time.Duration {
+// What we ended ourselves says nothing about the endpoint: the same one again, at once, unless the one before it had brought nothing either. After a healthy life, too,
+// the same one, or one that is preferred to it and ready. Otherwise the one that is ready first. A server that says that it is going, or that it will be ready soon, is
+// as healthy as before.
+func (e *Endpoints) Ended(now time.Time, why *actors.Ended, moved, stuck bool) time.Duration {
 	cur := &e.list[e.at]
-	switch why.Forced {
-	case messages.CauseOperator, messages.CauseSleep, messages.CauseFilter, messages.CauseNoOverlap:
-		return 0
-	case messages.CausePreferred:
-		e.at = 0
-		return 0
+	e.ended = e.at
+	if moved {
+		e.idle, e.passing = 0, 0
 	}
-	healthy := why.Lived >= cur.backoff.Healthy()
+	switch why.Forced {
+	case messages.CauseOperator, messages.CauseSleep, messages.CauseFilter, messages.CauseNoOverlap, messages.CauseClock, messages.CausePreferred:
+		if why.Forced == messages.CausePreferred {
+			e.at = 0
+		}
+		if e.idle++; e.idle == 1 {
+			return 0
+		}
+		return e.list[e.at].backoff.After(e.idle - 2)
+	}
+	if (why.Clean || why.Passing) && e.passing < mostPassing && !stuck {
+		wait := max(cur.backoff.After(e.passing), why.RetryAfter)
+		e.passing++
+		return wait
+	}
+	healthy := why.Lived >= cur.backoff.Healthy() && !stuck
 	wait := cur.backoff.Next(why.Lived, why.RetryAfter, why.Permanent)
 	cur.reason, cur.refused = why.Reason, why.Permanent
 	if why.SeqReset || why.Forced == messages.CauseWriter {
@@ -103,6 +122,10 @@ func (e *Endpoints) Ended(now time.Time, why *actors.Ended) time.Duration {
 // wait is how long the endpoint is not to be asked yet.
 func (ep *endpoint) wait(now time.Time) time.Duration { return max(ep.readyAt.Sub(now), 0) }
 
+// Brought is told, once all is stored that the connection that ended last had brought, that it brought the feed further. However short it was, the next wait is the
+// schedule's first: on a link that cuts again and again each connection fetches a part of what is to be fetched.
+func (e *Endpoints) Brought() { e.list[e.ended].backoff.Reset() }
+
 // Live is told that the connection to Current stands.
 func (e *Endpoints) Live() { e.list[e.at].reason, e.list[e.at].refused = "", false }
 
@@ -127,6 +150,7 @@ func (e *Endpoints) Reset() {
 		e.list[i].backoff.Reset()
 		e.list[i].readyAt = time.Time{}
 	}
+	e.idle, e.passing = 0, 0
 }
 
 // Status is a snapshot for people.

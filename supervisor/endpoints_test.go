@@ -34,7 +34,7 @@ func newChoice(t *testing.T, hosts ...string) *choice {
 func (c *choice) ended(e actors.Ended, next string, least, most time.Duration) {
 	c.t.Helper()
 	c.now = c.now.Add(e.Lived)
-	wait := c.Ended(c.now, &e)
+	wait := c.Ended(c.now, &e, e.Lived > 0, false)
 	if got := c.Current().Host(); got != next+":443" || wait < least || wait > most {
 		c.t.Fatalf("after %+v: %s in %v; want %s in %v to %v", e, got, wait, next, least, most)
 	}

@@ -1,8 +1,8 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -37,11 +37,9 @@ func (f *feed) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *ac
 func (f *feed) connectionEnded(ctx actor.Context, e *actors.Ended) {
 	was := f.phase
 	f.phase = waiting
-	f.seqReset = f.seqReset || e.SeqReset
-	f.blind = f.blind || e.Forced == messages.CauseBlind
-	if e.Lived > 0 { // a dial that failed changes nothing about how the last connection ended
-		f.clean = e.Clean
-	}
+	f.resuming.ended(f.endpoints.Current().Host(), e, f.cfg.Monotonic())
+	f.endedUnseen(e)
+	f.book.ended(e.Epoch)
 	ctx.Send(f.watchdog, &messages.Unwatch{})
 	f.haltRepair(ctx)
 	ctx.Send(f.cursor, &messages.SaveCheckpoint{Cause: "disconnect"})
@@ -54,7 +52,7 @@ func (f *feed) connectionEnded(ctx actor.Context, e *actors.Ended) {
 	case f.paused || f.closed:
 		return
 	}
-	delay := f.endpoints.Ended(f.cfg.Clock.Now(), e)
+	delay := f.endpoints.Ended(f.cfg.Clock.Now(), e, f.resuming.moved, f.resuming.stuck())
 	state := messages.StateDisconnected
 	if f.endpoints.Refused() {
 		state = messages.StateFailed
@@ -72,8 +70,7 @@ func (f *feed) retryAfter(ctx actor.Context, d time.Duration) {
 
 // later sends the feed a message after d.
 func (f *feed) later(ctx actor.Context, d time.Duration, message any) clockwork.Timer {
-	root, self := ctx.ActorSystem().Root, ctx.Self()
-	return f.cfg.Clock.AfterFunc(d, func() { root.Send(self, message) })
+	return actors.Later(ctx, f.cfg.Clock, d, message)
 }
 
 // cancelRetry forgets the pending restart; a timer that has fired already finds its number outdated.
@@ -110,13 +107,19 @@ func (f *feed) fault(ctx actor.Context, child *actor.PID, reason, message any) {
 			f.cfg.Name, f.faults.Count(), feedFaultWindow, child.Id, text), message)
 		return
 	}
-	f.book.restarted(role(child), text)
+	f.book.restarted(actors.Role(child), text)
 	delay := restartDelay(f.faults.Count())
 	f.cfg.Observer.Emit(observe.ActorRestarted, f.cfg.Name, "actor", child.Id, "reason", text,
 		"delay", delay.String(), "failures", f.faults.Count())
 	if child.Equal(f.connection) {
 		f.connectionEnded(ctx, &actors.Ended{Epoch: f.epoch, Reason: text})
 		return
+	}
+	if child.Equal(f.writer) {
+		f.quiescing, f.stalled = 0, "" // the next one has been asked nothing, and will say
+	}
+	if child.Equal(f.cursor) {
+		f.unread = ""
 	}
 	if child.Equal(f.writer) && (f.phase == connecting || f.phase == connected) {
 		ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseWriter})
@@ -138,10 +141,16 @@ func (f *feed) restartActor(ctx actor.Context, pid *actor.PID) {
 		f.drain(ctx)
 	case f.phase == preparing:
 		f.begin(ctx)
+	case pid.Equal(f.backfill) && f.repair.running:
+		// What it failed at has no end that is told.
+		f.repaired(ctx, &messages.BackfillDone{ID: f.repair.id, Err: errFault})
 	case f.phase == connected && pid.Equal(f.watchdog):
-		ctx.Send(f.watchdog, &messages.Watch{Connection: f.connection, Epoch: f.epoch, At: f.cfg.Clock.Now()})
+		ctx.Send(f.watchdog, &actors.Watch{Connection: f.connection, Epoch: f.epoch, At: f.cfg.Clock.Now()})
 	}
 }
+
+// errFault is why a backfill did not come to its end.
+var errFault = errors.New("a fault of ours ended it")
 
 // restartDelay grows with the faults in the window: 100, 200, 400 ms …
 func restartDelay(faults int) time.Duration {
@@ -178,9 +187,6 @@ func (f *feed) stopTimers() {
 
 // asSupervisor is the context's own power over its children. The library gives it to strategies only; its context has it always.
 func asSupervisor(ctx actor.Context) actor.Supervisor { return ctx.(actor.Supervisor) }
-
-// role is an actor's name below its supervisor.
-func role(pid *actor.PID) string { return pid.Id[strings.LastIndexByte(pid.Id, '/')+1:] }
 
 // bounded is a failure's text, at most one short line.
 func bounded(reason any) string {

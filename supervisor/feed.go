@@ -1,8 +1,9 @@
 package supervisor
 
 import (
-	"fmt"
+	"cmp"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -25,13 +26,15 @@ type feedConfig struct {
 	Stream      persistence.Stream   // nil until the lease is held, where the store is shared
 	Lease       *leaseConfig         // nil where the store is this daemon's alone
 	Checkpoints persistence.CheckpointStore
-	Apart       bool // the checkpoints are kept in another place than the streams
+	Filters     actors.FilterStore // nil: filters are remembered by the process alone
+	Apart       bool               // the checkpoints are kept in another place than the streams
 	Dial        actors.Dialer
 	Clock       clockwork.Clock
 	Monotonic   func() time.Duration
 	Interval    time.Duration // mean interval of the events the stream holds, 0 where there are too few
 	Observer    *observe.Observer
 	Rand        *rand.Rand
+	Fault       actors.Fault
 }
 
 // dialTimeout bounds name resolution, connect, TLS and upgrade together.
@@ -62,6 +65,9 @@ type feed struct {
 	health healthRound
 
 	endpoints *Endpoints
+	ticker    clockwork.Timer
+	told      string    // its trouble, as the root was told
+	since     time.Time // when it could not store, zero while it can
 	epoch     messages.Epoch
 	paused    bool
 	ending    bool       // the daemon stops
@@ -76,21 +82,25 @@ type feed struct {
 type tenure struct {
 	cursor, writer, watchdog, connection, backfill *actor.PID
 
-	phase    phase
-	leaving  bool // it is being ended in good order: nothing is read any more, what was read is being stored
-	plan     jetstream.Plan
-	request  jetstream.Request
-	rewind   time.Duration // how far the next resume by time goes back; grows while a replay begins too late
-	unproven bool          // the replay has not begun with anything that the stream holds, nor with anything else
-	handover bool          // the connection began with a replay by time: its change to live is to be watched for
-	repair   repair
-	openAt   time.Time // when the websocket opened
-	closed   bool      // its stream was closed for good: there is nothing more to read for
-	clean    bool      // the last connection was ended by the upstream in good order: its sequence numbers stand
-	blind    bool      // the last connection was left because it showed no commits
-	seqReset bool      // the upstream's sequences started anew: resume by time
-	stalled  string    // why the writer cannot append, "" when it can
-	pong     time.Time // the last pong that was turned into an AtTip
+	phase      phase
+	leaving    bool // it is being ended in good order: nothing is read any more, what was read is being stored
+	request    jetstream.Request
+	resuming   resuming
+	filters    filters
+	handover   bool  // the connection began with a replay by time: its change to live is to be watched for
+	unseen     *span // in which the last connection may have changed to live, nil where that is known
+	repair     repair
+	firstUS    int64                 // when the stream began, on the clock of the host of then; 0 for unknown
+	placed     bool                  // firstUS was loaded
+	unplaced   []*messages.BlockLost // what waits for that
+	unrecorded []messages.Gap        // that the writer was told of, besides those of its epochs
+	openAt     time.Time             // when the websocket opened
+	closed     bool                  // its stream was closed for good: there is nothing more to read for
+	stalled    string                // why the writer cannot append, "" when it can
+	unread     string                // why the cursor cannot read the stored position, "" when it can
+
+	quiescing messages.Epoch // the Quiesce that the writer has not answered, 0 for none
+	pong      time.Time      // the last pong that was turned into an AtTip
 
 	retry    clockwork.Timer            // the pending restart of the connection
 	restarts map[string]clockwork.Timer // the pending restarts of the others, by actor ID
@@ -104,7 +114,7 @@ const (
 
 // newFeed makes the props of a feed supervisor. The book is the root's: it outlives a restart of the feed.
 func newFeed(cfg feedConfig, b *book) *actor.Props {
-	return actors.Guarded(cfg.Name, cfg.Observer, func() actor.Actor {
+	return actors.Guarded(cfg.Name, cfg.Observer, cfg.Fault, func() actor.Actor {
 		return &feed{
 			cfg:       cfg,
 			book:      b,
@@ -121,17 +131,30 @@ func (f *feed) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		f.begun(ctx)
+		f.tick(ctx)
 	case *actor.Restarting, *actor.Stopping:
 		f.stopTimers()
+		if f.ticker != nil { // nil where it failed at its start
+			f.ticker.Stop()
+		}
+	case *tick:
+		f.tick(ctx)
 
 	case *messages.ConnectionReady:
 		f.ready(ctx)
 	case *messages.Quiesced:
-		if f.phase == preparing && m.Epoch == f.epoch {
+		if m.Epoch != f.quiescing {
+			return
+		}
+		f.quiescing = 0
+		if f.phase == preparing {
 			ctx.Request(f.cursor, &messages.ResumeQuery{Epoch: f.epoch})
 		}
 	case *messages.ResumePoint:
 		if f.phase == preparing && m.Epoch == f.epoch {
+			if m.Found {
+				f.book.resumes(m.Checkpoint)
+			}
 			f.connect(ctx, m)
 		}
 	case *messages.Connected:
@@ -143,21 +166,27 @@ func (f *feed) Receive(ctx actor.Context) {
 
 	case *messages.Committed:
 		f.book.committed(m)
-		if m.Epoch == f.epoch {
-			f.unproven = false
-			f.rewind, f.seqReset = f.cfg.Rewind, false // the replay begins early enough, and the position is one of it
-		}
+		f.resuming.committed(m, f.cfg.Monotonic())
+	case *messages.Proven:
+		f.resuming.proven(m)
 	case *messages.GapRecorded:
-		f.book.gap(m)
-		f.showLive()
+		f.unrecorded = slices.DeleteFunc(f.unrecorded, func(g messages.Gap) bool { return g == m.Gap })
+		if !m.Known {
+			f.gapRecorded(m)
+		}
 	case *messages.WriterStalled:
 		f.stalled = m.Reason
-		if f.phase == connected {
-			f.book.enter(messages.StateBackpressured, m.Reason)
-		}
+		f.showTrouble()
 	case *messages.WriterResumed:
 		f.stalled = ""
-		f.showLive()
+		f.showTrouble()
+	case *messages.CursorStalled:
+		f.unread = m.Reason
+		f.showTrouble()
+	case *messages.ReadAgain:
+		if m.Epoch == f.epoch && (f.phase == connecting || f.phase == connected) {
+			ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseWriter})
+		}
 	case *messages.Heartbeat:
 		f.heartbeat(ctx, m)
 	case *messages.Suspicion:
@@ -165,11 +194,13 @@ func (f *feed) Receive(ctx actor.Context) {
 	case *messages.Stalled:
 		f.book.status.Stalls++
 	case *messages.NoOverlap:
-		if m.Epoch == f.epoch {
-			f.rewindFurther(ctx)
+		if m.Epoch == f.resuming.epoch {
+			f.tooLate(ctx, m.Said)
 		}
 	case *messages.BackfillDone:
 		f.repaired(ctx, m)
+	case *messages.BlockLost:
+		f.blockLost(ctx, m)
 	case *repairDue:
 		f.startRepair(ctx)
 
@@ -181,6 +212,7 @@ func (f *feed) Receive(ctx actor.Context) {
 		f.held(m.Owner)
 	case *messages.LeaseAway:
 		if f.phase == absent && !f.ending {
+			f.away = m.Reason
 			f.book.enter(messages.StateStandby, m.Reason)
 		}
 	case *messages.LeaseLost:
@@ -202,6 +234,7 @@ func (f *feed) Receive(ctx actor.Context) {
 
 	case *messages.FeedQuery:
 		s := f.book.snapshot()
+		s.LagMS = f.lag(f.cfg.Clock.Now()).Milliseconds()
 		s.Endpoints = f.endpoints.Status(f.cfg.Clock.Now())
 		s.Retention = messages.Retention{AgeSeconds: int64(f.cfg.Retention.Age / time.Second), Bytes: f.cfg.Retention.Bytes, Entries: f.cfg.Retention.Entries}
 		ctx.Respond(s)
@@ -213,7 +246,7 @@ func (f *feed) Receive(ctx actor.Context) {
 		ctx.Respond(&messages.CommandDone{Err: f.command(ctx, m)})
 	case *messages.HealthCheck:
 		f.health.ask(ctx, m, f.answering())
-	case *messages.HealthReply:
+	case *actors.HealthReply:
 		f.health.reply(ctx, m)
 
 	case *messages.Stop:
@@ -223,7 +256,7 @@ func (f *feed) Receive(ctx actor.Context) {
 			f.save(ctx)
 		}
 	case *messages.CheckpointSaved:
-		f.left(ctx, m.Err)
+		f.left(ctx, saveFailure(m.Err))
 
 	case *retryDue:
 		f.retryConnection(ctx, m.number)
@@ -247,18 +280,62 @@ func (f *feed) ready(ctx actor.Context) {
 }
 
 func (f *feed) connected(ctx actor.Context, m *messages.Connected) {
-	f.phase, f.openAt, f.blind = connected, m.At, false
+	f.phase, f.openAt = connected, m.At
+	f.resuming.connected(f.endpoints.Current().Host(), m, f.cfg.Monotonic())
+	f.filters.opened(m.Present.US)
+	f.saveFilters(ctx)
+	if len(f.repair.queue) > 0 {
+		f.scheduleRepair(ctx, repairDelay)
+	}
 	f.endpoints.Live()
 	f.book.status.Protocol, f.book.status.Compression = m.Protocol, m.Compression
 	f.cfg.Observer.Emit(observe.FeedWire, f.cfg.Name, "epoch", uint64(f.epoch), "endpoint", f.endpoints.Current().String(),
 		"protocol", m.Protocol, "compression", m.Compression, "fallback", m.Fallback)
-	ctx.Send(f.writer, &messages.EpochLive{Epoch: f.epoch, At: m.At})
-	ctx.Send(f.watchdog, &messages.Watch{Connection: f.connection, Epoch: f.epoch, At: m.At})
-	if f.plan.Gap != nil {
-		f.book.enter(messages.StateGapped, string(f.plan.Gap.Cause))
+	ctx.Send(f.watchdog, &actors.Watch{Connection: f.connection, Host: f.endpoints.Current().Host(), Epoch: f.epoch, At: m.At})
+	f.showLive()
+}
+
+// gapRecorded tells of a gap entry, however it came about: a state, a log event and a metric.
+func (f *feed) gapRecorded(m *messages.GapRecorded) {
+	f.book.gap(m)
+	g := m.Gap
+	was, reason, next := f.book.status.State, f.book.status.Reason, f.book.status.NextAttemptAt
+	f.book.enter(messages.StateGapped, string(g.Cause), "id", m.ID.String(), "gap_from", showTime(g.FromUS), "gap_to", showTime(g.ToUS), "host", g.Host)
+	if f.phase == connected {
+		f.showLive()
 		return
 	}
+	f.book.enter(was, reason)
+	f.book.status.NextAttemptAt = next
+}
+
+// quiesce asks the writer to finish with the epochs before this one. It is asked one thing at a time: its answer about an earlier epoch serves this one too,
+// for none was begun since it was asked.
+func (f *feed) quiesce(ctx actor.Context) {
+	if f.quiescing == 0 {
+		f.quiescing = f.epoch
+		ctx.Send(f.writer, &messages.Quiesce{Epoch: f.epoch})
+	}
+}
+
+// showTrouble shows that the store does not do what is asked of it, or does so again.
+func (f *feed) showTrouble() {
+	if f.phase == preparing {
+		f.showBegun()
+	}
 	f.showLive()
+}
+
+// showBegun enters the state of an epoch that was begun and is not connected yet.
+func (f *feed) showBegun() {
+	switch trouble := cmp.Or(f.stalled, f.unread); {
+	case trouble != "":
+		f.book.enter(messages.StateBackpressured, trouble)
+	case f.epoch == 1:
+		f.book.enter(messages.StateConnecting, "started")
+	default:
+		f.book.enter(messages.StateReconnecting, "")
+	}
 }
 
 // showLive enters live, or what keeps a connected feed from it.
@@ -284,6 +361,7 @@ func (f *feed) heartbeat(ctx actor.Context, m *messages.Heartbeat) {
 		return
 	}
 	f.book.heartbeat(m)
+	f.book.beats(m, f.openAt, f.book.status.Position, f.book.status.Suspicion, f.cfg.PingInterval+maxPingTimeout)
 	switch {
 	case m.Blocked >= blockedFor:
 		if f.stalled == "" {
@@ -295,86 +373,20 @@ func (f *feed) heartbeat(ctx actor.Context, m *messages.Heartbeat) {
 	if f.endpoints.WantsBack(m.At, m.At.Sub(f.openAt)) {
 		ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CausePreferred})
 	}
-	if f.unproven && m.Frames == 0 && m.At.Sub(f.openAt) >= proofAfter {
-		f.rewindFurther(ctx)
-	}
-	f.noticeHandover(ctx, m)
 	quietSince := m.LastFrame
 	if quietSince.Before(f.openAt) {
 		quietSince = f.openAt
 	}
-	if m.Blocked == 0 && m.Pong.After(f.pong) && m.Pong.Sub(quietSince) >= tipAfter {
+	if f.resuming.unproven && m.Blocked == 0 && m.At.Sub(quietSince) >= proofAfter {
+		f.tooLate(ctx, false)
+	}
+	f.noticeHandover(ctx, m)
+	f.resuming.presentUS, f.resuming.presentAt = m.PresentUS, m.At
+	if m.Blocked == 0 && m.Pong.After(f.pong) && m.Pong.Sub(quietSince) >= tipAfter && !f.resuming.doubtful() {
 		f.pong = m.Pong
-		ctx.Send(f.cursor, &messages.AtTip{At: m.Pong})
-	}
-}
-
-// errPaused refuses a reconnect of a paused feed.
-var errPaused = fmt.Errorf("%w: the feed is paused: resume it instead", messages.ErrNotNow)
-
-// errClosed refuses a command about a feed that has come to its end.
-var errClosed = fmt.Errorf("%w: the feed's stream is closed for good", messages.ErrNotNow)
-
-// command does what an operator asks; asking for what is so already is fine.
-func (f *feed) command(ctx actor.Context, c messages.Command) error {
-	switch {
-	case f.ending:
-		return fmt.Errorf("%w: the daemon is stopping", messages.ErrNotNow)
-	case f.phase == absent || f.clearing || f.leaving:
-		return f.notOurs()
-	case f.closed:
-		return errClosed
-	}
-	switch c {
-	case messages.CommandReconnect:
-		if f.paused {
-			return errPaused
+		f.resuming.alive(f.cfg.Monotonic())
+		if m.TipUS > 0 {
+			ctx.Send(f.cursor, &messages.AtTip{At: messages.UpstreamTime{Host: f.endpoints.Current().Host(), US: m.TipUS}})
 		}
-		f.endpoints.Reset()
-		if f.phase == waiting {
-			f.retryNow(ctx)
-			return nil
-		}
-		ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseOperator})
-	case messages.CommandPause:
-		f.paused = true
-		f.haltReading(ctx)
-		f.book.enter(messages.StatePaused, "operator")
-	case messages.CommandResume:
-		if !f.paused {
-			return nil
-		}
-		f.paused = false
-		f.endpoints.Reset()
-		switch f.phase {
-		case idle:
-			f.begin(ctx)
-		case waiting:
-			f.retryNow(ctx)
-		}
-	}
-	return nil
-}
-
-// haltReading ends the connection, if there is one, and the wait for the next one.
-func (f *feed) haltReading(ctx actor.Context) {
-	ctx.Send(f.watchdog, &messages.Unwatch{})
-	f.haltRepair(ctx)
-	switch f.phase {
-	case preparing, connecting, connected:
-		f.phase = stopping
-		ctx.Send(f.connection, &messages.StopReading{})
-	case waiting:
-		f.cancelRetry()
-	}
-}
-
-func (f *feed) readingStopped(ctx actor.Context) {
-	if f.phase != stopping {
-		return
-	}
-	f.ready(ctx)
-	if f.paused {
-		ctx.Send(f.cursor, &messages.SaveCheckpoint{Cause: "pause"})
 	}
 }

@@ -2,9 +2,14 @@ package supervisor_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tempestd/internal/observe"
 )
 
 func TestFilterIsChangedOnTheOpenConnectionWhereTheUpstreamCan(t *testing.T) {
@@ -21,12 +26,12 @@ func TestFilterIsChangedOnTheOpenConnectionWhereTheUpstreamCan(t *testing.T) {
 		if got := r.up.last().filter.DIDs; len(got) != 1 || r.up.dialCount() != 1 {
 			t.Fatalf("the connection's filter has DIDs %v after %d dials", got, r.up.dialCount())
 		}
-		// The next connection asks for it, and rewinds: the position was reached with it.
+		// The next connection asks for it.
 		r.up.publish(10)
 		r.after(time.Second)
 		r.up.last().fault <- errLost
 		r.after(time.Minute)
-		if _, seq, _ := r.up.dials[1].cursor.Sequence(); seq != 1 || len(r.up.last().filter.DIDs) != 1 {
+		if _, seq, _ := r.up.dials[1].cursor.Sequence(); seq != 20 || len(r.up.last().filter.DIDs) != 1 {
 			t.Fatalf("it resumed from %v with %v", r.up.dials[1].cursor, r.up.last().filter)
 		}
 		r.wantExactlyPublished(0)
@@ -48,16 +53,104 @@ func TestI2_FilterIsChangedByAReconnectWhereItMust(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.after(time.Second)
-			before := r.up.conns[len(r.up.conns)-2].next // what the ended connection had read
-			if _, seq, ok := r.up.dials[len(r.up.dials)-1].cursor.Sequence(); !ok || int(seq) != before {
-				t.Fatalf("it resumed from %v, want the exact number %d", r.up.dials[len(r.up.dials)-1].cursor, before)
-			}
 		}
 		cancel()
 		r.after(time.Second)
 		r.wantExactlyPublished(0)
-		if s := r.status(); s.Reconnects != 10 {
-			t.Fatalf("%d reconnects", s.Reconnects)
+		if s := r.status(); s.Reconnects != 10 || s.Gaps != 0 {
+			t.Fatalf("%d reconnects, %d gaps", s.Reconnects, s.Gaps)
 		}
+	})
+}
+
+// What a filter's change asks for again reaches from before the feed began. None of that is stored: it would stand behind what came after it.
+func TestI2_WhatWasBeforeTheFeedBeganStaysOutWhenItsFilterChanges(t *testing.T) {
+	for _, oversized := range []bool{false, true} {
+		t.Run(fmt.Sprintf("oversized=%v", oversized), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, func(r *rig) {
+					r.up.fixedFilter = true
+					if oversized {
+						r.up.oversized = 10
+					}
+					for range 50 {
+						r.up.publish(1)
+						time.Sleep(10 * time.Millisecond)
+					}
+				})
+				for range 50 {
+					r.up.publish(1)
+					r.after(10 * time.Millisecond)
+				}
+				for _, collections := range [][]string{{"app.bsky.feed.post"}, nil} {
+					changed := r.cfg.Feeds[0]
+					changed.Collections = collections
+					if err := r.daemon.UpdateFilter(t.Context(), changed); err != nil {
+						t.Fatal(err)
+					}
+					r.after(time.Second)
+				}
+				r.up.publish(20)
+				r.after(time.Minute)
+				gaps := 0
+				for i, e := range r.store.all() {
+					var entry struct {
+						Kind   string
+						Cursor int
+						Gap    struct{ Event struct{ Seq int } }
+					}
+					if err := json.Unmarshal(e, &entry); err != nil {
+						t.Fatal(err)
+					}
+					seq := entry.Cursor
+					if entry.Kind == "gap" {
+						gaps++
+						seq = entry.Gap.Event.Seq
+					}
+					if seq != 51+i {
+						t.Fatalf("entry %d is %s", i, e)
+					}
+				}
+				if n := len(r.store.all()); n != 70 || oversized != (gaps > 0) {
+					t.Errorf("%d entries, %d gaps", n, gaps)
+				}
+			})
+		})
+	}
+}
+
+// A feed that its supervisor began anew goes on with the filter that it was given since the daemon started.
+func TestAChangedFilterOutlivesItsFeedActor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(10)
+		r.after(time.Second)
+		changed := r.cfg.Feeds[0]
+		changed.Collections = []string{"app.bsky.feed.like"} // which the upstream has none of
+		if err := r.daemon.UpdateFilter(t.Context(), changed); err != nil {
+			t.Fatal(err)
+		}
+		r.up.publishIdentity()
+		r.after(time.Second)
+		broken := true
+		r.store.failWith(func() error {
+			if broken {
+				panic("injected")
+			}
+			return nil
+		})
+		for range 20 {
+			r.up.publishIdentity()
+			r.after(time.Second)
+		}
+		r.store.set(func() { broken = false })
+		r.after(time.Minute)
+		if n := r.events(observe.ActorEscalated); n == 0 {
+			t.Fatal("the feed was not begun anew")
+		}
+		if got := r.up.last().filter.Collections; !slices.Equal(got, changed.Collections) {
+			t.Errorf("it asks for %v", got)
+		}
+		r.wantExactlyPublished(0)
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -38,6 +39,12 @@ type upstream struct {
 	// legacy sends no sequence numbers, and leaves out what is published while a replay goes over to live.
 	legacy      bool
 	fixedFilter bool                     // filters cannot be changed on an open connection
+	localFilter bool                     // what is no commit is read, and filtered out here
+	undated     bool                     // handshakes have no Date
+	pace        time.Duration            // what a legacy server takes for each event of a replay
+	oversized   int                      // every so many numbers an event is larger than is read; 0 none
+	cutAfter    int                      // connections are cut after so many events, within the next; 0 never
+	offset      time.Duration            // what the clock of every host is off by, from now on
 	skew        map[string]time.Duration // what a host's clock is off by
 }
 
@@ -70,15 +77,43 @@ type dialed struct {
 	cursor jetstream.Cursor
 }
 
+// eventKind is the event's kind, as it stands in it.
+func eventKind(event []byte) []byte {
+	_, after, _ := bytes.Cut(event, []byte(`"kind":"`))
+	kind, _, _ := bytes.Cut(after, []byte(`"`))
+	return kind
+}
+
+// set changes how the upstream behaves while it is asked.
+func (u *upstream) set(change func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	change()
+}
+
+// firstIsAway refuses whoever dials the first host.
+func (u *upstream) firstIsAway(int) error {
+	if u.dials[len(u.dials)-1].host == "127.0.0.1:6008" {
+		return errLost
+	}
+	return nil
+}
+
 func newUpstream() *upstream { return &upstream{changed: make(chan struct{})} }
 
 // publish adds n events of the present time.
 func (u *upstream) publish(n int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	at := time.Now().Add(u.offset)
 	for range n {
 		u.made++
-		u.events = append(u.events, newUpstreamEvent(u.made, int64(len(u.events)+1)))
+		if u.legacy && len(u.events) > 0 { // a legacy server stamps no two events with the same time, but for a clock that is set back
+			if last := time.UnixMicro(u.events[len(u.events)-1].timeUS); !at.After(last) && last.Sub(at) < time.Second {
+				at = last.Add(time.Microsecond)
+			}
+		}
+		u.events = append(u.events, eventAt(u.made, int64(len(u.events)+1), at))
 	}
 	close(u.changed)
 	u.changed = make(chan struct{})
@@ -86,7 +121,12 @@ func (u *upstream) publish(n int) {
 
 // newUpstreamEvent is event number n, of the present time, under a sequence number.
 func newUpstreamEvent(n int, seq int64) upstreamEvent {
-	us := time.Now().UnixMicro()
+	return eventAt(n, seq, time.Now())
+}
+
+// eventAt is event number n as a server stamps it whose clock shows at.
+func eventAt(n int, seq int64, at time.Time) upstreamEvent {
+	us := at.UnixMicro()
 	return upstreamEvent{seq: seq, timeUS: us, json: fmt.Appendf(nil,
 		`{"did":"did:plc:a","time_us":%d,"cursor":%d,"kind":"commit","commit":{"rev":"r%d","operation":"create","collection":"app.bsky.feed.post","rkey":"k%d"}}`,
 		us, seq, n, n)}
@@ -144,16 +184,14 @@ func (u *upstream) dial(_ context.Context, req jetstream.Request) (actors.Upstre
 		c.hole = time.Now().Add(handover)
 		c.whole = len(u.events)
 	}
-	for i, e := range u.events {
-		e := u.as(host, e)
-		if u.deafToCursors {
-			break
-		}
+	if !u.deafToCursors {
 		_, seq, bySeq := req.Cursor.Sequence()
 		us, byTime := req.Cursor.TimeUS()
-		if bySeq && e.seq >= seq || byTime && e.timeUS >= us {
-			c.next = i
-			break
+		for i, e := range u.events {
+			if bySeq && !u.legacy && e.seq >= seq || byTime && e.timeUS+u.skew[host].Microseconds() >= us {
+				c.next = i
+				break
+			}
 		}
 	}
 	u.conns = append(u.conns, c)
@@ -183,6 +221,7 @@ type upstreamConn struct {
 	fault  chan error
 	done   chan struct{}
 	closed sync.Once
+	sent   int // events sent
 
 	mu       sync.Mutex
 	activity jetstream.Activity
@@ -208,6 +247,16 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 				c.next++
 				continue
 			}
+			c.up.mu.Lock()
+			cut := c.up.cutAfter > 0 && c.sent >= c.up.cutAfter
+			c.up.mu.Unlock()
+			if c.next < c.whole {
+				time.Sleep(c.up.pace)
+			}
+			if cut {
+				return b, &jetstream.EndError{Ending: jetstream.Ending{Cause: jetstream.CauseMidFrame, Reason: "the stream ended within a message"}}
+			}
+			c.sent++
 			e = c.up.as(c.host, e)
 			scanned := messages.Event{Off: uint32(len(b.Buf)), Len: uint32(len(e.json))}
 			if err := jetstream.Scan(e.json, &scanned); err != nil {
@@ -217,10 +266,25 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 				begun = true
 				sink.First(scanned)
 			}
+			if n := c.up.oversized; n > 0 && scanned.Seq%int64(n) == 0 {
+				b.Skipped = append(b.Skipped, messages.SkippedEvent{After: len(b.Events), Size: 2 << 20, TimeUS: scanned.TimeUS, Seq: scanned.Seq, Kind: scanned.Kind, Fingerprint: scanned.Fingerprint})
+				b.Frames++
+				b.Seq, b.TimeUS = scanned.Seq, scanned.TimeUS
+				c.next++
+				c.note(func(a *jetstream.Activity) { a.Frames++; a.LastFrame = time.Now(); a.NewestUS = e.timeUS })
+				continue
+			}
+			if c.up.localFilter && scanned.Kind != messages.KindCommit {
+				b.Frames++
+				b.Seq, b.TimeUS = scanned.Seq, scanned.TimeUS
+				c.next++
+				c.note(func(a *jetstream.Activity) { a.Frames++; a.LastFrame = time.Now(); a.NewestUS = e.timeUS })
+				continue
+			}
 			b.Buf = append(b.Buf, e.json...)
 			b.Events = append(b.Events, scanned)
 			b.Frames++
-			b.Seq, b.TimeUS = scanned.Seq, max(b.TimeUS, scanned.TimeUS)
+			b.Seq, b.TimeUS = scanned.Seq, scanned.TimeUS
 			c.next++
 			c.note(func(a *jetstream.Activity) { a.Frames++; a.LastFrame = time.Now(); a.NewestUS = e.timeUS })
 		}
@@ -233,7 +297,7 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 			continue
 		}
 		var linger <-chan time.Time
-		if len(b.Events) > 0 {
+		if b.Frames > 0 {
 			if next, ok := sink.TryHand(b); ok {
 				b = next
 			} else {
@@ -267,6 +331,13 @@ func (c *upstreamConn) Activity() jetstream.Activity {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.activity
+}
+
+// ServerDate is what the host's clock shows, to the second.
+func (c *upstreamConn) ServerDate() (time.Time, bool) {
+	c.up.mu.Lock()
+	defer c.up.mu.Unlock()
+	return time.Now().Add(c.up.skew[c.host] + c.up.offset).Truncate(time.Second), !c.up.undated
 }
 
 func (c *upstreamConn) Wire() jetstream.Wire { return jetstream.Wire{Protocol: jetstream.ProtocolV1} }
@@ -310,9 +381,14 @@ type store struct {
 	saved             *messages.Checkpoint
 	last              messages.EntryID
 	entries           int
-	fail              func() error // asked before each append
+	fail              func() error     // asked before each append
+	pace              time.Duration    // what an append takes
+	frozen            chan struct{}    // appends wait for its end, nil lets them through
+	refusing          map[string]error // what calls of a name are answered with
 	closedAt          *time.Time
 	closedReason      string
+	lost              *persistence.Truncation // until the next append
+	slow              chan struct{}           // the next checkpoint that is read is told when it is closed
 }
 
 type block struct {
@@ -332,6 +408,9 @@ func (s *store) Health() error { return nil }
 func (s *store) SaveCheckpoint(_ context.Context, _ string, cp messages.Checkpoint) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.refusing["SaveCheckpoint"]; err != nil {
+		return err
+	}
 	s.saved = &cp
 	return nil
 }
@@ -339,6 +418,9 @@ func (s *store) SaveCheckpoint(_ context.Context, _ string, cp messages.Checkpoi
 func (s *store) LoadCheckpoint(context.Context, string) (messages.Checkpoint, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.refusing["LoadCheckpoint"]; err != nil {
+		return messages.Checkpoint{}, err
+	}
 	if s.saved == nil {
 		return messages.Checkpoint{}, persistence.ErrNoCheckpoint
 	}
@@ -356,6 +438,52 @@ func (s *store) all() [][]byte {
 	return all
 }
 
+// set changes how the store behaves while it is used.
+func (s *store) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+// refuse makes every call of a name fail with err; nil lets it through again.
+func (s *store) refuse(call string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refusing == nil {
+		s.refusing = map[string]error{}
+	}
+	s.refusing[call] = err
+}
+
+// freeze makes appends wait until thaw is called.
+func (s *store) freeze() (thaw func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	frozen := make(chan struct{})
+	s.frozen = frozen
+	return func() { close(frozen) }
+}
+
+// loseAll takes everything away, as when a store's files are gone. known says whether it is still known how far back they reached.
+func (s *store) loseAll(known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = &persistence.Truncation{Stream: feedName, Expected: s.last}
+	if known {
+		s.lost.Oldest = s.blocks[0].appended.First
+	}
+	s.blocks, s.cp, s.saved, s.entries, s.last = nil, nil, nil, 0, messages.EntryID{}
+}
+
+// lose takes block i away, as damage does.
+func (s *store) lose(i int) persistence.Appended {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.blocks[i]
+	s.blocks = append(s.blocks[:i:i], s.blocks[i+1:]...)
+	return b.appended
+}
+
 func (s *store) failWith(f func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -367,14 +495,33 @@ type memStream struct {
 	s *store
 }
 
-func (m memStream) Append(_ context.Context, b *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
+func (m memStream) Name() string { return feedName }
+
+func (m memStream) Append(ctx context.Context, b *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
 	s := m.s
+	s.mu.Lock()
+	frozen, pace := s.frozen, s.pace
+	s.mu.Unlock()
+	time.Sleep(pace)
+	if frozen != nil {
+		select {
+		case <-frozen:
+		case <-ctx.Done():
+			return persistence.Appended{}, ctx.Err()
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
 		if err := s.fail(); err != nil {
 			return persistence.Appended{}, err
 		}
+	}
+	if err := s.refusing["Append of events"]; err != nil && len(b.Events) > 0 {
+		return persistence.Appended{}, err
+	}
+	if err := s.refusing["Append"]; err != nil {
+		return persistence.Appended{}, err
 	}
 	if s.closedAt != nil {
 		return persistence.Appended{}, persistence.ErrStreamClosed
@@ -398,23 +545,36 @@ func (m memStream) Append(_ context.Context, b *messages.Batch, cp messages.Chec
 		s.entries += len(blk.events)
 	}
 	cp.LastID = s.last
-	s.cp = &cp
-	return blk.appended, nil
+	s.cp, s.lost = &cp, nil
+	return blk.appended, s.refusing["Appended"] // it landed, and said otherwise
 }
 
 func (m memStream) Checkpoint(context.Context) (messages.Checkpoint, error) {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
+	if err := m.s.refusing["Checkpoint"]; err != nil {
+		return messages.Checkpoint{}, err
+	}
 	if m.s.cp == nil {
 		return messages.Checkpoint{}, persistence.ErrNoCheckpoint
 	}
-	return *m.s.cp, nil
+	cp := *m.s.cp
+	if slow := m.s.slow; slow != nil {
+		m.s.slow = nil
+		m.s.mu.Unlock()
+		<-slow
+		m.s.mu.Lock()
+	}
+	return cp, nil
 }
 
 func (m memStream) Info(context.Context) (persistence.StreamInfo, error) {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
-	info := persistence.StreamInfo{Name: feedName, Entries: int64(m.s.entries), ClosedAt: m.s.closedAt, ClosedReason: m.s.closedReason}
+	if err := m.s.refusing["Info"]; err != nil {
+		return persistence.StreamInfo{}, err
+	}
+	info := persistence.StreamInfo{Name: feedName, Entries: int64(m.s.entries), ClosedAt: m.s.closedAt, ClosedReason: m.s.closedReason, Lost: m.s.lost}
 	if len(m.s.blocks) > 0 {
 		oldest, newest := m.s.blocks[0].appended.First, m.s.last
 		info.Oldest, info.Newest = &oldest, &newest
@@ -434,8 +594,11 @@ func (m memStream) Close(_ context.Context, reason string) error {
 
 func (m memStream) Fingerprints(_ context.Context, h persistence.Horizon, yield func(persistence.FingerprintBlock) bool) error {
 	m.s.mu.Lock()
-	blocks := m.s.blocks
+	blocks, err := m.s.blocks, m.s.refusing["Fingerprints"]
 	m.s.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	for i, n := len(blocks)-1, 0; i >= 0 && (h.Entries == 0 || n < h.Entries); i-- {
 		b := blocks[i]
 		n += len(b.prints)
@@ -449,12 +612,11 @@ func (m memStream) Fingerprints(_ context.Context, h persistence.Horizon, yield 
 func (m memStream) Entry(_ context.Context, last messages.EntryID, i int) ([]byte, error) {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
-	for _, b := range m.s.blocks {
-		if b.appended.Last == last {
-			return b.events[i], nil
-		}
+	n, found := slices.BinarySearchFunc(m.s.blocks, last, func(b block, id messages.EntryID) int { return b.appended.Last.Compare(id) })
+	if !found {
+		return nil, persistence.ErrNotFound
 	}
-	return nil, persistence.ErrNotFound
+	return m.s.blocks[n].events[i], nil
 }
 
 // rig is a daemon of one feed between an upstream and a store in memory, in virtual time.
@@ -466,8 +628,12 @@ type rig struct {
 	log    *logBuffer
 	cfg    *config.Config
 	daemon *supervisor.Daemon
-	leases *leaseStore   // the store as several daemons share it, nil where it is this one's alone
-	node   messages.Node // this daemon, among them
+	clock  clockwork.Clock      // nil is the real one, which is virtual
+	mono   func() time.Duration // nil goes by the clock
+	leases *leaseStore          // the store as several daemons share it, nil where it is this one's alone
+	node   messages.Node        // this daemon, among them
+	dial   actors.Dialer        // nil is the upstream's
+	fault  actors.Fault
 }
 
 const feedName = "bluesky"
@@ -515,7 +681,10 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 		change(r)
 	}
 	r.start()
-	t.Cleanup(func() { r.stop() })
+	t.Cleanup(func() {
+		r.stop()
+		time.Sleep(2 * time.Second) // the actor library's throttle of dead letters ends a second after the first of them
+	})
 	return r
 }
 
@@ -524,9 +693,17 @@ func (r *rig) start() {
 	if r.leases != nil {
 		streams = r.leases
 	}
+	dial := r.up.dial
+	if r.dial != nil {
+		dial = r.dial
+	}
+	clock := r.clock
+	if clock == nil {
+		clock = clockwork.NewRealClock()
+	}
 	d, err := supervisor.Start(r.t.Context(), supervisor.Options{
-		Config: r.cfg, Store: streams, Node: r.node, Observer: r.obs, Clock: clockwork.NewRealClock(),
-		Rand: rand.New(rand.NewPCG(1, 2)), Dial: r.up.dial,
+		Config: r.cfg, Store: streams, Node: r.node, Observer: r.obs, Clock: clock, Monotonic: r.mono,
+		Rand: rand.New(rand.NewPCG(1, 2)), Dial: dial, Fault: r.fault,
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -565,9 +742,8 @@ func (r *rig) events(e observe.Event) int {
 // wantExactlyPublished fails unless the stream holds what was published from the first-th event on (from 0), in order and once; gap entries apart.
 func (r *rig) wantExactlyPublished(first int) {
 	r.t.Helper()
-	r.up.mu.Lock()
-	want := r.up.events[first:]
-	r.up.mu.Unlock()
+	var want []upstreamEvent
+	r.up.set(func() { want = r.up.events[first:] })
 	var got [][]byte
 	for _, e := range r.store.all() {
 		if !bytes.Contains(e, []byte(`"kind":"gap"`)) {

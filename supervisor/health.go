@@ -3,6 +3,7 @@ package supervisor
 import (
 	"github.com/asynkron/protoactor-go/actor"
 
+	"tempestd/actors"
 	"tempestd/messages"
 )
 
@@ -25,7 +26,7 @@ func (h *healthRound) ask(ctx actor.Context, check *messages.HealthCheck, pids [
 }
 
 // reply notes an answer, and answers in turn once all have come.
-func (h *healthRound) reply(ctx actor.Context, m *messages.HealthReply) {
+func (h *healthRound) reply(ctx actor.Context, m *actors.HealthReply) {
 	if m.ID == h.id {
 		h.excuse(ctx, m.From)
 	}
@@ -39,7 +40,7 @@ func (h *healthRound) excuse(ctx actor.Context, pid *actor.PID) {
 
 func (h *healthRound) settle(ctx actor.Context) {
 	if h.asker != nil && len(h.waiting) == 0 {
-		ctx.Send(h.asker, &messages.HealthReply{ID: h.id, From: ctx.Self()})
+		ctx.Send(h.asker, &actors.HealthReply{ID: h.id, From: ctx.Self()})
 		h.asker = nil
 	}
 }

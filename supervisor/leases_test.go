@@ -16,12 +16,14 @@ import (
 // leaseStore is the store in memory as several daemons share it.
 type leaseStore struct {
 	*store
-	mu      sync.Mutex
-	streams map[string]*store     // by name; the embedded one is feedName's
-	held    map[string]*heldLease // by stream
-	nodes   map[string]announced
-	away    bool
-	cut     map[string]bool // nodes that cannot reach it
+	mu       sync.Mutex
+	streams  map[string]*store     // by name; the embedded one is feedName's
+	held     map[string]*heldLease // by stream
+	nodes    map[string]announced
+	away     bool
+	refusal  error           // what every call is answered with, nil for none
+	acquired int             // calls of Acquire
+	cut      map[string]bool // nodes that cannot reach it
 }
 
 type heldLease struct {
@@ -76,7 +78,7 @@ func (s *leaseStore) unavailable(node ...string) error {
 	if s.away || len(node) > 0 && s.cut[node[0]] {
 		return &persistence.UnavailableError{Store: "valkey at test", Reason: "connection", Err: errors.New("refused")}
 	}
-	return nil
+	return s.refusal
 }
 
 // at is the stream's lease; s.mu is held.
@@ -94,6 +96,7 @@ func (l *heldLease) alive() bool { return l.Node != "" && time.Now().Before(l.un
 func (s *leaseStore) Acquire(_ context.Context, stream string, node messages.Node, ttl time.Duration) (messages.Lease, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.acquired++
 	if err := s.unavailable(node.ID); err != nil {
 		return messages.Lease{}, err
 	}

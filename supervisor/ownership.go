@@ -32,12 +32,14 @@ type ownership struct {
 	clearing   bool           // the actors are being ended
 	saveErr    error          // what became of the last save of a tenure that is being left
 	complained messages.Owner // who was complained about
+	away       string         // why the store cannot be asked for the lease, "" when it can
 }
 
 func (f *feed) spawnKeeper(ctx actor.Context) {
 	l := f.cfg.Lease
 	f.keeper = mustSpawn(ctx, "keeper", actors.NewKeeper(actors.KeeperConfig{
 		Feed: f.cfg.Name, Leases: l.Store, Node: l.Node, Open: l.Open, TTL: l.TTL, Renew: l.Renew, Look: l.Look, Clock: f.cfg.Clock, Observer: f.cfg.Observer,
+		Fault: f.cfg.Fault,
 	}))
 	f.wanted = !l.Shared
 	f.cfg.Observer.Metrics().Lease.WithLabelValues(f.cfg.Name).Set(0)
@@ -48,7 +50,9 @@ func (f *feed) spawnKeeper(ctx actor.Context) {
 // share takes over what the sharing says. A feed that an operator paused stays where it is: elsewhere it would be resumed.
 func (f *feed) share(ctx actor.Context, m *messages.Share) {
 	was := f.wanted
-	f.wanted = m.Wanted
+	if f.wanted = m.Wanted; !f.wanted {
+		f.away = "" // nor is it asked for
+	}
 	s := &f.book.status
 	s.Standbys = m.Standbys
 	if f.phase != absent {
@@ -80,7 +84,7 @@ func (f *feed) granted(ctx actor.Context, m *actors.LeaseGranted) {
 	if f.phase != absent || f.clearing || f.ending || !f.wanted {
 		return // we have told the keeper otherwise by now
 	}
-	f.lease, f.complained = m.Lease, messages.Owner{}
+	f.lease, f.complained, f.away = m.Lease, messages.Owner{}, ""
 	f.cfg.Stream, f.cfg.Interval = m.Stream, interval(m.Info)
 	s := &f.book.status
 	s.Owner, s.Fence = f.cfg.Lease.Node.Name, m.Lease.Epoch
@@ -95,6 +99,7 @@ func (f *feed) granted(ctx actor.Context, m *actors.LeaseGranted) {
 
 // held notes that another daemon has the lease. Where feeds are not shared, that is not as it should be.
 func (f *feed) held(o messages.Owner) {
+	f.away = ""
 	s := &f.book.status
 	s.Owner, s.Fence = o.Name, o.Epoch
 	f.book.enter(messages.StateStandby, ownedBy(o.Name))
@@ -152,9 +157,15 @@ func (f *feed) moved(ctx actor.Context, m *messages.StreamMoved) {
 	if f.phase == absent || f.clearing {
 		return
 	}
-	f.cfg.Observer.Emit(observe.StoreTruncated, f.cfg.Name, "expected", m.Expected.String(), "found", m.Found.String())
-	f.over(f.cfg.Lease.Node.Name)
-	f.book.enter(messages.StateStandby, "the store came back with older data")
+	reason := "the stream holds what this writer did not know of: an append that was not answered came to be after all"
+	if m.Found.Compare(m.Expected) < 0 {
+		f.cfg.Observer.Emit(observe.StoreTruncated, f.cfg.Name, "expected", m.Expected.String(), "found", m.Found.String())
+		reason = "the store came back with older data"
+	}
+	if f.cfg.Lease != nil {
+		f.over(f.cfg.Lease.Node.Name)
+		f.book.enter(messages.StateStandby, reason)
+	}
 	f.clear(ctx)
 }
 

@@ -17,74 +17,111 @@ func (f *feed) begin(ctx actor.Context) {
 	f.phase = preparing
 	f.epoch++
 	f.book.status.Epoch, f.book.status.Endpoint = f.epoch, f.endpoints.Current().String()
-	if f.epoch == 1 {
-		f.book.enter(messages.StateConnecting, "started")
-	} else {
+	if f.epoch > 1 {
 		f.book.status.Reconnects++
-		f.book.enter(messages.StateReconnecting, f.stalled)
 	}
-	ctx.Send(f.writer, &messages.Quiesce{Epoch: f.epoch})
+	f.showBegun()
+	f.quiesce(ctx)
 }
 
 // connect plans the resume and dials.
 func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
-	cp, endpoint := point.Checkpoint, f.endpoints.Current()
-	cp.Clean = f.clean
-	if f.blind && cp.CommitUS > 0 {
-		// What came after the last commit on a host that saw none covers nothing.
-		cp.Position, cp.AtTip = messages.Position{Host: cp.Host, TimeUS: cp.CommitUS}, 0
+	endpoint := f.endpoints.Current()
+	host := endpoint.Host()
+	if f.resuming.judge() {
+		f.endpoints.Brought()
 	}
-	filter := hash(f.book.filter)
-	sameFilter := cp.Filter == filter
-	cp.Clean = cp.Clean || !sameFilter // a rewind would bring what the new filter wants and the old one did not
-	rewind := f.rewind
-	if cp.Seq == 0 {
-		rewind = max(rewind, legacyRewind)
+	f.repairUnseen(ctx, point.Checkpoint, host)
+	f.place(ctx, point.Checkpoint.FirstUS)
+	cp := f.resuming.from(point.Checkpoint)
+	f.filters.load(f.book.filter, point)
+	f.filters.reached(cp)
+	cp.Filter, cp.FilterUS = hash(f.book.filter), f.filters.sinceUS(cp.FilterUS)
+	r := f.resuming.plan(cp, point.Found, host, f.cfg.Monotonic())
+	r.Endpoint, r.Now = endpoint, f.cfg.Clock.Now()
+	r.ReplayWindow, r.Auto, r.Spoken = f.cfg.ReplayWindow, f.cfg.ReplayWindowAuto, f.spoken(endpoint)
+	r.Rewind = f.cfg.Rewind
+	if cp.Seq == 0 && !f.resuming.begun {
+		r.Repair = legacyRewind
 	}
-	f.plan = jetstream.PlanResume(jetstream.Resume{
-		Checkpoint: cp, Found: point.Found, Endpoint: endpoint, Now: f.cfg.Clock.Now(),
-		ReplayWindow: f.cfg.ReplayWindow, Rewind: rewind, ByTime: f.seqReset,
-	})
-	cp.Filter = filter
-	from, byTime := f.plan.Cursor.TimeUS()
-	f.handover = byTime
-	f.cfg.Observer.Emit(observe.FeedResume, f.cfg.Name, "epoch", uint64(f.epoch), "cursor", f.plan.Cursor.String(),
-		"covered", coveredText(cp), "behind", f.plan.Behind.Round(time.Millisecond).String())
+	if r.NoProof = f.filters.unsettled(); (r.NoProof || cp.Moment) && cp.Host != host && r.Ahead == 0 {
+		r.Rewind = max(r.Rewind, unprovenRewind)
+	}
+	var passed messages.Position
+	if f.filters.unknown && cp.Host == host && cp.Seq > 0 {
+		passed = cp.Position
+	}
+	plan := jetstream.PlanResume(r)
+	f.resuming.begin(f.epoch, plan)
+	_, f.handover = plan.Cursor.TimeUS()
+	_, _, bySeq := plan.Cursor.Sequence()
+	f.cfg.Observer.Emit(observe.FeedResume, f.cfg.Name, "epoch", uint64(f.epoch), "cursor", plan.Cursor.String(),
+		"covered", coveredText(cp), "behind", plan.Behind.Round(time.Millisecond).String())
 	f.request = jetstream.Request{
 		Endpoint: endpoint,
 		Filter:   f.book.filter,
-		Cursor:   f.plan.Cursor,
-		Protocol: f.cfg.Protocol, Compress: f.cfg.Compress, Raw: f.cfg.Raw,
+		Cursor:   plan.Cursor,
+		Protocol: f.protocol(endpoint), Compress: f.cfg.Compress, Raw: f.cfg.Raw,
 	}
-	// A time is another on every host's clock: only an event that we hold shows that we asked for enough.
-	prove := byTime && sameFilter && cp.Host != "" && from <= cp.TimeUS
-	accept := f.rewind >= f.cfg.ReplayWindow
-	f.unproven = prove && !accept
-	ctx.Send(f.writer, &messages.BeginEpoch{Epoch: f.epoch, Host: endpoint.Host(), Resume: cp, Overlap: f.plan.Overlap, Gap: f.plan.Gap,
-		SameClock: cp.Host == endpoint.Host(),
-		Prove:     prove, Accept: accept,
+	ctx.Send(f.writer, &messages.BeginEpoch{
+		Epoch: f.epoch, Host: host, Resume: cp, From: plan.From, BySeq: bySeq && plan.Proof != jetstream.ProofHeld,
+		Overlap: plan.Overlap != jetstream.OverlapNone, Short: plan.Overlap == jetstream.OverlapShort,
+		Prove: plan.Proof != jetstream.ProofNone, Held: plan.Proof == jetstream.ProofHeld, Accept: plan.Accept,
+		Gap: plan.Gap, Skip: plan.Skip, Lost: point.Lost, Before: f.filters.before(r.Ahead), Passed: passed,
 	})
-	ctx.Send(f.connection, &actors.Connect{Epoch: f.epoch, Resume: cp, Request: f.request})
+	f.recordGaps(ctx)
+	ctx.Send(f.connection, &actors.Connect{Epoch: f.epoch, Request: f.request, Resume: r, Plan: plan})
 	f.phase = connecting
 }
 
-// proofAfter is how long an upstream that was asked for an event we hold may send nothing at all: where its clock is behind, what was asked for lies
-// in its future, and it waits for that without a word.
-const proofAfter = 10 * time.Second
-
-// rewindFurther reconnects with a longer rewind: the replay began behind what we hold, as it does where an upstream's clock is behind the last one's.
-func (f *feed) rewindFurther(ctx actor.Context) {
-	if f.phase != connected {
-		return
+// spoken is the protocol that a connection to the endpoint will speak, ProtocolAuto where that is not known.
+func (f *feed) spoken(e jetstream.Endpoint) jetstream.Protocol {
+	switch {
+	case f.cfg.Protocol != jetstream.ProtocolAuto:
+		return f.cfg.Protocol
+	case e.Protocol() != jetstream.ProtocolAuto:
+		return e.Protocol()
 	}
-	f.unproven = false
-	f.rewind = min(max(6*f.rewind, time.Minute), f.cfg.ReplayWindow)
-	ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseNoOverlap})
+	return f.resuming.hosts[e.Host()].protocol
+}
+
+// Connections in a row that ended where they began, at which the other protocol is tried.
+const (
+	otherProtocolFrom = 4
+	otherProtocolTo   = 5
+)
+
+// protocol is the one to ask the endpoint for.
+func (f *feed) protocol(e jetstream.Endpoint) jetstream.Protocol {
+	cut := f.resuming.reach.Cut
+	if f.cfg.Protocol == jetstream.ProtocolAuto && f.spoken(e) == jetstream.ProtocolV2 && e.Protocol() == jetstream.ProtocolAuto &&
+		cut >= otherProtocolFrom && cut <= otherProtocolTo {
+		return jetstream.ProtocolV1
+	}
+	return f.cfg.Protocol
+}
+
+const (
+	// proofAfter is how long an upstream that was asked for an event we hold may pause before it has sent one: where its clock is behind, what was asked for lies
+	// in its future, and it has begun at its live tip without a word.
+	proofAfter = 10 * time.Second
+	// unprovenRewind is how far a resume goes back that nothing can prove, where the host's clock is not known.
+	unprovenRewind = 15 * time.Minute
+)
+
+// tooLate reconnects with a longer rewind: the replay began behind what we hold, as it does where an upstream's clock is behind the last one's. said tells that
+// the upstream cannot go back further.
+func (f *feed) tooLate(ctx actor.Context, said bool) {
+	f.resuming.unproven = false
+	f.resuming.late(said)
+	if f.phase == connected {
+		ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseNoOverlap})
+	}
 }
 
 func coveredText(cp messages.Checkpoint) string {
-	if cp.CoveredUS() == 0 {
+	if cp.Covered().IsZero() {
 		return ""
 	}
-	return time.UnixMicro(cp.CoveredUS()).UTC().Format(time.RFC3339Nano)
+	return showTime(cp.Covered().US)
 }

@@ -32,6 +32,7 @@ type root struct {
 	faults   Intensity
 	restarts map[string]clockwork.Timer // the pending restarts, by actor ID
 	health   healthRound
+	troubles map[string]string // why feeds are not as ready as can be, by actor ID
 
 	gaveUp    bool
 	ending    bool
@@ -43,10 +44,10 @@ type root struct {
 // feedRestartDue is the root's message to itself.
 type feedRestartDue struct{ pid *actor.PID }
 
-func newRoot(feeds []feedConfig, sharing *sharingConfig, clock clockwork.Clock, o *observe.Observer, failed func(error)) *actor.Props {
-	return actors.Guarded("", o, func() actor.Actor {
+func newRoot(feeds []feedConfig, sharing *sharingConfig, clock clockwork.Clock, o *observe.Observer, fault actors.Fault, failed func(error)) *actor.Props {
+	return actors.Guarded("", o, fault, func() actor.Actor {
 		return &root{feeds: feeds, sharing: sharing, clock: clock, observer: o, failed: failed,
-			faults: Intensity{Max: rootMaxFaults, Window: rootFaultWindow}, restarts: make(map[string]clockwork.Timer)}
+			faults: Intensity{Max: rootMaxFaults, Window: rootFaultWindow}, restarts: make(map[string]clockwork.Timer), troubles: make(map[string]string)}
 	})
 }
 
@@ -65,15 +66,17 @@ func (r *root) Receive(ctx actor.Context) {
 			delete(r.restarts, m.pid.Id)
 			asSupervisor(ctx).RestartChildren(m.pid)
 		}
+	case *actors.FeedTrouble:
+		r.troubles[m.Feed.Id] = m.Reason
 	case *messages.ReadyQuery:
 		ctx.Respond(r.ready())
 	case *messages.HealthCheck:
 		r.health.ask(ctx, m, r.answering())
-	case *messages.HealthReply:
+	case *actors.HealthReply:
 		r.health.reply(ctx, m)
 	case *messages.Stop:
 		r.stop(ctx, m)
-	case *messages.Stopped:
+	case *actors.Stopped:
 		r.stopped(ctx, m.From, m.Err)
 	}
 }
@@ -94,6 +97,7 @@ func (r *root) spawn(ctx actor.Context) {
 func (r *root) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
 	ctx := s.(actor.Context)
 	r.health.excuse(ctx, child)
+	delete(r.troubles, child.Id) // the next one will say
 	if r.ending {
 		r.stopped(ctx, child, fmt.Errorf("%s: %s", child.Id, bounded(reason)))
 		return
@@ -108,8 +112,7 @@ func (r *root) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *ac
 	}
 	delay := 10 * restartDelay(r.faults.Count())
 	r.observer.Emit(observe.ActorRestarted, "", "actor", child.Id, "reason", bounded(reason), "delay", delay.String(), "failures", r.faults.Count())
-	main, self := ctx.ActorSystem().Root, ctx.Self()
-	r.restarts[child.Id] = r.clock.AfterFunc(delay, func() { main.Send(self, &feedRestartDue{child}) })
+	r.restarts[child.Id] = actors.Later(ctx, r.clock, delay, &feedRestartDue{child})
 }
 
 func (r *root) ready() *messages.Readiness {
@@ -123,6 +126,8 @@ func (r *root) ready() *messages.Readiness {
 	for i, pid := range r.pids {
 		if r.restarts[pid.Id] != nil {
 			ready.Reasons = append(ready.Reasons, fmt.Sprintf("feed %s is being restarted", r.feeds[i].Name))
+		} else if trouble := r.troubles[pid.Id]; trouble != "" {
+			ready.Reasons = append(ready.Reasons, fmt.Sprintf("feed %s %s", r.feeds[i].Name, trouble))
 		}
 	}
 	ready.Ready = len(ready.Reasons) == 0
@@ -164,14 +169,30 @@ func (r *root) stopped(ctx actor.Context, pid *actor.PID, err error) {
 
 func (r *root) settle(ctx actor.Context) {
 	if r.ending && len(r.unstopped) == 0 && r.stopAsker != nil {
-		ctx.Send(r.stopAsker, &messages.Stopped{From: ctx.Self(), Err: r.stopErr})
+		ctx.Send(r.stopAsker, &actors.Stopped{From: ctx.Self(), Err: r.stopErr})
 		r.stopAsker = nil
 	}
 }
 
-// guardian is what the actor library asks when the root itself fails: there is nobody above it but the process.
-type guardian struct{ failed func(error) }
+// guardian is what the actor library asks when the root itself fails: there is nobody above it but the process. To restart the root would end
+// every feed, so it goes on with what it knows, without the message it failed at.
+type guardian struct {
+	clock    clockwork.Clock
+	observer *observe.Observer
+	failed   func(error)
+	faults   Intensity
+}
 
-func (g *guardian) HandleFailure(_ *actor.ActorSystem, _ actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
-	g.failed(fmt.Errorf("%s failed: %s", child.Id, bounded(reason)))
+func newGuardian(clock clockwork.Clock, o *observe.Observer, failed func(error)) *guardian {
+	return &guardian{clock: clock, observer: o, failed: failed, faults: Intensity{Max: rootMaxFaults, Window: rootFaultWindow}}
+}
+
+// HandleFailure is called in the root's turn.
+func (g *guardian) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, message any) {
+	if _, starting := message.(*actor.Started); starting || g.faults.Exceeded(g.clock.Now()) {
+		g.failed(fmt.Errorf("%s failed: %s", child.Id, bounded(reason)))
+		return
+	}
+	g.observer.Emit(observe.ActorRestarted, "", "actor", child.Id, "reason", bounded(reason), "delay", "0s", "failures", g.faults.Count())
+	s.ResumeChildren(child)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -26,19 +25,19 @@ type sharingConfig struct {
 	Look      time.Duration // between two looks at who is there and who owns what
 	Clock     clockwork.Clock
 	Observer  *observe.Observer
+	Fault     actors.Fault
 }
 
 // sharing is the actor that spreads the feeds over the daemons that have them in common. It tells the others that this daemon is there, looks who else is and
 // who owns what, and tells each feed after every look what becomes of it. Taking and giving up is the feeds' own business.
 type sharing struct {
+	actors.Beside
 	cfg   sharingConfig
 	feeds map[string]*actor.PID
 
-	run    context.Context
-	cancel context.CancelFunc
-	done   sync.WaitGroup
-	due    clockwork.Timer
-	abort  context.CancelFunc // ends the look that is under way, nil while there is none
+	task  *actors.Task // questions to the store
+	due   clockwork.Timer
+	abort context.CancelFunc // ends the look that is under way, nil while there is none
 
 	seen    map[string]time.Time // by node ID: since when it has been there
 	orphans map[string]time.Time // by stream: since when it has had no owner
@@ -58,7 +57,7 @@ type (
 )
 
 func newSharing(cfg sharingConfig, feeds map[string]*actor.PID) *actor.Props {
-	return actors.Guarded("", cfg.Observer, func() actor.Actor {
+	return actors.Guarded("", cfg.Observer, cfg.Fault, func() actor.Actor {
 		return &sharing{cfg: cfg, feeds: feeds, seen: make(map[string]time.Time), orphans: make(map[string]time.Time)}
 	})
 }
@@ -67,51 +66,43 @@ func newSharing(cfg sharingConfig, feeds map[string]*actor.PID) *actor.Props {
 func (s *sharing) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
-		s.run, s.cancel = context.WithCancel(context.Background())
-		s.look(ctx)
+		s.task = s.Begin(ctx)
+		s.look()
 	case *actor.Restarting, *actor.Stopping:
 		s.end()
 	case *lookDue:
 		if s.asker == nil {
-			s.look(ctx)
+			s.look()
 		}
 	case *looked:
 		s.abort = nil
 		if s.asker != nil {
-			s.withdraw(ctx)
+			s.withdraw()
 			return
 		}
 		s.tell(ctx, m)
-		s.due = s.later(ctx, &lookDue{})
+		s.due = actors.Later(ctx, s.cfg.Clock, s.cfg.Look, &lookDue{})
 	case *messages.Stop:
 		s.stop(ctx)
 	case *withdrawn:
-		ctx.Send(s.asker, &messages.Stopped{From: ctx.Self()})
+		ctx.Send(s.asker, &actors.Stopped{From: ctx.Self()})
 	case *messages.HealthCheck:
-		ctx.Respond(&messages.HealthReply{ID: m.ID, From: ctx.Self()})
+		ctx.Respond(&actors.HealthReply{ID: m.ID, From: ctx.Self()})
 	}
 }
 
-func (s *sharing) later(ctx actor.Context, message any) clockwork.Timer {
-	root, self := ctx.ActorSystem().Root, ctx.Self()
-	return s.cfg.Clock.AfterFunc(s.cfg.Look, func() { root.Send(self, message) })
-}
-
 // ask asks the store beside the actor.
-func (s *sharing) ask(ctx actor.Context, question func(context.Context) any) context.CancelFunc {
-	root, self := ctx.ActorSystem().Root, ctx.Self()
-	limited, cancel := clockwork.WithTimeout(s.run, s.cfg.Clock, s.cfg.TTL)
-	s.done.Go(func() {
+func (s *sharing) ask(point string, question func(context.Context) any) context.CancelFunc {
+	limited, cancel := clockwork.WithTimeout(s.task.Context(), s.cfg.Clock, s.cfg.TTL)
+	s.task.Start(point, func(context.Context) any {
 		defer cancel()
-		if answer := question(limited); s.run.Err() == nil {
-			root.Send(self, answer)
-		}
+		return question(limited)
 	})
 	return cancel
 }
 
-func (s *sharing) look(ctx actor.Context) {
-	s.abort = s.ask(ctx, func(ctx context.Context) any {
+func (s *sharing) look() {
+	s.abort = s.ask("sharing.look", func(ctx context.Context) any {
 		m := &looked{}
 		if s.cfg.Candidate {
 			// A daemon that dies is off the list before its leases are over, so that they do not go to it.
@@ -143,7 +134,7 @@ func (s *sharing) streams(nodes []messages.Node) []string {
 // tell decides on what was seen and tells the feeds. While the store is away nothing changes but their reason to wait.
 func (s *sharing) tell(ctx actor.Context, m *looked) {
 	if m.err != nil {
-		away := &messages.LeaseAway{Reason: actors.AwayReason(m.err)}
+		away := &messages.LeaseAway{Reason: actors.StoreReason(m.err)}
 		for _, pid := range s.feeds {
 			ctx.Send(pid, away)
 		}
@@ -209,12 +200,12 @@ func (s *sharing) stop(ctx actor.Context) {
 		s.abort() // its end goes on here: it may be announcing us
 		return
 	}
-	s.withdraw(ctx)
+	s.withdraw()
 }
 
 // withdraw takes this daemon off the list, so that what it gives up now does not come back to it.
-func (s *sharing) withdraw(ctx actor.Context) {
-	s.ask(ctx, func(ctx context.Context) any {
+func (s *sharing) withdraw() {
+	s.ask("sharing.withdraw", func(ctx context.Context) any {
 		if s.cfg.Candidate {
 			_ = s.cfg.Store.Withdraw(ctx, s.cfg.Node.ID) // a store that cannot be told will forget it
 		}
@@ -226,8 +217,4 @@ func (s *sharing) end() {
 	if s.due != nil {
 		s.due.Stop()
 	}
-	if s.cancel != nil {
-		s.cancel()
-	}
-	s.done.Wait()
 }

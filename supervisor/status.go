@@ -38,6 +38,8 @@ type book struct {
 	status   messages.FeedStatus
 	filter   jetstream.Filter
 	history  history
+	freshness
+	progress
 
 	perSecond [rateWindow + 1]uint64 // entries stored in each of the last seconds, a ring by Unix second
 	second    int64
@@ -87,14 +89,23 @@ func (b *book) committed(m *messages.Committed) {
 	s.Stored += uint64(m.Entries)
 	s.Duplicates += uint64(m.Duplicates)
 	s.Bad += uint64(m.Bad)
-	if m.NewestUS > 0 {
-		s.LagMS = max((m.At.UnixMicro()-m.NewestUS)/1000, 0)
-	}
+	b.freshness.commits(m)
+	b.progress.commits(m)
 	if m.Entries > 0 {
-		b.history.stored(m.At, uint64(m.Entries), s.LagMS)
+		b.history.stored(m.At, uint64(m.Entries), b.late.Milliseconds())
 	}
 	b.roll(m.At)
 	b.perSecond[b.second%int64(len(b.perSecond))] += uint64(m.Entries)
+}
+
+// resumes notes the stored position that the feed goes on from.
+func (b *book) resumes(cp messages.Checkpoint) {
+	b.freshness.resumes(b.clock.Now(), cp)
+	b.status.Position = cp.Position
+	if !cp.LastID.IsZero() {
+		id := cp.LastID
+		b.status.LastID = &id
+	}
 }
 
 // gap notes a gap entry.

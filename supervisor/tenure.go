@@ -12,7 +12,7 @@ import (
 )
 
 func newTenure(cfg feedConfig) tenure {
-	return tenure{rewind: cfg.Rewind, restarts: make(map[string]clockwork.Timer)}
+	return tenure{restarts: make(map[string]clockwork.Timer)}
 }
 
 // begun starts what a feed has from its beginning: its actors, or where the store is shared the one that asks for its lease.
@@ -29,11 +29,11 @@ func (f *feed) spawn(ctx actor.Context) {
 	c := f.cfg
 	f.phase = starting
 	f.cursor = mustSpawn(ctx, "cursor", actors.NewCursor(actors.CursorConfig{
-		Feed: c.Name, Stream: c.Stream, Checkpoints: c.Checkpoints, Interval: c.CheckpointInterval,
-		ReplayWindow: c.ReplayWindow, Apart: c.Apart, Clock: c.Clock, Observer: c.Observer,
+		Feed: c.Name, Stream: c.Stream, Checkpoints: c.Checkpoints, Filters: c.Filters, Interval: c.CheckpointInterval,
+		ReplayWindow: c.ReplayWindow, Apart: c.Apart, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 	}))
 	f.writer = mustSpawn(ctx, "writer", actors.NewWriter(actors.WriterConfig{
-		Feed: c.Name, Stream: c.Stream, Cursor: f.cursor, Clock: c.Clock, Observer: c.Observer,
+		Feed: c.Name, Stream: c.Stream, Cursor: f.cursor, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 		Dedupe: dedupe.Options{
 			Horizon: persistence.Horizon{Entries: c.DedupeHorizon.Entries, Age: c.DedupeHorizon.Age},
 			Always:  c.Dedupe == "always",
@@ -41,13 +41,13 @@ func (f *feed) spawn(ctx actor.Context) {
 		},
 	}))
 	f.watchdog = mustSpawn(ctx, "watchdog", actors.NewWatchdog(actors.WatchdogConfig{
-		Feed: c.Name, StaleAfter: c.StaleAfter, BlindAfter: c.BlindAfter, Interval: c.Interval, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer,
+		Feed: c.Name, StaleAfter: c.StaleAfter, BlindAfter: c.BlindAfter, Interval: c.Interval, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 	}))
 	connection := actors.ConnectionConfig{
 		Feed: c.Name, Dial: c.Dial, DialTimeout: dialTimeout,
 		PingInterval: c.PingInterval, PingTimeout: min(c.PingInterval, maxPingTimeout),
 		Limits: jetstream.Limits{Events: c.BatchEvents, Bytes: int(c.BatchBytes), Delay: c.BatchDelay},
-		Pool:   actors.NewPool(), Writer: f.writer, Watchdog: f.watchdog, Clock: c.Clock, Observer: c.Observer,
+		Pool:   actors.NewPool(), Writer: f.writer, Watchdog: f.watchdog, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 	}
 	f.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(actors.BackfillConfig{ConnectionConfig: connection}))
 	f.connection = mustSpawn(ctx, "connection", actors.NewConnection(connection))
@@ -111,6 +111,14 @@ func (f *feed) streamClosed(ctx actor.Context, m *messages.StreamClosed) {
 	}
 }
 
+// saveFailure is what the last save's failure is to a stop. The stream has the position that counts: where the store takes nothing for now, nothing is lost.
+func saveFailure(err error) error {
+	if persistence.Temporary(err) {
+		return nil
+	}
+	return err
+}
+
 // left goes on when everything that was read is stored and the checkpoint saved: only now may another daemon begin.
 func (f *feed) left(ctx actor.Context, err error) {
 	if !f.leaving || f.clearing {
@@ -130,7 +138,7 @@ func (f *feed) stopped(ctx actor.Context, err error) {
 		return
 	}
 	f.book.enter(messages.StateStopped, "the daemon stops")
-	ctx.Send(f.stopAsker, &messages.Stopped{From: ctx.Self(), Err: err})
+	ctx.Send(f.stopAsker, &actors.Stopped{From: ctx.Self(), Err: err})
 	f.stopAsker = nil
 }
 
@@ -163,6 +171,12 @@ func (f *feed) cleared(ctx actor.Context) {
 	}
 	f.clearing = false
 	f.tenure = newTenure(f.cfg)
+	if f.cfg.Lease == nil {
+		if !f.ending {
+			f.spawn(ctx) // the stream goes on where it stands now
+		}
+		return
+	}
 	f.paused = false
 	f.cfg.Stream = nil
 	f.claim(ctx)

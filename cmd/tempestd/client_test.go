@@ -3,15 +3,19 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"tempestd/internal/serve"
 	"tempestd/messages"
@@ -121,6 +125,38 @@ func TestTailPrintsEventsVerbatimOneALine(t *testing.T) {
 	want := `{"id":"1-0","event":` + spaced + "}\n" + `{"id":"2-0","event":{"did":"a b"}}` + "\n"
 	if p.out.String() != want {
 		t.Errorf("got\n%swant\n%s", p.out, want)
+	}
+}
+
+// Whatever bytes an entry, a name or a reason holds, a terminal is sent none that it would obey, and JSON means the same as before.
+func TestNothingFromOutsideReachesATerminalAsItIs(t *testing.T) {
+	obeyed := "\u009b31m\u0080\u009f\u007f\u202e\u2066\u2069\u200f\ufeff\xff\xc2"
+	d := newFakeDaemon(t, "")
+	event := fmt.Sprintf(`{"did":"did:plc:%[1]s","kind":"commit","commit":{"operation":"%[1]s","collection":"app.bsky.feed.post","rkey":"%[1]s","record":{"text":"é%[1]s"}}}`, obeyed)
+	d.append(t, event)
+	d.control.status.Reason, d.control.status.Owner, d.control.status.Fence = obeyed+"\x1b[2J", obeyed, 1
+	d.control.status.Standbys, d.control.status.Endpoint = []string{obeyed}, obeyed
+	if err := d.stream.Close(t.Context(), "gone"+obeyed); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"tail", "sky", "--json"}, {"tail", "sky", "-f"}, {"status"}, {"status", "--json"}, {"tail", obeyed}, {"pause", obeyed}, {"consumer", "list", obeyed}, {"close", obeyed, "--reason", obeyed}} {
+		p := run(t, append(args, "--addr", d.URL)...)
+		for _, text := range []string{p.out.String(), p.err.String()} {
+			if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool {
+				return r != '\n' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\ufeff'
+			}) {
+				t.Errorf("%q prints %q", args, text)
+			}
+		}
+	}
+	var got struct{ Event json.RawMessage }
+	p := run(t, "tail", "sky", "--json", "--addr", d.URL)
+	if err := json.Unmarshal([]byte(p.out.String()), &got); err != nil {
+		t.Fatalf("%v: %s", err, p.out)
+	}
+	var want, have any
+	if err := errors.Join(json.Unmarshal([]byte(event), &want), json.Unmarshal(got.Event, &have)); err != nil || !reflect.DeepEqual(want, have) {
+		t.Errorf("%v: %s means something else than %q", err, got.Event, event)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tempestd/internal/client"
+	"tempestd/internal/plain"
 	"tempestd/messages"
 )
 
@@ -85,7 +86,7 @@ func consumerRows(all []messages.ConsumerStatus, now time.Time) [][]string {
 		if s.Expired != nil {
 			lag = "expired, " + lag
 		}
-		rows = append(rows, []string{s.Name, s.Stream, s.Acked.String(), lag, showAge(time.Duration(s.LagMS) * time.Millisecond), lease,
+		rows = append(rows, []string{plain.Line(s.Name), plain.Line(s.Stream), s.Acked.String(), lag, showAge(time.Duration(s.LagMS) * time.Millisecond), lease,
 			showCount(s.Deliveries), showFilter(s.Filter)})
 	}
 	return rows
@@ -96,7 +97,7 @@ func showFilter(f *messages.ConsumerFilter) string {
 		return "-"
 	}
 	all := append(append(append([]string{}, f.Kinds...), f.Collections...), f.DIDs...)
-	return clip(printable(strings.Join(all, " ")), 60)
+	return clip(plain.Line(strings.Join(all, " ")), 60)
 }
 
 func (a *app) consumerCreateCommand() *cobra.Command {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tempestd/internal/client"
+	"tempestd/internal/plain"
 )
 
 func (a *app) consumerNextCommand() *cobra.Command {
@@ -40,13 +41,13 @@ nothing came, or somebody else had a batch, for as long as --wait says.`,
 				case batch.Token == "" && batch.Left > 0:
 					fmt.Fprintf(a.err, "not the turn: a batch is out for another %s\n", showAge(batch.Left))
 				case batch.Token == "" && !batch.ClosedAt.IsZero():
-					fmt.Fprintf(a.err, "stream %s is closed: %s\n", args[0], printable(batch.ClosedReason))
+					fmt.Fprintf(a.err, "stream %s is closed: %s\n", args[0], plain.Line(batch.ClosedReason))
 				case batch.Token == "":
 					fmt.Fprintln(a.err, "nothing is there")
 				case ack:
 					return daemon.Ack(c.Context(), args[0], args[1], batch.Token)
 				default:
-					fmt.Fprintf(a.err, "token %s, for %s, delivery %d\n", batch.Token, showAge(batch.Left), batch.Deliveries)
+					fmt.Fprintf(a.err, "token %s, for %s, delivery %d\n", plain.Line(batch.Token), showAge(batch.Left), batch.Deliveries)
 				}
 				return nil
 			})

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tempestd/internal/client"
+	"tempestd/internal/plain"
 )
 
 func (a *app) reconnectCommand() *cobra.Command {
@@ -73,7 +74,7 @@ cannot be undone; closing it again changes nothing, the first reason stands.`,
 				if err != nil {
 					return named(c.Context(), daemon, err)
 				}
-				fmt.Fprintf(a.err, "%s: closed at %s: %s\n", args[0], info.ClosedAt.Format(time.RFC3339), printable(info.ClosedReason))
+				fmt.Fprintf(a.err, "%s: closed at %s: %s\n", args[0], info.ClosedAt.Format(time.RFC3339), plain.Line(info.ClosedReason))
 				return nil
 			})
 		},

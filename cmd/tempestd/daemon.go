@@ -14,6 +14,7 @@ import (
 
 	"tempestd/internal/client"
 	"tempestd/internal/config"
+	"tempestd/internal/plain"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -121,7 +122,7 @@ func (a *app) completeNames(names func(ctx context.Context, c *client.Client) ([
 			found, err = names(ctx, c)
 			return err
 		})
-		found = slices.DeleteFunc(found, func(name string) bool { return !strings.HasPrefix(name, word) })
+		found = slices.DeleteFunc(found, func(name string) bool { return !strings.HasPrefix(name, word) || plain.Line(name) != name })
 		return found, cobra.ShellCompDirectiveNoFileComp
 	}
 }

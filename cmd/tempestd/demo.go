@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tempestd/internal/demo"
+	"tempestd/internal/plain"
 )
 
 // errNotExact is a demo's failure to keep the daemon's promise.
@@ -60,7 +61,7 @@ this machine is contacted.`,
 // runDemo shows the demo as a live view on a terminal, else as a line a second and one for each of the daemon's log events.
 func (a *app) runDemo(ctx context.Context, opt demo.Options) (result demo.Result, err error) {
 	if !isTerminal(a.err) {
-		opt.Log = func(line string) { fmt.Fprintln(a.err, "  "+printable(line)) }
+		opt.Log = func(line string) { fmt.Fprintln(a.err, "  "+plain.Line(line)) }
 		opt.Watch = newProgress(a.err).show
 		return demo.Run(ctx, opt)
 	}
@@ -98,7 +99,7 @@ func (a *app) printResult(r demo.Result) error {
 	f := r.Feed
 	fmt.Fprintf(a.err, "reconnects=%d stalls=%d restarts=%d replayed_and_dropped=%d bad_frames=%d\n", f.Reconnects, f.Stalls, f.Restarts, f.Duplicates, f.Bad)
 	for _, example := range r.Report.Examples[:min(3, len(r.Report.Examples))] {
-		fmt.Fprintln(a.err, printable(example))
+		fmt.Fprintln(a.err, plain.Line(example))
 	}
 	if !r.Report.OK() || r.Report.Stored == 0 {
 		return errNotExact

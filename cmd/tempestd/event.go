@@ -8,10 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"tempestd/internal/plain"
 	"tempestd/persistence"
 )
 
-// printJSON writes {"id":…,"event":…} on one line, the event's bytes as they are.
+// printJSON writes {"id":…,"event":…} on one line: the event's bytes as they are, but that what a terminal would obey is spelled as JSON's escapes.
 func (t *tail) printJSON(f persistence.Frame) error {
 	event := []byte(f.Event)
 	if bytes.ContainsAny(event, "\r\n") { // only between tokens can they stand in valid JSON
@@ -21,7 +22,9 @@ func (t *tail) printJSON(f persistence.Frame) error {
 		}
 		event = compact.Bytes()
 	}
-	_, err := fmt.Fprintf(t.out, `{"id":"%v","event":%s}`+"\n", f.ID, event)
+	t.line = fmt.Appendf(t.line[:0], `{"id":"%v","event":`, f.ID)
+	t.line = append(plain.Escape(t.line, event), "}\n"...)
+	_, err := t.out.Write(t.line)
 	return err
 }
 
@@ -78,29 +81,29 @@ func (r reader) line(f persistence.Frame) string {
 	head := p.faint.Render(time.UnixMilli(int64(f.ID.MS)).Format("15:04:05.000"))
 	switch e.Kind {
 	case "commit":
-		subject := printable(e.DID + "/" + e.Commit.RKey)
-		return fmt.Sprintf("%s %s %s %s%s", head, p.operation(e.Commit.Operation), p.strong.Render(printable(e.Commit.Collection)), p.faint.Render(subject), r.about(e))
+		subject := plain.Line(e.DID + "/" + e.Commit.RKey)
+		return fmt.Sprintf("%s %s %s %s%s", head, p.operation(e.Commit.Operation), p.strong.Render(plain.Line(e.Commit.Collection)), p.faint.Render(subject), r.about(e))
 	case "identity":
-		return fmt.Sprintf("%s %s %s %s", head, p.busy.Render("identity"), printable(e.DID), printable(e.Identity.Handle))
+		return fmt.Sprintf("%s %s %s %s", head, p.busy.Render("identity"), plain.Line(e.DID), plain.Line(e.Identity.Handle))
 	case "account":
 		state := "active"
 		if !e.Account.Active {
-			state = "inactive " + printable(e.Account.Status)
+			state = "inactive " + plain.Line(e.Account.Status)
 		}
-		return fmt.Sprintf("%s %s %s %s", head, p.busy.Render("account "), printable(e.DID), state)
+		return fmt.Sprintf("%s %s %s %s", head, p.busy.Render("account "), plain.Line(e.DID), state)
 	case "gap":
 		until := "now"
 		if e.Gap.ToUS > 0 {
 			until = showMicros(e.Gap.ToUS)
 		}
-		return fmt.Sprintf("%s %s %s", head, p.bad.Render("gap     "), p.bad.Render(printable(fmt.Sprintf("events are missing from %s to %s (%s)", showMicros(e.Gap.FromUS), until, e.Gap.Cause))))
+		return fmt.Sprintf("%s %s %s", head, p.bad.Render("gap     "), p.bad.Render(plain.Line(fmt.Sprintf("events are missing from %s to %s (%s)", showMicros(e.Gap.FromUS), until, e.Gap.Cause))))
 	}
-	return fmt.Sprintf("%s %-8s %s", head, clip(printable(e.Kind), 8), printable(e.DID))
+	return fmt.Sprintf("%s %-8s %s", head, clip(plain.Line(e.Kind), 8), plain.Line(e.DID))
 }
 
 // operation is a commit's operation in a column of its own.
 func (p palette) operation(op string) string {
-	padded := fmt.Sprintf("%-8s", clip(printable(op), 8))
+	padded := fmt.Sprintf("%-8s", clip(plain.Line(op), 8))
 	switch op {
 	case "create":
 		return p.good.Render(padded)
@@ -112,7 +115,7 @@ func (p palette) operation(op string) string {
 
 // about is a post's text, or what a record points at.
 func (r reader) about(e shownEvent) string {
-	if text := strings.TrimSpace(printable(e.Commit.Record.Text)); text != "" {
+	if text := strings.TrimSpace(plain.Line(e.Commit.Record.Text)); text != "" {
 		return fmt.Sprintf(" %q", clip(text, maxText))
 	}
 	var uri string
@@ -123,7 +126,7 @@ func (r reader) about(e shownEvent) string {
 	if uri == "" {
 		return ""
 	}
-	return r.palette.faint.Render(" → " + clip(printable(uri), 90))
+	return r.palette.faint.Render(" → " + clip(plain.Line(uri), 90))
 }
 
 // clip cuts s to most characters.

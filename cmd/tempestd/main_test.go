@@ -20,6 +20,7 @@ import (
 	"tempestd/internal/serve"
 	"tempestd/messages"
 	"tempestd/persistence"
+	"tempestd/persistence/embedded"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -53,7 +54,7 @@ func (b *buffer) String() string {
 // await waits until the output contains text.
 func (b *buffer) await(t *testing.T, text string) {
 	t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(2 * time.Minute)
 	for !strings.Contains(b.String(), text) {
 		select {
 		case <-b.wake:
@@ -170,7 +171,7 @@ func (f *fakeControl) Ready(context.Context) messages.Readiness {
 func newFakeDaemon(t *testing.T, token string) *fakeDaemon {
 	t.Helper()
 	clock := clockwork.NewRealClock()
-	store, err := persistence.OpenEmbedded(t.Context(), t.TempDir(), persistence.EmbeddedOptions{SyncInterval: time.Minute, MinFree: 1 << 20})
+	store, err := embedded.Open(t.Context(), t.TempDir(), embedded.Options{SyncInterval: time.Minute, MinFree: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,19 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/charmbracelet/lipgloss"
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"tempestd/internal/plain"
 	"tempestd/messages"
 )
 
@@ -48,9 +49,14 @@ func jsonFlag(c *cobra.Command, asJSON *bool) {
 
 // printJSON writes v on one line.
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(plain.Escape(nil, line.Bytes()))
+	return err
 }
 
 // palette is the colours of one output. They are all off unless it is a terminal that has them and NO_COLOR is not set.
@@ -127,18 +133,4 @@ func showAge(d time.Duration) string {
 		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
 	}
 	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
-}
-
-// printable makes text that came from anywhere fit for a terminal: on one line, without control characters and without the marks that turn
-// the direction of writing.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r == unicode.ReplacementChar:
-			return -1
-		}
-		return r
-	}, s)
 }

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"tempestd/internal/config"
+	"tempestd/internal/plain"
 )
 
 // Exit codes. A command that a signal ended has 128 and the signal's number.
@@ -81,7 +84,7 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	group("daemon", a.runCommand(), a.checkCommand())
+	group("daemon", a.runCommand(), a.checkCommand(), a.streamsCommand(), a.backupCommand(), a.restoreCommand())
 	group("client", a.tailCommand(), a.consumerCommand(), a.statusCommand(), a.reconnectCommand(), a.pauseCommand(), a.resumeCommand(), a.closeCommand())
 	group("try", a.demoCommand(), a.simulateCommand())
 	group("", a.versionCommand())
@@ -128,13 +131,43 @@ func execute(ctx context.Context, a *app, args []string) int {
 		fmt.Fprintln(a.err, err)
 		return exitUsage
 	case errors.As(err, &mistake), !a.started:
-		fmt.Fprintf(a.err, "%s: %v\nRun '%s --help' for how to use it.\n", command.CommandPath(), err, command.CommandPath())
+		fmt.Fprintf(a.err, "%s: %s\nRun '%s --help' for how to use it.\n", command.CommandPath(), withoutSecrets(err, args), command.CommandPath())
 		return exitUsage
 	case errors.As(err, &signal), errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &signal):
 		return signal.exitCode()
 	}
-	fmt.Fprintf(a.err, "%s: %v\n", command.CommandPath(), err)
+	fmt.Fprintf(a.err, "%s: %s\n", command.CommandPath(), withoutSecrets(err, args))
 	return exitFailure
+}
+
+// withoutSecrets is an error's message in which no argument is quoted that may be a secret in the wrong place (I10): what stands on a screen is seen by others than those
+// who see the command line.
+func withoutSecrets(err error, args []string) string {
+	said := plain.Line(err.Error())
+	for _, arg := range args {
+		for _, given := range append(strings.SplitN(arg, "=", 2), arg) {
+			shown := config.Shown(given)
+			if shown == strconv.Quote(given) {
+				continue
+			}
+			for n := len(given); n > 0; { // whole, or cut as messages cut
+				said = strings.ReplaceAll(said, strconv.Quote(given[:n]), shown)
+				switch {
+				case n > 100:
+					n = 100
+				case n > 80:
+					n = 80
+				case n > 64:
+					n = 64
+				case n > 40:
+					n = 40
+				default:
+					n = 0
+				}
+			}
+		}
+	}
+	return said
 }
 
 // configFlag adds -c.

@@ -20,8 +20,8 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Run keeps the configured feeds connected, appends what they send to the store under data_dir, and
 serves it over HTTP.
 
-Without -c it reads ./config.toml, else /etc/tempestd/config.toml; without either it follows one
-public feed with the built-in defaults. It stays in the foreground and logs to standard error: a
+Without -c it reads ./config.toml, else /etc/tempestd/config.toml; without either it follows the
+public network with the built-in defaults. It stays in the foreground and logs to standard error: a
 service manager keeps it, and systemd is told when it is ready.
 
 SIGINT or SIGTERM stop it gracefully: it stops reading, stores what was read, saves the

@@ -15,7 +15,7 @@ import (
 func (a *app) simulateCommand() *cobra.Command {
 	var opt jetsim.Options
 	var listen, v1Dictionary string
-	var faults, protocols []string
+	var faults, protocols, newer []string
 	c := &cobra.Command{
 		Use:   "simulate",
 		Short: "Serve a simulated Jetstream, faults included",
@@ -25,6 +25,14 @@ with --history also across its own restart.
 
 Simulators of one --seed and --rate are servers of one network. What makes them differ is
 --first-seq, --skew and --lag.
+
+Without --newer it is a server of the older generation. What newer ones do can be had all or one by
+one:
+  witnessed-at     every v2 event says when the server witnessed it
+  future-cursor    v2 says FutureCursor of a sequence number beyond the next one
+  outdated-cursor  v2 says OutdatedCursor also of a time before the oldest event there ever was
+  leased-seqs      a crash leaves a hole in the sequence numbers, and none is given twice
+  exact-times      a time is found to the block of events, not to the segment
 
 A --fault happens by itself, counted from the first frame that was sent to anyone. The flag may be
 repeated. It is written
@@ -46,6 +54,9 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 				opt.Faults = append(opt.Faults, f)
 			}
 			var err error
+			if opt.Newer, err = jetsim.ParseNewer(newer); err != nil {
+				return usageError{fmt.Errorf("--newer: %w", err)}
+			}
 			if opt.Protocol, err = oneProtocol(protocols); err != nil {
 				return usageError{err}
 			}
@@ -85,11 +96,18 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 	flags.StringVar(&v1Dictionary, "v1-dictionary", "", "zstd dictionary `file` of the v1 protocol (default one of its own, at /_sim/v1-dictionary)")
 	flags.Int64Var(&opt.FirstSeq, "first-seq", 1, "first sequence `number` of a new history")
 	flags.DurationVar(&opt.Skew, "skew", 0, "how far the server's clock is ahead, or behind when negative")
+	flags.BoolVar(&opt.NoDate, "no-date", false, "do not tell the server's clock in its answers")
+	flags.StringSliceVar(&newer, "newer", nil, "`what` the server does as newer ones do: all, or some of the above")
+	flags.IntVar(&opt.Readers, "readers", 1, "`readers` of one archive behind the server's name, that answer in turns")
+	flags.BoolVar(&opt.IgnoreSize, "ignore-size", false, "send what is larger than a subscriber asks for")
+	flags.Int64Var(&opt.LargeEvery, "large-every", 0, "make one in so many `events` large (0: none)")
+	flags.IntVar(&opt.LargeBytes, "large-bytes", 1<<20, "how much larger a large event is, in `bytes`")
 	flags.DurationVar(&opt.Lag, "lag", 0, "how much later than the network produced them the server ingests events")
 	flags.IntVar(&opt.Segment, "segment", 65_536, "`events` of a segment: what a time as cursor replays in full, and what retention drops at once")
 	flags.DurationVar(&opt.Lookback, "lookback", 36*time.Hour, "how far back full segments are served")
 	must(c.MarkFlagFilename("history"))
 	must(c.MarkFlagFilename("v1-dictionary"))
+	must(c.RegisterFlagCompletionFunc("newer", cobra.FixedCompletions(append([]string{"all"}, jetsim.NewerNames()...), cobra.ShellCompDirectiveNoFileComp)))
 	must(c.RegisterFlagCompletionFunc("fault", cobra.FixedCompletions(jetsim.FaultNames(), cobra.ShellCompDirectiveNoFileComp)))
 	return c
 }
@@ -100,7 +118,7 @@ func oneProtocol(names []string) (jetsim.Protocol, error) {
 	for _, name := range names {
 		switch named := jetsim.Protocol(name); {
 		case named != jetsim.ProtocolV1 && named != jetsim.ProtocolV2:
-			return "", fmt.Errorf("--protocol %s: v1, v2 or both are accepted", name)
+			return "", fmt.Errorf("--protocol %q: v1, v2 or both are accepted", name)
 		case p != "" && p != named:
 			return "", nil
 		default:
@@ -114,7 +132,7 @@ func oneProtocol(names []string) (jetsim.Protocol, error) {
 func faultHelp() string {
 	var b strings.Builder
 	for _, f := range jetsim.Faults() {
-		fmt.Fprintf(&b, "  %-10s %s", f.Name, f.Effect)
+		fmt.Fprintf(&b, "  %-11s %s", f.Name, f.Effect)
 		if f.Default > 0 {
 			fmt.Fprintf(&b, " (for %v)", f.Default)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tempestd/internal/client"
+	"tempestd/internal/plain"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -102,9 +103,9 @@ func (a *app) watchStatus(ctx context.Context, c *client.Client, every time.Dura
 		case !gone(err):
 			return err
 		case screen:
-			fmt.Fprintf(&page, "%v\nwaiting for it …\n", err)
+			fmt.Fprintf(&page, "%s\nwaiting for it …\n", plain.Line(err.Error()))
 		default:
-			fmt.Fprintln(a.err, err)
+			fmt.Fprintln(a.err, plain.Line(err.Error()))
 		}
 		if screen {
 			fmt.Fprint(a.out, clearScreen, fit(page.String(), width(a.out)))
@@ -132,7 +133,7 @@ func (a *app) printStatus(w io.Writer, s status, asJSON bool) error {
 	var rows [][]string
 	var notes []string
 	for _, f := range s.Feeds {
-		rows = append(rows, []string{f.Feed, p.state(f.State), showAge(now.Sub(f.Since)), fmt.Sprintf("%.1f", f.EventsPerSec), showLag(f),
+		rows = append(rows, []string{plain.Line(f.Feed), p.state(f.State), showAge(now.Sub(f.Since)), fmt.Sprintf("%.1f", f.EventsPerSec), showLag(f),
 			showCount(f.Stored), showCount(f.Duplicates), showCount(f.Reconnects), showCount(f.Restarts), showCount(f.Gaps), showMicros(f.Position.TimeUS)})
 		if note := feedNote(f, now); note != "" {
 			notes = append(notes, f.Feed+": "+note)
@@ -142,7 +143,7 @@ func (a *app) printStatus(w io.Writer, s status, asJSON bool) error {
 	fmt.Fprintln(w)
 	rows = nil
 	for _, stream := range s.Streams {
-		rows = append(rows, []string{stream.Name, showCount(stream.Entries), humanize.IBytes(uint64(max(stream.Bytes, 0))), showID(stream.Oldest), showID(stream.Newest), closedNote(stream)})
+		rows = append(rows, []string{plain.Line(stream.Name), showCount(stream.Entries), humanize.IBytes(uint64(max(stream.Bytes, 0))), showID(stream.Oldest), showID(stream.Newest), closedNote(stream)})
 	}
 	table(w, p, []string{"STREAM", "ENTRIES>", "SIZE>", "OLDEST", "NEWEST", ""}, rows)
 	if rows := ownerRows(s.Feeds); len(rows) > 0 {
@@ -160,7 +161,7 @@ func (a *app) printStatus(w io.Writer, s status, asJSON bool) error {
 		fmt.Fprintln(w)
 	}
 	for _, note := range notes {
-		fmt.Fprintln(w, p.busy.Render(printable(note)))
+		fmt.Fprintln(w, p.busy.Render(plain.Line(note)))
 	}
 	return nil
 }
@@ -173,9 +174,9 @@ func ownerRows(feeds []messages.FeedStatus) (rows [][]string) {
 		}
 		owner := "-"
 		if f.Owner != "" {
-			owner = printable(f.Owner)
+			owner = plain.Line(f.Owner)
 		}
-		rows = append(rows, []string{f.Feed, owner, fmt.Sprint(f.Fence), printable(strings.Join(f.Standbys, ", "))})
+		rows = append(rows, []string{plain.Line(f.Feed), owner, fmt.Sprint(f.Fence), plain.Line(strings.Join(f.Standbys, ", "))})
 	}
 	return rows
 }
@@ -199,7 +200,7 @@ func closedNote(s persistence.StreamInfo) string {
 	if s.ClosedAt == nil {
 		return ""
 	}
-	return "closed: " + printable(s.ClosedReason)
+	return "closed: " + plain.Line(s.ClosedReason)
 }
 
 // showLag is how far behind a feed's newest stored event was when it came.

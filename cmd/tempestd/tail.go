@@ -11,6 +11,7 @@ import (
 
 	"tempestd/internal/client"
 	"tempestd/internal/jetstream"
+	"tempestd/internal/plain"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -35,6 +36,8 @@ type tail struct {
 	filter jetstream.Filter
 	out    *bufio.Writer
 	print  func(persistence.Frame) error
+
+	line []byte // of printJSON
 }
 
 func (a *app) tailCommand() *cobra.Command {
@@ -159,7 +162,7 @@ func (t *tail) read(ctx context.Context) error {
 		frames, err := t.client.Tail(ctx, t.stream, t.after, block, limit, t.filter)
 		if t.follow && gone(err) && ctx.Err() == nil {
 			if !lost {
-				fmt.Fprintf(t.app.err, "%v\nwaiting for it …\n", err)
+				fmt.Fprintf(t.app.err, "%s\nwaiting for it …\n", plain.Line(err.Error()))
 			}
 			lost = true
 			select {
@@ -184,7 +187,7 @@ func (t *tail) read(ctx context.Context) error {
 		switch {
 		case frames.Behind > 0:
 		case frames.IsClosed():
-			fmt.Fprintf(t.app.err, "stream %s is closed: %s\n", t.stream, printable(frames.ClosedReason))
+			fmt.Fprintf(t.app.err, "stream %s is closed: %s\n", t.stream, plain.Line(frames.ClosedReason))
 			return nil
 		case !t.follow:
 			return nil

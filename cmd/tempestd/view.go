@@ -12,6 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"tempestd/internal/demo"
+	"tempestd/internal/plain"
 )
 
 // progress prints a demo as a line a second.
@@ -110,7 +111,7 @@ func (v demoView) View() string {
 	}
 	fmt.Fprintf(&b, "\n%s\n", p.faint.Render("last log events"))
 	for _, line := range s.Log {
-		fmt.Fprintln(&b, printable(line))
+		fmt.Fprintln(&b, plain.Line(line))
 	}
 	return fit(b.String(), v.width)
 }

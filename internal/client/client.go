@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -47,8 +48,14 @@ func New(addr, token string) (*Client, error) {
 	}}, nil
 }
 
+// plainAddr is what has no place for a password in it.
+var plainAddr = regexp.MustCompile(`^([a-z]{2,5}://)?[a-z0-9.-]{0,64}(:[0-9]{0,6})?$`)
+
 func parseAddr(addr string) (url.URL, error) {
-	bad := fmt.Errorf("daemon address %.100q: accepted: host:port or http://host:port", addr)
+	bad := errors.New("daemon address: accepted: host:port or http://host:port, and nothing behind it")
+	if plainAddr.MatchString(addr) { // anything else may hold a secret
+		bad = fmt.Errorf("daemon address %.100q: accepted: host:port or http://host:port", addr)
+	}
 	text := addr
 	if !strings.Contains(text, "://") {
 		text = "http://" + text
@@ -181,6 +188,7 @@ func (c *Client) read(ctx context.Context, query url.Values, wait time.Duration,
 		Oldest       persistence.EntryID
 		Newest       persistence.EntryID
 		Behind       int64 `json:"lag_entries"`
+		Appended     int64 `json:"-"` // HTTP does not tell
 	}
 	status, body, err := c.do(ctx, http.MethodGet, query, wait, path...)
 	if err == nil && status != http.StatusOK {
@@ -239,20 +247,9 @@ func (c *Client) do(ctx context.Context, method string, query url.Values, wait t
 func (c *Client) exchange(ctx context.Context, method string, query url.Values, given []byte, wait time.Duration, path ...string) (status int, body []byte, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, wait+callTimeout, errors.New("no answer in time"))
 	defer cancel()
-	for i, p := range path {
-		path[i] = url.PathEscape(p)
-	}
-	u := c.base.JoinPath(path...)
-	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(given)) // which is no body when there is nothing in it
+	req, err := c.request(ctx, method, query, given, path...)
 	if err != nil {
 		return 0, nil, err
-	}
-	if len(given) > 0 {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -270,4 +267,24 @@ func (c *Client) exchange(ctx context.Context, method string, query url.Values, 
 		return 0, nil, fmt.Errorf("answer of %s is longer than %d MiB", c.base.Host, maxBody>>20)
 	}
 	return resp.StatusCode, body, nil
+}
+
+// request makes a request of the daemon.
+func (c *Client) request(ctx context.Context, method string, query url.Values, given []byte, path ...string) (*http.Request, error) {
+	for i, p := range path {
+		path[i] = url.PathEscape(p)
+	}
+	u := c.base.JoinPath(path...)
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(given)) // which is no body when there is nothing in it
+	if err != nil {
+		return nil, err
+	}
+	if len(given) > 0 {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return req, nil
 }

@@ -20,6 +20,7 @@ import (
 	"tempestd/internal/serve"
 	"tempestd/messages"
 	"tempestd/persistence"
+	"tempestd/persistence/embedded"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -72,7 +73,7 @@ const token = "hunter2"
 func daemon(t *testing.T) (*client.Client, *actors, persistence.Stream, *serve.Server) {
 	t.Helper()
 	ctx := context.Background()
-	store, err := persistence.OpenEmbedded(ctx, t.TempDir(), persistence.EmbeddedOptions{SyncInterval: time.Second})
+	store, err := embedded.Open(ctx, t.TempDir(), embedded.Options{SyncInterval: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

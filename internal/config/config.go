@@ -58,9 +58,10 @@ type Feed struct {
 	Collections        []string
 	DIDs               []string // from dids and dids_file together
 	Backoff            []time.Duration
-	ReplayWindow       time.Duration
+	ReplayWindow       time.Duration // how far back a resume may reach; with ReplayWindowAuto where the server says nothing about it
+	ReplayWindowAuto   bool          // a server that says when it cannot go back far enough (v2) decides instead of ReplayWindow
 	Rewind             time.Duration
-	Dedupe             string // "overlap" or "always"
+	Dedupe             string // "always" or "overlap"
 	DedupeHorizon      DedupeHorizon
 	CheckpointInterval time.Duration
 	StaleAfter         time.Duration // 0: "auto", the adaptive detector alone

@@ -11,6 +11,7 @@
 //	config.go   the typed configuration
 //	secret.go   Secret, a string that never shows (I10)
 //	errors.go   Error, Errors
+//	shown.go    what an error may repeat of a value (I10)
 //	keys.go     the table of keys: names, defaults, documentation
 //	keys_valkey.go, valkey.go  the same for the store that daemons share
 //	kinds.go    how the values of the table are read and written: choices, counts, lists

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -30,29 +29,24 @@ type value struct {
 	items []value // an array's
 }
 
-// String describes the value to the person who wrote it.
+// String describes the value to the person who wrote it. It repeats nothing that may be a secret.
 func (v value) String() string {
 	switch v.kind {
 	case unstable.String:
-		return fmt.Sprintf("%.80q", v.text)
+		return Shown(v.text)
 	case unstable.Integer, unstable.Float:
-		return "the bare number " + clip(v.text)
+		if !plainNumber.MatchString(v.text) {
+			return "a bare number"
+		}
+		return "the bare number " + v.text
 	case unstable.Array:
 		return "an array"
 	case unstable.InlineTable:
 		return "a table"
 	case unstable.LocalDate, unstable.LocalTime, unstable.LocalDateTime, unstable.DateTime:
-		return "the date or time " + clip(v.text)
+		return "the date or time " + v.text
 	}
-	return clip(v.text)
-}
-
-// clip bounds what an error quotes.
-func clip(s string) string {
-	if len(s) > 80 {
-		return strings.ToValidUTF8(s[:80], "") + "…"
-	}
-	return s
+	return v.text // true or false
 }
 
 // syntaxError is a place where the document is not TOML.
@@ -109,11 +103,11 @@ func strictErrors(data []byte) []syntaxError {
 	}
 	var where *toml.DecodeError
 	if !errors.As(err, &where) {
-		return []syntaxError{{line: 1, message: err.Error()}}
+		return []syntaxError{{line: 1, message: "it contradicts itself"}}
 	}
+	// Its own words repeat keys and values.
 	line, _ := where.Position()
-	message := strings.TrimPrefix(where.Error(), "toml: ")
-	return []syntaxError{{line: line, key: strings.Join(where.Key(), "."), message: message}}
+	return []syntaxError{{line: line, key: showPath(where.Key()), message: "this key contradicts what stands before it"}}
 }
 
 type document struct {
@@ -209,7 +203,7 @@ func (d *document) keyOnLine(table []string, line int) string {
 	if !found || name == "" || strings.ContainsAny(name, " \t#[{\"'") {
 		return ""
 	}
-	return strings.Join(append(slices.Clone(table), name), ".")
+	return showPath(append(slices.Clone(table), name))
 }
 
 // nextBeginning is the offset of the first line after the given one where reading can go on.

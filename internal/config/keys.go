@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"log/slog"
 	"strings"
 	"time"
@@ -64,6 +65,35 @@ func feedKey[T any](name, value, doc string, of kind[T], field func(*Feed) *T) k
 	k := key{path: feedsTable + "." + name, value: value, doc: doc}
 	return bind(k, of, func(at place) *T { return field(&at.feed.Feed) })
 }
+
+// replayWindow is the key of a feed's replay window. "auto" sets two fields: the window of the servers that say nothing themselves, and that
+// the word of those that do is taken.
+func replayWindow() key {
+	of := orAuto(duration(time.Minute, 30*day))
+	return key{
+		path: feedsTable + ".replay_window", value: `"auto"`, want: of.want,
+		doc: `How far back a resume may reach (1m to 30d). After a longer absence the gap is recorded in the stream and the feed goes on live.
+"auto" leaves it to v2 servers, which say so when they cannot go back that far. v1 servers do not; there it is 12h.`,
+		set: func(s *source, at place, v value) []problem {
+			window, bad := of.parse(s, v)
+			if bad != nil {
+				return bad
+			}
+			at.feed.ReplayWindowAuto = window == 0
+			at.feed.ReplayWindow = cmp.Or(window, silentReplayWindow)
+			return nil
+		},
+		show: func(at place) string {
+			if at.feed.ReplayWindowAuto {
+				return of.show(0)
+			}
+			return of.show(at.feed.ReplayWindow)
+		},
+	}
+}
+
+// silentReplayWindow is how far back "auto" asks of a server that moves a cursor that is too old without a word.
+const silentReplayWindow = 12 * time.Hour
 
 // feedsTable is the path of every feed's table.
 const feedsTable = "feeds." + anyFeed
@@ -133,7 +163,8 @@ and may get other IDs.`},
 // feedKeys is the part of the vocabulary that stands in [feeds.<name>].
 func feedKeys() []key {
 	return []key{
-		feedKey("endpoints", "", `Where to subscribe: hosts, or ws:// and wss:// URLs, in order of preference. Required.`,
+		feedKey("endpoints", "", `Where to subscribe: hosts, or ws:// and wss:// URLs, in order of preference. Required. The public hosts of v2 are
+jetstream.us-east.bsky.network and jetstream.us-west.bsky.network; v1 alone is at jetstream1 and jetstream2, both .us-east and .us-west.`,
 			unique(list(1, maxEndpoints, endpoint())), func(f *Feed) *[]string { return &f.Endpoints }),
 		feedKey("protocol", `"auto"`, `The upstream's protocol: "v1", "v2", or "auto": what the URL's path says, or else v2 where the server has it.`,
 			choice("auto", "v1", "v2"), func(f *Feed) *string { return &f.Protocol }),
@@ -157,13 +188,12 @@ Up to 100 are asked of the server; with more, everything is read and filtered he
 		feedKey("backoff", `["1s", "2s", "5s", "10s", "30s"]`, `The waits before the first, second, third … attempt to reconnect, with some jitter (10ms to 1h each). The last is repeated;
 a healthy period begins anew.`,
 			list(1, 32, duration(10*time.Millisecond, time.Hour)), func(f *Feed) *[]time.Duration { return &f.Backoff }),
-		feedKey("replay_window", `"12h"`, `How far back a resume may reach (1s to 30d). After a longer absence the gap is recorded in the stream and the feed goes on live.`,
-			duration(time.Minute, 30*day), func(f *Feed) *time.Duration { return &f.ReplayWindow }),
+		replayWindow(),
 		feedKey("rewind", `"10s"`, `How much further back than needed a resume by time begins (0s to 1h); what the stream holds already is dropped.`,
 			duration(0, time.Hour), func(f *Feed) *time.Duration { return &f.Rewind }),
-		feedKey("dedupe", `"overlap"`, `When events are compared with what is stored. "overlap": while a replay overlaps the stream. "always": recent ones at all times,
-for an upstream that repeats itself on a live connection.`,
-			choice("overlap", "always"), func(f *Feed) *string { return &f.Dedupe }),
+		feedKey("dedupe", `"always"`, `When events are compared with what is stored. "always": at all times, also where a server repeats itself on a live connection.
+"overlap": only while a replay overlaps the stream; repeats on a live connection are then stored twice.`,
+			choice("always", "overlap"), func(f *Feed) *string { return &f.Dedupe }),
 		feedKey("dedupe_horizon.entries", `3_000_000`, `How many of the newest entries a replay is compared with (1_000 to 100_000_000; about 16 bytes of memory each, only
 while a replay lasts) and how old they may be (1m to 30d).`,
 			count(1_000, 100_000_000), func(f *Feed) *int { return &f.DedupeHorizon.Entries }),
@@ -173,20 +203,23 @@ while a replay lasts) and how old they may be (1m to 30d).`,
 			duration(100*time.Millisecond, 10*time.Minute), func(f *Feed) *time.Duration { return &f.CheckpointInterval }),
 		feedKey("stale_after", `"auto"`, `Silence after which a connection is given up (500ms to 7d). "auto" judges by the feed's own rhythm: seconds for a busy feed,
 and a quiet one is left alone.`,
-			staleAfter(500*time.Millisecond, 7*day), func(f *Feed) *time.Duration { return &f.StaleAfter }),
+			orAuto(duration(500*time.Millisecond, 7*day)), func(f *Feed) *time.Duration { return &f.StaleAfter }),
 		feedKey("blind_after", `"auto"`, `How long a host may send other frames but no commits (10s to 30d). One that sends none for longer is taken for blind: the next endpoint
 is connected to, from the last commit on. "auto" judges by the feed's own history.`,
-			staleAfter(10*time.Second, 30*day), func(f *Feed) *time.Duration { return &f.BlindAfter }),
+			orAuto(duration(10*time.Second, 30*day)), func(f *Feed) *time.Duration { return &f.BlindAfter }),
 		feedKey("ping_interval", `"15s"`, `How often the connection is pinged (100ms to 10m). One that does not answer is half-open and is given up.`,
 			duration(100*time.Millisecond, 10*time.Minute), func(f *Feed) *time.Duration { return &f.PingInterval }),
 		feedKey("max_message_size", `"4MiB"`, `The largest event that is taken (64KiB to 16MiB). Servers are asked to leave larger ones out, which they do without a word. The largest
-record the network allows has about 1 MB, up to three times that as JSON.`,
+record the network allows has about 1 MB, up to three times that as JSON.
+One that is sent all the same is passed over, and recorded as a gap.`,
 			size(64*kib, 16*mib), func(f *Feed) *int64 { return &f.MaxMessageSize }),
-		feedKey("batch_events", `8_192`, `The most events (1 to 65_536) and bytes (64KiB to 64MiB) of one append, and how long an event may wait for others (0s to 10s).`,
+		feedKey("batch_events", `8_192`, `The most events (1 to 65_536) and bytes (64KiB to 64MiB) of one append, and how long an event may wait for others (0s to 10s).
+At 1000 events a second readers see 99 of 100 events within 5 ms; with "25ms" within 27 ms, for less than half the processor
+time, an eighth of the syncs, and two thirds of the disk until segments are packed.`,
 			count(1, 65_536), func(f *Feed) *int { return &f.BatchEvents }),
 		feedKey("batch_bytes", `"4MiB"`, "",
 			size(64*kib, 64*mib), func(f *Feed) *int64 { return &f.BatchBytes }),
-		feedKey("batch_delay", `"25ms"`, "",
+		feedKey("batch_delay", `"3ms"`, "",
 			duration(0, 10*time.Second), func(f *Feed) *time.Duration { return &f.BatchDelay }),
 		feedKey("retention.age", `"7d"`, `What the stream keeps; whichever bound is met first counts, and 0 sets none ("0s", "0B", 0). The whole network fills 20GiB in
 one or two days. What is left out keeps its default.`,

@@ -64,7 +64,7 @@ it this daemon wants all its feeds for itself, and says so where another has one
 		bind(key{path: "ha.lease_ttl", value: `"10s"`, doc: `How long an owner that is not heard of keeps a feed (500ms to 10m).`},
 			duration(500*time.Millisecond, 10*time.Minute), func(at place) *time.Duration { return &ha(at).LeaseTTL }),
 		bind(key{path: "ha.renew_every", value: `"auto"`, doc: `How often an owner is heard of (100ms to 5m, at most half of lease_ttl). "auto" is a third of it.`},
-			staleAfter(100*time.Millisecond, 5*time.Minute), func(at place) *time.Duration { return &ha(at).RenewEvery }),
+			orAuto(duration(100*time.Millisecond, 5*time.Minute)), func(at place) *time.Duration { return &ha(at).RenewEvery }),
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"tempestd/internal/jetstream"
@@ -19,7 +18,7 @@ import (
 // builtin is the configuration of a daemon that was given none: every other default stands in keys.go.
 const builtin = `
 [feeds.bluesky]
-endpoints = ["jetstream2.us-east.bsky.network"]
+endpoints = ["jetstream.us-east.bsky.network", "jetstream.us-west.bsky.network"]
 `
 
 // builtinName stands for a file name in errors about the built-in defaults (their environment can be wrong).
@@ -221,7 +220,7 @@ func (l *loader) feedOf(e entry) (*feedDraft, bool) {
 		return f, f != nil
 	}
 	if !feedName.MatchString(name) {
-		l.report(e.line, showPath(e.path[:2]), fmt.Sprintf("found the feed name %.80q", name), wantFeedName)
+		l.report(e.line, showPath(e.path[:2]), "found the feed name "+showName(name), wantFeedName)
 		l.feeds[name] = nil // reported once
 		return nil, false
 	}
@@ -281,20 +280,6 @@ func wantTable(path []string) string {
 	return "[" + showPath(path) + "]"
 }
 
-// showPath writes a path as TOML does, quoting what needs it.
-func showPath(path []string) string {
-	parts := make([]string, len(path))
-	for i, p := range path {
-		parts[i] = p
-		if p == "" || strings.ContainsFunc(p, func(r rune) bool {
-			return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
-		}) {
-			parts[i] = strconv.Quote(clip(p))
-		}
-	}
-	return strings.Join(parts, ".")
-}
-
 // readFiles reads the files that the configuration names.
 func (l *loader) readFiles() {
 	if name := l.draft.tokenFile; name != "" {
@@ -340,7 +325,7 @@ func (l *loader) finish(incomplete bool) {
 	}
 	http := l.draft.HTTP
 	if http.Listen != "" && !isLoopback(http.Listen) && http.Token.IsEmpty() && !l.wrong("http.token") && !l.wrong("http.token_file") {
-		l.report(l.lines["http.listen"], "http.listen", fmt.Sprintf("found %q, which others can reach, and no token", http.Listen),
+		l.report(l.lines["http.listen"], "http.listen", "found "+Shown(http.Listen)+", which others can reach, and no token",
 			`want http.token or http.token_file, or a loopback address such as "127.0.0.1:7077"`)
 	}
 	for name, f := range l.feeds {
@@ -358,7 +343,7 @@ func (l *loader) finishFeed(name string, f *feedDraft) {
 		}
 	}
 	if len(f.Endpoints) == 0 {
-		report("endpoints", "missing", `want an array of hosts or URLs, such as ["jetstream2.us-east.bsky.network"]`)
+		report("endpoints", "missing", `want an array of hosts or URLs, such as ["jetstream.us-east.bsky.network"]`)
 	}
 	if len(f.DIDs) > maxDIDs {
 		report("dids_file", fmt.Sprintf("found %d DIDs together with dids", len(f.DIDs)), fmt.Sprintf("want %d at most", maxDIDs))

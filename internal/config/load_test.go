@@ -69,7 +69,8 @@ dids = ["did:plc:aundg2bbjkngd7rfn2p64wkp", "did:web:example.com"]
 dids_file = "dids"
 backoff = ["100ms"]
 stale_after = "1d12h"
-dedupe = "always"
+replay_window = "36h"
+dedupe = "overlap"
 dedupe_horizon.age = "1h"
 retention = { age = "0s", entries = 5_000 }
 [feeds."alpha"]
@@ -97,7 +98,7 @@ endpoints = ["three.example"]
 		!slices.Equal(z.DIDs, []string{"did:plc:aundg2bbjkngd7rfn2p64wkp", "did:web:example.com", "did:plc:333libf5czqkykcsyqbqtcvs"}) {
 		t.Errorf("what to subscribe to: %+v", z)
 	}
-	if z.StaleAfter != 36*time.Hour || z.Dedupe != "always" || !slices.Equal(z.Backoff, []time.Duration{100 * time.Millisecond}) {
+	if z.StaleAfter != 36*time.Hour || z.ReplayWindowAuto || z.ReplayWindow != 36*time.Hour || z.Dedupe != "overlap" || !slices.Equal(z.Backoff, []time.Duration{100 * time.Millisecond}) {
 		t.Errorf("feed: %+v", z)
 	}
 	if want := (config.DedupeHorizon{Entries: defaults.DedupeHorizon.Entries, Age: time.Hour}); z.DedupeHorizon != want {
@@ -106,7 +107,7 @@ endpoints = ["three.example"]
 	if want := (config.Retention{Bytes: defaults.Retention.Bytes, Entries: 5000}); z.Retention != want {
 		t.Errorf("retention %+v, want %+v", z.Retention, want)
 	}
-	if defaults.StaleAfter != 0 || defaults.ReplayWindow != 12*time.Hour || defaults.CheckpointInterval != 5*time.Second {
+	if defaults.StaleAfter != 0 || !defaults.ReplayWindowAuto || defaults.ReplayWindow != 12*time.Hour || defaults.Dedupe != "always" || defaults.CheckpointInterval != 5*time.Second {
 		t.Errorf("defaults: %+v", defaults)
 	}
 }
@@ -120,6 +121,7 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		{"duration without quotes", feed + "ping_interval = 5s", []string{"3: feeds.a.ping_interval: not TOML"}},
 		{"bare zero", feed + `batch_delay = "0"`, []string{`3: feeds.a.batch_delay: found "0"`}},
 		{"negative", feed + `rewind = "-5s"`, []string{`3: feeds.a.rewind: found "-5s"`}},
+		{"replay window", feed + `replay_window = "59s"`, []string{`3: feeds.a.replay_window: found "59s"; want "auto" or a duration from "1m" to "30d"`}},
 		{"overflow", feed + `stale_after = "999999d99999999h"`, []string{`3: feeds.a.stale_after: found`}},
 		{"bare size", "[stream]\nmin_free = 1024\n" + feed, []string{`2: stream.min_free: found the bare number 1024; want a size from "16MiB"`}},
 		{"size unit", "[stream]\nmin_free = \"5 MiBs\"\n" + feed, []string{`2: stream.min_free: found "5 MiBs"`}},

@@ -3,7 +3,6 @@ package config
 import (
 	"bufio"
 	"bytes"
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -13,7 +12,7 @@ import (
 	"tempestd/internal/jetstream"
 )
 
-// Bounds the upstreams set (PROTOCOL.md, 4).
+// Bounds that the upstreams set.
 const (
 	maxCollections = 10_000
 	maxDIDs        = 1_000_000
@@ -59,12 +58,11 @@ func isDID(s string) bool {
 
 // endpoint accepts a websocket URL or a bare host. It never shows a password (I10).
 func endpoint() kind[string] {
-	const want = `want a host such as "jetstream2.us-east.bsky.network" or a URL such as "wss://host/subscribe" or "ws://127.0.0.1:6008/subscribe"`
+	const want = `want a host such as "jetstream.us-east.bsky.network" or a URL such as "wss://host/subscribe" or "ws://127.0.0.1:6008/subscribe"`
 	parse := func(_ *source, v value) (string, []problem) {
 		if _, err := jetstream.ParseEndpoint(v.text); v.kind == unstable.String && err == nil {
 			return v.text, nil
 		}
-		v.text = withoutUserinfo(v.text)
 		return "", []problem{{line: v.line, found: "found " + v.String(), want: want}}
 	}
 	return kind[string]{want, parse, func(s string) string { return strconv.Quote(withoutUserinfo(s)) }}
@@ -73,6 +71,14 @@ func endpoint() kind[string] {
 var userinfo = regexp.MustCompile(`(//|^)[^/]*@`)
 
 func withoutUserinfo(s string) string { return userinfo.ReplaceAllString(s, "${1}"+mask+"@") }
+
+// showDID is a line of a file of DIDs that is none: it may be any file's.
+func showDID(line string) string {
+	if strings.HasPrefix(line, "did:") {
+		return Shown(line)
+	}
+	return "a line that is no DID"
+}
 
 // maxBadDIDs bounds how many bad lines of one file are reported.
 const maxBadDIDs = 20
@@ -92,7 +98,7 @@ func readDIDs(name string) (all []string, bad []problem, err error) {
 		case isDID(entry):
 			all = append(all, entry)
 		case len(bad) < maxBadDIDs:
-			bad = append(bad, problem{file: name, line: line, found: fmt.Sprintf("found %.80q", entry), want: wantDID + ", one a line"})
+			bad = append(bad, problem{file: name, line: line, found: "found " + showDID(entry), want: wantDID + ", one a line"})
 		}
 	}
 	return all, bad, lines.Err()

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -38,7 +39,7 @@ func (s *source) expand(text string) (string, error) {
 			return set
 		}
 		if !hasFallback {
-			wrong = fmt.Errorf("the environment variable %s is not set", clip(name))
+			wrong = errors.New(showVariable(name) + " is not set")
 		}
 		return fallback
 	})

@@ -23,9 +23,8 @@ func duration(least, most time.Duration) kind[time.Duration] {
 	}, showDuration)
 }
 
-// staleAfter is a duration or "auto", which is 0.
-func staleAfter(least, most time.Duration) kind[time.Duration] {
-	given := duration(least, most)
+// orAuto also accepts "auto", which is 0.
+func orAuto(given kind[time.Duration]) kind[time.Duration] {
 	want := `want "auto" or ` + given.want[len("want "):]
 	return scalar(want, func(v value) (time.Duration, bool) {
 		if v.kind == unstable.String && v.text == "auto" {

@@ -13,11 +13,13 @@ import (
 
 	"github.com/jonboulle/clockwork"
 
+	"tempestd/internal/beside"
 	"tempestd/internal/config"
 	"tempestd/internal/observe"
 	"tempestd/internal/serve"
 	"tempestd/internal/systemd"
 	"tempestd/persistence"
+	"tempestd/persistence/embedded"
 	"tempestd/supervisor"
 )
 
@@ -29,13 +31,15 @@ type Options struct {
 	// Reload asks for the configuration to be read anew, by Load; nil never does.
 	Reload <-chan os.Signal
 	Load   func() (*config.Config, error)
+	Fault  beside.Fault      // nil, but in tests of what a fault does
 	Ready  func(addr string) // called once, when every feed is supervised; addr is where HTTP is served, "" when it is not
 }
 
 // Run runs a daemon until ctx ends, which is the order to stop gracefully and whose cause is the reason given, or until it can go on no
 // longer. It returns nil after a graceful stop within the configured time.
 func Run(ctx context.Context, cfg *config.Config, opt Options) error {
-	d := &daemon{cfg: cfg, opt: opt, observer: opt.Observer, clock: opt.Clock, notifier: systemd.New(opt.Observer), began: opt.Clock.Now()}
+	d := &daemon{cfg: cfg, opt: opt, observer: opt.Observer, clock: opt.Clock, notifier: systemd.New(opt.Observer), began: opt.Clock.Now(),
+		crew: beside.Crew{Tell: opt.Observer.TaskPanicked, Clock: opt.Clock, Fault: opt.Fault}}
 	d.started()
 	err := d.run(ctx)
 	if err != nil {
@@ -55,6 +59,12 @@ type daemon struct {
 	tree     *supervisor.Daemon
 	began    time.Time
 	stopping time.Time
+	feeds    []config.Feed // of reload alone: with the filters taken over last. The configuration itself is read by many and stays as it is
+	crew     beside.Crew   // what runs beside the daemon
+
+	lostMu sync.Mutex
+	lost   []persistence.BlockCorrupt // found before there was a tree that could be told
+	told   bool                       // there is one
 }
 
 // defaultStream is the stream of subscribers that name none: the configured one, or else the only feed's. Without either there is none, unless only one is stored.
@@ -99,27 +109,27 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 
 	d.tree, err = supervisor.Start(ctx, supervisor.Options{Config: d.cfg, Store: s.streams, Checkpoints: s.checkpoints, Node: s.node,
-		Observer: d.observer, Clock: d.clock})
+		Filters: filterFiles{filepath.Join(d.cfg.DataDir, "filters")}, Observer: d.observer, Clock: d.clock, Fault: d.opt.Fault})
 	if err != nil {
 		return err
 	}
+	d.tellLost()
 	server := serve.New(serve.Options{
 		Store: s.streams, Control: d.tree, Observer: d.observer, Token: d.cfg.HTTP.Token.Reveal(), Clock: d.clock,
 		AllowedOrigins: d.cfg.HTTP.AllowedOrigins, MaxTails: d.cfg.HTTP.MaxTails, MaxClientTails: d.cfg.HTTP.MaxTailsPerClient,
-		DefaultStream: d.defaultStream(), Dictionaries: d.tree.Dictionaries,
+		DefaultStream: d.defaultStream(), Dictionaries: d.tree.Dictionaries, Fault: d.opt.Fault,
 	})
 
-	var beside sync.WaitGroup
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer beside.Wait()
+	defer d.crew.Wait()
 	defer cancel()
 	served := make(chan error, 1)
 	if listener != nil {
-		beside.Go(func() { served <- server.Serve(background, listener) })
+		d.crew.Start("daemon.serve", func() { served <- server.Serve(background, listener) }, func(fault error) { served <- fault })
 	}
-	d.watch(background, &beside, listener)
+	d.watch(background, listener)
 	if s.remote != "" {
-		beside.Go(func() { d.watchStore(background, s.remote, s.streams) })
+		d.crew.Keep(background, "daemon.store", func(ctx context.Context) { d.watchStore(ctx, s.remote, s.streams) })
 	}
 
 	var reason error
@@ -137,9 +147,9 @@ func (d *daemon) run(ctx context.Context) (err error) {
 }
 
 // openEmbedded opens the store under data_dir.
-func (d *daemon) openEmbedded(ctx context.Context) (*persistence.Embedded, error) {
-	opt := persistence.EmbeddedOptions{
-		MinFree: uint64(d.cfg.Stream.MinFree), Clock: d.clock, Logger: d.observer.Logger(), OnEvent: func(e persistence.Event) { storeEvent(d.observer, e) },
+func (d *daemon) openEmbedded(ctx context.Context) (*embedded.Store, error) {
+	opt := embedded.Options{
+		MinFree: uint64(d.cfg.Stream.MinFree), Clock: d.clock, Logger: d.observer.Logger(), OnEvent: d.storeEvent,
 	}
 	if d.cfg.Stream.Sync == "interval" {
 		opt.SyncInterval = d.cfg.Stream.SyncInterval
@@ -148,7 +158,7 @@ func (d *daemon) openEmbedded(ctx context.Context) (*persistence.Embedded, error
 	if err := os.MkdirAll(d.cfg.DataDir, 0o750); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
-	return persistence.OpenEmbedded(ctx, d.embeddedDir(), opt)
+	return embedded.Open(ctx, d.embeddedDir(), opt)
 }
 
 func (d *daemon) embeddedDir() string { return filepath.Join(d.cfg.DataDir, "store") }

@@ -53,7 +53,7 @@ func (e *events) Handle(_ context.Context, r slog.Record) error {
 // await waits for the n-th event of a name.
 func (e *events) await(t *testing.T, name string, n int) {
 	t.Helper()
-	for deadline := time.After(20 * time.Second); len(e.of(name)) < n; {
+	for deadline := time.After(2 * time.Minute); len(e.of(name)) < n; {
 		select {
 		case <-deadline:
 			t.Fatalf("no %s came; there were %v", name, e.of(""))

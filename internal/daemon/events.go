@@ -5,8 +5,34 @@ import (
 	"tempestd/persistence"
 )
 
-// storeEvent says what happened in the store in the words of the catalogue.
-func storeEvent(o *observe.Observer, e persistence.Event) {
+// storeEvent tells what happened in a store, and the feed of what it has lost by it.
+func (d *daemon) storeEvent(e persistence.Event) {
+	tellStoreEvent(d.observer, e)
+	corrupt, ok := e.(persistence.BlockCorrupt)
+	if !ok {
+		return
+	}
+	d.lostMu.Lock()
+	defer d.lostMu.Unlock()
+	if d.told {
+		d.tree.BlockLost(corrupt.Stream, corrupt.First, corrupt.Block)
+		return
+	}
+	d.lost = append(d.lost, corrupt)
+}
+
+// tellLost tells the feeds of what was found before they were there.
+func (d *daemon) tellLost() {
+	d.lostMu.Lock()
+	defer d.lostMu.Unlock()
+	for _, corrupt := range d.lost {
+		d.tree.BlockLost(corrupt.Stream, corrupt.First, corrupt.Block)
+	}
+	d.lost, d.told = nil, true
+}
+
+// tellStoreEvent says what happened in the store in the words of the catalogue.
+func tellStoreEvent(o *observe.Observer, e persistence.Event) {
 	switch e := e.(type) {
 	case persistence.StreamTrimmed:
 		o.Emit(observe.StreamTrimmed, e.Stream, "entries", e.Entries, "bytes", e.Bytes)
@@ -17,9 +43,19 @@ func storeEvent(o *observe.Observer, e persistence.Event) {
 	case persistence.SpaceRecovered:
 		o.Emit(observe.StoreSpaceOK, "", "dir", e.Dir, "free", e.Free)
 	case persistence.LogTruncated:
-		o.Emit(observe.StoreTruncated, e.Stream, "expected", e.Expected, "found", e.Found)
+		o.Emit(observe.StoreTruncated, e.Stream, "expected", e.Expected, "found", e.Found, "oldest", e.Oldest)
 	case persistence.BlockCorrupt:
-		o.Emit(observe.StoreCorrupt, e.Stream, "block", e.Block, "error", e.Err)
+		o.Emit(observe.StoreCorrupt, e.Stream, "first", e.First, "block", e.Block, "error", e.Err)
+	case persistence.FileDamaged:
+		o.Emit(observe.StoreDamaged, e.Stream, "file", e.File, "aside", e.Aside, "error", e.Err)
+	case persistence.StateLost:
+		o.Emit(observe.StoreStateLost, "", "aside", e.Aside, "consumers", e.Consumers, "error", e.Err)
+	case persistence.WriteFailed:
+		o.Emit(observe.StoreWriteFail, e.Stream, "error", e.Err)
+	case persistence.WriteRecovered:
+		o.Emit(observe.StoreWriteOK, e.Stream)
+	case persistence.ForeignEntry:
+		o.Emit(observe.StoreForeign, e.Stream, "entry", e.ID)
 	case persistence.MaintenanceFailed:
 		o.Emit(observe.StoreMaintFail, e.Stream, "error", e.Err)
 	}

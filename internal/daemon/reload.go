@@ -12,6 +12,9 @@ import (
 
 // awaitReload reads the configuration anew whenever it is asked to, until ctx ends.
 func (d *daemon) awaitReload(ctx context.Context) {
+	if d.feeds == nil { // it is kept when this is begun anew
+		d.feeds = slices.Clone(d.cfg.Feeds)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -32,8 +35,8 @@ func (d *daemon) reload(ctx context.Context) {
 	}
 	ignored := changedSections(d.cfg, cfg)
 	var changed []string
-	for i := range d.cfg.Feeds {
-		was := &d.cfg.Feeds[i]
+	for i := range d.feeds {
+		was := &d.feeds[i]
 		at := slices.IndexFunc(cfg.Feeds, func(f config.Feed) bool { return f.Name == was.Name })
 		if at < 0 {
 			ignored = append(ignored, "feeds."+was.Name)
@@ -54,7 +57,7 @@ func (d *daemon) reload(ctx context.Context) {
 		changed = append(changed, was.Name)
 	}
 	for _, f := range cfg.Feeds {
-		if !slices.ContainsFunc(d.cfg.Feeds, func(was config.Feed) bool { return was.Name == f.Name }) {
+		if !slices.ContainsFunc(d.feeds, func(was config.Feed) bool { return was.Name == f.Name }) {
 			ignored = append(ignored, "feeds."+f.Name)
 		}
 	}

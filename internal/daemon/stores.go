@@ -12,6 +12,7 @@ import (
 	"tempestd/internal/observe"
 	"tempestd/messages"
 	"tempestd/persistence"
+	"tempestd/persistence/embedded"
 )
 
 // stores is what a daemon keeps things in.
@@ -21,7 +22,7 @@ type stores struct {
 	remote      string                      // where streams is, "" when it is under data_dir
 	node        messages.Node               // this daemon, among those that share streams
 
-	local *persistence.Embedded // what is under data_dir, nil for a daemon that keeps nothing of its own
+	local *embedded.Store // what is under data_dir, nil for a daemon that keeps nothing of its own
 }
 
 func (s *stores) close() error {
@@ -108,26 +109,33 @@ func (d *daemon) openValkey(ctx context.Context) (*persistence.Valkey, error) {
 		Username: c.Username, Password: c.Password.Reveal(), SentinelUsername: c.SentinelUsername, SentinelPassword: c.SentinelPassword.Reveal(),
 		DB: c.Database, Prefix: c.Prefix, TLS: tls, ConnectTimeout: c.ConnectTimeout, CommandTimeout: c.CommandTimeout,
 		Fields: c.Fields, Describe: jetstream.Describe,
-		Clock: d.clock, OnEvent: func(e persistence.Event) { storeEvent(d.observer, e) },
+		Clock: d.clock, OnEvent: d.storeEvent,
 	})
 }
 
 // storeEvery is how often a remote store is asked whether it is there.
 const storeEvery = 2 * time.Second
 
-// watchStore tells when a remote store goes away and when it is back, until ctx ends.
+// watchStore tells when a remote store goes away and when it is back, until ctx ends. While it is
+// away, every other answer that an operator can act on is told too.
 func (d *daemon) watchStore(ctx context.Context, server string, store persistence.Store) {
 	var away time.Time
+	var told string
 	for {
-		switch err := store.Health(); {
-		case ctx.Err() != nil:
+		err := store.Health()
+		if ctx.Err() != nil {
 			return
-		case err != nil && away.IsZero():
-			away = d.clock.Now()
-			d.observer.Emit(observe.StoreAway, "", "server", server, "error", err)
+		}
+		switch {
 		case err == nil && !away.IsZero():
 			d.observer.Emit(observe.StoreBack, "", "server", server, "after", d.clock.Since(away))
-			away = time.Time{}
+			away, told = time.Time{}, ""
+		case err != nil && (away.IsZero() || answered(err) && err.Error() != told):
+			if away.IsZero() {
+				away = d.clock.Now()
+			}
+			told = err.Error()
+			d.observer.Emit(observe.StoreAway, "", "server", server, "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -135,4 +143,10 @@ func (d *daemon) watchStore(ctx context.Context, server string, store persistenc
 		case <-d.clock.After(storeEvery):
 		}
 	}
+}
+
+// answered says whether the server said what is wrong, which another state of its connection does not.
+func answered(err error) bool {
+	away, ok := errors.AsType[*persistence.UnavailableError](err)
+	return !ok || away.Reason == "refused" || away.Reason == "full" || away.Reason == "readonly"
 }

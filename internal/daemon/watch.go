@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -20,15 +19,15 @@ const (
 )
 
 // watch starts what runs beside the daemon until ctx ends.
-func (d *daemon) watch(ctx context.Context, beside *sync.WaitGroup, listener net.Listener) {
+func (d *daemon) watch(ctx context.Context, listener net.Listener) {
 	addr := ""
 	if listener != nil {
 		addr = listener.Addr().String()
 	}
-	beside.Go(func() { d.awaitReady(ctx, addr) })
-	beside.Go(func() { d.notifier.RunWatchdog(ctx, d.clock, d.tree.Healthy) })
-	beside.Go(func() { d.tellStatus(ctx) })
-	beside.Go(func() { d.awaitReload(ctx) })
+	d.crew.Keep(ctx, "daemon.ready", func(ctx context.Context) { d.awaitReady(ctx, addr) })
+	d.crew.Keep(ctx, "daemon.watchdog", func(ctx context.Context) { d.notifier.RunWatchdog(ctx, d.clock, d.tree.Healthy) })
+	d.crew.Keep(ctx, "daemon.status", d.tellStatus)
+	d.crew.Keep(ctx, "daemon.reload", d.awaitReload)
 }
 
 // awaitReady waits for the first answer of the whole tree and tells everyone. A disk that is nearly full does not delay it: the daemon is

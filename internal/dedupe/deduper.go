@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
-	"time"
+	"slices"
 
 	"github.com/jonboulle/clockwork"
 
@@ -13,20 +12,6 @@ import (
 	"tempestd/messages"
 	"tempestd/persistence"
 )
-
-// An overlap is over when the events are past what was stored when it began, and the last hit is this long and this many events
-// ago. An upstream that was restarted itself goes on repeating for a while after it has passed the old end.
-const (
-	quietTime   = 2 * time.Minute
-	quietEvents = 1 << 16
-)
-
-// The room a table has for what is appended during its overlap: a quarter of what was loaded, and this much at least. When it is
-// used up the table is loaded anew.
-const minRoom = 1 << 16
-
-// freeAtOnce is the number of fingerprints from which a dropped table's memory is given back to the system at once instead of some minutes later.
-const freeAtOnce = 1 << 20
 
 // Options are how a Deduper works.
 type Options struct {
@@ -41,30 +26,11 @@ type Deduper struct {
 	opt    Options
 
 	recent  *recent // nil unless Always
+	seeded  bool    // recent knows what the stream holds
+	flagged []int   // events of the batch in hand that recent had seen
+	early   []int   // gaps of it that stand before what the stream begins with, once it is known that it does begin there
 	overlap *overlap
 }
-
-// overlap is what lasts from Begin until the replay is past.
-type overlap struct {
-	horizon persistence.Horizon
-	asked   bool // by Begin, and not by a repeat
-	table   *table
-	stale   bool      // the table is missing, or lacks entries, and must be loaded anew
-	pending []pending // what the last Mark added
-
-	tail messages.EntryID // the stream's last entry when the overlap began
-	past bool             // an event after tail was seen
-
-	oldestBlock messages.EntryID // the oldest block in the index
-	oldestUS    int64            // the upstream time it begins with, Unix µs: what the replay brings before is skipped; 0 once it skips nothing
-	complete    bool             // the stream has nothing older than the index
-
-	hitAt    time.Time // the last hit
-	sinceHit int       // events since
-}
-
-// pending is an event that the table holds and the stream does not yet.
-type pending struct{ event, slot int }
 
 // New makes a Deduper for the stream. It reads nothing yet.
 func New(stream persistence.Stream, opt Options) *Deduper {
@@ -78,17 +44,35 @@ func New(stream persistence.Stream, opt Options) *Deduper {
 // Loaded tells what Begin loaded.
 type Loaded struct {
 	Fingerprints int
-	Oldest       messages.EntryID // the first entry of the oldest block in the index, zero for none
-	Complete     bool             // the index covers the whole stream
+	Complete     bool // the index covers the whole stream
+	oldest       messages.EntryID
 }
 
-// Begin says that an overlap begins: what comes next may repeat what is stored. It loads the horizon's fingerprints. During an overlap it
-// begins the overlap anew. After an error there is no overlap, and events must not be marked before Begin has succeeded.
-func (d *Deduper) Begin(ctx context.Context) (Loaded, error) {
-	return d.begin(ctx, d.opt.Horizon, true)
+// leastHorizon is the least that an overlap is compared with, whatever is configured: an upstream that crashed repeats some thousands of events, and one that
+// asks for less than that would not know them again.
+const leastHorizon = 1 << 15
+
+// Begin says that an overlap begins: what comes next may repeat what is stored. It loads the fingerprints of the horizon or, for a short overlap, of the newest
+// entries alone. During an overlap it begins the overlap anew. After an error there is no overlap, and events must not be marked before
+// Begin has succeeded.
+//
+// With prove the replay must show where in the stream it begins: see Marked.Lead.
+func (d *Deduper) Begin(ctx context.Context, short, prove bool) (Loaded, error) {
+	h := d.opt.Horizon
+	if h.Entries > 0 {
+		h.Entries = max(h.Entries, leastHorizon)
+	}
+	if short = short && (d.recent == nil || d.seeded); short {
+		h = persistence.Horizon{Entries: leastHorizon}
+	}
+	loaded, err := d.begin(ctx, h, true, prove)
+	if err == nil {
+		d.overlap.short, d.overlap.replays, d.seeded = short, prove, true
+	}
+	return loaded, err
 }
 
-func (d *Deduper) begin(ctx context.Context, h persistence.Horizon, asked bool) (Loaded, error) {
+func (d *Deduper) begin(ctx context.Context, h persistence.Horizon, asked, prove bool) (Loaded, error) {
 	d.overlap = nil // its memory is needed for the next
 	o := &overlap{horizon: h, asked: asked, hitAt: d.opt.Clock.Now()}
 	info, err := d.stream.Info(ctx)
@@ -99,35 +83,26 @@ func (d *Deduper) begin(ctx context.Context, h persistence.Horizon, asked bool) 
 	if err != nil {
 		return Loaded{}, err
 	}
-	loaded.Complete = info.Oldest == nil || loaded.Fingerprints > 0 && loaded.Oldest.Compare(*info.Oldest) <= 0
-	if info.Newest != nil {
-		o.tail = *info.Newest
-	}
+	loaded.Complete = info.Oldest == nil || loaded.Fingerprints > 0 && loaded.oldest.Compare(*info.Oldest) <= 0
 	o.complete = loaded.Complete
-	if asked && loaded.Fingerprints > 0 {
-		o.oldestUS = d.oldestTime(ctx, o, loaded)
+	if prove && loaded.Fingerprints > 0 {
+		o.lead = leading
 	}
 	d.overlap = o
 	return loaded, nil
 }
 
-// KeepOlder says that the overlap that has begun is of another clock than the stream's: an early time is no reason to skip an event. It matters only
-// where the index covers the whole stream; what lies before an index that does not is far older than clocks differ.
-func (d *Deduper) KeepOlder() {
-	if d.overlap != nil && d.overlap.complete {
-		d.overlap.oldestUS = 0
-	}
-}
+// Overlaps says whether what comes is compared with the stream.
+func (d *Deduper) Overlaps() bool { return d.overlap != nil }
 
-// oldestTime is the upstream time of the index's first entry. The entry itself says it: its ID may lie far above it, where an upstream's clock
-// once stood too early, and new events must not be taken for ones from before the index. Only an entry that cannot say it is believed by its ID.
-func (d *Deduper) oldestTime(ctx context.Context, o *overlap, loaded Loaded) int64 {
-	var e messages.Event
-	entry, err := d.stream.Entry(ctx, o.oldestBlock, 0)
-	if err != nil || jetstream.Scan(entry, &e) != nil {
-		return timeOf(loaded.Oldest)
+// Holds says whether the index of the overlap has the fingerprint. Without an overlap it says no.
+func (d *Deduper) Holds(fingerprint uint64) bool {
+	if d.overlap == nil || d.overlap.table == nil {
+		return false
 	}
-	return e.TimeUS
+	key := slotKey(fingerprint)
+	_, hit := d.overlap.table.find(key, d.overlap.table.first(key))
+	return hit
 }
 
 // load fills a new table with what the stream has within the overlap's horizon, and leaves room for need more.
@@ -136,20 +111,23 @@ func (d *Deduper) load(ctx context.Context, o *overlap, need int) (Loaded, error
 	var loaded Loaded
 	err := d.stream.Fingerprints(ctx, o.horizon, func(b persistence.FingerprintBlock) bool {
 		loaded.Fingerprints += len(b.Fingerprints)
-		loaded.Oldest, o.oldestBlock = b.First, b.Last
+		loaded.oldest = b.First
 		return true
 	})
 	if err == nil {
 		o.table = newTable(loaded.Fingerprints + max(loaded.Fingerprints/4, minRoom, need))
 		err = d.stream.Fingerprints(ctx, o.horizon, func(b persistence.FingerprintBlock) bool {
 			o.table.load(b.Last, b.Fingerprints)
+			if d.recent != nil {
+				d.recent.seed(b.Fingerprints)
+			}
 			return true
 		})
 	}
 	if err != nil {
 		return Loaded{}, fmt.Errorf("read the fingerprints of stream %s: %w", d.stream.Name(), err)
 	}
-	o.stale = false
+	o.stale, o.loaded = false, o.table.next
 	return loaded, nil
 }
 
@@ -158,37 +136,61 @@ type Marked struct {
 	Duplicates int  // hits: events dropped because the stream, or the batch before them, has them
 	Misses     int  // events that were looked up during an overlap and are new
 	FalseHits  int  // fingerprints that were found and belong to other events, or to entries that are corrupt
-	Skipped    int  // events dropped because they are older than the index: stored, a recorded gap, or from before the stream began
+	Skipped    int  // events dropped because they stand before what the stream, or the index, begins with
 	Ended      bool // the overlap that Begin began is over
+	Held       bool // the first event that was looked up is one that the stream holds
+	Tail       bool // the entry that was the stream's newest when the overlap began was among them
+	Lead       Lead
 }
 
-// Mark sets Drop on the batch's events that are not to be stored. Those that have it set already, and gaps, are left alone. What is
-// not dropped is expected in the stream next: Append it and call Appended. A batch that could not be appended, or was not marked to its end because
+// Mark sets Drop on the batch's events that are not to be stored. Those that have it set already are left alone; gaps are compared with nothing, and dropped where they
+// stand before what the stream begins with. What is not dropped is expected in the stream next: Append it and call Appended. A batch that could not be appended, or was not marked to its end because
 // of an error, can be marked again.
 func (d *Deduper) Mark(ctx context.Context, b *messages.Batch) (Marked, error) {
-	repeats := d.watch(b)
-	if d.overlap == nil && repeats {
-		if _, err := d.begin(ctx, persistence.Horizon{Entries: 4 * recentEvents}, false); err != nil {
+	d.watch(b)
+	if d.overlap == nil && len(d.flagged) > 0 {
+		if err := d.repeats(ctx); err != nil {
 			return Marked{}, err
 		}
 	}
 	if d.overlap == nil {
 		return Marked{}, nil
 	}
-	return d.compare(ctx, b)
+	m, err := d.compare(ctx, b)
+	if err != errBeyond {
+		return m, err
+	}
+	if err := d.repeats(ctx); err != nil {
+		return m, err
+	}
+	again, err := d.compare(ctx, b)
+	again.Duplicates += m.Duplicates
+	again.Held = again.Held || m.Held
+	return again, err
 }
 
-// watch remembers the batch's fingerprints, and says whether one of them is there already.
-func (d *Deduper) watch(b *messages.Batch) (repeats bool) {
+// errBeyond says that an event was seen lately and is not in the index of a short overlap.
+var errBeyond = errors.New("beyond the index")
+
+// repeats begins an overlap over everything that recent can know.
+func (d *Deduper) repeats(ctx context.Context) error {
+	asked := d.overlap != nil && d.overlap.asked
+	_, err := d.begin(ctx, persistence.Horizon{Entries: 2 * mostRecent}, asked, false)
+	return err
+}
+
+// watch remembers the batch's fingerprints, and which of them were there already.
+func (d *Deduper) watch(b *messages.Batch) {
+	d.flagged = d.flagged[:0]
 	if d.recent == nil {
-		return false
+		return
 	}
+	d.recent.room(len(b.Events))
 	for i := range b.Events {
-		if e := &b.Events[i]; !e.Drop && d.recent.seen(e.Fingerprint) {
-			repeats = true
+		if e := &b.Events[i]; !e.Drop && e.Kind != messages.KindGap && d.recent.seen(e.Fingerprint) {
+			d.flagged = append(d.flagged, i)
 		}
 	}
-	return repeats
 }
 
 // compare marks the batch during an overlap.
@@ -201,17 +203,27 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 		}
 	}
 	var m Marked
+	d.early = d.early[:0]
+	begins := o.begins(b)
 	for i := range b.Events {
 		e := &b.Events[i]
-		if e.Drop || e.Kind == messages.KindGap {
+		if e.Drop {
 			continue
 		}
-		o.past = o.past || e.TimeUS > timeOf(o.tail)
+		if e.Kind == messages.KindGap {
+			if o.lead != led || i < begins {
+				d.early = append(d.early, i)
+			}
+			continue
+		}
+		first := m.Duplicates+m.Misses+m.Skipped == 0
 		o.sinceHit++
 		key := slotKey(e.Fingerprint)
 		slot, hit := o.table.find(key, o.table.first(key))
+		var place uint32
 		for hit && !e.Drop {
-			same, err := d.confirm(ctx, b, i, o.table.places[slot])
+			place = o.table.places[slot]
+			same, err := d.confirm(ctx, b, i, place)
 			if err != nil {
 				return m, err
 			}
@@ -226,12 +238,26 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 		case e.Drop:
 			m.Duplicates++
 			o.sinceHit = 0
-			if o.complete {
-				// The replay has reached the stream's beginning. What it skipped on the way came before our first event, or was dropped by
-				// retention: appended now it would stand behind what came after it. From here on everything unknown is new, whatever its time.
-				o.oldestUS = 0
+			m.Held = m.Held || first
+			m.Tail = m.Tail || o.isTail(place)
+			if o.lead == led {
+				break
 			}
-		case e.TimeUS <= o.oldestUS && !o.past:
+			if o.lead == leading && o.before > 0 && !o.isFirst(place, min(leadReach, o.loaded/2+1)) {
+				m.Lead = LeadLate
+				return m, nil
+			}
+			o.lead, m.Lead = led, LeadHeld
+		case o.lead != led:
+			if err := d.leads(ctx, b, i, &m); err != nil {
+				return m, err
+			}
+			if m.Lead == LeadLate {
+				return m, nil
+			}
+		case o.short && seenBefore(d.flagged, i):
+			return m, errBeyond
+		case i < begins:
 			m.Skipped++
 			e.Drop = true
 		default:
@@ -240,20 +266,26 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 			o.pending = append(o.pending, pending{event: i, slot: slot})
 		}
 	}
+	for _, i := range d.early {
+		b.Events[i].Drop = true
+	}
 	if m.Duplicates > 0 {
 		o.hitAt = d.opt.Clock.Now()
 	}
-	if o.past && o.sinceHit >= quietEvents && d.opt.Clock.Since(o.hitAt) >= quietTime {
+	if o.lead == led && o.sinceHit >= quietEvents && d.opt.Clock.Since(o.hitAt) >= quietTime {
 		m.Ended = o.asked
 		d.end()
 	}
 	return m, nil
 }
 
-// timeOf is the latest upstream time, in Unix µs, that an entry with the ID can have had: IDs derive from times, and are only ever moved
-// up (messages.DeriveID).
-func timeOf(id messages.EntryID) int64 {
-	return int64(id.MS)*1000 + int64(min(id.Seq/1000, 999))
+// seenBefore says whether event i is among the flagged ones, which are in order.
+func seenBefore(flagged []int, i int) bool {
+	if len(flagged) == 0 {
+		return false
+	}
+	_, found := slices.BinarySearch(flagged, i)
+	return found
 }
 
 // confirm says whether event i is the one at the place, exactly.
@@ -317,21 +349,4 @@ func (d *Deduper) Appended(b *messages.Batch, a persistence.Appended) {
 		number++
 	}
 	o.pending = o.pending[:0]
-}
-
-// forget takes out what the last Mark added and no append followed.
-func (o *overlap) forget() {
-	for i := len(o.pending) - 1; i >= 0; i-- {
-		o.table.free(o.pending[i].slot)
-	}
-	o.pending = o.pending[:0]
-}
-
-// end drops the table.
-func (d *Deduper) end() {
-	big := d.overlap.table.limit >= freeAtOnce
-	d.overlap = nil
-	if big {
-		debug.FreeOSMemory()
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"tempestd/internal/dedupe"
 	"tempestd/messages"
 	"tempestd/persistence"
+	"tempestd/persistence/embedded"
 )
 
 // feed is a writer: a stream, its deduper, and a clock.
@@ -37,7 +38,17 @@ func (f *feed) restart() {
 
 func (f *feed) begin(t fataler) dedupe.Loaded {
 	t.Helper()
-	loaded, err := f.Begin(context.Background())
+	loaded, err := f.Begin(context.Background(), false, false)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return loaded
+}
+
+// prove begins an overlap that has to show where in the stream the replay begins.
+func (f *feed) prove(t fataler) dedupe.Loaded {
+	t.Helper()
+	loaded, err := f.Begin(context.Background(), false, true)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -75,6 +86,7 @@ func (f *feed) writeAll(t fataler, events []event) (sum dedupe.Marked) {
 		sum.FalseHits += m.FalseHits
 		sum.Skipped += m.Skipped
 		sum.Ended = sum.Ended || m.Ended
+		sum.Lead = max(sum.Lead, m.Lead)
 	}
 	return sum
 }
@@ -166,7 +178,7 @@ func TestI2_EachIdentityIsStoredOnceInOrderOfArrival(t *testing.T) {
 }
 
 func TestI2_TheSameOnTheEmbeddedStore(t *testing.T) {
-	store, err := persistence.OpenEmbedded(t.Context(), t.TempDir(), persistence.EmbeddedOptions{MinFree: 1 << 20})
+	store, err := embedded.Open(t.Context(), t.TempDir(), embedded.Options{MinFree: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,11 +199,11 @@ func TestI2_TheSameOnTheEmbeddedStore(t *testing.T) {
 	for i := 12_000; i < n; i++ {
 		events[i].timeUS, events[i].seq = epoch+n*1000+int64(i), 12_000-i
 	}
-	if m := f.writeAll(t, events[5_000:]); m != (dedupe.Marked{Duplicates: 10_000, Misses: 5_000}) {
+	if m := f.writeAll(t, events[5_000:]); m.Duplicates != 10_000 || m.Misses != 5_000 {
 		t.Errorf("marked %+v", m)
 	}
 	f.begin(t)
-	if m := f.writeAll(t, events[14_000:]); m != (dedupe.Marked{Duplicates: 6_000}) {
+	if m := f.writeAll(t, events[14_000:]); m.Duplicates != 6_000 || m.Misses != 0 {
 		t.Errorf("marked %+v", m)
 	}
 	from, err := persistence.ParseStreamCursor("start")
@@ -252,21 +264,25 @@ func TestGapsAreLeftAlone(t *testing.T) {
 	same(t, m.stored(t), []int{0, 0, 1, 2, 3})
 }
 
+// horizon is the least that a replay is compared with, in blocks of the tests' batches.
+const horizon = 33_000
+
+// What precedes the index is known by the stored entry itself, not by its time.
 func TestI2_AReplayFromBeforeTheHorizonIsSkippedUpToIt(t *testing.T) {
 	m := &memory{}
 	f := newFeed(m, dedupe.Options{Horizon: persistence.Horizon{Entries: 1500}})
 	f.begin(t)
-	events := run(0, 6000)
-	for i := range events { // four to a microsecond: the horizon begins within a run of equal times
+	events := run(0, 2*horizon+1000)
+	for i := range events { // three to a microsecond: the horizon begins within a run of equal times
 		events[i].timeUS = epoch + int64(i/3)
 	}
-	f.writeAll(t, events[:5000])
+	f.writeAll(t, events[:2*horizon])
 	f.restart()
-	if loaded := f.begin(t); loaded.Complete || loaded.Fingerprints != 2000 {
+	if loaded := f.prove(t); loaded.Complete || loaded.Fingerprints != horizon {
 		t.Errorf("loaded %+v", loaded)
 	}
 	got := f.writeAll(t, events)
-	if got != (dedupe.Marked{Duplicates: 2000, Misses: 1000, Skipped: 3000}) {
+	if got.Duplicates != horizon || got.Misses != 1000 || got.Skipped != horizon || got.Lead != dedupe.LeadHeld {
 		t.Errorf("marked %+v", got)
 	}
 	same(t, m.stored(t), ids(events))
@@ -276,12 +292,30 @@ func TestI2_NewEventsAreNotTakenForOldOnesAfterAClockWasWrong(t *testing.T) {
 	m := &memory{}
 	f := newFeed(m, dedupe.Options{Horizon: persistence.Horizon{Entries: 1500}})
 	f.begin(t)
-	events := run(0, 6000)
+	events := run(0, 2*horizon+1000)
 	events[0].timeUS += int64(5 * time.Minute / time.Microsecond) // from here on, every ID lies in the future
-	f.writeAll(t, events[:5000])
+	f.writeAll(t, events[:2*horizon])
 	f.restart()
+	f.prove(t)
+	if got := f.writeAll(t, events[2*horizon-500:]); got.Duplicates != 500 || got.Misses != 1000 || got.Lead != dedupe.LeadHeld {
+		t.Errorf("marked %+v", got)
+	}
+	same(t, m.stored(t), ids(events))
+}
+
+// A server's clock that steps back by more than the index reaches: what it stamps from then on is new all the same.
+func TestI2_NewEventsOfAClockThatSteppedBackAreStored(t *testing.T) {
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{Horizon: persistence.Horizon{Entries: 1500}})
 	f.begin(t)
-	if got := f.writeAll(t, events[4500:]); got != (dedupe.Marked{Duplicates: 500, Misses: 1000}) {
+	events := run(0, 2*horizon+1000)
+	for i := 2 * horizon; i < len(events); i++ {
+		events[i].timeUS -= int64(time.Hour / time.Microsecond)
+	}
+	f.writeAll(t, events[:2*horizon])
+	f.restart()
+	f.prove(t)
+	if got := f.writeAll(t, events[2*horizon-1:]); got.Duplicates != 1 || got.Misses != 1000 || got.Skipped != 0 {
 		t.Errorf("marked %+v", got)
 	}
 	same(t, m.stored(t), ids(events))
@@ -302,13 +336,67 @@ func TestI3_AReplayFromBeforeTheStreamBeganIsSkippedUpToIt(t *testing.T) {
 	f.begin(t)
 	f.writeAll(t, run(100, 200))
 	f.restart()
-	if loaded := f.begin(t); !loaded.Complete || loaded.Oldest != m.blocks[0].ids[0] {
+	if loaded := f.prove(t); !loaded.Complete {
 		t.Errorf("loaded %+v", loaded)
 	}
-	if got := f.writeAll(t, run(0, 300)); got != (dedupe.Marked{Duplicates: 100, Misses: 100, Skipped: 100}) {
+	if got := f.writeAll(t, run(0, 300)); got != (dedupe.Marked{Duplicates: 100, Misses: 100, Skipped: 100, Tail: got.Tail, Lead: dedupe.LeadHeld}) {
 		t.Errorf("marked %+v", got)
 	}
 	same(t, m.stored(t), ids(run(100, 300)))
+}
+
+// It takes an entry that we hold, at the point that was asked for, to show that a replay begins early enough.
+func TestI4_AReplayThatBeginsTooLateIsTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		replay []event
+		want   dedupe.Lead
+	}{
+		"with the last entry":                         {run(999, 1100), dedupe.LeadHeld},
+		"with the first":                              {run(0, 1100), dedupe.LeadHeld},
+		"from before it":                              {append(run(5000, 5100), run(0, 1100)...), dedupe.LeadHeld},
+		"from before it, and nothing else yet":        {run(5000, 5100), dedupe.LeadPending},
+		"with new events, and a straggler after them": {append(run(1000, 1100), run(990, 991)...), dedupe.LeadLate},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFeed(&memory{}, dedupe.Options{})
+			f.begin(t)
+			f.writeAll(t, run(0, 1000))
+			f.prove(t)
+			if got := f.mark(t, batch(t, 64, c.replay...)); got.Lead != c.want {
+				t.Errorf("marked %+v", got)
+			}
+		})
+	}
+	t.Run("beyond an index that does not cover the stream", func(t *testing.T) {
+		f := newFeed(&memory{}, dedupe.Options{Horizon: persistence.Horizon{Entries: 1000}})
+		f.begin(t)
+		f.writeAll(t, run(0, 2*horizon))
+		f.prove(t)
+		if got := f.mark(t, batch(t, 64, run(2*horizon, 2*horizon+10)...)); got.Lead != dedupe.LeadLate {
+			t.Errorf("marked %+v", got)
+		}
+	})
+}
+
+// A gap of one that stands before what the stream begins with is none; one that stands before a replay that begins too late may be all that tells of its event.
+func TestI4_AGapBeforeTheStreamIsLeftOutOnceTheReplayIsRecognised(t *testing.T) {
+	for name, c := range map[string]struct {
+		replay []event
+		drop   bool
+	}{"recognised": {run(99, 110), true}, "too late": {run(100, 110), false}} {
+		t.Run(name, func(t *testing.T) {
+			// The index does not cover the stream, so that what it lacks decides.
+			f := newFeed(&memory{}, dedupe.Options{Horizon: persistence.Horizon{Entries: 1000}})
+			f.begin(t)
+			f.writeAll(t, run(-2*horizon, 100))
+			f.prove(t)
+			b := batch(t, 64, c.replay...)
+			b.Events = slices.Insert(b.Events, 0, messages.Event{Kind: messages.KindGap, TimeUS: b.Events[0].TimeUS})
+			if got := f.mark(t, b); b.Events[0].Drop != c.drop {
+				t.Errorf("dropped: %t; marked %+v", b.Events[0].Drop, got)
+			}
+		})
+	}
 }
 
 // Past the stream's beginning an early time is no reason to drop anything: another host's clock may stand behind.
@@ -321,8 +409,8 @@ func TestI2_AnEarlierClockLosesNothingOnceTheReplayIsRecognised(t *testing.T) {
 	for i := range early {
 		early[i].timeUS -= int64(time.Hour / time.Microsecond)
 	}
-	f.begin(t)
-	if got := f.writeAll(t, early); got != (dedupe.Marked{Duplicates: 10, Misses: 100}) {
+	f.prove(t)
+	if got := f.writeAll(t, early); got.Duplicates != 10 || got.Misses != 100 {
 		t.Errorf("marked %+v", got)
 	}
 	same(t, m.stored(t), ids(run(0, 200)))
@@ -357,7 +445,7 @@ func TestErrorsOfTheStreamAreReturned(t *testing.T) {
 	broken := errors.New("broken")
 	m := &memory{fail: broken}
 	f := newFeed(m, dedupe.Options{})
-	if _, err := f.Begin(t.Context()); !errors.Is(err, broken) {
+	if _, err := f.Begin(t.Context(), false, false); !errors.Is(err, broken) {
 		t.Errorf("Begin gives %v", err)
 	}
 	m.fail = nil

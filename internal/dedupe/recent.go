@@ -2,28 +2,79 @@ package dedupe
 
 import "slices"
 
-// The set of recent fingerprints: 512 KiB, which a core's second cache holds.
+// The set of recent fingerprints. It begins small and grows with what it is given, to 8 MiB.
 const (
-	recentEvents = 1 << 16 // about how many of the newest fingerprints it remembers
-	bucketSize   = 8       // fingerprints in a cache line
+	leastRecent = 1 << 13 // fingerprints it has room for at first
+	mostRecent  = 1 << 20 // … and at last: hours of the whole network, where a server repeats minutes
+	bucketSize  = 8       // fingerprints in a cache line
 )
 
-// recent remembers about the newest fingerprints. Each has one bucket it can be in, of one cache line, in which it displaces the oldest.
+// recent remembers about the newest fingerprints. Each has one bucket it can be in, of one cache line, in which it displaces the oldest. Lookups of one batch do
+// not depend on each other, so that the processor waits for several lines of memory at a time.
 type recent struct {
 	buckets [][bucketSize]uint64
+	mask    uint64
+	added   int
 }
 
 func newRecent() *recent {
-	return &recent{buckets: make([][bucketSize]uint64, recentEvents/bucketSize)}
+	n := leastRecent / bucketSize
+	return &recent{buckets: make([][bucketSize]uint64, n), mask: uint64(n - 1)}
+}
+
+// room makes room for n more, once a batch.
+func (r *recent) room(n int) {
+	for r.added += n; r.added > len(r.buckets)*bucketSize/2 && len(r.buckets)*bucketSize < mostRecent; {
+		r.grow()
+	}
+}
+
+// grow doubles the set: each bucket's fingerprints go to one of two.
+func (r *recent) grow() {
+	old := len(r.buckets)
+	buckets := make([][bucketSize]uint64, 2*old)
+	for i := range r.buckets {
+		low, high := &buckets[i], &buckets[i+old]
+		nl, nh := 0, 0
+		for _, fp := range r.buckets[i] {
+			switch {
+			case fp == 0:
+			case fp&uint64(old) == 0:
+				low[nl] = fp
+				nl++
+			default:
+				high[nh] = fp
+				nh++
+			}
+		}
+	}
+	r.buckets, r.mask = buckets, uint64(2*old-1)
 }
 
 // seen adds the fingerprint and says whether it was there. Of the fingerprint 0 it says so wrongly.
 func (r *recent) seen(fingerprint uint64) bool {
-	b := &r.buckets[fingerprint%uint64(len(r.buckets))]
+	b := &r.buckets[fingerprint&r.mask]
 	if slices.Contains(b[:], fingerprint) {
 		return true
 	}
 	copy(b[1:], b[:bucketSize-1])
 	b[0] = fingerprint
 	return false
+}
+
+// seed adds fingerprints that are older than everything that was added before, where there is room for them.
+func (r *recent) seed(fingerprints []uint64) {
+	if r.added >= mostRecent/2 {
+		return
+	}
+	r.room(len(fingerprints))
+	for _, fp := range fingerprints {
+		b := &r.buckets[fp&r.mask]
+		if slices.Contains(b[:], fp) {
+			continue
+		}
+		if i := slices.Index(b[:], 0); i >= 0 {
+			b[i] = fp
+		}
+	}
 }

@@ -61,6 +61,18 @@ func (m *memory) Info(context.Context) (persistence.StreamInfo, error) {
 	return info, m.fail
 }
 
+// Read gives the entries of a range, as far as limit goes.
+func (m *memory) Read(_ context.Context, from, to persistence.StreamCursor, limit int) (page persistence.StreamFrames, err error) {
+	for _, b := range m.blocks {
+		for i, id := range b.ids {
+			if id.Compare(from.Lower()) >= 0 && id.Compare(to.Upper()) <= 0 && len(page.Frames) < limit {
+				page.Frames = append(page.Frames, persistence.Frame{ID: id, Event: b.entries[i]})
+			}
+		}
+	}
+	return page, m.fail
+}
+
 func (m *memory) Fingerprints(_ context.Context, h persistence.Horizon, yield func(persistence.FingerprintBlock) bool) error {
 	n := 0
 	for _, b := range slices.Backward(m.blocks) {

@@ -108,3 +108,13 @@ func (t *table) entry(number uint32) (last messages.EntryID, i int) {
 	b := sort.Search(len(t.blocks), func(i int) bool { return t.blocks[i].first > number }) - 1
 	return t.blocks[b].last, int(number - t.blocks[b].first)
 }
+
+// older is how many of the loaded entries are older than the one with the given number: blocks were loaded newest first.
+func (t *table) older(number, loaded uint32) uint32 {
+	b := sort.Search(len(t.blocks), func(i int) bool { return t.blocks[i].first > number }) - 1
+	end := loaded
+	if b+1 < len(t.blocks) && t.blocks[b+1].first < loaded {
+		end = t.blocks[b+1].first
+	}
+	return loaded - end + number - t.blocks[b].first
+}

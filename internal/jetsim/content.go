@@ -130,6 +130,9 @@ type network struct {
 	dids     []byte // didLen bytes an account
 	specs    [shapeCount]shapeSpec
 	shapes   [1000]shape // a shape as often as its weight
+
+	largeEvery int64 // 0 for never
+	largeBytes int
 }
 
 // Salts keep the streams of random numbers apart that one seed gives.
@@ -171,7 +174,7 @@ func (w *network) did(account uint64) []byte {
 	return w.dids[account*uint64(didLen) : (account+1)*uint64(didLen)]
 }
 
-// Contents are laid out in blocks of nine, the longest commit observed (PROTOCOL.md, 1). A block's layout says with a bit an
+// Contents are laid out in blocks of nine, the longest commit observed. A block's layout says with a bit an
 // operation which ones continue the commit of the one before, so that the commit of any content is found without looking at
 // the others. The layouts are weighted so that 17 % of all contents continue a commit, as they did there.
 const blockLen = 9

@@ -13,6 +13,10 @@ type archive struct {
 	segment    int   // events a segment; only whole segments are sealed
 	lookbackUS int64 // how far back sealed segments are served
 	legacy     bool
+
+	next        int64 // the sequence number that comes next at the least
+	block       int   // events; 0 where a time is found no better than to the segment
+	tellsOldest bool  // a time before the oldest event is told of even if nothing was dropped
 }
 
 // sealed is how many records are in sealed segments. The rest is the active segment.
@@ -33,9 +37,10 @@ func (a archive) floor(nowUS int64) int {
 
 // position is where a subscription begins.
 type position struct {
-	rank  int
-	live  bool // at the tip, wherever that is then
-	below bool // the cursor is of history that is not served any more
+	rank   int
+	live   bool // at the tip, wherever that is then
+	below  bool // the cursor is of history that is not served any more
+	future bool // the cursor is a sequence number beyond the next one
 }
 
 // resolve is the position that a cursor means. Whatever cannot be had is moved, and only v2 says so.
@@ -53,10 +58,11 @@ func (a archive) resolve(c subscribe.Cursor, nowUS int64) position {
 		if c.Value > nowUS {
 			return tip
 		}
-		// The first event whose time, as a string, is not less: exact for a time, nonsense for a seq (PROTOCOL.md, 2.1).
+		// The first event whose time, as a string, is not less: exact for a time, nonsense for a seq.
 		rank = a.search(func(r *record) bool { return strings.Compare(strconv.FormatInt(r.timeUS, 10), c.Text) >= 0 })
 	case !c.IsTime():
 		if served == 0 || c.Value > a.ranked(served-1).seq {
+			tip.future = c.Value > a.next
 			return tip
 		}
 		rank = a.search(func(r *record) bool { return r.seq >= c.Value })
@@ -64,10 +70,14 @@ func (a archive) resolve(c subscribe.Cursor, nowUS int64) position {
 	case c.Value > nowUS:
 		return tip
 	default:
-		rank = a.search(func(r *record) bool { return r.timeUS >= c.Value })
-		below = rank < floor
-		// The server's time index covers sealed segments only: anything newer replays the active segment from its start.
-		rank = min(rank, a.sealed())
+		rank = a.firstAt(c.Value)
+		below = rank < floor || a.tellsOldest && rank == floor && floor < served && c.Value < a.ranked(floor).timeUS
+		// An older server's time index covers sealed segments only: anything newer replays the active segment from its start.
+		if active := rank - a.sealed(); active > 0 && a.block > 0 {
+			rank -= active % a.block
+		} else {
+			rank = min(rank, a.sealed())
+		}
 	}
 	return position{rank: max(rank, floor), below: below}
 }

@@ -50,7 +50,7 @@ func trainDictionary(id uint32, p Protocol) (*dictionary, error) {
 		e := w.event(n)
 		at := int64(revOrigin) + n*revStep
 		if p == ProtocolV2 {
-			return w.appendV2(nil, &e, n+1, at)
+			return w.appendV2(nil, &e, n+1, at, false)
 		}
 		return w.appendV1(nil, &e, n+1, at)
 	}
@@ -129,9 +129,9 @@ func (s *Sim) V1Dictionary() ([]byte, error) {
 // DictionaryID is the id of the dictionary that v2 clients are to use now.
 func (s *Sim) DictionaryID() uint32 { return s.dicts.current() }
 
-// handleDictionary serves the v2 dictionary (PROTOCOL.md, 5).
+// handleDictionary serves the v2 dictionary.
 func (s *Sim) handleDictionary(w http.ResponseWriter, r *http.Request) {
-	if !s.admit(w, ProtocolV2) {
+	if _, ok := s.admit(w, ProtocolV2); !ok {
 		return
 	}
 	q, err := url.ParseQuery(r.URL.RawQuery)

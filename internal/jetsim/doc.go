@@ -10,7 +10,7 @@
 //
 // A server ingests contents. Each ingestion is a record of 24 bytes, {content number, seq, time}, at the end of a log that
 // only grows. When the server crashes, what was not durable becomes invisible and is ingested again, in another order, with
-// the seqs going on from the last durable one: the same contents, in new versions (PROTOCOL.md, 2.2). The run of the log between two crashes
+// the seqs going on from the last durable one: the same contents, in new versions. The run of the log between two crashes
 // is a generation. What retention drops stays in the log below the lowest rank that is served. The log is the ground truth; with a path it
 // is also a file that outlives the process.
 //
@@ -26,7 +26,7 @@
 //
 // # What is simulated
 //
-// What a real server does on the wire is in PROTOCOL.md and is done here to the byte. These are the differences:
+// What a real server does on the wire was observed and is done here to the byte; docs/upstream.md has what matters of it. These are the differences:
 //
 //   - The zstd dictionaries are the simulator's own, trained with its own frames. v2's has an id that no real server uses, and one id always
 //     means the same bytes. v1's has the real id, which clients take for the dictionary they have embedded: give them V1Dictionary's, or give the
@@ -36,6 +36,9 @@
 //   - The fault rotate closes every connection: a server changes its dictionary by being deployed anew.
 //   - A legacy server never agrees to permessage-deflate, which is its right.
 //   - A client's message that says it is over 10 MB long is refused before it is read.
+//
+// There are two generations of servers. Options.Newer has a simulator do what newer ones do, each thing for itself. Where a newer server's behaviour is known from its
+// documentation only, its words are ours: the message of an info frame, the answer of a reader that is behind.
 //
 // A blind server is one whose relay has lost the hosts of Bluesky's own accounts. It is alive, and what it sends is other applications'
 // commits and the markers of accounts, which the relay makes by itself. Later, or once it has crashed and come back, it reads and sends what it has
@@ -51,6 +54,7 @@
 //	log.go         the ingestion log: indexes, ranks, generations
 //	file.go        its file
 //	options.go     Options
+//	newer.go       what newer servers do; several readers behind a name; a clock that steps
 //	sim.go         Sim: begin and end
 //	produce.go     production, ingestion, what a crash and retention do to the log
 //	fleet.go       Fleet

@@ -41,7 +41,7 @@ func (v *verifier) gap(b []byte) {
 	needed := false
 	for _, h := range servers {
 		// An older version of a content counts as well: a consumer may have heard of it before a crash.
-		for index := h.since(e.Gap.FromUS); index < h.log.n && h.log.at(index).timeUS <= e.Gap.ToUS; index++ {
+		for index := range h.log.between(e.Gap.FromUS, e.Gap.ToUS) {
 			if num := h.log.at(index).num; v.dropped.has(num) {
 				v.covered.set(num)
 				needed = true

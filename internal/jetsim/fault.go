@@ -23,6 +23,11 @@ const (
 	FaultRotate   = "rotate"
 	FaultForget   = "forget"
 	FaultBlind    = "blind"
+
+	FaultMigrate    = "migrate"
+	FaultStale      = "stale"
+	FaultClockAhead = "clock-ahead"
+	FaultClockBack  = "clock-back"
 )
 
 // FaultInfo describes a fault for a person.
@@ -36,6 +41,8 @@ type FaultInfo struct {
 func Faults() []FaultInfo {
 	return []FaultInfo{
 		{FaultClose, "close every connection with code 1001", 0},
+		{FaultMigrate, "close the connections of one reader with code 1001; the others stay", 0},
+		{FaultStale, "have the next reader close its connections with code 1001 and answer 503", 30 * time.Second},
 		{FaultTooSlow, "end every connection as one that does not keep up", 0},
 		{FaultRotate, "come back with a new zstd dictionary: close every connection with code 1001", 0},
 		{FaultEOF, "end every connection in the middle of a frame, without a close frame", 0},
@@ -46,6 +53,8 @@ func Faults() []FaultInfo {
 		{FaultGarbage, "send invalid frames of every sort between the valid ones", 0},
 		{FaultOversize, "send one invalid frame of 32 MiB", 0},
 		{FaultBlind, "see no Bluesky commits, only other noise, and catch up later", 30 * time.Second},
+		{FaultClockAhead, "step the server's clock ahead by so much", 10 * time.Minute},
+		{FaultClockBack, "step the server's clock back by so much", 10 * time.Minute},
 		{FaultForget, "drop the older half of the history", 0},
 		{FaultRefuse, "end every connection and answer new ones 503 or 429 with Retry-After", 3 * time.Second},
 		{FaultCrash, "die without a word, come back later and number the last events anew", time.Second},

@@ -50,11 +50,6 @@ func (h *History) generation(index int) int {
 	return sort.SearchInts(h.log.generations, index+1) - 1
 }
 
-// since is the first version that is not older than a time. Times rise along the whole log.
-func (h *History) since(timeUS int64) int {
-	return sort.Search(h.log.n, func(i int) bool { return h.log.at(i).timeUS >= timeUS })
-}
-
 // expected yields, in log order, one version of every content that a subscription beginning with the version at first is to get: the
 // rest of its generation, and of later ones what was new then.
 func (h *History) expected(first int) iter.Seq[int] {

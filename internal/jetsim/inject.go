@@ -23,7 +23,7 @@ func (s *Sim) Inject(f Fault) error {
 		s.crash(f.duration())
 		return nil
 	case FaultRefuse:
-		s.refuseTill = s.clock.Now().Add(f.duration())
+		s.refuseTill = s.opt.Clock.Now().Add(f.duration())
 		f = Fault{Name: FaultClose}
 	case FaultRotate:
 		s.dicts.rotate()
@@ -34,12 +34,21 @@ func (s *Sim) Inject(f Fault) error {
 	case FaultBlind:
 		s.goBlind(f.duration())
 		return nil
+	case FaultMigrate:
+		s.migrate()
+		return nil
+	case FaultStale:
+		s.goStale(f.duration())
+		return nil
+	case FaultClockAhead:
+		s.stepClock(f.duration())
+		return nil
+	case FaultClockBack:
+		s.stepClock(-f.duration())
+		return nil
 	}
 	for c := range s.subs {
-		select {
-		case c.faults <- f:
-		default: // it has a queue of faults to suffer already
-		}
+		c.fault(f)
 	}
 	return nil
 }

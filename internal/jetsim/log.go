@@ -1,6 +1,7 @@
 package jetsim
 
 import (
+	"iter"
 	"slices"
 	"sort"
 )
@@ -23,7 +24,7 @@ type span struct {
 
 // ingestLog is every ingestion the server ever made, in the order it made them. Nothing is ever removed: a crash makes a part
 // invisible and the events of that part are appended again; what retention drops stays, below the lowest rank that is served. So seq
-// and time rise along the log within a generation, time rises along the whole log, and the order of the log is the order a
+// and time rise along the log within a generation, time rises along the whole log unless the server's clock was stepped back, and the order of the log is the order a
 // subscriber may see things in (see [Report]).
 //
 // Three numberings are used. An index counts ingestions; a rank counts those still served; a content number is the network's.
@@ -38,6 +39,7 @@ type ingestLog struct {
 	kept        int   // rank below which history was dropped
 	first       int   // index of the first record ever sent to a subscriber, -1 before that
 	firstUS     int64 // when that was, by a clock without the server's skew: Unix µs
+	stepped     bool  // times step back somewhere, as the server's clock did
 }
 
 func newIngestLog() ingestLog {
@@ -59,6 +61,7 @@ func (l *ingestLog) append(r record) {
 		l.chunks = append(l.chunks, new([chunkLen]record))
 	}
 	*l.at(l.n) = r
+	l.stepped = l.stepped || l.n > 0 && r.timeUS < l.at(l.n-1).timeUS
 	l.n++
 	l.spans[len(l.spans)-1].end = l.n
 	l.contents = max(l.contents, r.num+1)
@@ -84,6 +87,37 @@ func (l *ingestLog) ranked(rank int) *record { return l.at(l.index(rank)) }
 // search is the first rank whose record satisfies reached, or served(). reached must stay true once it is.
 func (l *ingestLog) search(reached func(*record) bool) int {
 	return sort.Search(l.served(), func(rank int) bool { return reached(l.ranked(rank)) })
+}
+
+// firstAt is the first rank whose record is not older than a time, or served().
+func (l *ingestLog) firstAt(timeUS int64) int {
+	if !l.stepped {
+		return l.search(func(r *record) bool { return r.timeUS >= timeUS })
+	}
+	for rank := range l.served() {
+		if l.ranked(rank).timeUS >= timeUS {
+			return rank
+		}
+	}
+	return l.served()
+}
+
+// between yields the indexes, in order, of the ingestions from one time to another.
+func (l *ingestLog) between(fromUS, toUS int64) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		from := 0
+		if !l.stepped {
+			from = sort.Search(l.n, func(i int) bool { return l.at(i).timeUS >= fromUS })
+		}
+		for i := from; i < l.n; i++ {
+			switch t := l.at(i).timeUS; {
+			case t > toUS && !l.stepped:
+				return
+			case t >= fromUS && t <= toUS && !yield(i):
+				return
+			}
+		}
+	}
 }
 
 // missing is the contents below l.contents that are not served, in order: forgotten by a crash, or never ingested yet.

@@ -18,6 +18,7 @@ func (v *verifier) exact(b []byte) (version, bool) {
 	if bytes.HasPrefix(b, []byte(`{"$type"`)) {
 		return v.exactV2(b)
 	}
+	b, at := v.withoutWitness(b)
 	const timeAt = len(`{"did":"`) + didLen + len(`","time_us":`)
 	if len(b) < timeAt {
 		return version{}, false
@@ -28,24 +29,38 @@ func (v *verifier) exact(b []byte) (version, bool) {
 		seq, _ = leadingNumber(after)
 	}
 	return v.find(timeUS, func(h *History, r *record) bool {
-		return h.seqOnWire(r) == seq && bytes.Equal(v.renderV1(h, r), b)
+		return h.seqOnWire(r) == seq && (at == 0 || at == r.timeUS) && bytes.Equal(v.renderV1(h, r), b)
 	})
+}
+
+// withoutWitness is an entry without the last member that only v2 has, and the time that this says, 0 for none.
+func (v *verifier) withoutWitness(b []byte) (entry []byte, us int64) {
+	const begin = `,"witnessedAt":"`
+	from := len(b) - len(timeLayout) - len(`"}`)
+	if from < len(begin) || string(b[from-len(begin):from]) != begin || string(b[len(b)-2:]) != `"}` {
+		return b, 0
+	}
+	t, err := time.Parse(timeLayout, string(b[from:from+len(timeLayout)]))
+	if err != nil {
+		return b, 0
+	}
+	v.entryBuf = append(append(v.entryBuf[:0], b[:from-len(begin)]...), '}')
+	return v.entryBuf, t.UnixMicro()
 }
 
 // exactV2 finds the version of a frame that is stored as it came.
 func (v *verifier) exactV2(b []byte) (version, bool) {
-	const layout = `2006-01-02T15:04:05.000000Z`
 	end := len(b) - len(`"}}`)
-	if end < len(layout) {
+	if end < len(timeLayout) {
 		return version{}, false
 	}
-	t, err := time.Parse(layout, string(b[end-len(layout):end]))
+	t, err := time.Parse(timeLayout, string(b[end-len(timeLayout):end]))
 	if err != nil {
 		return version{}, false
 	}
 	return v.find(t.UnixMicro(), func(h *History, r *record) bool {
 		e := h.net.event(r.num)
-		v.buf = h.net.appendV2(v.buf[:0], &e, r.seq, r.timeUS)
+		v.buf = h.net.appendV2(v.buf[:0], &e, r.seq, r.timeUS, bytes.Contains(b[max(0, end-2*len(timeLayout)):], []byte(witnessedAt)))
 		return !h.legacy && bytes.Equal(v.buf, b)
 	})
 }
@@ -75,7 +90,7 @@ func (v *verifier) find(timeUS int64, is func(h *History, r *record) bool) (vers
 	for i := range v.servers {
 		server := (v.last.server + i) % len(v.servers)
 		h := v.servers[server]
-		for index := h.since(timeUS); index < h.log.n && h.log.at(index).timeUS == timeUS; index++ {
+		for index := range h.log.between(timeUS, timeUS) {
 			if is(h, h.log.at(index)) {
 				return version{server, index}, true
 			}

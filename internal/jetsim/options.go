@@ -2,6 +2,9 @@ package jetsim
 
 import (
 	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -44,8 +47,24 @@ type Options struct {
 	// also ingests events in an order of its own.
 	FirstSeq int64
 
-	// Skew is how far the server's clock is ahead of Clock, or behind it when negative.
+	// Skew is how far the server's clock is ahead of Clock, or behind it when negative. StepClock changes it.
 	Skew time.Duration
+
+	// NoDate leaves out the header that tells the server's clock, in whatever it answers.
+	NoDate bool
+
+	// Newer is what the server does as newer ones do; AllNewer is everything. Nil is a server of the older generation.
+	Newer []Newer
+
+	// Readers is how many readers of one archive are behind the server's name, and answer in turns: 1 to 100, 0 is 1.
+	Readers int
+
+	// IgnoreSize sends what is larger than a subscriber asks for, as some servers do.
+	IgnoreSize bool
+
+	// LargeEvery makes one in so many events large: its record has LargeBytes more, 1 MiB if 0. 0 makes none. A history's file does not keep either.
+	LargeEvery int64
+	LargeBytes int
 
 	// Lag is how much later than the network produced them the server ingests events.
 	Lag time.Duration
@@ -84,20 +103,17 @@ type Options struct {
 // order is the order of the server's own in which it ingests; 0 is the network's.
 func (o *Options) order() uint64 { return mix(uint64(o.FirstSeq - 1)) }
 
-// skewedClock is a clock that is wrong by a constant.
+// skewedClock is a clock that is wrong.
 type skewedClock struct {
 	clockwork.Clock
-	skew time.Duration
+	skew *atomic.Int64 // ns
 }
 
-func (c skewedClock) Now() time.Time { return c.Clock.Now().Add(c.skew) }
+func (c skewedClock) Now() time.Time { return c.Clock.Now().Add(time.Duration(c.skew.Load())) }
 
 func (o Options) withDefaults() (Options, error) {
 	if o.Clock == nil {
 		o.Clock = clockwork.NewRealClock()
-	}
-	if o.Skew != 0 {
-		o.Clock = skewedClock{o.Clock, o.Skew}
 	}
 	if o.Legacy {
 		o.Protocol = ProtocolV1
@@ -106,6 +122,8 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.Segment, 65_536)
 	setDefault(&o.Lookback, 36*time.Hour)
 	setDefault(&o.Block, 4096)
+	setDefault(&o.Readers, 1)
+	setDefault(&o.LargeBytes, 1<<20)
 	setDefault(&o.BlockAge, 30*time.Second)
 	switch {
 	case o.Accounts < 0 || o.Accounts > 1_000_000:
@@ -116,12 +134,21 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("jetsim: a flood has no rate")
 	case o.Count < 0 || o.Backlog < 0:
 		return o, fmt.Errorf("jetsim: a number of events is negative")
+	case o.Readers < 1 || o.Readers > 100:
+		return o, fmt.Errorf("jetsim: %d readers; 1 to 100 are accepted", o.Readers)
+	case o.LargeEvery < 0 || o.LargeBytes < 0 || o.LargeBytes > maxLarge:
+		return o, fmt.Errorf("jetsim: a large event every %d of %d bytes; from 0, and to %d bytes, are accepted", o.LargeEvery, o.LargeBytes, maxLarge)
 	case o.Segment < 1 || o.Block < 1:
 		return o, fmt.Errorf("jetsim: a segment and a block hold at least one event")
 	case o.FirstSeq < 1 || o.FirstSeq >= subscribe.FirstTime:
 		return o, fmt.Errorf("jetsim: a first seq of %d; 1 to %d are accepted", o.FirstSeq, int64(subscribe.FirstTime-1))
 	case o.Lookback < 0 || o.BlockAge < 0 || o.Lag < 0:
 		return o, fmt.Errorf("jetsim: a duration is negative")
+	}
+	for _, n := range o.Newer {
+		if !slices.Contains(AllNewer(), n) {
+			return o, fmt.Errorf("jetsim: there is no %q; there are %s", n, strings.Join(NewerNames(), ", "))
+		}
 	}
 	if err := o.Protocol.validate(); err != nil {
 		return o, fmt.Errorf("jetsim: %w", err)
@@ -138,6 +165,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	return o, nil
 }
+
+// maxLarge bounds a large event, in bytes.
+const maxLarge = 1 << 28
 
 func setDefault[T comparable](v *T, d T) {
 	var zero T

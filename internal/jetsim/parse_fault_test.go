@@ -21,7 +21,7 @@ func TestParseFault(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"explode":     "there is no fault \"explode\"; there are close, too-slow",
+		"explode":     "there is no fault \"explode\"; there are close, migrate",
 		"":            "there is no fault \"\"",
 		"stall@5":     `"5" is not a positive duration`,
 		"stall@-5s":   `"-5s" is not a positive duration`,

@@ -124,11 +124,7 @@ func (s *Sim) wakeAll() {
 // ingest gives content num its seq and its time: at (Unix µs), or as much later as order demands. Operations of one commit
 // share their time, but for a legacy server, which makes every time unique.
 func (s *Sim) ingest(num, at int64) {
-	rank := s.log.served()
-	seq := s.opt.FirstSeq
-	if rank > 0 {
-		seq = s.log.ranked(rank-1).seq + 1
-	}
+	rank, seq := s.log.served(), s.nextSeq()
 	if h := s.net.hash(saltGap, uint64(s.log.n)^s.opt.order()); h>>60 == 0 {
 		seq += 1 + int64(h%5) // rows that were compacted away
 	}
@@ -136,6 +132,7 @@ func (s *Sim) ingest(num, at int64) {
 	if s.opt.Legacy || !sameCommit {
 		s.lastTime = max(at, s.lastTime+1)
 	}
+	s.lease(seq)
 	s.lastNum = num
 	r := record{num: num, seq: seq, timeUS: s.lastTime}
 	s.log.append(r)
@@ -155,6 +152,9 @@ func (s *Sim) forget(nowUS int64) {
 		s.durable = s.log.served()
 	}
 	s.pending = append(s.pending, s.log.crash(s.durable)...)
+	if s.does(NewerLease) {
+		s.unused = s.leased
+	}
 	s.file.add(record{num: slotCrash, seq: int64(s.durable)})
 	s.lastNum = -1
 }

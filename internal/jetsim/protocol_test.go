@@ -13,7 +13,7 @@ import (
 	"tempestd/internal/jetsim"
 )
 
-// One test a fact of PROTOCOL.md.
+// One test a fact that was observed of real servers.
 
 func TestRefusalsBeforeTheUpgrade(t *testing.T) {
 	s := newSim(t, jetsim.Options{Backlog: 10})
@@ -87,7 +87,7 @@ func TestHandshakeIsValidated(t *testing.T) {
 	}
 }
 
-// TestCursorMeansWhatTheProtocolSays compares where replays begin with the table of PROTOCOL.md, 2, stated once more here.
+// TestCursorMeansWhatTheProtocolSays compares where replays begin with what was observed of real servers, stated once more here.
 func TestCursorMeansWhatTheProtocolSays(t *testing.T) {
 	const segment = 300
 	clock := clockwork.NewFakeClockAt(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))

@@ -1,6 +1,9 @@
 package jetsim
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
 // appendRecord appends an event's record. Keys are sorted, as the network's encoders sort them.
 func (w *network) appendRecord(b []byte, r *random, e *event, us uint64) []byte {
@@ -8,7 +11,17 @@ func (w *network) appendRecord(b []byte, r *random, e *event, us uint64) []byte 
 	b = append(b, w.specs[e.shape].collection...)
 	b = append(b, '"')
 	b = w.appendMembers(b, r, e, us)
+	if w.isLarge(e.num) {
+		b = append(b, `,"zz":"`...) // its keys are sorted
+		b = append(b, bytes.Repeat([]byte("z"), w.largeBytes)...)
+		b = append(b, '"')
+	}
 	return append(b, '}')
+}
+
+// isLarge says whether content num is one of the large ones, if it has a record.
+func (w *network) isLarge(num int64) bool {
+	return w.largeEvery > 0 && num%w.largeEvery == w.largeEvery-1
 }
 
 // appendMembers appends the members of a record that follow its $type.

@@ -49,8 +49,9 @@ func (w *network) appendV1(b []byte, e *event, seq, timeUS int64) []byte {
 	return append(b, `"}}`...)
 }
 
-// appendV2 appends the v2 JSON of an event as a server sent it: an envelope around a payload with sorted keys.
-func (w *network) appendV2(b []byte, e *event, seq, timeUS int64) []byte {
+// appendV2 appends the v2 JSON of an event as a server sent it: an envelope around a payload with sorted keys, and when it was witnessed as the last of them where
+// the server says that.
+func (w *network) appendV2(b []byte, e *event, seq, timeUS int64, witnessed bool) []byte {
 	kind := e.shape.kind()
 	b = append(b, `{"$type":"message","payload":{"$type":"`+subscribe.V2Type...)
 	b = append(b, kindName(kind)...)
@@ -82,8 +83,15 @@ func (w *network) appendV2(b []byte, e *event, seq, timeUS int64) []byte {
 	}
 	b = append(b, `,"time":"`...)
 	b = appendTimeUS(b, timeUS)
+	if witnessed {
+		b = append(b, witnessedAt...)
+		b = appendTimeUS(b, timeUS)
+	}
 	return append(b, `"}}`...)
 }
+
+// witnessedAt is what stands between an event's own time and when it was witnessed.
+const witnessedAt = `","witnessedAt":"`
 
 func appendV2Seq(b []byte, seq int64) []byte {
 	return strconv.AppendInt(append(b, `,"seq":`...), seq, 10)
@@ -213,7 +221,10 @@ func appendTime(b []byte, us uint64) []byte {
 	return time.UnixMicro(int64(us)).UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
 }
 
+// timeLayout is how v2 servers write times.
+const timeLayout = "2006-01-02T15:04:05.000000Z"
+
 // appendTimeUS appends Unix µs as v2 servers write them.
 func appendTimeUS(b []byte, us int64) []byte {
-	return time.UnixMicro(us).UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	return time.UnixMicro(us).UTC().AppendFormat(b, timeLayout)
 }

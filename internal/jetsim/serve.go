@@ -7,10 +7,11 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// handleSubscribe answers a request for a subscription as a server does (PROTOCOL.md, 2, 4 and 5).
+// handleSubscribe answers a request for a subscription as a server does.
 func (s *Sim) handleSubscribe(p Protocol) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !s.admit(w, p) {
+		reader, ok := s.admit(w, p)
+		if !ok {
 			return
 		}
 		req, ref := s.parseRequest(r, p)
@@ -33,21 +34,42 @@ func (s *Sim) handleSubscribe(p Protocol) http.HandlerFunc {
 		defer conn.Close()
 		_ = conn.SetDeadline(time.Time{})
 		c := newSubscriber(s, conn, rw.Reader, &req)
+		c.reader = reader
 		if !s.enter(c, &req) {
 			return
 		}
 		defer s.exit(c)
-		if c.write(upgradeResponse(accept, req.Subprotocol, req.extension)) == nil {
+		if c.write(upgradeResponse(accept, s.date(), req.Subprotocol, req.extension)) == nil {
 			c.serve()
 		}
 	}
 }
 
-// admit lets a request in, or answers it as a server that is down, busy or not ready does.
-func (s *Sim) admit(w http.ResponseWriter, p Protocol) bool {
+// date is what the server's clock shows, as a header; "" for none.
+func (s *Sim) date() string {
+	if s.opt.NoDate {
+		return ""
+	}
+	return s.clock.Now().UTC().Format(http.TimeFormat)
+}
+
+// sized is a subscriber's filter as the server minds it.
+func (s *Sim) sized(f subscribe.Filter) *subscribe.Filter {
+	if s.opt.IgnoreSize {
+		f.MaxBytes = 0
+	}
+	return &f
+}
+
+// admit lets a request in, to a reader, or answers it as a server that is down, busy or not ready does.
+func (s *Sim) admit(w http.ResponseWriter, p Protocol) (reader int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch left := s.refuseTill.Sub(s.clock.Now()); {
+	if w.Header()["Date"] = nil; !s.opt.NoDate {
+		w.Header().Set("Date", s.date())
+	}
+	reader, stale := s.route()
+	switch left := s.refuseTill.Sub(s.opt.Clock.Now()); {
 	case s.down || s.leaving || s.closed:
 		panic(http.ErrAbortHandler) // no answer at all: the connection just ends
 	case left > 0:
@@ -60,10 +82,12 @@ func (s *Sim) admit(w http.ResponseWriter, p Protocol) bool {
 		}
 	case !s.ready:
 		subscribe.Unavailable("service not ready: bootstrap in progress").Answer(w, p.version())
+	case stale:
+		subscribe.Unavailable("service not ready: reader is behind").Answer(w, p.version())
 	default:
-		return true
+		return reader, true
 	}
-	return false
+	return reader, false
 }
 
 // locate is where a subscription begins.
@@ -96,8 +120,12 @@ func (s *Sim) enter(c *subscriber, req *request) bool {
 	}
 	at := s.locate(req.Cursor)
 	c.rank, c.live = at.rank, at.live
-	if at.below && req.Version == subscribe.V2 {
+	switch {
+	case req.Version != subscribe.V2:
+	case at.below:
 		c.notice = subscribe.Outdated(s.seqAt(at.rank))
+	case at.future && s.does(NewerFuture):
+		c.notice = subscribe.Future(req.Cursor.Value, s.nextSeq())
 	}
 	s.subs[c] = struct{}{}
 	s.stats.Connections++
@@ -129,18 +157,20 @@ func (s *Sim) greet(c *subscriber) {
 }
 
 func (s *Sim) archive() archive {
-	return archive{ingestLog: &s.log, segment: s.opt.Segment, lookbackUS: s.opt.Lookback.Microseconds(), legacy: s.opt.Legacy}
+	a := archive{ingestLog: &s.log, segment: s.opt.Segment, lookbackUS: s.opt.Lookback.Microseconds(), legacy: s.opt.Legacy, next: s.nextSeq()}
+	if s.does(NewerExact) {
+		a.block = s.opt.Block
+	}
+	a.tellsOldest = s.does(NewerOutdated)
+	return a
 }
 
 // seqAt is the seq at a rank, or the next one at the tip.
 func (s *Sim) seqAt(rank int) int64 {
-	switch served := s.log.served(); {
-	case rank < served:
+	if rank < s.log.served() {
 		return s.log.ranked(rank).seq
-	case served > 0:
-		return s.log.ranked(served-1).seq + 1
 	}
-	return s.opt.FirstSeq
+	return s.nextSeq()
 }
 
 // pull copies the subscriber's next records. more is ready when there are any, or once there are; while the connection is
@@ -199,7 +229,7 @@ func (s *Sim) sending(c *subscriber, rank int, frames int64) {
 	s.stats.Bytes += int64(len(c.buf))
 	if s.log.first < 0 && s.serves(c) {
 		s.log.first = s.log.index(rank)
-		s.log.firstUS = s.clock.Now().Add(-s.opt.Skew).UnixMicro()
+		s.log.firstUS = s.clock.Now().Add(-time.Duration(s.skew.Load())).UnixMicro()
 		s.file.add(record{num: slotFirst, seq: int64(s.log.first), timeUS: s.log.firstUS})
 		s.flush()
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -19,7 +20,8 @@ const defaultAccounts = 20_000
 // Sim is a simulated Jetstream server and the network behind it. All its methods are safe for concurrent use.
 type Sim struct {
 	opt    Options
-	clock  clockwork.Clock
+	clock  clockwork.Clock // skewed
+	skew   atomic.Int64    // ns
 	net    *network
 	seed   uint64
 	dicts  dictionaries
@@ -39,6 +41,8 @@ type Sim struct {
 	next     int64         // the network's next content to take
 	pending  []int64       // contents taken and not in the log: forgotten, or not seen for blindness
 	lastTime int64         // Unix µs of the newest record
+	leased   int64         // the first sequence number that is not leased
+	unused   int64         // the first that was not given up
 	lastNum  int64         // its content
 	origin   time.Time     // when the rate began to count,
 	base     int64         // and with which content
@@ -48,6 +52,10 @@ type Sim struct {
 	blind    int           // how many spells of blindness last
 	stopped  bool          // StopProducing was called
 	wake     chan struct{} // closed and replaced when there is more to send
+
+	turn      int // of the readers
+	migrated  int
+	staleTill []time.Time // by reader
 
 	ready      bool
 	down       bool // crashed and not yet back
@@ -67,13 +75,17 @@ func New(opt Options) (*Sim, error) {
 	if err != nil {
 		return nil, err
 	}
+	clock := opt.Clock
 	want := fileHeader{seed: opt.Seed, accounts: uint64(opt.Accounts), legacy: opt.Legacy, syncs: opt.Syncs}
 	s := &Sim{
-		opt: opt, clock: opt.Clock, file: &logFile{}, log: newIngestLog(), lastNum: -1, ready: !opt.NotReady,
+		opt: opt, file: &logFile{}, log: newIngestLog(), lastNum: -1, ready: !opt.NotReady,
 		done: make(chan struct{}), always: make(chan struct{}), served: make(chan struct{}), leave: make(chan struct{}),
 		wake: make(chan struct{}), subs: map[*subscriber]struct{}{}, stats: Stats{Faults: map[string]int64{}, Wires: map[string]int64{}},
 		dicts: dictionaries{given: opt.V1Dictionary, v2ID: v2DictionaryID},
 	}
+	s.skew.Store(int64(opt.Skew))
+	s.clock = skewedClock{clock, &s.skew}
+	s.staleTill = make([]time.Time, opt.Readers)
 	close(s.always)
 	if opt.Path == "" {
 		setDefault(&want.seed, 1)
@@ -83,6 +95,7 @@ func New(opt Options) (*Sim, error) {
 	}
 	s.seed = want.seed
 	s.net = newNetwork(want.seed, int(want.accounts), want.syncs)
+	s.net.largeEvery, s.net.largeBytes = opt.LargeEvery, opt.LargeBytes
 	if err := s.begin(); err != nil {
 		s.file.close()
 		return nil, err
@@ -102,8 +115,13 @@ func (s *Sim) begin() error {
 	s.origin = s.clock.Now()
 	now := s.origin.UnixMicro()
 	if s.log.n > 0 {
-		last := s.log.at(s.log.n - 1) // forgotten or not: times rise along the whole log
+		last := s.log.at(s.log.n - 1) // forgotten or not
 		s.lastTime, s.lastNum = last.timeUS, last.num
+		if s.does(NewerLease) {
+			for i := range s.log.n {
+				s.unused = max(s.unused, s.log.at(i).seq+1)
+			}
+		}
 		s.durable = s.log.served() // a server that ended in good order has everything on disk
 	}
 	s.next = s.log.contents

@@ -13,7 +13,7 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// A server's limits towards a subscriber (PROTOCOL.md, 3).
+// A server's limits towards a subscriber.
 const (
 	writeTimeout = 5 * time.Second  // a frame that takes longer ends the connection, wherever it stands
 	pingInterval = 30 * time.Second // and the pong must come within
@@ -45,6 +45,7 @@ type subscriber struct {
 	pong     chan struct{}
 	dead     chan struct{} // closed by kill
 
+	reader  int  // behind the server's name
 	rank    int  // of the next record to look at
 	live    bool // begins at the tip
 	waiting bool // for the options_update that was announced: until then the simulator's lock guards these
@@ -66,7 +67,7 @@ func newSubscriber(s *Sim, conn net.Conn, br *bufio.Reader, req *request) *subsc
 	if req.deflate != nil {
 		c.in.deflate = &inflater{params: *req.deflate}
 	}
-	c.filter.Store(&req.Filter)
+	c.filter.Store(s.sized(req.Filter))
 	return c
 }
 
@@ -138,7 +139,7 @@ func (c *subscriber) listen(op byte, text []byte) bool {
 		c.expel(closePolicy, err.Error())
 		return false
 	case update:
-		c.filter.Store(&f)
+		c.filter.Store(c.sim.sized(f))
 		c.sim.greet(c)
 	}
 	return true
@@ -299,6 +300,11 @@ func (c *subscriber) appendEvent(e *event, r *record) int {
 		c.buf = c.codec.appendMessage(c.buf, c.text)
 		return len(c.text)
 	}
+	if c.sim.net.isLarge(e.num) {
+		c.text = c.appendJSON(c.text[:0], e, r)
+		c.buf = appendMessage(c.buf, opText, c.text)
+		return len(c.text)
+	}
 	start := len(c.buf)
 	c.buf = append(c.buf, finalBit|opText, 126, 0, 0)
 	c.buf = c.appendJSON(c.buf, e, r)
@@ -309,7 +315,7 @@ func (c *subscriber) appendEvent(e *event, r *record) int {
 
 func (c *subscriber) appendJSON(b []byte, e *event, r *record) []byte {
 	if c.protocol == subscribe.V2 {
-		return c.sim.net.appendV2(b, e, r.seq, r.timeUS)
+		return c.sim.net.appendV2(b, e, r.seq, r.timeUS, c.sim.does(NewerWitnessed))
 	}
 	return c.sim.net.appendV1(b, e, c.sim.seqOnWire(r), r.timeUS)
 }

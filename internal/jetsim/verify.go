@@ -64,6 +64,8 @@ type verifier struct {
 	last   version       // of the entry before
 	first  version       // of the first entry; its index is -1 before that
 	buf    []byte
+
+	entryBuf []byte
 }
 
 // setFilter reads the filter of a subscription by either protocol.
@@ -165,7 +167,7 @@ func (v *verifier) wanted(h *History, r *record) (may, must bool) {
 	v2 := !h.legacy
 	if v.filter.MaxBytes > 0 {
 		v1 = v1 && v.filter.Fits(len(v.renderV1(h, r)))
-		v.buf = h.net.appendV2(v.buf[:0], &e, r.seq, r.timeUS)
+		v.buf = h.net.appendV2(v.buf[:0], &e, r.seq, r.timeUS, false)
 		v2 = v2 && v.filter.Fits(len(v.buf))
 	}
 	switch {

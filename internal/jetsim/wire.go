@@ -68,9 +68,12 @@ func hasToken(h http.Header, key, token string) bool {
 	})
 }
 
-// upgradeResponse agrees to the upgrade and, unless they are empty, to a subprotocol and an extension.
-func upgradeResponse(accept, subprotocol, extension string) []byte {
+// upgradeResponse agrees to the upgrade and, unless they are empty, to a subprotocol and an extension. It tells the date unless that is empty.
+func upgradeResponse(accept, date, subprotocol, extension string) []byte {
 	b := []byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + "\r\n")
+	if date != "" {
+		b = append(b, "Date: "+date+"\r\n"...)
+	}
 	if subprotocol != "" {
 		b = append(b, "Sec-WebSocket-Protocol: "+subprotocol+"\r\n"...)
 	}

@@ -19,19 +19,21 @@ const (
 	CloseGoingAway = int(websocket.StatusGoingAway)
 )
 
-// closeTimeout bounds Close: the close frame's way out and the server's answer.
-const closeTimeout = 2 * time.Second
+// closeTimeout bounds the close frame's way out.
+const closeTimeout = time.Second
 
 // Conn is one subscription's websocket. Run has one caller, once; everything else is safe for concurrent use.
 type Conn struct {
 	ws       *websocket.Conn
 	wire     *wire
+	link     *link
 	endpoint Endpoint
 	clock    clockwork.Clock
 	maxSize  int64
 	start    time.Time
 
 	spoken   Wire
+	date     time.Time // of the server's answer to the handshake, zero where it had none
 	memory   *Negotiator
 	raw      bool
 	inflater *inflater               // nil when messages are not packed
@@ -45,6 +47,7 @@ type Conn struct {
 	lastFrame atomic.Int64
 	newest    atomic.Int64 // Unix µs
 	blocked   atomic.Int64
+	partial   atomic.Bool
 }
 
 // Wire is what was agreed on with the upstream.
@@ -61,6 +64,9 @@ func (c *Conn) Wire() Wire { return c.spoken }
 // Endpoint is where the connection leads.
 func (c *Conn) Endpoint() Endpoint { return c.endpoint }
 
+// ServerDate is when the connection was made by the server's own clock, as the "Date" of its answer tells, to the second. ok is false where it told none.
+func (c *Conn) ServerDate() (t time.Time, ok bool) { return c.date, !c.date.IsZero() }
+
 // Done is closed once Close or CloseNow was called. A Sink selects on it while it blocks.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
@@ -70,13 +76,14 @@ type Activity struct {
 	Frames       uint64
 	LastFrame    time.Time // when the newest of them was read from the socket; zero before the first
 	NewestUS     int64     // greatest upstream time of their events, Unix µs, as the upstream says it; 0 before the first
+	Partial      bool      // a message has begun to arrive and has not ended
 	Blocked      bool      // the sink does not take the batch in hand: the socket is not read, and its silence is our own
 	BlockedSince time.Time
 }
 
 // Activity is a snapshot. It is cheap.
 func (c *Conn) Activity() Activity {
-	a := Activity{Frames: c.frames.Load(), NewestUS: c.newest.Load()}
+	a := Activity{Frames: c.frames.Load(), NewestUS: c.newest.Load(), Partial: c.partial.Load()}
 	if t := c.lastFrame.Load(); t != 0 {
 		a.LastFrame = c.start.Add(time.Duration(t))
 	}
@@ -98,11 +105,12 @@ func (c *Conn) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the connection in good order: it sends the code and the reason (123 bytes at most), and waits for the server to answer in kind, for
-// 2 s at most. What arrives meanwhile a running Run still reads. Run returns an error that matches ErrClosed.
+// Close ends the connection in good order: it sends the code and the reason (123 bytes at most), for which it takes a second at most, and hangs up. Nothing that comes
+// is read any more, be it the server's answer: behind a flood that would take seconds of a processor. Run returns an error that matches ErrClosed.
 func (c *Conn) Close(code int, reason string) error {
 	c.detach()
-	late := c.clock.AfterFunc(closeTimeout, func() { _ = c.wire.Close() })
+	c.link.parting.Store(true)
+	late := c.clock.AfterFunc(closeTimeout, c.link.hangUp)
 	defer late.Stop()
 	err := c.ws.Close(websocket.StatusCode(code), reason)
 	if err == nil || errors.Is(err, net.ErrClosed) {

@@ -6,7 +6,7 @@ import (
 )
 
 // firstTimeCursor divides the two grammars of an upstream's cursor parameter: below it a number is a sequence number, from it on Unix
-// microseconds (PROTOCOL.md, 2). It is September 2001.
+// microseconds. It is September 2001.
 const firstTimeCursor = 1_000_000_000_000_000
 
 type cursorKind uint8

@@ -29,7 +29,8 @@ const subprotocol = "xrpc.v1.json"
 type DialOptions struct {
 	Clock clockwork.Clock // nil means the real one, which is virtual in a testing/synctest bubble
 	// MaxMessageSize is the most bytes of one message, unpacked; 1 GiB at most, DefaultMaxMessageSize if 0. Servers are asked to leave larger events
-	// out, which they do without a word; a message that is larger all the same ends the connection.
+	// out, which they do without a word. A message that is larger all the same is passed over and becomes a messages.SkippedEvent, unless it has more than 64 times as
+	// much, and more than 64 MiB: that, or a frame that announces it, ends the connection.
 	MaxMessageSize int64
 	UserAgent      string
 	TLS            *tls.Config
@@ -81,9 +82,10 @@ type dialer struct {
 	memory *Negotiator
 }
 
-// httpClient makes a client for one request within ctx. Once that has been answered, socket is the connection it was answered on.
-func (d *dialer) httpClient(ctx context.Context) (client *http.Client, socket **wire) {
-	socket = new(*wire)
+// httpClient makes a client for one request within ctx. Once that has been answered, socket is the connection it was answered on, and
+// frames, where that was the upgrade, what is above it.
+func (d *dialer) httpClient(ctx context.Context) (client *http.Client, socket **wire, frames *link) {
+	socket, frames = new(*wire), &link{frames: framing{most: skipLimit(d.opt.MaxMessageSize)}}
 	// The buffer lies below TLS: a server that writes one frame at a time sends one TLS record a frame, and without it
 	// each record is a system call. HTTP/2 is off because the transport has a DialContext of its own.
 	transport := &http.Transport{
@@ -103,10 +105,10 @@ func (d *dialer) httpClient(ctx context.Context) (client *http.Client, socket **
 		MaxResponseHeaderBytes: maxResponseHeader,
 	}
 	return &http.Client{
-		Transport: transport,
+		Transport: &linked{transport, frames},
 		// Sequence numbers belong to the host that was asked: another one must be configured, not stumbled into.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, socket
+	}, socket, frames
 }
 
 // try makes one attempt.
@@ -127,14 +129,12 @@ func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
 		spoken: Wire{Protocol: a.protocol, Compression: a.packing.compression, Fallback: a.fallback(), Local: !local.IsZero()},
 		done:   make(chan struct{})}
 	conn.filter.Store(NewMatcher(local))
-	limit := d.opt.MaxMessageSize
 	if a.packing.compression == CompressZstd {
-		if conn.inflater, err = newInflater(a.packing.dictionary, limit); err != nil {
+		if conn.inflater, err = newInflater(a.packing.dictionary, d.opt.MaxMessageSize); err != nil {
 			return nil, err // it was parsed before
 		}
-		limit += limit/128 + 64 // what cannot be packed grows by its headers
 	}
-	client, socket := d.httpClient(ctx)
+	client, socket, frames := d.httpClient(ctx)
 	how := &websocket.DialOptions{HTTPClient: client, HTTPHeader: http.Header{}}
 	if d.opt.UserAgent != "" {
 		how.HTTPHeader.Set("User-Agent", d.opt.UserAgent)
@@ -162,8 +162,12 @@ func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
 			return nil, fmt.Errorf("send the filter to %s: %w", d.req.Endpoint, err)
 		}
 	}
-	ws.SetReadLimit(limit)
-	conn.ws, conn.wire, conn.start = ws, *socket, d.opt.Clock.Now()
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil && date.Unix() > 0 {
+		conn.date = date
+	}
+	ws.SetReadLimit(-1) // the read loop counts: what the library refuses it leaves in the middle of
+	conn.ws, conn.wire, conn.link, conn.start = ws, *socket, frames, d.opt.Clock.Now()
+	frames.hangUp = func() { _ = conn.wire.Close() }
 	return conn, nil
 }
 

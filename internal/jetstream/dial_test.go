@@ -80,14 +80,20 @@ func TestDialRefused(t *testing.T) {
 			want: jetstream.RefusedError{Status: 429}},
 		"too many, for ever":     {status: 429, header: [2]string{"Retry-After", "4000000000"}, want: jetstream.RefusedError{Status: 429, RetryAfter: time.Hour}},
 		"too many, nobody knows": {status: 429, header: [2]string{"Retry-After", "-1 soon"}, want: jetstream.RefusedError{Status: 429}},
-		"not ready":              {status: 503, body: "service not ready: bootstrap in progress\n", want: jetstream.RefusedError{Status: 503, Message: "service not ready: bootstrap in progress"}},
-		"broken":                 {status: 500, body: "a\x00b\xff\u2028c\x1b[31m" + strings.Repeat("é", 2000), want: jetstream.RefusedError{Status: 500, Message: "a b\uFFFD c [31m" + strings.Repeat("é", 92) + "…"}},
+		"not ready":              {status: 503, body: "service not ready: bootstrap in progress\n", want: jetstream.RefusedError{Status: 503, Passing: true, Message: "service not ready: bootstrap in progress"}},
+		"not ready, of v2": {status: 503, body: `{"error":"ServiceUnavailable","message":"stale"}`,
+			want: jetstream.RefusedError{Status: 503, Passing: true, Name: "ServiceUnavailable", Message: "stale"}},
+		"not now":            {status: 503, header: [2]string{"Retry-After", "3"}, want: jetstream.RefusedError{Status: 503, Passing: true, RetryAfter: 3 * time.Second}},
+		"out of order":       {status: 503, body: "<html>", want: jetstream.RefusedError{Status: 503, Message: "<html>"}},
+		"too many, and v2's": {status: 429, body: `{"error":"ServiceUnavailable"}`, want: jetstream.RefusedError{Status: 429, Name: "ServiceUnavailable"}},
+		"broken":             {status: 500, body: "a\x00b\xff\u2028c\x1b[31m" + strings.Repeat("é", 2000), want: jetstream.RefusedError{Status: 500, Message: "a b\uFFFD c [31m" + strings.Repeat("é", 92) + "…"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 				if c.header[0] != "" {
 					w.Header().Set(c.header[0], c.header[1])
 				}
+				w.Header().Set("Date", now.Format(http.TimeFormat))
 				w.WriteHeader(c.status)
 				fmt.Fprint(w, c.body)
 			})
@@ -103,6 +109,41 @@ func TestDialRefused(t *testing.T) {
 				t.Errorf("the ending is %+v", end)
 			}
 		})
+	}
+}
+
+// A date that a server sends is one of its own clock, which may be hours from ours.
+func TestADateInARefusalIsTheServersOwn(t *testing.T) {
+	server := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	req := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", server.Format(http.TimeFormat))
+		w.Header().Set("Retry-After", server.Add(20*time.Second).Format(http.TimeFormat))
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	for _, skew := range []time.Duration{-time.Hour, 0, time.Hour} {
+		err := tryDial(t, req, jetstream.DialOptions{Clock: clockwork.NewFakeClockAt(server.Add(skew))})
+		if got := refusal(t, err).RetryAfter; got != 20*time.Second {
+			t.Errorf("with a clock %v ahead of the server's it is to stay away for %v", skew, got)
+		}
+	}
+}
+
+func TestTheHandshakeTellsTheServersClock(t *testing.T) {
+	want := time.Date(2019, 8, 1, 12, 0, 7, 0, time.UTC)
+	for date, told := range map[string]bool{want.Format(http.TimeFormat): true, "": false, "yesterday": false, "Thu, 01 Jan 1970 00:00:00 GMT": false} {
+		req := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			defer c.Close()
+			answer(c, r, "Date: "+date)
+		})
+		conn := dial(t, req, jetstream.DialOptions{})
+		got, ok := conn.ServerDate()
+		if ok != told || ok && !got.Equal(want) {
+			t.Errorf("of the date %q it makes %v, %v", date, got, ok)
+		}
 	}
 }
 

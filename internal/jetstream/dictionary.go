@@ -69,7 +69,7 @@ func (d *dialer) fetchDictionary(ctx context.Context) (dict *dictionary, passing
 	if d.opt.UserAgent != "" {
 		get.Header.Set("User-Agent", d.opt.UserAgent)
 	}
-	client, _ := d.httpClient(ctx)
+	client, _, _ := d.httpClient(ctx)
 	resp, err := client.Do(get)
 	if err != nil {
 		return nil, true, withoutURL(err)

@@ -17,18 +17,18 @@ type Cause string
 
 // The causes.
 const (
-	CauseServerClose Cause = "server_close"  // a close frame
-	CauseEOF         Cause = "eof"           // the stream ended between two messages, without a close frame
-	CauseMidFrame    Cause = "mid_frame_eof" // the stream ended within a message: the server gave up on a slow reader, or died
-	CauseReset       Cause = "reset"         // a TCP reset
-	CauseTooBig      Cause = "message_too_big"
-	CauseClosed      Cause = "closed"         // Close, CloseNow, or a sink that gave no batch
-	CauseRefused     Cause = "refused"        // the handshake was not accepted
-	CauseTimeout     Cause = "timeout"        // of the dial, its handshake, or a write
-	CauseProtocol    Cause = "protocol"       // not the websocket protocol, or not as we speak it
-	CauseNetwork     Cause = "network"        // anything else
-	CauseUpstream    Cause = "upstream_error" // the upstream said why, in a frame
-	CauseCompression Cause = "compression"    // a message could not be unpacked: the next connection to the endpoint is not compressed
+	CauseServerClose Cause = "server_close"    // a close frame
+	CauseEOF         Cause = "eof"             // the stream ended between two messages, without a close frame
+	CauseMidFrame    Cause = "mid_frame_eof"   // the stream ended within a message: the server gave up on a slow reader, or died
+	CauseReset       Cause = "reset"           // a TCP reset
+	CauseTooBig      Cause = "message_too_big" // so much so that it was not even passed over
+	CauseClosed      Cause = "closed"          // Close, CloseNow, or a sink that gave no batch
+	CauseRefused     Cause = "refused"         // the handshake was not accepted
+	CauseTimeout     Cause = "timeout"         // of the dial, its handshake, or a write
+	CauseProtocol    Cause = "protocol"        // not the websocket protocol, or not as we speak it
+	CauseNetwork     Cause = "network"         // anything else
+	CauseUpstream    Cause = "upstream_error"  // the upstream said why, in a frame
+	CauseCompression Cause = "compression"     // a message could not be unpacked: the next connection to the endpoint is not compressed
 )
 
 // Ending is what is to be said about a connection that ended.
@@ -91,8 +91,8 @@ func (c *Conn) ending(err error, inFrame bool) Ending {
 		return Ending{Cause: CauseCompression, Reason: printable(err.Error())}
 	}
 	switch {
-	case errors.Is(err, websocket.ErrMessageTooBig):
-		return Ending{Cause: CauseTooBig, Reason: fmt.Sprintf("a message is larger than max_message_size, %d bytes", c.maxSize)}
+	case isTooLong(err):
+		return Ending{Cause: CauseTooBig, Reason: fmt.Sprintf("a message is larger than %d bytes, the most that is passed over", skipLimit(c.maxSize))}
 	case errors.Is(err, context.DeadlineExceeded):
 		return Ending{Cause: CauseTimeout, Reason: "the server did not take the answer to a ping in time"}
 	}
@@ -113,6 +113,12 @@ func isUnpackable(err error) bool {
 	_, zstd := errors.AsType[*unpackError](err)
 	_, deflate := errors.AsType[flate.CorruptInputError](err)
 	return zstd || deflate
+}
+
+// isTooLong says whether a read loop ended with a message that is too large to be passed over.
+func isTooLong(err error) bool {
+	_, ok := errors.AsType[*tooLongError](err)
+	return ok
 }
 
 // serverClose tells of a close frame; 1005 is one without a code.

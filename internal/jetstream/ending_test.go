@@ -44,8 +44,9 @@ func TestEndings(t *testing.T) {
 		"EOF before a payload":      {sending(event[:4]), jetstream.Ending{Cause: jetstream.CauseMidFrame, Reason: "the stream ended within a message"}},
 		"EOF in a payload":          {sending(event[:200]), jetstream.Ending{Cause: jetstream.CauseMidFrame, Reason: "the stream ended within a message"}},
 		"EOF between two fragments": {sending("\x01\x05{\"did"), jetstream.Ending{Cause: jetstream.CauseMidFrame, Reason: "the stream ended within a message"}},
-		"too big":                   {sending("\x81\x7e\x10\x01", strings.Repeat("x", 4097)), jetstream.Ending{Cause: jetstream.CauseTooBig, Reason: "a message is larger than max_message_size, 4096 bytes"}},
-		"too big, never ending":     {sending("\x81\x7f\x7f\xff\xff\xff\xff\xff\xff\xff", strings.Repeat("x", 9000)), jetstream.Ending{Cause: jetstream.CauseTooBig, Reason: "a message is larger than max_message_size, 4096 bytes"}},
+		"too big, never ending":     {sending("\x81\x7f\x7f\xff\xff\xff\xff\xff\xff\xff", strings.Repeat("x", 9000)), jetstream.Ending{Cause: jetstream.CauseTooBig, Reason: "a message is larger than 67108864 bytes, the most that is passed over"}},
+		"too big, in the end":       {sending("\x01\x7f\x00\x00\x00\x00\x02\x00\x00\x00", strings.Repeat("x", 1<<25), "\x80\x7f\x00\x00\x00\x00\x02\x00\x00\x01", strings.Repeat("x", 1<<25+1)), jetstream.Ending{Cause: jetstream.CauseTooBig, Reason: "a message is larger than 67108864 bytes, the most that is passed over"}},
+		"a length without a sign":   {sending("\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff"), jetstream.Ending{Cause: jetstream.CauseProtocol, Reason: "failed to get reader: failed to read frame header: received negative payload length: -1"}},
 		"an unknown opcode":         {sending("\x83\x00"), jetstream.Ending{Cause: jetstream.CauseProtocol, Reason: "failed to get reader: received unknown opcode opcode(3)"}},
 		"a bit that is reserved":    {sending("\xc1\x00"), jetstream.Ending{Cause: jetstream.CauseProtocol, Reason: "failed to get reader: received header with unexpected rsv bits set: true:false:false"}},
 	} {

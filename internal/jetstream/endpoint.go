@@ -1,7 +1,6 @@
 package jetstream
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -41,18 +40,19 @@ type Endpoint struct {
 // its own. Userinfo is sent as basic authentication. Errors match ErrBadEndpoint and do not repeat what may be secret.
 func ParseEndpoint(s string) (Endpoint, error) {
 	if !strings.Contains(s, "://") {
+		if scheme, _, _ := strings.Cut(strings.ToLower(s), ":"); scheme == "ws" || scheme == "wss" {
+			return Endpoint{}, badEndpoint("its scheme lacks the two slashes behind it")
+		}
 		s = "wss://" + s
 	}
 	u, err := url.Parse(s)
-	if err != nil {
-		var parse *url.Error
-		if errors.As(err, &parse) {
-			err = parse.Err // without the URL, which may hold a password
+	if err != nil { // whose words repeat pieces of what may be a password
+		for _, what := range []string{"invalid character", "invalid port"} {
+			if strings.Contains(err.Error(), what) && !strings.Contains(s, "@") {
+				return Endpoint{}, badEndpoint("it has an " + what)
+			}
 		}
-		if strings.Contains(s, "@") {
-			return Endpoint{}, badEndpoint("it cannot be parsed as a URL")
-		}
-		return Endpoint{}, badEndpoint(err.Error())
+		return Endpoint{}, badEndpoint("it cannot be parsed as a URL")
 	}
 	e := Endpoint{scheme: strings.ToLower(u.Scheme), path: u.EscapedPath(), user: u.User}
 	if e.path == "/" {
@@ -61,15 +61,22 @@ func ParseEndpoint(s string) (Endpoint, error) {
 	port := u.Port()
 	switch {
 	case e.scheme != "ws" && e.scheme != "wss":
-		return Endpoint{}, badEndpoint(fmt.Sprintf("its scheme is %.16q", u.Scheme))
+		if e.scheme == "http" || e.scheme == "https" {
+			return Endpoint{}, badEndpoint(fmt.Sprintf("its scheme is %q", e.scheme))
+		}
+		return Endpoint{}, badEndpoint("its scheme is neither ws nor wss")
 	case u.Hostname() == "":
 		return Endpoint{}, badEndpoint("it has no host")
 	case !validHost(u.Hostname()):
 		return Endpoint{}, badEndpoint("its host is neither a name of letters, digits, '.', '-' and '_' nor an address, with \"[]\" around it if it has colons")
 	case u.RawQuery != "" || u.ForceQuery:
 		return Endpoint{}, badEndpoint("it has a query, which the feed's own settings make")
-	case u.Fragment != "":
+	case u.Fragment != "" || strings.HasSuffix(s, "#"):
 		return Endpoint{}, badEndpoint("it has a fragment")
+	case strings.HasSuffix(u.Host, ":"): // as in wss:/user:password@host
+		return Endpoint{}, badEndpoint("its port is empty")
+	case strings.ContainsAny(u.Path, "@:\\"): // userinfo that a slash, written too few or too often, has made a path of
+		return Endpoint{}, badEndpoint("its path has an '@', a ':' or a '\\'; a user and password stand before the host, with '%' codes for '/', '@' and ':'")
 	case port == "" && e.scheme == "ws":
 		port = "80"
 	case port == "":
@@ -94,7 +101,7 @@ func validHost(host string) bool {
 }
 
 func badEndpoint(what string) error {
-	return fmt.Errorf(`%w: %s; want a host such as "jetstream2.us-east.bsky.network" or a URL such as "ws://127.0.0.1:6008/subscribe"`, ErrBadEndpoint, what)
+	return fmt.Errorf(`%w: %s; want a host such as "jetstream.us-east.bsky.network" or a URL such as "ws://127.0.0.1:6008/subscribe"`, ErrBadEndpoint, what)
 }
 
 // IsZero says whether e is no endpoint.

@@ -13,14 +13,15 @@ import (
 // entry of our own. The zero Entry is ready to Read; one that is used again and again allocates nothing but for what is spelled with escapes. It is not safe for
 // concurrent use.
 type Entry struct {
-	event []byte
-	f     fields
-	id    identity
+	event  []byte
+	f      fields
+	id     identity
+	number int64 // what Renumber gave it, 0 for the upstream's own
 }
 
 // Read reads an entry, which must not change as long as e is used. It says false of what is none, and then nothing else may be asked.
 func (e *Entry) Read(event []byte) bool {
-	e.event, e.f, e.id = event, fields{}, identity{}
+	e.event, e.f, e.id, e.number = event, fields{}, identity{}, 0
 	if e.f.parse(event) < 0 {
 		return false
 	}
@@ -42,32 +43,76 @@ func (e *Entry) DID() []byte { return e.id.did }
 // Collection is a commit's, nil of anything else.
 func (e *Entry) Collection() []byte { return e.id.path[0] }
 
-// TimeUS is the upstream's time, Unix µs.
-func (e *Entry) TimeUS() int64 { return e.f.timeUS }
+// TimeUS is the event's position in time, Unix µs: see Scan.
+func (e *Entry) TimeUS() int64 { return e.f.positionUS() }
 
 // Seq is the upstream's sequence number, 0 where it has none.
 func (e *Entry) Seq() int64 { return e.f.seq }
 
-// V1 is the event in v1's shape: the very bytes of the entry, unless it is a v2 frame, which is appended to buf in that shape. buf is
-// given back, grown if need be.
+// Renumber gives the event another sequence number, from 1: V1 and V2 then have it in place of the upstream's.
+func (e *Entry) Renumber(n int64) { e.f.seq, e.number = n, n }
+
+// V1 is the event as v1 servers send it: the very bytes of the entry, but for another number, for the last member of one that came by v2 (Unwrap), and but for a v2
+// frame, which gets that shape. What is not the entry's bytes is appended to buf, which is given back, grown if need be.
 func (e *Entry) V1(buf []byte) (event, grown []byte) {
-	if !e.f.wrapped() {
+	start := len(buf)
+	if e.f.wrapped() {
+		buf = e.f.appendV1(buf, e.event)
+		return buf[start:], buf
+	}
+	event, grown = e.renumbered(buf, `"cursor":`, e.f.values.time.to)
+	last := e.witness()
+	if last == 0 {
+		return event, grown
+	}
+	if e.number == 0 {
+		grown = append(grown, event...)
+	}
+	grown = append(grown[:len(grown)-last], '}')
+	return grown[start:], grown
+}
+
+// witness is how many bytes the entry ends with that v1 servers do not send: its last member, and its brace.
+func (e *Entry) witness() int {
+	v := e.f.values.witnessed
+	if e.f.witnessedUS == 0 || v.to != len(e.event)-1 || !bytes.HasSuffix(e.event[:v.from], []byte(witnessedMember)) {
+		return 0
+	}
+	return len(e.event) - v.from + len(witnessedMember)
+}
+
+// renumbered is the entry as it is stored, but for its number. Where it has none it gets a member for it: behind the value that ends at
+// an index, or before the first member of the object that begins before it.
+func (e *Entry) renumbered(buf []byte, key string, at int) (event, grown []byte) {
+	if e.number == 0 {
 		return e.event, buf
 	}
 	start := len(buf)
-	buf = e.f.appendV1(buf, e.event)
+	before, after := "", ""
+	where := e.f.values.number
+	if where.to == 0 {
+		where = span{at, at}
+		if e.event[at-1] == '{' {
+			before, after = key, ","
+		} else {
+			before = "," + key
+		}
+	}
+	buf = append(append(buf, e.event[:where.from]...), before...)
+	buf = append(strconv.AppendInt(buf, e.number, 10), after...)
+	buf = append(buf, e.event[where.to:]...)
 	return buf[start:], buf
 }
 
 // V2 is the event's v2 frame: the very bytes of the entry where it is one, or else what a server that speaks both protocols sends of the same event, appended to
 // buf. buf is given back, grown if need be.
 //
-// The values are the entry's own bytes, beneath sorted keys. An event without a sequence number, of a server that has none, gets its time for one: that is
+// The values are the entry's own bytes, beneath sorted keys; "witnessedAt" is the last of them where the entry has it. An event without a sequence number, of a server that has none, gets its time for one: that is
 // a cursor too. A kind that this version does not know has its own object in the payload and nothing else; further members of the event itself, which no server
 // sends, are left out. There is no frame, nil, of a gap nor of a kind that v2 has no way to name.
 func (e *Entry) V2(buf []byte) (frame, grown []byte) {
 	if e.f.wrapped() {
-		return e.event, buf
+		return e.renumbered(buf, `"seq":`, e.f.v2.from+1)
 	}
 	if e.id.kind == messages.KindGap || e.id.kind == messages.KindUnknown && typeLack(unescape(e.f.kind)) != "" {
 		return nil, buf
@@ -113,7 +158,11 @@ func (f *fields) appendV2(dst, event []byte, kind messages.Kind) []byte {
 	default:
 		return f.appendV2Members(dst, event, span{})
 	}
-	return append(appendTime(append(dst, `,"time":"`...), f.timeUS), `"}}`...)
+	dst = append(appendTime(append(dst, `,"time":"`...), f.timeUS), '"')
+	if f.witnessedUS > 0 {
+		dst = appendMember(dst, witnessedMember, event, f.values.witnessed)
+	}
+	return append(dst, "}}"...)
 }
 
 func appendText(dst []byte, key string, spelled []byte) []byte {
@@ -133,7 +182,7 @@ func appendMember(dst []byte, key string, event []byte, value span) []byte {
 func (f *fields) appendV2Seq(dst []byte) []byte {
 	seq := f.seq
 	if seq == 0 {
-		seq = f.timeUS
+		seq = f.positionUS()
 	}
 	return strconv.AppendInt(append(dst, `,"seq":`...), seq, 10)
 }
@@ -146,6 +195,9 @@ func (f *fields) appendV2Members(dst, event []byte, commit span) []byte {
 		return member{[]byte(key), slices.Concat([]byte{'"'}, spelled, []byte{'"'})}
 	}
 	members := []member{text("did", f.did), text("time", appendTime(nil, f.timeUS)), {[]byte("seq"), f.appendV2Seq(nil)[len(`,"seq":`):]}}
+	if f.witnessedUS > 0 {
+		members = append(members, member{[]byte(witnessedKey), f.values.witnessed.of(event)})
+	}
 	if commit.to > 0 {
 		members = append(members, text("collection", f.commit.collection), text("operation", f.commit.operation), text("rev", f.commit.rev), text("rkey", f.commit.rkey))
 		for _, v := range []struct {
@@ -210,48 +262,4 @@ func appendDigits(dst []byte, v, n int) []byte {
 		v /= 10
 	}
 	return dst
-}
-
-// SeqOf is an entry's sequence number, 0 where it has none, for who looks for one and reads nothing else. It sets e aside.
-func (e *Entry) SeqOf(event []byte) int64 {
-	if seq, ok := quickSeq(event); ok {
-		return seq
-	}
-	if !e.Read(event) {
-		return 0
-	}
-	return e.Seq()
-}
-
-// quickSeq reads the sequence number where v1 servers, and we, write it.
-func quickSeq(event []byte) (int64, bool) {
-	rest, ok := bytes.CutPrefix(event, []byte(`{"did":"`))
-	if !ok {
-		return 0, false
-	}
-	end := bytes.IndexByte(rest, '"')
-	if end < 0 {
-		return 0, false
-	}
-	if rest, ok = bytes.CutPrefix(rest[end:], []byte(`","time_us":`)); !ok {
-		return 0, false
-	}
-	for len(rest) > 0 && isDigit(rest[0]) {
-		rest = rest[1:]
-	}
-	if rest, ok = bytes.CutPrefix(rest, []byte(`,"cursor":`)); !ok {
-		return 0, false
-	}
-	n := 0
-	for n < len(rest) && n <= safeDigits && isDigit(rest[n]) {
-		n++
-	}
-	if n == 0 || n > safeDigits || n == len(rest) || rest[n] != ',' || rest[0] == '0' {
-		return 0, false
-	}
-	var seq int64
-	for _, c := range rest[:n] {
-		seq = seq*10 + int64(c-'0')
-	}
-	return seq, !bytes.Contains(rest[n:], []byte(`"cursor"`)) // of a key given twice the last one counts
 }

@@ -22,7 +22,7 @@ func (f *fields) open() string {
 		return lack
 	}
 	if string(name) == "sync" && f.values.sync.to == 0 {
-		f.syncRev = f.commit.rev
+		f.syncRev, f.blocks = f.commit.rev, f.v2.blocks
 	}
 	f.kind = name
 	if f.seq >= firstTimeCursor {
@@ -37,7 +37,7 @@ func (f *fields) open() string {
 // typeLack says why a payload's "$type" cannot name that kind.
 func typeLack(kind []byte) string {
 	switch string(kind) {
-	case "did", "time_us", "cursor", "kind", "payload": // members that every event has in v1's shape, or that would make an envelope of it
+	case "did", "time_us", "cursor", "kind", "payload", witnessedKey: // members that every event has in v1's shape, or that would make an envelope of it
 		return `the payload's "$type" must not name a member of every event`
 	case "info":
 		return `an info frame is none`
@@ -57,6 +57,18 @@ func plainName(name []byte) bool {
 	}
 	return len(name) > 0 && len(name) <= maxKind
 }
+
+// appendEntry appends the event of an identified frame as it is stored: in v1's shape, with what only v2 says of its time as the last member.
+func (f *fields) appendEntry(dst, frame []byte) []byte {
+	if dst = f.appendV1(dst, frame); f.wrapped() && f.witnessedUS > 0 {
+		dst = append(dst[:len(dst)-1], witnessedMember...)
+		dst = append(append(dst, f.values.witnessed.of(frame)...), '}')
+	}
+	return dst
+}
+
+// witnessedMember is how an entry's last member begins, where it has that.
+const witnessedMember = `,"` + witnessedKey + `":`
 
 // appendV1 appends the event of an identified frame in v1's shape.
 //
@@ -105,14 +117,6 @@ func (f *fields) appendV1(dst, frame []byte) []byte {
 	return append(dst, "}}"...)
 }
 
-// asV1 is the event of an identified frame in v1's shape.
-func (f *fields) asV1(frame []byte) []byte {
-	if !f.wrapped() {
-		return frame
-	}
-	return f.appendV1(nil, frame)
-}
-
 // appendCommit appends the object that v1 has for a commit.
 func (f *fields) appendCommit(dst, frame []byte) []byte {
 	dst = append(dst, `{"rev":"`...)
@@ -142,7 +146,7 @@ func (f *fields) appendCommit(dst, frame []byte) []byte {
 // isEnvelope says whether a payload's member tells what v1 has beside the kind's own object.
 func isEnvelope(key []byte) bool {
 	switch string(key) {
-	case "$type", "did", "seq", "time":
+	case "$type", "did", "seq", "time", witnessedKey:
 		return true
 	}
 	return false
@@ -176,14 +180,14 @@ func appendMembers(dst, frame []byte, from int, wanted func(key []byte) bool) []
 	return dst
 }
 
-// eachMember walks through a valid object that begins at i.
+// eachMember walks through an object that begins at i, of a frame that was parsed: its nesting was bounded then.
 func eachMember(b []byte, i int, yield func(key, spelled []byte, value span)) {
 	for i = skipSpace(b, i+1); b[i] != '}'; {
 		if b[i] == ',' {
 			i = skipSpace(b, i+1)
 		}
 		end, from, _ := keyEnd(b, i)
-		to := valueEnd(b, from, 2)
+		to := valueEnd(b, from, 0)
 		yield(unescape(b[i+1:end]), b[i+1:end], span{from, to})
 		i = skipSpace(b, to)
 	}
@@ -197,6 +201,9 @@ func eachMember(b []byte, i int, yield func(key, spelled []byte, value span)) {
 //
 // "cursor" is what v1 servers call the sequence number. A server that speaks both sends the same event in v1 with exactly these bytes, kinds that
 // v1 does not have apart. A payload's members that are new to us are kept within a commit and an unknown kind, and left out elsewhere.
+//
+// A "witnessedAt" that is a time becomes the event's last member, spelled as it came. v1 servers have no such member: of one event the entry made of v2 is
+// the entry made of v1 and that member, where the server sends it.
 func Unwrap(dst, frame []byte, e *messages.Event) ([]byte, error) {
 	var f fields
 	if i := f.parse(frame); i < 0 {
@@ -206,10 +213,8 @@ func Unwrap(dst, frame []byte, e *messages.Event) ([]byte, error) {
 	if lack != "" {
 		return dst, badEvent(lack)
 	}
-	start := len(dst)
-	dst = f.appendV1(dst, frame)
-	id.whole = dst[start:]
-	f.fill(e, &id)
+	dst = f.appendEntry(dst, frame)
+	f.fill(e, &id, frame)
 	return dst, nil
 }
 

@@ -8,15 +8,18 @@ type fields struct {
 	did, kind []byte // of a v2 frame, kind is the payload's "$type" until identify has read it
 	commit    struct{ rev, operation, collection, rkey []byte }
 	syncRev   []byte
+	blocks    []byte // of a sync, as they are spelled
 
 	timeUS, seq             int64 // 0 where missing, not an integer or not positive
+	witnessedUS             int64 // Unix µs, 0 where missing or no time; known once identified
 	identitySeq, accountSeq int64 // the relay's
 	escaped                 bool  // a string may hold escapes
 
-	values   values // that are no more than copied
-	v1Only   bool   // "payload" is a member like any other
-	envelope []byte // the frame's own "$type"
-	v2       payload
+	witnessed []byte // "witnessedAt"
+	values    values // that are no more than copied
+	v1Only    bool   // "payload" is a member like any other
+	envelope  []byte // the frame's own "$type"
+	v2        payload
 }
 
 // span is where a value stands in the frame; the zero span is none.
@@ -26,8 +29,9 @@ func (s span) of(frame []byte) []byte { return frame[s.from:s.to] }
 
 // values are where an event's values stand. Those of a commit, and more, are within its object in v1's shape and beside it in v2's.
 type values struct {
-	commit, record, cid, identity, account, sync span
-	more                                         bool // there are members of other names than those that are known
+	commit, record, cid, identity, account, sync, witnessed span
+	time, number                                            span // the event's own, in either shape
+	more                                                    bool // there are members of other names than those that are known
 }
 
 // payload is what more there is to a v2 frame.
@@ -35,6 +39,7 @@ type payload struct {
 	seen, is bool // there was a payload that is an object; the last one is
 	from     int  // where it begins
 	time     []byte
+	blocks   []byte // of a sync without an object of its own
 }
 
 // object says which object's members are looked at.
@@ -126,11 +131,13 @@ func (f *fields) member(b []byte, i int, of object, key []byte) int {
 		case "did":
 			return f.text(b, i, &f.did)
 		case "time_us":
-			return f.integer(b, i, &f.timeUS)
+			return f.values.time.set(i, f.integer(b, i, &f.timeUS))
 		case "cursor":
-			return f.integer(b, i, &f.seq)
+			return f.values.number.set(i, f.integer(b, i, &f.seq))
 		case "kind":
 			return f.text(b, i, &f.kind)
+		case witnessedKey:
+			return f.values.witnessed.set(i, f.text(b, i, &f.witnessed))
 		case "commit":
 			f.commit.rev, f.commit.operation, f.commit.collection, f.commit.rkey = nil, nil, nil, nil
 			f.values.record, f.values.cid, f.values.more = span{}, span{}, false
@@ -142,7 +149,7 @@ func (f *fields) member(b []byte, i int, of object, key []byte) int {
 			f.accountSeq = 0
 			return f.values.account.set(i, f.nested(b, i, theAccount))
 		case "sync":
-			f.syncRev = nil
+			f.syncRev, f.blocks = nil, nil
 			return f.values.sync.set(i, f.nested(b, i, theSync))
 		}
 		return valueEnd(b, i, 1)
@@ -173,8 +180,11 @@ func (f *fields) member(b []byte, i int, of object, key []byte) int {
 			return f.integer(b, i, &f.accountSeq)
 		}
 	case theSync:
-		if string(key) == "rev" {
+		switch string(key) {
+		case "rev":
 			return f.text(b, i, &f.syncRev)
+		case "blocks":
+			return f.raw(b, i, &f.blocks)
 		}
 	}
 	return valueEnd(b, i, f.depth())
@@ -209,9 +219,11 @@ func (f *fields) payloadMember(b []byte, i int, key []byte) int {
 	case "did":
 		return f.text(b, i, &f.did)
 	case "seq":
-		return f.integer(b, i, &f.seq)
+		return f.values.number.set(i, f.integer(b, i, &f.seq))
 	case "time":
 		return f.text(b, i, &f.v2.time)
+	case witnessedKey:
+		return f.values.witnessed.set(i, f.text(b, i, &f.witnessed))
 	case "rev":
 		return f.text(b, i, &f.commit.rev)
 	case "operation":
@@ -231,11 +243,25 @@ func (f *fields) payloadMember(b []byte, i int, key []byte) int {
 		f.accountSeq = 0
 		return f.values.account.set(i, f.nested(b, i, theAccount))
 	case "sync":
-		f.syncRev = nil
+		f.syncRev, f.blocks = nil, nil
 		return f.values.sync.set(i, f.nested(b, i, theSync))
+	case "blocks":
+		f.values.more = true
+		return f.raw(b, i, &f.v2.blocks)
 	}
 	f.values.more = true
 	return valueEnd(b, i, 2)
+}
+
+// witnessedKey is the member that says when the upstream's instance witnessed the event: of a v2 payload, and of the entry that is made of it.
+const witnessedKey = "witnessedAt"
+
+// positionUS is where the event stands in time: when its instance witnessed it, where that is said, for it is what a time cursor is compared with.
+func (f *fields) positionUS() int64 {
+	if f.witnessedUS > 0 {
+		return f.witnessedUS
+	}
+	return f.timeUS
 }
 
 // set notes a value from its index and the index after it, which it returns.
@@ -250,6 +276,15 @@ func (f *fields) nested(b []byte, i int, of object) int {
 		return valueEnd(b, i, 1)
 	}
 	return f.members(b, i, of)
+}
+
+// raw takes the index of a value of any type.
+func (f *fields) raw(b []byte, i int, into *[]byte) int {
+	end := valueEnd(b, i, f.depth())
+	if end >= 0 {
+		*into = b[i:end]
+	}
+	return end
 }
 
 // text takes the index of a value that should be a string.
@@ -293,7 +328,7 @@ func (f *fields) integer(b []byte, i int, into *int64) int {
 
 // unescape replaces the strings by what they mean.
 func (f *fields) unescape() {
-	for _, s := range [...]*[]byte{&f.did, &f.kind, &f.commit.rev, &f.commit.operation, &f.commit.collection, &f.commit.rkey, &f.syncRev, &f.v2.time} {
+	for _, s := range [...]*[]byte{&f.did, &f.kind, &f.commit.rev, &f.commit.operation, &f.commit.collection, &f.commit.rkey, &f.syncRev, &f.v2.time, &f.witnessed} {
 		*s = unescape(*s)
 	}
 	f.escaped = false

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"bytes"
 	"io"
 	"slices"
 	"time"
@@ -12,56 +13,109 @@ import (
 
 // message reads one message to its end and makes an event of it. An error ends the connection.
 func (l *readLoop) message(kind websocket.MessageType, r io.Reader) error {
-	start := len(l.batch.Buf)
 	frame, err := l.take(kind, r)
 	if err == nil {
-		err = l.event(frame, start)
+		err = l.event(frame)
 	}
 	switch e := err.(type) {
 	case *FrameError:
-		err = l.bad(frame, start, e)
+		err = l.bad(frame, e)
 	case *unpackError:
 		err = l.truncated(err)
+	case *oversizedError:
+		err = l.tooLarge(e.size, e.known)
 	}
 	l.packed, l.plain = scratch(l.packed), scratch(l.plain)
 	return err
 }
 
-// take reads one message and, if need be, unpacks it. What is kept as it is goes straight to the end of the batch's arena.
+// oversizedError is a message that was passed over.
+type oversizedError struct {
+	size  int64
+	known *outline
+}
+
+func (e *oversizedError) Error() string { return errTooLarge.Error() }
+
+// take reads one message and, if need be, unpacks it. What is kept as it is goes straight to the end of the batch's arena, where it stands from l.start on.
 func (l *readLoop) take(kind websocket.MessageType, r io.Reader) (frame []byte, err error) {
-	inflater := l.conn.inflater
+	packed := l.conn.inflater != nil && kind != websocket.MessageText
+	switch {
+	case packed:
+		l.packed, err = l.read(r, l.packed[:0], l.conn.maxSize+l.conn.maxSize/128+64) // what cannot be packed grows by its headers
+		if frame = l.packed; err == nil {
+			frame, err = l.unpack()
+		}
+	case l.unwrap:
+		l.plain, err = l.read(r, l.plain[:0], l.conn.maxSize)
+		frame = l.plain
+	default:
+		frame, err = l.readInto(r)
+	}
+	if err == errTooLarge {
+		if l.whole {
+			r = bytes.NewReader(nil) // the library's must not be asked again
+		}
+		size, known, err := l.skip(r, frame, packed)
+		if err != nil {
+			return nil, err
+		}
+		return nil, &oversizedError{size, known}
+	}
+	if err == nil && kind != websocket.MessageText && !packed {
+		err = errBinary
+	}
+	return frame, err
+}
+
+// unpack unpacks the message that was read to where it belongs. One that is too large is given back as it is.
+func (l *readLoop) unpack() (frame []byte, err error) {
 	home := &l.batch.Buf
 	if l.unwrap {
 		l.plain = l.plain[:0]
 		home = &l.plain
 	}
 	from := len(*home)
-	if kind == websocket.MessageText || inflater == nil {
-		if *home, err = l.read(r, *home); err == nil && kind != websocket.MessageText {
-			err = errBinary
-		}
-		return (*home)[from:], err
+	if *home, err = l.conn.inflater.append(*home, l.packed); err == errTooLarge {
+		return l.packed, err
 	}
-	if l.packed, err = l.read(r, l.packed[:0]); err != nil {
-		return nil, err
-	}
-	*home, err = inflater.append(*home, l.packed)
 	return (*home)[from:], err
 }
 
-// read appends one message to buf.
-func (l *readLoop) read(r io.Reader, buf []byte) ([]byte, error) {
+// readInto reads one message into the arena. The library writes to it whenever something comes, so that, when the events before it have to go meanwhile, they go as a
+// copy (handOver), and the arena stays.
+func (l *readLoop) readInto(r io.Reader) (frame []byte, err error) {
+	start := len(l.batch.Buf)
+	l.copied, l.lent, l.inArena = false, false, true
+	buf, err := l.read(r, l.batch.Buf, l.conn.maxSize)
+	l.inArena = false
+	if l.lent {
+		buf, start = buf[:copy(buf, buf[start:])], 0
+	}
+	l.batch.Buf = buf[:start]
+	if err == nil {
+		l.batch.Buf = buf
+	}
+	return buf[start:], err
+}
+
+// read appends one message of most bytes at most to buf. Of a larger one it gives the beginning, and errTooLarge.
+func (l *readLoop) read(r io.Reader, buf []byte, most int64) ([]byte, error) {
+	most += int64(len(buf))
 	for {
 		if len(buf) == cap(buf) {
 			buf = slices.Grow(buf, l.growth(cap(buf)))
 		}
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if err == io.EOF {
-			return buf, nil
-		}
-		if err != nil {
+		l.whole = err == io.EOF
+		switch {
+		case err != nil && !l.whole:
 			return buf, err
+		case int64(len(buf)) > most:
+			return buf, errTooLarge
+		case l.whole:
+			return buf, nil
 		}
 	}
 }
@@ -85,16 +139,16 @@ func scratch(buf []byte) []byte {
 	return buf
 }
 
-// event makes an event of a frame, in the arena from start on. A frame that gives none is a *FrameError.
-func (l *readLoop) event(frame []byte, start int) error {
-	b := l.batch
+// event makes an event of a frame, at the end of the arena. A frame that gives none is a *FrameError.
+func (l *readLoop) event(frame []byte) error {
+	b, start := l.batch, l.arenaEnd()
 	var f fields
 	if i := f.parse(frame); i < 0 {
 		return badJSON(frame, ^i)
 	}
 	if l.conn.spoken.Protocol == ProtocolV2 {
 		if c, ok := f.control(frame); ok {
-			return l.control(c, start)
+			return l.control(c)
 		}
 	}
 	id, lack := f.identify()
@@ -102,30 +156,21 @@ func (l *readLoop) event(frame []byte, start int) error {
 		return badEvent(lack)
 	}
 	e := messages.Event{Off: uint32(start)}
-	wanted := l.conn.filter.Load().wants(&id)
+	wanted, kept := l.conn.filter.Load().wants(&id), frame
 	if l.unwrap && wanted {
-		b.Buf = f.appendV1(b.Buf, frame)
-		frame = b.Buf[start:]
-		id.whole = frame
-	} else if id.nameless {
-		id.whole = f.asV1(frame)
+		b.Buf = f.appendEntry(b.Buf, frame)
+		kept = b.Buf[start:]
 	}
-	f.fill(&e, &id)
-	if !l.begun {
-		l.begun = true
-		if l.conn.spoken.Protocol == ProtocolV1 {
-			l.conn.memory.sawFirst(l.conn.endpoint, e)
-		}
-		l.sink.First(e)
-	}
+	f.fill(&e, &id, frame)
+	l.first(e)
 	l.count()
-	b.Seq, b.TimeUS = e.Seq, max(b.TimeUS, e.TimeUS)
+	b.Seq, b.TimeUS = e.Seq, e.TimeUS
 	l.newest = max(l.newest, e.TimeUS)
 	if !wanted {
 		b.Buf = b.Buf[:start]
 		return nil
 	}
-	e.Len = uint32(len(frame))
+	e.Len = uint32(len(kept))
 	if len(b.Events) == cap(b.Events) {
 		b.Events = slices.Grow(b.Events, max(cap(b.Events), firstEvents))
 	}
@@ -133,24 +178,45 @@ func (l *readLoop) event(frame []byte, start int) error {
 	return nil
 }
 
+// arenaEnd is where the last event of the batch ends: what follows is a frame that was read and gave none yet.
+func (l *readLoop) arenaEnd() int {
+	if n := len(l.batch.Events); n > 0 {
+		e := &l.batch.Events[n-1]
+		return int(e.Off + e.Len)
+	}
+	return 0
+}
+
+// first tells the sink of the connection's first event.
+func (l *readLoop) first(e messages.Event) {
+	if l.begun {
+		return
+	}
+	l.begun = true
+	if l.conn.spoken.Protocol == ProtocolV1 {
+		l.conn.memory.sawFirst(l.conn.endpoint, e)
+	}
+	l.sink.First(e)
+}
+
 // count counts a message that was read to its end.
 func (l *readLoop) count() {
 	l.frames++
 	if l.batch.Frames == 0 {
-		l.oldest, l.retryAt = l.conn.wire.readAt, time.Time{}
+		l.oldest, l.retryAt = l.conn.wire.cameAt, time.Time{}
 	}
 	l.batch.Frames++
 }
 
 // bad leaves out a frame that gave no event.
-func (l *readLoop) bad(frame []byte, start int, err *FrameError) error {
+func (l *readLoop) bad(frame []byte, err *FrameError) error {
 	if err := l.truncated(nil); err != nil {
 		return err
 	}
 	l.count()
 	l.batch.Bad++
 	l.sink.Bad(frame, err)
-	l.batch.Buf = l.batch.Buf[:start]
+	l.batch.Buf = l.batch.Buf[:l.arenaEnd()]
 	return nil
 }
 
@@ -164,9 +230,9 @@ func (l *readLoop) truncated(err error) error {
 }
 
 // control passes on what the upstream says beside its events. After an error it says nothing more.
-func (l *readLoop) control(c control, start int) error {
+func (l *readLoop) control(c control) error {
 	l.count()
-	l.batch.Buf = l.batch.Buf[:start]
+	l.batch.Buf = l.batch.Buf[:l.arenaEnd()]
 	if c.isError {
 		return &upstreamError{c}
 	}

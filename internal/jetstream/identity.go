@@ -10,15 +10,16 @@ import (
 )
 
 // identity is what makes an event itself, wherever and whenever it is sent: (did, rev, collection, rkey, operation) of a commit, (did, the relay's
-// sequence number) of an identity or account event, (did, rev) of a sync. It holds neither the upstream's time nor its sequence
-// number, which change when an upstream is restarted or replaced. It is the same whichever wire brought the event.
+// sequence number) of an identity or account event, (did, rev, blocks) of a sync: a repository can be declared anew at the rev that it has, by a commit that was signed
+// anew. It holds neither the upstream's time nor its sequence number, which change when an upstream is restarted or replaced. It is the same whichever wire
+// brought the event.
 type identity struct {
 	kind     messages.Kind
 	seq      int64
 	did, rev []byte
-	path     [3][]byte // collection, rkey, operation
+	path     [3][]byte // collection, rkey, operation; of a sync, its blocks; of what is nameless, the kind's name
 	nameless bool      // it has no identity of its own: an unknown kind, or without the number that would give it one
-	whole    []byte    // then its bytes in v1's shape are its identity
+	whole    []byte    // then its content is its identity
 }
 
 // identify gives the identity of the event in the frame that f was parsed from, or what the event lacks. Of a nameless one the bytes are not filled in.
@@ -30,7 +31,7 @@ func (f *fields) identify() (identity, string) {
 	plain := *f
 	plain.unescape()
 	id, lack := plain.identifyPlain()
-	f.timeUS = plain.timeUS
+	f.timeUS, f.witnessedUS = plain.timeUS, plain.witnessedUS
 	if f.wrapped() {
 		f.kind = plain.kind
 	}
@@ -43,6 +44,9 @@ func (f *fields) identifyPlain() (identity, string) {
 		if lack := f.open(); lack != "" {
 			return identity{}, lack
 		}
+	}
+	if f.witnessed != nil {
+		f.witnessedUS = unixMicro(f.witnessed)
 	}
 	switch {
 	case len(f.did) == 0:
@@ -67,19 +71,19 @@ func (f *fields) identifyPlain() (identity, string) {
 		id.kind, id.seq = messages.KindAccount, f.accountSeq
 	case "sync":
 		id.kind, id.rev = messages.KindSync, f.syncRev
+		id.path[0] = f.blocks
 	case "gap":
 		return identity{}, `"kind" must not be "gap", which is tempestd's own`
 	}
-	id.nameless = id.seq == 0 && len(id.rev) == 0
+	if id.nameless = id.seq == 0 && len(id.rev) == 0; id.nameless {
+		id.path[0] = f.kind
+	}
 	return id, ""
 }
 
 // fingerprint is a 64-bit hash of the identity: the xxhash of the xxhashes of its parts, so that no separator can be forged and nothing is
 // copied together. It is stored, so it must never change; a wire version that spells the same event differently gives the same.
 func (id *identity) fingerprint() uint64 {
-	if id.nameless {
-		return xxhash.Sum64(id.whole)
-	}
 	var parts [7 * 8]byte
 	binary.LittleEndian.PutUint64(parts[0:], uint64(id.kind))
 	binary.LittleEndian.PutUint64(parts[8:], xxhash.Sum64(id.did))
@@ -91,8 +95,29 @@ func (id *identity) fingerprint() uint64 {
 	} else {
 		binary.LittleEndian.PutUint64(parts[16:], xxhash.Sum64(id.rev))
 		binary.LittleEndian.PutUint64(parts[48:], uint64(id.seq))
+		if len(id.path[0]) > 0 {
+			binary.LittleEndian.PutUint64(parts[24:], xxhash.Sum64(id.path[0]))
+		}
+		if id.nameless {
+			parts[7] = 1
+			binary.LittleEndian.PutUint64(parts[32:], xxhash.Sum64(id.whole))
+		}
 	}
 	return xxhash.Sum64(parts[:])
+}
+
+// content is the members of an identified event, in v1's shape and as they are spelled, but for those that are known otherwise or are its instance's own.
+func (f *fields) content(frame []byte) []byte {
+	if f.wrapped() {
+		frame = f.appendV1(nil, frame)
+	}
+	return appendMembers(nil, frame, skipSpace(frame, 0), func(key []byte) bool {
+		switch string(key) {
+		case "did", "kind", "time_us", "cursor", witnessedKey:
+			return false
+		}
+		return true
+	})
 }
 
 func (id *identity) equal(other *identity) bool {
@@ -118,7 +143,7 @@ func SameIdentity(a, b []byte) bool {
 		return false
 	}
 	if ia.nameless && ib.nameless {
-		ia.whole, ib.whole = fa.asV1(a), fb.asV1(b)
+		ia.whole, ib.whole = fa.content(a), fb.content(b)
 	}
 	return ia.equal(&ib)
 }

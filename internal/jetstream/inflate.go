@@ -8,7 +8,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// v1DictionaryID is the dictionary that v1 servers compress with (PROTOCOL.md, 5). They do not give it out.
+// v1DictionaryID is the dictionary that v1 servers compress with. They do not give it out.
 const v1DictionaryID = 1612007021
 
 // dictionary is a zstd dictionary.
@@ -40,8 +40,9 @@ func CheckV1Dictionary(data []byte) error {
 
 // inflater unpacks a connection's messages. It is not safe for concurrent use.
 type inflater struct {
-	decoder *zstd.Decoder
-	max     int // bytes of an unpacked message
+	decoder    *zstd.Decoder
+	dictionary []byte
+	max        int // bytes of an unpacked message
 }
 
 func newInflater(d *dictionary, maxSize int64) (*inflater, error) {
@@ -51,11 +52,11 @@ func newInflater(d *dictionary, maxSize int64) (*inflater, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &inflater{decoder: decoder, max: int(maxSize)}, nil
+	return &inflater{decoder: decoder, dictionary: d.data, max: int(maxSize)}, nil
 }
 
-// errTooLarge is a message that is larger unpacked than is read: as if the server had left it out, as it was asked to.
-var errTooLarge = &FrameError{Kind: ErrBadEvent, Detail: "unpacked it is larger than max_message_size"}
+// errTooLarge is a message that is larger, as it is or unpacked, than is read.
+var errTooLarge = errors.New("larger than max_message_size")
 
 // packedRatio is how many times larger than packed a message is thought to be when it does not say so.
 const packedRatio = 4

@@ -86,7 +86,7 @@ func TestOnlyAnAnswerThatThereIsNoV2LeadsToV1(t *testing.T) {
 		"InvalidRequest":     {400, jetstream.RefusedError{Status: 400, Name: "InvalidRequest", Message: "because", Permanent: true}},
 		"Unauthorized":       {401, jetstream.RefusedError{Status: 401, Name: "Unauthorized", Message: "because", Permanent: true}},
 		"CursorTooOld":       {400, jetstream.RefusedError{Status: 400, Name: "CursorTooOld", Message: "because"}},
-		"ServiceUnavailable": {503, jetstream.RefusedError{Status: 503, Name: "ServiceUnavailable", Message: "because"}},
+		"ServiceUnavailable": {503, jetstream.RefusedError{Status: 503, Name: "ServiceUnavailable", Message: "because", Passing: true}},
 		"InternalError":      {500, jetstream.RefusedError{Status: 500, Name: "InternalError", Message: "because"}},
 		"RateLimited":        {429, jetstream.RefusedError{Status: 429, Name: "RateLimited", Message: "because"}},
 	} {

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
@@ -26,9 +28,12 @@ func reference(frame []byte) (e messages.Event, id string, valid, event bool) {
 	if did == "" || kind == "" || e.TimeUS == 0 {
 		return e, "", true, false
 	}
+	if at, err := time.Parse(time.RFC3339Nano, str(top["witnessedAt"])); err == nil && at.UnixMicro() > 0 {
+		e.TimeUS = at.UnixMicro()
+	}
 	var inner map[string]json.RawMessage
 	_ = json.Unmarshal(top[kind], &inner)
-	id = "whole " + string(frame)
+	id = fmt.Sprintf("nameless %q %q %s", kind, did, otherMembers(frame))
 	switch kind {
 	case "commit":
 		e.Kind = messages.KindCommit
@@ -50,12 +55,30 @@ func reference(frame []byte) (e messages.Event, id string, valid, event bool) {
 	case "sync":
 		e.Kind = messages.KindSync
 		if rev := str(inner["rev"]); rev != "" {
-			id = fmt.Sprintf("sync %q %q", did, rev)
+			id = fmt.Sprintf("sync %q %q %s", did, rev, inner["blocks"])
 		}
 	case "gap":
 		return e, "", true, false
 	}
 	return e, id, true, true
+}
+
+// otherMembers is what an event has beside what every event has, as it is spelled.
+func otherMembers(frame []byte) (spelled []string) {
+	d := json.NewDecoder(bytes.NewReader(frame))
+	for _, err := d.Token(); err == nil && d.More(); {
+		from := d.InputOffset()
+		var key json.Token
+		if key, err = d.Token(); err != nil {
+			break
+		}
+		raw := bytes.TrimLeft(frame[from:d.InputOffset()], ", \t\r\n")
+		var value json.RawMessage
+		if err = d.Decode(&value); err == nil && !slices.Contains([]json.Token{"did", "kind", "time_us", "cursor", "witnessedAt"}, key) {
+			spelled = append(spelled, string(raw), string(value))
+		}
+	}
+	return spelled
 }
 
 func str(raw json.RawMessage) string {
@@ -153,7 +176,7 @@ func FuzzSameIdentity(f *testing.F) {
 // Frames built from few names and values, so that known keys, duplicates, wrong types and broken syntax meet often.
 func TestScanAgreesWithEncodingJSON(t *testing.T) {
 	words := []string{`"did"`, `"time_us"`, `"cursor"`, `"kind"`, `"commit"`, `"identity"`, `"account"`, `"sync"`, `"gap"`, `"rev"`, `"operation"`, `"collection"`, `"rkey"`,
-		`"seq"`, `"k\u0069nd"`, `"s\u0065q"`, `""`, `"a\"b\\c\/\n"`, `"é🌩"`, `"\ud83c\udf29"`, `"\udf29x"`}
+		`"seq"`, `"witnessedAt"`, `"2026-11-22T06:05:51.918217Z"`, `"k\u0069nd"`, `"s\u0065q"`, `""`, `"a\"b\\c\/\n"`, `"é🌩"`, `"\ud83c\udf29"`, `"\udf29x"`}
 	others := []string{`1`, `0`, `-1`, `17`, `1.5`, `1e3`, `999999999999999999`, `1000000000000000000`, `true`, `false`, `null`}
 	value := rapid.Deferred(func() *rapid.Generator[string] { return anyValue(words, others, 3) })
 	rapid.Check(t, func(t *rapid.T) {

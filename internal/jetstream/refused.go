@@ -27,6 +27,7 @@ type RefusedError struct {
 	Message    string        // its reason: one line, printable, 200 bytes at most; may be empty
 	RetryAfter time.Duration // how long it asks us to stay away, an hour at most; 0 if it does not say
 	Permanent  bool          // asking again in the same way is useless
+	Passing    bool          // another of the host's servers may take us at once, and this one soon: it says nothing of the host's health
 }
 
 func (e *RefusedError) Error() string {
@@ -44,17 +45,30 @@ func (e *RefusedError) Error() string {
 const (
 	// RefusedCursorTooOld: the sequence number asked for lies below what the server still has. Asked by time it begins at its oldest event.
 	RefusedCursorTooOld = "CursorTooOld"
+	// refusedUnavailable: the server is not ready. Of several behind one name, one that is behind the others says so too.
+	refusedUnavailable = "ServiceUnavailable"
 	// unknownDictionary: the server compresses with another dictionary than the one named. Dial sees to it.
 	unknownDictionary = "UnknownZstdDictionary"
 )
 
+// answeredAt is when the answer was given, by the server's clock where it tells, and else by ours: a date in an answer is the server's.
+func answeredAt(resp *http.Response, now time.Time) time.Time {
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		return date
+	}
+	return now
+}
+
 // refused reads the answer, whose body holds 1 KiB at most. Only a server's own trouble (5xx), a timeout, "too many requests" and a cursor that is too
 // old pass by themselves; a redirection, a page, and every other fault of the client stay.
 func refused(resp *http.Response, now time.Time) *RefusedError {
-	e := &RefusedError{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), now)}
+	e := &RefusedError{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), answeredAt(resp, now))}
 	if resp.Body != nil {
 		body, _ := io.ReadAll(resp.Body)
 		e.Name, e.Message = said(body)
+	}
+	if resp.StatusCode == http.StatusServiceUnavailable {
+		e.Passing = resp.Header.Get("Retry-After") != "" || e.Name == refusedUnavailable || strings.HasPrefix(e.Message, "service not ready")
 	}
 	switch s := resp.StatusCode; {
 	case s >= 500, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:

@@ -15,40 +15,71 @@ var noon = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 // ago is the Unix µs that long before noon.
 func ago(d time.Duration) int64 { return noon.Add(-d).UnixMicro() }
 
+const hostA = "a.example:443"
+
+// at is the place of an event that many events ago, that long before noon, on host a.
+func at(seq int64, d time.Duration) messages.Position {
+	return messages.Position{Host: hostA, Seq: seq, TimeUS: ago(d)}
+}
+
 func TestPlanResume(t *testing.T) {
-	const host = "a.example:443"
 	here, there := endpoint(t, "a.example"), endpoint(t, "b.example")
-	at := func(seq int64, d time.Duration) messages.Position {
-		return messages.Position{Host: host, Seq: seq, TimeUS: ago(d)}
-	}
+	hour := messages.Checkpoint{Position: at(50_000, time.Hour)}
+	byTime := func(d time.Duration) jetstream.Cursor { return jetstream.TimeCursor(ago(d)) }
+	bySeq := func(n int64) jetstream.Cursor { return jetstream.SequenceCursor(hostA, n) }
+	type reach = jetstream.Reach
 	for name, c := range map[string]struct {
-		cp     messages.Checkpoint
+		r      jetstream.Resume
 		to     jetstream.Endpoint
-		byTime bool
-		want   jetstream.Cursor
-		behind time.Duration
+		cursor jetstream.Cursor
+		proof  jetstream.Proof
+		accept bool
+		skip   bool
 	}{
-		"a clean end: the exact sequence": {messages.Checkpoint{Position: at(50_000, time.Hour), Clean: true}, here, false,
-			jetstream.SequenceCursor(host, 50_000), time.Hour},
-		"an unclean end: rewound by two blocks": {messages.Checkpoint{Position: at(50_000, time.Hour)}, here, false,
-			jetstream.SequenceCursor(host, 50_000-8192), time.Hour},
-		"never rewound below the first": {messages.Checkpoint{Position: at(5, time.Hour)}, here, false, jetstream.SequenceCursor(host, 1), time.Hour},
-		"another host: the time":        {messages.Checkpoint{Position: at(50_000, time.Hour), Clean: true}, there, false, jetstream.TimeCursor(ago(time.Hour + time.Minute)), time.Hour},
-		"no sequence: the time":         {messages.Checkpoint{Position: at(0, time.Hour), Clean: true}, here, false, jetstream.TimeCursor(ago(time.Hour + time.Minute)), time.Hour},
-		"a sequence begun anew: the time": {messages.Checkpoint{Position: at(50_000, time.Hour), Clean: true}, here, true,
-			jetstream.TimeCursor(ago(time.Hour + time.Minute)), time.Hour},
-		"a quiet feed: its last event": {messages.Checkpoint{Position: at(50_000, 5*time.Hour), AtTip: ago(time.Minute)}, here, false,
-			jetstream.SequenceCursor(host, 50_000-8192), time.Minute},
-		"a very quiet feed: the last moment it stood at the tip": {messages.Checkpoint{Position: at(50_000, 30*time.Hour), AtTip: ago(time.Hour), Clean: true}, here, false,
-			jetstream.TimeCursor(ago(time.Hour + time.Minute)), time.Hour},
-		"no event yet: likewise":            {messages.Checkpoint{AtTip: ago(time.Hour)}, here, false, jetstream.TimeCursor(ago(time.Hour + time.Minute)), time.Hour},
-		"a time in the future: the present": {messages.Checkpoint{Position: at(0, -time.Hour)}, here, false, jetstream.TimeCursor(ago(time.Minute)), 0},
+		"the very event, which proves that the numbers stand": {r: jetstream.Resume{Checkpoint: hour}, to: here, cursor: bySeq(50_000), proof: jetstream.ProofExact},
+		"it was not there: two blocks before":                 {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Late: 1}}, to: here, cursor: bySeq(50_000 - 8192), proof: jetstream.ProofHeld},
+		"never below the first":                               {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(5, time.Hour)}, Reach: reach{Late: 1}}, to: here, cursor: bySeq(1), proof: jetstream.ProofHeld},
+		"nor there: by time":                                  {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Late: 2}}, to: here, cursor: byTime(time.Hour), proof: jetstream.ProofHeld},
+		"nor there: further back":                             {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Late: 4}}, to: here, cursor: byTime(time.Hour + 6*time.Minute), proof: jetstream.ProofHeld},
+		"as far as the window, which is accepted":             {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Late: 20}}, to: here, cursor: byTime(13 * time.Hour), proof: jetstream.ProofHeld, accept: true},
+		"an event of another clock, as far as it takes":       {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Late: 3}}, to: there, cursor: byTime(time.Hour + 36*time.Minute), proof: jetstream.ProofHeld},
+		"on a host whose clock is past it, soon": {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Late: 4}, HostNow: messages.UpstreamTime{Host: hostA, US: ago(0)}, Dated: true}, to: here,
+			cursor: byTime(time.Hour + 6*time.Minute), proof: jetstream.ProofHeld, accept: true},
+		"not soon where events alone tell its clock": {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Late: 4}, HostNow: messages.UpstreamTime{Host: hostA, US: ago(0)}}, to: here,
+			cursor: byTime(time.Hour + 6*time.Minute), proof: jetstream.ProofHeld},
+		"another host: by time":             {r: jetstream.Resume{Checkpoint: hour}, to: there, cursor: byTime(time.Hour + 10*time.Second), proof: jetstream.ProofHeld},
+		"another host, whose clock differs": {r: jetstream.Resume{Checkpoint: hour, Ahead: -7 * time.Minute}, to: there, cursor: byTime(time.Hour + 7*time.Minute + 10*time.Second), proof: jetstream.ProofHeld},
+		"no numbers: by time":               {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(0, time.Hour)}}, to: here, cursor: byTime(time.Hour), proof: jetstream.ProofHeld},
+		"with what an earlier process left": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(0, time.Hour)}, Repair: 30 * time.Second}, to: here, cursor: byTime(time.Hour + 30*time.Second), proof: jetstream.ProofHeld},
+		"numbers that began anew: by time":  {r: jetstream.Resume{Checkpoint: hour, Reach: reach{ByTime: true}}, to: here, cursor: byTime(time.Hour), proof: jetstream.ProofHeld},
+		"a changed filter: by time":         {r: jetstream.Resume{Checkpoint: hour, NoProof: true}, to: here, cursor: byTime(time.Hour + 10*time.Second)},
+
+		"a replay that was cut goes on where it stood": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(50_000, time.Hour),
+			Replay: messages.Position{Host: "b.example:443", Seq: 77, TimeUS: ago(2 * time.Hour)}}}, to: there, cursor: jetstream.SequenceCursor("b.example:443", 77), proof: jetstream.ProofExact},
+		"cut twice where it began: exactly the next": {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Cut: 2, Proven: true}}, to: here, cursor: bySeq(50_001)},
+		"which nothing had proven":                   {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Cut: 2}}, to: here, cursor: bySeq(50_000), proof: jetstream.ProofExact},
+		"a time that was cut is not rewound": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(0, time.Hour)}, Reach: reach{Cut: 1}}, to: here,
+			cursor: byTime(time.Hour), proof: jetstream.ProofHeld},
+		"poison is passed":            {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Cut: 6, Poison: true}}, to: here, cursor: bySeq(50_002), skip: true},
+		"more of it each time":        {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Cut: 8, Poison: true}}, to: here, cursor: bySeq(50_017), skip: true},
+		"all of it at last":           {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Cut: 10, Poison: true}}, to: here, skip: true},
+		"a server that sends nothing": {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Cut: 29}}, to: here, cursor: bySeq(50_000), proof: jetstream.ProofExact},
+		"for a quarter of an hour":    {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Cut: 30}}, to: here, skip: true},
+
+		"a quiet feed: its last event": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(50_000, 5*time.Hour), AtTip: ago(time.Minute)}}, to: here,
+			cursor: bySeq(50_000), proof: jetstream.ProofExact},
+		"a very quiet feed: the last moment it stood at the tip": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(50_000, 30*time.Hour), AtTip: ago(time.Hour)}}, to: here,
+			cursor: byTime(time.Hour + 10*time.Second)},
+		"no event yet: the moment it began": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: messages.Position{Host: hostA, TimeUS: ago(time.Hour), Moment: true}}}, to: here,
+			cursor: byTime(time.Hour + 10*time.Second)},
+		"a time beyond the host's present: that": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(0, -time.Hour)}, HostNow: messages.UpstreamTime{Host: hostA, US: ago(time.Second)}}, to: here,
+			cursor: byTime(time.Second), proof: jetstream.ProofHeld},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := jetstream.PlanResume(jetstream.Resume{Checkpoint: c.cp, Found: true, Endpoint: c.to, Now: noon,
-				ReplayWindow: 12 * time.Hour, Rewind: time.Minute, ByTime: c.byTime})
-			if want := (jetstream.Plan{Cursor: c.want, Overlap: true, Behind: c.behind}); got != want {
-				t.Errorf("the plan is %v, want %v", got, want)
+			c.r.Found, c.r.Endpoint, c.r.Now, c.r.ReplayWindow, c.r.Rewind = true, c.to, noon, 12*time.Hour, 10*time.Second
+			got := jetstream.PlanResume(c.r)
+			if got.Cursor != c.cursor || got.Proof != c.proof || got.Accept != c.accept || (got.Skip != nil) != c.skip || got.Gap != nil {
+				t.Errorf("the plan is %+v", got)
 			}
 		})
 	}
@@ -62,89 +93,146 @@ func TestPlanResume(t *testing.T) {
 }
 
 func TestI4_ResumeBeyondTheReplayWindowIsAGap(t *testing.T) {
-	r := jetstream.Resume{Found: true, Endpoint: endpoint(t, "a.example"), Now: noon, ReplayWindow: 12 * time.Hour, Rewind: time.Minute}
-	r.Checkpoint.Position = messages.Position{Host: "a.example:443", Seq: 7, TimeUS: ago(12*time.Hour + time.Microsecond)}
-	got := jetstream.PlanResume(r)
-	if !got.Cursor.IsLive() || got.Overlap || got.Gap == nil {
+	old := at(7, 12*time.Hour+time.Microsecond)
+	base := jetstream.Resume{Found: true, Endpoint: endpoint(t, "a.example"), Now: noon, ReplayWindow: 12 * time.Hour, Rewind: time.Minute,
+		Checkpoint: messages.Checkpoint{Position: old}}
+	got := jetstream.PlanResume(base)
+	if !got.Cursor.IsLive() || got.Overlap != jetstream.OverlapNone || got.Gap == nil {
 		t.Fatalf("the plan is %+v", got)
 	}
-	if want := (messages.Gap{Host: "a.example:443", FromUS: r.Checkpoint.TimeUS, Cause: messages.GapReplayWindow}); *got.Gap != want {
+	if want := (messages.Gap{Host: hostA, FromUS: old.TimeUS, Cause: messages.GapReplayWindow}); *got.Gap != want {
 		t.Errorf("the gap is %+v, want %+v", *got.Gap, want)
 	}
-	r.Checkpoint.TimeUS++
-	if got := jetstream.PlanResume(r); got.Gap != nil || got.Cursor.IsLive() {
-		t.Errorf("at the window's edge the plan is %+v", got)
+	for name, change := range map[string]func(*jetstream.Resume){
+		"at the window's edge":                      func(r *jetstream.Resume) { r.Checkpoint.TimeUS++ },
+		"without a window":                          func(r *jetstream.Resume) { r.Checkpoint.TimeUS, r.ReplayWindow = 1, 0 },
+		"where the host's own clock says otherwise": func(r *jetstream.Resume) { r.HostNow = messages.UpstreamTime{Host: hostA, US: ago(time.Hour)} },
+		"where we have been awake since":            func(r *jetstream.Resume) { r.Awake = time.Hour },
+		"of a server that says so itself":           func(r *jetstream.Resume) { r.Auto, r.Spoken = true, jetstream.ProtocolV2 },
+		"of one that may":                           func(r *jetstream.Resume) { r.Auto = true },
+	} {
+		r := base
+		change(&r)
+		if got := jetstream.PlanResume(r); got.Gap != nil {
+			t.Errorf("%s the plan is %+v", name, got)
+		}
 	}
-	r.Checkpoint.TimeUS, r.ReplayWindow = 1, 0
-	if got := jetstream.PlanResume(r); got.Gap != nil {
-		t.Errorf("without a window the plan is %+v", got)
+	auto := base
+	auto.Auto = true
+	plan := jetstream.PlanResume(auto)
+	if plan.Stands(auto, jetstream.ProtocolV1, messages.UpstreamTime{}) || !plan.Stands(auto, jetstream.ProtocolV2, messages.UpstreamTime{}) {
+		t.Error("what is asked of a server that turns out to be v1's is asked too late for it")
+	}
+	if plan = jetstream.PlanResume(base); plan.Stands(base, jetstream.ProtocolV1, messages.UpstreamTime{Host: hostA, US: ago(time.Hour)}) {
+		t.Error("a gap stands although the host's clock says that there is none")
 	}
 }
 
-// Whatever the checkpoint says, a plan either asks for no later than what is covered, or names the gap.
+// Whatever the checkpoint says, a plan either asks for no later than what is covered, or names what is lost.
 func TestI4_NoPlanLeavesASilentGap(t *testing.T) {
 	here := endpoint(t, "a.example")
 	rapid.Check(t, func(t *rapid.T) {
 		when := rapid.Int64Range(ago(72*time.Hour), ago(-time.Hour))
-		cp := messages.Checkpoint{Clean: rapid.Bool().Draw(t, "clean"), Position: messages.Position{
-			Host:   rapid.SampledFrom([]string{"", "a.example:443", "b.example:443"}).Draw(t, "host"),
-			Seq:    rapid.Int64Range(-5, 50_000).Draw(t, "seq"),
-			TimeUS: rapid.OneOf(when, rapid.Just(int64(0))).Draw(t, "time")}}
+		position := func(label string) messages.Position {
+			return messages.Position{
+				Host:   rapid.SampledFrom([]string{"", hostA, "b.example:443"}).Draw(t, label+" host"),
+				Seq:    rapid.Int64Range(-5, 50_000).Draw(t, label+" seq"),
+				TimeUS: rapid.OneOf(when, rapid.Just(int64(0))).Draw(t, label+" time"),
+				Moment: rapid.Bool().Draw(t, label+" moment")}
+		}
+		cp := messages.Checkpoint{Position: position("position")}
+		if rapid.Bool().Draw(t, "within a replay") {
+			cp.Replay = position("replay")
+		}
 		cp.AtTip = rapid.OneOf(when, rapid.Just(int64(0))).Draw(t, "at tip")
-		plan := jetstream.PlanResume(jetstream.Resume{Checkpoint: cp, Found: true, Endpoint: here, Now: noon, ReplayWindow: 12 * time.Hour,
-			Rewind: time.Minute, ByTime: rapid.Bool().Draw(t, "by time")})
+		r := jetstream.Resume{Checkpoint: cp, Found: true, Endpoint: here, Now: noon, ReplayWindow: 12 * time.Hour,
+			Auto: rapid.Bool().Draw(t, "auto"), Spoken: rapid.SampledFrom([]jetstream.Protocol{jetstream.ProtocolAuto, jetstream.ProtocolV1, jetstream.ProtocolV2}).Draw(t, "spoken"),
+			Rewind: time.Minute, NoProof: rapid.Bool().Draw(t, "no proof"), Awake: time.Duration(rapid.Int64Range(0, int64(20*time.Hour)).Draw(t, "awake")),
+			Reach: jetstream.Reach{Late: rapid.IntRange(0, 8).Draw(t, "late"), Cut: rapid.IntRange(0, 34).Draw(t, "cut"), Proven: rapid.Bool().Draw(t, "proven"),
+				ByTime: rapid.Bool().Draw(t, "by time"), Poison: rapid.Bool().Draw(t, "poison")}}
+		if rapid.Bool().Draw(t, "the host's clock is known") {
+			r.HostNow = messages.UpstreamTime{Host: hostA, US: when.Draw(t, "host's clock")}
+		}
+		plan := jetstream.PlanResume(r)
 		host, seq, bySeq := plan.Cursor.Sequence()
 		us, byTime := plan.Cursor.TimeUS()
+		covered := max(cp.Covered().US, plan.From.TimeUS)
 		switch {
 		case plan.Behind < 0:
 			t.Fatalf("behind %v", plan.Behind)
+		case plan.Gap != nil || plan.Skip != nil: // what is lost is named
 		case bySeq:
-			if host != here.Host() || host != cp.Host || seq > cp.Seq || seq < 1 || !plan.Overlap {
-				t.Fatalf("%v after %+v", plan, cp)
+			if next := plan.From.Seq + 1; host != here.Host() || host != plan.From.Host || seq > next || seq == next && !r.Reach.Proven || plan.Overlap == jetstream.OverlapNone {
+				t.Fatalf("%+v after %+v", plan, cp)
 			}
 		case byTime:
-			if us > cp.CoveredUS() || us > noon.UnixMicro() || !plan.Overlap {
-				t.Fatalf("%v after %+v", plan, cp)
+			if us > covered || r.HostNow.US > 0 && us > r.HostNow.US || plan.Overlap == jetstream.OverlapNone {
+				t.Fatalf("%+v after %+v", plan, cp)
 			}
 		default:
-			if plan.Overlap || (plan.Gap == nil) != (cp.CoveredUS() == 0) {
-				t.Fatalf("%v after %+v", plan, cp)
+			if plan.Overlap != jetstream.OverlapNone || cp.Covered().US > 0 {
+				t.Fatalf("%+v after %+v", plan, cp)
 			}
 		}
 	})
 }
 
 func TestVerifyFirst(t *testing.T) {
-	cp := messages.Checkpoint{Position: messages.Position{Host: "h:1", Seq: 1000, TimeUS: ago(time.Minute)}}
-	first := func(seq int64, d time.Duration) messages.Event { return messages.Event{Seq: seq, TimeUS: ago(d)} }
-	exact, rewound, byTime := jetstream.SequenceCursor("h:1", 1000), jetstream.SequenceCursor("h:1", 900), jetstream.TimeCursor(ago(2*time.Minute))
+	from := messages.Position{Host: hostA, Seq: 1000, TimeUS: ago(time.Minute)}
+	plan := func(c jetstream.Cursor, proof jetstream.Proof) jetstream.Plan {
+		return jetstream.Plan{Cursor: c, From: from, Proof: proof}
+	}
+	exact := plan(jetstream.SequenceCursor(hostA, 1000), jetstream.ProofExact)
+	rewound := plan(jetstream.SequenceCursor(hostA, 900), jetstream.ProofHeld)
+	byTime := plan(jetstream.TimeCursor(ago(2*time.Minute)), jetstream.ProofHeld)
 	for name, c := range map[string]struct {
-		asked    jetstream.Cursor
-		first    messages.Event
-		outdated bool
-		want     jetstream.FirstFrame
+		plan jetstream.Plan
+		seq  int64
+		time time.Duration
+		said jetstream.Said
+		want jetstream.FirstFrame
 	}{
-		"live, anything":                             {jetstream.Cursor{}, first(1, 0), false, jetstream.FirstContinues},
-		"the very event":                             {exact, first(1000, time.Minute), false, jetstream.FirstContinues},
-		"the very number, a later event":             {exact, first(1000, time.Second), false, jetstream.FirstSequenceReset},
-		"a number below":                             {exact, first(999, time.Second), false, jetstream.FirstSequenceReset},
-		"no number":                                  {exact, first(0, time.Second), false, jetstream.FirstSequenceReset},
-		"a number above":                             {exact, first(1001, time.Second), false, jetstream.FirstLate},
-		"rewound, the first of the replay":           {rewound, first(900, 2*time.Minute), false, jetstream.FirstContinues},
-		"rewound, compacted":                         {rewound, first(950, 2*time.Minute), false, jetstream.FirstContinues},
-		"rewound, past what is stored":               {rewound, first(1200, 0), false, jetstream.FirstLate},
-		"rewound, below":                             {rewound, first(12, 0), false, jetstream.FirstSequenceReset},
-		"by time, from far before":                   {byTime, first(3, time.Hour), false, jetstream.FirstContinues},
-		"by time, the last stored event":             {byTime, first(3, time.Minute), false, jetstream.FirstContinues},
-		"by time, past what is stored":               {byTime, first(3, 0), false, jetstream.FirstLate},
-		"by time after the last event, a quiet feed": {jetstream.TimeCursor(ago(time.Second)), first(3, 0), false, jetstream.FirstContinues},
-		"rewound, a number below, a later event":     {rewound, first(950, time.Second), false, jetstream.FirstSequenceReset},
-		"by time, outdated, still before":            {byTime, first(3, 90*time.Second), true, jetstream.FirstContinues},
-		"by time after the last event, outdated":     {jetstream.TimeCursor(ago(time.Second)), first(3, 0), true, jetstream.FirstLate},
-		"by time, outdated, at what was asked for":   {jetstream.TimeCursor(ago(time.Second)), first(3, time.Second), true, jetstream.FirstContinues},
+		"live, anything":                      {jetstream.Plan{}, 1, 0, jetstream.Said{}, jetstream.FirstContinues},
+		"the very event":                      {exact, 1000, time.Minute, jetstream.Said{}, jetstream.FirstExact},
+		"the very number, another event":      {exact, 1000, time.Second, jetstream.Said{}, jetstream.FirstLate},
+		"a number below":                      {exact, 999, time.Second, jetstream.Said{}, jetstream.FirstSequenceReset},
+		"no number":                           {exact, 0, time.Second, jetstream.Said{}, jetstream.FirstSequenceReset},
+		"a number above":                      {exact, 1001, time.Second, jetstream.Said{}, jetstream.FirstLate},
+		"a number in its future":              {exact, 1001, time.Second, jetstream.Said{Future: true}, jetstream.FirstSequenceReset},
+		"rewound, the first of the replay":    {rewound, 900, 2 * time.Minute, jetstream.Said{}, jetstream.FirstContinues},
+		"rewound, below":                      {rewound, 12, 0, jetstream.Said{}, jetstream.FirstSequenceReset},
+		"by time, from far before":            {byTime, 3, time.Hour, jetstream.Said{}, jetstream.FirstContinues},
+		"by time, outdated, still before":     {byTime, 3, 3 * time.Minute, jetstream.Said{Outdated: true}, jetstream.FirstContinues},
+		"by time, outdated, later than asked": {byTime, 3, time.Second, jetstream.Said{Outdated: true}, jetstream.FirstLate},
 	} {
-		if got := jetstream.VerifyFirst(c.asked, cp, c.first, c.outdated); got != c.want {
+		if got := jetstream.VerifyFirst(c.plan, c.seq, ago(c.time), c.said); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
+	}
+}
+
+func TestHostClock(t *testing.T) {
+	at := noon.UnixMicro()
+	var c jetstream.HostClock
+	if _, ok := c.Earliest(0); ok {
+		t.Fatal("it knows something")
+	}
+	second := time.Second.Microseconds()
+	for i := range int64(5) {
+		c.SawEvent(at+i*second, time.Duration(i)*time.Second)
+	}
+	c.SawEvent(at+time.Hour.Microseconds(), 5*time.Second) // one event that lies
+	if us, ok := c.Earliest(10 * time.Second); !ok || us != at+10*second {
+		t.Errorf("events tell that it is %s", time.UnixMicro(us))
+	}
+	if us, ok := c.Latest(10 * time.Second); !ok || us > at+20*second {
+		t.Errorf("at the latest %s", time.UnixMicro(us))
+	}
+	c.SawDate(noon.Add(-time.Hour), 20*time.Second) // the clock was set back
+	if us, _ := c.Earliest(21 * time.Second); us != noon.Add(-time.Hour+time.Second).UnixMicro() {
+		t.Errorf("the Date tells that it is %s", time.UnixMicro(us))
+	}
+	if us, ok := c.Latest(21 * time.Second); !ok || us < noon.Add(-time.Hour+2*time.Second).UnixMicro() || us > noon.Add(-time.Hour+10*time.Second).UnixMicro() {
+		t.Errorf("at the latest %s", time.UnixMicro(us))
 	}
 }

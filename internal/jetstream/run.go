@@ -25,8 +25,13 @@ type Sink interface {
 	Info(name, message string)
 }
 
-// InfoOutdatedCursor is the name of what a v2 server says before its first event when it cannot go back as far as it was asked to by time.
+// InfoOutdatedCursor is the name of what a v2 server says before its first event when it cannot go back as far as it was asked to by time: past its retention, or
+// before the oldest event it ever archived.
 const InfoOutdatedCursor = "OutdatedCursor"
+
+// InfoFutureCursor is the name of what a v2 server says before its first event when the sequence number that it was asked for lies beyond the next one it will give: the
+// numbers are another instance's, or from before this one was rebuilt, and what follows began at the live tip.
+const InfoFutureCursor = "FutureCursor"
 
 // Limits are when a batch is handed over: when it has so many events or bytes, or when its oldest frame has waited for so long and the
 // socket has nothing more to give. A batch may hold one message more than Bytes. A batch can be without events: of frames that are not wanted.
@@ -80,7 +85,13 @@ type readLoop struct {
 	newest int64  // greatest upstream time of their events, Unix µs
 	begun  bool   // the sink was told of the first event
 
-	inFrame bool      // a message was begun and not read to its end: the batch cannot be handed over
+	inFrame bool // a message was begun and not read to its end
+	partial bool // … as it was published
+	whole   bool // the message that take reads was read to its end
+	inArena bool // … and what there is of it lies behind the batch's events
+	copied  bool // … which were copied to spare
+	lent    bool // … and handed over
+	spare   []byte
 	oldest  time.Time // when the batch's first frame was read from the socket
 	retryAt time.Time // when to try again to hand over a batch that the sink did not take
 
@@ -89,18 +100,17 @@ type readLoop struct {
 
 func (l *readLoop) run() error {
 	for {
-		kind, r, err := l.conn.ws.Reader(context.Background()) // a context that can end costs 8 allocations a frame (LIBRARIES.md, C)
+		kind, r, err := l.conn.ws.Reader(context.Background()) // a context that can end costs 8 allocations a frame
 		if err != nil {
 			return err
 		}
 		l.inFrame = true
-		start := len(l.batch.Buf)
 		if err := l.message(kind, r); err != nil {
-			l.batch.Buf = l.batch.Buf[:start]
+			l.batch.Buf = l.batch.Buf[:l.arenaEnd()]
 			return err
 		}
 		l.inFrame = false
-		if len(l.batch.Events) >= l.lim.Events || len(l.batch.Buf) >= l.lim.Bytes {
+		if len(l.batch.Events)+len(l.batch.Skipped) >= l.lim.Events || len(l.batch.Buf) >= l.lim.Bytes {
 			if !l.hand() {
 				return ErrStopped
 			}
@@ -108,11 +118,11 @@ func (l *readLoop) run() error {
 	}
 }
 
-// idle is called before each real socket read. It hands the batch over when it has waited long enough, and says when to be called
+// idle is called before each real socket read. It hands the batch over when it has waited long enough, be it in the middle of a message, and says when to be called
 // again at the latest; the zero time is "whenever something was read".
 func (l *readLoop) idle() time.Time {
 	l.publish()
-	if l.inFrame || l.batch.Frames == 0 {
+	if l.batch.Frames == 0 {
 		return time.Time{}
 	}
 	due := l.oldest.Add(l.lim.Delay)
@@ -123,12 +133,34 @@ func (l *readLoop) idle() time.Time {
 	if now.Before(due) {
 		return due
 	}
-	if next, ok := l.sink.TryHand(l.batch); ok {
-		l.batch = next
+	if l.handOver() {
 		return time.Time{}
 	}
 	l.retryAt = now.Add(max(l.lim.Delay, retryDelay))
 	return l.retryAt
+}
+
+// handOver hands the batch over if the sink takes it. Where a message is being read behind its events, they go as a copy, once a message at most, and the arena
+// stays: the library holds the part of it that is to be filled.
+func (l *readLoop) handOver() bool {
+	b := l.batch
+	arena := b.Buf
+	if l.inArena {
+		if !l.copied {
+			l.copied, l.spare = true, append(l.spare[:0], arena...)
+		}
+		b.Buf = l.spare
+	}
+	next, ok := l.sink.TryHand(b)
+	switch {
+	case !ok:
+		b.Buf = arena
+		return false
+	case l.inArena:
+		l.lent, l.spare, next.Buf = true, scratch(next.Buf), arena[:0]
+	}
+	l.batch = next
+	return true
 }
 
 // hand hands a full batch over and waits for the next one.
@@ -151,5 +183,9 @@ func (l *readLoop) publish() {
 		c.lastFrame.Store(c.since(c.wire.readAt))
 		c.newest.Store(l.newest)
 		c.frames.Store(l.frames)
+	}
+	if l.inFrame != l.partial {
+		l.partial = l.inFrame
+		l.conn.partial.Store(l.partial)
 	}
 }

@@ -313,7 +313,7 @@ func TestPing(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	t.Run("is a handshake", func(t *testing.T) {
+	t.Run("is told to the server", func(t *testing.T) {
 		saw := make(chan error, 1)
 		req := serve(t, func(ctx context.Context, ws *websocket.Conn) {
 			_, _, err := ws.Read(ctx)

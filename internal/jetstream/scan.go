@@ -9,12 +9,15 @@ import "tempestd/messages"
 // counts, and a value of the wrong type is none. An event has a "did", a positive "time_us" and a "kind", a commit also "rev", "operation",
 // "collection" and "rkey"; a "cursor" is optional and gives Seq. An unknown kind is accepted as KindUnknown; "gap" is not, which is tempestd's own.
 // What has no identity of its own (an unknown kind, an identity or account event without the relay's "seq", a sync without "rev") is told
-// apart by its bytes, all of them.
+// apart by all its bytes but those of its time and sequence number, which are its instance's.
+//
+// TimeUS is the event's position in time: its "witnessedAt" where it has one, in RFC 3339, and else its own time. They are the same on today's
+// servers; where they are not, a time cursor means the former.
 //
 // A v2 frame has the "$type" "message" and a "payload", which says the same in its own way ([Unwrap]); the event has the same identity in either.
 //
-// The error is a *[FrameError], and e is unchanged. Without escapes in the fields nothing is allocated, but for what has no identity of its own in
-// v2. Scan is safe for concurrent use.
+// The error is a *[FrameError], and e is unchanged. Without escapes in the fields nothing is allocated, but for what has no identity of its own.
+// Scan is safe for concurrent use.
 func Scan(frame []byte, e *messages.Event) error {
 	var f fields
 	if i := f.parse(frame); i < 0 {
@@ -24,16 +27,16 @@ func Scan(frame []byte, e *messages.Event) error {
 	if lack != "" {
 		return badEvent(lack)
 	}
-	if id.nameless {
-		id.whole = f.asV1(frame)
-	}
-	f.fill(e, &id)
+	f.fill(e, &id, frame)
 	return nil
 }
 
 // fill sets what is known of the event.
-func (f *fields) fill(e *messages.Event, id *identity) {
-	e.Kind, e.TimeUS, e.Seq, e.Fingerprint = id.kind, f.timeUS, f.seq, id.fingerprint()
+func (f *fields) fill(e *messages.Event, id *identity, frame []byte) {
+	if id.nameless {
+		id.whole = f.content(frame)
+	}
+	e.Kind, e.TimeUS, e.Seq, e.Fingerprint = id.kind, f.positionUS(), f.seq, id.fingerprint()
 }
 
 func badEvent(lack string) error { return &FrameError{Kind: ErrBadEvent, Detail: lack} }

@@ -72,10 +72,10 @@ func rawHandler(handle func(c net.Conn)) http.HandlerFunc {
 }
 
 // answer completes a websocket handshake (RFC 6455, 1.3).
-func answer(w io.Writer, r *http.Request) {
+func answer(w io.Writer, r *http.Request, headers ...string) {
 	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	fmt.Fprintf(w, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
-		base64.StdEncoding.EncodeToString(sum[:]))
+	fmt.Fprintf(w, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n",
+		base64.StdEncoding.EncodeToString(sum[:]), strings.Join(append(headers, ""), "\r\n"))
 }
 
 // rawText is an unfragmented text message as a server puts it on the wire.
@@ -128,7 +128,7 @@ func serveVirtual(t testing.TB, handle func(ctx context.Context, ws *websocket.C
 }
 
 // within is how long anything on loopback may take before a test gives up on it.
-const within = 10 * time.Second
+const within = 2 * time.Minute
 
 func dial(t testing.TB, req jetstream.Request, opt jetstream.DialOptions) *jetstream.Conn {
 	t.Helper()

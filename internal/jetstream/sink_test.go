@@ -24,6 +24,8 @@ type collector struct {
 	firsts []messages.Event
 	said   []string
 	seq    int64
+
+	skipped []messages.SkippedEvent // After counts what was collected
 }
 
 func (c *collector) First(e messages.Event) {
@@ -76,6 +78,10 @@ func (c *collector) take(b *messages.Batch) {
 	c.sizes = append(c.sizes, len(b.Events))
 	c.frames += b.Frames
 	c.seq = b.Seq
+	for _, s := range b.Skipped {
+		s.After += len(c.events)
+		c.skipped = append(c.skipped, s)
+	}
 	for i := range b.Events {
 		c.events = append(c.events, string(b.Bytes(i)))
 	}

@@ -185,12 +185,15 @@ func referenceV2(frame []byte) (v1 []byte, event bool) {
 		return nil, false
 	}
 	out := map[string]any{"did": p["did"], "time_us": at.UnixMicro(), "kind": kind}
-	if seq := integer(p["seq"]); seq > 0 {
+	if seq := integer(p["seq"]); seq > 0 && seq < 1e15 { // above, it is a time in its place
 		out["cursor"] = seq
+	}
+	if at, err := time.Parse(time.RFC3339Nano, str(p["witnessedAt"])); err == nil && at.UnixMicro() > 0 {
+		out["witnessedAt"] = p["witnessedAt"]
 	}
 	body := map[string]json.RawMessage{}
 	for k, v := range p {
-		if !slices.Contains([]string{"$type", "did", "seq", "time"}, k) {
+		if !slices.Contains([]string{"$type", "did", "seq", "time", "witnessedAt"}, k) {
 			body[k] = v
 		}
 	}
@@ -289,7 +292,9 @@ func FuzzScanV2(f *testing.F) {
 		`{"did":"a","time_us":1,"kind":"x","payload":{"did":"b"}}`, `{"payload":{"$type":"#sync","did":"a","time":"2026-11-22T06:05:51.918217Z"},"$type":"m\u0065ssage","payload":1}`,
 		`{"$type":"message","payload":{"$type":"\u0023\u0063ommit","did":"\u0061","time":"2026-11-22T06:05:51.918217\u005a","rev":"r","operation":"o","collection":"c","rkey":"\n","x":1,"x":2}}`,
 		`{"$type":"message","payload":{"$type":"#label","l\u0061bel":5,"did":"a","time":"2026-11-22T06:05:51,9Z"}}`,
-		`{"$type":"message","payload":{"$type":"#label","did":"a","time":"2026-11-22\u005C"}}`} {
+		`{"$type":"message","payload":{"$type":"#label","did":"a","time":"2026-11-22\u005C"}}`,
+		`{"$type":"message","payload":{"$type":"#label","did":"a","time":"2026-11-22T06:05:51.918217Z","witnessedAt":"2026-11-22T06:05:52.918217Z"}}`,
+		`{"$type":"message","payload":{"$type":"#sync","did":"a","time":"2026-11-22T06:05:51.918217Z","witnessedAt":5,"wit\u006eessedAt":"2026-11-22T06:05:5\u0032Z"}}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) { compareV2(t, frame) })
@@ -297,7 +302,7 @@ func FuzzScanV2(f *testing.F) {
 
 // Payloads built from few names and values, so that known keys, duplicates and wrong types meet often.
 func TestUnwrapAgreesWithEncodingJSON(t *testing.T) {
-	words := []string{`"$type"`, `"did"`, `"seq"`, `"time"`, `"rev"`, `"operation"`, `"collection"`, `"rkey"`, `"record"`, `"cid"`, `"identity"`, `"account"`, `"sync"`, `"label"`,
+	words := []string{`"$type"`, `"did"`, `"seq"`, `"time"`, `"witnessedAt"`, `"rev"`, `"operation"`, `"collection"`, `"rkey"`, `"record"`, `"cid"`, `"identity"`, `"account"`, `"sync"`, `"label"`,
 		`"#commit"`, `"x#identity"`, `"#account"`, `"#sync"`, `"#label"`, `"2026-11-22T06:05:51.918217Z"`, `"s\u0065q"`, `"é🌩"`, `"a\"b"`}
 	others := []string{`1`, `0`, `17`, `1.5`, `999999999999999999`, `1000000000000000000`, `true`, `null`}
 	rapid.Check(t, func(t *rapid.T) {

@@ -31,6 +31,7 @@ const (
 	FeedResume       Event = "feed.resume"
 	FeedOverlap      Event = "feed.overlap"
 	FeedOverlapEnded Event = "feed.overlap_ended"
+	EventsSkipped    Event = "feed.skipped"
 	FrameBad         Event = "frame.bad"
 	TimeImplausible  Event = "frame.time_implausible"
 
@@ -41,12 +42,14 @@ const (
 	WatchdogStalled Event = "watchdog.stalled"
 	ForceReconnect  Event = "feed.force_reconnect"
 
-	CursorSaved  Event = "cursor.saved"
-	CursorAging  Event = "cursor.aging"
-	CursorFailed Event = "cursor.save_failed"
+	CursorSaved     Event = "cursor.saved"
+	CursorAging     Event = "cursor.aging"
+	CursorFailed    Event = "cursor.failed"
+	CursorRecovered Event = "cursor.recovered"
 
 	AppendFailed  Event = "append.failed"
 	AppendResumed Event = "append.resumed"
+	AppendGivenUp Event = "append.given_up"
 
 	LeaseGranted  Event = "lease.granted"
 	LeaseReleased Event = "lease.released"
@@ -59,6 +62,8 @@ const (
 	ActorEscalated Event = "actor.escalated"
 	ActorGaveUp    Event = "actor.gave_up"
 
+	TaskFailed Event = "task.failed"
+
 	StoreOpened      Event = "store.opened"
 	StoreAway        Event = "store.unavailable"
 	StoreBack        Event = "store.available"
@@ -66,7 +71,12 @@ const (
 	StoreSpaceOK     Event = "store.space_recovered"
 	StoreTruncated   Event = "store.truncated"
 	StoreCorrupt     Event = "store.corrupt"
+	StoreForeign     Event = "store.foreign_entry"
 	StoreMaintFail   Event = "store.maintenance_failed"
+	StoreDamaged     Event = "store.file_damaged"
+	StoreStateLost   Event = "store.state_lost"
+	StoreWriteFail   Event = "store.write_failed"
+	StoreWriteOK     Event = "store.write_recovered"
 	StreamTrimmed    Event = "stream.trimmed"
 	StreamClosed     Event = "stream.closed"
 	HTTPListening    Event = "http.listening"
@@ -93,7 +103,7 @@ var Catalogue = []Definition{
 	{ConfigReloaded, slog.LevelInfo, "the configuration was read again; ignored lists what needs a restart", []string{"config", "feeds", "ignored"}},
 	{ConfigRejected, slog.LevelError, "the configuration was read again and is wrong; nothing changed", []string{"config", "error"}},
 	{DaemonStopping, slog.LevelInfo, "a graceful stop began", []string{"reason", "timeout"}},
-	{DaemonStopped, slog.LevelInfo, "everything read is stored and closed", []string{"took"}},
+	{DaemonStopped, slog.LevelInfo, "everything is closed, and everything read is stored, but for what append.given_up told of", []string{"took"}},
 	{DaemonFailed, slog.LevelError, "the daemon gives up; the exit code is not zero", []string{"reason"}},
 
 	{FeedConnecting, slog.LevelInfo, "the first connection is being made", []string{"feed", "from", "reason", "epoch", "endpoint"}},
@@ -112,8 +122,9 @@ var Catalogue = []Definition{
 	{FeedResume, slog.LevelInfo, "where the connection resumes from", []string{"feed", "epoch", "cursor", "covered", "behind"}},
 	{FeedOverlap, slog.LevelInfo, "the identity index was loaded for a replay", []string{"feed", "epoch", "fingerprints", "took"}},
 	{FeedOverlapEnded, slog.LevelInfo, "the replay is past the stored stream, the index is dropped", []string{"feed", "epoch", "duplicates"}},
+	{EventsSkipped, slog.LevelInfo, "a replay began before what the stream, or its index, begins with; what it brought from there was left out (told once a minute)", []string{"feed", "epoch", "count"}},
 	{FrameBad, slog.LevelWarn, "a frame could not be parsed and was left out (at most one record a second)", []string{"feed", "epoch", "error", "frame", "count"}},
-	{TimeImplausible, slog.LevelWarn, "an event's time lies in the future; it is stored under the present time", []string{"feed", "epoch", "time_us", "count"}},
+	{TimeImplausible, slog.LevelWarn, "an event's time lies beyond its host's present; it is stored under that (told once a minute)", []string{"feed", "epoch", "time_us", "count"}},
 
 	{BackfillStarted, slog.LevelInfo, "a second connection asks for what the first may have been left without", []string{"feed", "from", "to", "attempt"}},
 	{BackfillDone, slog.LevelInfo, "it was sent everything; what the stream lacked is appended", []string{"feed", "from", "to", "found"}},
@@ -124,36 +135,45 @@ var Catalogue = []Definition{
 
 	{CursorSaved, slog.LevelDebug, "a checkpoint was persisted", []string{"feed", "cause", "host", "seq", "time_us", "last_id"}},
 	{CursorAging, slog.LevelWarn, "the cursor nears the replay window", []string{"feed", "age", "window"}},
-	{CursorFailed, slog.LevelError, "a checkpoint could not be persisted", []string{"feed", "error"}},
+	{CursorFailed, slog.LevelError, "a checkpoint could not be read or persisted; it is tried again", []string{"feed", "error", "retry_in"}},
+	{CursorRecovered, slog.LevelInfo, "checkpoints are read and persisted again", []string{"feed", "after"}},
 
 	{AppendFailed, slog.LevelError, "an append failed; the batch is kept and tried again", []string{"feed", "error", "retry_in"}},
 	{AppendResumed, slog.LevelInfo, "appends work again", []string{"feed", "after"}},
+	{AppendGivenUp, slog.LevelWarn, "the feed ended while the store took nothing; what was not stored is read again when it begins again", []string{"feed", "reason"}},
 
 	{LeaseGranted, slog.LevelInfo, "this daemon owns the feed from now on", []string{"feed", "fence", "newest"}},
-	{LeaseReleased, slog.LevelInfo, "this daemon gave the feed up, with everything it had read stored", []string{"feed", "fence", "reason"}},
+	{LeaseReleased, slog.LevelInfo, "this daemon gave the feed up, with everything it had read stored, but for what append.given_up told of", []string{"feed", "fence", "reason"}},
 	{LeaseLost, slog.LevelWarn, "this daemon owns the feed no longer and has stopped reading it", []string{"feed", "fence", "reason", "owner"}},
 	{LeaseHeld, slog.LevelWarn, "another daemon owns a feed that this one is to have for itself; it is waited for", []string{"feed", "fence", "owner"}},
 	{NodesChanged, slog.LevelInfo, "the daemons that share feeds are others than before", []string{"nodes"}},
 
-	{ActorFailed, slog.LevelError, "an actor panicked: a fault of ours", []string{"feed", "actor", "error", "stack"}},
+	{ActorFailed, slog.LevelError, "an actor, or what runs beside it, panicked: a fault of ours", []string{"feed", "actor", "task", "error", "stack"}},
 	{ActorRestarted, slog.LevelWarn, "an actor was restarted", []string{"feed", "actor", "reason", "delay", "failures"}},
 	{ActorEscalated, slog.LevelError, "too many restarts: the failure goes one level up", []string{"feed", "actor", "reason", "failures", "window"}},
 	{ActorGaveUp, slog.LevelError, "the root gave up", []string{"reason", "failures", "window"}},
 
+	{TaskFailed, slog.LevelError, "something that runs beside the actors panicked: a fault of ours, which ended nothing else", []string{"task", "error", "stack"}},
+
 	{StoreOpened, slog.LevelInfo, "the store is open", []string{"dir", "server", "backend", "streams", "took"}},
-	{StoreAway, slog.LevelError, "the store's server cannot be asked; what is to be stored waits", []string{"server", "error"}},
+	{StoreAway, slog.LevelError, "the store's server cannot be asked, or refuses; what is to be stored waits", []string{"server", "error"}},
 	{StoreBack, slog.LevelInfo, "the store's server answers again", []string{"server", "after"}},
 	{StoreSpaceLow, slog.LevelError, "the disk is nearly full: appends are held back", []string{"dir", "free", "need"}},
 	{StoreSpaceOK, slog.LevelInfo, "there is room again: appends go on", []string{"dir", "free"}},
-	{StoreTruncated, slog.LevelError, "the log ends before what had been stored; it is fetched again", []string{"stream", "expected", "found"}},
-	{StoreCorrupt, slog.LevelError, "a block failed its checksum", []string{"stream", "block", "error"}},
+	{StoreTruncated, slog.LevelError, "the log ends before what had been stored; it is fetched again", []string{"stream", "oldest", "expected", "found"}},
+	{StoreCorrupt, slog.LevelError, "a block failed its checksum", []string{"stream", "first", "block", "error"}},
+	{StoreDamaged, slog.LevelError, "a file of the store is not as it was left; what was not understood of it is set aside", []string{"stream", "file", "aside", "error"}},
+	{StoreStateLost, slog.LevelError, "the state beside the streams was damaged and made anew; these consumers may be where they were before", []string{"aside", "consumers", "error"}},
+	{StoreWriteFail, slog.LevelError, "the file system refused a write: appends wait and try again", []string{"stream", "error"}},
+	{StoreWriteOK, slog.LevelInfo, "writes work again", []string{"stream"}},
+	{StoreForeign, slog.LevelError, "a stream in a server has an entry that tempestd did not write and that is no event (said once a stream)", []string{"stream", "entry"}},
 	{StoreMaintFail, slog.LevelError, "retention or garbage collection failed", []string{"stream", "error"}},
 	{StreamTrimmed, slog.LevelInfo, "retention dropped blocks", []string{"stream", "entries", "bytes"}},
 	{StreamClosed, slog.LevelInfo, "a stream was closed for good", []string{"stream", "reason"}},
 	{HTTPListening, slog.LevelInfo, "the HTTP listener is open", []string{"addr"}},
 	{HTTPFailed, slog.LevelError, "the HTTP server ended", []string{"error"}},
-	{HTTPError, slog.LevelError, "a request failed because of us and was answered with a 500", []string{"route", "error"}},
-	{HTTPPanic, slog.LevelError, "the handler of a request panicked: a fault of ours", []string{"route", "error", "stack"}},
+	{HTTPError, slog.LevelError, "a request failed because of us and was answered with a 500, or not in time", []string{"route", "id", "error"}},
+	{HTTPPanic, slog.LevelError, "the handler of a request panicked: a fault of ours", []string{"route", "id", "error", "stack"}},
 	{SubscriberCut, slog.LevelInfo, "a websocket subscriber did not take what it was sent, or did not answer, and lost its connection", []string{"stream", "protocol", "reason"}},
 	{SystemdFailed, slog.LevelWarn, "systemd could not be notified (said once)", []string{"error"}},
 	{HealthUnanswered, slog.LevelError, "the actor tree did not answer a health check in time; systemd's watchdog is not fed", []string{"timeout", "error"}},

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"tempestd/internal/plain"
 )
 
 // Formats of the log, as the configuration names them.
@@ -25,6 +27,7 @@ func NewLogger(w io.Writer, level slog.Leveler, format string) (*slog.Logger, er
 			format = FormatText
 		}
 	}
+	w = escaping{w}
 	opt := &slog.HandlerOptions{Level: level, ReplaceAttr: durationsAsText}
 	switch format {
 	case FormatJSON:
@@ -33,6 +36,20 @@ func NewLogger(w io.Writer, level slog.Leveler, format string) (*slog.Logger, er
 		return slog.New(slog.NewTextHandler(w, opt)), nil
 	}
 	return nil, fmt.Errorf("log format %q is not one of %q, %q, %q", format, FormatAuto, FormatJSON, FormatText)
+}
+
+// escaping is an output of records, each in one Write. What of them a terminal would obey is spelled as escapes: C1 controls and marks that turn the direction of
+// writing, which the handlers pass.
+type escaping struct{ to io.Writer }
+
+func (e escaping) Write(record []byte) (int, error) {
+	if plain.IsASCII(record) {
+		return e.to.Write(record)
+	}
+	if _, err := e.to.Write(plain.Escape(nil, record)); err != nil {
+		return 0, err
+	}
+	return len(record), nil
 }
 
 // durationsAsText keeps the JSON handler from writing a duration as a bare number of nanoseconds.

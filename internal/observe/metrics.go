@@ -18,13 +18,15 @@ type Metrics struct {
 	Frames     *prometheus.CounterVec   // feed: websocket messages read
 	Stored     *prometheus.CounterVec   // feed: entries appended
 	Duplicates *prometheus.CounterVec   // feed: events dropped because the stream held them
+	Skipped    *prometheus.CounterVec   // feed: events dropped because they stand before the stream, or its index
+	Gaps       *prometheus.CounterVec   // feed, cause: gap entries written
 	BadFrames  *prometheus.CounterVec   // feed
 	Misses     *prometheus.CounterVec   // feed: events that were looked up during an overlap and are new
 	FalseHits  *prometheus.CounterVec   // feed: fingerprint hits that the stored entry disproved
 	State      *prometheus.GaugeVec     // feed, state: 1 for the state the feed is in
 	Lease      *prometheus.GaugeVec     // feed: fencing epoch of the lease that is held
 	Position   *prometheus.GaugeVec     // feed: Unix seconds of the durable position
-	Lag        *prometheus.GaugeVec     // feed: seconds between an event's upstream time and its append
+	Lag        *prometheus.GaugeVec     // feed: seconds behind the upstream
 	Suspicion  *prometheus.GaugeVec     // feed: phi
 	Append     *prometheus.HistogramVec // feed: seconds
 	BatchSize  *prometheus.HistogramVec // feed: entries
@@ -58,13 +60,15 @@ func NewMetrics() *Metrics {
 	m.Frames = m.counter("frames_total", "websocket messages read from the upstream", "feed")
 	m.Stored = m.counter("stored_entries_total", "entries appended to the stream", "feed")
 	m.Duplicates = m.counter("duplicates_total", "events dropped because the stream held them already", "feed")
+	m.Skipped = m.counter("skipped_total", "events of a replay that were left out because they stand before the stream's or its index's first entry", "feed")
+	m.Gaps = m.counter("gaps_total", "gap entries written", "feed", "cause")
 	m.BadFrames = m.counter("bad_frames_total", "frames that could not be parsed and were left out", "feed")
 	m.Misses = m.counter("dedupe_misses_total", "events that were looked up during an overlap and are new", "feed")
 	m.FalseHits = m.counter("dedupe_false_hits_total", "fingerprint hits that the stored entry disproved", "feed")
 	m.State = m.gauge("feed_state", "1 for the state the feed is in, 0 for the others", "feed", "state")
 	m.Lease = m.gauge("lease_epoch", "fencing epoch under which this daemon owns the feed, 0 while it does not", "feed")
 	m.Position = m.gauge("position_timestamp_seconds", "upstream time of the durable position, Unix seconds", "feed")
-	m.Lag = m.gauge("lag_seconds", "time from an event's upstream time to its append", "feed")
+	m.Lag = m.gauge("lag_seconds", "how far the stream is behind its upstream: since its newest event; at the tip what that took to get here, 0 when it is quiet there", "feed")
 	m.Suspicion = m.gauge("watchdog_suspicion", "phi of the watchdog's adaptive failure detector", "feed")
 	m.Append = m.histogram("append_seconds", "time of one append, fsync included", prometheus.ExponentialBuckets(0.0005, 2, 14), "feed")
 	m.BatchSize = m.histogram("append_entries", "entries in one append", prometheus.ExponentialBuckets(1, 4, 8), "feed")

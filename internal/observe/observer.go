@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+
+	"tempestd/internal/beside"
 )
 
 // Bounds of one field in a log record, in bytes (I7: what an upstream sends ends up in some of them).
@@ -81,6 +83,11 @@ func (o *Observer) Emit(e Event, feed string, args ...any) {
 		attrs = append(attrs, bounded(a))
 	}
 	o.log.LogAttrs(ctx, d.Level, d.Help, attrs...)
+}
+
+// TaskPanicked emits TaskFailed: what a beside.Crew tells.
+func (o *Observer) TaskPanicked(task string, p *beside.Panic) {
+	o.Emit(TaskFailed, "", "task", task, "error", p.Error(), "stack", string(p.Stack))
 }
 
 // announce makes the series of every event that a feed or its stream can have when the first one comes, at zero: a rate over a counter

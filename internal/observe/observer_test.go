@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -230,4 +232,20 @@ func ExampleObserver_Emit() {
 	}}))
 	observe.New(log, observe.NewMetrics()).Emit(observe.FeedLive, "bluesky", "from", "connecting", "epoch", 1)
 	// Output: level=INFO msg="connected; what comes is stored" event=feed.live feed=bluesky from=connecting epoch=1
+}
+
+// What an upstream says reaches the log, and who reads that has a terminal.
+func TestRecordsHoldNothingThatATerminalObeys(t *testing.T) {
+	for _, format := range []string{observe.FormatJSON, observe.FormatText} {
+		var out bytes.Buffer
+		logger, err := observe.NewLogger(&out, slog.LevelInfo, format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logger.Info("a\u009bm", "reason", "é \x1b[2J\u009b31m\u0080\x7f\u202e\u2066\xff", "error", errors.New("\u009b"))
+		text := strings.TrimSuffix(out.String(), "\n")
+		if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }) || !utf8.ValidString(text) {
+			t.Errorf("%s: %q", format, text)
+		}
+	}
 }

@@ -17,6 +17,7 @@ import (
 	"tempestd/internal/valkeytest"
 	"tempestd/messages"
 	"tempestd/persistence"
+	"tempestd/persistence/embedded"
 )
 
 // onBothBackends runs a test on an embedded store and on a Valkey.
@@ -336,7 +337,7 @@ func TestABatchGoesOutAgainWhenItsLeaseEnds(t *testing.T) {
 	clock := clockwork.NewFakeClockAt(time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC))
 	dir := t.TempDir()
 	open := func() persistence.Store {
-		store, err := persistence.OpenEmbedded(t.Context(), dir, persistence.EmbeddedOptions{SyncInterval: time.Hour, Clock: clock})
+		store, err := embedded.Open(t.Context(), dir, embedded.Options{SyncInterval: time.Hour, Clock: clock})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -422,7 +423,7 @@ func likes(from, to int) []string {
 
 func TestAFilteredConsumerMovesPastWhatIsLeftOut(t *testing.T) {
 	clock := clockwork.NewFakeClockAt(time.UnixMicro(firstUS))
-	store, err := persistence.OpenEmbedded(t.Context(), t.TempDir(), persistence.EmbeddedOptions{SyncInterval: time.Hour, Clock: clock})
+	store, err := embedded.Open(t.Context(), t.TempDir(), embedded.Options{SyncInterval: time.Hour, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"tempestd/persistence"
 )
 
-// TestTheTailsContract is DESIGN.md's second parent, sentence by sentence.
+// TestTheTailsContract is the contract of tails, sentence by sentence.
 func TestTheTailsContract(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky", numbered(0, 10)...)
@@ -57,11 +57,7 @@ func TestTheTailsContract(t *testing.T) {
 			t.Error("no Retry-After")
 		}
 		d.frames(d.get(path + "0-0"))
-		began := time.Now()
-		add(t, stream, numbered(10, 20)...)
-		if took := time.Since(began); took > 10*time.Second {
-			t.Errorf("an append took %v behind waiting tails", took)
-		}
+		add(t, stream, numbered(10, 20)...) // behind the tails it would come when they have given up, and wake none of them
 		for range 3 {
 			if f := d.frames(<-got); f.Count == 0 || f.Frames[0].ID != at(10) {
 				t.Errorf("a tail was woken with %+v", f)

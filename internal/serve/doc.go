@@ -24,7 +24,8 @@
 // A stop releases every waiting tail at once with what there is, open, so that its client asks again, elsewhere or later.
 //
 // A Jetstream client's websocket ([Server.subscribe]) is answered by the rules of package subscribe, begins where its cursor is found in the stream (seek.go), and gets each
-// entry that it wants as the bytes that are stored, or of v2 in their envelope (jetstream.Entry). Many frames go out in one write (corked.go); a subscriber that does not
+// entry that it wants as the bytes that are stored, or of v2 in their envelope (jetstream.Entry), under the number that the entry has in the stream: the upstream's numbers fall
+// when the feed changes its host. Many frames go out in one write (corked.go); a subscriber that does not
 // take one in time is cut, and delays nobody: what it has not read is in the store. The connections are no longer the HTTP server's, so Shutdown says goodbye to
 // them itself.
 //
@@ -32,6 +33,7 @@
 //	routes.go  the table of routes and the small handlers
 //	streams.go reading and tailing streams
 //	close.go   ending a stream
+//	care.go    verifying the store's files, and naming them for a backup
 //	history.go what a feed remembers
 //	page.go    the status page; its files are in page/, each with its job in its first line
 //	follow.go  follower: a stream page after page, filtered

@@ -16,7 +16,7 @@ import (
 	"tempestd/persistence"
 )
 
-// The read side of the Durable Streams protocol, version 1.0 (github.com/durable-streams/durable-streams, PROTOCOL.md, whose sections are cited here and in the
+// The read side of the Durable Streams protocol, version 1.0 (github.com/durable-streams/durable-streams: its protocol document, whose sections are cited here and in the
 // other files of this name). A stream is one of application/json: its messages are the entries' events, gaps among them, byte for byte. Its readers remember
 // one offset and ask for what comes after it: page by page (durable_page.go), with a wait for more (live=long-poll), or as one response that goes on (live=sse,
 // durable_sse.go). The write side is not served (section 3 lets servers implement one of them): a stream's one writer is its feed, and PUT, POST and DELETE are

@@ -3,6 +3,8 @@ package serve
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"strconv"
 
 	"tempestd/internal/observe"
+	"tempestd/internal/plain"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -39,8 +42,13 @@ const (
 	nameNoAnswer         = "NoAnswer"
 )
 
-// failedMessage is all that a client learns about a fault of ours.
-const failedMessage = "the request failed; the daemon's log says why"
+// failed is all that a client learns about a fault of ours: the ID under which the log tells the rest.
+func failed() *apiError {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	id := hex.EncodeToString(b[:])
+	return &apiError{status: http.StatusInternalServerError, name: nameInternal, id: id, message: "the request failed; the daemon's log says why, under the id " + id}
+}
 
 // apiError is an error with its HTTP response.
 type apiError struct {
@@ -48,6 +56,7 @@ type apiError struct {
 	name    string
 	message string
 	oldest  persistence.EntryID // of an expired cursor: the oldest that is not
+	id      string              // of a fault of ours, in the log
 	header  map[string]string   // further headers
 }
 
@@ -110,7 +119,7 @@ func toAPI(err error) (api *apiError, ours bool) {
 		return &apiError{status: http.StatusServiceUnavailable, name: nameNoAnswer, message: "the daemon did not answer in time; try again",
 			header: retryAfter(1)}, true
 	}
-	return &apiError{status: http.StatusInternalServerError, name: nameInternal, message: failedMessage}, true
+	return failed(), true
 }
 
 // fail answers a request with err.
@@ -121,7 +130,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	api, ours := toAPI(err)
 	if ours {
-		s.observer.Emit(observe.HTTPError, "", "route", route(r), "error", err)
+		s.tellFault(r, api, err)
 	}
 	for k, v := range api.header {
 		w.Header().Set(k, v)
@@ -131,9 +140,14 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // tooLate tells of a failure of ours that the response, which has begun, cannot tell of.
 func (s *Server) tooLate(r *http.Request, err error) {
-	if _, ours := toAPI(err); ours && r.Context().Err() == nil {
-		s.observer.Emit(observe.HTTPError, "", "route", route(r), "error", err)
+	if api, ours := toAPI(err); ours && r.Context().Err() == nil {
+		s.tellFault(r, api, err)
 	}
+}
+
+// tellFault logs a failure of ours.
+func (s *Server) tellFault(r *http.Request, api *apiError, err error) {
+	s.observer.Emit(observe.HTTPError, "", "route", route(r), "id", api.id, "error", err)
 }
 
 // errorBody is the body of every response that is an error.
@@ -152,7 +166,11 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 		panic(fmt.Sprintf("serve: %T has no JSON form: %v", v, err))
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	text := body.Bytes()
+	if !plain.IsASCII(text) {
+		text = plain.Escape(nil, text)
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes())
+	_, _ = w.Write(text)
 }

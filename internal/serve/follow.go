@@ -47,6 +47,7 @@ func (p *tailPage) ended() bool { return p.IsClosed() && p.Behind == 0 }
 // (0…persistence.MaxBlock; 0 is a peek, which looks at up to lookMost entries). It returns at once, with what there is, when the stream is closed and when the server
 // is stopping. An empty page is no error; a *persistence.CursorExpiredError is one, and leaves the follower where it is.
 func (f *follower) next(wait time.Duration, limit int) (tailPage, error) {
+	f.server.fault.At("http.follow")
 	var p tailPage
 	var deadline time.Time
 	if wait > 0 {

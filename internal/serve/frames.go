@@ -1,12 +1,12 @@
 package serve
 
 import (
-	"encoding/json"
 	"math/bits"
 	"net/http"
 	"strconv"
 	"time"
 
+	"tempestd/internal/plain"
 	"tempestd/persistence"
 )
 
@@ -82,8 +82,7 @@ func pageEnd(p *tailPage) []byte {
 		b = append(b, `,"closed_at":"`...)
 		b = p.ClosedAt.UTC().AppendFormat(b, time.RFC3339Nano)
 		b = append(b, `","closed_reason":`...)
-		reason, _ := json.Marshal(p.ClosedReason) // a string always has a JSON form
-		b = append(b, reason...)
+		b = plain.Quote(b, p.ClosedReason)
 	}
 	return append(b, "}\n"...)
 }

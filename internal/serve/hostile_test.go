@@ -129,7 +129,7 @@ func TestI8_ASubscriberThatDoesNotReadIsCut(t *testing.T) {
 	// More than the sockets hold.
 	var events []string
 	for i := range int64(300) {
-		events = append(events, strings.Replace(event(firstUS+1000+i, i+1), `"identity":{`, `"identity":{"filler":"`+filler+`",`, 1))
+		events = append(events, strings.Replace(event(firstUS+1000+i, i+2), `"identity":{`, `"identity":{"filler":"`+filler+`",`, 1))
 	}
 	for at := 0; at < len(events); at += 100 {
 		store(t, stream, events[at:at+100]...)
@@ -185,7 +185,7 @@ func TestPackedMessagesAreTheSameEvents(t *testing.T) {
 
 	storage := openStore(t)
 	stream := openStream(t, storage, "bluesky")
-	large := strings.Replace(event(firstUS+1e12, 1<<40), `"identity":{`, `"identity":{"filler":"`+strings.Repeat("é\\n", 100_000)+`",`, 1)
+	large := strings.Replace(event(firstUS+1e12, 401), `"identity":{`, `"identity":{"filler":"`+strings.Repeat("é\\n", 100_000)+`",`, 1)
 	store(t, stream, append(v1[:400:400], large)...)
 	plain := start(t, storage)
 	d := start(t, storage, func(o *serve.Options) {

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -17,6 +18,7 @@ import (
 	"github.com/jonboulle/clockwork"
 	"github.com/rs/cors"
 
+	"tempestd/internal/beside"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -60,6 +62,8 @@ type Options struct {
 	DefaultStream string
 	// Dictionaries are the zstd dictionaries that a stream's websocket subscribers may be packed with, nil where there is none.
 	Dictionaries func(stream string) (v1, v2 []byte)
+	// Fault is nil, but in tests of what a fault does.
+	Fault beside.Fault
 }
 
 // Server serves the HTTP API. It is safe for concurrent use.
@@ -68,6 +72,8 @@ type Server struct {
 	control  Control
 	observer *observe.Observer
 	clock    clockwork.Clock
+	fault    beside.Fault
+	crew     beside.Crew // what is called when something ends
 
 	needsToken  bool
 	tokenSum    [sha256.Size]byte
@@ -81,6 +87,7 @@ type Server struct {
 	series consumerSeries // consumers that have metrics
 	bufs   sync.Pool      // *[]byte of chunkSize
 
+	verifying     sync.Mutex // by the verification that is under way
 	defaultStream string
 	packers       packers
 	gate          sync.Mutex     // nobody joins once the server is stopping
@@ -97,7 +104,8 @@ type Server struct {
 // New gives a server that is not listening yet.
 func New(opt Options) *Server {
 	s := &Server{
-		store: opt.Store, control: opt.Control, observer: opt.Observer, clock: opt.Clock,
+		store: opt.Store, control: opt.Control, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
+		crew:       beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
 		needsToken: opt.Token != "", tokenSum: sha256.Sum256([]byte(opt.Token)),
 		crossOrigin: http.NewCrossOriginProtection(),
 		tails:       newAdmission(cmp.Or(opt.MaxTails, defaultMaxTails), cmp.Or(opt.MaxClientTails, defaultMaxClientTails), opt.Clock.Now),
@@ -128,7 +136,7 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 // every connection is cut. The listener is closed when Serve returns.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
-	defer context.AfterFunc(ctx, func() { s.http.Close() })()
+	defer s.crew.After(ctx, "http.close", func() { s.http.Close() })()
 
 	s.observer.Emit(observe.HTTPListening, "", "addr", ln.Addr().String())
 	err := s.http.Serve(ln)
@@ -186,11 +194,16 @@ func (s *Server) barrier(next http.Handler) http.Handler {
 		defer func() {
 			fault := recover()
 			if fault != nil && fault != http.ErrAbortHandler {
-				s.observer.Emit(observe.HTTPPanic, "", "route", route(r), "error", fmt.Sprint(fault), "stack", string(debug.Stack()))
-				if w.status == 0 {
-					writeJSON(w, http.StatusInternalServerError, errorBody{Error: nameInternal, Message: failedMessage})
+				api := failed()
+				s.observer.Emit(observe.HTTPPanic, "", "route", route(r), "id", api.id, "error", fmt.Sprint(fault), "stack", string(debug.Stack()))
+				switch {
+				case w.hijacked: // what took the connection has ended it
 					fault = nil
-				} else {
+				case w.status == 0:
+					w.Header().Set("Connection", "close")
+					writeJSON(w, api.status, errorBody{Error: api.name, Message: api.message})
+					fault = nil
+				default:
 					fault = http.ErrAbortHandler // half a response is out: cutting the connection is what tells the client
 				}
 			}
@@ -200,6 +213,7 @@ func (s *Server) barrier(next http.Handler) http.Handler {
 				panic(fault)
 			}
 		}()
+		s.fault.At("http.request")
 		next.ServeHTTP(w, r)
 	})
 }
@@ -254,7 +268,15 @@ func route(r *http.Request) string { return cmp.Or(r.Pattern, "none") }
 // recorder remembers the status of a response.
 type recorder struct {
 	http.ResponseWriter
-	status int
+	status   int
+	hijacked bool
+}
+
+// Hijack implements http.Hijacker.
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	w.hijacked = err == nil
+	return conn, rw, err
 }
 
 func (w *recorder) WriteHeader(status int) {

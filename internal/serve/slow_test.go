@@ -120,7 +120,7 @@ func TestI8_ASubscriberThatTakesNothingHasFiveSeconds(t *testing.T) {
 		reads := subscribe(fmt.Sprintf(bySequence, 0))
 		same(t, reads.read(10), texts)
 		for i := range int64(10) {
-			texts = append(texts, padded(firstUS+100+i, 101+i, 30_000))
+			texts = append(texts, padded(firstUS+100+i, 11+i, 30_000))
 			store(t, stream, texts[10+i])
 			same(t, reads.read(1), texts[10+i:])
 		}
@@ -202,6 +202,7 @@ const (
 func (d distant) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
 	page, err := d.Stream.Tail(ctx, after, block, min(limit, distantPage))
 	page.Behind += distantTip
+	page.Appended += distantTip
 	return page, err
 }
 
@@ -252,7 +253,7 @@ func TestI8_ASubscriberThatFallsBehindForGood(t *testing.T) {
 				last := len(got)
 				if protocol == "v2" {
 					last--
-					want := fmt.Sprintf(`{"$type":"error","error":"ConsumerTooSlow","message":"reading below the floor rate %d events behind the tip; reconnect with cursor=%d"}`, distantTip+entries+1-last, last)
+					want := fmt.Sprintf(`{"$type":"error","error":"ConsumerTooSlow","message":"reading below the floor rate %d events behind the tip; reconnect with cursor=%d"}`, distantTip+entries+1-last, last+1)
 					if got[last] != want {
 						t.Errorf("the last message is %.300s, want %s", got[last], want)
 					}
@@ -261,7 +262,7 @@ func TestI8_ASubscriberThatFallsBehindForGood(t *testing.T) {
 		}
 		<-time.After(10 * time.Second)
 		began := time.Now()
-		const us, seq = firstUS + 1_000_000, 1_000_000
+		const us, seq = firstUS + 1_000_000, entries + 1
 		store(t, stream, event(us, seq))
 		same(t, live.read(1), []string{event(us, seq)})
 		_ = live.CloseNow()

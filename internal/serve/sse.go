@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tempestd/internal/jetstream"
+	"tempestd/internal/plain"
 	"tempestd/persistence"
 )
 
@@ -203,13 +204,13 @@ func (e *eventWriter) closed(p *tailPage) {
 		ClosedReason string    `json:"closed_reason"`
 	}{p.ClosedAt.UTC(), p.ClosedReason})
 	e.text("event: closed\ndata: ")
-	e.bytes(body)
+	e.bytes(plain.Escape(nil, body))
 	e.text("\n\n")
 }
 
 func (e *eventWriter) expired(err *persistence.CursorExpiredError) {
 	body, _ := json.Marshal(errorBody{Error: nameCursorExpired, Message: err.Error(), OldestCursor: err.Oldest})
 	e.text("event: expired\ndata: ")
-	e.bytes(body)
+	e.bytes(plain.Escape(nil, body))
 	e.text("\n\n")
 }

@@ -298,6 +298,9 @@ func TestFailuresOfTheStore(t *testing.T) {
 			if strings.Contains(r.body, "/dev/sda") {
 				t.Errorf("%v: the client learns %s", c.err, r.body)
 			}
+			if _, id, found := strings.Cut(r.body, "under the id "); c.name == "InternalError" && (!found || !strings.Contains(d.log.String(), `"id":"`+id[:8]+`"`)) {
+				t.Errorf("%v: the client is given %s, which the log does not have: %s", c.err, r.body, d.log.String())
+			}
 			if n := strings.Count(d.log.String(), `"event":"http.error"`) - before; n != c.events {
 				t.Errorf("%v: %d events http.error, want %d", c.err, n, c.events)
 			}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"tempestd/internal/observe"
 	"tempestd/internal/subscribe"
 	"tempestd/persistence"
 )
@@ -36,7 +35,7 @@ func (s *Server) subscribe(v subscribe.Version) handler {
 		if !errors.As(err, &refusal) {
 			api, ours := toAPI(err)
 			if ours {
-				s.observer.Emit(observe.HTTPError, "", "route", route(r), "error", err)
+				s.tellFault(r, api, err)
 			}
 			for k, value := range api.header {
 				w.Header().Set(k, value)
@@ -67,6 +66,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, v subscribe.Vers
 		return err
 	}
 	defer release()
+	s.allow(w, seekTimeout)
 	if err := c.seek(r.Context(), &req); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"tempestd/internal/beside"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/internal/subscribe"
@@ -20,7 +21,7 @@ import (
 	"tempestd/persistence"
 )
 
-// A server's limits towards a subscriber (PROTOCOL.md, 3).
+// A server's limits towards a subscriber.
 const (
 	pingInterval  = 30 * time.Second
 	pongTimeout   = 5 * time.Second
@@ -50,6 +51,7 @@ type subscription struct {
 	end    context.CancelCauseFunc
 
 	entry  jetstream.Entry
+	number int64  // of the last entry that was looked at
 	buf    []byte // of what an entry becomes
 	packed []byte
 	pace   pace
@@ -66,24 +68,27 @@ var (
 func (c *subscription) serve(request context.Context, conn *websocket.Conn, wire *corked, req *subscribe.Request) {
 	ctx, end := context.WithCancelCause(request)
 	defer end(nil)
+	crew := beside.Crew{Tell: c.server.observer.TaskPanicked, Fault: c.server.fault}
 	defer context.AfterFunc(c.server.cutOff, func() { end(context.Canceled) })()
 	// Whatever ends the subscription also ends a write that is stuck.
-	defer context.AfterFunc(ctx, func() { _ = conn.CloseNow() })()
+	defer crew.After(ctx, "subscription.close", func() { _ = conn.CloseNow() })()
+	// And whatever ends this goroutine ends the others: they are gone before the server forgets the subscriber.
+	defer crew.Wait()
+	defer func() { end(errGone); _ = conn.CloseNow() }()
 	c.conn, c.wire, c.version, c.end, c.hello = conn, wire, req.Version, end, make(chan struct{})
 	c.filter.Store(&req.Filter)
 	if !req.Hello {
 		c.greet.Do(func() { close(c.hello) })
 	}
-	var beside sync.WaitGroup
-	beside.Go(func() { end(c.read()) })
-	beside.Go(func() { c.ping(ctx) })
+	crew.Start("subscription.read", func() { end(c.read()) }, end)
+	crew.Start("subscription.ping", func() { c.ping(ctx) }, end)
 	err := c.send(ctx, req)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause // it made the write fail
 	}
 	_ = conn.CloseNow()
 	end(err)
-	beside.Wait()
+	crew.Wait()
 	c.tell(err)
 }
 
@@ -154,6 +159,7 @@ func (c *subscription) read() error {
 func (c *subscription) listen(kind websocket.MessageType, message io.Reader) error {
 	_ = c.wire.SetReadDeadline(time.Now().Add(messageTimeout))
 	defer c.wire.SetReadDeadline(time.Time{})
+	c.server.fault.At("subscription.listen")
 	text, err := io.ReadAll(io.LimitReader(message, smallMessage))
 	if err == nil && len(text) == smallMessage {
 		c.server.large <- struct{}{}
@@ -213,13 +219,18 @@ func (c *subscription) send(ctx context.Context, req *subscribe.Request) error {
 			return err
 		}
 	}
+	if c.place.ahead && c.version == subscribe.V2 {
+		if err := c.write(subscribe.InfoFrame(infoFuture, "requested sequence cursor was never given here; starting at the live tip")); err != nil {
+			return err
+		}
+	}
 	f := c.server.follow(ctx, c.stream, c.place.after, nil)
 	defer f.close()
 	for {
 		page, err := f.next(persistence.MaxBlock, subscribePage)
 		if err != nil {
 			err = c.passOver(f, err)
-		} else if err = c.sendPage(page.Frames); err == nil && c.pace.slow(c.server.clock.Now(), int64(len(page.Frames)), page.Behind) {
+		} else if err = c.sendPage(&page.StreamFrames); err == nil && c.pace.slow(c.server.clock.Now(), int64(len(page.Frames)), page.Behind) {
 			err = c.tooSlow(page.Behind)
 		}
 		switch {
@@ -253,14 +264,18 @@ func (c *subscription) passOver(f *follower, err error) error {
 // infoGap is the name of the info frame that tells of missing events. It is tempestd's own: a client passes over names that it does not know.
 const infoGap = "Gap"
 
+// infoFuture is the name of the info frame before the first event when the cursor is a number that no entry had so far.
+const infoFuture = "FutureCursor"
+
 // sendPage sends the entries that are wanted, in as few writes as there is room for.
-func (c *subscription) sendPage(frames []persistence.Frame) error {
-	if len(frames) == 0 {
+func (c *subscription) sendPage(page *persistence.StreamFrames) error {
+	if len(page.Frames) == 0 {
 		return nil
 	}
 	c.wire.cork()
-	for i := range frames {
-		if err := c.sendEntry(&frames[i]); err != nil {
+	for i := range page.Frames {
+		c.number = numberOf(page, i)
+		if err := c.sendEntry(&page.Frames[i]); err != nil {
 			_ = c.wire.uncork() // the connection is over
 			return err
 		}
@@ -290,6 +305,7 @@ func (c *subscription) sendEntry(f *persistence.Frame) error {
 		return nil
 	}
 	var text []byte
+	c.entry.Renumber(c.number)
 	if c.version == subscribe.V1 {
 		text, c.buf = c.entry.V1(c.buf[:0])
 	} else if text, c.buf = c.entry.V2(c.buf[:0]); text == nil {
@@ -357,11 +373,7 @@ func (c *subscription) write(text []byte) error {
 // tooSlow ends the subscription of a client that does not keep up: v2 says why, and neither says goodbye.
 func (c *subscription) tooSlow(behind int64) error {
 	if c.version == subscribe.V2 {
-		next := c.entry.Seq()
-		if next == 0 {
-			next = c.entry.TimeUS()
-		}
-		_ = c.write(subscribe.TooSlow(behind, next))
+		_ = c.write(subscribe.TooSlow(behind, c.number+1))
 	}
 	return errTooSlow
 }

@@ -55,7 +55,7 @@ func invalidOptions(format string, args ...any) error {
 	return errors.New("subscribe: invalid options: " + fmt.Sprintf(format, args...))
 }
 
-// ParseFilterV1 reads a v1 filter with a server's own error texts (PROTOCOL.md, 4).
+// ParseFilterV1 reads a v1 filter with a server's own error texts.
 func ParseFilterV1(q url.Values) (Filter, error) {
 	f, err := FilterV1(q["wantedCollections"], q["wantedDids"])
 	// Anything that is no size, a negative number included, silently means no limit.
@@ -74,7 +74,7 @@ func FilterV1(collections, dids []string) (Filter, error) {
 	return f, f.addDIDs(dids)
 }
 
-// ParseFilterV2 reads a v2 filter with a server's own error texts (PROTOCOL.md, 4). Unlike v1 it refuses whatever can be no more than a mistake.
+// ParseFilterV2 reads a v2 filter with a server's own error texts. Unlike v1 it refuses whatever can be no more than a mistake.
 func ParseFilterV2(q url.Values) (Filter, error) {
 	for _, old := range []struct{ name, advice string }{
 		{"wantedDids", "wantedDids is the legacy /subscribe parameter; use dids"},

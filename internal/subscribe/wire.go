@@ -74,6 +74,11 @@ func InfoFrame(name, message string) []byte {
 	return b
 }
 
+// Future is the info frame before the live tip when the cursor is a sequence number that lies beyond the next one. v1 is silent.
+func Future(cursor, next int64) []byte {
+	return InfoFrame("FutureCursor", fmt.Sprintf("requested cursor %d is beyond the next seq %d; starting at the live tip", cursor, next))
+}
+
 // Outdated is the info frame before the first event, which has the seq first, when the cursor is a time of which events are no longer served.
 func Outdated(first int64) []byte {
 	return InfoFrame("OutdatedCursor", fmt.Sprintf("requested timestamp cursor below retention floor; starting at seq %d", first))

@@ -183,8 +183,17 @@ func (s *Server) Relaunch() {
 	s.run()
 }
 
-// Pause freezes the process: its connections stay and nothing is answered. Continue ends that.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+// Pause freezes the process: its connections stay and nothing is answered. It is frozen when Pause
+// returns. Continue ends that.
+func (s *Server) Pause() {
+	s.tb.Helper()
+	s.signal(syscall.SIGSTOP)
+	s.Await("it is stopped", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.PID()))
+		// The state follows the program's name, which is in parentheses.
+		return err == nil && bytes.HasPrefix(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" T"))
+	})
+}
 
 // Continue ends a Pause.
 func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
@@ -243,17 +252,22 @@ func (s *Server) Await(what string, done func() bool) {
 }
 
 func await(done func() bool) error {
+	if done() {
+		return nil
+	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	over := time.After(20 * time.Second)
-	for !done() {
+	over := time.After(2 * time.Minute)
+	for {
 		select {
 		case <-tick.C:
+			if done() {
+				return nil
+			}
 		case <-over:
-			return errors.New("not within 20 s")
+			return errors.New("not within two minutes")
 		}
 	}
-	return nil
 }
 
 // Dir is where the server keeps its files.

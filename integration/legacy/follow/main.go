@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 func main() {
 	url := flag.String("url", "", "websocket URL")
 	compress := flag.Bool("compress", false, "ask for zstd, as the client does by default")
+	count := flag.Int("count", 0, "end after so many commits, and print none")
 	collections := flag.String("collections", "", "wanted collections, with commas between them")
 	flag.Parse()
 	config := client.DefaultClientConfig()
@@ -31,7 +33,11 @@ func main() {
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
 	scheduler := sequential.NewScheduler("follow", logger, func(_ context.Context, e *models.Event) error {
 		cursor = max(cursor, e.TimeUS)
-		if c := e.Commit; c != nil {
+		if c := e.Commit; c != nil && *count > 0 {
+			if *count--; *count == 0 {
+				os.Exit(0)
+			}
+		} else if c != nil {
 			fmt.Println(e.Did, c.Rev, c.Operation, c.Collection, c.RKey)
 		}
 		return nil

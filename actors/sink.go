@@ -1,0 +1,169 @@
+package actors
+
+import (
+	"fmt"
+	"time"
+
+	"tempestd/internal/jetstream"
+	"tempestd/internal/observe"
+	"tempestd/messages"
+)
+
+// sink numbers the session's batches and sends them to the writer. It is what the connection fills; only its read loop calls it.
+type sink struct {
+	session  *session
+	plan     jetstream.Plan
+	done     <-chan struct{}
+	number   uint64
+	said     jetstream.Said  // what the upstream said of the cursor
+	rejected bool            // nothing of this connection can be used
+	filling  *messages.Batch // the one that the connection has, nil while it has none
+	since    time.Time       // when it got it
+
+	bad   int // frames since the last that was told
+	badAt time.Time
+}
+
+// TryHand is jetstream.Sink's.
+func (k *sink) TryHand(b *messages.Batch) (*messages.Batch, bool) {
+	select {
+	case next := <-k.session.cfg.Pool:
+		k.hand(b)
+		k.filling = next
+		k.since = k.session.cfg.Clock.Now()
+		return next, true
+	default:
+		return b, false
+	}
+}
+
+// Hand is jetstream.Sink's.
+func (k *sink) Hand(b *messages.Batch) *messages.Batch {
+	k.hand(b)
+	return k.take()
+}
+
+// take waits for a free batch; nil when the session is to end.
+func (k *sink) take() *messages.Batch {
+	select {
+	case next := <-k.session.cfg.Pool:
+		k.filling = next
+		k.since = k.session.cfg.Clock.Now()
+		return next
+	case <-k.done:
+		return nil
+	}
+}
+
+// giveBack returns the batch of a connection that ended without giving it back: the credit would be lost for ever.
+func (k *sink) giveBack() {
+	if b := k.filling; b != nil {
+		k.filling = nil
+		b.Reset()
+		k.session.cfg.Pool <- b
+	}
+}
+
+func (k *sink) hand(b *messages.Batch) {
+	s := k.session
+	s.cfg.Fault.At("connection.read")
+	if k.rejected || b.Frames == 0 {
+		k.giveBack()
+		return
+	}
+	k.countCommits(b)
+	k.readClock(b)
+	b.Waited = s.cfg.Clock.Since(k.since)
+	k.number++
+	b.Epoch, b.Number = s.epoch, k.number
+	k.filling = nil
+	s.send(s.cfg.Writer, &messages.AppendBatch{Batch: b, Release: s.cfg.Pool})
+}
+
+// countCommits notes what the batch brings of what the feed is there for.
+func (k *sink) countCommits(b *messages.Batch) {
+	n, newest := uint64(0), k.session.commitUS.Load()
+	for i := range b.Events {
+		if e := &b.Events[i]; e.Kind == messages.KindCommit {
+			n++
+			newest = max(newest, e.TimeUS)
+		}
+	}
+	if n > 0 {
+		k.session.commitUS.Store(newest)
+		k.session.lastCommit.Store(k.session.cfg.Clock.Now().UnixNano())
+		k.session.commits.Add(n)
+	}
+}
+
+// readClock notes with the batch what the host's clock can have shown at most, and learns from the batch.
+func (k *sink) readClock(b *messages.Batch) {
+	s := k.session
+	b.PresentUS = s.hostTime((*jetstream.HostClock).Latest)
+	if b.TimeUS > 0 {
+		s.sawEvent(b.TimeUS)
+	}
+}
+
+// Info is jetstream.Sink's. A number that lies in the upstream's future is another instance's: it has begun at the live tip, and what was asked for
+// is asked for again by time, at once.
+func (k *sink) Info(name, _ string) {
+	switch name {
+	case jetstream.InfoOutdatedCursor:
+		k.said.Outdated = true
+	case jetstream.InfoFutureCursor:
+		k.said.Future = true
+		if _, _, bySeq := k.plan.Cursor.Sequence(); bySeq {
+			k.reject(errSeqReset)
+		}
+	}
+}
+
+// reject ends the session; nothing more of it is used.
+func (k *sink) reject(why error) {
+	k.rejected = true
+	k.session.task.Cancel(why)
+}
+
+// First is jetstream.Sink's: it compares the connection's first event with what was asked for.
+func (k *sink) First(first messages.Event) {
+	s := k.session
+	s.sawEvent(first.TimeUS)
+	if seen := (messages.UpstreamTime{Host: s.dial.Request.Endpoint.Host(), US: first.TimeUS}); k.plan.Gap != nil && !k.plan.Stands(s.dial.Resume, s.spoken, seen) {
+		k.reject(&forced{messages.CauseClock})
+		return
+	}
+	switch jetstream.VerifyFirst(k.plan, first.Seq, first.TimeUS, k.said) {
+	case jetstream.FirstExact:
+		s.send(s.cfg.Writer, &messages.Proven{Epoch: s.epoch, Exact: true})
+	case jetstream.FirstSequenceReset:
+		k.reject(errSeqReset)
+	case jetstream.FirstLate:
+		if !k.said.Outdated {
+			k.reject(&forced{messages.CauseNoOverlap})
+			return
+		}
+		covered := s.dial.Resume.Checkpoint.Covered()
+		s.send(s.cfg.Writer, &messages.SuspectGap{Epoch: s.epoch, Said: true, Gap: messages.Gap{
+			Host: s.dial.Request.Endpoint.Host(), FromUS: covered.US, ToUS: first.TimeUS, Cause: messages.GapServerMoved}})
+	}
+}
+
+// Bounds of what is logged about bad frames: one record a second, with the frame's beginning.
+const (
+	badPeriod  = time.Second
+	badExcerpt = 120
+)
+
+// Bad is jetstream.Sink's.
+func (k *sink) Bad(frame []byte, err error) {
+	k.bad++
+	s := k.session
+	now := s.cfg.Clock.Now()
+	if !k.badAt.IsZero() && now.Sub(k.badAt) < badPeriod {
+		return
+	}
+	s.cfg.Observer.Emit(observe.FrameBad, s.cfg.Feed, "epoch", uint64(s.epoch), "error", err.Error(),
+		"frame", fmt.Sprintf("%.*q", badExcerpt, frame[:min(len(frame), badExcerpt)]), "count", k.bad)
+	k.bad, k.badAt = 0, now
+}

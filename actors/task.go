@@ -1,0 +1,139 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/beside"
+	"tempestd/internal/observe"
+)
+
+// Fault is a test's hook at every point of a feed's work; nil does nothing.
+type Fault = beside.Fault
+
+// Beside is embedded by an actor that needs work done beside it. [Guarded] prepares it when an
+// incarnation starts, and cancels and awaits all of its tasks when the incarnation fails, is
+// restarted or stops: no goroutine outlives the incarnation that started it.
+type Beside struct {
+	feed     string
+	observer *observe.Observer
+	fault    Fault
+	open     []*Task
+}
+
+// worker is an actor that embeds Beside.
+type worker interface {
+	prepare(feed string, o *observe.Observer, fault Fault)
+	halt()
+}
+
+func (b *Beside) prepare(feed string, o *observe.Observer, fault Fault) {
+	b.feed, b.observer, b.fault = feed, o, fault
+}
+
+func (b *Beside) halt() {
+	for len(b.open) > 0 {
+		b.open[0].End(errActorStops)
+	}
+}
+
+// errActorStops is the cause of a task's end when its actor ends.
+var errActorStops = errors.New("the actor stops")
+
+// Begin makes a task of the actor whose turn it is.
+func (b *Beside) Begin(ctx actor.Context) *Task {
+	t := &Task{owner: b, actor: ctx.Self()}
+	t.run, t.cancel = context.WithCancelCause(context.Background())
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	t.send = func(m any) { root.Send(self, &answer{t, m}) }
+	b.open = append(b.open, t)
+	return t
+}
+
+// Task is work beside an actor: goroutines under one context, cancelled and awaited together.
+// It is the only thing that starts goroutines in actors and supervisors.
+//
+// A goroutine that panics cancels its task, and its actor fails with the *Panic in a turn of its
+// own, so that supervision answers it like any other failure.
+type Task struct {
+	owner   *Beside
+	actor   *actor.PID
+	run     context.Context
+	cancel  context.CancelCauseFunc
+	send    func(any)
+	running sync.WaitGroup
+	over    bool // only the actor looks at it, in its turn
+
+	mu      sync.Mutex
+	closers []func()
+}
+
+// answer is a message of a task to its actor. Guarded unwraps it, or drops it when the task is over.
+type answer struct {
+	of      *Task
+	message any
+}
+
+// Start starts a goroutine of the task. What do returns, unless that is nil, is delivered to the
+// actor as a message. The point names the goroutine in events and to a [Fault]. Only the actor
+// and the task's own goroutines may call Start.
+func (t *Task) Start(point string, do func(ctx context.Context) any) {
+	t.running.Go(func() {
+		beside.Do(point, t.owner.fault, func() {
+			if message := do(t.run); message != nil {
+				t.send(message)
+			}
+		}, func(p *Panic) { t.failed(point, p) })
+	})
+}
+
+// failed tells of a panic here, and not in the actor's turn: an actor that ends meanwhile has none.
+// The actor learns of it before it can learn of anything that the cancelled task ends with.
+func (t *Task) failed(point string, p *Panic) {
+	p.Told = true
+	t.owner.observer.Emit(observe.ActorFailed, t.owner.feed, "actor", t.actor.Id, "task", point, "error", p.Error(), "stack", string(p.Stack))
+	t.send(p)
+	t.cancel(p)
+}
+
+// Context is the task's; it ends with the task.
+func (t *Task) Context() context.Context { return t.run }
+
+// Cancel ends the task's context and does not wait for its goroutines.
+func (t *Task) Cancel(cause error) { t.cancel(cause) }
+
+// EndsWith says what to call when the task is ended, besides cancelling its context, for its
+// goroutines to come to their end: to close what one of them reads, say. It may be called after
+// that was done already.
+func (t *Task) EndsWith(do func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closers = append(t.closers, do)
+}
+
+// End cancels the task and waits for its goroutines. Nothing that they said is delivered any more.
+// Only the actor may call it.
+func (t *Task) End(cause error) {
+	t.cancel(cause)
+	t.mu.Lock()
+	for _, do := range t.closers {
+		do()
+	}
+	t.mu.Unlock()
+	t.running.Wait()
+	t.over = true
+	t.owner.open = slices.DeleteFunc(t.owner.open, func(o *Task) bool { return o == t })
+}
+
+// Later sends the actor whose turn it is a message after d. A timer that has fired is not called
+// back by Stop: what the message is about must be told by the message.
+func Later(ctx actor.Context, clock clockwork.Clock, d time.Duration, message any) clockwork.Timer {
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	return clock.AfterFunc(d, func() { root.Send(self, message) })
+}

@@ -1,0 +1,60 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"tempestd/messages"
+)
+
+// filterFiles keeps what feeds want in one file a feed, so that a daemon that is started with another filter knows which one held before.
+type filterFiles struct{ dir string }
+
+func (f filterFiles) path(feed string) string { return filepath.Join(f.dir, feed+".json") }
+
+// LoadFilters implements actors.FilterStore.
+func (f filterFiles) LoadFilters(_ context.Context, feed string) (*messages.FilterLog, error) {
+	text, err := os.ReadFile(f.path(feed))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the feed's filters: %w", err)
+	}
+	var log messages.FilterLog
+	if err := json.Unmarshal(text, &log); err != nil {
+		return nil, fmt.Errorf("read the feed's filters: %s: %w", f.path(feed), err)
+	}
+	return &log, nil
+}
+
+// SaveFilters implements actors.FilterStore. The file is there whole, or as it was.
+func (f filterFiles) SaveFilters(_ context.Context, feed string, log messages.FilterLog) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("save the feed's filters: %w", err)
+		}
+	}()
+	text, err := json.Marshal(log)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(f.dir, 0o750); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(f.dir, "."+feed+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	_, err = file.Write(text)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), f.path(feed))
+}

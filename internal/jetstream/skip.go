@@ -1,0 +1,123 @@
+package jetstream
+
+import (
+	"bytes"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+
+	"tempestd/messages"
+)
+
+// Bounds of a message that is passed over. Nothing of it is kept but its outline, so what bounds it is the time that it takes, and what a server can mean by it: the
+// largest record of the network is 1 MiB. A message that is larger still ends the connection.
+const (
+	skipFactor = 64 // times max_message_size
+	leastSkip  = 64 << 20
+	skipBuffer = 32 << 10
+	// skipWindow bounds what unpacking the outline of a packed message may take in memory. One with a larger window has no outline.
+	skipWindow = 16 << 20
+)
+
+func skipLimit(maxSize int64) int64 { return max(skipFactor*maxSize, leastSkip) }
+
+// skip passes over the rest of a message of which first was read, and finds its outline. It returns its size as it came, or, of a packed message that could be
+// unpacked, as it would have been. An error ends the connection.
+func (l *readLoop) skip(r io.Reader, first []byte, packed bool) (size int64, known *outline, err error) {
+	rest := &limited{r: r, n: int64(len(first)), most: skipLimit(l.conn.maxSize)}
+	known = &outline{}
+	buf := make([]byte, skipBuffer)
+	whole := io.MultiReader(bytes.NewReader(first), rest)
+	if packed {
+		if size, err = l.conn.inflater.outline(known, whole, buf, rest.most); err != nil {
+			known.full = true
+		}
+	} else {
+		size, _ = io.CopyBuffer(known, onlyReader{whole}, buf)
+	}
+	// The message is read to its end whatever became of its outline.
+	_, err = io.CopyBuffer(onlyWriter{io.Discard}, onlyReader{rest}, buf)
+	return max(size, rest.n), known, err
+}
+
+// onlyReader and onlyWriter keep io.CopyBuffer from ways of its own, without the buffer.
+type (
+	onlyReader struct{ io.Reader }
+	onlyWriter struct{ io.Writer }
+)
+
+// limited reads the rest of a message, up to the most that is passed over, and keeps an error.
+type limited struct {
+	r    io.Reader
+	n    int64 // bytes so far
+	most int64
+	err  error
+}
+
+func (l *limited) Read(p []byte) (n int, err error) {
+	if l.err != nil {
+		return 0, l.err
+	}
+	n, l.err = l.r.Read(p)
+	if l.n += int64(n); l.n > l.most {
+		l.err = &tooLongError{uint64(l.n)}
+	}
+	return n, l.err
+}
+
+// outline unpacks a message into its outline, most bytes of it at most, and says how many there were.
+func (z *inflater) outline(into *outline, packed io.Reader, buf []byte, most int64) (int64, error) {
+	d, err := zstd.NewReader(packed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(skipWindow),
+		zstd.WithDecoderDicts(z.dictionary))
+	if err != nil {
+		return 0, err
+	}
+	defer d.Close()
+	return io.CopyBuffer(into, onlyReader{io.LimitReader(d, most)}, buf)
+}
+
+// tooLarge notes an event that was passed over, as far as it is known: it moves the position as any other does. What is no event is bad, however large.
+func (l *readLoop) tooLarge(size int64, known *outline) error {
+	skipped := messages.SkippedEvent{Size: size, Why: errTooLarge.Error()}
+	wanted := true
+	if frame, ok := known.bytes(); ok {
+		var f fields
+		if f.parse(frame) < 0 {
+			return l.bad(frame, &FrameError{Kind: ErrBadEvent, Detail: "larger than max_message_size, and no JSON object"})
+		}
+		if l.conn.spoken.Protocol == ProtocolV2 {
+			if c, ok := f.control(frame); ok {
+				return l.control(c)
+			}
+		}
+		id, lack := f.identify()
+		if lack != "" {
+			return l.bad(frame, &FrameError{Kind: ErrBadEvent, Detail: lack})
+		}
+		wanted = l.conn.filter.Load().wants(&id)
+		describe(&skipped, &f, &id)
+	}
+	b := l.batch
+	if skipped.TimeUS > 0 {
+		l.first(messages.Event{Kind: skipped.Kind, TimeUS: skipped.TimeUS, Seq: skipped.Seq, Fingerprint: skipped.Fingerprint})
+	}
+	l.count()
+	if skipped.TimeUS > 0 {
+		b.Seq, b.TimeUS = skipped.Seq, skipped.TimeUS
+		l.newest = max(l.newest, skipped.TimeUS)
+	}
+	if wanted {
+		skipped.After = len(b.Events)
+		b.Skipped = append(b.Skipped, skipped)
+	}
+	return nil
+}
+
+// describe says what is known of an event from its outline. Only a commit's identity is in it: those of other kinds lie deeper, or are all that there is.
+func describe(s *messages.SkippedEvent, f *fields, id *identity) {
+	s.Kind, s.TimeUS, s.Seq, s.DID = id.kind, f.positionUS(), f.seq, string(id.did)
+	if id.kind == messages.KindCommit {
+		s.Fingerprint = id.fingerprint()
+		s.Rev, s.Collection, s.RKey, s.Operation = string(id.rev), string(id.path[0]), string(id.path[1]), string(id.path[2])
+	}
+}

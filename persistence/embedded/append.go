@@ -1,0 +1,334 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+	"tempestd/persistence/embedded/disk"
+	"tempestd/persistence/embedded/segment"
+)
+
+// writer is how a stream is written: by one at a time, who holds the stream's write lock.
+type writer struct {
+	enc    segment.Encoder
+	kept   []int // indices of a batch's events that are not dropped
+	ids    []EntryID
+	buf    []byte
+	blocks []persistence.AppendedBlock
+	recent ring
+	mark   *mark
+
+	seat           // in the active segment
+	low      int64 // times of its events, 0 for none
+	high     int64
+	stateOff int64 // where the block with the checkpoint begins
+	stateLen int   // length of its head
+	rows     []segment.Row
+
+	syncedOff int64 // up to where the active segment is known to be on disk
+	synced    EntryID
+
+	// What encode made: rows with offsets within buf, where its last block begins in it, the times
+	// of its events.
+	fresh               []segment.Row
+	lastAt, lastLen     int
+	freshLow, freshHigh int64
+
+	spare   *spare       // the next segment, whose space was taken ahead
+	paced   atomic.Int64 // when counting began, Unix nanoseconds
+	counted int64
+	busy    atomic.Int64 // bytes appended in a second, about, when counting began
+
+	dead   []*segmentFile // dropped; to be unlinked once that is durable
+	dying  int            // how many are being unlinked in the background
+	broken error          // why the files must be opened again; nil while all is well
+}
+
+// seat is where a segment is written.
+type seat struct {
+	file     disk.File
+	off      int64 // where the next block begins
+	reserved int64 // how much of it has its disk space
+	target   int64 // how large it is to become
+}
+
+// Append implements persistence.Stream.
+func (st *stream) Append(ctx context.Context, batch *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
+	release, err := st.store.use()
+	if err != nil {
+		return persistence.Appended{}, err
+	}
+	defer release()
+	if err := ctx.Err(); err != nil {
+		return persistence.Appended{}, err
+	}
+	st.write.Lock()
+	defer st.write.Unlock()
+	if err := st.ready(); err != nil {
+		return persistence.Appended{}, err
+	}
+	m := st.tip.Load().meta
+	if m.closedUS != 0 {
+		return persistence.Appended{}, persistence.ClosedError(st.name, m.closedReason)
+	}
+	if err := st.store.space.check(0); err != nil {
+		return persistence.Appended{}, err
+	}
+	st.keep(batch, m.end.Last)
+	cp.LastID = m.end.Last
+	if n := len(st.w.ids); n > 0 {
+		cp.LastID = st.w.ids[n-1]
+		if m.kept() == 0 {
+			m.oldest = st.w.ids[0]
+		}
+	}
+	if m.cpJSON, err = json.Marshal(&cp); err != nil {
+		return persistence.Appended{}, fmt.Errorf("encode a checkpoint: %w", err)
+	}
+	m.checkpoint, m.lost = &cp, nil
+	done, err := st.commit(batch, &m, false)
+	if err != nil {
+		return persistence.Appended{}, fmt.Errorf("append to stream %s: %w", st.name, err)
+	}
+	return done, nil
+}
+
+// keep finds the batch's events that are kept, and gives them their IDs.
+func (st *stream) keep(batch *messages.Batch, last EntryID) {
+	st.w.ids, st.w.kept = st.w.ids[:0], st.w.kept[:0]
+	for i := range batch.Events {
+		if ev := &batch.Events[i]; !ev.Drop {
+			last = messages.DeriveID(ev.TimeUS, last)
+			st.w.ids = append(st.w.ids, last)
+			st.w.kept = append(st.w.kept, i)
+		}
+	}
+}
+
+// commitState stores a change of the stream's state without entries. The caller holds write.
+func (st *stream) commitState(m meta) error {
+	st.w.ids, st.w.kept = st.w.ids[:0], st.w.kept[:0]
+	_, err := st.commit(new(messages.Batch), &m, true)
+	return err
+}
+
+// commit writes the kept events and the state m in one write, and makes them visible. It sets m's
+// end, and where a segment begins what retention drops. control is for what must be written on a
+// full disk too: it begins no segment unless there is none.
+func (st *stream) commit(batch *messages.Batch, m *meta, control bool) (persistence.Appended, error) {
+	w := &st.w
+	old := st.tip.Load()
+	into, active, rows, segs := &w.seat, old.active, w.rows, old.segs
+	var next *spare
+	var trimmed persistence.Trimmed
+	var header *segment.Header
+	if active == nil || !control && (w.off >= w.target || len(rows) >= maxRows) {
+		// The next segment begins. What retention no longer keeps goes with the old one, whose size
+		// is known now.
+		var err error
+		if next, err = st.nextSegment(control); err != nil {
+			return persistence.Appended{}, err
+		}
+		trimmed = st.cutBounds(old, m)
+		header = &segment.Header{Stream: st.name, Number: next.number, Start: m.end}
+		if len(w.ids) > 0 {
+			header.First = w.ids[0]
+		}
+		into, rows = &next.seat, nil
+	}
+	start := m.end
+	done, err := w.encode(batch, m, header)
+	if err != nil {
+		return persistence.Appended{}, err
+	}
+	if err := st.reserve(into, int64(len(w.buf)), len(rows)+len(w.fresh), !control); err != nil {
+		return persistence.Appended{}, err
+	}
+	if next != nil {
+		if active != nil {
+			if err := st.seal(active, old); err != nil {
+				return persistence.Appended{}, st.failed(err)
+			}
+			active.seal(start, w.rows)
+		}
+		active = st.begin(next, header)
+		segs = append(slices.Clip(segs), active)
+	}
+	if err := w.write(st.store.sync); err != nil {
+		return persistence.Appended{}, st.failed(err)
+	}
+	w.advance(rows)
+	segs, dropped := prune(segs, m.droppedEntries, active)
+	m.saved = saved(segs, m.droppedBytes)
+	if st.store.sync {
+		w.syncedOff, w.synced = w.off, m.end.Last
+	}
+	st.moveMark(m)
+	st.publish(&tip{meta: *m, segs: segs, active: active, rows: w.rows}, st.runOf(batch))
+	if w.dead = append(w.dead, dropped...); len(w.dead)+w.dying > mostDead && (st.store.sync || st.syncLocked() == nil) {
+		w.dead = st.unlink(w.dead) // what is done in the background does not keep up
+	}
+	if len(w.dead) > 0 || w.spare == nil && w.off >= w.target/2 {
+		st.store.kick()
+	}
+	if trimmed.Entries > 0 {
+		st.store.emit(persistence.StreamTrimmed{Stream: st.name, Trimmed: trimmed})
+	}
+	st.recovered()
+	w.pace(st.store.clock.Now(), len(w.buf))
+	w.shrink()
+	return done, nil
+}
+
+// mostDead is how many dropped segments may wait to be unlinked.
+const mostDead = 1
+
+// seal notes where a segment ends and keeps its rows.
+func (g *segmentFile) seal(end segment.Position, rows []segment.Row) {
+	g.end = end
+	g.rows.Store(&rows)
+	g.stream.store.indexes.add(g, len(rows))
+}
+
+// encode makes the blocks of an append, with the header of the segment that begins with them or
+// nil, and moves m's end behind them.
+func (w *writer) encode(batch *messages.Batch, m *meta, header *segment.Header) (done persistence.Appended, err error) {
+	w.buf, w.fresh, w.blocks = w.buf[:0], w.fresh[:0], w.blocks[:0]
+	if header != nil {
+		w.buf = segment.AppendHeader(w.buf, header)
+	}
+	state := m.state()
+	kept, ids := w.kept, w.ids
+	for {
+		n := segment.Split(batch.Events, kept)
+		src := segment.Source{Buf: batch.Buf, Events: batch.Events, Kept: kept[:n], IDs: ids[:n]}
+		kept, ids = kept[n:], ids[n:]
+		w.lastAt = len(w.buf)
+		var row segment.Row
+		if w.buf, row, err = w.enc.Append(w.buf, &src, &state, len(kept) > 0, &m.end); err != nil {
+			return done, fmt.Errorf("%w: %w", persistence.ErrBadBound, err)
+		}
+		row.Off = int64(w.lastAt)
+		w.lastLen = int(row.HeadLen)
+		if n > 0 {
+			w.fresh = append(w.fresh, row)
+			w.blocks = append(w.blocks, persistence.AppendedBlock{Last: row.Last, Entries: n})
+			done.Bytes += int(row.HeadLen + row.BodyLen)
+		}
+		if len(kept) == 0 {
+			break
+		}
+	}
+	if n := len(w.ids); n > 0 {
+		done.First, done.Last, done.Entries = w.ids[0], w.ids[n-1], n
+		if len(w.blocks) > 1 {
+			done.Blocks = w.blocks
+		}
+	}
+	w.freshLow, w.freshHigh = 0, 0
+	for i, k := range w.kept {
+		us := batch.Events[k].TimeUS
+		if i == 0 {
+			w.freshLow, w.freshHigh = us, us
+		}
+		w.freshLow, w.freshHigh = min(w.freshLow, us), max(w.freshHigh, us)
+	}
+	return done, nil
+}
+
+// write puts what was encoded into the active segment.
+func (w *writer) write(sync bool) error {
+	if _, err := w.file.WriteAt(w.buf, w.off); err != nil {
+		return err
+	}
+	if sync {
+		return w.file.Sync()
+	}
+	return nil
+}
+
+// advance moves the writer behind what it wrote.
+func (w *writer) advance(rows []segment.Row) {
+	for i := range w.fresh {
+		w.fresh[i].Off += w.off
+	}
+	w.rows = append(rows, w.fresh...)
+	w.stateOff, w.stateLen = w.off+int64(w.lastAt), w.lastLen
+	w.off += int64(len(w.buf))
+	if len(w.fresh) > 0 {
+		if w.low == 0 && w.high == 0 {
+			w.low, w.high = w.freshLow, w.freshHigh
+		}
+		w.low, w.high = min(w.low, w.freshLow), max(w.high, w.freshHigh)
+	}
+}
+
+// pace measures how much is appended in a second.
+func (w *writer) pace(now time.Time, n int) {
+	since := now.Sub(time.Unix(0, w.paced.Load()))
+	if w.counted += int64(n); since < time.Second && since >= 0 {
+		return
+	}
+	w.busy.Store(int64(float64(w.counted) / max(since.Seconds(), 1)))
+	w.paced.Store(now.UnixNano())
+	w.counted = 0
+}
+
+// keepBuffer is how much memory the buffer of appends may keep however little of it was used: what
+// a catch-up needed is given back once the feed is live.
+const keepBuffer = 256 << 10
+
+func (w *writer) shrink() {
+	if cap(w.buf) > keepBuffer && len(w.buf) < cap(w.buf)/16 {
+		w.buf, w.ids, w.kept = nil, nil, nil
+	}
+}
+
+// moveMark moves the high-water mark. The append is durable whatever becomes of the mark, so a
+// failure is told and no error.
+func (st *stream) moveMark(m *meta) {
+	k := known{
+		last: m.end.Last, synced: st.w.synced, oldest: m.oldest, number: m.end.Number, closed: m.closedUS, found: true,
+		entries: m.end.Entries, bytes: m.end.Bytes,
+	}
+	if err := st.w.mark.write(k); err != nil {
+		st.store.emit(persistence.MaintenanceFailed{Stream: st.name, Err: err})
+	}
+}
+
+// failed notes that the stream's files must be looked at before anything is written again, and
+// gives the error that says so.
+func (st *stream) failed(err error) error {
+	st.w.broken = err
+	told := st.store.failure(err)
+	if st.fault.Swap(&told) == nil && !isFull(err) {
+		st.store.emit(persistence.WriteFailed{Stream: st.name, Err: err})
+	}
+	return told
+}
+
+// recovered notes that writing works again.
+func (st *stream) recovered() {
+	fault := st.fault.Swap(nil)
+	if fault == nil {
+		return
+	}
+	if _, away := errors.AsType[*persistence.UnavailableError](*fault); away {
+		st.store.emit(persistence.WriteRecovered{Stream: st.name})
+	}
+}
+
+// ready opens the stream's files again after a write that failed. The caller holds write.
+func (st *stream) ready() error {
+	if st.w.broken == nil {
+		return nil
+	}
+	return st.reopen()
+}

@@ -1,0 +1,192 @@
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"tempestd/persistence"
+	"tempestd/persistence/embedded"
+)
+
+// stagingDir is where a restore puts things before they are in their place.
+const stagingDir = "restore.tmp"
+
+// Restored is what was restored.
+type Restored struct {
+	DataDir string                   `json:"data_dir"`
+	Made    time.Time                `json:"made"` // when the backup was made
+	Streams []persistence.StreamInfo `json:"streams"`
+	Files   int                      `json:"files"`
+	Bytes   int64                    `json:"bytes"`
+}
+
+// Restore copies the backup in dir to dataDir, which must be missing or empty. After an error there
+// is nothing in it, as before.
+func Restore(ctx context.Context, dir, dataDir string, progress func(Restored)) (done Restored, err error) {
+	m, err := ReadManifest(dir)
+	if err != nil {
+		return done, err
+	}
+	made, err := emptyDir(dataDir)
+	if err != nil {
+		return done, err
+	}
+	staging := filepath.Join(dataDir, stagingDir)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(staging))
+			for _, d := range made {
+				_ = os.Remove(d) // unless somebody else has put something there meanwhile
+			}
+		}
+	}()
+	if err := os.RemoveAll(staging); err != nil {
+		return done, err
+	}
+	done = Restored{DataDir: dataDir, Made: m.Made, Streams: m.Streams}
+	for _, f := range m.Files {
+		if ctx.Err() != nil {
+			return done, context.Cause(ctx)
+		}
+		if err := restoreFile(dir, staging, f); err != nil {
+			return done, fmt.Errorf("restore %s: %w; nothing was restored", f.Path, err)
+		}
+		done.Files++
+		done.Bytes += f.Bytes
+		progress(done)
+	}
+	if err := tryOut(ctx, filepath.Join(staging, storeDir), m); err != nil {
+		return done, fmt.Errorf("open what was restored: %w; nothing was restored", err)
+	}
+	return done, putInPlace(staging, dataDir)
+}
+
+// emptyDir makes a directory, or sees that it is empty. It gives the directories that it made, the
+// innermost first.
+func emptyDir(dir string) (made []string, err error) {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+			if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			made = append(made, d)
+		}
+		return made, os.MkdirAll(dir, 0o750)
+	case err != nil:
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Name() != stagingDir { // of a restore that was cut short
+			return nil, fmt.Errorf("%s holds %q: a restore wants a data directory that is empty, or not there", dir, e.Name())
+		}
+	}
+	return nil, nil
+}
+
+// restoreFile copies one file and compares it with its checksum.
+func restoreFile(dir, staging string, f File) error {
+	to := filepath.Join(staging, filepath.FromSlash(f.Path))
+	if err := os.MkdirAll(filepath.Dir(to), 0o750); err != nil {
+		return err
+	}
+	in, err := os.Open(filepath.Join(dir, filesDir, f.SHA256))
+	if err != nil {
+		return fmt.Errorf("the backup lacks it: %w", err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	if err != nil {
+		return err
+	}
+	hash := sha256.New()
+	n, err := io.Copy(io.MultiWriter(out, hash), in)
+	if err == nil {
+		err = out.Sync()
+	}
+	if err = errors.Join(err, out.Close()); err != nil {
+		return err
+	}
+	if sum := hex.EncodeToString(hash.Sum(nil)); n != f.Bytes || sum != f.SHA256 {
+		return fmt.Errorf("the backup's copy is damaged: %d bytes with the SHA-256 %s, it had %d with %s", n, sum, f.Bytes, f.SHA256)
+	}
+	return nil
+}
+
+// tryOut opens the restored store, by which its state is made, and compares its streams with what
+// the manifest says.
+func tryOut(ctx context.Context, dir string, m *Manifest) (err error) {
+	// That the state is made from its copy is what is wanted, so nobody is told.
+	s, err := embedded.Open(ctx, dir, embedded.Options{Maintenance: 24 * time.Hour})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	for _, want := range m.Streams {
+		stream, err := s.Stream(ctx, want.Name)
+		if err != nil {
+			return err
+		}
+		got, err := stream.Info(ctx)
+		if err != nil {
+			return err
+		}
+		if got.Entries != want.Entries || !same(got.Oldest, want.Oldest) || !same(got.Newest, want.Newest) {
+			return fmt.Errorf("stream %s has %d entries, %v to %v; the backup is of %d, %v to %v",
+				want.Name, got.Entries, got.Oldest, got.Newest, want.Entries, want.Oldest, want.Newest)
+		}
+	}
+	return nil
+}
+
+func same(a, b *persistence.EntryID) bool {
+	return a == nil && b == nil || a != nil && b != nil && *a == *b
+}
+
+// putInPlace moves what was restored to where a daemon looks for it, the store last: with that it
+// is there.
+func putInPlace(staging, dataDir string) error {
+	if err := syncTree(staging); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(staging)
+	if err != nil {
+		return err
+	}
+	names := []string{}
+	for _, e := range entries {
+		if e.Name() != storeDir {
+			names = append(names, e.Name())
+		}
+	}
+	var moved []string
+	for _, name := range append(names, storeDir) {
+		to := filepath.Join(dataDir, name)
+		if err := os.Rename(filepath.Join(staging, name), to); err != nil {
+			for _, path := range moved {
+				err = errors.Join(err, os.RemoveAll(path))
+			}
+			return fmt.Errorf("%w; nothing was restored", err)
+		}
+		moved = append(moved, to)
+	}
+	return errors.Join(os.Remove(staging), syncDir(dataDir))
+}
+
+func syncTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			err = syncDir(path)
+		}
+		return err
+	})
+}

@@ -1,0 +1,22 @@
+package embedded
+
+import "context"
+
+// Maintain runs one round of maintenance now.
+func Maintain(ctx context.Context, s *Store) { s.maintain(ctx) }
+
+// Pack packs what can be packed, at no pace.
+func Pack(ctx context.Context, s *Store) error {
+	p, err := s.newPacker()
+	if err != nil {
+		return err
+	}
+	p.pause = func(context.Context, int64) error { return nil }
+	for _, st := range s.all() {
+		st.w.busy.Store(0)
+	}
+	return p.all(ctx)
+}
+
+// SyncLog runs one round of the interval sync now.
+func SyncLog(ctx context.Context, s *Store) { s.syncLog(ctx) }

@@ -1,0 +1,245 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"tempestd/persistence/embedded/segment"
+)
+
+// Bounds of the heads that are kept between pages (I5): some fifteen readers' that catch up in full
+// blocks.
+const (
+	headsKept  = 32
+	headsBytes = 4 << 20
+	// chunkKept is what a chunk that is kept has at the most: all but those of giant events.
+	chunkKept = 512 << 10
+)
+
+// heads lends readers the decoded heads of blocks. Where a page ends within a block, the next one
+// of the same reader begins there: so the head of such a block is kept, and the chunk that the page
+// ended in, unpacked. A block has up to some thousand entries, and decoding the head of all of them
+// anew costs a page of a hundred more than the page itself. Safe for concurrent use.
+type heads struct {
+	mu   sync.Mutex
+	kept []*sharedHead // the one that was kept last at the end
+	pool sync.Pool     // *sharedHead that nobody has
+}
+
+// sharedHead is a head that any number of readers have at once, none of which writes to it. Its
+// memory is decoded into again when the last of them is done with it and it is kept no longer.
+type sharedHead struct {
+	segment.Head
+	buf []byte // what it was decoded from
+	at  place
+
+	// Guarded by heads.mu.
+	readers int
+	kept    bool
+	unpacked
+}
+
+// place is where a block is.
+type place struct {
+	g   *segmentFile
+	off int64
+}
+
+// unpacked are the raw bytes of one of a block's chunks. They are never written to again: frames
+// alias them.
+type unpacked struct {
+	chunk int
+	raw   []byte // nil for none
+}
+
+// cost is what the head holds in memory.
+func (h *sharedHead) cost() int {
+	return 20*cap(h.IDs) + 48*cap(h.Chunks) + 8*cap(h.Parts) + cap(h.buf) + cap(h.raw) + 300
+}
+
+// openBlock is a block as one reader has it before him.
+type openBlock struct {
+	*sharedHead // not written to
+	unpacked    // the chunk that was asked for last
+}
+
+// buffers is memory for what is read and not kept.
+type buffers struct{ pool sync.Pool }
+
+func (p *buffers) get(n int) *[]byte {
+	b, ok := p.pool.Get().(*[]byte)
+	if !ok {
+		b = new([]byte)
+	}
+	*b = slices.Grow((*b)[:0], n)[:n]
+	return b
+}
+
+func (p *buffers) put(b *[]byte) {
+	if cap(*b) <= 1<<20 {
+		p.pool.Put(b)
+	}
+}
+
+// open gives the block that a row names; it is valid until close.
+func (h *heads) open(g *segmentFile, row *segment.Row) (openBlock, error) {
+	at := place{g, row.Off}
+	if b, ok := h.lend(at); ok {
+		return b, nil
+	}
+	shared, ok := h.pool.Get().(*sharedHead)
+	if !ok {
+		shared = new(sharedHead)
+	}
+	err := shared.read(g, row)
+	if err != nil {
+		h.pool.Put(shared)
+		return openBlock{}, err
+	}
+	shared.at, shared.readers = at, 1
+	return openBlock{sharedHead: shared}, nil
+}
+
+// read reads and decodes the head of a block, which must be what its row says.
+func (h *sharedHead) read(g *segmentFile, row *segment.Row) error {
+	f, err := g.use()
+	if err != nil {
+		return err
+	}
+	defer g.release()
+	h.buf = slices.Grow(h.buf[:0], int(row.HeadLen))[:row.HeadLen]
+	if err := readAt(f, h.buf, row.Off); err != nil {
+		return err
+	}
+	if err := h.Decode(h.buf); err != nil {
+		return err
+	}
+	if h.End.Last != row.Last || h.End.Entries != row.EndEntries || h.First != row.First || uint32(h.BodyLen) != row.BodyLen {
+		return fmt.Errorf("%w: it is another block", segment.ErrDamaged)
+	}
+	return nil
+}
+
+// readAt reads all of b. What is missing at the end of the file is damage, and no error of the file
+// system.
+func readAt(f io.ReaderAt, b []byte, off int64) error {
+	n, err := f.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if errors.Is(err, io.EOF) || err == nil {
+		return fmt.Errorf("%w: the file ends at %d", segment.ErrDamaged, off+int64(n))
+	}
+	return err
+}
+
+// lend finds a head that is kept.
+func (h *heads) lend(at place) (openBlock, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := h.index(at)
+	if i < 0 {
+		return openBlock{}, false
+	}
+	shared := h.kept[i]
+	shared.readers++
+	return openBlock{sharedHead: shared, unpacked: shared.unpacked}, true
+}
+
+func (h *heads) index(at place) int {
+	return slices.IndexFunc(h.kept, func(k *sharedHead) bool { return k.at == at })
+}
+
+// close gives a block back. keep says that reading is likely to go on in it, where b's chunk is.
+func (h *heads) close(b *openBlock, keep bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	shared := b.sharedHead
+	if keep {
+		switch i := h.index(shared.at); {
+		case i < 0:
+			shared.kept = true
+			h.kept = append(h.kept, shared)
+		case h.kept[i] == shared:
+			h.kept = append(slices.Delete(h.kept, i, i+1), shared)
+		} // else another reader was first to keep what it decoded
+	}
+	if shared.kept && keep && cap(b.unpacked.raw) <= chunkKept {
+		shared.unpacked = b.unpacked
+	}
+	shared.readers--
+	if !shared.kept {
+		h.recycle(shared)
+	}
+	h.bound(headsKept, headsBytes)
+}
+
+// forget keeps nothing any longer: readers that have left need none of it, and the others decode
+// one head more.
+func (h *heads) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bound(0, 0)
+}
+
+// bound forgets the heads that were kept first, until so many, and so many bytes, are left.
+func (h *heads) bound(count, bytes int) {
+	for _, k := range h.kept {
+		bytes -= k.cost()
+	}
+	drop := 0
+	for bytes < 0 || len(h.kept)-drop > count {
+		k := h.kept[drop]
+		bytes += k.cost()
+		k.kept = false
+		h.recycle(k)
+		drop++
+	}
+	h.kept = slices.Delete(h.kept, 0, drop)
+}
+
+// recycle lends the memory of a head that is not kept to others, once nobody has it.
+func (h *heads) recycle(shared *sharedHead) {
+	shared.unpacked = unpacked{}
+	if shared.readers == 0 {
+		shared.at = place{}
+		if cap(shared.buf) <= 1<<20 {
+			h.pool.Put(shared)
+		}
+	}
+}
+
+// bytesOf gives the raw bytes of the block's chunk i.
+func (s *Store) bytesOf(b *openBlock, i int) ([]byte, error) {
+	if b.unpacked.raw == nil || b.unpacked.chunk != i {
+		raw, err := s.unpack(nil, b.at, &b.Head, i)
+		if err != nil {
+			return nil, err
+		}
+		b.unpacked = unpacked{chunk: i, raw: raw}
+	}
+	return b.unpacked.raw, nil
+}
+
+// unpack reads a chunk of a block, in dst's memory or new one.
+func (s *Store) unpack(dst []byte, at place, h *segment.Head, i int) ([]byte, error) {
+	f, err := at.g.use()
+	if err != nil {
+		return nil, err
+	}
+	defer at.g.release()
+	c := &h.Chunks[i]
+	comp := s.buffers.get(c.Size)
+	defer s.buffers.put(comp)
+	if err := readAt(f, *comp, at.off+int64(h.HeadLen)+int64(c.Off)); err != nil {
+		return nil, err
+	}
+	return s.dec.Unpack(dst, *comp, h, c)
+}
+
+// isGone says whether a file is no longer there.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,118 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"tempestd/persistence"
+	"tempestd/persistence/embedded/disk"
+	"tempestd/persistence/embedded/segment"
+)
+
+// The names in a store's directory.
+const (
+	formatFile = "FORMAT"
+	streamsDir = "streams"
+	marksDir   = "marks"
+	stateDir   = "state"
+	asideDir   = "aside" // what was damaged and is kept
+)
+
+// formatVersion is what the format file says.
+const (
+	formatVersion = 2
+	formatText    = "tempestd store 2\n"
+)
+
+// checkFormat refuses a store that another version laid out differently, and marks a new one.
+func (s *Store) checkFormat() error {
+	path := filepath.Join(s.dir, formatFile)
+	b, err := disk.ReadFile(s.files, path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the store's format: %w", err)
+	}
+	if string(b) == formatText {
+		return nil
+	}
+	var version int
+	if _, scanErr := fmt.Sscanf(string(b), "tempestd store %d\n", &version); scanErr == nil && version != formatVersion {
+		return fmt.Errorf("%s has the format of version %d; this version reads %d: use the tempestd that wrote it, or move it away to begin anew", s.dir, version, formatVersion)
+	}
+	names, listErr := s.files.List(s.dir)
+	if listErr != nil {
+		return fmt.Errorf("list the store: %w", listErr)
+	}
+	known := slices.Contains(names, streamsDir)
+	if !known && (slices.Contains(names, "badger") || slices.Contains(names, "highwater")) {
+		return fmt.Errorf("%s was written by an earlier tempestd, whose format this version does not read: move it away, and the feeds begin anew as far back as their servers go", s.dir)
+	}
+	if known {
+		fault := persistence.FileDamaged{File: formatFile, Err: errors.New("it is missing")}
+		if err == nil {
+			fault.Err = fmt.Errorf("%w: it does not say which format the store has", segment.ErrDamaged)
+			if fault.Aside, err = s.setAside(path); err != nil {
+				return err
+			}
+		}
+		s.emit(fault)
+	}
+	if err := disk.ReplaceFile(s.files, s.dir, path, []byte(formatText)); err != nil {
+		return s.failure(fmt.Errorf("mark the store's format: %w", err))
+	}
+	return nil
+}
+
+// asidePath makes up a name in the directory of what is set aside.
+func (s *Store) asidePath(path string) (string, error) {
+	dir := filepath.Join(s.dir, asideDir)
+	if err := s.files.MakeDir(dir); err != nil {
+		return "", err
+	}
+	name := strings.ReplaceAll(s.below(path), string(filepath.Separator), "_")
+	for n := 1; ; n++ {
+		aside := filepath.Join(dir, fmt.Sprintf("%s.%d", name, n))
+		if taken, err := disk.Exists(s.files, aside); err != nil || !taken {
+			return aside, err
+		}
+	}
+}
+
+// setAside moves a file to where what is damaged is kept, and gives its new name below the store's
+// directory.
+func (s *Store) setAside(path string) (string, error) {
+	aside, err := s.asidePath(path)
+	if err == nil {
+		err = s.files.Rename(path, aside)
+	}
+	if err == nil {
+		err = errors.Join(s.files.SyncDir(filepath.Dir(path)), s.files.SyncDir(filepath.Dir(aside)))
+	}
+	if err != nil {
+		return "", s.failure(fmt.Errorf("set a damaged file aside: %w", err))
+	}
+	return s.below(aside), nil
+}
+
+// copyAside keeps some bytes of a file where what is damaged is kept.
+func (s *Store) copyAside(path string, b []byte) (string, error) {
+	aside, err := s.asidePath(path)
+	if err == nil {
+		err = disk.ReplaceFile(s.files, filepath.Dir(aside), aside, b)
+	}
+	if err != nil {
+		return "", fmt.Errorf("set damaged bytes aside: %w", err)
+	}
+	return s.below(aside), nil
+}
+
+// below is a path as events tell it: from the store's directory on.
+func (s *Store) below(path string) string {
+	if rel, err := filepath.Rel(s.dir, path); err == nil {
+		return rel
+	}
+	return path
+}

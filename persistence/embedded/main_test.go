@@ -1,0 +1,76 @@
+package embedded_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"tempestd/persistence"
+	"tempestd/persistence/embedded"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(crashDir) != "" {
+		fmt.Fprintln(os.Stderr, crashChild())
+		os.Exit(1)
+	}
+	// rapid's default of 100 runs takes a while with stores; the command line may ask for more.
+	if err := flag.Set("rapid.checks", "15"); err != nil {
+		panic(err)
+	}
+	// Badger leaves these behind when it cannot be opened.
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/dgraph-io/badger/v4.(*DB).monitorCache"),
+		goleak.IgnoreAnyFunction("github.com/dgraph-io/ristretto/v2/z.(*AllocatorPool).freeupAllocators"))
+}
+
+// start is the time at which the events of the tests begin, Unix µs.
+const start = 1_795_000_000_000_000
+
+// openFeed opens a store and its stream "feed".
+func openFeed(t testing.TB, dir string, opt embedded.Options) (*embedded.Store, persistence.Stream) {
+	t.Helper()
+	store, err := embedded.Open(t.Context(), dir, opt)
+	must(t, err)
+	s, err := store.OpenStream(t.Context(), "feed", persistence.StreamOptions{})
+	must(t, err)
+	return store, s
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// told is what a store told, by whichever goroutine.
+type told struct {
+	mu     sync.Mutex
+	events []persistence.Event
+}
+
+func (t *told) add(e persistence.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.events = append(t.events, e)
+}
+
+func (t *told) all() []persistence.Event {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.events)
+}
+
+// lines are the events as text.
+func (t *told) lines() (lines []string) {
+	for _, e := range t.all() {
+		lines = append(lines, fmt.Sprintf("%T %+v", e, e))
+	}
+	return lines
+}

@@ -1,0 +1,66 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+
+	"tempestd/persistence"
+	"tempestd/persistence/embedded/disk"
+)
+
+// maintain is one round of what the store does by itself.
+func (s *Store) maintain(ctx context.Context) {
+	_ = s.space.check(0) // tells of free space that came back while nobody appended
+	s.heads.forget()
+	if err := s.state.open(); err != nil && !persistence.Temporary(err) {
+		s.maintenanceFailed(ctx, "", err)
+	}
+	s.maintaining.Lock()
+	defer s.maintaining.Unlock()
+	for _, st := range s.all() {
+		if err := st.retain(); err != nil {
+			s.maintenanceFailed(ctx, st.name, err)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		st.clear()
+	}
+	select {
+	case s.packs <- struct{}{}:
+	default:
+	}
+	s.saveRegister(false)
+	if err := s.state.copyOut(); err != nil {
+		s.maintenanceFailed(ctx, "", err)
+	}
+}
+
+// follow does what appends leave to be done, until the store closes.
+func (s *Store) follow(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.kicked:
+			s.safely(ctx, func(context.Context) {
+				for _, st := range s.all() {
+					st.clear()
+				}
+			})
+		}
+	}
+}
+
+func (s *Store) maintenanceFailed(ctx context.Context, stream string, err error) {
+	// A store that closes, or that refuses writes and said so, has not failed at this.
+	if ctx.Err() == nil && !persistence.Temporary(err) && !errors.Is(err, persistence.ErrStoreClosed) {
+		s.emit(persistence.MaintenanceFailed{Stream: stream, Err: err})
+	}
+}
+
+func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
+
+func isTemporary(name string) bool { return strings.HasSuffix(name, disk.TemporarySuffix) }

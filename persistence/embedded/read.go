@@ -1,0 +1,344 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"tempestd/persistence"
+	"tempestd/persistence/embedded/segment"
+)
+
+// Read implements persistence.Stream.
+func (st *stream) Read(ctx context.Context, from, to persistence.StreamCursor, limit int) (persistence.StreamFrames, error) {
+	if err := persistence.CheckLimit(limit); err != nil {
+		return persistence.StreamFrames{}, err
+	}
+	release, err := st.store.use()
+	if err != nil {
+		return persistence.StreamFrames{}, err
+	}
+	defer release()
+	return st.page(ctx, st.tip.Load(), from.Lower(), to.Upper(), limit)
+}
+
+// pageOf makes a page of frames that were read at the state m: what follows cursor, or with no
+// frames nothing up to it, with behind entries after the last one.
+func pageOf(m *meta, frames []persistence.Frame, cursor EntryID, behind int64) persistence.StreamFrames {
+	page := persistence.StreamFrames{Frames: frames, Cursor: cursor, Behind: behind, Appended: int64(m.end.Entries)}
+	if n := len(frames); n > 0 {
+		page.Cursor = frames[n-1].ID
+	}
+	if m.kept() > 0 {
+		page.Oldest, page.Newest = m.oldest, m.end.Last
+	}
+	if m.closedUS != 0 {
+		page.ClosedAt, page.ClosedReason = time.UnixMicro(m.closedUS).UTC(), m.closedReason
+	}
+	return page
+}
+
+// page reads the entries of the closed range [from, to], oldest first, that are known at t, or
+// later where retention has overtaken that.
+func (st *stream) page(ctx context.Context, t *tip, from, to EntryID, limit int) (persistence.StreamFrames, error) {
+	for {
+		if err := persistence.CheckFrom(st.name, from, t.meta.floor); err != nil {
+			return persistence.StreamFrames{}, err
+		}
+		page, err := st.pageAt(ctx, t, from, to, limit)
+		if !isGone(err) {
+			return page, err
+		}
+		now := st.tip.Load()
+		if now == t {
+			// A file was removed, and not by us.
+			return persistence.StreamFrames{}, st.missing(t, later(t.meta.oldest, from))
+		}
+		t = now
+	}
+}
+
+func later(a, b EntryID) EntryID {
+	if a.Compare(b) < 0 {
+		return b
+	}
+	return a
+}
+
+// missing makes a *CorruptError of a segment whose file is not there.
+func (st *stream) missing(t *tip, from EntryID) error {
+	i := t.find(from)
+	for ; i < len(t.segs); i++ {
+		g := t.segs[i]
+		if _, err := st.rowsOf(t, g); !isGone(err) {
+			if f, err := g.use(); err == nil {
+				_ = f
+				g.release()
+				continue
+			}
+		}
+		err := fmt.Errorf("%w: the file is missing", segment.ErrDamaged)
+		st.tellDamaged(g.path, err)
+		return st.corruptBlock(&segment.Row{First: g.header.Start.Last.Next(), Last: t.endOf(g).Last}, err)
+	}
+	return st.store.failure(errors.New("a segment is missing"))
+}
+
+// pageAt reads a page of what is known at t. Without any entries, its cursor is how much of the
+// range there is nothing in.
+func (st *stream) pageAt(ctx context.Context, t *tip, from, to EntryID, limit int) (persistence.StreamFrames, error) {
+	p := pageReader{store: st.store, from: later(from, t.meta.oldest), to: to, limit: limit, room: persistence.MaxPageBytes}
+	if p.to.Compare(t.meta.end.Last) > 0 {
+		p.to = t.meta.end.Last
+	}
+	if t.meta.kept() == 0 || p.from.Compare(p.to) > 0 {
+		return st.emptyPage(ctx, t, from, to)
+	}
+	err := st.eachRow(ctx, t, p.from, func(g *segmentFile, row *segment.Row) (bool, error) {
+		if row.First.Compare(p.to) > 0 {
+			return false, nil
+		}
+		if err := st.addBlock(&p, g, row); err != nil {
+			return false, err
+		}
+		return !p.full(), nil
+	})
+	// What was read before a corrupt block is given first; the next page meets the error.
+	if _, corrupt := errors.AsType[*persistence.CorruptError](err); err != nil && !(corrupt && len(p.frames) > 0) {
+		return persistence.StreamFrames{}, err
+	}
+	if len(p.frames) == 0 {
+		return st.emptyPage(ctx, t, from, to)
+	}
+	return pageOf(&t.meta, p.frames, from, int64(t.meta.end.Entries-p.ordinal)), nil
+}
+
+func (st *stream) addBlock(p *pageReader, g *segmentFile, row *segment.Row) error {
+	if row.Hole() {
+		return st.corruptBlock(row, fmt.Errorf("%w: %d entries are missing", segment.ErrDamaged, row.Count))
+	}
+	block, err := st.store.heads.open(g, row)
+	if err == nil {
+		err = p.add(&block)
+		st.store.heads.close(&block, p.within(&block))
+	}
+	return st.readError(row, err)
+}
+
+// readError gives an error of reading a block the form that callers know. That of a file that is
+// gone stays as it is.
+func (st *stream) readError(row *segment.Row, err error) error {
+	switch {
+	case err == nil, isGone(err):
+		return err
+	case errors.Is(err, segment.ErrDamaged):
+		return st.corruptBlock(row, err)
+	}
+	return st.store.failure(fmt.Errorf("read stream %s: %w", st.name, err))
+}
+
+// emptyPage is a page of a range that has nothing in it.
+func (st *stream) emptyPage(ctx context.Context, t *tip, from, to EntryID) (persistence.StreamFrames, error) {
+	cursor := from.Prev()
+	if to.Compare(t.meta.end.Last) > 0 {
+		to = t.meta.end.Last
+	}
+	if cursor.Compare(to) < 0 {
+		cursor = to
+	}
+	behind, err := st.behind(ctx, t, cursor)
+	return pageOf(&t.meta, nil, cursor, behind), err
+}
+
+// behind counts the entries after id at t.
+func (st *stream) behind(ctx context.Context, t *tip, id EntryID) (int64, error) {
+	m := &t.meta
+	switch {
+	case m.kept() == 0 || id.Compare(m.end.Last) >= 0:
+		return 0, ctx.Err()
+	case id.Compare(m.oldest) < 0:
+		return m.kept(), ctx.Err()
+	}
+	behind := m.kept()
+	err := st.eachRow(ctx, t, id.Next(), func(g *segmentFile, row *segment.Row) (bool, error) {
+		behind = int64(m.end.Entries - row.Start())
+		if row.Hole() || row.First.Compare(id) > 0 {
+			return false, nil
+		}
+		block, err := st.store.heads.open(g, row)
+		if err == nil {
+			behind -= int64(block.Search(id.Next()))
+			st.store.heads.close(&block, false)
+		}
+		return false, st.readError(row, err)
+	})
+	return behind, err
+}
+
+// endOf is where a segment ends at t.
+func (t *tip) endOf(g *segmentFile) *segment.Position {
+	if g == t.active {
+		return &t.meta.end
+	}
+	return &g.end
+}
+
+// rowsOf are the rows of a segment at t.
+func (st *stream) rowsOf(t *tip, g *segmentFile) ([]segment.Row, error) {
+	if g == t.active {
+		return t.rows, nil
+	}
+	rows, err := g.index()
+	if err != nil && !isGone(err) {
+		err = st.store.failure(fmt.Errorf("read the index of stream %s: %w", st.name, err))
+	}
+	return rows, err
+}
+
+// find is the index of the segment that holds id, or of the next one.
+func (t *tip) find(id EntryID) int {
+	i, _ := slices.BinarySearchFunc(t.segs, id, func(g *segmentFile, id EntryID) int { return t.endOf(g).Last.Compare(id) })
+	return i
+}
+
+// eachRow calls visit for the blocks from the one that holds from on, until it returns false.
+func (st *stream) eachRow(ctx context.Context, t *tip, from EntryID, visit func(*segmentFile, *segment.Row) (bool, error)) error {
+	for i := t.find(from); i < len(t.segs); i++ {
+		rows, err := st.rowsOf(t, t.segs[i])
+		if err != nil {
+			return err
+		}
+		at, _ := slices.BinarySearchFunc(rows, from, func(r segment.Row, id EntryID) int { return r.Last.Compare(id) })
+		for ; at < len(rows); at++ {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if more, err := visit(t.segs[i], &rows[at]); err != nil || !more {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// eachRowBackwards calls visit for the blocks that have kept entries, newest first, until it
+// returns false.
+func (st *stream) eachRowBackwards(ctx context.Context, t *tip, visit func(*segmentFile, *segment.Row) (bool, error)) error {
+	for _, g := range slices.Backward(t.segs) {
+		rows, err := st.rowsOf(t, g)
+		if err != nil {
+			return err
+		}
+		for i := len(rows) - 1; i >= 0; i-- {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if rows[i].EndEntries <= t.meta.droppedEntries {
+				return nil
+			}
+			if more, err := visit(g, &rows[i]); err != nil || !more {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// pageReader collects a page's frames from one block after the other.
+type pageReader struct {
+	store    *Store
+	from, to EntryID
+	limit    int
+	room     int // bytes
+	frames   []persistence.Frame
+	ordinal  uint64 // entries ever appended up to the last frame
+	past     bool   // an entry after to was met
+}
+
+func (p *pageReader) full() bool { return p.past || len(p.frames) >= p.limit || p.room <= 0 }
+
+// within says whether the page ended within the block, so that the next one goes on there.
+func (p *pageReader) within(b *openBlock) bool {
+	return p.full() && !p.past && p.from.Compare(b.End.Last) <= 0
+}
+
+// add takes what belongs to the page from a block. Frames have memory that nothing writes to, a
+// piece a chunk.
+func (p *pageReader) add(b *openBlock) error {
+	start := b.Search(p.from)
+	for i := range b.Chunks {
+		c := &b.Chunks[i]
+		if c.First+c.Count <= start {
+			continue
+		}
+		if b.IDs[max(c.First, start)].Compare(p.to) > 0 {
+			p.past = true
+			return nil
+		}
+		raw, err := p.store.bytesOf(b, i)
+		if err != nil {
+			return err
+		}
+		if p.addChunk(&b.Head, c, start, raw); p.full() {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (p *pageReader) addChunk(h *segment.Head, c *segment.Chunk, start int, raw []byte) {
+	off := 0
+	for i := c.First; i < c.First+c.Count && !p.full(); i++ {
+		end := off + int(h.Lens[i])
+		if i >= start {
+			if p.past = h.IDs[i].Compare(p.to) > 0; p.past {
+				return
+			}
+			if p.frames == nil {
+				p.frames = make([]persistence.Frame, 0, min(p.limit, h.Count-start))
+			}
+			p.frames = append(p.frames, persistence.Frame{ID: h.IDs[i], Event: raw[off:end:end]})
+			p.room -= end - off
+			p.from = h.IDs[i].Next()
+			p.ordinal = h.Start() + uint64(i) + 1
+		}
+		off = end
+	}
+}
+
+// corruptBlock makes a *CorruptError of what is wrong with the block of a row, and tells of it once.
+func (st *stream) corruptBlock(row *segment.Row, err error) error {
+	corrupt := &persistence.CorruptError{Stream: st.name, First: row.First, Block: row.Last, Err: err}
+	if st.corrupt.add(corrupt.Block) {
+		st.store.emit(persistence.BlockCorrupt{CorruptError: corrupt})
+	}
+	return corrupt
+}
+
+// corruptSet remembers the corrupt blocks that were told of; beyond its bound it forgets that it
+// told of the first ones.
+type corruptSet struct {
+	mu  sync.Mutex
+	ids []EntryID
+}
+
+func (c *corruptSet) add(id EntryID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.Contains(c.ids, id) {
+		return false
+	}
+	if len(c.ids) >= 256 {
+		c.ids = slices.Delete(c.ids, 0, 1)
+	}
+	c.ids = append(c.ids, id)
+	return true
+}
+
+func isCorrupt(err error) bool {
+	_, ok := errors.AsType[*persistence.CorruptError](err)
+	return ok
+}

@@ -1,0 +1,125 @@
+package embedded
+
+import (
+	"slices"
+	"time"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// ringRuns bounds a stream's ring of recent entries besides persistence.RecentBytes (I5).
+const ringRuns = 1 << 10
+
+// run is one append's entries, uncompressed. It is never written to again: frames that readers hold
+// alias it.
+type run struct {
+	ids  []EntryID
+	ends []uint32 // where each entry ends in buf
+	buf  []byte
+}
+
+func (g *run) last() EntryID { return g.ids[len(g.ids)-1] }
+
+// search is the index of the first entry with an ID of at least id.
+func (g *run) search(id EntryID) int {
+	i, _ := slices.BinarySearchFunc(g.ids, id, EntryID.Compare)
+	return i
+}
+
+// cost is what the run holds in memory.
+func (g *run) cost() int { return cap(g.buf) + 20*len(g.ids) + 100 }
+
+// appendFrames appends entries from i on, up to limit frames and until page is full, and reports
+// how many.
+func (g *run) appendFrames(frames []persistence.Frame, i, limit int, page *int) []persistence.Frame {
+	for ; i < len(g.ids) && len(frames) < limit && *page > 0; i++ {
+		start := uint32(0)
+		if i > 0 {
+			start = g.ends[i-1]
+		}
+		frames = append(frames, persistence.Frame{ID: g.ids[i], Event: g.buf[start:g.ends[i]:g.ends[i]]})
+		*page -= int(g.ends[i] - start)
+	}
+	return frames
+}
+
+// ring is the newest entries of a stream, without a hole, so that tails at the tip read no storage.
+type ring struct {
+	runs []*run // readers hold former ones: they are appended to and cut, and what stands in them stays
+	cost int
+	base EntryID // the newest entry before them
+}
+
+// push adds the newest run, which follows the entry prev, and forgets the oldest ones beyond the
+// bounds.
+func (r *ring) push(g *run, prev EntryID) {
+	if len(r.runs) == 0 {
+		r.base = prev
+	}
+	r.runs = append(r.runs, g)
+	r.cost += g.cost()
+	drop := 0
+	for excess := r.cost; excess > persistence.RecentBytes || len(r.runs)-drop > ringRuns; drop++ {
+		excess -= r.runs[drop].cost()
+	}
+	r.forget(drop)
+}
+
+// trim forgets the runs that end before the stream's oldest entry.
+func (r *ring) trim(oldest EntryID) {
+	drop := 0
+	for drop < len(r.runs) && r.runs[drop].last().Compare(oldest) < 0 {
+		drop++
+	}
+	r.forget(drop)
+}
+
+// forget drops the n oldest runs.
+func (r *ring) forget(n int) {
+	for _, g := range r.runs[:n] {
+		r.cost -= g.cost()
+	}
+	if n > 0 {
+		r.base = r.runs[n-1].last()
+		r.runs = slices.Clone(r.runs[n:])
+	}
+}
+
+// reset empties the ring. It must be when an append is not pushed, for the ring has no holes.
+func (r *ring) reset() {
+	r.runs, r.cost = nil, 0
+}
+
+// after gives the runs that hold everything after id; false where the recent ones do not reach back
+// that far.
+func (t *tip) after(id EntryID) ([]*run, bool) {
+	if len(t.recent) == 0 {
+		return nil, false
+	}
+	if id.Compare(t.base) < 0 && t.meta.oldest.Compare(t.recent[0].ids[0]) < 0 {
+		return nil, false
+	}
+	i, _ := slices.BinarySearchFunc(t.recent, id.Next(), func(g *run, id EntryID) int { return g.last().Compare(id) })
+	return t.recent[i:], true
+}
+
+// runOf copies the batch's kept entries for the ring; nil when no tail has asked lately, and then
+// the ring is emptied.
+func (st *stream) runOf(batch *messages.Batch) *run {
+	if len(st.w.ids) == 0 {
+		return nil
+	}
+	if st.waiting.Load() == 0 && st.store.clock.Since(time.Unix(0, st.wanted.Load())) >= persistence.RecentIdle {
+		st.w.recent.reset()
+		return nil
+	}
+	g := &run{ids: slices.Clone(st.w.ids), ends: make([]uint32, 0, len(st.w.ids)), buf: make([]byte, 0, len(batch.Buf))}
+	for i := range batch.Events {
+		if !batch.Events[i].Drop {
+			g.buf = append(g.buf, batch.Bytes(i)...)
+			g.ends = append(g.ends, uint32(len(g.buf)))
+		}
+	}
+	return g
+}

@@ -1,0 +1,331 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
+
+	"tempestd/internal/beside"
+	"tempestd/persistence"
+)
+
+// Badger believes its files: it panics on some that are damaged, gives back what is wrong from
+// others, and begins anew without a word where the list of them is missing. So they are looked at
+// before it sees them. After a clean stop their sums must be those that were noted then; after a
+// kill the tables must match their own checksums.
+
+// sumsFile has a line for each of the database's files: the XXH64, the size and the name.
+const sumsFile = "state.sums"
+
+// checkFiles says what is wrong with the database's files.
+func (t *state) checkFiles() error {
+	if !t.own {
+		return nil
+	}
+	path := t.store.path(sumsFile)
+	noted, err := os.ReadFile(path)
+	if err == nil {
+		if err := t.compareSums(string(noted)); err != nil {
+			return err
+		}
+		return os.Remove(path)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return t.checkTables()
+}
+
+func (t *state) compareSums(noted string) error {
+	now, err := t.sums()
+	if err != nil {
+		return err
+	}
+	if now == noted {
+		return nil
+	}
+	for line := range strings.Lines(noted) {
+		if !strings.Contains(now, line) {
+			name := line[strings.LastIndexByte(strings.TrimSpace(line), ' ')+1:]
+			return fmt.Errorf("the file %s is not as it was left", strings.TrimSpace(name))
+		}
+	}
+	return errors.New("there are other files than were left")
+}
+
+// sums gives what the file of sums is to have in it.
+func (t *state) sums() (string, error) {
+	files, err := os.ReadDir(t.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	var b strings.Builder
+	for _, f := range files {
+		content, err := os.ReadFile(filepath.Join(t.dir, f.Name()))
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "%016x %d %s\n", xxhash.Sum64(content), len(content), f.Name())
+	}
+	return b.String(), nil
+}
+
+// checkTables compares the tables with their own checksums, and wants the list of them.
+func (t *state) checkTables() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("a table of the database is damaged: %v", r)
+		}
+	}()
+	tables, _ := filepath.Glob(filepath.Join(t.dir, "*.sst"))
+	logs, _ := filepath.Glob(filepath.Join(t.dir, "*.mem"))
+	if _, err := os.Stat(filepath.Join(t.dir, badger.ManifestFilename)); errors.Is(err, fs.ErrNotExist) {
+		if len(tables)+len(logs) > 0 {
+			return errors.New("the database's list of its tables is missing")
+		}
+		return nil
+	}
+	if err := t.checkManifest(); err != nil {
+		return err
+	}
+	for _, path := range tables {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if len(b) < 64 {
+			return fmt.Errorf("a table of the database has %d bytes", len(b))
+		}
+		opt := table.Options{ChkMode: options.OnTableAndBlockRead, BlockSize: 4 << 10, BloomFalsePositive: 0.01}
+		one, err := table.OpenInMemoryTable(b, 1, &opt)
+		if err != nil {
+			return fmt.Errorf("a table of the database is damaged: %w", err)
+		}
+		if err := one.VerifyChecksum(); err != nil {
+			return fmt.Errorf("a table of the database is damaged: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkManifest reads the list of tables as Badger will, and wants those that it names.
+func (t *state) checkManifest() error {
+	f, err := os.Open(filepath.Join(t.dir, badger.ManifestFilename))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	list, end, err := badger.ReplayManifestFile(f, 0, badgerOptions(t.dir, nil))
+	if err != nil {
+		return fmt.Errorf("the database's list of its tables is damaged: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if end != info.Size() {
+		return fmt.Errorf("the database's list of its tables ends at %d of %d bytes", end, info.Size())
+	}
+	for id := range list.Tables {
+		if _, err := os.Stat(filepath.Join(t.dir, fmt.Sprintf("%06d.sst", id))); err != nil {
+			return fmt.Errorf("a table of the database is missing: %w", err)
+		}
+	}
+	return nil
+}
+
+// setFilesAside moves the database away.
+func (t *state) setFilesAside() (string, error) {
+	if err := errors.Join(ignoreNotExist(os.Remove(t.store.path(sumsFile)))); err != nil {
+		return "", t.store.failure(err)
+	}
+	if _, err := os.Stat(t.dir); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return t.store.setAside(t.dir)
+}
+
+// The disk space of the database.
+const (
+	reserveFile = "state.reserve"
+	// reserveBytes are kept, so that the database can be opened and closed on a full disk.
+	reserveBytes = 1 << 20
+	// stateNeeds is what opening may take: what is in the logs becomes tables, and a new log begins.
+	stateNeeds = 1536 << 10
+	// stateEnds is what closing may take: what is in the log becomes a table.
+	stateEnds = 1 << 20
+	// memReserve is what a write-ahead log takes at the most: its table's size, and what one change
+	// may write beyond it.
+	memReserve = memTableSize + 128<<10
+)
+
+// stateSpace gives Badger's open files their disk blocks before Badger writes to them. Badger makes
+// its logs as sparse files and maps them; were the disk filled by somebody else, the write would be
+// a SIGBUS. What Badger does not use of a file it cuts off when it is done with it.
+type stateSpace struct {
+	mu   sync.Mutex
+	mem  numbered
+	vlog numbered
+}
+
+// makeRoom gives up what is reserved where the disk is full, and says whether the database can be
+// opened.
+func (s *stateSpace) makeRoom(t *state) error {
+	if !t.own {
+		return nil
+	}
+	return s.room(t, stateNeeds)
+}
+
+func (s *stateSpace) room(t *state, need uint64) error {
+	for range 2 {
+		free, err := t.store.space.read(t.store.dir)
+		if err != nil {
+			return t.store.failure(err)
+		}
+		if free >= need {
+			return nil
+		}
+		if os.Remove(t.store.path(reserveFile)) != nil {
+			return &persistence.NoSpaceError{Dir: t.store.dir, Free: free, Need: need}
+		}
+	}
+	free, _ := t.store.space.read(t.store.dir)
+	return &persistence.NoSpaceError{Dir: t.store.dir, Free: free, Need: need}
+}
+
+// begin finds the files that the database writes to, gives them their space, and makes the reserve
+// anew.
+func (s *stateSpace) begin(t *state) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	files, err := os.ReadDir(t.dir)
+	if err != nil {
+		return t.store.failure(err)
+	}
+	s.mem = numbered{state: t, name: "%05d.mem", size: memReserve}
+	s.vlog = numbered{state: t, name: "%06d.vlog", size: 2 * vlogFileSize}
+	s.mem.find(files)
+	s.vlog.find(files)
+	if err := s.mem.reserve(); err != nil {
+		return t.store.failure(err)
+	}
+	if t.store.space.spare() >= reserveBytes {
+		// Where it cannot be made the database needs more luck on a full disk, and no more.
+		_ = allocate(t.store.path(reserveFile), os.O_RDWR|os.O_CREATE, reserveBytes)
+	}
+	return nil
+}
+
+// ensure gives the files that appeared since the last call their space. It costs a system call when
+// there are none.
+func (s *stateSpace) ensure(size int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.mem.reserve(); err != nil {
+		return err
+	}
+	if size >= valueThreshold {
+		return s.vlog.reserve()
+	}
+	return nil
+}
+
+// probe says why the directory takes no write.
+func probe(dir string) error {
+	f, err := os.CreateTemp(dir, "probe-")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("?")
+	return errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
+}
+
+// closeTime bounds the closing of the database, which tries a write that fails again and again, for
+// ever.
+const closeTime = 4 * time.Second
+
+// end closes the database. On a disk that has no room for that, or takes no write, it is left as it
+// is: all of it is in its log and synced, and the process ends.
+func (s *stateSpace) end(t *state, db *badger.DB) error {
+	if !t.own {
+		return db.Close()
+	}
+	if s.room(t, stateEnds) != nil || probe(t.dir) != nil {
+		return nil
+	}
+	closed := make(chan error, 1)
+	crew := beside.Crew{Tell: func(_ string, p *beside.Panic) { closed <- p.Traced() }}
+	crew.Start("store.close", func() { closed <- db.Close() }, nil)
+	select {
+	case err := <-closed:
+		if err != nil {
+			return fmt.Errorf("close the state: %w", err)
+		}
+	case <-t.store.opt.Clock.After(closeTime):
+		return fmt.Errorf("close the state: the disk does not take it within %v; all of it is in its log", closeTime)
+	}
+	sums, err := t.sums()
+	if err == nil {
+		// Without it the files are looked at more closely when they are opened.
+		_ = os.WriteFile(t.store.path(sumsFile), []byte(sums), 0o640)
+	}
+	return nil
+}
+
+// numbered is a series of files, whose numbers only grow, by one.
+type numbered struct {
+	state  *state
+	name   string
+	size   int64  // to reserve
+	number int    // of the next one
+	next   string // its path
+}
+
+func (n *numbered) advance(to int) {
+	n.number, n.next = to, filepath.Join(n.state.dir, fmt.Sprintf(n.name, to))
+}
+
+// find makes the newest of the files the next one.
+func (n *numbered) find(files []os.DirEntry) {
+	newest := 0
+	for _, f := range files {
+		var number int
+		if _, err := fmt.Sscanf(f.Name(), n.name, &number); err == nil {
+			newest = max(newest, number)
+		}
+	}
+	n.advance(newest)
+}
+
+func (n *numbered) reserve() error {
+	for {
+		if _, err := os.Stat(n.next); err != nil {
+			return ignoreNotExist(err)
+		}
+		if err := allocate(n.next, os.O_RDWR, n.size); err != nil {
+			return fmt.Errorf("reserve disk space: %w", err)
+		}
+		n.advance(n.number + 1)
+	}
+}
+
+// allocate gives the first size bytes of a file their disk blocks. The file keeps its length and
+// what it holds.
+func allocate(path string, flags int, size int64) error {
+	f, err := os.OpenFile(path, flags, 0o640)
+	if err != nil {
+		return err
+	}
+	return errors.Join(keepBlocks(f, size), f.Close())
+}

@@ -1,0 +1,35 @@
+package embedded
+
+import (
+	"context"
+)
+
+// syncLog syncs what was appended since the last time. It runs where appends are not synced one by one.
+func (s *Store) syncLog(ctx context.Context) {
+	for _, st := range s.all() {
+		if err := st.syncNow(); err != nil {
+			s.maintenanceFailed(ctx, st.name, err)
+		}
+	}
+}
+
+// syncNow syncs the active segment and moves the mark.
+func (st *stream) syncNow() error {
+	st.write.Lock()
+	defer st.write.Unlock()
+	return st.syncLocked()
+}
+
+func (st *stream) syncLocked() error {
+	w := &st.w
+	m := &st.tip.Load().meta
+	if w.broken != nil || w.file == nil || w.syncedOff >= w.off {
+		return nil
+	}
+	if err := w.file.Sync(); err != nil {
+		return st.failed(err)
+	}
+	w.syncedOff, w.synced = w.off, m.end.Last
+	st.moveMark(m)
+	return nil
+}

@@ -1,0 +1,106 @@
+package embedded
+
+import (
+	"context"
+	"time"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+	"tempestd/persistence/internal/bell"
+)
+
+// Tail implements persistence.Stream.
+func (st *stream) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
+	id, err := after.Exclusive()
+	if err != nil {
+		return persistence.StreamFrames{}, err
+	}
+	if err := persistence.CheckLimit(limit); err != nil {
+		return persistence.StreamFrames{}, err
+	}
+	if err := persistence.CheckBlock(block); err != nil {
+		return persistence.StreamFrames{}, err
+	}
+	var timeout <-chan time.Time
+	var number int64 // among those who wait
+	if block > 0 {
+		timer := st.store.clock.NewTimer(block)
+		defer timer.Stop()
+		timeout = timer.Chan()
+		number = st.waiting.Add(1)
+		defer st.waiting.Add(-1)
+	}
+	for wait := block > 0; ; {
+		page, wake, err := st.peek(ctx, id, limit, wait)
+		if wake == nil {
+			return page, err
+		}
+		select {
+		case <-wake.Rope(number):
+		case <-timeout:
+			wait = false
+		case <-ctx.Done():
+			return persistence.StreamFrames{}, ctx.Err()
+		case <-st.store.closed:
+			return persistence.StreamFrames{}, persistence.ErrStoreClosed
+		}
+	}
+}
+
+// peek reads what comes after id. When that is nothing yet and wait is set, it gives the bell that
+// is rung when there may be something.
+func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (persistence.StreamFrames, *bell.Bell, error) {
+	select {
+	case <-st.store.closed:
+		return persistence.StreamFrames{}, nil, persistence.ErrStoreClosed
+	default:
+	}
+	if err := ctx.Err(); err != nil {
+		return persistence.StreamFrames{}, nil, err
+	}
+	st.wanted.Store(st.store.clock.Now().UnixNano())
+	t := st.tip.Load()
+	if nothing := t.meta.kept() == 0 || id.Compare(t.meta.end.Last) >= 0; nothing && wait && t.meta.closedUS == 0 {
+		return persistence.StreamFrames{}, t.wake, nil
+	}
+	if err := persistence.CheckAfter(st.name, id, t.meta.floor); err != nil {
+		return persistence.StreamFrames{}, nil, err
+	}
+	if recent, ok := t.after(id); ok {
+		frames, behind := framesOf(recent, id.Next(), limit)
+		return pageOf(&t.meta, frames, id, behind), nil, nil
+	}
+	release, err := st.store.use()
+	if err != nil {
+		return persistence.StreamFrames{}, nil, err
+	}
+	defer release()
+	from := id.Next()
+	if id.IsZero() { // it never expires
+		from = EntryID{}
+	}
+	page, err := st.page(ctx, t, from, messages.MaxEntryID, limit)
+	if err == nil && len(page.Frames) == 0 {
+		page.Cursor = id
+	}
+	return page, nil, err
+}
+
+// framesOf gives a page of the runs' entries, from the ID from on, and how many follow it.
+func framesOf(runs []*run, from EntryID, limit int) (frames []persistence.Frame, behind int64) {
+	if len(runs) == 0 {
+		return nil, 0
+	}
+	first := runs[0].search(from)
+	size := -first
+	for _, g := range runs {
+		size += len(g.ids)
+	}
+	frames = make([]persistence.Frame, 0, min(limit, size))
+	room := persistence.MaxPageBytes
+	for _, g := range runs {
+		frames = g.appendFrames(frames, first, limit, &room)
+		first = 0
+	}
+	return frames, int64(size - len(frames))
+}

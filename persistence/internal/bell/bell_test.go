@@ -1,0 +1,41 @@
+package bell
+
+import (
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"pgregory.net/rapid"
+)
+
+// Everyone who hangs on a bell is let go, whenever they came, and nobody before it is rung.
+func TestBellWakesEveryone(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var b Bell
+			woken := new(atomic.Int64)
+			hang := func(n int) {
+				for i := range n {
+					go func() {
+						<-b.Rope(int64(i))
+						woken.Add(1)
+					}()
+				}
+			}
+			before := rapid.IntRange(0, 3*perRope*ropes/2).Draw(r, "before")
+			hang(before)
+			synctest.Wait()
+			if n := woken.Load(); n != 0 {
+				t.Fatalf("%d of %d were woken by nothing", n, before)
+			}
+			meanwhile := rapid.IntRange(0, 3*perRope).Draw(r, "meanwhile")
+			hang(meanwhile)
+			b.Ring()
+			hang(1)
+			synctest.Wait()
+			if n := woken.Load(); n != int64(before+meanwhile+1) {
+				t.Fatalf("%d of %d were woken", n, before+meanwhile+1)
+			}
+		})
+	})
+}

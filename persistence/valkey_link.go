@@ -1,0 +1,279 @@
+package persistence
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+)
+
+// linkCalls is how many calls of one link may be with the server at a time. Others wait for one of
+// them to end, or for the end of their own context.
+const linkCalls = 128
+
+// sentinelRefresh is how often the sentinels are asked who is the primary, beside what they tell:
+// an announcement can be missed.
+const sentinelRefresh = 2 * time.Second
+
+// link is a client that is made when it is first needed, and again when it could not be made.
+type link struct {
+	option valkey.ClientOption
+	calls  chan struct{}
+
+	making sync.Mutex // held while a client is made
+	life   context.Context
+	end    context.CancelFunc
+
+	mu      sync.Mutex
+	client  valkey.Client
+	closed  bool
+	sockets map[net.Conn]struct{}
+}
+
+// newLink prepares a client of its own connections.
+func (v *Valkey) newLink(change func(*valkey.ClientOption)) *link {
+	l := &link{calls: make(chan struct{}, linkCalls), sockets: make(map[net.Conn]struct{})}
+	l.life, l.end = context.WithCancel(context.Background())
+	o := valkey.ClientOption{
+		InitAddress: v.opt.Addresses, Username: v.opt.Username, Password: v.opt.Password, SelectDB: v.opt.DB, TLSConfig: v.opt.TLS,
+		ClientName: "tempestd", ForceSingleClient: v.opt.Mode == "standalone",
+		ConnWriteTimeout:  v.opt.CommandTimeout,
+		PipelineMultiplex: -1,   // one connection: what is sent together arrives in order
+		DisableRetry:      true, // what to try again is decided where it is known what that means
+		DisableCache:      true,
+		DialCtxFn:         l.dial,
+	}
+	o.Dialer.Timeout = v.opt.ConnectTimeout
+	if v.opt.SentinelMaster != "" {
+		o.Sentinel = valkey.SentinelOption{MasterSet: v.opt.SentinelMaster, Username: v.opt.SentinelUsername, Password: v.opt.SentinelPassword,
+			ClientName: "tempestd", TLSConfig: v.opt.TLS, TopologyRefreshInterval: sentinelRefresh}
+		o.Sentinel.Dialer.Timeout = v.opt.ConnectTimeout
+	}
+	if change != nil {
+		change(&o)
+	}
+	l.option = o
+	return l
+}
+
+// dial remembers the socket: the library leaves a read neither for the end of its context nor for
+// its own.
+func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(l.life, stop)()
+	conn, err := dial(ctx, addr, d, secure)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		conn.Close()
+		return nil, ErrStoreClosed
+	}
+	known := &linked{Conn: conn, of: l}
+	l.sockets[known] = struct{}{}
+	return known, nil
+}
+
+// linked is a connection that its link knows while it is open.
+type linked struct {
+	net.Conn
+	of *link
+}
+
+func (c *linked) Close() error {
+	c.of.mu.Lock()
+	delete(c.of.sockets, c)
+	c.of.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// get is the client, connected at least once.
+func (l *link) get() (valkey.Client, error) {
+	l.making.Lock()
+	defer l.making.Unlock()
+	l.mu.Lock()
+	client, closed := l.client, l.closed
+	l.mu.Unlock()
+	if closed {
+		return nil, ErrStoreClosed
+	}
+	if client != nil {
+		return client, nil
+	}
+	client, err := valkey.NewClient(l.option)
+	if err != nil {
+		if client != nil {
+			client.Close() // a standalone client is returned beside its error
+		}
+		return nil, err
+	}
+	l.mu.Lock()
+	if closed = l.closed; !closed {
+		l.client = client
+	}
+	l.mu.Unlock()
+	if closed {
+		client.Close()
+		return nil, ErrStoreClosed
+	}
+	return client, nil
+}
+
+// reset ends the connections; the next get makes new ones. What was sent on them and not answered
+// will not be.
+func (l *link) reset() {
+	client, cut := l.leave()
+	cut() // the library awaits an answer before it closes a connection
+	if client != nil {
+		client.Close()
+	}
+}
+
+// leave forgets the client and its connections. cut ends those at once.
+func (l *link) leave() (client valkey.Client, cut func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	client, sockets := l.client, l.sockets
+	l.client, l.sockets = nil, make(map[net.Conn]struct{})
+	return client, func() {
+		for conn := range sockets {
+			conn.(*linked).Conn.Close()
+		}
+	}
+}
+
+// closeGrace is how long the end of a link waits for the library to part from the server.
+const closeGrace = 100 * time.Millisecond
+
+// close ends the connections for good.
+func (l *link) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.end()
+	client, cut := l.leave()
+	defer cut()
+	if client == nil {
+		return
+	}
+	parted, stop := context.WithTimeout(context.Background(), closeGrace)
+	go func() {
+		client.Close()
+		stop()
+	}()
+	<-parted.Done()
+}
+
+// use keeps the store open until release is called, and ends ctx after the command timeout.
+func (v *Valkey) use(ctx context.Context) (context.Context, func(), error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	select {
+	case <-v.closed:
+		return nil, nil, ErrStoreClosed
+	default:
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	v.users.Add(1)
+	limited, cancel := context.WithTimeout(ctx, v.opt.CommandTimeout)
+	return limited, func() { cancel(); v.users.Done() }, nil
+}
+
+// call uses a link's client. It returns when ctx ends, the command timeout is over or the store is
+// closed, whatever the library does then: that leaves a read for its own deadline alone, and waits
+// for a connection that is being made without looking at its context. What it left behind ends
+// within the time-outs, and there are at most linkCalls of it.
+func call[T any](ctx context.Context, v *Valkey, l *link, do func(context.Context, valkey.Client) (T, error)) (answer T, err error) {
+	limited, release, err := v.use(ctx)
+	if err != nil {
+		return answer, err
+	}
+	select {
+	case l.calls <- struct{}{}:
+	case <-limited.Done():
+		release()
+		return answer, v.failure(ctx, limited.Err())
+	case <-v.closed:
+		release()
+		return answer, ErrStoreClosed
+	}
+	type outcome struct {
+		answer T
+		err    error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		defer release()
+		defer func() { <-l.calls }()
+		var o outcome
+		defer func() {
+			if r := recover(); r != nil {
+				o.err = fmt.Errorf("the client library failed: %v", r)
+			}
+			done <- o
+		}()
+		client, err := l.get()
+		if err != nil {
+			o.err = err
+			return
+		}
+		o.answer, o.err = do(limited, client)
+	}()
+	var o outcome
+	select {
+	case o = <-done:
+	case <-v.closed:
+		return answer, ErrStoreClosed
+	case <-limited.Done():
+		select {
+		case o = <-done: // the call ended, and its context with it
+		default:
+			o.err = limited.Err()
+		}
+	}
+	if o.err != nil {
+		return answer, v.failure(ctx, o.err)
+	}
+	return o.answer, nil
+}
+
+// do runs one command of many callers' and gives its answer, which may be nil.
+func (v *Valkey) do(ctx context.Context, build func(valkey.Builder) valkey.Completed) (valkey.ValkeyMessage, error) {
+	return call(ctx, v, v.commands, func(ctx context.Context, client valkey.Client) (valkey.ValkeyMessage, error) {
+		return answer(client.Do(ctx, build(client.B())))
+	})
+}
+
+// answer is what the server said; nil is an answer too.
+func answer(r valkey.ValkeyResult) (valkey.ValkeyMessage, error) {
+	m, err := r.ToMessage()
+	if valkey.IsValkeyNil(err) {
+		err = nil
+	}
+	return m, err
+}
+
+// run runs a script of many callers' and gives its answer. A server that does not know it yet is told.
+func (v *Valkey) run(ctx context.Context, s *script, keys []string, args ...string) (valkey.ValkeyMessage, error) {
+	return call(ctx, v, v.commands, func(ctx context.Context, client valkey.Client) (valkey.ValkeyMessage, error) {
+		m, err := answer(client.Do(ctx, client.B().Evalsha().Sha1(s.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()))
+		if isNoScript(err) {
+			m, err = answer(client.Do(ctx, client.B().Eval().Script(s.source).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()))
+		}
+		return m, err
+	})
+}
+
+func isNoScript(err error) bool {
+	e, ok := valkey.IsValkeyErr(err)
+	return ok && e.IsNoScript()
+}

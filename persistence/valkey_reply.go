@@ -1,0 +1,128 @@
+package persistence
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+
+	"tempestd/messages"
+)
+
+// reading takes a reply apart, value by value in the order in which the script or command gives
+// them. The first value that is not what it must be is the error of end, which is asked before
+// anything that was read is used: what cannot be read is never taken for "nothing there".
+type reading struct {
+	what string
+	rest []valkey.ValkeyMessage
+	at   int
+	err  error
+}
+
+// read begins with a reply that must be an array.
+func read(what string, m valkey.ValkeyMessage) *reading {
+	array, err := m.ToArray()
+	r := &reading{what: what, rest: array}
+	if err != nil {
+		r.err = fmt.Errorf("%s is no array: %w", what, err)
+	}
+	return r
+}
+
+// next is the next value; its absence is an error.
+func (r *reading) next() (m valkey.ValkeyMessage, ok bool) {
+	if r.err != nil {
+		return m, false
+	}
+	if len(r.rest) == 0 {
+		r.err = fmt.Errorf("%s ends after %d values", r.what, r.at)
+		return m, false
+	}
+	m, r.rest = r.rest[0], r.rest[1:]
+	r.at++
+	return m, true
+}
+
+// fail notes that the last value is not what it must be.
+func (r *reading) fail(want, got string) {
+	r.err = fmt.Errorf("%s: value %d is %s and no %s", r.what, r.at, printable(strconv.Quote(got[:min(len(got), 80)])), want)
+}
+
+// text is the next value as text; nil is "".
+func (r *reading) text() string {
+	m, ok := r.next()
+	if !ok || m.IsNil() {
+		return ""
+	}
+	s, err := m.ToString()
+	if err != nil {
+		r.err = fmt.Errorf("%s: value %d: %w", r.what, r.at, err)
+	}
+	return s
+}
+
+// number is the next value as a whole number, which may be written in digits; nil is 0.
+func (r *reading) number() int64 {
+	m, ok := r.next()
+	if !ok || m.IsNil() {
+		return 0
+	}
+	if n, err := m.ToInt64(); err == nil {
+		return n
+	}
+	s, err := m.ToString()
+	if err != nil {
+		r.err = fmt.Errorf("%s: value %d: %w", r.what, r.at, err)
+		return 0
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		r.fail("whole number", s)
+	}
+	return n
+}
+
+// count is the next value as a number that is not negative.
+func (r *reading) count() uint64 {
+	n := r.number()
+	if n < 0 {
+		r.fail("count", strconv.FormatInt(n, 10))
+	}
+	return uint64(max(n, 0))
+}
+
+// millis is the next value as a time span in milliseconds; a negative one is none.
+func (r *reading) millis() time.Duration { return time.Duration(max(r.number(), 0)) * time.Millisecond }
+
+// id is the next value as an entry's ID; nil and "" are the zero ID.
+func (r *reading) id() EntryID {
+	s := r.text()
+	if s == "" {
+		return EntryID{}
+	}
+	id, err := messages.ParseEntryID(s)
+	if err != nil && r.err == nil {
+		r.fail("entry ID", s)
+	}
+	return id
+}
+
+// more says whether another value follows.
+func (r *reading) more() bool { return r.err == nil && len(r.rest) > 0 }
+
+// end is the error of anything that was read, or that something is left.
+func (r *reading) end() error {
+	if r.err == nil && len(r.rest) > 0 {
+		r.err = fmt.Errorf("%s has %d values more than this version knows", r.what, len(r.rest))
+	}
+	return r.err
+}
+
+// known is id as one that may be absent.
+func known(id EntryID) *EntryID {
+	if id.IsZero() {
+		return nil
+	}
+	return &id
+}

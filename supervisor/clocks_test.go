@@ -1,0 +1,491 @@
+package supervisor_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/actors"
+	"tempestd/internal/jetstream"
+	"tempestd/messages"
+)
+
+// wallClock is our own clock, which somebody sets. Timers do not mind.
+type wallClock struct {
+	clockwork.Clock
+	mu    sync.Mutex
+	ahead time.Duration
+}
+
+func (c *wallClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Round(0).Add(c.ahead)
+}
+
+func (c *wallClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+
+func (c *wallClock) set(ahead time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead = ahead
+}
+
+// stamped is one content as a host has it.
+type stamped struct {
+	content int
+	seq     int64
+	timeUS  int64
+}
+
+// host is one upstream of the drawn clocks: it takes what the network produces in an order of its own, stamps it by a clock of its own, and never forgets.
+type host struct {
+	net    *network
+	name   string
+	rnd    *rand.Rand
+	legacy bool // no sequence numbers, no two equal times
+	reuses bool // numbers are given again after a crash
+	dated  bool // handshakes have a Date
+
+	ahead   time.Duration // its clock, besides the drift
+	drift   float64
+	up      bool
+	log     []stamped
+	next    int // content that it takes next
+	nextSeq int64
+	conns   map[*hostConn]bool
+}
+
+// network is what there is to be known: contents, numbered from 0, and hosts that take them.
+type network struct {
+	mu      sync.Mutex
+	began   time.Time
+	wall    *wallClock // ours
+	made    int
+	changed chan struct{}
+	hosts   map[string]*host
+	dials   []time.Time
+}
+
+var errDown = errors.New("connection refused")
+
+// now is what the host's clock shows.
+func (h *host) now() time.Time {
+	since := time.Since(h.net.began)
+	return time.Now().Add(h.ahead + time.Duration(float64(since)*h.drift))
+}
+
+// take stamps what the network has produced. The caller holds the network's lock.
+func (h *host) take() {
+	from := len(h.log)
+	for ; h.next < h.net.made; h.next++ {
+		h.log = append(h.log, stamped{content: h.next})
+	}
+	fresh := h.log[from:]
+	h.shuffle(fresh)
+	for i := range fresh {
+		h.stamp(&fresh[i], from+i)
+	}
+}
+
+// shuffle has some neighbours, which are of different accounts, change places.
+func (h *host) shuffle(events []stamped) {
+	for i := 1; i < len(events); i++ {
+		if h.rnd.IntN(4) == 0 && events[i].content == events[i-1].content+1 {
+			events[i], events[i-1] = events[i-1], events[i]
+			i++
+		}
+	}
+}
+
+func (h *host) stamp(e *stamped, at int) {
+	h.nextSeq++
+	e.seq, e.timeUS = h.nextSeq, h.now().UnixMicro()
+	if h.legacy && at > 0 {
+		if last := h.log[at-1].timeUS; e.timeUS <= last && last-e.timeUS < 1_000_000 {
+			e.timeUS = last + 1
+		}
+	}
+}
+
+// crash makes the newest events be taken again: another order, new times, and the same numbers or new ones.
+func (h *host) crash(n int) {
+	n = min(n, len(h.log))
+	again := slices.Clone(h.log[len(h.log)-n:])
+	h.log = h.log[:len(h.log)-n]
+	if h.reuses {
+		h.nextSeq -= int64(n)
+	} else {
+		h.nextSeq += 4096
+	}
+	h.shuffle(again)
+	for _, e := range again {
+		h.log = append(h.log, e)
+		h.stamp(&h.log[len(h.log)-1], len(h.log)-1)
+	}
+	h.cut()
+}
+
+// cut ends the host's connections.
+func (h *host) cut() {
+	for c := range h.conns {
+		c.CloseNow()
+	}
+}
+
+// frame is the event as the host sends it.
+func (h *host) frame(e stamped) []byte {
+	cursor := ""
+	if !h.legacy {
+		cursor = fmt.Sprintf(`"cursor":%d,`, e.seq)
+	}
+	return fmt.Appendf(nil, `{"did":"did:plc:%d","time_us":%d,%s"kind":"commit","commit":{"rev":"r%d","operation":"create","collection":"app.bsky.feed.post","rkey":"k%d"}}`,
+		e.content%7, e.timeUS, cursor, e.content, e.content)
+}
+
+// contentOf is the number of the content in an event.
+func contentOf(event []byte) int {
+	_, after, _ := bytes.Cut(event, []byte(`"rkey":"k`))
+	n, _, _ := bytes.Cut(after, []byte(`"`))
+	content, err := strconv.Atoi(string(n))
+	if err != nil {
+		return -1
+	}
+	return content
+}
+
+func (n *network) produce(count int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.made += count
+	n.wake()
+}
+
+// wake has the hosts that are up take what there is, and wakes their connections.
+func (n *network) wake() {
+	for _, h := range n.hosts {
+		if h.up {
+			h.take()
+		}
+	}
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+func (n *network) dial(_ context.Context, req jetstream.Request) (actors.Upstream, error) {
+	return n.dialAt(req.Endpoint.Host(), req)
+}
+
+// dialAt connects to the host of that name, whatever the request calls it.
+func (n *network) dialAt(name string, req jetstream.Request) (actors.Upstream, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dials = append(n.dials, time.Now())
+	h := n.hosts[name]
+	if !h.up {
+		return nil, errDown
+	}
+	c := &hostConn{host: h, done: make(chan struct{}), at: len(h.log), asked: req.Cursor}
+	if us, ok := req.Cursor.TimeUS(); ok {
+		c.from(func(e stamped) bool { return e.timeUS >= us })
+	}
+	if _, seq, ok := req.Cursor.Sequence(); ok {
+		if h.legacy {
+			return nil, jetstream.ErrLegacySeq
+		}
+		c.future = seq > h.nextSeq && !h.reuses
+		c.from(func(e stamped) bool { return e.seq >= seq })
+	}
+	if h.dated {
+		c.date = h.now().Truncate(time.Second)
+	}
+	h.conns[c] = true
+	return c, nil
+}
+
+// hostConn is one subscription.
+type hostConn struct {
+	host   *host
+	asked  jetstream.Cursor
+	at     int
+	future bool
+	date   time.Time
+	done   chan struct{}
+	once   sync.Once
+
+	mu       sync.Mutex
+	activity jetstream.Activity
+}
+
+func (c *hostConn) from(is func(stamped) bool) {
+	if i := slices.IndexFunc(c.host.log, is); i >= 0 {
+		c.at = i
+	}
+}
+
+func (c *hostConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream.Limits) (*messages.Batch, error) {
+	begun := false
+	if c.future {
+		sink.Info(jetstream.InfoFutureCursor, "")
+	}
+	for {
+		c.host.net.mu.Lock()
+		changed := c.host.net.changed
+		var frames [][]byte
+		for c.at < len(c.host.log) && len(b.Events)+len(frames) < lim.Events {
+			frames = append(frames, c.host.frame(c.host.log[c.at]))
+			c.at++
+		}
+		c.host.net.mu.Unlock()
+		for _, frame := range frames {
+			e := messages.Event{Off: uint32(len(b.Buf)), Len: uint32(len(frame))}
+			if err := jetstream.Scan(frame, &e); err != nil {
+				panic(err)
+			}
+			if !begun {
+				begun = true
+				sink.First(e)
+			}
+			b.Buf = append(b.Buf, frame...)
+			b.Events = append(b.Events, e)
+			b.Frames++
+			b.Seq, b.TimeUS = e.Seq, e.TimeUS
+			c.mu.Lock()
+			c.activity.Frames++
+			c.activity.LastFrame = c.host.net.wall.Now()
+			c.activity.NewestUS = max(c.activity.NewestUS, e.TimeUS)
+			c.mu.Unlock()
+		}
+		if len(b.Events) > 0 {
+			if b = sink.Hand(b); b == nil {
+				return nil, jetstream.ErrStopped
+			}
+		}
+		if len(frames) > 0 {
+			continue
+		}
+		select {
+		case <-changed:
+		case <-c.done:
+			return b, errLost
+		}
+	}
+}
+
+func (c *hostConn) Wire() jetstream.Wire {
+	if c.host.legacy {
+		return jetstream.Wire{Protocol: jetstream.ProtocolV1}
+	}
+	return jetstream.Wire{Protocol: jetstream.ProtocolV2}
+}
+
+func (c *hostConn) Activity() jetstream.Activity {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.activity
+}
+
+func (c *hostConn) ServerDate() (time.Time, bool) { return c.date, !c.date.IsZero() }
+func (c *hostConn) UpdateFilter(context.Context, jetstream.Filter) error {
+	return jetstream.ErrNeedsReconnect
+}
+func (c *hostConn) Ping(context.Context) error { return nil }
+func (c *hostConn) Close(int, string) error    { c.CloseNow(); return nil }
+func (c *hostConn) CloseNow()                  { c.once.Do(func() { close(c.done) }) }
+
+// outcome is what a schedule came to.
+type outcome struct{ events, outages, lost, doubled, reversed, before, gaps, dials int }
+
+// schedules is how many are drawn.
+func schedules(t *testing.T) int {
+	if n, err := strconv.Atoi(os.Getenv("TEMPESTD_TEST_SCHEDULES")); err == nil {
+		return n
+	}
+	if raceEnabled || testing.Short() {
+		return 10
+	}
+	return 60
+}
+
+// Whatever the clocks show – the hosts', which are wrong by up to an hour, drift and are set, and our own, which jumps – and whatever fails meanwhile: nothing that an upstream can still
+// send is lost or doubled, there is no gap where nothing is missing, and dials are few.
+func TestI2_WhateverTheClocksShow(t *testing.T) {
+	first := uint64(1)
+	if n, err := strconv.ParseUint(os.Getenv("TEMPESTD_TEST_SEED"), 10, 64); err == nil {
+		first = n
+	}
+	var sum, worst outcome
+	for seed := first; seed < first+uint64(schedules(t)); seed++ {
+		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := drawnClocks(t, seed)
+				sum.events += o.events
+				sum.outages += o.outages
+				sum.lost += o.lost
+				sum.doubled += o.doubled
+				sum.reversed += o.reversed
+				sum.before += o.before
+				sum.gaps += o.gaps
+				worst.dials = max(worst.dials, o.dials)
+				if o.lost+o.doubled+o.reversed+o.before+o.gaps > 0 || o.dials > 360 {
+					t.Errorf("%+v", o)
+				}
+			})
+		})
+		if !ok && os.Getenv("TEMPESTD_TEST_SCHEDULES") == "" {
+			break
+		}
+	}
+	t.Logf("%d schedules: %d events, %d outages; lost %d, doubled %d, behind newer ones of their account %d, from before the feed %d, needless gaps %d; at most %d dials in an hour",
+		schedules(t), sum.events, sum.outages, sum.lost, sum.doubled, sum.reversed, sum.before, sum.gaps, worst.dials)
+}
+
+// drawnClocks runs one schedule.
+func drawnClocks(t *testing.T, seed uint64) (o outcome) {
+	rnd := rand.New(rand.NewPCG(seed, 77))
+	between := func(least, most time.Duration) time.Duration {
+		return least + time.Duration(rnd.Int64N(int64(most-least)+1))
+	}
+	wall := &wallClock{Clock: clockwork.NewRealClock()}
+	var n *network
+	r := newRig(t, func(r *rig) {
+		began := time.Now()
+		n = &network{began: began, wall: wall, changed: make(chan struct{}), hosts: make(map[string]*host)}
+		r.clock, r.mono, r.dial = wall, func() time.Duration { return time.Since(began) }, n.dial
+		feed := &r.cfg.Feeds[0]
+		feed.Dedupe, feed.ReplayWindowAuto, feed.Endpoints = "always", rnd.IntN(2) == 0, nil
+		for i := range 1 + rnd.IntN(2) {
+			name := fmt.Sprintf("127.0.0.%d:6008", i+1)
+			h := &host{net: n, name: name, rnd: rand.New(rand.NewPCG(seed, uint64(i))), up: true, conns: make(map[*hostConn]bool),
+				legacy: rnd.IntN(3) == 0, reuses: rnd.IntN(2) == 0, dated: rnd.IntN(2) == 0,
+				ahead: between(-time.Hour, time.Hour), drift: (rnd.Float64() - 0.5) / 500, nextSeq: int64(i) * 1_000_000}
+			if rnd.IntN(3) == 0 {
+				h.ahead = 0
+			}
+			n.hosts[name] = h
+			feed.Endpoints = append(feed.Endpoints, "ws://"+name)
+		}
+		n.produce(rnd.IntN(50)) // from before the feed
+	})
+	r.after(time.Second)
+	from := n.made
+	pace := between(200*time.Millisecond, 40*time.Second)
+	live := func(d time.Duration) { // the network goes on
+		for end := time.Now().Add(d); time.Now().Before(end); {
+			r.after(between(pace/2, pace*3/2))
+			n.produce(1 + rnd.IntN(3))
+		}
+	}
+	any := func() *host { return n.hosts[fmt.Sprintf("127.0.0.%d:6008", 1+rnd.IntN(len(n.hosts)))] }
+	locked := func(do func()) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		do()
+		n.wake()
+	}
+	live(between(0, 5*time.Minute))
+	for range 4 + rnd.IntN(8) {
+		r.after(time.Millisecond) // nobody does anything in no time
+		h, pick := any(), rnd.IntN(9)
+		switch pick {
+		case 0: // an outage of one
+			locked(func() { h.up = false; h.cut() })
+			o.outages++
+			live(between(time.Second, 20*time.Minute))
+			locked(func() { h.up = true })
+		case 1: // of all
+			locked(func() {
+				for _, h := range n.hosts {
+					h.up = false
+					h.cut()
+				}
+			})
+			o.outages++
+			live(between(time.Second, time.Hour))
+			locked(func() {
+				for _, h := range n.hosts {
+					h.up = true
+				}
+			})
+		case 2:
+			locked(func() { h.crash(1 + rnd.IntN(200)) })
+		case 3: // somebody sets its clock
+			locked(func() { h.ahead = between(-time.Hour, time.Hour) })
+		case 4: // … while nobody is connected
+			locked(func() { h.ahead += between(-20*time.Minute, 20*time.Minute); h.cut() })
+		case 5: // and ours
+			wall.set(between(-20*time.Hour, 20*time.Hour))
+			if rnd.IntN(2) == 0 {
+				live(between(0, 2*time.Minute))
+				wall.set(0)
+			}
+		case 6:
+			locked(h.cut)
+		case 7:
+			if err := r.stop(); err != nil {
+				t.Fatal(err)
+			}
+			live(between(0, 30*time.Minute))
+			r.start()
+		case 8: // nothing comes for a while
+			r.after(between(time.Minute, 2*time.Hour))
+			locked(h.cut)
+		}
+		live(between(0, 10*time.Minute))
+	}
+	wall.set(0)
+	live(2 * time.Minute)
+	r.after(30 * time.Minute)
+	n.produce(3)
+	r.after(20 * time.Minute)
+
+	seen, newest := make(map[int]int), make(map[int]int)
+	for _, e := range r.store.all() {
+		if string(eventKind(e)) == "gap" {
+			o.gaps++
+			continue
+		}
+		content := contentOf(e)
+		seen[content]++
+		if content < from {
+			o.before++
+		}
+		if account := content % 7; content < newest[account] {
+			o.reversed++
+		} else {
+			newest[account] = content
+		}
+	}
+	var missing []int
+	for content := from; content < n.made; content++ {
+		switch seen[content] {
+		case 0:
+			o.lost++
+			missing = append(missing, content)
+		case 1:
+		default:
+			o.doubled++
+		}
+	}
+	if o.lost > 0 {
+		t.Logf("missing: %v of %d to %d", missing[:min(len(missing), 20)], from, n.made)
+	}
+	o.events = n.made - from
+	for i := range n.dials {
+		for j := i; j < len(n.dials) && n.dials[j].Sub(n.dials[i]) < time.Hour; j++ {
+			o.dials = max(o.dials, j-i+1)
+		}
+	}
+	return o
+}

@@ -1,0 +1,488 @@
+package supervisor_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+
+	"tempestd/actors"
+	"tempestd/internal/jetstream"
+	"tempestd/internal/observe"
+	"tempestd/messages"
+)
+
+// A feed that was live and had no event yet stands somewhere all the same: what comes while its first connection is away is asked for.
+func TestI2_AFeedThatNeverHadAnEventLosesNoneToItsFirstReconnect(t *testing.T) {
+	for _, undated := range []bool{false, true} {
+		t.Run(fmt.Sprintf("undated=%v", undated), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, func(r *rig) { r.up.undated = undated })
+				r.after(30 * time.Minute)
+				r.up.last().fault <- errLost
+				r.up.publish(3) // during the backoff
+				r.after(time.Minute)
+				r.up.publish(2)
+				r.after(time.Minute)
+				r.wantExactlyPublished(0)
+				if s := r.status(); s.Gaps != 0 {
+					t.Fatalf("%d gaps", s.Gaps)
+				}
+			})
+		})
+	}
+}
+
+// A failover to a host minutes behind, whose first frames are not wanted: they prove nothing, and no dial goes without its wait.
+func TestI2_FramesThatAreNotWantedProveNothing(t *testing.T) {
+	for _, undated := range []bool{false, true} {
+		t.Run(fmt.Sprintf("undated=%v", undated), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, func(r *rig) {
+					r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+					r.cfg.Feeds[0].Kinds = []string{"commit"}
+					r.up.skew = map[string]time.Duration{"127.0.0.2:6008": -7 * time.Minute}
+					r.up.localFilter, r.up.undated = true, undated
+				})
+				ctx, cancel := context.WithCancel(t.Context())
+				stopped := make(chan struct{})
+				go func() {
+					defer close(stopped)
+					for ctx.Err() == nil {
+						time.Sleep(200 * time.Millisecond)
+						r.up.publishIdentity()
+						time.Sleep(200 * time.Millisecond)
+						r.up.publish(1)
+					}
+				}()
+				r.after(20 * time.Second)
+				r.up.set(func() { r.up.refuse = r.up.firstIsAway })
+				r.up.last().fault <- errLost
+				r.after(30 * time.Minute)
+				cancel()
+				<-stopped
+				r.after(time.Second)
+				commits := 0
+				for _, e := range r.up.events {
+					if !isIdentity(e.json) {
+						commits++
+					}
+				}
+				if s := r.status(); len(r.store.all()) != commits || s.Gaps != 0 || r.up.dialCount() > 40 {
+					t.Fatalf("%d of %d stored, %d gaps, %d dials", len(r.store.all()), commits, s.Gaps, r.up.dialCount())
+				}
+			})
+		})
+	}
+}
+
+func isIdentity(event []byte) bool { return string(eventKind(event)) == "identity" }
+
+// A server's clock steps back further than the dedupe horizon reaches: what it stamps from then on is new.
+func TestI2_AServersClockThatStepsBackDropsNothing(t *testing.T) {
+	for _, undated := range []bool{false, true} {
+		for _, legacy := range []bool{false, true} {
+			t.Run(fmt.Sprintf("undated=%v legacy=%v", undated, legacy), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, func(r *rig) {
+						r.cfg.Feeds[0].DedupeHorizon.Entries = 1000
+						r.up.undated, r.up.legacy = undated, legacy
+					})
+					for range 50 {
+						r.up.publish(100)
+						r.after(10 * time.Second)
+					}
+					r.up.set(func() { r.up.offset = -time.Hour })
+					r.up.last().fault <- errLost
+					r.after(10 * time.Second)
+					for range 20 {
+						r.up.publish(10)
+						r.after(10 * time.Second)
+					}
+					r.after(5 * time.Minute)
+					r.wantEachOnce(0)
+				})
+			})
+		}
+	}
+}
+
+// A quiet feed whose host's clock is off, and that is older than the replay window: the moments at which it stood at the tip are the host's.
+func TestI2_AQuietFeedOfAHostWhoseClockIsOff(t *testing.T) {
+	for _, skew := range []time.Duration{0, -5 * time.Second, -30 * time.Second, -time.Hour, time.Hour} {
+		for _, undated := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v undated=%v", skew, undated), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, func(r *rig) {
+						r.up.skew = map[string]time.Duration{"127.0.0.1:6008": skew}
+						r.up.undated = undated
+						r.cfg.Feeds[0].ReplayWindow = 2 * time.Hour
+					})
+					r.up.publish(3)
+					r.after(3 * time.Hour)
+					r.up.last().fault <- errLost
+					r.up.publish(2)
+					r.after(10 * time.Minute)
+					r.up.publish(1)
+					r.after(time.Minute)
+					if s := r.status(); len(r.store.all()) != 6 || s.Gaps != 0 {
+						t.Fatalf("%d of 6 stored, %d gaps", len(r.store.all()), s.Gaps)
+					}
+				})
+			})
+		}
+	}
+}
+
+// One event that its server stamped minutes ahead moves no position past the present.
+func TestI2_OneEventFromTheFutureHidesNoOutage(t *testing.T) {
+	for _, legacy := range []bool{false, true} {
+		for _, undated := range []bool{false, true} {
+			t.Run(fmt.Sprintf("legacy=%v undated=%v", legacy, undated), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, func(r *rig) { r.up.legacy, r.up.undated = legacy, undated })
+					for range 20 {
+						r.up.publish(5)
+						r.after(time.Second)
+					}
+					r.up.set(func() { r.up.offset = 4 * time.Minute })
+					r.up.publish(1)
+					r.up.set(func() { r.up.offset = 0 })
+					r.after(time.Second)
+					r.up.set(func() { r.up.refuse = func(int) error { return errLost } })
+					r.up.last().fault <- errLost
+					for range 20 {
+						r.up.publish(5) // during the outage
+						r.after(time.Second)
+					}
+					r.up.set(func() { r.up.refuse = nil })
+					r.after(5 * time.Minute)
+					r.wantEachOnce(0)
+					if s := r.status(); s.Gaps != 0 {
+						t.Fatalf("%d gaps", s.Gaps)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A server that repeats itself on a live connection is stored once, as a matter of course.
+func TestI2_ARepeatOnALiveConnectionIsStoredOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) { r.cfg.Feeds[0].Dedupe = "always" })
+		for range 100 {
+			r.up.publish(1000)
+			r.after(time.Second)
+		}
+		n := len(r.store.all())
+		r.up.mu.Lock()
+		again := append([]upstreamEvent(nil), r.up.events[len(r.up.events)-90_000:]...)
+		for i := range again {
+			again[i].seq = int64(len(r.up.events) + 1)
+			r.up.events = append(r.up.events, again[i])
+		}
+		close(r.up.changed)
+		r.up.changed = make(chan struct{})
+		r.up.mu.Unlock()
+		r.after(time.Minute)
+		if got := len(r.store.all()); got != n {
+			t.Fatalf("%d entries, %d of them twice", got, got-n)
+		}
+	})
+}
+
+// Every gap entry, however it came about, is one log event and counts.
+func TestI9_EveryGapEntryIsToldAndCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(100)
+		r.after(time.Minute)
+		lost := r.up.last()
+		r.up.set(func() { r.up.deafToCursors = true })
+		lost.fault <- errLost
+		r.up.publish(5)
+		r.after(2 * time.Minute)
+		r.up.publish(7)
+		r.after(time.Second)
+		entries := 0
+		for _, e := range r.store.all() {
+			if string(eventKind(e)) == "gap" {
+				entries++
+			}
+		}
+		if s := r.status(); entries == 0 || r.events(observe.FeedGapped) != entries || int(s.Gaps) != entries {
+			t.Fatalf("%d gap entries, %d told, %d counted", entries, r.events(observe.FeedGapped), s.Gaps)
+		}
+	})
+}
+
+// A stored block that cannot be read any more is fetched again where the upstream still has it; else it is a gap, recorded once.
+func TestI4_WhatADamagedBlockHeldIsFetchedAgainOrAGap(t *testing.T) {
+	for name, has := range map[string]bool{"the upstream has it": true, "it has not": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				r.up.publish(10)
+				r.after(time.Second)
+				r.up.publish(10)
+				r.after(time.Second)
+				r.up.publish(10)
+				r.after(time.Minute)
+				lost := r.store.lose(1)
+				if !has {
+					r.up.set(func() { r.up.events = r.up.events[20:] })
+				}
+				for range 2 { // a restart finds the block again
+					r.daemon.BlockLost(feedName, lost.First, lost.Last)
+					r.after(2 * time.Minute)
+				}
+				gaps, events := 0, map[string]int{}
+				for _, e := range r.store.all() {
+					if string(eventKind(e)) == "gap" {
+						gaps++
+					} else {
+						events[string(e)]++
+					}
+				}
+				want := 30
+				if !has {
+					want = 20
+				}
+				if wantGaps := (30 - want) / 10; len(events) != want || gaps != wantGaps || r.events(observe.FeedGapped) != gaps {
+					t.Fatalf("%d events, %d gaps, want %d and %d", len(events), gaps, want, wantGaps)
+				}
+				for e, n := range events {
+					if n != 1 {
+						t.Fatalf("%d times in the stream: %s", n, e)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A writer that fails at a gap entry is asked for it again when the next epoch stands: never before, when it knows of no position that it could store with it.
+func TestI1_AGapThatAWriterFailsAtIsStoredWithThePosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		for range 3 {
+			r.up.publish(10)
+			r.after(time.Second)
+		}
+		lost := r.store.lose(1)
+		r.up.set(func() { r.up.events = r.up.events[20:] })
+		fails := 0
+		r.store.failWith(func() error {
+			if fails++; fails == 1 {
+				panic("injected")
+			}
+			return nil
+		})
+		r.up.set(func() { r.up.refuse = func(int) error { return errLost } })
+		r.up.last().fault <- errLost
+		r.daemon.BlockLost(feedName, messages.EntryID{}, lost.Last) // from the stream's beginning on: it is recorded at once
+		r.after(time.Second)
+		r.store.set(func() {
+			if at := r.store.cp; at.TimeUS == 0 || at.Host == "" {
+				t.Errorf("the position was stored as %+v", at.Position)
+			}
+		})
+		r.up.publish(10)
+		r.up.set(func() { r.up.refuse = nil })
+		r.after(time.Minute)
+		gaps := 0
+		for _, e := range r.store.all() {
+			if string(eventKind(e)) == "gap" {
+				gaps++
+			}
+		}
+		if n := len(r.store.all()); fails < 2 || gaps != 1 || n != 31 {
+			t.Errorf("%d entries, %d gaps after %d appends", n, gaps, fails)
+		}
+	})
+}
+
+// A filter is changed while the upstream crashes and numbers its events anew: nothing that both filters want is missed, and nothing is stored twice.
+func TestI2_AFilterChangedWhileTheUpstreamCrashes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) { r.up.fixedFilter = true })
+		for range 30 {
+			r.up.publish(20)
+			r.after(time.Second)
+		}
+		r.up.set(func() { r.up.refuse = func(int) error { return errLost } })
+		r.up.last().fault <- errLost
+		changed := r.cfg.Feeds[0]
+		changed.Collections = []string{"app.bsky.feed.post"}
+		if err := r.daemon.UpdateFilter(t.Context(), changed); err != nil {
+			t.Fatal(err)
+		}
+		r.after(2 * time.Second)
+		r.up.publish(50) // that nobody saw
+		r.after(time.Second)
+		r.up.renumber(300)
+		r.up.set(func() { r.up.refuse = nil })
+		r.after(time.Minute)
+		r.up.publish(10)
+		r.after(time.Minute)
+		seen := make(map[string]int)
+		for _, e := range r.store.all() {
+			seen[string(rkeyOf(e))]++
+		}
+		for n := 1; n <= r.up.made; n++ {
+			if got := seen[fmt.Sprintf("k%d", n)]; got != 1 {
+				t.Errorf("event %d is stored %d times", n, got)
+			}
+		}
+	})
+}
+
+// rkeyOf is the key of the record that a commit is about.
+func rkeyOf(event []byte) []byte {
+	_, after, _ := bytes.Cut(event, []byte(`"rkey":"`))
+	key, _, _ := bytes.Cut(after, []byte(`"`))
+	return key
+}
+
+// One name leads to several instances, each with numbers, times and an order of its own: whichever answers, nothing is lost or doubled, and no gap is told.
+func TestI2_SeveralInstancesAnswerForOneHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n *network
+		turn := 0
+		r := newRig(t, func(r *rig) {
+			wall := &wallClock{Clock: clockwork.NewRealClock()}
+			n = &network{began: time.Now(), wall: wall, changed: make(chan struct{}), hosts: make(map[string]*host)}
+			for i, ahead := range []time.Duration{0, 40 * time.Second, -40 * time.Second} {
+				name := fmt.Sprint(i)
+				n.hosts[name] = &host{net: n, name: name, rnd: rand.New(rand.NewPCG(7, uint64(i))), up: true, dated: true, ahead: ahead,
+					nextSeq: int64(i) * 1_000_000, conns: make(map[*hostConn]bool)}
+			}
+			r.dial = func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
+				turn++
+				return n.dialAt(fmt.Sprint(turn%3), req)
+			}
+			r.cfg.Feeds[0].Dedupe = "always"
+		})
+		r.after(time.Second)
+		from := n.made
+		for range 60 {
+			for range 40 {
+				r.after(300 * time.Millisecond)
+				n.produce(1)
+			}
+			n.mu.Lock()
+			for _, h := range n.hosts {
+				h.cut()
+			}
+			n.mu.Unlock()
+		}
+		r.after(10 * time.Minute)
+		n.produce(1)
+		r.after(time.Minute)
+		seen := make(map[int]int)
+		for _, e := range r.store.all() {
+			seen[contentOf(e)]++
+		}
+		for c := from; c < n.made; c++ {
+			if seen[c] != 1 {
+				t.Fatalf("content %d is stored %d times", c, seen[c])
+			}
+		}
+		if s := r.status(); s.Gaps != 0 {
+			t.Errorf("%d gaps", s.Gaps)
+		}
+	})
+}
+
+// A cursor that is restarted reads what is stored, which is older than what the writer tells it meanwhile.
+func TestI1_ARestartedCursorKeepsWhatTheWriterTellsItMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var armed atomic.Bool
+		release := make(chan struct{})
+		r := newRig(t, func(r *rig) {
+			r.fault = func(point string) {
+				if point == feedName+"/cursor.save" && armed.CompareAndSwap(true, false) {
+					r.store.mu.Lock()
+					r.store.slow = release
+					r.store.mu.Unlock()
+					panic("injected")
+				}
+			}
+		})
+		r.up.publish(10)
+		r.after(10 * time.Second)
+		armed.Store(true)
+		r.up.publish(10)
+		r.after(10 * time.Second) // the save fails, and the cursor is restarted
+		r.up.publish(10)
+		r.after(time.Second)
+		if r.store.slow != nil || armed.Load() {
+			t.Fatal("the cursor did not fail, or was not restarted")
+		}
+		close(release)
+		r.after(time.Second)
+		r.up.last().fault <- errLost
+		r.up.publish(5)
+		r.after(time.Minute)
+		if _, seq, ok := r.up.dials[len(r.up.dials)-1].cursor.Sequence(); !ok || seq != 30 {
+			t.Errorf("it resumed from %v, want the last event that was stored", r.up.dials[len(r.up.dials)-1].cursor)
+		}
+		r.wantExactlyPublished(0)
+	})
+}
+
+// What is left of a stream that lost its end, or all of it, is the position to resume from: the upstream is asked for what was lost, and what it has no more is a gap.
+func TestI4_WhatAStoreHasLostIsAskedForAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		known bool // how far back the stream reached
+		has   bool // the upstream still has it
+		gaps  int
+	}{
+		"all of it":                            {true, true, 0},
+		"the upstream has it no more":          {true, false, 1},
+		"how far back it reached is not known": {false, true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				for range 30 {
+					r.up.publish(10)
+					r.after(time.Second)
+				}
+				if err := r.stop(); err != nil {
+					t.Fatal(err)
+				}
+				r.store.loseAll(c.known)
+				if !c.has {
+					r.up.set(func() { r.up.events = r.up.events[200:] })
+				}
+				r.start()
+				r.after(time.Minute)
+				r.up.publish(5)
+				r.after(time.Second)
+				gaps, events := 0, 0
+				for _, e := range r.store.all() {
+					if string(eventKind(e)) == "gap" {
+						gaps++
+					} else {
+						events++
+					}
+				}
+				want := 305
+				if !c.has {
+					want = 105
+				}
+				if events != want || gaps != c.gaps || r.events(observe.FeedGapped) != gaps {
+					t.Fatalf("%d events and %d gaps, want %d and %d", events, gaps, want, c.gaps)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,102 @@
+package supervisor
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"tempestd/actors"
+	"tempestd/messages"
+)
+
+const (
+	// tickEvery is how often a feed looks at itself.
+	tickEvery = time.Second
+	// troubleAfter is how long a store may do nothing of what a feed asks before the daemon is not ready: a failover takes some seconds.
+	troubleAfter = 5 * time.Second
+	// fruitlessAfter and fruitlessEnds are for how long, and on how many connections, an upstream may send without anything new of it being stored.
+	fruitlessAfter = 5 * time.Minute
+	fruitlessEnds  = 3
+)
+
+// tick is the feed's message to itself.
+type tick struct{}
+
+// progress is whether the feed gets on. A feed whose upstream is away is as ready as one can be; one that reads and stores nothing of it is not.
+type progress struct {
+	furthest int64     // the greatest upstream time of a position, Unix µs
+	at       time.Time // when something new was stored or passed over last
+	epoch    messages.Epoch
+	read     bool // the epoch brought something
+	advanced bool // and something new
+	ends     int  // of epochs in a row that brought something and nothing new
+}
+
+// commits notes a commit.
+func (p *progress) commits(m *messages.Committed) {
+	if m.Epoch != p.epoch {
+		p.epoch, p.read, p.advanced = m.Epoch, false, false
+	}
+	p.read = p.read || m.Frames > 0
+	if to := m.Checkpoint.TimeUS; m.Entries > 0 || to > p.furthest {
+		p.furthest, p.at, p.advanced, p.ends = max(to, p.furthest), m.At, true, 0
+	}
+}
+
+// ended notes the end of an epoch.
+func (p *progress) ended(epoch messages.Epoch) {
+	if p.epoch == epoch && p.read && !p.advanced {
+		p.ends++
+	}
+	p.read = false // it ends once
+}
+
+// fruitless says whether the upstream sends, again and again, and nothing comes of it. A feed that was at the tip meanwhile had nothing more to get.
+func (p *progress) fruitless(now, tip time.Time) bool {
+	return p.ends >= fruitlessEnds && now.Sub(p.at) >= fruitlessAfter && now.Sub(tip) >= fruitlessAfter
+}
+
+// tick looks at the feed, for what must be told although nothing happens.
+func (f *feed) tick(ctx actor.Context) {
+	now := f.cfg.Clock.Now()
+	f.ticker = f.later(ctx, tickEvery, &tick{})
+	f.cfg.Observer.Metrics().Lag.WithLabelValues(f.cfg.Name).Set(f.lag(now).Seconds())
+	if trouble := f.trouble(now); trouble != f.told {
+		f.told = trouble
+		ctx.Send(ctx.Parent(), &actors.FeedTrouble{Feed: ctx.Self(), Reason: trouble})
+	}
+}
+
+// lag is how far the feed is behind. One that does not read here, or no more, is behind nothing.
+func (f *feed) lag(now time.Time) time.Duration {
+	switch f.book.status.State {
+	case messages.StateStandby, messages.StateStopped:
+		return 0
+	}
+	return f.book.lag(now, f.phase == connected && f.stalled == "")
+}
+
+// trouble is why the feed is not as ready as one can be, "" when it is. Its words do not change while it lasts.
+func (f *feed) trouble(now time.Time) string {
+	s := &f.book.status
+	reason := cmp.Or(f.stalled, f.unread)
+	if f.phase == absent {
+		reason = f.away
+	}
+	if reason == "" || f.ending {
+		f.since = time.Time{}
+	} else if f.since.IsZero() {
+		f.since = now
+	}
+	switch {
+	case !f.since.IsZero() && now.Sub(f.since) >= troubleAfter:
+		return "cannot store: " + reason
+	case s.State == messages.StateFailed:
+		return "is refused by its upstream: " + s.Reason
+	case f.book.fruitless(now, f.book.tip):
+		return fmt.Sprintf("has stored nothing new for more than %v, although its upstream sends", fruitlessAfter)
+	}
+	return ""
+}
