@@ -15,6 +15,7 @@ import (
 type trouble struct {
 	since    time.Time // zero while there is none
 	reason   string    // as last told
+	full     bool      // … of a full disk
 	refusals int       // appends that were refused, since the last one that was not
 }
 
@@ -30,13 +31,14 @@ func (c *committer) patiently(ctx context.Context, do func() error) error {
 // stall tells of trouble.
 func (c *committer) stall(err error, wait time.Duration) {
 	reason := StoreReason(err)
+	_, full := errors.AsType[*persistence.NoSpaceError](err)
 	if c.since.IsZero() {
 		c.since = c.cfg.Clock.Now()
 		c.cfg.Observer.Emit(observe.AppendFailed, c.cfg.Feed, "error", err.Error(), "retry_in", wait.String())
-	} else if _, full := errors.AsType[*persistence.NoSpaceError](err); reason == c.reason || full {
+	} else if reason == c.reason || full && c.full {
 		return // how much is free changes all the time
 	}
-	c.reason = reason
+	c.reason, c.full = reason, full
 	c.feed(&messages.WriterStalled{Reason: reason})
 }
 

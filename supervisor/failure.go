@@ -145,7 +145,7 @@ func (f *feed) restartActor(ctx actor.Context, pid *actor.PID) {
 		// What it failed at has no end that is told.
 		f.repaired(ctx, &messages.BackfillDone{ID: f.repair.id, Err: errFault})
 	case f.phase == connected && pid.Equal(f.watchdog):
-		ctx.Send(f.watchdog, &actors.Watch{Connection: f.connection, Epoch: f.epoch, At: f.cfg.Clock.Now()})
+		f.watch(ctx, f.cfg.Clock.Now())
 	}
 }
 

@@ -291,8 +291,13 @@ func (f *feed) connected(ctx actor.Context, m *messages.Connected) {
 	f.book.status.Protocol, f.book.status.Compression = m.Protocol, m.Compression
 	f.cfg.Observer.Emit(observe.FeedWire, f.cfg.Name, "epoch", uint64(f.epoch), "endpoint", f.endpoints.Current().String(),
 		"protocol", m.Protocol, "compression", m.Compression, "fallback", m.Fallback)
-	ctx.Send(f.watchdog, &actors.Watch{Connection: f.connection, Host: f.endpoints.Current().Host(), Epoch: f.epoch, At: m.At})
+	f.watch(ctx, m.At)
 	f.showLive()
+}
+
+// watch has the watchdog watch the connection, which is there since at.
+func (f *feed) watch(ctx actor.Context, at time.Time) {
+	ctx.Send(f.watchdog, &actors.Watch{Connection: f.connection, Host: f.endpoints.Current().Host(), Epoch: f.epoch, At: at})
 }
 
 // gapRecorded tells of a gap entry, however it came about: a state, a log event and a metric.

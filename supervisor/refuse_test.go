@@ -74,6 +74,37 @@ func TestI2_WhatAStoreRefusesIsAState(t *testing.T) {
 	}
 }
 
+// A feed shows why its store takes nothing now, and not why it took nothing at first; of a full disk, whose free space changes all the time, once.
+func TestI9_TheReasonOfATroubleIsTheNewest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(10)
+		r.after(10 * time.Second)
+		reason := func(err error) string {
+			r.store.refuse("Append", err)
+			r.up.publish(10)
+			r.after(2 * time.Minute)
+			return r.status().Reason
+		}
+		if got := reason(errors.New("XPTO first")); !strings.Contains(got, "XPTO first") {
+			t.Errorf("at first: %s", got)
+		}
+		full := reason(&persistence.NoSpaceError{Dir: "/x", Free: 1 << 20, Need: 1000 << 20})
+		if strings.Contains(full, "XPTO") {
+			t.Errorf("on a full disk: %s", full)
+		}
+		if got := reason(&persistence.NoSpaceError{Dir: "/x", Free: 2 << 20, Need: 1000 << 20}); got != full {
+			t.Errorf("on a full disk: %s, and then: %s", full, got)
+		}
+		if got := reason(errors.New("XPTO last")); !strings.Contains(got, "XPTO last") {
+			t.Errorf("at last: %s", got)
+		}
+		r.store.refuse("Append", nil)
+		r.after(2 * time.Minute)
+		r.wantExactlyPublished(0)
+	})
+}
+
 // A store that takes everything but what we have is not asked for ever faster, nor is the upstream.
 func TestI2_AStoreThatRefusesOneBatchIsPatientlyAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -108,10 +108,11 @@ func TestAPanicEndsItsOwnRequestAlone(t *testing.T) {
 			armed.Store(&tt.point)
 			tt.victim(d)
 			counter := d.observer.Metrics().Events.WithLabelValues(string(tt.told), "")
-			eventually(t, fmt.Sprintf("%s is told", tt.told), func() bool { return testutil.ToFloat64(counter) == 1 })
-			if !strings.Contains(d.log.String(), "injected") || !strings.Contains(d.log.String(), `"stack"`) {
-				t.Errorf("the log says %s", d.log)
-			}
+			// It is counted first, and then written to the log.
+			eventually(t, fmt.Sprintf("%s is told", tt.told), func() bool {
+				log := d.log.String()
+				return testutil.ToFloat64(counter) == 1 && strings.Contains(log, "injected") && strings.Contains(log, `"stack"`)
+			})
 			d.tailing("bluesky", 2) // the victim's place is free again
 
 			store(t, stream, event(firstUS+1000, 2))

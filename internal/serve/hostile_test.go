@@ -139,9 +139,7 @@ func TestI8_ASubscriberThatDoesNotReadIsCut(t *testing.T) {
 	if _, err := io.Copy(io.Discard, r); err != nil && !strings.Contains(err.Error(), "reset") {
 		t.Errorf("the connection does not end: %v", err)
 	}
-	if !strings.Contains(d.log.String(), `"event":"subscriber.cut"`) {
-		t.Errorf("nothing is said of it: %s", d.log)
-	}
+	eventually(t, "it is told", func() bool { return strings.Contains(d.log.String(), `"event":"subscriber.cut"`) })
 }
 
 // unpack reads what is packed with zstd, with a dictionary or without.
