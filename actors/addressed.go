@@ -8,23 +8,24 @@ import (
 	"tempestd/messages"
 )
 
-// The messages that carry an actor's address. All others are in package messages, which knows no actor framework.
+// The messages that carry an actor's address. All others are in package messages, which imports no
+// actor framework.
 
 // Watch tells the watchdog which connection to watch.
 type Watch struct {
 	Connection *actor.PID
-	Host       string // whose clock stamps the events
+	Host       string // the host whose clock stamps the events
 	Epoch      messages.Epoch
 	At         time.Time
 }
 
-// HealthReply travels up the tree once everything below has answered.
+// HealthReply travels up the tree. A supervisor sends it when all its children have answered.
 type HealthReply struct {
 	ID   uint64
 	From *actor.PID
 }
 
-// FeedTrouble says why a feed is not as ready as one can be, "" when it is again.
+// FeedTrouble says why a feed is not fully ready. The reason is "" when the feed is ready again.
 type FeedTrouble struct {
 	Feed   *actor.PID
 	Reason string

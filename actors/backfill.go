@@ -13,20 +13,23 @@ import (
 	"tempestd/messages"
 )
 
-// BackfillConfig is what a backfill needs. Its parent, the feed, tells it what to fetch; the writer gets the events.
+// BackfillConfig is what a backfill needs. Its parent, the feed, tells it what to fetch. The writer
+// gets the batches.
 type BackfillConfig struct {
 	ConnectionConfig
 }
 
-// Backfill tells the backfill to fetch what an upstream sent between two of its times, and to append what the stream lacks of it. One is done at a
-// time; the feed hears of its end by a messages.BackfillDone.
+// Backfill tells the backfill actor to fetch the events that an upstream sent between two times,
+// and to append those that the stream lacks. The actor does one backfill at a time. The feed learns
+// the outcome from a messages.BackfillDone.
 type Backfill struct {
 	ID           uint64
 	FromUS, ToUS int64 // Unix µs, inclusive; ToUS lies in the past
 	Request      jetstream.Request
 }
 
-// NewBackfill makes the props of the actor that fetches, on a connection of its own, what the live one did not bring, while that one runs.
+// NewBackfill makes the props of the actor that fetches missed events on a connection of its own,
+// while the live connection runs.
 func NewBackfill(cfg BackfillConfig) *actor.Props {
 	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor { return &backfill{cfg: cfg} })
 }
@@ -34,10 +37,10 @@ func NewBackfill(cfg BackfillConfig) *actor.Props {
 type backfill struct {
 	Beside
 	cfg  BackfillConfig
-	task *Task // the backfill that was told last, nil before the first
+	task *Task // the newest backfill, nil before the first
 }
 
-// Receive is the actor's.
+// Receive implements actor.Actor.
 func (f *backfill) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *Backfill:
@@ -63,14 +66,16 @@ func (f *backfill) stop() {
 }
 
 const (
-	// repairCredits is how many batches a backfill has; it may take its time.
+	// repairCredits is how many batches a backfill has. Few are enough, because a backfill may be
+	// slow.
 	repairCredits = 2
 	repairEvents  = 1024
-	// repairIdle is how long nothing must have come before a backfill counts as having been sent everything.
+	// repairIdle is the silence after which a backfill has received everything: no frame came for
+	// so long.
 	repairIdle = 3 * time.Second
 )
 
-// repair is one backfill, as a task.
+// repair is one backfill. It runs as a task.
 type repair struct {
 	cfg    BackfillConfig
 	job    *Backfill
@@ -81,7 +86,7 @@ type repair struct {
 	number uint64
 }
 
-// errRepaired is how a repair that is done ends its connection.
+// errRepaired is the cause with which a finished repair cancels its connection.
 var errRepaired = errors.New("everything was fetched")
 
 func (p *repair) run(ctx context.Context) {
@@ -112,10 +117,11 @@ func (p *repair) fetch(ctx context.Context) error {
 	return fmt.Errorf("fetch what is missing: %w", err)
 }
 
-// keepSmall bounds a backfill's batches in bytes.
+// keepSmall is the bound of a backfill's batches in bytes.
 const keepSmall = 1 << 20
 
-// watch ends the connection once it has sent everything up to the end of what is wanted.
+// watch cancels the connection when the upstream has sent everything up to the end of the wanted
+// range, or has been silent for repairIdle.
 func (p *repair) watch(ctx context.Context, up Upstream) {
 	tick := p.cfg.Clock.NewTicker(time.Second)
 	defer tick.Stop()
@@ -139,7 +145,7 @@ func (p *repair) watch(ctx context.Context, up Upstream) {
 	}
 }
 
-// TryHand is jetstream.Sink's.
+// TryHand implements jetstream.Sink.
 func (p *repair) TryHand(b *messages.Batch) (*messages.Batch, bool) {
 	select {
 	case next := <-p.pool:
@@ -150,7 +156,7 @@ func (p *repair) TryHand(b *messages.Batch) (*messages.Batch, bool) {
 	}
 }
 
-// Hand is jetstream.Sink's.
+// Hand implements jetstream.Sink.
 func (p *repair) Hand(b *messages.Batch) *messages.Batch {
 	p.hand(b)
 	select {
@@ -161,7 +167,7 @@ func (p *repair) Hand(b *messages.Batch) *messages.Batch {
 	}
 }
 
-// hand passes on what came; the writer knows what of it was asked for.
+// hand sends a batch to the writer. The writer knows which of its events were asked for.
 func (p *repair) hand(b *messages.Batch) {
 	p.cfg.Fault.At("backfill.fetch")
 	p.number++
@@ -169,11 +175,12 @@ func (p *repair) hand(b *messages.Batch) {
 	p.send(p.cfg.Writer, &messages.AppendRepair{ID: p.job.ID, Batch: b, Release: p.pool})
 }
 
-// Bad is jetstream.Sink's. The live connection tells of bad frames.
+// Bad implements jetstream.Sink. It does nothing: the live connection reports bad frames.
 func (p *repair) Bad([]byte, error) {}
 
-// First is jetstream.Sink's. Whatever comes first, what lies within the repair is taken.
+// First implements jetstream.Sink. It does nothing: the first event proves nothing here, because
+// the writer takes every event within the range of the repair.
 func (p *repair) First(messages.Event) {}
 
-// Info is jetstream.Sink's.
+// Info implements jetstream.Sink. It does nothing.
 func (p *repair) Info(string, string) {}

@@ -11,7 +11,8 @@ import (
 	"tempestd/persistence"
 )
 
-// committer is the writer's goroutine. It takes jobs in order, so that "commit what you hold" is simply the next job.
+// committer is the writer's goroutine. It does its jobs in order, so "commit everything that you
+// hold" is simply one more job.
 type committer struct {
 	cfg    WriterConfig
 	jobs   *jobs
@@ -20,17 +21,19 @@ type committer struct {
 	cursor func(any) // sends to the cursor
 
 	epoch expected
-	at    messages.Checkpoint // position so far; every append stores its successor
+	at    messages.Checkpoint // the position so far; every append stores the next one
 	gap   *pendingGap
 	dups  uint64 // duplicates dropped in this overlap
 
-	implausible, skipped limited // what is logged of times that are not believed, and of what stands before the stream
+	// Rate limits of two log events: of implausible times, and of events from before the stream's
+	// first entry.
+	implausible, skipped limited
 
 	repair repairing
 	trouble
 }
 
-// run does the jobs until ctx ends or one fails for good.
+// run does the jobs until ctx ends, or until a job fails for good.
 func (c *committer) run(ctx context.Context) error {
 	err := c.checkOpen(ctx)
 	for {
@@ -47,7 +50,7 @@ func (c *committer) run(ctx context.Context) error {
 	}
 }
 
-// checkOpen refuses a stream that was closed for good before anything is read for it.
+// checkOpen refuses a stream that was closed for good, before anything is read for it.
 func (c *committer) checkOpen(ctx context.Context) error {
 	var info persistence.StreamInfo
 	err := c.patiently(ctx, func() (err error) {
@@ -60,8 +63,9 @@ func (c *committer) checkOpen(ctx context.Context) error {
 	return info.Ended()
 }
 
-// outcome tells the feed of a stream that takes no more appends through this handle, whatever is tried, and does nothing more then: the feed will end us. Any other
-// failure is the writer's.
+// outcome tells the feed when the stream will take no append through this handle, whatever is
+// tried. Then it waits until the feed ends the writer. It returns every other failure, and the
+// writer fails with it.
 func (c *committer) outcome(ctx context.Context, err error) error {
 	fenced, isFenced := errors.AsType[*persistence.FencedError](err)
 	moved, isMoved := errors.AsType[*persistence.ConflictError](err)
@@ -86,7 +90,7 @@ func (c *committer) do(ctx context.Context, job any) error {
 		c.cfg.Fault.At("writer.commit")
 		return c.append(ctx, m.Batch)
 	case *messages.Quiesce:
-		c.epoch.refuse() // nothing more of the old epoch is accepted
+		c.epoch.refuse() // from here on no batch of the old epoch is accepted
 		c.feed(&messages.Quiesced{Epoch: m.Epoch})
 	case *messages.BeginEpoch:
 		return c.begin(ctx, m)
@@ -113,7 +117,7 @@ func (c *committer) do(ctx context.Context, job any) error {
 	return nil
 }
 
-// release gives a batch back to the feed's pool.
+// release returns a batch to the feed's pool.
 func release(b *messages.Batch, pool chan<- *messages.Batch) {
 	b.Reset()
 	pool <- b
@@ -136,15 +140,17 @@ func (c *committer) begin(ctx context.Context, m *messages.BeginEpoch) error {
 	c.dups = 0
 	loaded, err := c.loadIndex(ctx, m.Short, m.Held && !m.Accept)
 	if !m.BySeq && m.Gap == nil && m.Skip == nil {
-		c.dedupe.Replays() // a time was asked for, rewound
+		// The request was for a time, rewound: the replay may begin before the stream's first
+		// entry.
+		c.dedupe.Replays()
 	}
 	if err == nil && m.Held && loaded.Fingerprints == 0 {
-		c.epoch.prove = false // an empty stream proves nothing
+		c.epoch.prove = false // an empty stream holds no event that could prove it
 	}
 	return err
 }
 
-// loadIndex begins an overlap.
+// loadIndex begins an overlap: it loads the identity index.
 func (c *committer) loadIndex(ctx context.Context, short, prove bool) (loaded dedupe.Loaded, err error) {
 	start := c.cfg.Clock.Now()
 	err = c.patiently(ctx, func() (err error) {
@@ -159,15 +165,17 @@ func (c *committer) loadIndex(ctx context.Context, short, prove bool) (loaded de
 	return loaded, nil
 }
 
-// opened is told that the connection stands. A gap that is certain ends here, and a feed that never stood anywhere stands here: what comes while
-// its first connection is away must be asked for.
+// opened handles the news that the connection is open. A certain gap ends here. A feed without a
+// position gets its first one here, so that it can later ask for events that come while this first
+// connection is down.
 func (c *committer) opened(ctx context.Context, m *messages.Opened) error {
 	if m.Epoch != c.epoch.number {
 		return nil
 	}
 	c.epoch.open(m.Present, &c.at)
 	if c.gap != nil && c.gap.atOnce && m.Present.Host != "" {
-		// Where the host does not tell its clock, the first event does: our own may be what is wrong.
+		// Where the host does not tell its clock, the gap ends at the first event: our own clock
+		// may be the wrong one.
 		return c.recordGap(ctx, m.Present)
 	}
 	if c.at.Covered().IsZero() {
@@ -194,8 +202,8 @@ func (c *committer) proven(m *messages.Proven) {
 	}
 }
 
-// append makes one batch durable. A batch of another epoch, or one that does not follow the last, is dropped: what it holds is read
-// again from the position that did not move.
+// append makes one batch durable. A batch of another epoch, or one that does not follow the last,
+// is dropped: the position did not move, so its events are read again from there.
 func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	if !c.epoch.takes(b) {
 		return nil
@@ -204,7 +212,8 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	c.believeTimes(b)
 	unwanted := c.epoch.dropFormer(b)
 	if !hasEvents(b) {
-		// Nothing to append; but what was passed over is not asked for again. The cursor saves that by itself.
+		// There is nothing to append, but the position moves past the events that were passed over,
+		// so that they are not asked for again. The cursor saves that position by itself.
 		c.report(b, persistence.Appended{}, unwanted, !c.epoch.prove && c.epoch.reach(b, &c.at, false))
 		return nil
 	}
@@ -256,8 +265,9 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	return nil
 }
 
-// believeTimes replaces times that lie beyond the host's present, or too far beyond our own, by the present: they would push every later ID into the future. The
-// position keeps to the host's present by itself.
+// believeTimes replaces each time that lies beyond the host's present, or too far beyond ours, by
+// the present: otherwise it would push every later ID into the future. The position is limited to
+// the host's present elsewhere, in reach.
 func (c *committer) believeTimes(b *messages.Batch) {
 	now := c.cfg.Clock.Now()
 	present := min(b.PresentUS, now.Add(futureMost).UnixMicro())
@@ -282,11 +292,12 @@ func (c *committer) believeTimes(b *messages.Batch) {
 	}
 }
 
-// mark finds what the stream holds already.
+// mark marks the events that the stream already holds.
 func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marked, err error) {
 	err = c.patiently(ctx, func() error {
 		marked, err := c.dedupe.Mark(ctx, b)
-		// What was marked before an attempt was cut short is not marked again.
+		// An attempt that was cut short has marked events, and the next attempt does not count them
+		// again.
 		marked.Duplicates += m.Duplicates
 		marked.FalseHits += m.FalseHits
 		marked.Skipped += m.Skipped
@@ -319,7 +330,8 @@ func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marke
 	return m, nil
 }
 
-// storeMarked is store for a batch that was compared with the stream. A gap entry is not, and must not come between the two.
+// storeMarked is store for a batch that was compared with the stream. A gap entry is not compared,
+// and must not be appended between mark and storeMarked.
 func (c *committer) storeMarked(ctx context.Context, b *messages.Batch, m dedupe.Marked, moved bool) error {
 	stored, err := c.commit(ctx, b)
 	if err != nil {
@@ -330,7 +342,7 @@ func (c *committer) storeMarked(ctx context.Context, b *messages.Batch, m dedupe
 	return nil
 }
 
-// store appends a batch of our own, with the position, and tells everyone.
+// store appends a batch of our own with the position, and reports it.
 func (c *committer) store(ctx context.Context, b *messages.Batch, moved bool) (persistence.Appended, error) {
 	stored, err := c.commit(ctx, b)
 	if err == nil {
@@ -339,13 +351,14 @@ func (c *committer) store(ctx context.Context, b *messages.Batch, moved bool) (p
 	return stored, err
 }
 
-// commit appends what is not marked, with the position.
+// commit appends the events that are not marked, with the position.
 func (c *committer) commit(ctx context.Context, b *messages.Batch) (persistence.Appended, error) {
 	start := c.cfg.Clock.Now()
 	cp := c.at
 	cp.Saved = start.UnixMicro()
 	var stored persistence.Appended
-	// What is refused may have landed or not, and is not tried again: the epoch is over, and the next one resumes from what is stored.
+	// A refused append may be durable or not. It is not tried again: the epoch is over, and the
+	// next one resumes from the stored position.
 	err := c.patiently(ctx, func() (err error) {
 		stored, err = c.cfg.Stream.Append(ctx, b, cp)
 		return refused(err)
@@ -361,7 +374,7 @@ func (c *committer) commit(ctx context.Context, b *messages.Batch) (persistence.
 	return stored, nil
 }
 
-// report says what became of a batch.
+// report tells the cursor, the feed and the metrics the outcome of a batch.
 func (c *committer) report(b *messages.Batch, stored persistence.Appended, dropped int, moved bool) {
 	c.cfg.Fault.At("writer.stored")
 	metrics := c.cfg.Observer.Metrics()
@@ -379,7 +392,7 @@ func (c *committer) report(b *messages.Batch, stored persistence.Appended, dropp
 	c.feed(m)
 }
 
-// newest is the upstream time of the last event that was stored.
+// newest is the upstream time of the last stored event, 0 for none.
 func newest(b *messages.Batch) int64 {
 	for i := len(b.Events) - 1; i >= 0; i-- {
 		if !b.Events[i].Drop {

@@ -12,23 +12,25 @@ import (
 	"tempestd/messages"
 )
 
-// Upstream is an open websocket; *jetstream.Conn is one.
+// Upstream is an open websocket. *jetstream.Conn implements it.
 type Upstream interface {
 	Run(first *messages.Batch, sink jetstream.Sink, lim jetstream.Limits) (rest *messages.Batch, err error)
 	Wire() jetstream.Wire
 	UpdateFilter(ctx context.Context, f jetstream.Filter) error
 	Ping(ctx context.Context) error
 	Activity() jetstream.Activity
-	// ServerDate is the server's own clock as its handshake told it, to the second; not ok where it did not.
+	// ServerDate is the server's own clock as its handshake told it, to the second. ok is false
+	// where the handshake did not tell it.
 	ServerDate() (date time.Time, ok bool)
 	Close(code int, reason string) error
 	CloseNow()
 }
 
-// Dialer opens a websocket; it obeys its context.
+// Dialer opens a websocket. It returns when its context ends.
 type Dialer func(ctx context.Context, req jetstream.Request) (Upstream, error)
 
-// ConnectionConfig is what a connection needs. Its parent, the feed, hears of everything; the writer gets the batches, the watchdog the heartbeats.
+// ConnectionConfig is what a connection needs. The connection reports everything to its parent, the
+// feed. The writer gets the batches, and the watchdog the heartbeats.
 type ConnectionConfig struct {
 	Feed         string
 	Dial         Dialer
@@ -45,23 +47,25 @@ type ConnectionConfig struct {
 	Fault        Fault
 }
 
-// Connect tells the connection what to dial. The feed sends it in answer to a messages.ConnectionReady.
+// Connect tells the connection what to dial. The feed sends it as the answer to a
+// messages.ConnectionReady.
 type Connect struct {
 	Epoch   messages.Epoch
 	Request jetstream.Request
-	Resume  jetstream.Resume // what the request's cursor was planned from
+	Resume  jetstream.Resume // the input of the plan
 	Plan    jetstream.Plan
 }
 
-// UpdateFilter tells the connection that the feed's filter is another. Where the upstream can be told, it is; else the connection ends, and the
-// next one asks for it.
+// UpdateFilter tells the connection that the feed's filter has changed. The connection sends the
+// filter to an upstream that accepts updates. Otherwise it ends, and the next connection asks for
+// the new filter.
 type UpdateFilter struct {
 	Epoch  messages.Epoch
 	Filter jetstream.Filter
 }
 
-// NewConnection makes the props of the actor that owns a feed's websocket. It dials when it is told to, and
-// fails with an *Ended when the websocket ends, whatever ended it, unless it was told to stop reading.
+// NewConnection makes the props of the actor that owns a feed's websocket. It dials on a Connect.
+// It fails with an *Ended when the websocket ends, for any reason except a StopReading.
 func NewConnection(cfg ConnectionConfig) *actor.Props {
 	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor { return &connection{cfg: cfg} })
 }
@@ -69,11 +73,11 @@ func NewConnection(cfg ConnectionConfig) *actor.Props {
 type connection struct {
 	Beside
 	cfg      ConnectionConfig
-	session  *session // nil while there is no websocket and none is being dialled
-	stopping bool     // told to stop reading: the session's end is an answer and not a failure
+	session  *session // nil while no websocket is open or being dialled
+	stopping bool     // after StopReading: the session's end is an answer and not a failure
 }
 
-// Receive is the actor's.
+// Receive implements actor.Actor.
 func (c *connection) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
@@ -83,7 +87,8 @@ func (c *connection) Receive(ctx actor.Context) {
 			if m.Epoch <= c.session.epoch {
 				return
 			}
-			// It was begun by a message to the incarnation before this one.
+			// The session of an older epoch is still here: its Connect was sent to the incarnation
+			// before this one.
 			c.session.task.End(errOver)
 		}
 		c.stopping = false

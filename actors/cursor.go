@@ -18,22 +18,25 @@ import (
 
 // CursorConfig is what a cursor needs.
 type CursorConfig struct {
-	Feed         string
-	Stream       persistence.Stream          // its checkpoint is the truth: it commits with the entries
-	Checkpoints  persistence.CheckpointStore // what the cursor saves besides
-	Apart        bool                        // they are kept in another place than the stream, and tell when its end went back
-	Filters      FilterStore                 // what the feed wants and wanted; nil remembers nothing beyond the process
-	Interval     time.Duration               // between saves while events flow
-	ReplayWindow time.Duration               // past which an upstream is not asked to replay
+	Feed        string
+	Stream      persistence.Stream          // the truth: its checkpoint commits with the entries
+	Checkpoints persistence.CheckpointStore // the cursor's own saves
+	// Apart says that the checkpoints are kept in another place than the stream. Then they show
+	// when the stream's end was lost.
+	Apart        bool
+	Filters      FilterStore   // present and former filters; nil: not saved
+	Interval     time.Duration // between two saves while events flow
+	ReplayWindow time.Duration // beyond it an upstream is not asked to replay
 	Clock        clockwork.Clock
 	Observer     *observe.Observer
 	Fault        Fault
 }
 
-// NewCursor makes the props of the actor that knows where a feed stands.
+// NewCursor makes the props of the actor that knows the position of a feed.
 //
-// The position that counts is stored by the stream, with the entries it covers. The cursor's own checkpoint adds what moves without
-// an append: frames that are not wanted, and the moments at which a quiet connection was known to stand at the tip.
+// The stream stores the position that counts, with the entries that it covers. The cursor's own
+// checkpoint adds changes that come without an append: frames that the filter rejects, and the
+// moments at which a quiet connection was known to be at the tip.
 func NewCursor(cfg CursorConfig) *actor.Props {
 	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor { return &cursor{cfg: cfg} })
 }
@@ -44,23 +47,24 @@ type cursor struct {
 	task    *Task // loads and saves
 	latest  messages.Checkpoint
 	found   bool
-	lost    *messages.Gap       // what the store is known to have lost, until something is stored again
-	filters *messages.FilterLog // what was saved last, nil while that is not known
-	wanted  *messages.FilterLog // what is to be saved, nil when that was done
+	lost    *messages.Gap       // what the store has lost, until something is stored again
+	filters *messages.FilterLog // as saved last, nil while that is not known
+	wanted  *messages.FilterLog // still to be saved, nil for none
 	writing bool                // filters are being saved
-	newer   bool                // the writer has told of something since the start: what is loaded is older
-	dirty   bool                // latest is not saved
-	aged    time.Time           // when the age was last complained about
+	// The writer has reported a commit since the start: the loaded checkpoint is older.
+	newer bool
+	dirty bool      // latest is not saved
+	aged  time.Time // when the last warning about the age was logged
 
-	ready bool      // what is stored was loaded
-	asked *question // the newest that came before that, nil for none
+	ready bool      // the stored checkpoint is loaded
+	asked *question // the newest question that came before that, nil for none
 
 	due     clockwork.Timer // the next throttled save, nil when none is due
 	saving  bool
-	cause   string        // of the newest wish for a save, "" once it is granted
-	waiters []*actor.PID  // who is to be told of a save, each once
-	failing time.Time     // since when saves fail, zero while they do not
-	wait    time.Duration // until the next one then
+	cause   string        // of the newest request for a save, "" once that save begins
+	waiters []*actor.PID  // actors that wait for a save, each once
+	failing time.Time     // since when saves fail, zero while they succeed
+	wait    time.Duration // until the next save while they fail
 }
 
 // question is a ResumeQuery that waits for its answer.
@@ -86,13 +90,13 @@ type (
 	}
 )
 
-// saveTimeout bounds one save: a store that hangs is asked again.
+// saveTimeout bounds one save. After it a store that hangs is tried again.
 const saveTimeout = 10 * time.Second
 
-// agingShare of the replay window is where a cursor's age is worth a warning.
+// agingShare is the share of the replay window at which the cursor warns of its age.
 const agingShare = 0.75
 
-// Receive is the actor's.
+// Receive implements actor.Actor.
 func (c *cursor) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
@@ -108,7 +112,8 @@ func (c *cursor) Receive(ctx actor.Context) {
 		c.committed(m.Checkpoint)
 		c.schedule(ctx)
 	case *messages.AtTip:
-		// The moment is one of the clock of the host that is connected: of another one's position it says nothing.
+		// The time belongs to the clock of the connected host. It says nothing about a position of
+		// another host.
 		if c.found && m.At.Host != "" && m.At.Host == c.latest.Host && m.At.US > c.latest.AtTip {
 			c.latest.AtTip, c.dirty = m.At.US, true
 			c.schedule(ctx)
@@ -116,7 +121,8 @@ func (c *cursor) Receive(ctx actor.Context) {
 		c.noteAge()
 	case *messages.ResumeQuery:
 		if !c.ready {
-			c.asked = &question{ctx.Sender(), m.Epoch} // of another epoch nobody wants to know any more
+			// A question about an older epoch needs no answer any more.
+			c.asked = &question{ctx.Sender(), m.Epoch}
 			return
 		}
 		c.noteAge()
@@ -142,7 +148,8 @@ func (c *cursor) Receive(ctx actor.Context) {
 	}
 }
 
-// committed takes over what the writer has stored. What is still being loaded is older than that.
+// committed takes over the checkpoint that the writer has stored. A checkpoint that is still being
+// loaded is older.
 func (c *cursor) committed(cp messages.Checkpoint) {
 	if c.found && cp.Host == c.latest.Host && cp.TimeUS >= c.latest.TimeUS {
 		cp.AtTip = max(cp.AtTip, c.latest.AtTip)
@@ -150,7 +157,7 @@ func (c *cursor) committed(cp messages.Checkpoint) {
 	c.latest, c.found, c.dirty, c.newer = cp, true, true, true
 }
 
-// begin loads what is stored, beside the actor: a store may be away for long.
+// begin loads the stored checkpoint in a task, because a store may be unavailable for long.
 func (c *cursor) begin(ctx actor.Context) {
 	c.task = c.Begin(ctx)
 	root, feed := ctx.ActorSystem().Root, ctx.Parent()
@@ -181,7 +188,7 @@ func (c *cursor) begin(ctx actor.Context) {
 	})
 }
 
-// takeOver takes over what was loaded and answers who asked meanwhile.
+// takeOver takes over the loaded checkpoint, and answers the question that came meanwhile.
 func (c *cursor) takeOver(ctx actor.Context, m *loaded) {
 	if m.err != nil {
 		panic(m.err)
@@ -199,19 +206,22 @@ func (c *cursor) takeOver(ctx actor.Context, m *loaded) {
 	}
 }
 
-// recovered tells that checkpoints are read and written again.
+// recovered reports that checkpoints are read and written again.
 func (c *cursor) recovered(since time.Time) {
 	c.cfg.Observer.Emit(observe.CursorRecovered, c.cfg.Feed, "after", c.cfg.Clock.Since(since).String())
 }
 
-// point is where to resume from.
+// point is the answer to the question where to resume.
 func (c *cursor) point(epoch messages.Epoch) *messages.ResumePoint {
 	return &messages.ResumePoint{Epoch: epoch, Checkpoint: c.latest, Found: c.found, Lost: c.lost, Filters: c.filters}
 }
 
-// load reads the stream's checkpoint, and the saved one, which may be ahead of it by what was passed over without an append. A saved checkpoint about
-// entries that the stream does not hold (its end was lost, or another daemon has appended since) counts for nothing. Where the stream has none although
-// it held something, whatever is known of that is the position: the upstream is asked again for all of it that it may still have.
+// load reads the stream's checkpoint and the saved one. The saved one may be ahead of the stream's
+// by frames that were passed over without an append. It does not count if it is about entries that
+// the stream does not hold, because the stream's end was lost or another daemon has appended since.
+// If the stream has no checkpoint although it held entries, load derives a position from everything
+// that is known of them, so that the upstream is asked for all of those events that it may still
+// have.
 func (c *cursor) load(ctx context.Context) (latest messages.Checkpoint, found bool, lost *messages.Gap, err error) {
 	stored, err := c.cfg.Stream.Checkpoint(ctx)
 	found = err == nil
@@ -240,7 +250,8 @@ func (c *cursor) load(ctx context.Context) (latest messages.Checkpoint, found bo
 	return messages.Checkpoint{Position: position}, true, gap, nil
 }
 
-// lostPosition is where to resume a stream of which nothing is left, and what is lost of it if the upstream does not send that again. Its entries' IDs tell their times.
+// lostPosition is where to resume a stream that has lost all its entries, and the gap if the
+// upstream does not send them again. The IDs of the lost entries tell their times.
 func (c *cursor) lostPosition(lost *persistence.Truncation, saved messages.Checkpoint) (messages.Position, *messages.Gap) {
 	oldest, newest := saved.FirstUS, max(saved.LastID.TimeUS(), saved.Covered().US)
 	if lost != nil {
@@ -252,7 +263,7 @@ func (c *cursor) lostPosition(lost *persistence.Truncation, saved messages.Check
 	return messages.Position{TimeUS: from}, &messages.Gap{Host: saved.Host, FromUS: min(oldest, from), Cause: messages.GapStoreLost}
 }
 
-// replayMargin keeps a position that is as old as can be within the replay window until it is used.
+// replayMargin keeps the oldest possible position within the replay window until it is used.
 const replayMargin = time.Minute
 
 func (c *cursor) schedule(ctx actor.Context) {
@@ -262,7 +273,8 @@ func (c *cursor) schedule(ctx actor.Context) {
 	c.due = Later(ctx, c.cfg.Clock, max(c.cfg.Interval, c.wait), &saveDue{})
 }
 
-// save writes the latest checkpoint unless that is under way; what changes meanwhile is saved after it.
+// save writes the latest checkpoint unless a save is under way. A change during a save is saved
+// after it.
 func (c *cursor) save(ctx actor.Context) {
 	if c.saving {
 		return
@@ -287,7 +299,8 @@ func (c *cursor) saved(ctx actor.Context, m *saveDone) {
 	if m.err != nil {
 		c.dirty = true
 		c.wait = nextWait(c.wait, m.err)
-		if c.failing.IsZero() { // it is told once, and once when it is over
+		// A failure is reported once when it begins, and once when it is over.
+		if c.failing.IsZero() {
 			c.failing = c.cfg.Clock.Now()
 			c.cfg.Observer.Emit(observe.CursorFailed, c.cfg.Feed, "error", m.err.Error(), "retry_in", max(c.cfg.Interval, c.wait).String())
 		}
@@ -301,7 +314,7 @@ func (c *cursor) saved(ctx actor.Context, m *saveDone) {
 	}
 	c.cfg.Observer.Emit(observe.CursorSaved, c.cfg.Feed, "cause", m.cause, "host", m.saved.Host, "seq", m.saved.Seq,
 		"time_us", m.saved.TimeUS, "last_id", m.saved.LastID.String())
-	if c.dirty && c.cause != "" { // it moved while it was being saved
+	if c.dirty && c.cause != "" { // the checkpoint changed during the save
 		c.save(ctx)
 		return
 	}
@@ -316,7 +329,8 @@ func (c *cursor) answer(ctx actor.Context, err error) {
 	c.waiters = nil
 }
 
-// noteAge says, at most once an hour, that the position nears the age at which no upstream would be asked to replay from it.
+// noteAge warns, at most once an hour, that the position nears the age beyond which no upstream is
+// asked to replay from it.
 func (c *cursor) noteAge() {
 	if !c.found {
 		return

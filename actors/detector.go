@@ -6,17 +6,22 @@ import (
 	"time"
 )
 
-// Detector is an adaptive failure detector over the inter-arrival times of frames, after the phi-accrual detector of Hayashibara et al.:
-// phi is -log10 of the probability that a healthy feed is silent for this long. Arrivals of a feed are close to a Poisson process, so the
-// distribution is the exponential one, whose only parameter is the mean; what it does not know, the lulls of a bursty feed, is learned apart: the
-// longest lull a healthy connection showed lately must be exceeded too.
+// Detector is an adaptive failure detector over the inter-arrival times of frames, after the
+// phi-accrual detector of Hayashibara et al. Phi is -log10 of the probability that a healthy feed
+// is silent for this long. The arrivals of a feed are close to a Poisson process, so the intervals
+// have the exponential distribution, whose only parameter is the mean. That distribution does not
+// know the lulls of a bursty feed. The detector learns them apart: a silence must also exceed twice
+// the longest lull that a healthy connection showed in the last two days.
 //
-// Intervals are taken from the events' upstream times: a replay delivers half a day within seconds, and its pace says nothing about the feed.
+// Intervals are differences of the events' upstream times, because a replay delivers half a day of
+// events within seconds, and its pace says nothing about the feed.
 //
-// Measured at 500 events/s it suspects after MinSilence; one event an hour must be missing for the better part of a day. A suspicion that a new connection
-// did not dispel doubles the patience, so that a feed that went quiet for the night is not reconnected every few seconds.
+// By measurement, a feed of 500 events/s is suspect after MinSilence, and a feed of one event an
+// hour after the better part of a day. A suspicion doubles the patience if the new connection
+// brings nothing new either, so that a feed that is quiet for a night is not reconnected every few
+// seconds.
 //
-// The zero Detector is ready. It is not safe for concurrent use and reads no clock.
+// The zero Detector is ready for use. It is not safe for concurrent use, and reads no clock.
 type Detector struct {
 	// Least is the shortest silence that is ever suspect; MinSilence if 0.
 	Least time.Duration
@@ -25,41 +30,50 @@ type Detector struct {
 	samples  int
 	lulls    [lullSlots]time.Duration // longest lull in each of the last hours, a ring by hour
 	lullHour int64
-	patience float64 // doubles with every suspicion that brought nothing
+	// patience divides the suspicion. It doubles with every suspicion, and is 1 again after a new
+	// event.
+	patience float64
 
-	since  time.Time // what the silence is counted from
+	since  time.Time // the beginning of the silence
 	frames uint64    // read on this connection
 	newest int64     // time of the newest event that the host ever sent, Unix µs
-	host   string    // the host, whose clock it is
+	host   string    // the host on whose clock newest is
 	others map[string]int64
-	doubt  bool // a suspicion was acted on and nothing new has come since: the lull that ends says nothing about health
+	// A suspicion was acted on, and nothing new has come since. The lull that ends with the next
+	// new event says nothing about health.
+	doubt bool
 }
 
 const (
-	// phiThreshold is the suspicion that counts as dead: one false alarm in 10^8 intervals of a Poisson feed.
+	// phiThreshold is the suspicion at which a connection counts as dead: one false alarm in 10^8
+	// intervals of a Poisson feed.
 	phiThreshold = 8.0
-	// MinSilence is the shortest silence of a connection that is ever suspect: a garbage collection or a slow disk upstream is not an outage.
+	// MinSilence is the shortest silence of a connection that is ever suspect. A garbage collection
+	// or a slow disk upstream is not an outage.
 	MinSilence = 5 * time.Second
-	// minSamples is how many times it wants to have heard of new events before it has an opinion. A burst is one time, however many there are.
+	// minSamples is how many arrivals of new events the detector needs before it judges. A burst
+	// counts as one, however many events it brings.
 	minSamples = 20
-	// lullFactor is by how much a silence must exceed the longest healthy lull.
+	// lullFactor is by what factor a silence must exceed the longest healthy lull.
 	lullFactor = 2
 	lullSlots  = 48
 	seedLull   = time.Minute
-	// weight of a new sample; about the last 200 count.
+	// weight is the weight of a new sample: about the last 200 count.
 	weight = 0.005
-	// maxPatience bounds the doubling: some hours at MinSilence.
+	// maxPatience bounds the doubling: with MinSilence it is some hours.
 	maxPatience = 4096
 )
 
-// Seed gives a new detector what an earlier one left behind: the mean interval of the events that are stored. Their lulls are not known, so that at first
-// a silence of seedLull twice over is what it takes.
+// Seed starts a new detector with the mean interval of the stored events. Their lulls are not
+// known, so the longest lull counts as seedLull at first, and a silence must last lullFactor times
+// as long.
 func (d *Detector) Seed(now time.Time, interval time.Duration) {
 	d.mean, d.samples = interval.Seconds(), minSamples
 	d.noteLull(now, seedLull)
 }
 
-// Connected starts watching a new connection to the host. Times of another host's clock are not compared with what was seen before.
+// Connected starts to watch a new connection to the host. Times on different hosts' clocks are
+// never compared.
 func (d *Detector) Connected(now time.Time, host string) {
 	if host != d.host {
 		if d.others == nil {
@@ -72,9 +86,11 @@ func (d *Detector) Connected(now time.Time, host string) {
 	d.patience = max(d.patience, 1)
 }
 
-// Observe is told how many frames the connection has read so far, when the last one came, the time of the newest event on the host's clock, and what that
-// clock shows, as far as it is known (Unix µs, 0 for unknown).
-// Every frame ends the silence; only events newer than all before teach anything and dispel a suspicion, for a new connection begins with a replay.
+// Observe takes the number of frames that the connection has read so far, the time of the last one,
+// the time of the newest event on the host's clock, and the present on that clock (both Unix µs;
+// presentUS is 0 where it is not known). Every frame ends the silence. Only events newer than all
+// before teach the detector anything and end a doubt, because a new connection begins with a
+// replay.
 func (d *Detector) Observe(now time.Time, frames uint64, last time.Time, newestUS, presentUS int64) {
 	if frames == d.frames {
 		return
@@ -86,21 +102,22 @@ func (d *Detector) Observe(now time.Time, frames uint64, last time.Time, newestU
 		return
 	}
 	if d.newest == 0 && len(d.others) > 0 {
-		d.newest = newestUS // of a host that was never heard before: its replay tells nothing
+		// This is the first event of a new host, which begins with a replay and teaches nothing.
+		d.newest = newestUS
 		return
 	}
 	elapsed := time.Duration(newestUS-d.newest) * time.Microsecond
 	if d.newest > 0 && !d.doubt {
 		d.learn(elapsed.Seconds()/float64(n), n)
-		d.noteLull(now, min(elapsed, arrived)) // a replay's steps are no lulls
+		d.noteLull(now, min(elapsed, arrived)) // the steps of a replay are no lulls
 	}
 	d.newest, d.doubt, d.patience = newestUS, false, 1
 }
 
-// Excuse restarts the count: what was silent until now was our own doing (backpressure).
+// Excuse restarts the silence at now: the silence before now was our own doing (backpressure).
 func (d *Detector) Excuse(now time.Time) { d.since = now }
 
-// learn takes n intervals of the same length into the mean.
+// learn adds n intervals of the same length to the mean.
 func (d *Detector) learn(interval float64, n uint64) {
 	if d.samples == 0 {
 		d.mean = interval
@@ -122,10 +139,11 @@ func (d *Detector) noteLull(now time.Time, lull time.Duration) {
 	*slot = max(*slot, lull)
 }
 
-// Silence is how long nothing has come.
+// Silence is how long no frame has come.
 func (d *Detector) Silence(now time.Time) time.Duration { return now.Sub(d.since) }
 
-// Phi is the suspicion at now: from phiThreshold on the connection counts as dead. It is 0 while it has seen too little to have an opinion.
+// Phi is the suspicion at now. The connection counts as dead from phiThreshold on. Phi is 0 while
+// the detector has seen too little to judge.
 func (d *Detector) Phi(now time.Time) float64 {
 	if d.samples < minSamples {
 		return 0
@@ -135,7 +153,8 @@ func (d *Detector) Phi(now time.Time) float64 {
 	for _, l := range d.lulls {
 		longest = max(longest, l)
 	}
-	// Whatever the rate says, a silence is no more suspect than it is long next to what a healthy connection has shown.
+	// A silence that is short next to the longest healthy lull is not suspect, whatever the mean
+	// rate says.
 	byRate := silence / max(d.mean, 0.001) * math.Log10E
 	byLull := silence / max(cmp.Or(d.Least, MinSilence), lullFactor*longest).Seconds() * phiThreshold
 	return min(byRate, byLull) / max(d.patience, 1)
@@ -144,7 +163,7 @@ func (d *Detector) Phi(now time.Time) float64 {
 // Suspect says whether the connection counts as dead.
 func (d *Detector) Suspect(now time.Time) bool { return d.Phi(now) >= phiThreshold }
 
-// Suspected is told that the suspicion was acted on.
+// Suspected notes that the suspicion was acted on.
 func (d *Detector) Suspected() {
 	d.patience = min(max(d.patience, 1)*2, maxPatience)
 	d.doubt = true

@@ -8,7 +8,8 @@ import (
 	"tempestd/actors"
 )
 
-// drive gives a detector heartbeats once a second. arrivals yields the time to the next event.
+// drive gives a detector a heartbeat each second. It keeps the times of the last and the next
+// event.
 type drive struct {
 	d      actors.Detector
 	now    time.Time
@@ -23,7 +24,8 @@ func newDrive() *drive {
 	return v
 }
 
-// run lets d pass with events after the given intervals, and returns when the detector first suspected, if it did.
+// run lets d pass, with events after the intervals that interval returns. It returns when the
+// detector first suspected the connection, if it did.
 func (v *drive) run(d time.Duration, interval func() time.Duration) (suspectAfter time.Duration, suspected bool) {
 	start := v.now
 	end := v.now.Add(d)
@@ -45,7 +47,7 @@ func (v *drive) run(d time.Duration, interval func() time.Duration) (suspectAfte
 	return 0, false
 }
 
-// poisson is the interval of independent arrivals.
+// poisson returns the intervals of independent arrivals.
 func poisson(seed uint64, mean time.Duration) func() time.Duration {
 	r := rand.New(rand.NewPCG(seed, 1))
 	return func() time.Duration { return time.Duration(r.ExpFloat64() * float64(mean)) }
@@ -80,7 +82,8 @@ func TestDetectorLeavesQuietFeedsAlone(t *testing.T) {
 
 func TestDetectorDoesNotTakeTheRateFromAReplay(t *testing.T) {
 	v := newDrive()
-	// A thousand events of the last twelve hours arrive within one heartbeat; then one comes every 43 s or so, as before.
+	// A thousand events of the last twelve hours arrive within one heartbeat. Then one comes about
+	// every 43 s, as before.
 	v.now = v.now.Add(time.Second)
 	first := v.now.Add(-12 * time.Hour)
 	v.d.Observe(v.now, 1, v.now, first.UnixMicro(), v.now.UnixMicro())
@@ -101,7 +104,7 @@ func TestDetectorGrowsPatientWhenReconnectingBringsNothing(t *testing.T) {
 			reconnects++
 			v.d.Suspected()
 			v.d.Connected(v.now, "h")
-			v.frames = 1 // the overlap: one event the stream holds already
+			v.frames = 1 // the overlap: one event that the stream already holds
 			v.d.Observe(v.now, v.frames, v.now, v.last.UnixMicro(), v.now.UnixMicro())
 		}
 	}
@@ -142,7 +145,7 @@ func TestSleepDetector(t *testing.T) {
 		{time.Hour, time.Second, time.Hour - time.Second}, // asleep
 		{time.Second, time.Second, 0},
 		{-time.Hour, time.Second, 0},  // the clock was set back
-		{time.Minute, time.Minute, 0}, // we were not scheduled: both clocks moved
+		{time.Minute, time.Minute, 0}, // the process did not run: both clocks moved
 	} {
 		if got := step(c.wall, c.mono); got != c.slept {
 			t.Errorf("wall %v, mono %v: slept %v, want %v", c.wall, c.mono, got, c.slept)

@@ -1,45 +1,52 @@
-// Package actors holds the actors of one feed, one file each: what they do when nothing fails. What happens when one fails is the
-// supervisor's business.
+// Package actors holds the actors of one feed, one file each: what they do when nothing fails.
+// Package supervisor decides what happens when an actor fails.
 //
-// The model. A websocket connection reads frames into batches and hands them to the writer; the writer makes them durable, in order and
-// once, and tells the cursor and the feed. The watchdog listens to the connection's heartbeat and forces a reconnect when the feed is
-// stale. Every connection has an epoch; whatever is said about an older one is dropped.
+// The model. A websocket connection reads frames into batches and sends them to the writer. The
+// writer appends their events to the stream, in order and each once, and reports to the cursor and
+// to the feed. The watchdog receives the connection's heartbeats and forces a reconnect when the
+// feed is stale. Every connection has an epoch. A message about an older epoch is dropped.
 //
 //	connection → writer → cursor
 //	     │          └───→ feed (supervisor)
 //	     └ heartbeat → watchdog → ForceReconnect → connection
 //
-// Receive never blocks. Blocking work (the socket, the store) runs in a [Task], and nothing else starts a goroutine. A panic in one is a failure of its actor, which
-// supervision answers. A task is cancelled and awaited before the supervisor learns of a failure, and before the actor stops or its next incarnation starts. Its
-// answers reach the actor as messages, unless they are an earlier incarnation's. A disconnect is not handled here: the connection actor fails with an [Ended], and
-// the feed's supervision decides what follows.
+// Receive never blocks. Blocking work (the socket, the store) runs in a [Task], and nothing else
+// starts a goroutine. A panic in a task's goroutine fails its actor, and the supervisor handles
+// that failure. A task is cancelled and awaited before the supervisor learns of a failure, and
+// before its actor stops or starts its next incarnation. A task's answers reach the actor as
+// messages; answers to an earlier incarnation are dropped. No actor here handles a disconnect: the
+// connection actor fails with an [Ended], and the feed's supervision decides what follows.
 //
-// A store may say what we do not know. That is a state it is in, retried with growing waits and shown, and no failure of an actor: only a fault of ours is. An append
-// that was refused may have landed, so it is not sent again: the epoch is over, and what it brought is read again from what is stored.
+// A store may answer with an error that we do not know. That is a state of the store and not a
+// failure of an actor: the request is retried with growing waits, and the feed's status shows the
+// reason. Only a fault of ours fails an actor. An append that the store refused may still be
+// durable, so the writer does not send it again: it ends the epoch, and the feed resumes from the
+// position that is stored.
 //
-// Memory is bounded by credits: a feed has [Credits] batches, and a connection without a free one stops reading its socket (I5).
+// Credits bound the memory: a feed has [Credits] batches. A connection without a free batch stops
+// reading its socket (I5).
 //
 //	task.go        work beside an actor
 //	connection.go  the connection actor
 //	session.go     one websocket from dial to end, with its heartbeat and pings
-//	sink.go        what a websocket fills: its batches, its first event, what the upstream says beside them
-//	pool.go        the batches a feed has
+//	sink.go        what a websocket fills: batches, the first event, the upstream's notices
+//	pool.go        the batches of a feed
 //	ended.go       why a connection ended
 //	writer.go      the writer actor
-//	jobs.go        what a writer was given and has not begun
+//	jobs.go        the writer's queue: jobs that the committer has not begun
 //	committer.go   the writer's goroutine: dedupe, gap, append, retry
-//	expected.go    what an epoch is to bring, and the judgement of its batches
+//	expected.go    what an epoch should bring, and the judgement of its batches
 //	repairing.go   the committer's part in a backfill
-//	backfill.go    the backfill actor: a second connection for what the first did not bring
+//	backfill.go    the backfill actor: a second connection for events that the first one missed
 //	addressed.go   the messages that carry an actor's address
-//	gap.go         what a gap entry looks like, and when one is appended
+//	gap.go         the form of a gap entry, and when one is appended
 //	cursor.go      the cursor actor
-//	filters.go     the cursor's part in remembering what a feed wanted
-//	keeper.go      the keeper actor: the lease of a stream that daemons share
-//	trouble.go     what a committer does about a store that refuses
-//	patience.go    waiting for a store that is full or away, or refuses
+//	filters.go     the cursor's part in saving a feed's filters
+//	keeper.go      the keeper actor: the lease of a stream that several daemons share
+//	trouble.go     what a committer does when the store refuses
+//	patience.go    waiting for a store that is full, is unavailable or refuses
 //	watchdog.go    the watchdog actor
 //	detector.go    the adaptive failure detector
-//	sleep.go       noticing that the machine slept
-//	guard.go       what every actor is wrapped in
+//	sleep.go       the detection of machine sleep
+//	guard.go       the wrapper of every actor
 package actors

@@ -7,27 +7,39 @@ import (
 	"tempestd/messages"
 )
 
-// expected is what the writer expects of an epoch's batches, and how it judges them. It is a value without a life of its own: it reads no clock and no store.
+// expected is what the writer expects of an epoch's batches, and the judgement of them. It reads no
+// clock and no store.
 type expected struct {
 	number messages.Epoch
-	next   uint64 // the batch number that comes next; 0 takes none
+	next   uint64 // the batch number that comes next; 0 accepts none
 	host   string
-	resume messages.Position // of the host where the epoch resumed by its numbers; else without a number
+	// resume is the position if the epoch resumed by its host's sequence numbers; else it is zero.
+	resume messages.Position
 
-	from    messages.Position // the place that was asked for
-	prove   bool              // nothing is stored and the position stays until the replay has proven itself
-	held    bool              // … by a first event that the stream has
-	accepts bool              // what the replay begins with is stored, with a gap unless the stream holds it
-	said    bool              // the upstream itself said that it cannot go back further
+	from messages.Position // the place that was asked for
+	// prove says that the replay must prove first that it begins early enough. Until then nothing
+	// is stored and the position stays.
+	prove bool
+	held  bool // a first event that the stream holds is such a proof
+	// accepts says that the replay is stored without proof, behind a gap entry unless the stream
+	// holds its first event.
+	accepts bool
+	said    bool // the upstream itself said that it cannot go back further
 
-	present messages.UpstreamTime // what the host's clock showed when the connection opened; of no host where it did not say so
-	pending time.Duration         // how long batches took that said nothing about where the replay begins
-	since   int64                 // upstream time of the end of the first of them, Unix µs
-	passed  bool                  // the replay has reached what was the stream's end
-	seq     int64                 // the greatest sequence number of the epoch so far
-	first   messages.Position     // of the stream's first event, while what comes may be from before it, by its host's numbers
-	before  []messages.FormerFilter
-	dealt   messages.Position // what stands there and before was dealt with under a filter that is not known
+	// present is the host's clock when the connection opened. It has no host where the host did not
+	// tell its clock.
+	present messages.UpstreamTime
+	pending time.Duration // how long batches came that did not show where the replay begins
+	since   int64         // upstream time of the end of the first of them, Unix µs
+	passed  bool          // the replay has reached the former end of the stream
+	seq     int64         // the greatest sequence number of the epoch so far
+	// first is the stream's first event by its host's numbers, while the replay may bring events
+	// from before it.
+	first  messages.Position
+	before []messages.FormerFilter
+	// dealt is a position that was reached under a filter that is not known: events up to there
+	// that the stream lacks were not wanted.
+	dealt messages.Position
 }
 
 // expect begins an epoch.
@@ -42,18 +54,19 @@ func expect(m *messages.BeginEpoch) expected {
 	return e
 }
 
-// begun says whether there was an epoch at all, and so a position.
+// begun says whether the writer has begun any epoch, and so knows a position.
 func (e *expected) begun() bool { return e.number > 0 }
 
-// refuse takes no more of the epoch's batches: none has the number 0.
+// refuse makes e accept no more batches: no batch has the number 0.
 func (e *expected) refuse() { e.next = 0 }
 
-// startsAt says whether the epoch began at the event with the number and time: it was dealt with before.
+// startsAt says whether the epoch was asked to begin at the event with this number and time. That
+// event was handled before.
 func (e *expected) startsAt(seq, timeUS int64) bool {
 	return e.from.TimeUS > 0 && e.from.IsOf(seq, timeUS)
 }
 
-// takes says whether the batch is the one that comes next, and counts it.
+// takes says whether the batch is the next one, and counts it.
 func (e *expected) takes(b *messages.Batch) bool {
 	if b.Epoch != e.number || b.Number != e.next {
 		return false
@@ -62,7 +75,8 @@ func (e *expected) takes(b *messages.Batch) bool {
 	return true
 }
 
-// open is told what the host's clock shows. A filter that was changed while nobody was connected holds from here on.
+// open notes the host's clock. A filter that changed while no connection was open takes effect at
+// this moment.
 func (e *expected) open(present messages.UpstreamTime, at *messages.Checkpoint) {
 	e.present = present
 	for i := range e.before {
@@ -72,9 +86,10 @@ func (e *expected) open(present messages.UpstreamTime, at *messages.Checkpoint) 
 	}
 }
 
-// dropFormer drops what is from before the stream's first event, which both its number and its time tell, and what is older than the filter and was not wanted by the one
-// before it. A filter before is forgotten once an event is past it: what follows stands behind
-// it, whatever its time.
+// dropFormer drops two kinds of events: those from before the stream's first event, by both number
+// and time, and those that are older than the filter and that the filter before it did not want. A
+// former filter is forgotten once an event is past its end: all later events come behind that end,
+// whatever their times.
 func (e *expected) dropFormer(b *messages.Batch) (dropped int) {
 	if len(e.before) == 0 && e.dealt.Seq == 0 && e.first.Seq == 0 {
 		return 0
@@ -95,7 +110,8 @@ func (e *expected) dropFormer(b *messages.Batch) (dropped int) {
 	return dropped
 }
 
-// unwantedThen says whether the event was not wanted when it happened. A number alone does not tell that it was dealt with, for a server may give one again, nor a time.
+// unwantedThen says whether the event was not wanted when it happened. With dealt it compares both
+// the number and the time, because a server may give a number again, and a time as well.
 func (e *expected) unwantedThen(ev *messages.Event, event []byte) bool {
 	if e.dealt.Seq > 0 {
 		return ev.Seq <= e.dealt.Seq && ev.TimeUS <= e.dealt.TimeUS
@@ -103,18 +119,20 @@ func (e *expected) unwantedThen(ev *messages.Event, event []byte) bool {
 	return len(e.before) > 0 && e.before[0].Wants != nil && !e.before[0].Wants.WantsEvent(event)
 }
 
-// verdict is what is to be done with a batch.
+// verdict is what to do with a batch.
 type verdict uint8
 
 const (
 	take   verdict = iota // store what the stream lacks
-	begins                // … and the replay has proven itself with it
-	wait                  // it says nothing yet: nothing of it is stored
-	refuse                // the replay begins too late: nothing of the epoch is stored
-	accept                // it does, and the upstream cannot go back further: store it, with the gap that is pending
+	begins                // the same, and the batch is the replay's proof
+	wait                  // it proves nothing yet: store nothing of it
+	refuse                // the replay begins too late: store nothing of the epoch
+	// The replay begins too late, and the upstream cannot go back further: store it, behind the
+	// pending gap.
+	accept
 )
 
-// judge says what to do with a batch that was compared with the stream.
+// judge says what to do with a batch after its comparison with the stream.
 func (e *expected) judge(b *messages.Batch, m dedupe.Marked) verdict {
 	if !e.prove {
 		return take
@@ -123,7 +141,7 @@ func (e *expected) judge(b *messages.Batch, m dedupe.Marked) verdict {
 	case m.Lead == dedupe.LeadHeld:
 		e.prove = false
 		return begins
-	case m.Lead == dedupe.LeadNone && m.Duplicates+m.Misses == 0: // nothing was looked at
+	case m.Lead == dedupe.LeadNone && m.Duplicates+m.Misses == 0: // no event was compared
 		return wait
 	case m.Lead == dedupe.LeadPending && !e.atTip(b):
 		return wait
@@ -135,15 +153,18 @@ func (e *expected) judge(b *messages.Batch, m dedupe.Marked) verdict {
 }
 
 const (
-	// tipPause is how long a connection that replays never needs for a batch.
+	// tipPause is longer than a connection that replays ever needs for one batch.
 	tipPause = time.Second
-	// tipPace is how long what comes must keep the pace of the clock to be no replay.
+	// tipPace is how long the events must keep pace with the clock before they count as live and
+	// not as a replay.
 	tipPace = 3 * time.Second
-	// longPending is how long a replay may take to show where it begins: by then it has sent some millions of events.
+	// longPending is how long a replay may take to show where it begins. By then it has sent some
+	// millions of events.
 	longPending = 2 * time.Minute
 )
 
-// atTip says whether the replay is over, as far as can be told without a clock that we share with the host: everything that the stream holds of it was sent before.
+// atTip says whether the replay is over, so that it has sent everything that the stream holds. It
+// has to estimate, because we share no clock with the host.
 func (e *expected) atTip(b *messages.Batch) bool {
 	if e.since == 0 {
 		e.since = b.TimeUS
@@ -155,20 +176,23 @@ func (e *expected) atTip(b *messages.Batch) bool {
 		e.pending >= tipPace && passed <= e.pending+e.pending/4
 }
 
-// reach moves the position to the batch's end, or only the replay where it has not come that far yet. It says whether anything moved forward.
+// reach moves the position to the end of the batch. While the replay has not reached the former end
+// of the stream, it moves only at.Replay. It says whether anything moved.
 func (e *expected) reach(b *messages.Batch, at *messages.Checkpoint, past bool) (moved bool) {
 	if b.TimeUS <= 0 {
 		return false
 	}
 	end := messages.Position{Host: e.host, Seq: b.Seq, TimeUS: b.TimeUS}
 	if at.Host == e.host {
-		end.TimeUS = max(end.TimeUS, at.TimeUS) // the event that was so late is stored, too
+		// The position never goes back: the event with the later time is stored, too.
+		end.TimeUS = max(end.TimeUS, at.TimeUS)
 	}
 	if end.TimeUS = min(end.TimeUS, b.PresentUS); end.TimeUS != b.TimeUS {
 		end.StampUS = b.TimeUS
 	}
 	if end.Seq > 0 && end.Seq < e.seq {
-		return false // a server that repeats itself: no position goes back on one connection
+		// The server repeats itself: no position goes back within one connection.
+		return false
 	}
 	e.seq = end.Seq
 	numbered := e.resume.Seq > 0 && e.resume.Host == e.host && end.Seq > 0
@@ -188,7 +212,9 @@ func (e *expected) reach(b *messages.Batch, at *messages.Checkpoint, past bool) 
 	return moved
 }
 
-// beginning is the position of a feed that stands nowhere yet. A host whose clock is not known may be behind ours: what it sends from before is then stored in front.
+// beginning is the first position of a feed. A host whose clock is not known may be behind us, so
+// the position is then clocksApart earlier. The stream may thus begin with events from before the
+// connection.
 func beginning(present messages.UpstreamTime) messages.Position {
 	if present.Host == "" {
 		return messages.Position{TimeUS: present.US - clocksApart.Microseconds(), Moment: true}
@@ -197,9 +223,10 @@ func beginning(present messages.UpstreamTime) messages.Position {
 }
 
 const (
-	// clocksApart is how far a host's clock may be behind ours where nothing is known of it.
+	// clocksApart is how far a host's clock may be behind ours, where that clock is not known.
 	clocksApart = 2 * time.Minute
-	// futureTolerance is how far an event's time may lie in our future where nothing is known of its host's clock, futureMost where the host agrees with it.
+	// futureTolerance is how far an event's time may lie in our future where the clock of its host
+	// is not known. futureMost is the same bound where the host's clock agrees with the event.
 	futureTolerance = 5 * time.Minute
 	futureMost      = 2 * time.Hour
 )
@@ -207,20 +234,23 @@ const (
 // pendingGap is a gap that is not recorded yet.
 type pendingGap struct {
 	messages.Gap
-	atOnce bool // recorded as soon as the connection stands, where the host tells its clock; else before the first event
-	doubt  bool // a suspicion, refuted where the stream holds the first event
+	// Record it as soon as the connection is open, if the host tells its clock; else before the
+	// first event.
+	atOnce bool
+	doubt  bool // a suspicion, refuted if the stream holds the first event
 	lost   bool // what the store has lost, refuted by a first event that is as old
 }
 
-// refuted says whether the first batch shows that nothing is missing after all.
+// refuted says whether the first batch shows that nothing is missing.
 func (g *pendingGap) refuted(b *messages.Batch, m dedupe.Marked) bool {
 	return g.doubt && m.Held || g.lost && firstEvent(b) <= g.FromUS
 }
 
-// hasEvents says whether anything of the batch may be stored.
+// hasEvents says whether the batch has an event that may be stored.
 func hasEvents(b *messages.Batch) bool { return firstStored(b) != nil }
 
-// firstEvent is the time of the first event that may be stored.
+// firstEvent is the time of the first event that may be stored, or of the batch's end if there is
+// none.
 func firstEvent(b *messages.Batch) int64 {
 	if e := firstStored(b); e != nil {
 		return e.TimeUS
@@ -238,7 +268,8 @@ func firstStored(b *messages.Batch) *messages.Event {
 	return nil
 }
 
-// limited tells of something that may happen often: once a minute, with how often it happened.
+// limited limits the reports of something frequent: one a minute, with the number of times that it
+// happened.
 type limited struct {
 	told  time.Time
 	since int
@@ -246,7 +277,7 @@ type limited struct {
 
 const limitedPeriod = time.Minute
 
-// count adds n and says whether it is time to tell, and of how many.
+// count adds n. If a report is due, it returns the number to report.
 func (l *limited) count(now time.Time, n int) (since int, due bool) {
 	l.since += n
 	if d := now.Sub(l.told); !l.told.IsZero() && d >= 0 && d < limitedPeriod {

@@ -7,14 +7,16 @@ import (
 	"tempestd/messages"
 )
 
-// FilterStore keeps what feeds want, so that a daemon that is started with another filter knows which one held before. It is safe for concurrent use.
+// FilterStore saves the filters of feeds, so that a daemon that starts with another filter knows
+// which one held before. It is safe for concurrent use.
 type FilterStore interface {
-	// LoadFilters is nil where nothing was saved.
+	// LoadFilters returns nil where nothing was saved.
 	LoadFilters(ctx context.Context, feed string) (*messages.FilterLog, error)
 	SaveFilters(ctx context.Context, feed string, log messages.FilterLog) error
 }
 
-// loadFilters reads what was saved. Without it a changed filter is served with more than it asks for, and never with less.
+// loadFilters reads the saved filters. Without them, the stream may get more events than a changed
+// filter asks for, but never fewer.
 func (c *cursor) loadFilters(ctx context.Context) *messages.FilterLog {
 	if c.cfg.Filters == nil {
 		return nil
@@ -27,7 +29,7 @@ func (c *cursor) loadFilters(ctx context.Context) *messages.FilterLog {
 	return log
 }
 
-// saveFilters persists what the feed wants, in the order in which it was told.
+// saveFilters saves the feed's filters, in the order of the requests.
 func (c *cursor) saveFilters(log messages.FilterLog) {
 	c.filters = &log
 	if c.cfg.Filters == nil {
@@ -37,7 +39,7 @@ func (c *cursor) saveFilters(log messages.FilterLog) {
 	c.writeFilters()
 }
 
-// writeFilters writes the newest filters unless that is under way.
+// writeFilters writes the newest filters unless a write is under way.
 func (c *cursor) writeFilters() {
 	if c.writing || c.wanted == nil {
 		return
@@ -49,7 +51,8 @@ func (c *cursor) writeFilters() {
 	})
 }
 
-// filtersWritten goes on with what was changed meanwhile. What could not be written is with the next change.
+// filtersWritten writes the filters that changed during the write. Filters whose write failed are
+// written with the next change.
 func (c *cursor) filtersWritten(err error) {
 	c.writing = false
 	if err != nil {
@@ -58,5 +61,5 @@ func (c *cursor) filtersWritten(err error) {
 	c.writeFilters()
 }
 
-// filtersWritten is the cursor's message to itself.
+// filtersWritten is the cursor's message to itself at the end of a write.
 type filtersWritten struct{ err error }

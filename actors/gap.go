@@ -10,8 +10,8 @@ import (
 	"tempestd/messages"
 )
 
-// gapBatch is a batch of one gap entry. Its ID follows the last event before the gap, so that the events after it keep the IDs their
-// own times give them.
+// gapBatch is a batch of one gap entry. The entry's ID follows the last event before the gap, so
+// that the events after the gap keep the IDs that derive from their own times.
 func gapBatch(g messages.Gap) *messages.Batch {
 	buf := g.Entry()
 	return &messages.Batch{
@@ -25,7 +25,8 @@ func gapBatch(g messages.Gap) *messages.Batch {
 	}
 }
 
-// recordGap appends the pending gap entry, and moves the position past it in the same step: a crash after it does not record it twice.
+// recordGap appends the pending gap entry and moves the position past it in the same append. A
+// crash after it does not record the gap twice.
 func (c *committer) recordGap(ctx context.Context, to messages.UpstreamTime) error {
 	g := c.gap.Gap
 	g.ToUS = max(to.US, g.FromUS)
@@ -35,7 +36,7 @@ func (c *committer) recordGap(ctx context.Context, to messages.UpstreamTime) err
 	return c.storeGap(ctx, g, true)
 }
 
-// storeGap appends a gap entry and tells of it.
+// storeGap appends a gap entry and reports it.
 func (c *committer) storeGap(ctx context.Context, g messages.Gap, moved bool) error {
 	stored, err := c.store(ctx, gapBatch(g), moved)
 	if err != nil {
@@ -45,8 +46,9 @@ func (c *committer) storeGap(ctx context.Context, g messages.Gap, moved bool) er
 	return nil
 }
 
-// tellSkipped puts a gap of one into the batch for every event that was passed over, where it stood. Such a gap has its event's fingerprint: a replay that brings
-// the event again is no second gap.
+// tellSkipped inserts a gap entry for each event that was passed over, at the event's place in the
+// batch. The gap entry has the event's fingerprint, so that a replay of the event makes no second
+// gap entry.
 func (c *committer) tellSkipped(b *messages.Batch) (gaps int) {
 	for _, s := range slices.Backward(b.Skipped) {
 		if s.Fingerprint != 0 && c.dedupe.Holds(s.Fingerprint) || s.TimeUS > 0 && c.epoch.startsAt(s.Seq, s.TimeUS) {
@@ -72,7 +74,7 @@ func (c *committer) tellSkipped(b *messages.Batch) (gaps int) {
 	return gaps
 }
 
-// tellGaps tells of the gap entries among those that were stored behind the entry last.
+// tellGaps reports the gap entries of a batch that was stored behind the entry last.
 func (c *committer) tellGaps(b *messages.Batch, last messages.EntryID) {
 	for i := range b.Events {
 		e := &b.Events[i]

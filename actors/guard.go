@@ -11,14 +11,17 @@ import (
 	"tempestd/internal/observe"
 )
 
-// Panic is the failure of an actor by a fault of ours, with the stack the actor library loses.
+// Panic is the failure of an actor by a fault of ours, with the stack, which the actor library
+// loses.
 type Panic = beside.Panic
 
-// Guarded makes props whose failures are told before supervision handles them. The end of a connection is
-// an expected failure and not told here; everything else is a fault of ours: one event, with its stack, and an *Panic for the supervisor.
+// Guarded makes props that report a failure before supervision handles it. An *Ended, the end of a
+// connection, is an expected failure and is not reported here. Every other failure is a fault of
+// ours: it becomes one log event with its stack, and a *Panic for the supervisor.
 //
-// It also keeps the actor's tasks (Beside): they have ended before the supervisor learns of a failure, and when the actor restarts or stops.
-// The fault's point of an actor's turn is its role and the message's type, "writer *messages.Quiesce".
+// Guarded also ends the actor's tasks (Beside): before the supervisor learns of a failure, and when
+// the actor restarts or stops. At each turn it calls fault with the actor's role and the message's
+// type, "writer *messages.Quiesce".
 func Guarded(feed string, o *observe.Observer, fault Fault, produce func() actor.Actor) *actor.Props {
 	return actor.PropsFromProducer(produce, actor.WithReceiverMiddleware(func(next actor.ReceiverFunc) actor.ReceiverFunc {
 		return func(ctx actor.ReceiverContext, env *actor.MessageEnvelope) {
@@ -41,11 +44,13 @@ func Guarded(feed string, o *observe.Observer, fault Fault, produce func() actor
 					}
 				}
 				if worker != nil {
-					worker.halt() // or they would run on until the restart
+					worker.halt() // otherwise its tasks would run until the restart
 				}
 				switch env.Message.(type) {
 				case *actor.Stopping, *actor.Stopped, *actor.Restarting:
-					return // it ends all the same: the library would restart an actor that was to stop
+					// The actor ends all the same. If it failed here, the library would restart an
+					// actor that should stop.
+					return
 				}
 				panic(failure)
 			}()

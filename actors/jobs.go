@@ -8,16 +8,19 @@ import (
 	"tempestd/messages"
 )
 
-// jobs are what a writer was given and its committer has not begun, in order.
+// jobs is the writer's queue: the jobs that its committer has not begun, in order.
 //
-// The protocol bounds them. Credits bound the batches. The feed begins an epoch only when the writer has finished the last one, so that there is at most one of
-// each step of an epoch. What may be wished for again and again while the store takes nothing collapses into the newest wish.
+// The protocol bounds the queue. Credits bound the batches. The feed begins an epoch only when the
+// writer has finished the last one, so there is at most one of each step of an epoch. A request
+// that may be repeated while the store takes nothing replaces the waiting one of its kind.
 type jobs struct {
 	mu      sync.Mutex
 	waiting []any
-	more    chan struct{} // holds one when there may be a job
-	enough  chan struct{} // closed once the feed wants what can be stored stored, and not to wait for what cannot
-	over    bool          // enough is closed
+	more    chan struct{} // holds one element when there may be a job
+	// enough is closed by a Drain: what the store takes is stored, and the feed does not wait for a
+	// store that takes nothing.
+	enough chan struct{}
+	over   bool // enough is closed
 }
 
 func newJobs() *jobs {
@@ -38,7 +41,8 @@ func (q *jobs) add(job any) {
 			close(q.enough)
 		}
 	case *messages.FilterChanged:
-		// Between two batches the last filter counts; each batch was read with one.
+		// Each batch was read with one filter. Of several changes between two batches the last one
+		// counts.
 		if n := len(q.waiting); n > 0 {
 			if _, same := q.waiting[n-1].(*messages.FilterChanged); same {
 				q.waiting = q.waiting[:n-1]
@@ -56,7 +60,8 @@ func (q *jobs) add(job any) {
 	}
 }
 
-// ofRepair says whether a job is of an earlier repair than id: a later one is only begun when nobody waits for that.
+// ofRepair says whether the job belongs to an earlier repair than id. The feed begins a repair only
+// when it no longer waits for the earlier one.
 func ofRepair(job any, id uint64) bool {
 	switch m := job.(type) {
 	case *messages.BeginRepair:
@@ -69,7 +74,8 @@ func ofRepair(job any, id uint64) bool {
 	return false
 }
 
-// drop drops waiting jobs. q.mu is held.
+// drop removes the waiting jobs that the function selects, and returns their batches to the pools.
+// The caller holds q.mu.
 func (q *jobs) drop(which func(job any) bool) {
 	q.waiting = slices.DeleteFunc(q.waiting, func(job any) bool {
 		if !which(job) {
@@ -80,7 +86,8 @@ func (q *jobs) drop(which func(job any) bool) {
 	})
 }
 
-// giveBack returns the batch of a job that is not done. Its events are read again from the position that did not move.
+// giveBack returns the batch of a job that will not be done. The position did not move, so the
+// batch's events are read again from there.
 func giveBack(job any) {
 	switch m := job.(type) {
 	case *messages.AppendBatch:
@@ -90,7 +97,7 @@ func giveBack(job any) {
 	}
 }
 
-// next takes the first job, once there is one; false when ctx has ended.
+// next waits for a job and takes the first one. ok is false when ctx has ended.
 func (q *jobs) next(ctx context.Context) (job any, ok bool) {
 	for ctx.Err() == nil {
 		if job, ok = q.take(); ok {
@@ -115,7 +122,7 @@ func (q *jobs) take() (job any, ok bool) {
 	return job, true
 }
 
-// clear gives back everything that waits.
+// clear removes all waiting jobs and returns their batches.
 func (q *jobs) clear() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"tempestd/messages"
 )
 
-// names are the jobs that wait, in order.
+// names lists the jobs that wait, in order.
 func (q *jobs) names() (names []string) {
 	for _, job := range q.waiting {
 		name := fmt.Sprintf("%T", job)[len("*messages."):]

@@ -13,32 +13,35 @@ import (
 	"tempestd/persistence"
 )
 
-// KeeperConfig is what a keeper needs. Its parent, the feed, hears of everything.
+// KeeperConfig is what a keeper needs. The keeper reports everything to its parent, the feed.
 type KeeperConfig struct {
-	Feed     string
-	Leases   persistence.LeaseStore
-	Node     messages.Node
-	Open     func(context.Context, messages.Lease) (persistence.Stream, error) // opens the stream to append under the lease
-	TTL      time.Duration                                                     // how long a lease lasts that is not renewed
-	Renew    time.Duration                                                     // how often it is renewed
-	Look     time.Duration                                                     // how often one that another holds is asked for
+	Feed   string
+	Leases persistence.LeaseStore
+	Node   messages.Node
+	// Open opens the stream for appends under the lease.
+	Open     func(context.Context, messages.Lease) (persistence.Stream, error)
+	TTL      time.Duration // how long a lease lasts without a renewal
+	Renew    time.Duration // between two renewals
+	Look     time.Duration // between two requests for a lease that another daemon holds
 	Clock    clockwork.Clock
 	Observer *observe.Observer
 	Fault    Fault
 }
 
-// LeaseGranted says that the lease is held, and what it is for.
+// LeaseGranted says that the keeper holds the lease, and hands over the stream.
 type LeaseGranted struct {
 	Lease  messages.Lease
 	Stream persistence.Stream
 	Info   persistence.StreamInfo // of the stream at that time; zero where it could not be read
 }
 
-// NewKeeper makes the props of the actor that keeps a feed's lease: it asks for it, renews it, gives it up, and says when it is lost.
+// NewKeeper makes the props of the actor that keeps a feed's lease. It acquires the lease, renews
+// it and releases it, and reports when it is lost.
 //
-// A lease counts from the moment it was asked for, so that it is over here before it is over in the store, whatever the answer took. When it could not
-// be renewed until then, the feed is told to stop: another daemon may begin. Should ours not notice, because it does not run, the store refuses
-// its appends all the same.
+// A lease counts from the moment of the request, so that it ends here before it ends in the store,
+// however long the answer took. If the keeper cannot renew it in time, it tells the feed to stop,
+// because another daemon may begin. A daemon whose process is suspended does not notice the end of
+// its lease. The store refuses its appends all the same.
 func NewKeeper(cfg KeeperConfig) *actor.Props {
 	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor { return &keeper{cfg: cfg} })
 }
@@ -46,15 +49,15 @@ func NewKeeper(cfg KeeperConfig) *actor.Props {
 type keeper struct {
 	Beside
 	cfg  KeeperConfig
-	task *Task // questions to the store
+	task *Task // its questions to the store
 
 	wanted  bool           // the feed asked for the lease and does not have it
-	leaving bool           // the feed waits for it to be given up
-	busy    bool           // the store is being asked something
-	lease   messages.Lease // zero while none is held
-	until   time.Time      // when it ends unless it is renewed
+	leaving bool           // the feed waits for the release
+	busy    bool           // a question to the store is under way
+	lease   messages.Lease // zero while the keeper holds none
+	until   time.Time      // the end of the lease unless it is renewed
 	failed  error          // why the last renewal failed
-	wait    time.Duration  // after a claim that was refused in words we do not know
+	wait    time.Duration  // after a claim that failed with an unknown error
 
 	due, expiry clockwork.Timer
 }
@@ -76,7 +79,7 @@ type (
 	gaveUp struct{}
 )
 
-// Receive is the actor's.
+// Receive implements actor.Actor.
 func (k *keeper) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
@@ -105,7 +108,8 @@ func (k *keeper) Receive(ctx actor.Context) {
 	}
 }
 
-// act asks the store for what is to be done next, unless it is being asked: its answer brings us here again.
+// act asks the store for the next thing to do. It does nothing while a question is under way,
+// because the answer calls act again.
 func (k *keeper) act(ctx actor.Context) {
 	if k.busy {
 		return
@@ -124,7 +128,7 @@ func (k *keeper) act(ctx actor.Context) {
 	}
 }
 
-// ask runs one question to the store beside the actor, for at most limit.
+// ask runs one question to the store in the keeper's task, for at most limit.
 func (k *keeper) ask(point string, limit time.Duration, question func(context.Context) any) {
 	k.busy = true
 	k.task.Start(point, func(ctx context.Context) any {
@@ -134,9 +138,9 @@ func (k *keeper) ask(point string, limit time.Duration, question func(context.Co
 	})
 }
 
-// claim asks for the lease. An answer that takes longer than the lease lasts is worth nothing.
+// claim asks for the lease. An answer that takes longer than the lease lasts is worthless.
 func (k *keeper) claim() {
-	k.lease = messages.Lease{} // the one that is held is fenced out by the next
+	k.lease = messages.Lease{} // the new lease fences out the one that is held
 	asked := k.cfg.Clock.Now()
 	k.ask("keeper.claim", k.cfg.TTL, func(ctx context.Context) any {
 		m := &claimed{asked: asked}
@@ -144,7 +148,9 @@ func (k *keeper) claim() {
 			return m
 		}
 		if m.grant.Stream, m.err = k.cfg.Open(ctx, m.grant.Lease); m.err == nil {
-			m.grant.Info, _ = m.grant.Stream.Info(ctx) // it only helps the watchdog to know the feed's rhythm
+			// An error does not matter: the info only tells the watchdog the mean interval of the
+			// feed's events.
+			m.grant.Info, _ = m.grant.Stream.Info(ctx)
 		}
 		return m
 	})
@@ -168,7 +174,8 @@ func (k *keeper) claimed(ctx actor.Context, m *claimed) {
 		k.actAt(ctx, m.asked.Add(k.cfg.Renew))
 		return
 	case !m.grant.Lease.IsZero():
-		k.lease = m.grant.Lease // of no use now, but to be given up when we leave
+		// This lease cannot be used now, but it must be released when the keeper leaves.
+		k.lease = m.grant.Lease
 	case isHeld && k.wanted:
 		ctx.Send(ctx.Parent(), &messages.LeaseHeld{Owner: held.Owner})
 	}
@@ -212,7 +219,7 @@ func (k *keeper) renewed(ctx actor.Context, m *renewed) {
 	}
 }
 
-// expire ends a lease that could not be renewed in time.
+// expire ends a lease that was not renewed in time.
 func (k *keeper) expire(ctx actor.Context, lease messages.Lease) {
 	if lease != k.lease || k.cfg.Clock.Now().Before(k.until) {
 		return
@@ -232,7 +239,7 @@ func (k *keeper) lose(ctx actor.Context, reason, owner string) {
 	ctx.Send(ctx.Parent(), &messages.LeaseLost{Lease: lost, Reason: reason, Owner: owner})
 }
 
-// release gives the lease up. A store that cannot be told will see it end.
+// release gives up the lease. If the store cannot be reached, the lease expires there by itself.
 func (k *keeper) release() {
 	lease := k.lease
 	k.stopTimer(&k.expiry)
@@ -248,7 +255,8 @@ func (k *keeper) expireAt(ctx actor.Context, at time.Time) {
 	k.tell(ctx, &k.expiry, at, &leaseExpired{k.lease})
 }
 
-// tell sends the keeper a message at a time, in place of the one that the timer was to send.
+// tell sends the keeper a message at a time. It replaces the message that the timer was going to
+// send.
 func (k *keeper) tell(ctx actor.Context, timer *clockwork.Timer, at time.Time, message any) {
 	k.stopTimer(timer)
 	*timer = Later(ctx, k.cfg.Clock, max(at.Sub(k.cfg.Clock.Now()), 0), message)

@@ -10,15 +10,17 @@ import (
 	"tempestd/persistence"
 )
 
-// The waits between two attempts. What a store says of itself passes (a full disk, a server that is away) is cheap to look at. What it refuses in words that we do
-// not know is for an operator to mend, and not to be asked for a thousand times meanwhile.
+// The waits between two attempts. A temporary state that the store names (a full disk, a server
+// that is away) is cheap to check, so the waits stay short. An operator has to repair the cause of
+// an unknown error, so the store is not asked a thousand times meanwhile.
 const (
 	firstRetry  = 100 * time.Millisecond
 	lastRetry   = time.Second
 	lastUnknown = 30 * time.Second
 )
 
-// nextWait is the wait after one of that length and then err; the first follows 0.
+// nextWait returns the wait after the error err, which followed the given wait (0 before the first
+// error). The waits double, up to lastRetry for a temporary error and lastUnknown for any other.
 func nextWait(wait time.Duration, err error) time.Duration {
 	limit := lastUnknown
 	if persistence.Temporary(err) {
@@ -27,16 +29,19 @@ func nextWait(wait time.Duration, err error) time.Duration {
 	return min(max(2*wait, firstRetry), limit)
 }
 
-// errEnough ends the patience with a store that takes nothing, when the feed is not to wait for it any more.
+// errEnough ends the waiting for a store that takes nothing, when the feed does not want to wait
+// any more.
 var errEnough = errors.New("the store takes nothing, and is not waited for")
 
-// refusedError is an append's failure that we do not know: it landed or it did not, so that it is not simply tried again.
+// refusedError is an unknown failure of an append. The append may be durable or not, so it is not
+// simply tried again.
 type refusedError struct{ err error }
 
 func (e *refusedError) Error() string { return e.err.Error() }
 func (e *refusedError) Unwrap() error { return e.err }
 
-// refused marks an append's failure that is neither one that passes, after which the store knows what became of it, nor one that is final.
+// refused marks an unknown failure of an append. It leaves a temporary one as it is, because after
+// it the store itself knows the outcome, and a final one.
 func refused(err error) error {
 	if err == nil || persistence.Temporary(err) || final(err) {
 		return err
@@ -44,7 +49,8 @@ func refused(err error) error {
 	return &refusedError{err}
 }
 
-// final says whether no attempt helps: the stream is another's, or somewhere else, or closed for good. Whatever else a store answers is a state it is in.
+// final says whether no attempt can help: the stream belongs to another daemon, has another end
+// than expected, or is closed for good. Every other answer is a state of the store.
 func final(err error) bool {
 	_, isFenced := errors.AsType[*persistence.FencedError](err)
 	_, isMoved := errors.AsType[*persistence.ConflictError](err)
@@ -52,7 +58,8 @@ func final(err error) bool {
 	return isFenced || isMoved || isRefused || errors.Is(err, persistence.ErrStreamClosed) || errors.Is(err, errEnough)
 }
 
-// patiently calls do until it succeeds, fails for good, or ctx ends. Before each wait away is told why. Where enough is closed it does not wait.
+// patiently calls do until it succeeds, fails for good, or ctx ends. Before each wait it calls away
+// with the reason. It does not wait once enough is closed.
 func patiently(ctx context.Context, clock clockwork.Clock, enough <-chan struct{}, away func(err error, wait time.Duration), do func() error) error {
 	for wait := time.Duration(0); ; {
 		err := do()
@@ -67,7 +74,7 @@ func patiently(ctx context.Context, clock clockwork.Clock, enough <-chan struct{
 	}
 }
 
-// sleep waits for d; errEnough or the context's error when that is cut short.
+// sleep waits for d. It returns errEnough or the context's error if the wait is cut short.
 func sleep(ctx context.Context, clock clockwork.Clock, enough <-chan struct{}, d time.Duration) error {
 	t := clock.NewTimer(d)
 	defer t.Stop()
@@ -81,11 +88,13 @@ func sleep(ctx context.Context, clock clockwork.Clock, enough <-chan struct{}, d
 	}
 }
 
-// StoreReason is why a store does not do what it was asked to, in words that do not change with every attempt.
+// StoreReason is why a store does not do what it was asked, in words that do not change with every
+// attempt.
 func StoreReason(err error) string {
 	if away, ok := errors.AsType[*persistence.UnavailableError](err); ok {
 		switch away.Reason {
-		case "refused", "full", "readonly", "io": // an answer, whose words say what is to be mended
+		// These are answers, whose words say what has to be repaired.
+		case "refused", "full", "readonly", "io":
 			return away.Error()
 		}
 		return away.Store + " is unavailable (" + away.Reason + ")"

@@ -12,14 +12,15 @@ type repairing struct {
 	id    uint64
 	next  uint64 // the batch number that comes next
 	found int
-	known int   // of what was asked for
-	endUS int64 // of what was taken so far, Unix µs
+	known int   // events in the wanted range that the stream held
+	endUS int64 // how far the backfill has come, Unix µs
 
 	fromUS, toUS int64
 }
 
-// narrow leaves out what the stream lacks and was not asked for: it is the live connection's. It says whether there was any. What is outside is compared with the
-// stream all the same: that tells what is from before the stream began.
+// narrow drops the events outside of the range that was asked for: if the stream lacks them, the
+// live connection brings them. It says whether it dropped any. These events are compared with the
+// stream before, because only the comparison shows what is from before the stream's first entry.
 func (r *repairing) narrow(b *messages.Batch) (any bool) {
 	for i := range b.Events {
 		e := &b.Events[i]
@@ -33,18 +34,22 @@ func (r *repairing) narrow(b *messages.Batch) (any bool) {
 	return any
 }
 
-// errWriterRestarted ends a backfill whose earlier batches another incarnation of the writer took.
+// errWriterRestarted ends a backfill whose earlier batches went to another incarnation of the
+// writer.
 var errWriterRestarted = errors.New("the writer was restarted meanwhile")
 
-// beginRepair loads the identity index: what a backfill brings may be stored already, and what the live connection brings may come by the backfill first.
+// beginRepair loads the identity index. The stream may hold events that the backfill brings, and
+// the backfill may bring events before the live connection does.
 func (c *committer) beginRepair(ctx context.Context, m *messages.BeginRepair) error {
 	c.repair = repairing{id: m.ID, next: 1, fromUS: m.FromUS, toUS: m.ToUS}
-	_, err := c.loadIndex(ctx, false, c.epoch.prove && c.epoch.held) // what the live connection has to show stays to be shown
+	// A proof that the live connection still owes stays required.
+	_, err := c.loadIndex(ctx, false, c.epoch.prove && c.epoch.held)
 	c.dedupe.Replays()
 	return err
 }
 
-// appendRepair appends what the stream lacks. The position stays: it is the live connection's.
+// appendRepair appends the events that the stream lacks. The position stays, because it belongs to
+// the live connection.
 func (c *committer) appendRepair(ctx context.Context, m *messages.AppendRepair) error {
 	if m.ID != c.repair.id || m.Batch.Number != c.repair.next {
 		return nil
@@ -55,7 +60,7 @@ func (c *committer) appendRepair(ctx context.Context, m *messages.AppendRepair) 
 	marked, err := c.mark(ctx, m.Batch)
 	if err == nil && c.repair.narrow(m.Batch) {
 		dups := marked.Duplicates
-		marked, err = c.mark(ctx, m.Batch) // … which takes back what is left out
+		marked, err = c.mark(ctx, m.Batch) // takes back the marks of the dropped events
 		marked.Duplicates += dups
 	}
 	if err != nil {
@@ -85,8 +90,9 @@ func (c *committer) endRepair(m *messages.EndRepair) {
 	c.feed(done)
 }
 
-// recordGapHere appends a gap entry behind everything that is stored; the position stays. A writer that no epoch has told of the position leaves it: the feed asks again
-// with the next one. What a damaged block has cost is recorded once, however often the block is found again.
+// recordGapHere appends a gap entry at the end of the stream. The position stays. A writer that no
+// epoch has told its position yet does nothing: the feed asks again in the next epoch. A damaged
+// block is recorded once, however often it is found.
 func (c *committer) recordGapHere(ctx context.Context, g messages.Gap) error {
 	if !c.epoch.begun() {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"tempestd/messages"
 )
 
-// session is one websocket, from dial to end, as a task of the connection.
+// session is one websocket from dial to end. It runs as a task of the connection.
 type session struct {
 	cfg    ConnectionConfig
 	epoch  messages.Epoch
@@ -24,26 +24,29 @@ type session struct {
 	send   func(*actor.PID, any)
 	feed   *actor.PID
 
-	filters chan jetstream.Filter // the newest filter that the upstream was not told yet
+	filters chan jetstream.Filter // the newest filter that the upstream does not know yet
 
 	commits    atomic.Uint64 // commits handed over
-	lastCommit atomic.Int64  // Unix ns at which the last of them was, 0 for none
-	commitUS   atomic.Int64  // greatest upstream time of theirs
+	lastCommit atomic.Int64  // Unix ns of the last hand-over of a commit, 0 for none
+	commitUS   atomic.Int64  // the greatest upstream time of the commits, Unix µs
 
-	spoken jetstream.Protocol // once the websocket is open
+	spoken jetstream.Protocol // set when the websocket opens
 
-	clockMu   sync.Mutex // held for a moment once a batch and a heartbeat
+	clockMu   sync.Mutex // held for a moment, once a batch and once a heartbeat
 	hostClock jetstream.HostClock
 
-	tip     atomic.Int64 // Unix µs that the host's clock had surely reached when the last answered ping was sent, 0 for unknown
-	pong    atomic.Int64 // Unix ns at which the last answered ping was sent, 0 for none
-	blocked atomic.Int64 // Unix ns at which the session was last seen waiting for the writer, 0 for never
+	// Unix µs that the host's clock had surely reached when the last answered ping was sent, 0 for
+	// unknown.
+	tip  atomic.Int64
+	pong atomic.Int64 // Unix ns when the last answered ping was sent, 0 for none
+	// Unix ns when the session was last seen waiting for the writer, 0 for never.
+	blocked atomic.Int64
 }
 
-// sessionEnded is how a session's goroutine tells its actor.
+// sessionEnded is the message of a session's goroutine to its actor.
 type sessionEnded struct{ ended *Ended }
 
-// Why a session is cancelled, besides *forced.
+// The causes of a cancelled session, besides *forced.
 var (
 	errStopReading = errors.New("told to stop reading")
 	errSeqReset    = errors.New("the upstream's sequence numbers began anew")
@@ -66,7 +69,7 @@ func startSession(ctx actor.Context, cfg ConnectionConfig, task *Task, m *Connec
 	return s
 }
 
-// run dials, reads to the end and says how it ended.
+// run dials, reads to the end, and returns why the session ended.
 func (s *session) run(ctx context.Context) *Ended {
 	start := s.cfg.Clock.Now()
 	dialCtx, cancel := clockwork.WithTimeout(ctx, s.cfg.Clock, s.cfg.DialTimeout)
@@ -95,13 +98,13 @@ func (s *session) run(ctx context.Context) *Ended {
 	return s.ended(ctx, up, s.cfg.Clock.Since(open), err)
 }
 
-// beside does something for the session until it ends.
+// beside runs do in a goroutine until the session ends.
 func (s *session) beside(point string, do func(context.Context, Upstream), up Upstream) {
 	s.task.Start(point, func(ctx context.Context) any { do(ctx, up); return nil })
 }
 
-// opened tells what is known once the websocket stands: the writer hears of it before any batch. Where the host's protocol or clock makes
-// another plan of it, the session ends, and the next one goes by that.
+// opened reports the open websocket. The writer learns of it before any batch. If the host's
+// protocol or clock leads to another plan, the session ends, and the next one follows that plan.
 func (s *session) opened(up Upstream, at time.Time, took time.Duration) {
 	wire := up.Wire()
 	s.spoken = wire.Protocol
@@ -122,7 +125,7 @@ func (s *session) opened(up Upstream, at time.Time, took time.Duration) {
 	s.send(s.cfg.Writer, &messages.Opened{Epoch: s.epoch, Present: present})
 }
 
-// sawEvent learns from the time of an event that was read just now.
+// sawEvent learns from the time of an event that was just read.
 func (s *session) sawEvent(us int64) {
 	at := s.cfg.Monotonic()
 	s.clockMu.Lock()
@@ -130,7 +133,7 @@ func (s *session) sawEvent(us int64) {
 	s.hostClock.SawEvent(us, at)
 }
 
-// hostTime asks what is known of the host's clock at this moment, Unix µs; 0 for nothing.
+// hostTime asks the host's clock for a time at this moment, Unix µs; 0 where nothing is known.
 func (s *session) hostTime(ask func(c *jetstream.HostClock, at time.Duration) (int64, bool)) int64 {
 	at := s.cfg.Monotonic()
 	s.clockMu.Lock()
@@ -141,7 +144,8 @@ func (s *session) hostTime(ask func(c *jetstream.HostClock, at time.Duration) (i
 	return 0
 }
 
-// ended says why. What we did ourselves comes first: it makes the socket fail in ways of its own. up is nil where there was none.
+// ended says why the session ended. A cancellation of our own comes first, because it makes the
+// socket fail with other errors. up is nil if no websocket was open.
 func (s *session) ended(ctx context.Context, up Upstream, lived time.Duration, err error) *Ended {
 	e := &Ended{Epoch: s.epoch, Lived: lived}
 	partial := false
@@ -156,7 +160,7 @@ func (s *session) ended(ctx context.Context, up Upstream, lived time.Duration, e
 		e.SeqReset = cause == errSeqReset
 		if errors.As(cause, &force) {
 			e.Forced = force.cause
-			e.Poison = e.Stale() && partial // it hangs within a message
+			e.Poison = e.Stale() && partial // the connection hangs within a message
 		}
 		return e
 	}
@@ -173,25 +177,28 @@ func (s *session) ended(ctx context.Context, up Upstream, lived time.Duration, e
 	return e
 }
 
-// closeWhenDone ends the websocket when the session is cancelled: politely when we were told to stop, else at once.
+// closeWhenDone ends the websocket when the session is cancelled: after a StopReading with a close
+// frame, otherwise at once.
 func (s *session) closeWhenDone(ctx context.Context, up Upstream) {
 	<-ctx.Done()
 	if errors.Is(context.Cause(ctx), errStopReading) {
-		_ = up.Close(jetstream.CloseNormal, "") // it is over either way
+		_ = up.Close(jetstream.CloseNormal, "") // the connection is over either way
 	}
 	up.CloseNow()
 }
 
-// updateFilter leaves a filter for the session to tell the upstream, in place of one that it has not told yet.
+// updateFilter hands a filter to the session, which tells it to the upstream. It replaces one that
+// still waits.
 func (s *session) updateFilter(f jetstream.Filter) {
 	select {
 	case <-s.filters:
 	default:
 	}
-	s.filters <- f // there is room: nobody else fills it
+	s.filters <- f // there is room, because only this actor fills the channel
 }
 
-// tellFilters tells the upstream of changed filters. One that cannot be told ends the session: the next one asks for it when it dials.
+// tellFilters tells the upstream of changed filters. If an update fails, the session ends, and the
+// next one dials with the new filter.
 func (s *session) tellFilters(ctx context.Context, up Upstream) {
 	for {
 		select {
@@ -207,7 +214,7 @@ func (s *session) tellFilters(ctx context.Context, up Upstream) {
 	}
 }
 
-// heartbeatPeriod is how often a connection tells of itself.
+// heartbeatPeriod is the time between two heartbeats of a connection.
 const heartbeatPeriod = time.Second
 
 func (s *session) heartbeat(ctx context.Context, up Upstream) {
@@ -233,7 +240,7 @@ func (s *session) heartbeat(ctx context.Context, up Upstream) {
 	}
 }
 
-// unixTime is a time that an atomic holds as Unix nanoseconds, 0 for none.
+// unixTime is the time that an atomic holds as Unix nanoseconds. 0 is the zero time.
 func unixTime(ns int64) time.Time {
 	if ns == 0 {
 		return time.Time{}
@@ -241,8 +248,9 @@ func unixTime(ns int64) time.Time {
 	return time.Unix(0, ns)
 }
 
-// ping asks the server for a sign of life. A pong can only be read while the socket is, and behind everything that was sent before it: while we wait for
-// the writer, or frames still come, a missing pong says nothing.
+// ping asks the server for a sign of life. A pong is read only while the socket is read, and after
+// everything that was sent before it. So a missing pong says nothing while the session waits for
+// the writer or frames still come.
 func (s *session) ping(ctx context.Context, up Upstream) {
 	tick := s.cfg.Clock.NewTicker(s.cfg.PingInterval)
 	defer tick.Stop()

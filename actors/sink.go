@@ -9,22 +9,23 @@ import (
 	"tempestd/messages"
 )
 
-// sink numbers the session's batches and sends them to the writer. It is what the connection fills; only its read loop calls it.
+// sink numbers the session's batches and sends them to the writer. The connection fills them. Only
+// the connection's read loop calls its methods.
 type sink struct {
 	session  *session
 	plan     jetstream.Plan
 	done     <-chan struct{}
 	number   uint64
-	said     jetstream.Said  // what the upstream said of the cursor
-	rejected bool            // nothing of this connection can be used
-	filling  *messages.Batch // the one that the connection has, nil while it has none
-	since    time.Time       // when it got it
+	said     jetstream.Said  // what the upstream said of the cursor before its first event
+	rejected bool            // nothing more of this connection is used
+	filling  *messages.Batch // the batch that the connection fills, nil while it has none
+	since    time.Time       // when it got that batch
 
-	bad   int // frames since the last that was told
+	bad   int // bad frames since the last report
 	badAt time.Time
 }
 
-// TryHand is jetstream.Sink's.
+// TryHand implements jetstream.Sink.
 func (k *sink) TryHand(b *messages.Batch) (*messages.Batch, bool) {
 	select {
 	case next := <-k.session.cfg.Pool:
@@ -37,13 +38,13 @@ func (k *sink) TryHand(b *messages.Batch) (*messages.Batch, bool) {
 	}
 }
 
-// Hand is jetstream.Sink's.
+// Hand implements jetstream.Sink.
 func (k *sink) Hand(b *messages.Batch) *messages.Batch {
 	k.hand(b)
 	return k.take()
 }
 
-// take waits for a free batch; nil when the session is to end.
+// take waits for a free batch. It returns nil when the session has to end.
 func (k *sink) take() *messages.Batch {
 	select {
 	case next := <-k.session.cfg.Pool:
@@ -55,7 +56,8 @@ func (k *sink) take() *messages.Batch {
 	}
 }
 
-// giveBack returns the batch of a connection that ended without giving it back: the credit would be lost for ever.
+// giveBack returns the batch that an ended connection did not hand over. Otherwise its credit would
+// be lost for ever.
 func (k *sink) giveBack() {
 	if b := k.filling; b != nil {
 		k.filling = nil
@@ -80,7 +82,7 @@ func (k *sink) hand(b *messages.Batch) {
 	s.send(s.cfg.Writer, &messages.AppendBatch{Batch: b, Release: s.cfg.Pool})
 }
 
-// countCommits notes what the batch brings of what the feed is there for.
+// countCommits counts the batch's commits, which are what the feed is there for.
 func (k *sink) countCommits(b *messages.Batch) {
 	n, newest := uint64(0), k.session.commitUS.Load()
 	for i := range b.Events {
@@ -96,7 +98,8 @@ func (k *sink) countCommits(b *messages.Batch) {
 	}
 }
 
-// readClock notes with the batch what the host's clock can have shown at most, and learns from the batch.
+// readClock notes in the batch the latest time that the host's clock can have reached, and learns
+// from the batch's time.
 func (k *sink) readClock(b *messages.Batch) {
 	s := k.session
 	b.PresentUS = s.hostTime((*jetstream.HostClock).Latest)
@@ -105,8 +108,9 @@ func (k *sink) readClock(b *messages.Batch) {
 	}
 }
 
-// Info is jetstream.Sink's. A number that lies in the upstream's future is another instance's: it has begun at the live tip, and what was asked for
-// is asked for again by time, at once.
+// Info implements jetstream.Sink. A sequence number in the upstream's future belongs to another
+// instance, and the upstream has begun at its live tip. So the session ends, and the feed asks
+// again by time, at once.
 func (k *sink) Info(name, _ string) {
 	switch name {
 	case jetstream.InfoOutdatedCursor:
@@ -119,13 +123,14 @@ func (k *sink) Info(name, _ string) {
 	}
 }
 
-// reject ends the session; nothing more of it is used.
+// reject ends the session. Nothing more of it is used.
 func (k *sink) reject(why error) {
 	k.rejected = true
 	k.session.task.Cancel(why)
 }
 
-// First is jetstream.Sink's: it compares the connection's first event with what was asked for.
+// First implements jetstream.Sink. It compares the connection's first event with what was asked
+// for.
 func (k *sink) First(first messages.Event) {
 	s := k.session
 	s.sawEvent(first.TimeUS)
@@ -149,13 +154,14 @@ func (k *sink) First(first messages.Event) {
 	}
 }
 
-// Bounds of what is logged about bad frames: one record a second, with the frame's beginning.
+// The bounds of the log events about bad frames: at most one a second, with so many bytes of the
+// frame's beginning.
 const (
 	badPeriod  = time.Second
 	badExcerpt = 120
 )
 
-// Bad is jetstream.Sink's.
+// Bad implements jetstream.Sink.
 func (k *sink) Bad(frame []byte, err error) {
 	k.bad++
 	s := k.session

@@ -14,12 +14,12 @@ import (
 	"tempestd/internal/observe"
 )
 
-// Fault is a test's hook at every point of a feed's work; nil does nothing.
+// Fault is a test's hook at every point of a feed's work. A nil Fault does nothing.
 type Fault = beside.Fault
 
 // Beside is embedded by an actor that needs work done beside it. [Guarded] prepares it when an
-// incarnation starts, and cancels and awaits all of its tasks when the incarnation fails, is
-// restarted or stops: no goroutine outlives the incarnation that started it.
+// incarnation starts. When the incarnation fails, restarts or stops, Guarded cancels and awaits all
+// its tasks: no goroutine lives longer than the incarnation that started it.
 type Beside struct {
 	feed     string
 	observer *observe.Observer
@@ -43,7 +43,7 @@ func (b *Beside) halt() {
 	}
 }
 
-// errActorStops is the cause of a task's end when its actor ends.
+// errActorStops is the cause with which a task ends when its actor ends.
 var errActorStops = errors.New("the actor stops")
 
 // Begin makes a task of the actor whose turn it is.
@@ -57,10 +57,10 @@ func (b *Beside) Begin(ctx actor.Context) *Task {
 }
 
 // Task is work beside an actor: goroutines under one context, cancelled and awaited together.
-// It is the only thing that starts goroutines in actors and supervisors.
+// Nothing else starts goroutines in actors and supervisors.
 //
-// A goroutine that panics cancels its task, and its actor fails with the *Panic in a turn of its
-// own, so that supervision answers it like any other failure.
+// A goroutine that panics cancels its task. Its actor then fails with the *Panic in a turn of its
+// own, so that supervision handles it like any other failure.
 type Task struct {
 	owner   *Beside
 	actor   *actor.PID
@@ -68,21 +68,22 @@ type Task struct {
 	cancel  context.CancelCauseFunc
 	send    func(any)
 	running sync.WaitGroup
-	over    bool // only the actor looks at it, in its turn
+	over    bool // used only by the actor in its turn
 
 	mu      sync.Mutex
 	closers []func()
 }
 
-// answer is a message of a task to its actor. Guarded unwraps it, or drops it when the task is over.
+// answer is a message of a task to its actor. Guarded unwraps it, or drops it when the task is
+// over.
 type answer struct {
 	of      *Task
 	message any
 }
 
-// Start starts a goroutine of the task. What do returns, unless that is nil, is delivered to the
-// actor as a message. The point names the goroutine in events and to a [Fault]. Only the actor
-// and the task's own goroutines may call Start.
+// Start starts a goroutine of the task. The result of do, unless it is nil, is sent to the actor as
+// a message. The point names the goroutine in log events and to a [Fault]. Only the actor and the
+// task's own goroutines may call Start.
 func (t *Task) Start(point string, do func(ctx context.Context) any) {
 	t.running.Go(func() {
 		beside.Do(point, t.owner.fault, func() {
@@ -93,8 +94,9 @@ func (t *Task) Start(point string, do func(ctx context.Context) any) {
 	})
 }
 
-// failed tells of a panic here, and not in the actor's turn: an actor that ends meanwhile has none.
-// The actor learns of it before it can learn of anything that the cancelled task ends with.
+// failed reports a panic. It does so here and not in the actor's turn, because an actor that ends
+// meanwhile has no further turn. It sends the panic before it cancels the task, so that the actor
+// learns of the panic before any consequence of the cancellation.
 func (t *Task) failed(point string, p *Panic) {
 	p.Told = true
 	t.owner.observer.Emit(observe.ActorFailed, t.owner.feed, "actor", t.actor.Id, "task", point, "error", p.Error(), "stack", string(p.Stack))
@@ -102,22 +104,22 @@ func (t *Task) failed(point string, p *Panic) {
 	t.cancel(p)
 }
 
-// Context is the task's; it ends with the task.
+// Context is the task's context. It ends with the task.
 func (t *Task) Context() context.Context { return t.run }
 
 // Cancel ends the task's context and does not wait for its goroutines.
 func (t *Task) Cancel(cause error) { t.cancel(cause) }
 
-// EndsWith says what to call when the task is ended, besides cancelling its context, for its
-// goroutines to come to their end: to close what one of them reads, say. It may be called after
-// that was done already.
+// EndsWith registers a function for End to call, in addition to cancelling the context, so that the
+// task's goroutines return: for example one that closes what a goroutine reads. The function must
+// be harmless when that is already done.
 func (t *Task) EndsWith(do func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closers = append(t.closers, do)
 }
 
-// End cancels the task and waits for its goroutines. Nothing that they said is delivered any more.
+// End cancels the task and waits for its goroutines. None of their messages is delivered after it.
 // Only the actor may call it.
 func (t *Task) End(cause error) {
 	t.cancel(cause)
@@ -131,8 +133,8 @@ func (t *Task) End(cause error) {
 	t.owner.open = slices.DeleteFunc(t.owner.open, func(o *Task) bool { return o == t })
 }
 
-// Later sends the actor whose turn it is a message after d. A timer that has fired is not called
-// back by Stop: what the message is about must be told by the message.
+// Later sends a message after d to the actor whose turn it is. Stop cannot recall the message of a
+// timer that has fired. So the message itself must say what it belongs to.
 func Later(ctx actor.Context, clock clockwork.Clock, d time.Duration, message any) clockwork.Timer {
 	root, self := ctx.ActorSystem().Root, ctx.Self()
 	return clock.AfterFunc(d, func() { root.Send(self, message) })

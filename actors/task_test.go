@@ -26,7 +26,7 @@ import (
 	"tempestd/internal/observe"
 )
 
-// troupe is an actor with work beside it, under a supervisor that restarts it after a second.
+// troupe is an actor with tasks, under a supervisor that restarts it after a second.
 type troupe struct {
 	t        *testing.T
 	system   *actor.ActorSystem
@@ -34,13 +34,14 @@ type troupe struct {
 	pid      *actor.PID
 	observer *observe.Observer
 	failures []any // as the supervisor sees them
-	running  int32 // goroutines that had ended when it saw the last failure
-	heard    []any // what the actor's incarnations were told
+	running  int32 // how many goroutines had ended at the last failure
+	heard    []any // what the actor's incarnations received
 	started  int
-	stopped  atomic.Int32 // goroutines that came to their end
+	stopped  atomic.Int32 // goroutines that have ended
 }
 
-// start is a message that starts goroutines of one task: the first does, the others wait for the end.
+// start is a message that starts the goroutines of one task. One runs do, and the others wait for
+// the end of the task.
 type start struct {
 	do     func(context.Context) any
 	beside int
@@ -106,7 +107,8 @@ func (tr *troupe) told() int {
 	return int(testutil.ToFloat64(tr.observer.Metrics().Events.WithLabelValues(string(observe.ActorFailed), "bluesky")))
 }
 
-// wantOneFailure fails unless the supervisor saw one *Panic of those words, and it was told once.
+// wantOneFailure fails unless the supervisor saw one *Panic of those words, and it was reported
+// once.
 func (tr *troupe) wantOneFailure(words string) {
 	tr.t.Helper()
 	if len(tr.failures) != 1 || tr.told() != 1 {
@@ -167,7 +169,8 @@ func TestAFailureInATurnEndsWhatRunsBeside(t *testing.T) {
 func TestAnAnswerOfAnEarlierIncarnationIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTroupe(t, nil)
-		// Failures and answers cross: whatever order they come in, no incarnation hears of another's task.
+		// Failures and answers cross in any order. No incarnation receives an answer of another
+		// incarnation's task.
 		for i := range 50 {
 			answered := make(chan struct{})
 			tr.system.Root.Send(tr.pid, &start{do: func(context.Context) any { <-answered; return fmt.Sprint(i) }})
@@ -191,7 +194,7 @@ func TestAStopAwaitsWhatRunsBeside(t *testing.T) {
 		tr := newTroupe(t, nil)
 		tr.tell(&start{beside: 5, do: func(ctx context.Context) any {
 			<-ctx.Done()
-			time.Sleep(3 * time.Second) // it takes its time
+			time.Sleep(3 * time.Second) // it ends late
 			tr.stopped.Add(1)
 			return nil
 		}})
@@ -240,7 +243,8 @@ func TestLaterSendsAMessage(t *testing.T) {
 	})
 }
 
-// A goroutine that is started otherwise ends the process when it panics, and nobody awaits it.
+// A goroutine that is started in another way ends the process when it panics, and nothing awaits
+// it.
 func TestNothingElseStartsAGoroutine(t *testing.T) {
 	for _, dir := range []string{".", "../supervisor"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -260,7 +264,7 @@ func TestNothingElseStartsAGoroutine(t *testing.T) {
 			}
 		}
 	}
-	// The test sees what it is to see.
+	// The check itself finds all the ways to start a goroutine.
 	const all = `package p
 import "golang.org/x/sync/errgroup"
 func f() { go g(); wg.Go(g); clock.AfterFunc(1, g); context.AfterFunc(ctx, g) }`
@@ -269,7 +273,7 @@ func f() { go g(); wg.Go(g); clock.AfterFunc(1, g); context.AfterFunc(ctx, g) }`
 	}
 }
 
-// goroutines is where a file starts a goroutine by itself, or could.
+// goroutines lists the places where a file starts a goroutine by itself, or could.
 func goroutines(t *testing.T, name string, source []byte) (found []string) {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, name, source, parser.SkipObjectResolution)

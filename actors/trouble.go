@@ -11,15 +11,18 @@ import (
 	"tempestd/persistence"
 )
 
-// trouble is what a committer has with its store. It is told once, and once when it is over.
+// trouble is the committer's trouble with its store. It is reported once when it begins and once
+// when it is over.
 type trouble struct {
-	since    time.Time // zero while there is none
-	reason   string    // as last told
-	full     bool      // … of a full disk
-	refusals int       // appends that were refused, since the last one that was not
+	since    time.Time // when it began, zero while there is none
+	reason   string    // as last reported
+	full     bool      // the last reported reason is a full disk
+	refusals int       // appends that were refused since the last successful one
 }
 
-// patiently waits for a store that is full or away, or refuses what it is asked, with the job it is at held and the socket not read: the upstream is the buffer.
+// patiently calls do again and again while the store is full, is unavailable or refuses. Meanwhile
+// the committer holds its job, and the connection does not read its socket: the upstream is the
+// buffer.
 func (c *committer) patiently(ctx context.Context, do func() error) error {
 	err := patiently(ctx, c.cfg.Clock, c.jobs.enough, c.stall, do)
 	if err == nil && c.refusals == 0 {
@@ -28,7 +31,7 @@ func (c *committer) patiently(ctx context.Context, do func() error) error {
 	return err
 }
 
-// stall tells of trouble.
+// stall reports trouble.
 func (c *committer) stall(err error, wait time.Duration) {
 	reason := StoreReason(err)
 	_, full := errors.AsType[*persistence.NoSpaceError](err)
@@ -36,13 +39,14 @@ func (c *committer) stall(err error, wait time.Duration) {
 		c.since = c.cfg.Clock.Now()
 		c.cfg.Observer.Emit(observe.AppendFailed, c.cfg.Feed, "error", err.Error(), "retry_in", wait.String())
 	} else if reason == c.reason || full && c.full {
-		return // how much is free changes all the time
+		// A full disk is not reported again: the free space in its message changes all the time.
+		return
 	}
 	c.reason, c.full = reason, full
 	c.feed(&messages.WriterStalled{Reason: reason})
 }
 
-// resume tells that the trouble is over.
+// resume reports that the trouble is over.
 func (c *committer) resume() {
 	if c.since.IsZero() {
 		return
@@ -52,13 +56,14 @@ func (c *committer) resume() {
 	c.since = time.Time{}
 }
 
-// stored notes that an append was not refused.
+// stored notes that an append succeeded.
 func (c *committer) stored() {
 	c.refusals = 0
 	c.resume()
 }
 
-// recover goes on after a failure that is a state of the store's; any other it gives back.
+// recover handles a failure that is a state of the store, so that the committer can go on. It
+// returns every other failure.
 func (c *committer) recover(ctx context.Context, err error) error {
 	_, isRefused := errors.AsType[*refusedError](err)
 	switch {
@@ -78,14 +83,15 @@ func (c *committer) recover(ctx context.Context, err error) error {
 	return err
 }
 
-// forget ends the epoch, and the backfill: what they brought and was not stored is read again.
+// forget ends the epoch and the backfill. Events of theirs that are not stored are read again.
 func (c *committer) forget() {
 	c.epoch.refuse()
 	c.repair = repairing{}
 	c.dedupe = dedupe.New(c.cfg.Stream, c.cfg.Dedupe)
 }
 
-// giveUp leaves what waits unstored: the feed is to end, and the store takes nothing.
+// giveUp drops the waiting jobs without storing them: the feed is stopping, and the store takes
+// nothing.
 func (c *committer) giveUp() {
 	c.cfg.Observer.Emit(observe.AppendGivenUp, c.cfg.Feed, "reason", c.reason)
 	c.forget()
@@ -93,8 +99,9 @@ func (c *committer) giveUp() {
 	c.feed(&messages.Drained{})
 }
 
-// startOver waits until a store that refused an append takes one that changes nothing, and lets the feed resume from what is stored then. What was refused may be
-// part of it.
+// startOver waits until a store that refused an append accepts an append that changes nothing. Then
+// it tells the feed to resume from the position that is stored by then, which may include the
+// refused append.
 func (c *committer) startOver(ctx context.Context, refusal error) error {
 	var wait time.Duration
 	for range c.refusals + 1 {
@@ -110,25 +117,29 @@ func (c *committer) startOver(ctx context.Context, refusal error) error {
 		return err
 	}
 	if c.refusals == 1 {
-		c.resume() // else it refuses what we have, and not everything
+		// Only after the first refusal. At a second one in a row the store refuses this batch,
+		// although it accepts others, so the trouble is not over.
+		c.resume()
 	}
 	c.feed(&messages.ReadAgain{Epoch: c.epoch.number})
 	return nil
 }
 
-// probe stores a stream's checkpoint once more.
+// probe is an append that changes nothing: it stores a stream's checkpoint again.
 type probe struct {
 	stream persistence.Stream
 	cp     messages.Checkpoint
 	batch  messages.Batch
-	begun  bool // an append is under way: only it may follow
+	begun  bool // an append is under way, and only the same append may follow it
 }
 
 func (p *probe) try(ctx context.Context) (err error) {
 	if !p.begun {
 		p.cp, err = p.stream.Checkpoint(ctx)
 		if errors.Is(err, persistence.ErrNoCheckpoint) {
-			return nil // nothing is stored: only an event can tell
+			// Nothing is stored, so there is no checkpoint to store again. Only an event can test
+			// the store.
+			return nil
 		}
 		if err != nil {
 			return err

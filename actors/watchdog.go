@@ -14,29 +14,33 @@ import (
 type WatchdogConfig struct {
 	Feed       string
 	StaleAfter time.Duration // 0: no fixed limit, the adaptive detector alone
-	BlindAfter time.Duration // the same for commits while other frames flow; negative: commits are not wanted
-	// Interval is the mean interval of the events stored before, 0 where it is not known: an upstream that is silent from the start is noticed, too.
+	// BlindAfter is the same limit for commits while other frames flow. Negative: the feed wants no
+	// commits.
+	BlindAfter time.Duration
+	// Interval is the mean interval of the events that were stored earlier, 0 where it is not
+	// known. With it the watchdog also notices an upstream that is silent from the start.
 	Interval time.Duration
-	// Monotonic is the monotonic clock, which stands still while the machine sleeps.
+	// Monotonic reads the monotonic clock, which stands still while the machine sleeps.
 	Monotonic func() time.Duration
 	Clock     clockwork.Clock
 	Observer  *observe.Observer
 	Fault     Fault
 }
 
-// NewWatchdog makes the props of the actor that notices a feed that is dead although its socket looks open.
+// NewWatchdog makes the props of the actor that notices a dead feed whose socket looks open.
 //
-// Three signals, one ForceReconnect: silence past StaleAfter, the adaptive detector, and an unanswered ping or a machine that slept. A fourth is for a host that is
-// up and blind: frames flow, but no commits, while the feed's own history says that there should be some. Silence of
-// our own making (backpressure, pause, backoff) never counts: it is only told to watch while a connection stands, and a connection that waits for
-// the writer says so in its heartbeat.
+// Three signals lead to one ForceReconnect: a silence longer than StaleAfter, the adaptive
+// detector, and an unanswered ping or a machine that slept. A fourth signal is for a blind host:
+// its frames flow, but no commits come, although the feed's own history predicts some. Silence of
+// our own making (backpressure, pause, backoff) never counts: the watchdog watches only while a
+// connection is open, and the heartbeat says when the connection waits for the writer.
 func NewWatchdog(cfg WatchdogConfig) *actor.Props {
 	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor {
 		return &watchdog{cfg: cfg, commits: Detector{Least: leastBlind}}
 	})
 }
 
-// watchdogPeriod is how often the watchdog looks.
+// watchdogPeriod is how often the watchdog checks the connection.
 const watchdogPeriod = time.Second
 
 type look struct{}
@@ -50,7 +54,7 @@ type watchdog struct {
 
 	watched *actor.PID
 	epoch   messages.Epoch
-	armed   bool // watching epoch, and not yet fired at it
+	armed   bool // it watches epoch, and has not yet fired in it
 	blocked bool
 
 	frames    uint64 // at the last heartbeat
@@ -61,11 +65,12 @@ type watchdog struct {
 const (
 	// leastBlind is the shortest silence of commits that is ever suspect.
 	leastBlind = 30 * time.Second
-	// noiseFrames is how many other frames must have come since the last commit before a host counts as blind and not as quiet.
+	// noiseFrames is how many other frames must have come since the last commit before a host
+	// counts as blind. With fewer it may be quiet.
 	noiseFrames = 10
 )
 
-// Receive is the actor's.
+// Receive implements actor.Actor.
 func (w *watchdog) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
@@ -74,7 +79,7 @@ func (w *watchdog) Receive(ctx actor.Context) {
 		}
 		w.timer = Later(ctx, w.cfg.Clock, watchdogPeriod, &look{})
 	case *actor.Restarting, *actor.Stopping:
-		if w.timer != nil { // nil where it failed at its start
+		if w.timer != nil { // nil where the actor failed at its start
 			w.timer.Stop()
 		}
 	case *Watch:
@@ -137,7 +142,7 @@ func (w *watchdog) look(ctx actor.Context) {
 	}
 }
 
-// blind says whether the host shows us everything but what we want.
+// blind says whether the host sends frames but none of the commits that the feed wants.
 func (w *watchdog) blind(now time.Time) bool {
 	if w.cfg.BlindAfter < 0 || w.sinceThen < noiseFrames {
 		return false
@@ -145,7 +150,7 @@ func (w *watchdog) blind(now time.Time) bool {
 	return w.commits.Suspect(now) || w.cfg.BlindAfter > 0 && w.commits.Silence(now) >= w.cfg.BlindAfter
 }
 
-// fire tells the connection to reconnect, once an epoch.
+// fire tells the connection to reconnect, once in an epoch.
 func (w *watchdog) fire(ctx actor.Context, cause messages.ReconnectCause) {
 	if !w.armed {
 		return

@@ -12,7 +12,8 @@ import (
 	"tempestd/persistence"
 )
 
-// WriterConfig is what a writer needs. Cursor is where it sends what it committed; its parent, the feed, is told as well.
+// WriterConfig is what a writer needs. The writer reports every commit to Cursor and to its parent,
+// the feed.
 type WriterConfig struct {
 	Feed     string
 	Stream   persistence.Stream
@@ -23,12 +24,14 @@ type WriterConfig struct {
 	Fault    Fault
 }
 
-// NewWriter makes the props of the one actor that appends to a feed's stream (I6).
+// NewWriter makes the props of the actor that appends to a feed's stream. No other actor appends to
+// it (I6).
 func NewWriter(cfg WriterConfig) *actor.Props {
 	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor { return &writer{cfg: cfg, jobs: newJobs()} })
 }
 
-// writer passes its messages, in order, to the committer's goroutine, and fails when that does.
+// writer passes its messages, in order, to the committer's goroutine. It fails when the committer
+// fails.
 type writer struct {
 	Beside
 	cfg  WriterConfig
@@ -36,10 +39,10 @@ type writer struct {
 	task *Task // the committer
 }
 
-// committerFailed is how the committer's goroutine tells its actor.
+// committerFailed is the committer's message to its actor that it failed.
 type committerFailed struct{ err error }
 
-// Receive is the actor's.
+// Receive implements actor.Actor.
 func (w *writer) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
@@ -75,8 +78,9 @@ func (w *writer) start(ctx actor.Context) {
 	})
 }
 
-// stop cancels the committer and waits for it. An append that is being committed is awaited: it ends by
-// itself. Batches that wait are given back unread; their events are read again from the position that did not move.
+// stop cancels the committer and waits for it. An append that is under way is awaited, because it
+// ends by itself. Waiting batches go back to the pool without being stored: the position did not
+// move, so their events are read again from there.
 func (w *writer) stop() {
 	if w.task != nil {
 		w.task.End(errActorStops)

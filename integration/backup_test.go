@@ -11,7 +11,8 @@ import (
 	"tempestd/persistence/embedded/backup"
 )
 
-// document decodes the one that a command printed, or fails the test.
+// document decodes the single JSON document that a command printed. It fails the test if there is
+// another number of lines.
 func (p *process) document(into any) {
 	p.t.Helper()
 	lines := p.out.all()
@@ -23,8 +24,8 @@ func (p *process) document(into any) {
 	}
 }
 
-// A backup is made twice under load, restored elsewhere and run on: what is there is what the
-// simulator sent, up to the backup and from there on.
+// A backup is made twice under load, restored elsewhere, and a daemon continues with it. The stream
+// then holds what the simulator sent, before and after the backup.
 func TestI2_RestoredBackupRunsOn(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 5000)
@@ -45,7 +46,7 @@ func TestI2_RestoredBackupRunsOn(t *testing.T) {
 			t.Errorf("verify beside the feed: exit code %d\n%s%s", code, p.out, p.log)
 		}
 	}
-	if second.Kept.Bytes < first.Bytes/2 { // some may have been packed in between
+	if second.Kept.Bytes < first.Bytes/2 { // some segments may have been packed in between
 		t.Errorf("the second backup kept %+v of %d bytes", second.Kept, first.Bytes)
 	}
 	d.awaitStored(uint64(second.Streams[0].Entries) + 5000)
@@ -78,8 +79,9 @@ func TestI2_RestoredBackupRunsOn(t *testing.T) {
 	sameUpTo(t, d, r, *second.Streams[0].Newest)
 }
 
-// A backup is killed on its way, and so is the daemon that gives it out, again and again into the same directory. The next one goes on with what is there, and what is
-// restored from the last is whole.
+// A backup, or the daemon that serves it, is killed again and again, always with the same target
+// directory. The next backup continues with the files that are there, and a restore of the last
+// backup is complete.
 func TestI2_ABackupOutlivesKills(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 1000)
@@ -98,7 +100,7 @@ func TestI2_ABackupOutlivesKills(t *testing.T) {
 			continue
 		}
 		d.kill()
-		p.wait() // whatever it says
+		p.wait() // any exit code is possible
 		d.startLive()
 		d.awaitStored(500)
 	}
@@ -117,7 +119,7 @@ func TestI2_ABackupOutlivesKills(t *testing.T) {
 	r.exact(sim)
 }
 
-// sameUpTo compares the streams of two daemons that do not run, up to an entry.
+// sameUpTo compares the streams of two stopped daemons, up to an entry.
 func sameUpTo(t *testing.T, a, b *daemon, last messages.EntryID) {
 	t.Helper()
 	entries := func(d *daemon) (all []string) {

@@ -14,7 +14,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// browser is a headless Chromium, spoken to over its DevTools protocol.
+// browser is a headless Chromium, controlled through its DevTools protocol.
 type browser struct {
 	conn    *websocket.Conn
 	mu      sync.Mutex
@@ -23,7 +23,7 @@ type browser struct {
 	tabs    map[string]*tab // by session
 }
 
-// reply is a message of the protocol: the answer to a call, or an event of a session.
+// reply is a message of the DevTools protocol: the answer to a call, or an event of a session.
 type reply struct {
 	ID      int             `json:"id"`
 	Result  json.RawMessage `json:"result"`
@@ -33,7 +33,8 @@ type reply struct {
 	Error   *struct{ Message string }
 }
 
-// browse starts a Chromium with a profile of its own, which ends with the test. A machine without one fails the test.
+// browse starts a Chromium with its own profile. Both end with the test. The test fails if there is
+// no Chromium.
 func browse(t testing.TB) *browser {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
@@ -67,7 +68,7 @@ func browse(t testing.TB) *browser {
 	return b
 }
 
-// read takes in what the browser says until the connection ends.
+// read handles the messages of the browser until the connection ends.
 func (b *browser) read(ctx context.Context) {
 	for {
 		_, message, err := b.conn.Read(ctx)
@@ -95,7 +96,7 @@ func (b *browser) read(ctx context.Context) {
 	}
 }
 
-// try makes a call of the protocol.
+// try makes a call of the DevTools protocol.
 func (b *browser) try(session, method string, params, result any) error {
 	b.mu.Lock()
 	if b.waiting == nil {
@@ -138,17 +139,19 @@ func (b *browser) try(session, method string, params, result any) error {
 	}
 }
 
-// tab is a page that is open, and what went wrong on it. Its methods belong to the test's goroutine.
+// tab is an open page and the faults on it. Only the test's goroutine may call its methods.
 type tab struct {
 	t       testing.TB
 	b       *browser
 	session string
 	width   int
-	faults  []string // guarded by b.mu: what the console says, but for the HTTP statuses that allowed names
+	// faults holds the console messages, except for the HTTP statuses that allowed accepts. b.mu
+	// guards it.
+	faults  []string
 	allowed func(text string) bool
 }
 
-// open opens a page, for the test that looks at it.
+// open opens a page for a test.
 func (b *browser) open(t testing.TB, url string) *tab {
 	t.Helper()
 	tab := &tab{t: t, b: b, allowed: func(string) bool { return false }}
@@ -167,7 +170,7 @@ func (b *browser) open(t testing.TB, url string) *tab {
 	return tab
 }
 
-// ask makes a call of the protocol that must succeed.
+// ask makes a call of the DevTools protocol and fails the test on an error.
 func (tab *tab) ask(session, method string, params, result any) {
 	tab.t.Helper()
 	if err := tab.b.try(session, method, params, result); err != nil {
@@ -175,13 +178,14 @@ func (tab *tab) ask(session, method string, params, result any) {
 	}
 }
 
-// call is ask, of the page.
+// call is ask for the tab's own session.
 func (tab *tab) call(method string, params, result any) {
 	tab.t.Helper()
 	tab.ask(tab.session, method, params, result)
 }
 
-// note takes in an event: everything that the console would show as an error or a warning is a fault, violations of the page's policy among them.
+// note handles an event. Everything that the console shows as an error or a warning is a fault,
+// also a violation of the page's policy.
 func (tab *tab) note(method string, params json.RawMessage) {
 	var text string
 	switch method {
@@ -210,7 +214,7 @@ func (tab *tab) note(method string, params json.RawMessage) {
 	}
 }
 
-// allow says what of the console is meant to happen from now on.
+// allow accepts console messages that contain one of the words, from now on.
 func (tab *tab) allow(words ...string) {
 	tab.b.mu.Lock()
 	defer tab.b.mu.Unlock()
@@ -224,7 +228,7 @@ func (tab *tab) allow(words ...string) {
 	}
 }
 
-// clean fails the test for every fault so far.
+// clean fails the test if there are faults so far, and forgets them.
 func (tab *tab) clean() {
 	tab.t.Helper()
 	tab.b.mu.Lock()
@@ -256,8 +260,8 @@ func (tab *tab) eval(expression string, result any) {
 	}
 }
 
-// await waits until a condition holds on the page, which is looked at every now and then. One that cannot be evaluated, because what it asks about is not there
-// yet, does not hold.
+// await polls the page until a condition holds. A condition that cannot be evaluated, because its
+// element is not there yet, does not hold.
 func (tab *tab) await(what, condition string) {
 	tab.t.Helper()
 	var fault string
@@ -282,7 +286,8 @@ func (tab *tab) await(what, condition string) {
 	}
 }
 
-// click clicks an element as a mouse does: where it stands, on whatever is uppermost there.
+// click clicks at the position of an element, as a mouse does. The uppermost element there gets the
+// click.
 func (tab *tab) click(selector string) {
 	tab.t.Helper()
 	var at struct{ X, Y float64 }
@@ -297,7 +302,7 @@ func (tab *tab) click(selector string) {
 	}
 }
 
-// write types text into a field, in place of what it holds.
+// write types text into a field and replaces the field's content.
 func (tab *tab) write(selector, text string) {
 	tab.t.Helper()
 	tab.eval(fmt.Sprintf("(() => { const field = document.querySelector(%q); field.focus(); field.select(); })()", selector), nil)
@@ -312,7 +317,7 @@ func (tab *tab) press(key string, code int) {
 	tab.call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": key, "code": key, "windowsVirtualKeyCode": code}, nil)
 }
 
-// size makes the window that wide.
+// size sets the width of the window.
 func (tab *tab) size(width int) {
 	tab.t.Helper()
 	tab.width = width
@@ -325,13 +330,14 @@ func (tab *tab) resize(height float64) {
 	tab.eval("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))", nil)
 }
 
-// system sets the theme that the system prefers.
+// system sets the colour theme that the system prefers.
 func (tab *tab) system(theme string) {
 	tab.t.Helper()
 	tab.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": theme}}}, nil)
 }
 
-// picture is the whole page as PNG, in a window that is as high for the moment: what is out of sight is not drawn.
+// picture returns the whole page as PNG. The window is as high as the page meanwhile, because the
+// browser does not draw the parts outside of the window.
 func (tab *tab) picture() []byte {
 	tab.t.Helper()
 	var metrics struct {

@@ -12,14 +12,15 @@ import (
 	"testing"
 )
 
-// Two builds of the same source in different directories are the same file, which needs nothing of the system and does not say where it was made.
+// Two builds of the same source in different directories give the same file. The file needs no
+// library of the system and does not contain the directory.
 func TestReproducibleBuild(t *testing.T) {
 	t.Parallel()
 	var built [2][]byte
 	for i := range built {
 		dir := filepath.Join(t.TempDir(), "tempestd")
 		copySource(t, dir)
-		// As in a shell: without what an outer make or go test has set.
+		// Build as from a shell, without the variables of an outer make or go test.
 		cmd := exec.Command("make", "build")
 		cmd.Dir = dir
 		cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
@@ -53,7 +54,7 @@ func TestReproducibleBuild(t *testing.T) {
 	}
 }
 
-// copySource copies what the binary is built from.
+// copySource copies the source of the binary.
 func copySource(t *testing.T, to string) {
 	t.Helper()
 	root, err := filepath.Abs("..")

@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// clients gives the directory that the npm packages of clients/ are installed in, beside copies of its scripts. It is made once a test run, for the
-// tests that need it, and never in the tree.
+// clients returns the directory with the npm packages of clients/ and copies of its scripts. The
+// packages are installed once per test run, when the first test needs them, and never in the source
+// tree.
 var clients = sync.OnceValues(func() (string, error) {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
@@ -35,7 +36,8 @@ var clients = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-// startNode starts a script of clients/ with its arguments. What it prints is read while it runs, as any process's: next for a line of its output.
+// startNode starts a script of clients/. The test reads its output while it runs; next waits for a
+// line.
 func startNode(t testing.TB, script string, args ...string) *process {
 	t.Helper()
 	node, err := exec.LookPath("node")
@@ -49,7 +51,8 @@ func startNode(t testing.TB, script string, args ...string) *process {
 	return startBinary(t, node, nil, append([]string{filepath.Join(dir, script)}, args...)...)
 }
 
-// The packages are the ones that the lock file names, and the installed Node.js runs each of them.
+// The installed packages have the versions of the lock file, and the installed Node.js runs each of
+// them.
 func TestClientsAreThosePinned(t *testing.T) {
 	t.Parallel()
 	var pinned struct{ Dependencies map[string]string }
@@ -68,7 +71,7 @@ func TestClientsAreThosePinned(t *testing.T) {
 	}
 }
 
-// The lock file says what a package is, by checksum, and not where one machine got it.
+// The lock file identifies a package by its checksum and names no host.
 func TestClientsLockNamesNoHost(t *testing.T) {
 	var lock struct{ Packages map[string]map[string]any }
 	readJSON(t, "clients/package-lock.json", &lock)

@@ -11,8 +11,10 @@ import (
 	"tempestd/messages"
 )
 
-// TestI2_HostsWhoseClocksAreWrong has a feed go from one to the other of two hosts whose clocks are up to an hour off and are set, ahead and back, while connections end, hosts are away
-// or crash, and the daemon is stopped and killed. Drawn are also the generation of each host, whether it numbers its events, and whether it tells its clock.
+// TestI2_HostsWhoseClocksAreWrong uses a feed with two hosts. Their clocks are up to an hour wrong
+// and step ahead and back, while connections end, hosts are down or crash, and the daemon is
+// stopped and killed. The generation of each host is random too, and whether it numbers its events
+// and sends its clock.
 func TestI2_HostsWhoseClocksAreWrong(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
@@ -69,7 +71,7 @@ func wrongClocks(t *testing.T, random *rand.Rand) {
 			inject(jetsim.Fault{Name: jetsim.FaultClockAhead, For: between(random, time.Second, 20*time.Minute)})
 		case 1:
 			inject(jetsim.Fault{Name: jetsim.FaultClockBack, For: between(random, time.Second, 20*time.Minute)})
-		case 2: // while it is away
+		case 2: // while it is down
 			back := between(random, time.Second, 20*time.Minute)
 			inject(jetsim.Fault{Name: jetsim.FaultRefuse, For: between(random, 200*time.Millisecond, 2*time.Second)})
 			inject(jetsim.Fault{Name: jetsim.FaultClockBack, For: back})

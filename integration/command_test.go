@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Must show 3 of the daemon's issue: all mistakes at once, each with its place.
+// check reports all mistakes at once, each with its line.
 func TestCheckReportsEveryMistake(t *testing.T) {
 	t.Parallel()
 	path := write(t, "config.toml", `data_dir = 7
@@ -40,7 +40,7 @@ stale_afer = "5s"
 	}
 }
 
-// The front door, with one of every fault.
+// demo runs with one of every fault and loses nothing.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	code, p := run(t, "demo", "--for", "12s", "--faults")

@@ -27,7 +27,8 @@ import (
 	"tempestd/persistence"
 )
 
-// conformance is clients/conformance.json: which tests of the suite are run, and why the others are not. A name that ends with * stands for all that begin so.
+// conformance is clients/conformance.json: the tests of the suite that run, and the reasons why the
+// others do not. A name that ends with * stands for all names with that prefix.
 type conformance struct {
 	Run []string
 	Not []struct {
@@ -36,7 +37,8 @@ type conformance struct {
 	}
 }
 
-// left says why a test is not run, "" when the list does not know it, and takes it off names.
+// left returns the reason why a test does not run, or "" if the list does not name it. It deletes
+// the matching name from names.
 func (c *conformance) left(test string, names map[string]bool) string {
 	for _, not := range c.Not {
 		for _, name := range not.Tests {
@@ -49,8 +51,9 @@ func (c *conformance) left(test string, names map[string]bool) string {
 	return ""
 }
 
-// The published conformance tests of Durable Streams that need no more of a server than that it can be read. They make their streams with the protocol's writes,
-// which tempestd refuses: those are answered beside it, by appending to the store that it serves. What is read comes from the daemon, unmodified.
+// This test runs the published conformance tests of Durable Streams that only read from a server.
+// They create their streams by the protocol's writes, which tempestd refuses. writeSide answers
+// those by appending to the store that tempestd serves. All reads come unmodified from the daemon.
 func TestDurableStreamsConformance(t *testing.T) {
 	t.Parallel()
 	dir, err := clients()
@@ -114,19 +117,20 @@ func TestDurableStreamsConformance(t *testing.T) {
 	t.Logf("%d tests passed", len(list.Run))
 }
 
-// writeSide answers the protocol's writes by appending to the daemon's store, and passes what is read to the daemon.
+// writeSide answers the protocol's writes by appending to the daemon's store, and passes reads to
+// the daemon.
 type writeSide struct {
 	t     *testing.T
 	store *persistence.Valkey
 	reads *httputil.ReverseProxy
-	base  string // of the daemon's streams
+	base  string // the base URL of the daemon's streams
 
 	mu      sync.Mutex
 	streams map[string]*written
 	deleted int
 }
 
-// written is a stream that a test has made.
+// written is a stream that a test has created.
 type written struct {
 	persistence.Stream
 	contentType string
@@ -145,7 +149,7 @@ func newWriteSide(t *testing.T, d *daemon, server *valkeytest.Server) *writeSide
 	}
 	transport := &http.Transport{}
 	s.reads = &httputil.ReverseProxy{Transport: transport, FlushInterval: -1, ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
-		w.WriteHeader(http.StatusBadGateway) // of a client that has left
+		w.WriteHeader(http.StatusBadGateway) // the client has left
 	}, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		r.Out.URL.Path, r.Out.URL.RawPath = "/streams/"+s.name(r.In.URL.Path), ""
@@ -157,7 +161,8 @@ func newWriteSide(t *testing.T, d *daemon, server *valkeytest.Server) *writeSide
 	return s
 }
 
-// name is the stream for a URL's path: a stream that was deleted is not the one that is made there later.
+// name returns the stream of a URL's path. A stream that is created after a delete on the same path
+// has another name.
 func (s *writeSide) name(path string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,7 +197,7 @@ func (s *writeSide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 }
 
-// write does what a write asks for.
+// write executes a write.
 func (s *writeSide) write(w http.ResponseWriter, r *http.Request, body []byte) (status int, err error) {
 	stream, path, closing := s.streams[r.URL.Path], r.URL.Path, r.Header.Get("Stream-Closed") == "true"
 	switch {
@@ -248,7 +253,8 @@ func (s *writeSide) open(ctx context.Context, name string) (persistence.Stream, 
 	return s.store.OpenStream(ctx, name, persistence.StreamOptions{Lease: lease})
 }
 
-// append appends the messages of a body: the elements of an array, another value as one, and what is no JSON as a string.
+// append appends the messages of a body: each element of an array, any other JSON value as one
+// message, and a body that is no JSON as a string.
 func (s *written) append(ctx context.Context, body []byte) error {
 	var values []json.RawMessage
 	switch {

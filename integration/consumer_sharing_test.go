@@ -13,7 +13,8 @@ import (
 	"tempestd/persistence"
 )
 
-// Two daemons that share a feed share its consumers, too: all entries come, in order, whichever daemon is asked and whatever becomes of it.
+// Two daemons that share a feed also share its consumers: every entry is delivered, in order, at
+// either daemon, even when one of them is killed.
 func TestI2_I3_AConsumerOfTwoDaemons(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 500)
@@ -30,7 +31,7 @@ func TestI2_I3_AConsumerOfTwoDaemons(t *testing.T) {
 	x.share(p, sim)
 }
 
-// takeTurns has either daemon hand batches out, and take what the other's workers have to say.
+// takeTurns gets batches from each daemon and acknowledges them at the other one.
 func (x *indexer) takeTurns(one, two *daemon) {
 	x.t.Helper()
 	for range 2 {
@@ -55,7 +56,8 @@ func (x *indexer) takeTurns(one, two *daemon) {
 	x.ack(two, <-turn)
 }
 
-// outlive kills a daemon twice while a batch that it handed out is held: it comes again from the other when its lease ends, and until then its token is good there.
+// outlive kills a daemon twice while a batch from it is leased. When the lease has ended, the other
+// daemon delivers the batch again. Before that, the other daemon accepts its token.
 func (x *indexer) outlive(killed, other *daemon) {
 	x.t.Helper()
 	held := x.next(killed, time.Second)
@@ -69,12 +71,13 @@ func (x *indexer) outlive(killed, other *daemon) {
 	x.ack(other, held)
 }
 
-// share has four workers at both daemons deal with the stream, to the end of what the upstream sends, while the daemon that reads it is killed: each batch is
-// acknowledged in its place, and when that is done again it is the same batch.
+// share runs four workers at both daemons over the whole stream, while the daemon that reads the
+// feed is killed. Each batch is acknowledged in its order, and a batch that is delivered again is
+// the same batch.
 func (x *indexer) share(p *pair, sim *simulator) {
 	x.t.Helper()
 	var mu sync.Mutex
-	acked := map[persistence.EntryID]client.Batch{} // by the first entry
+	acked := map[persistence.EntryID]client.Batch{} // by the first entry of the batch
 	asking, stop := context.WithCancel(x.t.Context())
 	acking, cancel := context.WithTimeout(x.t.Context(), deadline)
 	var workers sync.WaitGroup
@@ -87,7 +90,7 @@ func (x *indexer) share(p *pair, sim *simulator) {
 			for asking.Err() == nil {
 				b, err := p.daemons[at%2].Next(asking, feed, indexerName, client.NextOptions{Limit: 20, Block: time.Second, Lease: time.Second})
 				if err != nil {
-					at++ // it is down
+					at++ // the daemon is down
 				}
 				if b.Token == "" {
 					continue
@@ -97,7 +100,8 @@ func (x *indexer) share(p *pair, sim *simulator) {
 					x.t.Errorf("I3: after the batch from %v on a worker is given the one from %v on", last, first)
 				}
 				last = first
-				// Whether it was done a daemon that is killed has not told. The other one knows.
+				// A daemon that is killed may not have answered whether the acknowledgement counts.
+				// The other daemon knows.
 				for ; acking.Err() == nil; at++ {
 					if err = p.daemons[at%2].Ack(acking, feed, indexerName, b.Token); err == nil {
 						mu.Lock()

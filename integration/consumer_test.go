@@ -11,7 +11,8 @@ import (
 	"tempestd/persistence"
 )
 
-// indexer is the named consumer of the tests: what its workers have dealt with, in order, at whichever daemon.
+// indexer is the named consumer of the tests. dealt holds the entries that its workers have
+// acknowledged, in order, at any daemon.
 type indexer struct {
 	t     *testing.T
 	dealt []persistence.Frame
@@ -19,7 +20,7 @@ type indexer struct {
 
 const indexerName = "indexer"
 
-// newIndexer makes the consumer, from the beginning of the stream.
+// newIndexer creates the consumer at the beginning of the stream.
 func newIndexer(t *testing.T, at *daemon) *indexer {
 	t.Helper()
 	if _, made, err := at.CreateConsumer(t.Context(), feed, indexerName, "0-0", messages.ConsumerFilter{}); err != nil || !made {
@@ -28,7 +29,7 @@ func newIndexer(t *testing.T, at *daemon) *indexer {
 	return &indexer{t: t}
 }
 
-// next leases the next batch, and waits for it.
+// next waits for the next batch and leases it.
 func (x *indexer) next(at *daemon, lease time.Duration) client.Batch {
 	x.t.Helper()
 	b, err := at.Next(x.t.Context(), feed, indexerName, client.NextOptions{Limit: 20, Block: 20 * time.Second, Lease: lease})
@@ -38,7 +39,8 @@ func (x *indexer) next(at *daemon, lease time.Duration) client.Batch {
 	return b
 }
 
-// again waits for a batch whose lease ends to go out again, after which its first token is none.
+// again waits until the batch is delivered again after the end of its lease. Then the token of the
+// first delivery is invalid.
 func (x *indexer) again(at *daemon, held client.Batch) client.Batch {
 	x.t.Helper()
 	b := x.next(at, time.Minute)
@@ -56,7 +58,7 @@ func isLeaseLost(err error) bool {
 	return ok && refusal.Name == "LeaseLost"
 }
 
-// waits checks that the batch is out, and the next one is not handed out meanwhile.
+// waits checks that a batch is leased and that no other batch is delivered meanwhile.
 func (x *indexer) waits(at *daemon) {
 	x.t.Helper()
 	if b, err := at.Next(x.t.Context(), feed, indexerName, client.NextOptions{}); err != nil || b.Token != "" || b.Left <= 0 {
@@ -72,7 +74,7 @@ func (x *indexer) ack(at *daemon, b client.Batch) {
 	x.dealt = append(x.dealt, b.Frames...)
 }
 
-// status is the consumer's.
+// status returns the consumer's status.
 func (x *indexer) status(at *daemon) messages.ConsumerStatus {
 	x.t.Helper()
 	status, err := at.Consumer(x.t.Context(), feed, indexerName)
@@ -82,7 +84,8 @@ func (x *indexer) status(at *daemon) messages.ConsumerStatus {
 	return status
 }
 
-// check compares what was dealt with with the stream's entries from its beginning on, and gives how many of them there are more.
+// check compares the acknowledged entries with the stream from its beginning on. It returns the
+// number of further entries in the stream.
 func (x *indexer) check(at *daemon) (more int) {
 	x.t.Helper()
 	i := 0
@@ -98,8 +101,8 @@ func (x *indexer) check(at *daemon) (more int) {
 	return i - len(x.dealt)
 }
 
-// A consumer's position and its leases outlive the daemon's being killed: what was acknowledged does not come again, what was not does, and every entry
-// comes in its place.
+// A consumer's position and leases survive a kill of the daemon: acknowledged entries are not
+// delivered again, the others are, and all come in order.
 func TestAConsumerOutlivesKills(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 500)
@@ -124,13 +127,13 @@ func TestAConsumerOutlivesKills(t *testing.T) {
 		t.Errorf("the lease until %v became %+v", held.Until, status.Lease)
 	}
 	x.waits(d)
-	x.ack(d, held) // by the token of another life
+	x.ack(d, held) // with the token from before the kill
 	if more := x.check(d); more < 0 {
 		t.Errorf("%d entries came that the stream does not have", -more)
 	}
 }
 
-// The whole of it on the command line.
+// The consumer commands do all the steps of a consumer's work.
 func TestConsumersOnTheCommandLine(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 500)
@@ -148,7 +151,8 @@ func TestConsumersOnTheCommandLine(t *testing.T) {
 	command("create", feed, "c", "--after", "0-0")
 	first, log := command("next", feed, "c", "-n", "3", "--wait", "20s")
 	token := strings.TrimSuffix(strings.Fields(log)[1], ",")
-	if strings.Count(first, "\n") != 2 || !strings.Contains(log, "delivery 1") { // the last line has no end here
+	// The last line of the output has no line break here.
+	if strings.Count(first, "\n") != 2 || !strings.Contains(log, "delivery 1") {
 		t.Errorf("next printed\n%s%s", first, log)
 	}
 	if _, log := command("next", feed, "c"); !strings.Contains(log, "not the turn") {

@@ -9,7 +9,7 @@ import (
 	"tempestd/internal/jetsim"
 )
 
-// wires are the ways in which messages come.
+// wires are the protocols and encodings of an upstream.
 var wires = []struct{ name, path, compress string }{
 	{"v1", "/subscribe", "off"},
 	{"v2", "/xrpc/network.bsky.jetstream.subscribeEvents", "off"},
@@ -17,15 +17,16 @@ var wires = []struct{ name, path, compress string }{
 	{"v2 zstd", "/xrpc/network.bsky.jetstream.subscribeEvents", "zstd"},
 }
 
-// TestI2_ALinkThatCuts has a link cut every connection at a size, or after so many messages, down to one and a half, while events go on. The feed
-// catches up, with everything once, and reads little more than it stores.
+// TestI2_ALinkThatCuts has a link that cuts every connection after some bytes or messages, down to
+// one and a half messages, while events arrive. The feed catches up, stores everything once, and
+// reads little more than it stores.
 func TestI2_ALinkThatCuts(t *testing.T) {
 	t.Parallel()
 	cuts := []struct {
 		name   string
 		rule   cut
 		events int
-		most   float64 // bytes read for each byte stored
+		most   float64 // bytes read per byte stored
 	}{
 		{"300 kB", cut{bytes: 300_000}, 6000, 1.5},
 		{"20 kB", cut{bytes: 20_000}, 1500, 2},
@@ -65,7 +66,7 @@ func TestI2_ALinkThatCuts(t *testing.T) {
 	}
 }
 
-// v1Dictionary is what v1 clients must have.
+// v1Dictionary returns the dictionary that v1 clients need.
 func (s *simulator) v1Dictionary() string {
 	s.t.Helper()
 	resp := s.control(http.MethodGet, "v1-dictionary")
@@ -77,8 +78,9 @@ func (s *simulator) v1Dictionary() string {
 	return string(b)
 }
 
-// TestI4_AMessageThatNoConnectionCarries has a link end every connection within a message that is larger than what a connection carries. The feed gets past it, and the gap
-// entry says so.
+// TestI4_AMessageThatNoConnectionCarries has a link that ends every connection inside a message,
+// because the message is larger than the link's limit. The feed skips the message and stores a gap
+// entry about it.
 func TestI4_AMessageThatNoConnectionCarries(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires[:2] {

@@ -18,13 +18,14 @@ import (
 	"tempestd/persistence"
 )
 
-// feed is the one feed of the tests, and its stream.
+// feed is the name of the tests' only feed and of its stream.
 const feed = "sky"
 
-// settings are keys of the configuration, dotted, with their values as TOML has them.
+// settings maps dotted keys of the configuration to values in TOML syntax.
 type settings map[string]string
 
-// daemon is tempestd run, at an address and with a data directory that outlive it.
+// daemon is a process of tempestd run. Its address and data directory stay the same when it is
+// started again.
 type daemon struct {
 	*process
 	*client.Client
@@ -37,14 +38,14 @@ type daemon struct {
 	written settings
 }
 
-// newDaemon prepares a daemon for an upstream; start starts it.
+// newDaemon prepares a daemon for an upstream. start starts it.
 func newDaemon(t testing.TB, upstream string, more settings) *daemon {
 	t.Helper()
 	d := &daemon{t: t, binary: program, addr: freeAddr(t), data: filepath.Join(t.TempDir(), "data")}
 	d.config = filepath.Join(t.TempDir(), "config.toml")
 	d.configure(settings{
 		"data_dir":                         quoted(d.data),
-		"log.level":                        `"debug"`, // every event is counted
+		"log.level":                        `"debug"`, // to count every event
 		"http.listen":                      quoted(d.addr),
 		"stream.min_free":                  `"16MiB"`,
 		"feeds." + feed + ".endpoints":     `[` + quoted(upstream) + `]`,
@@ -63,7 +64,7 @@ func newDaemon(t testing.TB, upstream string, more settings) *daemon {
 
 func quoted(s string) string { return fmt.Sprintf("%q", s) }
 
-// configure changes keys of the configuration, for the next start.
+// configure changes keys of the configuration for the next start.
 func (d *daemon) configure(more settings) {
 	d.t.Helper()
 	if d.written == nil {
@@ -99,7 +100,7 @@ func (d *daemon) stop() {
 	}
 }
 
-// status is the feed's.
+// status returns the feed's status.
 func (d *daemon) status() messages.FeedStatus {
 	d.t.Helper()
 	status, err := d.Feed(d.t.Context(), feed)
@@ -115,10 +116,11 @@ func (d *daemon) awaitStored(n uint64) {
 	eventually(d.t, fmt.Sprintf("%d entries are stored", n), func() bool { return d.status().Stored >= n })
 }
 
-// entries reads the stream from its beginning to its end over HTTP, and checks that IDs rise (I3).
+// entries yields the stream from its beginning to its end, read over HTTP, and checks that the IDs
+// rise (I3).
 func (d *daemon) entries() iter.Seq2[[]byte, error] { return d.entriesAfter(messages.EntryID{}) }
 
-// entriesAfter is what follows an entry.
+// entriesAfter yields the entries after last.
 func (d *daemon) entriesAfter(last messages.EntryID) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for {
@@ -143,13 +145,13 @@ func (d *daemon) entriesAfter(last messages.EntryID) iter.Seq2[[]byte, error] {
 	}
 }
 
-// gaps are the stream's gap entries of a cause, or of all.
+// gaps returns the stream's gap entries with a cause, or all with cause "".
 func (d *daemon) gaps(cause messages.GapCause) (gaps []messages.Gap) {
 	d.t.Helper()
 	return d.gapsAfter(messages.EntryID{}, cause)
 }
 
-// gapsAfter are those that follow an entry.
+// gapsAfter returns the gap entries after an entry.
 func (d *daemon) gapsAfter(last messages.EntryID, cause messages.GapCause) (gaps []messages.Gap) {
 	d.t.Helper()
 	for event, err := range d.entriesAfter(last) {
@@ -170,7 +172,7 @@ func (d *daemon) gapsAfter(last messages.EntryID, cause messages.GapCause) (gaps
 	return gaps
 }
 
-// catchUp ends the flow of events and waits until the daemon has all of them.
+// catchUp ends the flow of events and waits until the daemon has stored all of them.
 func (d *daemon) catchUp(s *simulator) {
 	d.t.Helper()
 	eventually(d.t, "the simulator is up", func() bool { return !s.stats().Down })
@@ -179,14 +181,14 @@ func (d *daemon) catchUp(s *simulator) {
 	eventually(d.t, fmt.Sprintf("the feed is at seq %d", newest), func() bool { return d.status().Position.Seq == newest })
 }
 
-// exact ends the flow of events and compares the stream, as HTTP gives it, with what the simulator sent: entry by entry, byte by byte, since the first
-// frame that it sent to anyone.
+// exact ends the flow of events and compares the stream, read over HTTP, with what the simulator
+// sent: entry by entry and byte by byte, from the first frame that it sent to any subscriber.
 func (d *daemon) exact(s *simulator) jetsim.Report {
 	d.t.Helper()
 	return d.exactOf(s, jetsim.VerifyOptions{})
 }
 
-// exactOf is exact for what a subscription wants.
+// exactOf is exact for the events that a subscription wants.
 func (d *daemon) exactOf(s *simulator, opt jetsim.VerifyOptions) jetsim.Report {
 	d.t.Helper()
 	d.catchUp(s)
@@ -201,7 +203,7 @@ func (d *daemon) exactOf(s *simulator, opt jetsim.VerifyOptions) jetsim.Report {
 	return report
 }
 
-// info describes the stream.
+// info returns the stream's description.
 func (d *daemon) info() persistence.StreamInfo {
 	d.t.Helper()
 	info, err := d.Stream(d.t.Context(), feed)

@@ -12,8 +12,10 @@ import (
 	"tempestd/messages"
 )
 
-// ballast makes the disk nearly full for one daemon, and no other: the daemon's min_free is most of what is free, the ballast takes what is between, and most
-// of the disk stays free. Nothing is written, and no privilege is needed. Tests with ballast do not run in parallel: each would be the other's.
+// ballast makes the disk nearly full for one daemon only: the daemon's min_free is most of the free
+// space, and the ballast takes the rest down to below min_free, while most of the disk stays free.
+// It writes no data and needs no privilege. Tests with ballast do not run in parallel, because one
+// ballast would affect the other test.
 type ballast struct {
 	t       testing.TB
 	path    string
@@ -34,7 +36,7 @@ func newBallast(t testing.TB) *ballast {
 	return &ballast{t: t, path: filepath.Join(dir, "ballast"), size: free - minFree/8*7, minFree: fmt.Sprintf(`"%dMiB"`, minFree>>20)}
 }
 
-// load makes the disk nearly full.
+// load makes the disk nearly full for the daemon.
 func (b *ballast) load() {
 	b.t.Helper()
 	f, err := os.Create(b.path)
@@ -47,7 +49,7 @@ func (b *ballast) load() {
 	}
 }
 
-// drop makes room again.
+// drop frees the space again.
 func (b *ballast) drop() {
 	b.t.Helper()
 	if err := os.Remove(b.path); err != nil {
@@ -55,7 +57,8 @@ func (b *ballast) drop() {
 	}
 }
 
-// A full disk stops the writing before it breaks anything, and room on it starts it again. The feed is read no further meanwhile, which is no stall.
+// A full disk stops the writing before anything breaks, and free space starts it again. Meanwhile
+// the daemon does not read the feed, and that does not count as a stall.
 func TestDiskFull(t *testing.T) {
 	disk := newBallast(t)
 	sim := simulate(t, 500)
@@ -94,7 +97,8 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// Where no file can be made any more, as on a file system that an error has turned read-only, the daemon stops in good time all the same, and goes on once files can be made again.
+// When no file can be created, as on a file system that an error has turned read-only, the daemon
+// still stops in time. It continues when files can be created again.
 func TestADiskThatTakesNoFileHoldsUpNoStop(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 500)
@@ -109,7 +113,8 @@ func TestADiskThatTakesNoFileHoldsUpNoStop(t *testing.T) {
 	d.stop()
 }
 
-// immutable lets nobody make a file in the directory, or remove one, until thaw is called. What is open can be written to.
+// immutable prevents that files are created in the directory or removed from it, until thaw is
+// called. Open files stay writable.
 func immutable(t *testing.T, dir string) (thaw func()) {
 	t.Helper()
 	const flag = 0x10 // FS_IMMUTABLE_FL

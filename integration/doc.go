@@ -1,25 +1,28 @@
-// Package integration has the black-box tests, which drive the built binary: the daemon and the simulated upstream are processes of their own on
-// loopback, killed and cut as processes are.
+// Package integration has the black-box tests, which drive the built binary. The daemon and the
+// simulated upstream are separate processes on loopback, which the tests kill and disconnect.
 //
-// The model. A test knows the daemon by what an operator and a consumer know: its exit code, its log on standard error, its HTTP API, its command line.
-// What the upstream sent is known from the simulator's history file, and the comparison is the simulator's (internal/jetsim): the daemon's opinion of
-// itself decides nothing. A test waits for log events, HTTP answers and ends of processes, never for time to pass; deadlines are there to fail,
-// and no figure is asserted but those that bound memory.
+// A test knows only what an operator and a consumer know about the daemon: its exit code, its log
+// on standard error, its HTTP API and its command line. The simulator's history file says what the
+// upstream sent, and the simulator (internal/jetsim) does the comparison; the daemon's own figures
+// do not count. A test waits for log events, HTTP answers and ends of processes, never for a time
+// to pass. Deadlines only make a test fail. The only figures that a test asserts are bounds of
+// memory.
 //
-// What is random comes from a seed that is logged; TEMPESTD_TEST_SEED repeats one.
+// Random values come from a seed, which is logged. TEMPESTD_TEST_SEED repeats a seed.
 //
-//	main_test.go      TestMain: builds the binary, with the race detector where the test has it
-//	process_test.go   process: one that was started, its output, its end
+//	main_test.go      TestMain: builds the binary, with the race detector if the test has it
+//	process_test.go   process: a started command, its output and its end
 //	daemon_test.go    daemon: tempestd run with its configuration, its API and its stream
 //	simulator_test.go simulator: tempestd simulate with its history
-//	clients_test.go   clients: what npm has for others' protocols, installed; startNode: a script of clients/, run
+//	clients_test.go   clients: the npm clients of other protocols; startNode: a script of clients/
 //	valkey_test.go    a daemon whose streams are in a Valkey server
 //	sharing_test.go   pair: two daemons that share a feed there
-//	consumer_test.go  indexer: a named consumer, and what its workers have dealt with
+//	consumer_test.go  indexer: a named consumer, and the entries that it has acknowledged
 //	browser_test.go   browser, tab: a headless Chromium over its DevTools protocol
 //	durable_test.go   follower: the npm client of Durable Streams
 //	conformance_test.go  writeSide: the writes of that protocol, beside a daemon that only reads
-//	*_test.go         the tests, by what goes wrong
+//	*_test.go         the tests, by the fault that they cause
 //
-// The benchmarks are path_bench_test.go, from socket to durable entry, and resident_bench_test.go, memory and restart.
+// The benchmarks are path_bench_test.go (from the socket to the durable entry), live_bench_test.go
+// (the delay of a live event) and resident_bench_test.go (memory and restart).
 package integration

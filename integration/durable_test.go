@@ -10,7 +10,8 @@ import (
 	"tempestd/internal/valkeytest"
 )
 
-// follower is a process that follows the stream with the npm client, in one way or another (clients/follow.mjs).
+// follower is a process that follows the stream with the npm client in one of its modes
+// (clients/follow.mjs).
 type follower struct {
 	*process
 	mode string
@@ -21,7 +22,7 @@ func (d *daemon) follow(offset, mode string) *follower {
 	return &follower{startNode(d.t, "follow.mjs", "http://"+d.addr+"/streams/"+feed, offset, mode), mode}
 }
 
-// followed is a batch that the client was given.
+// followed is a batch that the client received.
 type followed struct {
 	Offset   string
 	UpToDate bool
@@ -29,7 +30,8 @@ type followed struct {
 	Items    []json.RawMessage
 }
 
-// batches are what the client was given so far. A line that the end of the process has cut was not taken.
+// batches returns the batches that the client has received so far. It ignores a line that the end
+// of the process has cut.
 func (f *follower) batches() []followed {
 	f.t.Helper()
 	var all []followed
@@ -42,13 +44,13 @@ func (f *follower) batches() []followed {
 	return all
 }
 
-// awaitItems waits until the client was given something more.
+// awaitItems waits until the client receives another batch with items.
 func (f *follower) awaitItems() {
 	f.t.Helper()
 	f.next("a batch", func(line string) bool { return strings.Contains(line, `"items":[{`) })
 }
 
-// canonical is JSON that was parsed and written again, as the client's is.
+// canonical returns JSON parsed and encoded again, as the client prints it.
 func canonical(t *testing.T, event []byte) string {
 	t.Helper()
 	var v any
@@ -62,7 +64,7 @@ func canonical(t *testing.T, event []byte) string {
 	return string(b)
 }
 
-// canonicalFrames is the stream as /frames gives it.
+// canonicalFrames returns the stream as /frames serves it.
 func (d *daemon) canonicalFrames(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -81,7 +83,8 @@ func (d *daemon) canonicalFrames(t *testing.T) []string {
 	}
 }
 
-// wantExactly checks that the batches hold every entry once and in order, from the first-th (from 0) on, and that only the last says that the stream is closed.
+// wantExactly checks that the batches hold every entry of want once and in order, and that only the
+// last batch says that the stream is closed.
 func wantExactly(t *testing.T, who string, batches []followed, want []string) {
 	t.Helper()
 	var got []string
@@ -104,10 +107,11 @@ func wantExactly(t *testing.T, who string, batches []followed, want []string) {
 	}
 }
 
-// The unmodified client follows a stream in every mode, through restarts of the daemon in good order and not, through one of its own, and to its end.
+// The unmodified client follows a stream in every mode, over stops and kills of the daemon and a
+// restart of the client, up to the end of the stream.
 func TestDurableStreamsClient(t *testing.T) {
 	t.Parallel()
-	if _, err := clients(); err != nil { // which may take a while
+	if _, err := clients(); err != nil { // this may take some time
 		t.Fatal(err)
 	}
 	sim := simulate(t, 500)
@@ -153,7 +157,7 @@ func TestDurableStreamsClient(t *testing.T) {
 	}
 	wantExactly(t, "resumed", append(taken, resumed.batches()...), want)
 
-	// The end outlives the daemon, and the feed does not begin again.
+	// The closed state survives a restart of the daemon, and the feed does not start again.
 	d.stop()
 	d.start()
 	d.await("feed.stopped", "feed", feed)
@@ -168,14 +172,15 @@ func TestDurableStreamsClient(t *testing.T) {
 	t.Logf("%d entries", len(want))
 }
 
-// A client whose place is gone is told, and does not go on as if nothing were missing.
+// A client whose position is gone gets an error, and does not continue as if nothing were missing.
 func TestDurableStreamsClientIsToldOfALoss(t *testing.T) {
 	t.Parallel()
 	if _, err := clients(); err != nil {
 		t.Fatal(err)
 	}
 	sim := simulate(t, 0)
-	d := newDaemon(t, sim.url(), onValkey(valkeytest.Start(t, valkeytest.Options{}))) // which drops what is too much with each append
+	// The Valkey store applies the retention with its appends.
+	d := newDaemon(t, sim.url(), onValkey(valkeytest.Start(t, valkeytest.Options{})))
 	d.configure(settings{"feeds." + feed + ".retention": `{ entries = 100 }`})
 	d.startLive()
 	sim.produce(50)

@@ -17,7 +17,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// filterChanges is how many changes of a filter are tried on each wire. TEMPESTD_TEST_CHANGES has more tried than fit into a test.
+// filterChanges is the number of filter changes per wire. TEMPESTD_TEST_CHANGES sets another
+// number, for more changes than a normal test run has time for.
 func filterChanges(t *testing.T) int {
 	if n, err := strconv.Atoi(os.Getenv("TEMPESTD_TEST_CHANGES")); err == nil {
 		return n
@@ -25,8 +26,10 @@ func filterChanges(t *testing.T) int {
 	return 6
 }
 
-// TestI2_FiltersThatChange changes the filter of a feed under load, at random: while it runs, while it is stopped, and as it is killed. A filter holds from the moment of the
-// change: nothing that both want is missed, nothing is stored that the filter of its time did not want, and there is no gap.
+// TestI2_FiltersThatChange changes the filter of a feed at random under load: while the daemon
+// runs, while it is stopped, and when it is killed. A filter holds from the moment of the change.
+// No event that both filters want is missing, no event is stored that the filter of its time does
+// not want, and there is no gap entry.
 func TestI2_FiltersThatChange(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires[:2] {
@@ -57,16 +60,16 @@ func testFilters(t *testing.T, path string) {
 		}
 		began := time.Now()
 		switch how {
-		case 0: // changed while it is stopped
+		case 0: // changed while the daemon is stopped
 			d.stop()
 			d.configure(next.settings())
 			after(between(random, 0, 500*time.Millisecond))
 			d.startLive()
-		case 1: // … after it was killed
+		case 1: // changed after a kill
 			d.kill()
 			d.configure(next.settings())
 			d.startLive()
-		case 2: // … and before that it was told
+		case 2: // SIGHUP and then a kill
 			d.signal(syscall.SIGHUP)
 			after(between(random, 0, 30*time.Millisecond))
 			d.kill()
@@ -93,14 +96,14 @@ func testFilters(t *testing.T, path string) {
 	truth.judge(d, held)
 }
 
-// wanted is a filter, as the test understands it.
+// wanted is a filter as the test applies it.
 type wanted struct{ kinds, collections, dids []string }
 
 func (w wanted) String() string {
 	return fmt.Sprintf("kinds %v, collections %v, %d DIDs", w.kinds, w.collections, len(w.dids))
 }
 
-// settings are the configuration's.
+// settings returns the filter as keys of the configuration.
 func (w wanted) settings() settings {
 	list := func(all []string) string {
 		var quotes []string
@@ -116,7 +119,7 @@ func (w wanted) settings() settings {
 	}
 }
 
-// wants says whether the filter lets an event through.
+// wants reports whether the filter accepts an event.
 func (w wanted) wants(e seen) bool {
 	if len(w.dids) > 0 && !slices.Contains(w.dids, e.DID) || len(w.kinds) > 0 && !slices.Contains(w.kinds, e.Kind) {
 		return false
@@ -127,13 +130,13 @@ func (w wanted) wants(e seen) bool {
 	})
 }
 
-// holding is a filter, and the time within which it came to hold.
+// holding is a filter and the period in which it came into force.
 type holding struct {
 	wanted
 	from, until time.Time
 }
 
-// seen is an event, as far as filters look at it and it is told apart.
+// seen holds the fields by which filters select an event and tests identify it.
 type seen struct {
 	DID    string
 	TimeUS int64 `json:"time_us"`
@@ -194,7 +197,7 @@ func (w *truth) all() []seen {
 	return slices.Clone(w.events)
 }
 
-// draw draws a filter: wider, narrower or another than the one before.
+// draw returns a random filter: wider than the one before, narrower, or different.
 func (w *truth) draw(r *rand.Rand) (f wanted) {
 	some := func(all []string) (drawn []string) {
 		for _, s := range all {
@@ -250,7 +253,7 @@ func (w *truth) judge(d *daemon, held []holding) {
 		if after < 0 {
 			after = len(held)
 		}
-		may := []wanted{held[after-1].wanted} // those that may hold at that time
+		may := []wanted{held[after-1].wanted} // the filters that may be in force at that time
 		if after > 1 && held[after-1].until.Add(margin).After(e.at()) {
 			may = append(may, held[after-2].wanted)
 		}

@@ -12,7 +12,8 @@ import (
 	"tempestd/messages"
 )
 
-// listening starts servers of one network. members are they by their addresses, endpoints is how a feed is given them, in their order.
+// listening starts the servers of one network. It returns them also by their addresses, and their
+// addresses in order as the value of the key endpoints.
 func listening(t *testing.T, servers ...jetsim.Options) (fleet *jetsim.Fleet, members map[string]*jetsim.Sim, endpoints string) {
 	t.Helper()
 	fleet, err := jetsim.NewFleet(servers...)
@@ -36,7 +37,8 @@ func listening(t *testing.T, servers ...jetsim.Options) (fleet *jetsim.Fleet, me
 	return fleet, members, "[" + strings.Join(urls, ", ") + "]"
 }
 
-// exactOfFleet ends the flow of events and compares the stream with what the servers of the network have sent of what a subscription's query wants, whichever sent it.
+// exactOfFleet ends the flow of events and compares the stream with what any of the network's
+// servers have sent, as far as the query of the subscription wants it.
 func (d *daemon) exactOfFleet(fleet *jetsim.Fleet, query url.Values) (report jetsim.Report) {
 	d.t.Helper()
 	fleet.StopProducing()
@@ -62,7 +64,8 @@ func (d *daemon) exactOfFleet(fleet *jetsim.Fleet, query url.Values) (report jet
 	return report
 }
 
-// fleetFailovers is how often the fleet test ends the daemon's connection; fewer where the race detector makes each one slow.
+// fleetFailovers is how often the fleet test ends the daemon's connection. It is less with the race
+// detector, which makes each failover slow.
 func fleetFailovers() int {
 	if raceEnabled {
 		return 60
@@ -70,12 +73,14 @@ func fleetFailovers() int {
 	return 200
 }
 
-// TestI2_Failovers lets a feed go from one to another of three servers of one network, which number the same events differently, stamp them up to eleven minutes
-// apart, and lag behind each other; whichever it is at closes, cuts, resets, refuses or crashes, and numbers and stamps its last events anew.
+// TestI2_Failovers moves a feed between three servers of one network. They number the same events
+// differently, stamp them up to eleven minutes apart, and lag behind each other. The current server
+// closes, cuts, resets, refuses or crashes, and a crash gives its last events new numbers and
+// times.
 func TestI2_Failovers(t *testing.T) {
 	network := jetsim.Options{Seed: 7, Rate: 2000}
-	// No server has an event before the feed is live: what came before a stream began has no place in it, and each server would
-	// replay it in an order of its own.
+	// No server has an event before the feed is live. Events from before the beginning of a stream
+	// do not belong to it, but each server would replay them in its own order.
 	network.Lag = 5 * time.Second
 	first, late, behind := network, network, network
 	late.Skew, late.Lag = 4*time.Minute, network.Lag+2*time.Second
@@ -92,7 +97,8 @@ func TestI2_Failovers(t *testing.T) {
 	switches := map[string]int{}
 	for range fleetFailovers() {
 		var s messages.FeedStatus
-		eventually(t, "the feed is live", func() bool { // a fault that comes while it dials hits nobody
+		// A fault during a dial would affect no connection.
+		eventually(t, "the feed is live", func() bool {
 			s = d.status()
 			return s.State == messages.StateLive
 		})
@@ -116,7 +122,7 @@ func TestI2_Failovers(t *testing.T) {
 	}
 }
 
-// fleetFault is something that ends a connection.
+// fleetFault returns a random fault that ends a connection.
 func fleetFault(r *rand.Rand) jetsim.Fault {
 	names := []string{jetsim.FaultClose, jetsim.FaultEOF, jetsim.FaultReset, jetsim.FaultRefuse, jetsim.FaultRefuse, jetsim.FaultCrash}
 	f := jetsim.Fault{Name: names[r.IntN(len(names))]}
@@ -129,7 +135,8 @@ func fleetFault(r *rand.Rand) jetsim.Fault {
 	return f
 }
 
-// TestBlindHostIsLeft has a server lose most of its own upstream: identity events go on, and none of the commits that the feed wants.
+// TestBlindHostIsLeft has a server that loses most of its own upstream: it still sends identity
+// events, but none of the commits that the feed wants. The feed changes to another server.
 func TestBlindHostIsLeft(t *testing.T) {
 	network := jetsim.Options{Seed: 8, Rate: 500}
 	fleet, _, endpoints := listening(t, network, network)

@@ -7,8 +7,9 @@ import (
 	"tempestd/internal/jetsim"
 )
 
-// TestI4_HistoryThatTheServerDroppedIsAGapEntry has a server drop, while the daemon is away, events that it never got: v1 says nothing of it, v2 refuses a
-// sequence number and warns of a time.
+// TestI4_HistoryThatTheServerDroppedIsAGapEntry has a server that drops events that the daemon
+// never got, while the daemon is stopped. v1 does not report that. v2 refuses a sequence number and
+// sends an info frame for a time.
 func TestI4_HistoryThatTheServerDroppedIsAGapEntry(t *testing.T) {
 	for _, protocol := range []string{"v1", "v2"} {
 		t.Run(protocol, func(t *testing.T) {

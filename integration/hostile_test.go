@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// attacks is one of every sort.
+// attacks returns one attack of every kind.
 func attacks() []attack {
 	raw := func(name string, b ...byte) attack {
 		return attack{name: name, fatal: true, do: func(v *visit) { v.write(b) }}
@@ -59,7 +59,7 @@ func attacks() []attack {
 			v.write(append(wire, websocketFrame(0x80, nil)...))
 		}},
 
-		{name: "a huge frame", do: func(v *visit) { // it is read past
+		{name: "a huge frame", do: func(v *visit) { // the daemon discards it
 			v.write(append(frameHeader(0x81, 32<<20), bytes.Repeat([]byte("["), 32<<20)...))
 		}},
 		{name: "a frame of 2^62 bytes", fatal: true, do: func(v *visit) {
@@ -109,7 +109,7 @@ func attacks() []attack {
 		instead("an error with an absurd wish", "HTTP/1.1 503 \x1b[31mno\r\nRetry-After: -1\r\nContent-Length: 9999999\r\n\r\n"+strings.Repeat("\x1b[2J", 10_000)),
 		{name: "a page", refuses: true, instead: func(c net.Conn) {
 			_, _ = c.Write([]byte("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"))
-			for err := error(nil); err == nil; { // an endless one
+			for err := error(nil); err == nil; { // the body has no end
 				_ = c.SetWriteDeadline(time.Now().Add(5 * time.Second))
 				_, err = c.Write(bytes.Repeat([]byte("<p>"), 10_000))
 			}
@@ -120,7 +120,7 @@ func attacks() []attack {
 	}
 }
 
-// wrongTimes are the event with every time that is none.
+// wrongTimes returns the event with every kind of invalid time.
 func wrongTimes(good string) (all []string) {
 	for _, t := range []string{"0", "-1", "-1700000000000000", "1.7e15", "1e400", "9223372036854775808", "99999999999999999999999", `"1700000000000000"`, "null", "[1]", "true", "01", "+1", "1_0"} {
 		all = append(all, strings.Replace(good, `"time_us":1700000000000000`, `"time_us":`+t, 1))
@@ -128,7 +128,8 @@ func wrongTimes(good string) (all []string) {
 	return all
 }
 
-// odd sends an event that is well formed, with a sequence number and a time that mislead. It is stored, once.
+// odd sends a well-formed event with a misleading sequence number and time. The event is stored
+// once.
 func odd(name string, seqAndTime func(seq int, timeUS int64) (int64, int64)) attack {
 	return attack{name: name, do: func(v *visit) {
 		v.add(func(seq int, timeUS int64) string {
@@ -140,7 +141,8 @@ func odd(name string, seqAndTime func(seq int, timeUS int64) (int64, int64)) att
 	}}
 }
 
-// last is the attack with nothing good after it: it is what the next connection resumes from.
+// last returns the attack without good events after it, so that the next connection resumes from
+// the attack's event.
 func last(a attack) attack {
 	do := a.do
 	a.fatal = true
@@ -151,7 +153,7 @@ func last(a attack) attack {
 	return a
 }
 
-// forAsLong writes at a slow pace until the subscriber has left.
+// forAsLong writes slowly until the subscriber has left.
 func (v *visit) forAsLong(write func() bool) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -164,7 +166,8 @@ func (v *visit) forAsLong(write func() bool) {
 	}
 }
 
-// Whatever an upstream sends, the daemon goes on, in bounded memory; its position never goes back, and the good events among it all are stored, once and in order.
+// Whatever an upstream sends, the daemon continues in bounded memory. Its position never goes back,
+// and it stores the good events once and in order.
 func TestI7_HostileUpstream(t *testing.T) {
 	t.Parallel()
 	all := attacks()

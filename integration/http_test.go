@@ -16,7 +16,7 @@ import (
 	"tempestd/messages"
 )
 
-// answer is an HTTP response, its body read as the API's forms have it.
+// answer is an HTTP response, with its body decoded as the forms of the API.
 type answer struct {
 	status int
 	header http.Header
@@ -31,7 +31,7 @@ type answer struct {
 	failure struct{ Error, Message string }
 }
 
-// request makes a request and reads the answer; change may be nil.
+// request makes a request and reads the answer. change may be nil.
 func (d *daemon) request(t *testing.T, method, path string, change func(*http.Request)) (a answer) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+d.addr+path, nil)
@@ -56,7 +56,7 @@ func (d *daemon) request(t *testing.T, method, path string, change func(*http.Re
 		if err := json.Unmarshal(body, &a.frames); err != nil {
 			t.Fatalf("%s %s: %v: %.500s", method, path, err, body)
 		}
-		_ = json.Unmarshal(body, &a.failure) // other forms leave it empty
+		_ = json.Unmarshal(body, &a.failure) // the fields stay empty for a body of another form
 	}
 	return a
 }
@@ -92,7 +92,7 @@ func testReading(t *testing.T, d *daemon) {
 	first, tenth, eleventh := all.Frames[0].ID, all.Frames[9].ID, all.Frames[10].ID
 	tests := []struct {
 		path        string
-		from, count int // of all
+		from, count int // from is the index of the first event among all
 	}{
 		{"/frames", 0, 100},
 		{"/frames?limit=1", 0, 1},
@@ -130,7 +130,7 @@ func testRefusals(t *testing.T, d *daemon) {
 		method, path string
 		status       int
 		name         string
-		message      string // begins so, or contains it
+		message      string // the message begins with it or contains it
 	}{
 		{"GET", stream + "/frames?limit=0", 400, "InvalidRequest", "limit: "},
 		{"GET", stream + "/frames?limit=1001", 400, "InvalidRequest", "limit: "},
@@ -167,9 +167,9 @@ func testRefusals(t *testing.T, d *daemon) {
 	}
 }
 
-// A tail is answered by the event that it waits for, not by its time-out.
-// A tail parks until there is something. The simulator sends nothing of its own accord, and whoever parks for longer than a tail may asks again, so that no
-// machine is too slow for it.
+// A tail waits until there is an entry, and the entry answers it before its time-out. The simulator
+// sends nothing by itself. A tail that reaches its time-out is repeated, so that the test also
+// passes on a slow machine.
 func testTailWaits(t *testing.T) {
 	sim := simulate(t, 0)
 	d := newDaemon(t, sim.url(), settings{"feeds." + feed + ".batch_delay": `"0s"`})
@@ -243,7 +243,7 @@ func testStatus(t *testing.T, d *daemon) {
 	}
 }
 
-// What a web page can make a browser send is refused.
+// The daemon refuses requests that a web page can make a browser send.
 func testHosts(t *testing.T, d *daemon) {
 	for host, want := range map[string]int{"localhost": 200, "127.0.0.1": 200, "[::1]:7077": 200, "evil.example": 403, "localhost.evil.example:7077": 403} {
 		if a := d.request(t, http.MethodGet, "/v1/streams", func(r *http.Request) { r.Host = host }); a.status != want {
@@ -256,7 +256,8 @@ func testHosts(t *testing.T, d *daemon) {
 	}
 }
 
-// With a token everything but the health checks and the page's shell wants it, and no output has it (I10).
+// With a token, everything but the health checks and the page's shell requires it, and no output
+// contains it (I10).
 func testToken(t *testing.T, sim *simulator) {
 	const secret = "correct-horse-battery-staple"
 	d := newDaemon(t, sim.url(), settings{"http.token": quoted(secret)})
@@ -296,7 +297,8 @@ func testToken(t *testing.T, sim *simulator) {
 	}
 }
 
-// Secrets in an endpoint, in requests and in the token's place show nowhere: not in the log, what is served, nor what is kept on disk (I10).
+// Secrets in an endpoint, in requests and in the place of the token do not show in the log, in
+// answers or in files (I10).
 func testSecretsAtWork(t *testing.T) {
 	sim := simulate(t, 200)
 	const secret, token = "S3cr3tHunter2X", "T0k3nHunter2Y"
@@ -355,7 +357,7 @@ func testSecretsAtWork(t *testing.T) {
 	}
 }
 
-// The commands do what they say, and their exit codes and messages say what became of it.
+// The commands do what they say, and their exit codes and messages report the result.
 func testCommands(t *testing.T) {
 	sim := simulate(t, 100)
 	d := newDaemon(t, sim.url(), nil)

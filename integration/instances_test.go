@@ -9,8 +9,10 @@ import (
 	"tempestd/messages"
 )
 
-// TestI2_InstancesBehindAName has one name be answered by three instances of a service in turns, that number and stamp the same events each in its own way, have several
-// readers, move them, have them fall behind, and crash. Whichever answers: nothing is lost, nothing comes twice, and there is no gap.
+// TestI2_InstancesBehindAName has three instances of a service that answer under one name in turns.
+// Each numbers and stamps the same events in its own way and has several readers. Readers move and
+// lag, and instances crash. Nothing is lost, no event is stored twice, and there is no gap entry,
+// whichever instance answers.
 func TestI2_InstancesBehindAName(t *testing.T) {
 	t.Parallel()
 	for generation, newer := range map[string][]jetsim.Newer{"older": nil, "newer": jetsim.AllNewer()} {
@@ -58,7 +60,7 @@ func instances(t *testing.T, path string, newer []jetsim.Newer) {
 			inject(jetsim.FaultStale, between(random, 100*time.Millisecond, time.Second))
 		case 5:
 			inject(jetsim.FaultCrash, between(random, 100*time.Millisecond, time.Second))
-		case 6: // another instance, while nobody is connected
+		case 6: // another instance, while the daemon is stopped
 			restarted = true
 			done["stop"]++
 			d.stop()

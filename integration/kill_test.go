@@ -6,26 +6,30 @@ import (
 	"time"
 )
 
-// The plug is pulled twenty times, at moments when a daemon opens its store, dials, replays or appends. What is stored at the end is what was sent.
+// The daemon is killed twenty times, while it opens its store, dials, replays or appends. At the
+// end the stream holds what was sent.
 func TestI2_KilledTwentyTimes(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
 	sim := simulate(t, 2000)
 	d := newDaemon(t, sim.url(), nil)
 	d.startLive()
-	d.awaitStored(1) // before that there is nothing to resume from, and what it was sent until then would be lost for good
+	// Before the first entry there is no position to resume from, and what was sent until then
+	// would be lost.
+	d.awaitStored(1)
 	for kills := 1; kills <= 20; kills++ {
 		after(between(random, 50*time.Millisecond, 1500*time.Millisecond))
 		d.kill()
 		d.start()
 		if kills == 20 || random.IntN(2) == 0 {
-			d.await("feed.live") // otherwise the next moment may come before
+			d.await("feed.live") // otherwise the next kill may come before the feed is live
 		}
 	}
 	d.exact(sim)
 }
 
-// The upstream dies as a process, and as a server that numbers its last events anew, in turn and under load.
+// The simulator is killed as a process, and crashes as a server that gives its last events new
+// numbers, in turn and under load.
 func TestI2_SimulatorKilled(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
@@ -51,7 +55,8 @@ func TestI2_SimulatorKilled(t *testing.T) {
 	}
 }
 
-// What a daemon that was killed would resume after is in its stream: seen from one that starts without an upstream.
+// The position from which a killed daemon resumes is never ahead of its stream. The daemon starts
+// without an upstream to check that.
 func TestI1_CheckpointNeverLeads(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
@@ -79,7 +84,7 @@ func TestI1_CheckpointNeverLeads(t *testing.T) {
 	d.exact(sim)
 }
 
-// newestTime is the upstream time of the stream's newest entry, Unix µs.
+// newestTime returns the upstream time of the stream's newest entry, in Unix µs.
 func (d *daemon) newestTime() int64 {
 	d.t.Helper()
 	newest := d.info().Newest.String()

@@ -15,7 +15,8 @@ import (
 	"tempestd/messages"
 )
 
-// legacy is the real legacy server (integration/legacy): the only upstream here that is not of our own making.
+// legacy is the real legacy server (integration/legacy), the only upstream in these tests that is
+// not our own.
 type legacy struct {
 	*process
 	t      testing.TB
@@ -37,20 +38,20 @@ func newLegacy(t testing.TB) *legacy {
 	return l
 }
 
-// start starts the server, for the first time or again; it produces count events more.
+// start starts the server, for the first time or again. It produces count more events.
 func (l *legacy) start(count int) {
 	l.t.Helper()
 	l.process = startBinary(l.t, l.binary, nil, "-listen", l.addr, "-dir", l.dir, "-truth", l.truth, "-rate", "2000", "-count", strconv.Itoa(count))
 	awaitLine(l.t, l.out, 0, "the server's address", func(line string) bool { return strings.HasPrefix(line, "127.0.0.1:") })
 }
 
-// produced waits until everything is produced.
+// produced waits until all events are produced.
 func (l *legacy) produced() {
 	l.t.Helper()
 	awaitLine(l.t, l.out, 1, "the end of production", func(string) bool { return true })
 }
 
-// dictionary writes the zstd dictionary that v1 clients must have.
+// dictionary writes the zstd dictionary that v1 clients need, and returns the file's path.
 func (l *legacy) dictionary() string {
 	l.t.Helper()
 	out, err := exec.Command(l.binary, "-dictionary").Output()
@@ -60,13 +61,14 @@ func (l *legacy) dictionary() string {
 	return write(l.t, "v1.zdict", string(out))
 }
 
-// account is the DID of account n, as the server makes them.
+// account returns the DID of account n, in the form that the server uses.
 func account(n int) string {
 	return "did:plc:aaaaaaaaaaaaaaaaaaaaa" + string([]byte{'a' + byte(n/676), 'a' + byte(n/26%26), 'a' + byte(n%26)})
 }
 
-// TestI2_RealLegacyServer subscribes to every second of its 10 000 accounts, too many for a URL, over zstd; ends the connection, the daemon and the server
-// again and again; and wants every event of theirs once.
+// TestI2_RealLegacyServer subscribes over zstd to every second of the server's 10 000 accounts, too
+// many for a URL. It ends the connection, the daemon and the server repeatedly, and wants every
+// event of these accounts once.
 func TestI2_RealLegacyServer(t *testing.T) {
 	server := newLegacy(t)
 	server.start(30_000)
@@ -105,13 +107,15 @@ func TestI2_RealLegacyServer(t *testing.T) {
 	server.start(10_000)
 	d.await("feed.live")
 	server.produced()
-	// The change from replay to live lost events; they are fetched a few seconds after.
+	// The server loses events when it changes from replay to live. The backfill fetches them a few
+	// seconds later.
 	d.await("backfill.done")
 	eventually(t, "everything is stored once", func() bool { return missing(t, d, server, wanted, false) == 0 })
 	missing(t, d, server, wanted, true)
 }
 
-// missing compares the stream with what the server produced for the accounts, and says how many events the stream lacks. What it should not hold fails the test.
+// missing compares the stream with what the server produced for the accounts, and returns the
+// number of missing events. An entry that does not belong in the stream fails the test.
 func missing(t testing.TB, d *daemon, server *legacy, wanted map[string]bool, tell bool) int {
 	t.Helper()
 	data, err := os.ReadFile(server.truth)
@@ -135,7 +139,9 @@ func missing(t testing.TB, d *daemon, server *legacy, wanted map[string]bool, te
 		}
 		if first == "" {
 			first = string(event)
-			for _, event := range order { // the feed joined at the live tip: what came before may be there and need not
+			// The feed joined at the live tip, so events from before its first entry may be in the
+			// stream but need not.
+			for _, event := range order {
 				if event == first {
 					break
 				}

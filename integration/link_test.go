@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// link stands between a daemon and its upstream, and cuts the connections that go through it.
+// link is between a daemon and its upstream, and cuts the connections through it.
 type link struct {
 	listener net.Listener
 	ended    sync.WaitGroup
@@ -21,15 +21,15 @@ type link struct {
 	rule   cut
 	conns  map[net.Conn]bool
 
-	passed      atomic.Int64 // bytes of websockets that went to the daemon
-	connections atomic.Int64 // websockets
+	passed      atomic.Int64 // bytes of websockets sent to the daemon
+	connections atomic.Int64 // number of websockets
 }
 
-// cut is when a connection ends. The zero cut is never.
+// cut says when a connection ends. The zero cut never ends one.
 type cut struct {
-	bytes    int64 // after so many bytes, in the middle of whatever they are in the middle of
-	messages int   // after so many messages,
-	within   bool  // … and half of the next
+	bytes    int64 // after this many bytes, at any point
+	messages int   // after this many messages
+	within   bool  // and half of the next message
 }
 
 func newLink(t testing.TB, target string) *link {
@@ -58,7 +58,7 @@ func newLink(t testing.TB, target string) *link {
 
 func (k *link) url(path string) string { return "ws://" + k.listener.Addr().String() + path }
 
-// cuts sets when connections end, those that are made from now on, and ends those there are.
+// cuts sets the rule for new connections and ends the current ones.
 func (k *link) cuts(rule cut) {
 	k.mu.Lock()
 	k.rule = rule
@@ -66,7 +66,7 @@ func (k *link) cuts(rule cut) {
 	k.cutNow()
 }
 
-// leadTo has the connections that are made from now on end at another server, and ends those there are.
+// leadTo leads new connections to another server and ends the current ones.
 func (k *link) leadTo(target string) {
 	k.mu.Lock()
 	k.target = target
@@ -82,7 +82,7 @@ func (k *link) cutNow() {
 	}
 }
 
-// hold notes a connection, or forgets it, and gives what holds at the moment.
+// hold adds or removes a connection, and returns the current target and rule.
 func (k *link) hold(c net.Conn, open bool) (target string, rule cut) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -124,7 +124,7 @@ func (k *link) serve(client net.Conn) {
 	_, _ = io.Copy(limitedWriter{countedWriter{client, &k.passed}, &rule.bytes}, &messagesOf{r: answer, rule: rule})
 }
 
-// countedWriter counts what is written.
+// countedWriter counts the bytes that are written.
 type countedWriter struct {
 	io.Writer
 	n *atomic.Int64
@@ -135,7 +135,7 @@ func (w countedWriter) Write(b []byte) (int, error) {
 	return w.Writer.Write(b)
 }
 
-// limitedWriter ends after left bytes, unless that is 0 to begin with.
+// limitedWriter fails after left bytes. If left is 0 at the beginning, there is no limit.
 type limitedWriter struct {
 	io.Writer
 	left *int64
@@ -161,7 +161,7 @@ func (w limitedWriter) Write(b []byte) (int, error) {
 	return int(n), nil
 }
 
-// messagesOf reads a server's websocket frames, whole ones, up to the rule's end.
+// messagesOf reads whole websocket frames of a server, up to the end that the rule sets.
 type messagesOf struct {
 	r    *bufio.Reader
 	rule cut
@@ -203,7 +203,7 @@ func (m *messagesOf) frame() ([]byte, error) {
 	if _, err := io.ReadFull(m.r, frame[len(head):]); err != nil {
 		return nil, err
 	}
-	if head[0]&0xf > 2 { // control frames are no messages
+	if head[0]&0xf > 2 { // control frames do not count as messages
 		return frame, nil
 	}
 	m.n++

@@ -17,7 +17,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// metronome is an upstream that writes an event every millisecond, stamped with the moment.
+// metronome is an upstream that writes an event every millisecond, stamped with the current time.
 func metronome(b *testing.B) (url string, sent *atomic.Int64) {
 	sent = new(atomic.Int64)
 	record := strings.Repeat("the quick brown fox jumps over the lazy dog ", 6)
@@ -44,8 +44,9 @@ func metronome(b *testing.B) (url string, sent *atomic.Int64) {
 	return "ws" + strings.TrimPrefix(s.URL, "http"), sent
 }
 
-// BenchmarkLive tells how long after an upstream wrote it an event of a live feed reaches a follower over server-sent events, durable by then, and what an event costs the daemon.
-// Run it with -benchtime 20000x: an event a millisecond.
+// BenchmarkLive reports how long a live event takes from the upstream's write to a follower over
+// server-sent events. The event is durable by then. It also reports the cost of an event for the
+// daemon. Run it with -benchtime 20000x, at one event per millisecond.
 func BenchmarkLive(b *testing.B) {
 	binary := plainBinary(b)
 	for _, delay := range []string{"", "1ms", "5ms", "25ms"} {
@@ -74,7 +75,7 @@ func BenchmarkLive(b *testing.B) {
 	}
 }
 
-// followLive reads n events of the feed's stream as they come and tells how old each one was.
+// followLive reads n events of the feed's stream as they arrive and returns the age of each.
 func (d *daemon) followLive(b *testing.B, n int) []time.Duration {
 	resp, err := http.Get("http://" + d.addr + "/v1/streams/" + feed + "/tail?live=sse&after=" + d.info().Newest.String())
 	if err != nil {
@@ -101,7 +102,7 @@ func (d *daemon) followLive(b *testing.B, n int) []time.Duration {
 	return took
 }
 
-// cpu is the processor time that the process has used.
+// cpu returns the processor time that the process has used.
 func (p *process) cpu() time.Duration {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
@@ -109,7 +110,7 @@ func (p *process) cpu() time.Duration {
 	}
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	var ticks int
-	for _, f := range fields[11:13] { // utime, stime; of the 3rd field on
+	for _, f := range fields[11:13] { // utime and stime; fields begins at the third field
 		n, err := strconv.Atoi(string(f))
 		if err != nil {
 			p.t.Fatal(err)

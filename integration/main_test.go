@@ -12,9 +12,9 @@ import (
 )
 
 var (
-	program string // path of the tempestd that the tests run
-	plain   string // path of one without the race detector, which simulators are
-	scratch string // a directory for what all tests share
+	program string // the path of the tempestd that the tests run
+	plain   string // the path of one without the race detector, for simulators
+	scratch string // a directory that all tests share
 )
 
 func TestMain(m *testing.M) {
@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// build builds the command of the tree that the tests stand in.
+// build builds the command from the source tree of the tests.
 func build(path string, race bool) error {
 	args := []string{"build", "-o", path}
 	cgo := "CGO_ENABLED=0"

@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// TestI2_AChainOfMirrors has a daemon mirror a daemon that mirrors a simulator, over v1 and over v2, while each of them is killed: every stream holds the same events,
-// byte for byte but for their numbers, and in order.
+// TestI2_AChainOfMirrors has a daemon that mirrors a daemon that mirrors a simulator, over v1 and
+// over v2, while each of them is killed. Every stream holds the same events in order, byte for byte
+// except for their numbers.
 func TestI2_AChainOfMirrors(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/subscribe", "/xrpc/network.bsky.jetstream.subscribeEvents"} {
@@ -55,7 +56,8 @@ func entriesOf(t *testing.T, d *daemon) (all []string) {
 	return all
 }
 
-// sameTail checks that the mirror, from its first event on, holds what the original does, under other numbers.
+// sameTail checks that the mirror, from its first event on, holds the events of the original under
+// other numbers.
 func sameTail(t *testing.T, original, mirror []string) {
 	t.Helper()
 	for i := range original {
@@ -64,7 +66,7 @@ func sameTail(t *testing.T, original, mirror []string) {
 	for i := range mirror {
 		mirror[i] = withoutNumber(mirror[i])
 	}
-	if len(mirror) < 900 { // what the test has waited for
+	if len(mirror) < 900 { // the test has waited for that many
 		t.Fatalf("the mirror holds %d events", len(mirror))
 	}
 	from := slices.Index(original, mirror[0])
@@ -81,8 +83,9 @@ func sameTail(t *testing.T, original, mirror []string) {
 	}
 }
 
-// TestI2_OtherPeoplesClients follows a daemon with the clients that people have, over a kill and a stop of it. Each gets every event that it wants at least once, in
-// order but for what is sent again.
+// TestI2_OtherPeoplesClients follows a daemon with published clients, over a kill and a stop of the
+// daemon. Each client gets every event that it wants at least once, and in order except for
+// repeated events.
 func TestI2_OtherPeoplesClients(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 300)
@@ -147,7 +150,8 @@ func TestI2_OtherPeoplesClients(t *testing.T) {
 	}
 }
 
-// wereGiven checks that the events are all there and no others, each first seen in its order.
+// wereGiven checks that the lines hold exactly the wanted events, in the order of their first
+// occurrence.
 func wereGiven(t *testing.T, name string, lines, want []string) {
 	t.Helper()
 	seen := map[string]bool{}
@@ -170,7 +174,7 @@ func wereGiven(t *testing.T, name string, lines, want []string) {
 	t.Logf("%s: %d events, %d lines", name, len(got), len(lines))
 }
 
-// newGoClient builds the program around the Go client.
+// newGoClient builds the program that uses the Go client.
 func newGoClient(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "follow")

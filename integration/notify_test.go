@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// systemd hears of the start, of the state, of the stop, and that the daemon is alive: also while its upstream is dead.
+// systemd gets notifications of the start, the status, the stop and the watchdog, also while the
+// upstream is dead.
 func TestSystemdNotify(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "notify")
@@ -18,7 +19,7 @@ func TestSystemdNotify(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	// hear waits for a message that begins so, and counts those before it.
+	// hear waits for a message with a prefix, and counts the watchdog pings before it.
 	hear := func(prefix string) (message string, pings int) {
 		t.Helper()
 		if err := conn.SetReadDeadline(time.Now().Add(deadline)); err != nil {

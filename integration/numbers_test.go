@@ -17,11 +17,12 @@ import (
 	"tempestd/messages"
 )
 
-// numberClient follows a mirror as clients do: it remembers the sequence number of the last event, resumes with it, and drops what is not above it.
+// numberClient follows a mirror as clients do: it remembers the sequence number of the last event,
+// resumes with it, and drops events whose number is not above it.
 type numberClient struct {
 	t       *testing.T
 	url     string
-	lost    chan struct{} // closed to end it
+	lost    chan struct{} // closed to end the client
 	mu      sync.Mutex
 	last    int64
 	events  []string // in v1's shape, without their numbers
@@ -30,10 +31,10 @@ type numberClient struct {
 
 var number = regexp.MustCompile(`,"cursor":\d+,"kind":`)
 
-// withoutNumber is an event without the number that says where it stands on one server.
+// withoutNumber returns an event without its sequence number, which differs between servers.
 func withoutNumber(event string) string { return number.ReplaceAllString(event, `,"kind":`) }
 
-// follow reads until the client is ended; whatever ends a connection, it comes again.
+// follow reads until the client is ended. It connects again after every end of a connection.
 func (c *numberClient) follow() {
 	for {
 		c.connect()
@@ -71,7 +72,7 @@ func (c *numberClient) connect() {
 	}
 }
 
-// take does with one message what such a client does.
+// take handles one message.
 func (c *numberClient) take(b []byte) {
 	var m struct {
 		Cursor  int64
@@ -81,7 +82,7 @@ func (c *numberClient) take(b []byte) {
 			DID  string
 			Rev  string
 			RKey string
-			// Of what is no commit its kind's object tells it apart.
+			// An event that is no commit is identified by the object of its kind.
 			Identity, Account json.RawMessage
 		}
 		DID, Kind         string
@@ -114,8 +115,9 @@ func (c *numberClient) has() []string {
 	return slices.Clone(c.events)
 }
 
-// TestI2_AMirrorsNumbersOnlyRise has clients resume by number on a mirror whose feed goes from host to host, each with numbers of its own, some lower and
-// some higher; the daemon is killed and stopped meanwhile.
+// TestI2_AMirrorsNumbersOnlyRise has clients that resume by number on a mirror. The mirror's feed
+// moves between hosts with different numbers, some lower and some higher, and the daemon is killed
+// and stopped meanwhile.
 func TestI2_AMirrorsNumbersOnlyRise(t *testing.T) {
 	t.Parallel()
 	network := jetsim.Options{Seed: 9, Rate: 500, Lag: 3 * time.Second}
@@ -152,7 +154,7 @@ func TestI2_AMirrorsNumbersOnlyRise(t *testing.T) {
 	some()
 	hosts := map[string]bool{}
 	for round := range 4 {
-		refused := 10 * time.Minute // until it has been at each
+		refused := 10 * time.Minute // so that the feed visits each host
 		if round >= 2 {
 			refused = 5 * time.Second
 			for _, m := range members {
@@ -176,7 +178,7 @@ func TestI2_AMirrorsNumbersOnlyRise(t *testing.T) {
 			return now.State == messages.StateLive && now.Endpoint != s.Endpoint
 		})
 		some()
-		if len(hosts) == 2 { // in the numbers of the second
+		if len(hosts) == 2 { // while the numbers are those of the second host
 			d.kill()
 			d.startLive()
 			some()

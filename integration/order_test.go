@@ -13,8 +13,9 @@ import (
 	"github.com/coder/websocket"
 )
 
-// TestI3_TimesThatStepBack sends events whose upstream times step back again and again, as the production network's relay order does, and wants them
-// stored as they came. With TEMPEST_CORPUS the real frames are sent as well.
+// TestI3_TimesThatStepBack sends events whose upstream times step back repeatedly, as in the relay
+// order of the production network. They must be stored in the order in which they were sent. With
+// TEMPEST_CORPUS the test also sends recorded real frames.
 func TestI3_TimesThatStepBack(t *testing.T) {
 	var made []string
 	for i := range 300 {
@@ -44,7 +45,7 @@ func TestI3_TimesThatStepBack(t *testing.T) {
 						return
 					}
 				}
-				<-ws.CloseRead(r.Context()).Done() // until the daemon goes
+				<-ws.CloseRead(r.Context()).Done() // until the daemon closes the connection
 			}))
 			defer server.Close()
 			d := newDaemon(t, "ws"+strings.TrimPrefix(server.URL, "http")+"/subscribe", nil)

@@ -15,7 +15,8 @@ import (
 	"tempestd/messages"
 )
 
-// appPage is a page that uses a daemon which has not served it. Each of its functions tells what came of what it tried.
+// appPage is a page that uses a daemon from another origin. Each of its functions returns the
+// result of its attempt.
 const appPage = `<!doctype html><meta charset="utf-8"><title>app</title><script>
 	const asJSON = { "Content-Type": "application/json" };
 	const patience = () => AbortSignal.timeout(30_000);
@@ -58,7 +59,7 @@ const appPage = `<!doctype html><meta charset="utf-8"><title>app</title><script>
 	};
 </script>`
 
-// serveApp serves the page, and the client from npm, under an origin of their own.
+// serveApp serves the page and the npm client under their own origin.
 func serveApp(t *testing.T) (origin string) {
 	t.Helper()
 	dir, err := clients()
@@ -77,7 +78,7 @@ func serveApp(t *testing.T) (origin string) {
 	return app.URL
 }
 
-// try lets the page try something, an expression of names and promises, and compares what came of it.
+// try evaluates an expression of names and promises on the page, and compares the results.
 func (tab *tab) try(at, expression string, want map[string]string) {
 	tab.t.Helper()
 	tab.await("the page is there", `typeof together === "function" && typeof follow === "function"`)
@@ -88,8 +89,9 @@ func (tab *tab) try(at, expression string, want map[string]string) {
 	}
 }
 
-// A page in a Chromium reads, and where there is a token changes something, when its origin is allowed; when it is not, its browser keeps everything from it, and nothing that it
-// sends has done anything.
+// A page in Chromium can read if its origin is allowed, and with a token it can also change
+// something. Otherwise the browser hides every answer from the page, and no request of the page has
+// an effect.
 func TestPagesOfOtherOrigins(t *testing.T) {
 	t.Parallel()
 	allowed, other := serveApp(t), serveApp(t)

@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tied makes a process end with the test that started it, should that be killed before its cleanup.
+// tied makes a process end together with the test that started it, also when the test is killed
+// before its cleanup.
 func tied() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
-// allocate takes disk space for a file without writing to it.
+// allocate reserves disk space for a file without writing to it.
 func allocate(f *os.File, size int64) error { return unix.Fallocate(int(f.Fd()), 0, 0, size) }

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// tied has no way to make a process end with the test that started it.
+// tied does nothing: this system cannot end a process together with the test that started it.
 func tied() *syscall.SysProcAttr { return nil }
 
-// allocate has no way to take disk space without writing to it.
+// allocate fails: this system cannot reserve disk space without writing to it.
 func allocate(*os.File, int64) error { return errors.ErrUnsupported }

@@ -8,8 +8,10 @@ import (
 	"tempestd/messages"
 )
 
-// TestI4_AMessageAboveTheLimit has a server send messages that are larger than it was asked for. Each is passed on the connection it came on, and is a gap entry that tells what is
-// known of it, once, whatever else happens: reconnects by number and by time, a stop, a kill.
+// TestI4_AMessageAboveTheLimit has a server that sends messages above the size that the daemon asks
+// for. The daemon skips each message without ending the connection, and stores one gap entry with
+// what is known about the event. Reconnects by number and by time, a stop and a kill do not change
+// that.
 func TestI4_AMessageAboveTheLimit(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
@@ -47,7 +49,8 @@ func TestI4_AMessageAboveTheLimit(t *testing.T) {
 			d.await("feed.live")
 			some()
 			d.stop()
-			d.configure(settings{"feeds." + feed + ".kinds": `["commit", "identity", "account"]`}) // another filter resumes by time
+			// With another filter the daemon resumes by time.
+			d.configure(settings{"feeds." + feed + ".kinds": `["commit", "identity", "account"]`})
 			d.startLive()
 			some()
 			d.catchUp(sim)

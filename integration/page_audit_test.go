@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// audit takes a picture of the page, which is among the test's artifacts (go test -artifacts), and checks that it can be read as it stands: nothing runs out of
-// the window, text stands out from what is behind it, and what has a role that needs a name has one.
+// audit takes a picture of the page as an artifact of the test (go test -artifacts), and checks
+// that the page is readable: nothing extends beyond the window, text has enough contrast with its
+// background, and every element whose role needs a name has one.
 func (tab *tab) audit(name string) {
 	t := tab.t
 	t.Helper()
@@ -28,7 +29,7 @@ func (tab *tab) audit(name string) {
 	}
 }
 
-// fits checks that nothing runs out of the window.
+// fits checks that nothing extends beyond the window.
 func (tab *tab) fits(name string) {
 	tab.t.Helper()
 	var found []string
@@ -38,7 +39,7 @@ func (tab *tab) fits(name string) {
 	}
 }
 
-// findOverflow finds what is wider than the window.
+// findOverflow finds elements that are wider than the window.
 const findOverflow = `(() => {
 	const width = document.documentElement.clientWidth;
 	if (document.documentElement.scrollWidth <= width) return [];
@@ -46,7 +47,8 @@ const findOverflow = `(() => {
 	return ["the page is " + document.documentElement.scrollWidth + " wide in " + width, ...wide.map((node) => node.tagName + "." + node.getAttribute("class") + "#" + node.id)].slice(0, 12);
 })()`
 
-// findFaint finds text whose contrast is below 4.5:1 (WCAG 2.2, 1.4.3), computed from the colours that stand behind each other.
+// findFaint finds text whose contrast is below 4.5:1 (WCAG 2.2, 1.4.3), computed from the colours
+// of the text and the layers behind it.
 const findFaint = `(() => {
 	const canvas = document.createElement("canvas");
 	canvas.width = canvas.height = 1;
@@ -96,7 +98,8 @@ const findFaint = `(() => {
 	return [...faint];
 })()`
 
-// nameless finds what the accessibility tree has without a name though its role needs one.
+// nameless returns the elements of the accessibility tree that have no name although their role
+// needs one.
 func (tab *tab) nameless() (found []string) {
 	tab.t.Helper()
 	var tree struct {
@@ -135,11 +138,11 @@ func (tab *tab) nameless() (found []string) {
 	return found
 }
 
-// checkKeyboard goes through the page with Tab: every control is reached, and shows that it is.
+// checkKeyboard moves through the page with Tab. Every control gets the focus and shows it.
 func (tab *tab) checkKeyboard() {
 	t := tab.t
 	t.Helper()
-	// Radio buttons are one stop, at the one that is chosen.
+	// A group of radio buttons is one stop, at the selected button.
 	const controls = `[...document.querySelectorAll('a[href], button, input, select, [tabindex]:not([tabindex="-1"])')].filter((node) => node.checkVisibility() && !node.disabled &&
 		(node.type !== "radio" || node.checked))`
 	var n int

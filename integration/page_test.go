@@ -8,17 +8,18 @@ import (
 	"tempestd/messages"
 )
 
-// pageToken is what the status page has to ask its user for.
+// pageToken is the token that the status page must ask its user for.
 const pageToken = "open-sesame-open-sesame"
 
-// TestStatusPage looks at the status page as Chromium has it, whose console has to stay clean.
+// TestStatusPage tests the status page in Chromium. The console must stay empty.
 func TestStatusPage(t *testing.T) {
 	b := browse(t)
 	t.Run("operator", func(t *testing.T) { statusPageServesItsOperator(t, b) })
 	t.Run("trouble", func(t *testing.T) { statusPageTellsOfTrouble(t, b) })
 }
 
-// statusPageServesItsOperator opens the page of a daemon with a token and does what an operator does: logs in, looks, tells a feed to reconnect, follows a stream.
+// statusPageServesItsOperator opens the page of a daemon with a token and does the work of an
+// operator: log in, look, reconnect a feed, follow a stream.
 func statusPageServesItsOperator(t *testing.T, b *browser) {
 	s := simulate(t, 150, "--fault", "garbage/2s")
 	d := newDaemon(t, s.url(), settings{"http.token": quoted(pageToken), "feeds.other.endpoints": `[` + quoted(s.url()) + `]`})
@@ -53,7 +54,7 @@ func statusPageServesItsOperator(t *testing.T, b *browser) {
 
 	tab.await("and its consumer below it, with its lag", `/^indexer\s*[\d,]+ entries, .* behind\s*no batch is out/.test(document.querySelector(".consumer")?.innerText)`)
 
-	// A reconnect is a new epoch and stands on the timeline.
+	// A reconnect makes a new epoch and shows on the timeline.
 	before := d.status().Epoch
 	tab.eval(`window.transitionsBefore = Number(document.querySelector("#feed-sky .strip svg").dataset.transitions)`, nil)
 	tab.click(`[aria-label="Reconnect sky"]`)
@@ -62,16 +63,17 @@ func statusPageServesItsOperator(t *testing.T, b *browser) {
 	tab.await("the timeline has it", `Number(document.querySelector("#feed-sky .strip svg").dataset.transitions) >= window.transitionsBefore + 3`)
 	tab.await("the list has it", `document.querySelector("#feed-sky [aria-label=Transitions]").textContent.includes("operator")`)
 
-	// So is a pause.
+	// So does a pause.
 	tab.click(`[aria-label="Pause other"]`)
 	tab.await("the other feed pauses", `document.querySelector("#feed-other .badge").textContent === "paused"`)
 	tab.click(`[aria-label="Resume other"]`)
 	tab.await("it goes on", `document.querySelector("#feed-other .badge").textContent === "live"`)
 
-	// Every width and both themes can be read.
+	// The page is readable at every width and in both themes.
 	tab.click("#tail-run")
 	tab.await("the tail is full of all sorts, and goes on within its bound", `((rows) => rows.length === 200 && new Set(rows.map((row) => row.children[1].textContent)).size > 3 && rows[0].id !== "entry-199")([...document.querySelectorAll("#tail-rows .row:not(.break)")])`)
-	tab.click("#tail-kinds [value=commit]") // a filter by collection alone leaves accounts and identities in
+	// A filter by collection alone keeps accounts and identities.
+	tab.click("#tail-kinds [value=commit]")
 	tab.write("#tail-collections", "app.bsky.feed.post, app.bsky.graph.*")
 	tab.press("Enter", 13)
 	tab.await("it shows what is wanted alone", `((words) => words.includes("create app.bsky.feed.post") && words.some((word) => word.includes("app.bsky.graph.")) &&
@@ -101,7 +103,8 @@ func statusPageServesItsOperator(t *testing.T, b *browser) {
 	tab.clean()
 }
 
-// statusPageTellsOfTrouble takes a feed its upstream and the page its daemon, and gives them back.
+// statusPageTellsOfTrouble removes the upstream of a feed and the daemon of the page, and starts
+// them again.
 func statusPageTellsOfTrouble(t *testing.T, b *browser) {
 	dying, healthy := simulate(t, 50), simulate(t, 50)
 	d := newDaemon(t, dying.url(), settings{"feeds.well.endpoints": `[` + quoted(healthy.url()) + `]`})
@@ -140,7 +143,7 @@ func statusPageTellsOfTrouble(t *testing.T, b *browser) {
 	tab.clean()
 }
 
-// checkWords asks the page's own judgement about feeds that are hard to bring about.
+// checkWords tests the page's words for states of feeds that are hard to cause.
 func (tab *tab) checkWords() {
 	t := tab.t
 	t.Helper()
@@ -178,7 +181,8 @@ func (tab *tab) logIn(token string) {
 	tab.press("Enter", 13)
 }
 
-// checkThemes goes around the button's choices, which hold whatever the system prefers, and after the page is loaded again.
+// checkThemes tests the choices of the theme button. They hold for every theme of the system, and
+// after a reload of the page.
 func (tab *tab) checkThemes() {
 	t := tab.t
 	t.Helper()

@@ -32,15 +32,16 @@ import (
 	"tempestd/supervisor"
 )
 
-// floodVariable makes the test binary a flood server.
+// floodVariable makes the test binary run as a flood server.
 const floodVariable = "TEMPESTD_TEST_FLOOD"
 
-// floodFrames is how many frames a flood goes round in: several batches' worth, so that no block holds one twice and compression gains nothing that a real feed
-// would not give it. In each round they are other accounts' events.
+// floodFrames is the number of frames that a flood repeats. It is several times the size of a
+// batch, so that no block holds a frame twice, which would help compression more than a real feed
+// does. In each round the events belong to other accounts.
 const floodFrames = 1 << 16
 
-// flood serves the simulator's commits to every subscriber as fast as it reads, until standard input ends. They are rendered beforehand: the
-// server should cost what sending costs.
+// flood serves the simulator's commits to every subscriber as fast as it reads, until standard
+// input ends. The frames are rendered in advance, so that the server costs only the sending.
 func flood() {
 	sim, err := jetsim.New(jetsim.Options{Backlog: floodFrames})
 	if err != nil {
@@ -54,7 +55,7 @@ func flood() {
 		panic(err)
 	}
 	var wire []byte
-	var accounts []int // where the ends of their DIDs are
+	var accounts []int // the offsets of the ends of their DIDs
 	for range floodFrames {
 		_, frame, err := ws.Read(context.Background())
 		if err != nil {
@@ -79,7 +80,8 @@ func flood() {
 				panic(err)
 			}
 			defer conn.Close()
-			sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // RFC 6455, 1.3
+			// The accept key: RFC 6455, section 1.3.
+			sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 			fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
 				base64.StdEncoding.EncodeToString(sum[:]))
 			wire := bytes.Clone(wire)
@@ -111,7 +113,8 @@ func appendFrame(b, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// startFlood starts a flood server in a process of its own, so that what it costs is not counted, and returns its address.
+// startFlood starts a flood server in another process, so that its cost is not counted, and returns
+// its address.
 func startFlood(b *testing.B) string {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), floodVariable+"=1")
@@ -137,7 +140,7 @@ func startFlood(b *testing.B) string {
 	return strings.TrimSpace(addr)
 }
 
-// cpu is the processor time this process has used.
+// cpu returns the processor time that this process has used.
 func cpu(b *testing.B) time.Duration {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
@@ -151,8 +154,10 @@ func report(b *testing.B, events float64, took, used time.Duration) {
 	b.ReportMetric(used.Seconds()/events*1e6, "CPU-s/M-events")
 }
 
-// BenchmarkPath compares processes that read the same frames from one server as fast as they can: a bare read loop of the websocket library, the official Go client
-// of legacy servers, which decodes every event and stores none, and the daemon, from its start to durable entries. Run it with -benchtime 3000000x or so.
+// BenchmarkPath compares processes that read the same frames from one server as fast as they can: a
+// bare read loop of the websocket library; the official Go client of legacy servers, which decodes
+// every event and stores none; and the daemon, from its start to durable entries. Run it with about
+// -benchtime 3000000x.
 func BenchmarkPath(b *testing.B) {
 	addr := startFlood(b)
 	follow := filepath.Join(b.TempDir(), "follow")
@@ -200,8 +205,9 @@ func benchCommand(b *testing.B, cmd *exec.Cmd) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkDedupe tells in one run what it costs to compare events with what is stored at all times, next to during overlaps only: socket to durable entry,
-// nothing of which repeats.
+// BenchmarkDedupe compares, in one run, the cost of deduplication at all times with deduplication
+// only during overlaps. It measures from the socket to the durable entry, with events that do not
+// repeat.
 func BenchmarkDedupe(b *testing.B) {
 	addr := startFlood(b)
 	for range 3 {
@@ -211,7 +217,8 @@ func BenchmarkDedupe(b *testing.B) {
 	}
 }
 
-// readVariable makes the test binary a bare read loop of what is at the address, for so many messages.
+// readVariable makes the test binary run as a bare read loop: it reads a number of messages from an
+// address.
 const readVariable = "TEMPESTD_TEST_READ"
 
 func readLoop(addr string, count int) error {

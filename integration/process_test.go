@@ -17,20 +17,22 @@ import (
 	"time"
 )
 
-// deadline bounds every wait. What takes longer is broken, on the slowest machine too.
+// deadline bounds every wait. An operation that takes longer has failed, even on the slowest
+// machine.
 const deadline = 2 * time.Minute
 
-// process is a command that was started. Its methods belong to the test's goroutine.
+// process is a started command. Only the test's goroutine may call its methods.
 type process struct {
 	t        testing.TB
 	cmd      *exec.Cmd
 	out, log *lines // standard output and error
 	ended    chan struct{}
-	read     int // log lines that await has gone past
-	printed  int // lines of output that next has gone past
+	read     int // the number of log lines before the next await
+	printed  int // the number of output lines before the next call of next
 }
 
-// start starts the binary in a directory of its own, with nothing of the test's environment but what programs need.
+// start starts the binary in its own directory. From the test's environment it passes only the
+// variables that programs need.
 func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
 	return startBinary(t, program, env, args...)
@@ -47,7 +49,7 @@ func startBinary(t testing.TB, path string, env []string, args ...string) *proce
 		t.Fatal(err)
 	}
 	go func() {
-		_ = p.cmd.Wait() // the exit code says it
+		_ = p.cmd.Wait() // the exit code is read later
 		p.out.end()
 		p.log.end()
 		close(p.ended)
@@ -59,14 +61,14 @@ func startBinary(t testing.TB, path string, env []string, args ...string) *proce
 	return p
 }
 
-// run runs a command to its end and gives its exit code.
+// run runs a command to its end and returns its exit code.
 func run(t testing.TB, args ...string) (code int, p *process) {
 	t.Helper()
 	p = start(t, nil, args...)
 	return p.wait(), p
 }
 
-// wait waits for the process to end and gives its exit code, -1 for one that a signal killed.
+// wait waits for the process to end and returns its exit code, or -1 if a signal killed it.
 func (p *process) wait() int {
 	p.t.Helper()
 	select {
@@ -77,16 +79,17 @@ func (p *process) wait() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// signal sends a signal; to a process that has ended it is nothing.
+// signal sends a signal. It has no effect on a process that has ended.
 func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 
-// kill ends the process as a pulled plug does.
+// kill ends the process abruptly, as a power cut does.
 func (p *process) kill() {
 	p.signal(syscall.SIGKILL)
 	<-p.ended
 }
 
-// checkLog fails the test for what no test expects: a fault of ours, whatever else went well.
+// checkLog fails the test if the log has a fault that no test expects, even if everything else went
+// well.
 func (p *process) checkLog() {
 	for _, line := range p.log.all() {
 		for _, fault := range []string{"DATA RACE", "panic:", `"actor.failed"`, `"http.panic"`, `"actor.gave_up"`, "SIGSEGV", "SIGBUS"} {
@@ -97,7 +100,8 @@ func (p *process) checkLog() {
 	}
 	if p.t.Failed() {
 		p.t.Logf("the last words of %v (%v):\n%s", p.cmd.Args[1:], p.cmd.ProcessState, p.log.tail())
-		name := filepath.Join(p.t.ArtifactDir(), fmt.Sprintf("%s-%d.log", p.cmd.Args[1], p.cmd.Process.Pid)) // kept with -artifacts
+		// The file is kept with go test -artifacts.
+		name := filepath.Join(p.t.ArtifactDir(), fmt.Sprintf("%s-%d.log", p.cmd.Args[1], p.cmd.Process.Pid))
 		if err := os.WriteFile(name, []byte(p.log.String()), 0o600); err != nil {
 			p.t.Error(err)
 		}
@@ -117,7 +121,8 @@ func (r record) number(key string) float64 {
 	return n
 }
 
-// is says whether the record is of the event and has the fields, given as key and value in turn.
+// is reports whether the record is of the event and has the fields. fields holds keys and values in
+// turns.
 func (r record) is(event string, fields []string) bool {
 	for i := 0; i < len(fields); i += 2 {
 		if r.text(fields[i]) != fields[i+1] {
@@ -127,11 +132,11 @@ func (r record) is(event string, fields []string) bool {
 	return r.text("event") == event
 }
 
-// await waits for the next record of an event with those fields (key and value in turn).
+// await waits for the next record of an event with the given fields (keys and values in turns).
 func (p *process) await(event string, fields ...string) (found record) {
 	p.t.Helper()
 	p.awaitLine(event+" "+strings.Join(fields, " "), func(line string) bool {
-		if !strings.HasPrefix(line, "{") { // cheaper than to parse what is no record
+		if !strings.HasPrefix(line, "{") { // cheaper than parsing a line that is no record
 			return false
 		}
 		found = nil
@@ -140,7 +145,7 @@ func (p *process) await(event string, fields ...string) (found record) {
 	return found
 }
 
-// awaitLine waits for the next line of the log that is wanted.
+// awaitLine waits for the next wanted line of the log.
 func (p *process) awaitLine(what string, wanted func(line string) bool) string {
 	p.t.Helper()
 	line, next := awaitLine(p.t, p.log, p.read, what, wanted)
@@ -148,7 +153,7 @@ func (p *process) awaitLine(what string, wanted func(line string) bool) string {
 	return line
 }
 
-// next waits for the next line of the output that is wanted.
+// next waits for the next wanted line of the output.
 func (p *process) next(what string, wanted func(line string) bool) string {
 	p.t.Helper()
 	line, next := awaitLine(p.t, p.out, p.printed, what, wanted)
@@ -156,7 +161,8 @@ func (p *process) next(what string, wanted func(line string) bool) string {
 	return line
 }
 
-// awaitLine waits for a wanted line from number from on, and gives the number after it.
+// awaitLine waits for a wanted line from number from on, and returns the line and the number after
+// it.
 func awaitLine(t testing.TB, l *lines, from int, what string, wanted func(line string) bool) (line string, next int) {
 	t.Helper()
 	late := time.After(deadline)
@@ -179,7 +185,7 @@ func awaitLine(t testing.TB, l *lines, from int, what string, wanted func(line s
 	}
 }
 
-// records are all records of an event so far.
+// records returns all records of an event so far.
 func (p *process) records(event string, fields ...string) []record {
 	var found []record
 	for _, line := range p.log.all() {
@@ -191,7 +197,7 @@ func (p *process) records(event string, fields ...string) []record {
 	return found
 }
 
-// lines is an output, in lines. It is safe for concurrent use.
+// lines is an output, split into lines. It is safe for concurrent use.
 type lines struct {
 	mu      sync.Mutex
 	whole   []string
@@ -224,7 +230,7 @@ func (l *lines) wake() {
 	l.changed = make(chan struct{})
 }
 
-// end says that nothing more comes.
+// end marks the end of the output.
 func (l *lines) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -235,7 +241,7 @@ func (l *lines) end() {
 	l.wake()
 }
 
-// since gives the lines from number from on, and what tells of more.
+// since returns the lines from number from on, and a channel that is closed when there are more.
 func (l *lines) since(from int) (more []string, changed <-chan struct{}, ended bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -247,16 +253,16 @@ func (l *lines) all() []string {
 	return more
 }
 
-// tail is the last lines, for a failure's message.
+// tail returns the last 20 lines, for the message of a failure.
 func (l *lines) tail() string {
 	all := l.all()
 	return strings.Join(all[max(0, len(all)-20):], "\n")
 }
 
-// String is all of it.
+// String returns all lines.
 func (l *lines) String() string { return strings.Join(l.all(), "\n") }
 
-// eventually waits until something that no event tells of is so.
+// eventually polls until a condition holds that no event reports.
 func eventually(t testing.TB, what string, so func() bool) {
 	t.Helper()
 	late := time.After(deadline)
@@ -271,11 +277,12 @@ func eventually(t testing.TB, what string, so func() bool) {
 	}
 }
 
-// after waits for a moment that was drawn: the length of a process's life, not the time that something takes.
+// after waits for a random moment in the life of a process. It does not wait for an operation to
+// finish.
 func after(d time.Duration) { <-time.After(d) }
 
-// freeAddr gives an address that its user may leave and take again: nothing else listens there, and it is no port that the system gives to
-// whoever connects somewhere.
+// freeAddr returns an address that its user may leave and take again. No process listens there, and
+// the port is outside of the range from which the system takes ports for outgoing connections.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range 100 {
@@ -289,7 +296,7 @@ func freeAddr(t testing.TB) string {
 	return ""
 }
 
-// seeded gives the test's random numbers.
+// seeded returns the test's random numbers.
 func seeded(t testing.TB) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64()
@@ -304,12 +311,12 @@ func seeded(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// between draws a duration.
+// between returns a random duration in [low, high).
 func between(r *rand.Rand, low, high time.Duration) time.Duration {
 	return low + time.Duration(r.Int64N(int64(high-low)))
 }
 
-// write writes a file into a new directory and gives its path.
+// write writes a file into a new directory and returns its path.
 func write(t testing.TB, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -319,7 +326,8 @@ func write(t testing.TB, name, text string) string {
 	return path
 }
 
-// memory is a field of the process's status, in KiB: VmRSS, VmHWM (the greatest so far), RssAnon, RssFile.
+// memory returns a field of the process's status in KiB: VmRSS, VmHWM (the maximum so far), RssAnon
+// or RssFile.
 func (p *process) memory(field string) int {
 	p.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
@@ -340,7 +348,7 @@ func (p *process) memory(field string) int {
 	return 0
 }
 
-// overwrite writes a file in place of what it held.
+// overwrite replaces the content of a file.
 func overwrite(t testing.TB, path string, b []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, b, 0o600); err != nil {

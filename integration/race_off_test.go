@@ -2,5 +2,6 @@
 
 package integration_test
 
-// raceEnabled says whether the test has the race detector: then so has the binary.
+// raceEnabled reports whether the test has the race detector. The binary under test then has it
+// too.
 const raceEnabled = false

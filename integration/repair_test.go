@@ -31,7 +31,8 @@ func (d *daemon) damage() {
 	overwrite(d.t, segments[0], b)
 }
 
-// A repair is killed on its way again and again. The one that is left to end mends what is left, and one gap entry tells of the loss.
+// A repair is killed again and again. The last repair runs to its end and completes the work, and
+// one gap entry reports the loss.
 func TestI4_ARepairOutlivesKills(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
@@ -39,7 +40,7 @@ func TestI4_ARepairOutlivesKills(t *testing.T) {
 	d := newDaemon(t, sim.url(), nil)
 	d.startLive()
 	d.awaitStored(20_000)
-	last := *d.info().Newest // the gap entry comes later
+	last := *d.info().Newest // the gap entry gets a later ID
 	d.kill()
 	d.damage()
 	for range 10 {
@@ -61,8 +62,8 @@ func TestI4_ARepairOutlivesKills(t *testing.T) {
 	d.stop()
 }
 
-// A block is damaged under a daemon that was killed: verify finds it, repair mends it, and the daemon that is started then goes on, with the loss as a gap entry or fetched
-// again.
+// A block of a killed daemon is damaged. verify finds the damage and repair repairs the store. The
+// daemon then continues, and a gap entry reports the loss.
 func TestI4_RepairedStoreRunsOn(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 2000)

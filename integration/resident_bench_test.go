@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// BenchmarkResident reports what the daemon keeps in memory after 20 s of 2 000 events a second, in MiB.
+// BenchmarkResident reports the daemon's memory in MiB after 20 s at 2 000 events per second.
 func BenchmarkResident(b *testing.B) {
 	const rate, seconds = 2000, 20
 	path := plainBinary(b)
@@ -23,7 +23,8 @@ func BenchmarkResident(b *testing.B) {
 	}
 }
 
-// BenchmarkRestart reports how long a killed daemon with a million entries takes from its start to a live feed.
+// BenchmarkRestart reports how long a killed daemon with a million entries takes from its start to
+// a live feed.
 func BenchmarkRestart(b *testing.B) {
 	_, d := newFull(b, plainBinary(b), 1_000_000)
 	var total float64
@@ -34,7 +35,7 @@ func BenchmarkRestart(b *testing.B) {
 	b.ReportMetric(total*1000/float64(b.N), "ms-to-live")
 }
 
-// plainBinary is the binary without the race detector, which takes memory and time of its own.
+// plainBinary returns the binary without the race detector, which would add memory and time.
 func plainBinary(b *testing.B) string {
 	b.Helper()
 	if !raceEnabled {

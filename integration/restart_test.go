@@ -5,12 +5,14 @@ import (
 	"time"
 )
 
-// A daemon with a large stream is live again soon after the plug was pulled. How soon is reported, and measured by BenchmarkRestart.
+// A daemon with a large stream is live soon after a kill. The test logs the time; BenchmarkRestart
+// measures it.
 func TestRestartToLive(t *testing.T) {
 	t.Parallel()
 	entries := 1_000_000
 	if raceEnabled {
-		entries = 150_000 // the detector makes everything several times slower, and the figure worthless
+		// The race detector slows everything several times and makes the time meaningless.
+		entries = 150_000
 	}
 	sim, d := newFull(t, program, entries)
 	d.kill()
@@ -18,14 +20,15 @@ func TestRestartToLive(t *testing.T) {
 	d.exact(sim)
 }
 
-// newFull gives a daemon that has stored that many entries, and goes on.
+// newFull returns a running daemon that has stored that many entries.
 func newFull(t testing.TB, path string, entries int) (*simulator, *daemon) {
 	t.Helper()
 	sim := simulate(t, 100)
 	d := newDaemon(t, sim.url(), nil)
 	d.binary = path
 	d.startLive()
-	const step = 50_000 // far more at once, and the simulator would lose its patience with a slow reader
+	// A much larger step would make the simulator disconnect a reader that is too slow.
+	const step = 50_000
 	for stored := 0; stored < entries; stored += step {
 		sim.produce(step)
 		d.awaitStored(uint64(stored + step))
@@ -33,7 +36,8 @@ func newFull(t testing.TB, path string, entries int) (*simulator, *daemon) {
 	return sim, d
 }
 
-// restart starts the daemon and gives the time to its first live feed, that of the process's start included.
+// restart starts the daemon and returns the time from the start of the process to its first live
+// feed.
 func (d *daemon) restart() time.Duration {
 	d.t.Helper()
 	began := time.Now()

@@ -8,11 +8,13 @@ import (
 	"testing"
 )
 
-// Whatever goes wrong is seen: each ending that the simulator caused is one log event with its cause, and every log event is counted.
+// Every fault is visible: each end of a connection that the simulator causes is one log event with
+// its cause, and every log event is counted.
 func TestI9_EveryEndIsLoggedAndCounted(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 500)
-	// Time enough for a busy machine to make a message of 32 MiB, during which the simulator may not answer a ping.
+	// This gives a busy machine enough time to make a message of 32 MiB. Meanwhile the simulator
+	// may not answer a ping.
 	d := newDaemon(t, sim.url(), settings{"feeds." + feed + ".ping_interval": `"4s"`, "feeds." + feed + ".stale_after": `"20s"`})
 	d.startLive()
 	d.awaitStored(100)
@@ -22,7 +24,8 @@ func TestI9_EveryEndIsLoggedAndCounted(t *testing.T) {
 		{"reset", "feed.disconnected", "reason", "connection reset by the server"},
 		{"oversize", "frame.bad", "error", "not an event: larger than max_message_size, and no JSON object"},
 		{"refuse:300ms", "feed.disconnected", "reason", "refused with 503 Service Unavailable: service unavailable"},
-		{"crash:300ms", "feed.disconnected", "", ""}, // which ending it is depends on where it strikes
+		// The kind of the end depends on the moment of the crash.
+		{"crash:300ms", "feed.disconnected", "", ""},
 		{"half-open", "watchdog.stalled", "cause", "half_open"},
 		{"stall:1m", "watchdog.stalled", "cause", "silence"},
 	}
@@ -33,10 +36,11 @@ func TestI9_EveryEndIsLoggedAndCounted(t *testing.T) {
 		} else {
 			d.await(f.event)
 		}
-		if f.event != "frame.bad" { // which ends nothing
+		if f.event != "frame.bad" { // a bad frame ends no connection
 			d.await("feed.live")
 		}
-		d.awaitStored(d.status().Stored + 1) // a crash's first connection may be given up for its sequence numbers
+		// The feed may give up the first connection after a crash because of its sequence numbers.
+		d.awaitStored(d.status().Stored + 1)
 	}
 	if err := d.Reconnect(t.Context(), feed); err != nil {
 		t.Fatal(err)
@@ -67,7 +71,7 @@ func TestI9_EveryEndIsLoggedAndCounted(t *testing.T) {
 			t.Errorf("%s is logged %d times, want %d", event, got, want)
 		}
 	}
-	const garbage = 1 + 10 // the large one, and the frames of one injection
+	const garbage = 1 + 10 // the oversized frame, and the frames of one injection
 	if status.Bad != garbage {
 		t.Errorf("%d bad frames, want %d", status.Bad, garbage)
 	}
@@ -79,7 +83,7 @@ func TestI9_EveryEndIsLoggedAndCounted(t *testing.T) {
 	t.Logf("%v", counted)
 }
 
-// logged is how often every event was logged.
+// logged returns how often each event is in the log.
 func (d *daemon) logged() map[string]int {
 	events := map[string]int{}
 	named := regexp.MustCompile(`"event":"([^"]+)"`)
@@ -91,7 +95,7 @@ func (d *daemon) logged() map[string]int {
 	return events
 }
 
-// counted is how often every event was counted, by the metrics.
+// counted returns how often the metrics have counted each event.
 func (d *daemon) counted(t *testing.T) map[string]int {
 	t.Helper()
 	events := map[string]int{}

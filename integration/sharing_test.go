@@ -14,10 +14,10 @@ import (
 	"tempestd/messages"
 )
 
-// leaseTTL is how long an owner that is not heard of keeps a feed in these tests.
+// leaseTTL is how long a silent owner keeps a feed in these tests.
 const leaseTTL = 2 * time.Second
 
-// chaosRounds is how often each thing goes wrong in the chaos test.
+// chaosRounds is how often each mishap occurs in the chaos test.
 func chaosRounds(t *testing.T) int {
 	text := os.Getenv("TEMPESTD_TEST_ROUNDS")
 	if text == "" {
@@ -30,7 +30,8 @@ func chaosRounds(t *testing.T) int {
 	return n
 }
 
-// chaosRate is how many events a second flow meanwhile; fewer where the race detector makes each one dear.
+// chaosRate is the number of events per second in the chaos test. It is less with the race
+// detector, which makes each event expensive.
 func chaosRate() int {
 	if raceEnabled {
 		return 1000
@@ -38,18 +39,20 @@ func chaosRate() int {
 	return 2000
 }
 
-// pair are two daemons that share a feed.
+// pair is two daemons that share a feed.
 type pair struct {
 	t       *testing.T
 	server  *valkeytest.Server
 	daemons [2]*daemon
-	took    map[string][]time.Duration // from what went wrong to the next owner's first append
+	took    map[string][]time.Duration // from the mishap to the first append afterwards
 }
 
-// startPair starts both, and waits until one of them reads and has stored something.
+// startPair starts both daemons and waits until one of them reads the feed and has stored
+// something.
 func startPair(t *testing.T, upstream string) *pair {
 	t.Helper()
-	// "everysec" keeps what is confirmed only while no sync is on its way: a server that is killed then has lost up to two seconds, and the daemons say so.
+	// "everysec" would not be enough: a server that is killed during a sync loses up to two seconds
+	// of acknowledged writes, and the daemons would report that.
 	p := &pair{t: t, server: valkeytest.Start(t, valkeytest.Options{AOF: "always"}), took: map[string][]time.Duration{}}
 	for i, name := range []string{"one", "two"} {
 		p.daemons[i] = newDaemon(t, upstream, onValkey(p.server))
@@ -64,7 +67,8 @@ func startPair(t *testing.T, upstream string) *pair {
 	return p
 }
 
-// roles says who owns the feed and is live, and who stands by; it waits until both are so.
+// roles waits until one daemon owns the feed and is live and the other one is standby, and returns
+// them.
 func (p *pair) roles() (owner, standby *daemon) {
 	p.t.Helper()
 	eventually(p.t, "one daemon reads the feed and the other stands by", func() bool {
@@ -80,19 +84,20 @@ func (p *pair) roles() (owner, standby *daemon) {
 	return owner, standby
 }
 
-// in says whether the daemon answers that its feed is in the state.
+// in reports whether the daemon answers that its feed is in the state.
 func (d *daemon) in(state messages.FeedState) bool {
 	s, err := d.Feed(d.t.Context(), feed)
 	return err == nil && s.State == state
 }
 
-// stored is how many entries the daemon has stored since its start, 0 while it does not answer.
+// stored returns the number of entries that the daemon has stored since its start, or 0 while it
+// does not answer.
 func (d *daemon) stored() uint64 {
 	s, _ := d.Feed(d.t.Context(), feed)
 	return s.Stored
 }
 
-// measure waits until one of the daemons stores something, beyond what it had stored by now.
+// measure waits until one of the daemons stores another entry, and records the time since began.
 func (p *pair) measure(what string, began time.Time, daemons ...*daemon) {
 	p.t.Helper()
 	before := make([]uint64, len(daemons))
@@ -110,7 +115,7 @@ func (p *pair) measure(what string, began time.Time, daemons ...*daemon) {
 	p.took[what] = append(p.took[what], time.Since(began))
 }
 
-// mishaps are what may go wrong.
+// mishaps are the faults of the chaos test.
 var mishaps = map[string]func(p *pair, owner, standby *daemon){
 	"owner killed": func(p *pair, owner, standby *daemon) {
 		began := time.Now()
@@ -159,8 +164,9 @@ var mishaps = map[string]func(p *pair, owner, standby *daemon){
 	},
 }
 
-// TestI2_I6_Chaos lets two daemons share one feed of 2 000 events a second while everything around them, and they themselves, are killed, frozen, stopped and
-// restarted. TEMPESTD_TEST_ROUNDS says how often each.
+// TestI2_I6_Chaos has two daemons that share one feed of 2 000 events per second, while the daemons
+// and the Valkey server are killed, frozen, stopped and restarted. TEMPESTD_TEST_ROUNDS sets how
+// often each mishap occurs.
 func TestI2_I6_Chaos(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
@@ -172,7 +178,7 @@ func TestI2_I6_Chaos(t *testing.T) {
 			rounds = append(rounds, name)
 		}
 	}
-	slices.Sort(rounds) // the order is the seed's, not a map's
+	slices.Sort(rounds) // so that the order depends only on the seed
 	random.Shuffle(len(rounds), func(i, j int) { rounds[i], rounds[j] = rounds[j], rounds[i] })
 	for _, name := range rounds {
 		owner, standby := p.roles()
@@ -198,7 +204,7 @@ func TestI2_I6_Chaos(t *testing.T) {
 	}
 }
 
-// What a daemon that owns nothing is told to do is refused with the owner's name; what is asked of it is answered.
+// A daemon that owns no feed refuses commands and names the owner. It answers questions.
 func TestStandbyAnswers(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 500)
@@ -233,7 +239,7 @@ func TestStandbyAnswers(t *testing.T) {
 	}
 }
 
-// A daemon without feeds serves what the others store.
+// A daemon without feeds serves the streams of the other daemons.
 func TestReaderOwnsNothing(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 500)

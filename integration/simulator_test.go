@@ -11,7 +11,8 @@ import (
 	"tempestd/internal/jetsim"
 )
 
-// simulator is a simulated upstream in a process of its own, at an address and with a history that outlive it.
+// simulator is a process of tempestd simulate. Its address and history stay the same when it is
+// started again.
 type simulator struct {
 	*process
 	t       testing.TB
@@ -20,7 +21,7 @@ type simulator struct {
 	args    []string
 }
 
-// simulate starts a simulator of that many events a second.
+// simulate starts a simulator with a rate in events per second.
 func simulate(t testing.TB, rate int, args ...string) *simulator {
 	t.Helper()
 	s := &simulator{t: t, addr: freeAddr(t), history: filepath.Join(t.TempDir(), "history")}
@@ -29,17 +30,17 @@ func simulate(t testing.TB, rate int, args ...string) *simulator {
 	return s
 }
 
-// restart starts the simulator anew, after kill.
+// restart starts the simulator again after a kill.
 func (s *simulator) restart() {
 	s.t.Helper()
 	s.process = startBinary(s.t, plain, nil, s.args...)
 	s.awaitLine("its address", func(line string) bool { return strings.HasPrefix(line, "simulating ") })
 }
 
-// url is its endpoint.
+// url returns the v1 endpoint.
 func (s *simulator) url() string { return "ws://" + s.addr + "/subscribe" }
 
-// control asks the control endpoint.
+// control sends a request to the control endpoint.
 func (s *simulator) control(method, path string) *http.Response {
 	s.t.Helper()
 	req, err := http.NewRequest(method, "http://"+s.addr+"/_sim/"+path, nil)
@@ -67,13 +68,13 @@ func (s *simulator) stats() (stats jetsim.Stats) {
 	return stats
 }
 
-// inject makes a fault happen: "close", "stall:10s".
+// inject injects a fault, as in "close" and "stall:10s".
 func (s *simulator) inject(fault string) {
 	s.t.Helper()
 	s.control(http.MethodPost, "fault/"+fault).Body.Close()
 }
 
-// produce makes n events happen at once.
+// produce produces n events at once.
 func (s *simulator) produce(n int) {
 	s.t.Helper()
 	s.control(http.MethodPost, fmt.Sprintf("produce/%d", n)).Body.Close()
@@ -85,7 +86,7 @@ func (s *simulator) stopProducing() {
 	s.control(http.MethodPost, "stop-producing").Body.Close()
 }
 
-// sent is what the simulator has sent, as its history has it.
+// sent returns the history of what the simulator has sent.
 func (s *simulator) sent() *jetsim.History {
 	s.t.Helper()
 	h, err := jetsim.OpenHistory(s.history)

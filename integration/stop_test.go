@@ -35,10 +35,10 @@ func testStopUnderLoad(t *testing.T) {
 		}
 	}
 	d.startLive()
-	d.exact(sim) // no gap either
+	d.exact(sim) // there is no gap entry either
 }
 
-// Events that were read and wait for their batch to fill are stored by the stop.
+// A stop stores the events that were read and wait for their batch to fill.
 func testStopStoresWhatWasRead(t *testing.T) {
 	const events = 1000
 	sim := simulate(t, 1)
@@ -48,14 +48,15 @@ func testStopStoresWhatWasRead(t *testing.T) {
 	sim.stopProducing()
 	sent := sim.stats()
 	eventually(t, "all was sent", func() bool { return sim.stats().Frames == sent.Contents })
-	eventually(t, "all was read", func() bool { // the daemon looks once a second
+	eventually(t, "all was read", func() bool { // the daemon updates it once per second
 		last := d.status().LastFrameAt
-		return last != nil && time.Since(*last) > 5*time.Second // of the 10 that a batch may wait
+		return last != nil && time.Since(*last) > 5*time.Second // of the 10 s that a batch may wait
 	})
 	d.stop()
 	saved := d.await("cursor.saved", "cause", "stop")
 
-	d.configure(settings{"feeds." + feed + ".endpoints": `["ws://` + freeAddr(t) + `"]`}) // what is stored now comes from before the stop
+	// Without the upstream, all entries come from before the stop.
+	d.configure(settings{"feeds." + feed + ".endpoints": `["ws://` + freeAddr(t) + `"]`})
 	d.start()
 	d.await("daemon.ready")
 	info := d.info()
@@ -67,7 +68,7 @@ func testStopStoresWhatWasRead(t *testing.T) {
 	}
 }
 
-// A stop does not wait for a disk that is full: what it could not store is read again.
+// A stop does not wait for space on a full disk. The events that it could not store are read again.
 func testStopOnAFullDisk(t *testing.T) {
 	disk, sim := newBallast(t), simulate(t, 1000)
 	d := newDaemon(t, sim.url(), nil)
@@ -87,7 +88,7 @@ func testStopOnAFullDisk(t *testing.T) {
 	d.exact(sim)
 }
 
-// A stop that is held up ends in time all the same, and says that it failed.
+// A stop that a request delays still ends in time, and reports failure.
 func testStopIsBounded(t *testing.T) {
 	sim := simulate(t, 1000)
 	d := newDaemon(t, sim.url(), settings{"shutdown_timeout": `"1s"`})
@@ -103,7 +104,7 @@ func testStopIsBounded(t *testing.T) {
 	d.exact(sim)
 }
 
-// The second signal ends at once a stop that is held up.
+// A second signal ends a delayed stop at once.
 func testSecondSignal(t *testing.T) {
 	sim := simulate(t, 1000)
 	d := newDaemon(t, sim.url(), nil)
@@ -125,7 +126,7 @@ func testSecondSignal(t *testing.T) {
 	d.exact(sim)
 }
 
-// holdUp begins a request whose body does not come: a stop waits for it, for 5 s.
+// holdUp begins a request whose body does not arrive. A stop waits 5 s for it.
 func (d *daemon) holdUp() {
 	d.t.Helper()
 	conn, err := net.Dial("tcp", d.addr)
@@ -134,7 +135,7 @@ func (d *daemon) holdUp() {
 	}
 	d.t.Cleanup(func() { conn.Close() })
 	fmt.Fprintf(conn, "PUT /v1/streams/%s/consumers/slow HTTP/1.1\r\nHost: %s\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n", feed, d.addr)
-	// The server asks for the body once somebody waits for it.
+	// The server asks for the body when the handler waits for it.
 	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
 		d.t.Fatalf("answered %q, %v", line, err)
 	}

@@ -10,7 +10,8 @@ import (
 	"tempestd/messages"
 )
 
-// A consumer that only follows sees nothing of a restart, be it in good order or not, but in its pace.
+// A consumer that follows a stream notices only a delay when the daemon is stopped or killed and
+// started again.
 func TestTailFollowsAcrossARestart(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 1000)
@@ -41,7 +42,7 @@ func TestTailFollowsAcrossARestart(t *testing.T) {
 	}
 }
 
-// printedEntries are the events of JSON lines as they stand there; their IDs must rise.
+// printedEntries yields the events of JSON lines byte for byte. Their IDs must rise.
 func printedEntries(t *testing.T, lines []string) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		last := messages.EntryID{}

@@ -15,13 +15,13 @@ import (
 	"tempestd/messages"
 )
 
-// What is lost of the newest entries, by damage or with the file they are in, is noticed and fetched again.
+// The loss of the newest entries by damage is detected, and the entries are fetched again.
 func TestTruncatedLogIsRefetched(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name string
 		end  func(*daemon)
-		told bool // the checkpoint is newer than what is damaged, and tells
+		told bool // the checkpoint is newer than the damage, and reports it
 	}{
 		{"kill", func(d *daemon) { d.kill() }, false},
 		{"stop", (*daemon).stop, true},
@@ -49,7 +49,7 @@ func TestTruncatedLogIsRefetched(t *testing.T) {
 	}
 }
 
-// damageNewest changes eight bytes of the newest block, in the newest segment that has any.
+// damageNewest changes eight bytes of the newest block, in the newest segment that has any block.
 func damageNewest(t *testing.T, segments []string) {
 	t.Helper()
 	slices.Sort(segments)
@@ -58,7 +58,7 @@ func damageNewest(t *testing.T, segments []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if end := len(bytes.TrimRight(log, "\x00")); end > 512 { // it is allocated beyond its end
+		if end := len(bytes.TrimRight(log, "\x00")); end > 512 { // allocated beyond its end
 			for i := range 8 {
 				log[end-100+i] ^= 0xa5
 			}
@@ -69,7 +69,8 @@ func damageNewest(t *testing.T, segments []string) {
 	t.Fatal("no segment has a block")
 }
 
-// What is lost amid the stream is fetched again, and stands behind what came since: readers are told of the hole where it is.
+// Entries that are lost inside the stream are fetched again and appended at its end. Readers get an
+// error at the place of the loss.
 func TestI4_WhatDamageTakesIsFetchedAgain(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -78,7 +79,8 @@ func TestI4_WhatDamageTakesIsFetchedAgain(t *testing.T) {
 		gap    bool
 	}{
 		{"a block", func(t *testing.T, segments []string) { flipAt(t, segments[0], 0.5) }, false},
-		{"the first segment", func(t *testing.T, segments []string) { remove(t, segments[0]) }, true}, // nothing tells what it held any more
+		// After the loss of the first segment nothing says what it held.
+		{"the first segment", func(t *testing.T, segments []string) { remove(t, segments[0]) }, true},
 		{"the second segment", func(t *testing.T, segments []string) { remove(t, segments[1]) }, false},
 		{"half of the second", func(t *testing.T, segments []string) { cutToHalf(t, segments[1]) }, false},
 	}
@@ -88,7 +90,7 @@ func TestI4_WhatDamageTakesIsFetchedAgain(t *testing.T) {
 			sim := simulate(t, 500)
 			truth := watch(t, sim)
 			d := newDaemon(t, sim.url(), nil)
-			for range 3 { // a start begins a segment
+			for range 3 { // every start begins a segment
 				d.startLive()
 				d.awaitStored(1500)
 				if truth.from == 0 {
@@ -118,7 +120,7 @@ func TestI4_WhatDamageTakesIsFetchedAgain(t *testing.T) {
 	}
 }
 
-// firstOf is the number of the stream's first event.
+// firstOf returns the number of the stream's first event.
 func (w *truth) firstOf(d *daemon) int64 {
 	w.t.Helper()
 	for b, err := range d.entries() {
@@ -135,7 +137,8 @@ func (w *truth) firstOf(d *daemon) int64 {
 	return 0
 }
 
-// compare says how many events are neither in the stream nor in a gap of it from its first event on, and how many are there twice.
+// compare returns how many events, from the stream's first one on, are neither in the stream nor
+// inside a gap entry; how many are in the stream twice; and the number of gap entries.
 func (w *truth) compare(entries iter.Seq2[[]byte, error]) (untold, twice, gaps int) {
 	w.t.Helper()
 	stored := map[int64]int{}
@@ -167,7 +170,7 @@ func (w *truth) compare(entries iter.Seq2[[]byte, error]) (untold, twice, gaps i
 	return untold, twice, len(told)
 }
 
-// readable are the stream's entries but for those of blocks that are damaged.
+// readable yields the stream's entries except those of damaged blocks.
 func (d *daemon) readable() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		after := "0-0"

@@ -19,47 +19,52 @@ import (
 	"time"
 )
 
-// upstream is a server that means harm. It sends good events and resumes from a cursor as it should, and does to every connection another attack. Only
-// bytes on a socket are its tools: no library would let it.
+// upstream is a hostile server. It sends good events and resumes correctly from a cursor, but
+// applies another attack to every connection. It writes bytes to a socket itself, because a library
+// would not permit the attacks.
 type upstream struct {
 	t        testing.TB
 	listener net.Listener
 	attacks  []attack
 	ended    sync.WaitGroup
-	settled  chan struct{} // closed when a good connection was sent everything
+	settled  chan struct{} // closed when a good connection has sent everything
 
 	mu     sync.Mutex
 	visits int
 	conns  []net.Conn
-	events []sentEvent // the event at i has the sequence number i+1
+	events []sentEvent // the event at index i has sequence number i+1
 	last   int64       // Unix µs of the last good event
 }
 
-// sentEvent is an event that was sent, and is sent again to who asks for it.
+// sentEvent is an event that was sent. A cursor can ask for it again.
 type sentEvent struct {
 	frame  []byte
-	timeUS int64 // where a cursor that is a time finds it
+	timeUS int64 // the time at which a cursor finds it
 }
 
-// attack is what is done to one connection.
+// attack is the behaviour on one connection.
 type attack struct {
 	name    string
-	instead func(c net.Conn) // in place of a handshake, after the request was read
+	instead func(c net.Conn) // instead of a handshake, after the request was read
 	do      func(v *visit)   // after good events were sent
-	fatal   bool             // the subscriber has to end the connection; otherwise good events follow and then a close
-	refuses bool             // the answer looks final: the subscriber only comes again when its operator says so
+	// fatal: the subscriber must end the connection. Otherwise good events follow, and then a close
+	// frame.
+	fatal bool
+	// refuses: the answer looks final, so the subscriber returns only when its operator asks for
+	// that.
+	refuses bool
 }
 
 // visit is one connection.
 type visit struct {
 	*upstream
 	conn      net.Conn
-	answering atomic.Bool // pings are answered
+	answering atomic.Bool // whether pings are answered
 	writing   sync.Mutex
 	gone      chan struct{} // closed when the subscriber has left
 }
 
-// newUpstream starts a server with one attack for each connection, and one more connection that is good.
+// newUpstream starts a server with one connection for each attack, and then one good connection.
 func newUpstream(t testing.TB, attacks []attack) *upstream {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -98,7 +103,7 @@ func newUpstream(t testing.TB, attacks []attack) *upstream {
 
 func (u *upstream) url() string { return "ws://" + u.listener.Addr().String() + "/subscribe" }
 
-// serve is one connection.
+// serve handles one connection.
 func (u *upstream) serve(c net.Conn, number int) {
 	br := bufio.NewReader(c)
 	req, err := http.ReadRequest(br)
@@ -114,7 +119,8 @@ func (u *upstream) serve(c net.Conn, number int) {
 		a.instead(c)
 		return
 	}
-	sum := sha1.Sum([]byte(req.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // RFC 6455, 1.3
+	// The accept key: RFC 6455, section 1.3.
+	sum := sha1.Sum([]byte(req.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	v := &visit{upstream: u, conn: c, gone: make(chan struct{})}
 	v.answering.Store(true)
 	next := u.resume(req.URL.Query())
@@ -142,8 +148,9 @@ func (u *upstream) serve(c net.Conn, number int) {
 	}
 }
 
-// resume finds what the cursor means: a sequence number, or a time, from which on everything is sent; live without one, and with one
-// that lies in the future.
+// resume returns the index of the event that a cursor means, from which on everything is sent. The
+// cursor is a sequence number or a time. Without a cursor, and with one in the future, the
+// subscription is live.
 func (u *upstream) resume(query url.Values) int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -161,14 +168,14 @@ func (u *upstream) resume(query url.Values) int {
 	return found
 }
 
-// produce makes good events happen.
+// produce adds n good events.
 func (u *upstream) produce(n int) {
 	for range n {
 		u.add(func(seq int, timeUS int64) string { return goodEvent(seq, timeUS) })
 	}
 }
 
-// add makes an event happen.
+// add adds an event.
 func (u *upstream) add(render func(seq int, timeUS int64) string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -176,20 +183,21 @@ func (u *upstream) add(render func(seq int, timeUS int64) string) {
 	u.events = append(u.events, sentEvent{[]byte(render(len(u.events)+1, u.last)), u.last})
 }
 
-// goodEvent is an event that must be stored.
+// goodEvent returns an event that must be stored.
 func goodEvent(seq int, timeUS int64) string {
 	return fmt.Sprintf(`{"did":"did:plc:good","time_us":%d,"cursor":%d,"kind":"commit","commit":{"rev":"r%d","operation":"create","collection":"app.bsky.feed.post","rkey":"k%d","record":{"text":"\u00e9 ok"},"cid":"b"}}`,
 		timeUS, seq, seq, seq)
 }
 
-// sent is every event, in order.
+// sent returns all events, in order.
 func (u *upstream) sent() []sentEvent {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return slices.Clone(u.events)
 }
 
-// write writes whole frames, or parts of them. When the subscriber does not take them, it has left or is about to.
+// write writes whole frames, or parts of them. It returns false when the subscriber has left or is
+// about to leave.
 func (v *visit) write(b []byte) bool {
 	v.writing.Lock()
 	defer v.writing.Unlock()
@@ -198,7 +206,7 @@ func (v *visit) write(b []byte) bool {
 	return err == nil
 }
 
-// bye closes the connection as a server does that is being stopped.
+// bye closes the connection as a stopping server does.
 func (v *visit) bye() { v.write(websocketFrame(0x88, binary.BigEndian.AppendUint16(nil, 1001))) }
 
 // text sends text messages.
@@ -208,7 +216,7 @@ func (v *visit) text(messages ...string) {
 	}
 }
 
-// sendFrom sends the events from index next on and gives the one after.
+// sendFrom sends the events from index next on and returns the index after the last one.
 func (v *visit) sendFrom(next int) int {
 	var wire []byte
 	events := v.sent()[next:]
@@ -219,7 +227,7 @@ func (v *visit) sendFrom(next int) int {
 	return next + len(events)
 }
 
-// read answers pings, while it should, until the subscriber has left.
+// read reads until the subscriber has left, and answers pings while it should.
 func (v *visit) read(br *bufio.Reader) {
 	defer close(v.gone)
 	for {
@@ -227,7 +235,8 @@ func (v *visit) read(br *bufio.Reader) {
 		if _, err := io.ReadFull(br, head[:]); err != nil {
 			return
 		}
-		body := make([]byte, 4+head[1]&0x7f) // the mask and a short payload: a subscriber has nothing else to say
+		// The body is a mask and a short payload, because a subscriber sends only control frames.
+		body := make([]byte, 4+head[1]&0x7f)
 		if _, err := io.ReadFull(br, body); err != nil {
 			return
 		}
@@ -245,12 +254,13 @@ func (v *visit) read(br *bufio.Reader) {
 	}
 }
 
-// websocketFrame is an unmasked frame with that first byte: the final bit, the reserved bits and the opcode.
+// websocketFrame returns an unmasked frame with the given first byte: the final bit, the reserved
+// bits and the opcode.
 func websocketFrame(first byte, payload []byte) []byte {
 	return append(frameHeader(first, uint64(len(payload))), payload...)
 }
 
-// frameHeader announces a payload.
+// frameHeader returns the header of a frame with a payload of n bytes.
 func frameHeader(first byte, n uint64) []byte {
 	switch {
 	case n < 126:

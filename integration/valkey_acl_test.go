@@ -9,7 +9,7 @@ import (
 	"tempestd/internal/valkeytest"
 )
 
-// leastACL is the user of deploy/valkey.acl: its name and its rules.
+// leastACL returns the name and the rules of the user in deploy/valkey.acl.
 func leastACL(t *testing.T) (name string, rules []string) {
 	t.Helper()
 	text, err := os.ReadFile("../deploy/valkey.acl")
@@ -25,10 +25,10 @@ func leastACL(t *testing.T) (name string, rules []string) {
 	return "", nil
 }
 
-// A daemon whose user may do what the documentation says, and nothing more, reads its feed. When an
-// operator takes a permission away, or lets the server refuse in another way, the daemon says so in
-// the server's words: in its log, in the feed's state and as the reason why it is not ready. It
-// waits, nothing of it is restarted, and goes on when it is allowed to.
+// A daemon reads its feed with a user that has only the documented permissions. When an operator
+// takes a permission away, or when the server refuses for another reason, the daemon repeats the
+// server's words: in its log, in the feed's state, and as the reason why it is not ready. It waits,
+// restarts nothing, and continues when it is permitted to.
 func TestAServerThatRefusesIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []valkeytest.Engine{valkeytest.Valkey, valkeytest.Redis} {
@@ -44,7 +44,7 @@ func TestAServerThatRefusesIsWaitedFor(t *testing.T) {
 			d := newDaemon(t, sim.url(), onValkey(server))
 			d.configure(settings{"valkey.username": quoted(user), "valkey.password": `"change-me"`})
 
-			// From the start: a standby for want of permission is not ready.
+			// A standby without the permission from the start is not ready.
 			allow(without("+evalsha")...)
 			d.start()
 			d.await("store.unavailable")
@@ -69,7 +69,7 @@ func TestAServerThatRefusesIsWaitedFor(t *testing.T) {
 				{"no INFO", "", func() { allow(without("+info")...) }, func() { allow(rules...) }},
 			} {
 				c.refuse()
-				if c.words == "" { // what is not needed is not missed
+				if c.words == "" { // the daemon does not depend on INFO
 					d.awaitStored(d.status().Stored + 500)
 					if ready, err := d.Ready(t.Context()); err != nil || !ready.Ready {
 						t.Errorf("%s: %v, %v", c.name, ready, err)
@@ -93,7 +93,7 @@ func TestAServerThatRefusesIsWaitedFor(t *testing.T) {
 	}
 }
 
-// awaitRefusal waits until the log, the feed's state and the readiness have the server's words.
+// awaitRefusal waits until the log, the feed's state and the readiness contain the server's words.
 func (d *daemon) awaitRefusal(words string) {
 	d.t.Helper()
 	says := func(text string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(words)) }

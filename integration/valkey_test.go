@@ -11,13 +11,14 @@ import (
 	"tempestd/internal/valkeytest"
 )
 
-// verifyAll compares everything.
+// verifyAll compares all events.
 var verifyAll = jetsim.VerifyOptions{}
 
-// onValkey are the settings of a daemon whose streams are in the server.
+// onValkey returns the settings of a daemon whose streams are in the server.
 func onValkey(server *valkeytest.Server) settings {
 	return settings{
-		"feeds." + feed + ".ping_interval": `"5s"`, // a machine that is busy with two daemons and the server answers late
+		// A machine that is busy with two daemons and the server answers late.
+		"feeds." + feed + ".ping_interval": `"5s"`,
 		"stream.backend":                   `"valkey"`,
 		"valkey.addresses":                 `[` + quoted(server.Addr) + `]`,
 		"valkey.connect_timeout":           `"1s"`,
@@ -26,7 +27,8 @@ func onValkey(server *valkeytest.Server) settings {
 	}
 }
 
-// A daemon on Valkey is killed, its server restarted under it, and what is stored at the end is what was sent.
+// A daemon on Valkey is killed and its server is restarted. At the end the stream holds what was
+// sent.
 func TestI2_OnValkey(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{AOF: "everysec"})
@@ -49,8 +51,9 @@ func TestI2_OnValkey(t *testing.T) {
 	d.stop()
 }
 
-// TestI2_TheServerCameBackWithLess gives a server back as it was some thousand events ago, or with nothing, under a running daemon and under one that is down: the local
-// checkpoint is ahead of the stream then, and counts for nothing. What the upstream can still replay is stored again.
+// TestI2_TheServerCameBackWithLess restarts the server with an older state, some thousand events
+// ago, or empty, under a running daemon and under a stopped one. The local checkpoint is then ahead
+// of the stream and does not count. The daemon stores again what the upstream can still replay.
 func TestI2_TheServerCameBackWithLess(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ saved, down bool }{
@@ -74,7 +77,7 @@ func TestI2_TheServerCameBackWithLess(t *testing.T) {
 			if c.down {
 				d.stop()
 			}
-			server.Kill() // what came since is gone
+			server.Kill() // the server loses everything since the save
 			server.Restart()
 			if c.down {
 				d.start()
@@ -87,8 +90,8 @@ func TestI2_TheServerCameBackWithLess(t *testing.T) {
 	}
 }
 
-// TestI1_TheLocalCheckpointIsOlder gives a daemon the directory that it had some thousand events ago, and then none: the stream's own checkpoint is the one that
-// counts.
+// TestI1_TheLocalCheckpointIsOlder replaces the daemon's directory by an older copy, and then
+// removes it. The checkpoint in the stream counts.
 func TestI1_TheLocalCheckpointIsOlder(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
@@ -121,7 +124,7 @@ func TestI1_TheLocalCheckpointIsOlder(t *testing.T) {
 	d.exact(sim)
 }
 
-// A daemon whose server is not there yet says so and begins when it is.
+// A daemon whose server is not available yet reports that, and begins when the server is available.
 func TestServerThatComesLater(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
@@ -145,7 +148,8 @@ func TestServerThatComesLater(t *testing.T) {
 	eventually(t, "it says that the server is there", func() bool { return len(d.records("store.available")) == 1 })
 }
 
-// A second daemon that does not share its feeds says that another has them, and reads them when it has gone.
+// A second daemon that does not share its feeds reports that another daemon owns them. It reads
+// them when the other daemon has stopped.
 func TestI6_SecondDaemonWithoutSharing(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})

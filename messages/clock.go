@@ -2,17 +2,18 @@ package messages
 
 import "time"
 
-// UpstreamTime is a moment on one upstream host's clock, Unix µs. Every host has a clock of its own, and ours is another one: two
-// moments can be subtracted only where one host's clock showed both.
+// UpstreamTime is a moment on the clock of one upstream host, in Unix µs. Every host has its own
+// clock, and we have another one. So two moments can be subtracted only if they are of the same
+// host's clock.
 type UpstreamTime struct {
-	Host string // "host:port"; "" where it is not known whose clock it is
-	US   int64  // 0 where the moment is not known
+	Host string // "host:port"; "" if the clock is unknown
+	US   int64  // 0 if the moment is unknown
 }
 
-// IsZero says whether the moment is not known.
+// IsZero says whether the moment is unknown.
 func (t UpstreamTime) IsZero() bool { return t.US == 0 }
 
-// Sub is how much later t is than u; ok only where both are of one clock.
+// Sub returns how much later t is than u; ok is false unless both are of the same known clock.
 func (t UpstreamTime) Sub(u UpstreamTime) (d time.Duration, ok bool) {
 	if t.US == 0 || u.US == 0 || t.Host == "" || t.Host != u.Host {
 		return 0, false
@@ -20,7 +21,7 @@ func (t UpstreamTime) Sub(u UpstreamTime) (d time.Duration, ok bool) {
 	return time.Duration(t.US-u.US) * time.Microsecond, true
 }
 
-// Add is the moment d later on the same clock.
+// Add returns the moment d later on the same clock.
 func (t UpstreamTime) Add(d time.Duration) UpstreamTime {
 	if t.US == 0 {
 		return t

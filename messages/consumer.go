@@ -2,36 +2,42 @@ package messages
 
 import "time"
 
-// ConsumerFilter says which events a named consumer is given; each list that is not empty must hold. The zero value wants all.
+// ConsumerFilter says which events a named consumer gets. An event must satisfy each list that is
+// not empty. The zero value wants all events.
 type ConsumerFilter struct {
-	Collections []string `json:"collections,omitempty"` // NSIDs, or prefixes of some that end in ".*"
+	// Collections are NSIDs, or prefixes of NSIDs that end in ".*".
+	Collections []string `json:"collections,omitempty"`
 	DIDs        []string `json:"dids,omitempty"`
 	Kinds       []string `json:"kinds,omitempty"` // "commit", "identity", "account", "sync", "gap"
 }
 
-// ConsumerBatch is a batch that is leased.
+// ConsumerBatch is a batch that a consumer has leased.
 type ConsumerBatch struct {
-	Last       EntryID   `json:"last"`       // where it ends
-	Until      time.Time `json:"until"`      // when it goes out again unless it is acknowledged before
-	Deliveries int       `json:"deliveries"` // how often it went out
+	Last EntryID `json:"last"` // the ID of its last entry
+	// Until is when the batch is delivered again, unless it is acknowledged before.
+	Until      time.Time `json:"until"`
+	Deliveries int       `json:"deliveries"` // how often it was delivered
 }
 
-// ConsumerStatus is what is told about a named consumer of a stream.
+// ConsumerStatus describes a named consumer of a stream.
 type ConsumerStatus struct {
 	Stream    string          `json:"stream"`
 	Name      string          `json:"name"`
-	After     string          `json:"after"` // where it was made to begin: after this ID, or "now"
+	After     string          `json:"after"` // where it began when created: after this ID, or "now"
 	Filter    *ConsumerFilter `json:"filter,omitempty"`
 	CreatedAt time.Time       `json:"created_at"`
 
-	Acked   EntryID   `json:"acked"`    // the position: everything up to here was dealt with
-	MovedAt time.Time `json:"moved_at"` // when it last changed
+	Acked   EntryID   `json:"acked"`    // the position: all entries up to here are done
+	MovedAt time.Time `json:"moved_at"` // when Acked last changed
 
-	Lease      *ConsumerBatch `json:"lease,omitempty"` // what somebody works on
-	Deliveries int            `json:"deliveries"`      // how often the batch that is not acknowledged went out, 0 for none
+	Lease *ConsumerBatch `json:"lease,omitempty"` // the batch that is being worked on
+	// Deliveries is how often the unacknowledged batch was delivered, 0 if there is none.
+	Deliveries int `json:"deliveries"`
 
-	LagEntries int64 `json:"lag_entries"` // entries of the stream after the position, filtered out or not
-	LagMS      int64 `json:"lag_ms"`      // by their times: from the position to the newest entry
-	// Expired is set where retention has dropped entries that the consumer had not dealt with: the position after which nothing is missing yet.
+	// LagEntries is the number of entries after the position, whether the filter wants them or not.
+	LagEntries int64 `json:"lag_entries"`
+	LagMS      int64 `json:"lag_ms"` // by their times, from the position to the newest entry
+	// Expired is set if retention has dropped entries that the consumer had not done. It is the
+	// position after which no entry is missing yet.
 	Expired *EntryID `json:"expired,omitempty"`
 }

@@ -2,8 +2,9 @@ package messages
 
 import "errors"
 
-// ErrNoFeed is what asking for a feed that is not configured matches with errors.Is.
+// ErrNoFeed: the feed is not configured. The error of a request for such a feed matches it.
 var ErrNoFeed = errors.New("no such feed")
 
-// ErrNotNow is what a command matches that the feed cannot follow in the state it is in.
+// ErrNotNow: the feed cannot follow the command in its present state. The error of the answer
+// matches it.
 var ErrNotNow = errors.New("not now")

@@ -8,26 +8,28 @@ import (
 	"strings"
 )
 
-// EntryID orders the entries of one stream. It is written "<ms>-<seq>", Valkey's own grammar, and is the same for every
-// backend. The zero ID, "0-0", is before every entry and is never given to one.
+// EntryID orders the entries of one stream. It is written "<ms>-<seq>", which is Valkey's grammar,
+// and is the same for every backend. The zero ID, "0-0", is before every entry; no entry has it.
 type EntryID struct {
 	MS  uint64 // milliseconds since the Unix epoch
 	Seq uint64 // position within that millisecond
 }
 
-// seqPerMicrosecond is how many IDs one microsecond of upstream time has room for before an ID borrows from the next one.
-// A commit's operations share one time_us; runs up to 9 long were observed.
+// seqPerMicrosecond is how many IDs fit into one microsecond of upstream time before an ID uses the
+// next microsecond. The operations of a commit have the same time_us; up to 9 in a row were
+// observed.
 const seqPerMicrosecond = 1000
 
-// MaxEntryID is the greatest ID there is.
+// MaxEntryID is the greatest ID.
 var MaxEntryID = EntryID{MS: math.MaxUint64, Seq: math.MaxUint64}
 
-// ErrBadEntryID is what every malformed ID matches with errors.Is.
+// ErrBadEntryID: the ID is malformed. The errors for all malformed IDs match it.
 var ErrBadEntryID = errors.New("malformed entry ID")
 
-// DeriveID gives the ID of an event with the upstream time timeUS (Unix microseconds, not negative) that follows last: the
-// one the time says, or last's successor where that would not be greater. The same events in the same order get the same
-// IDs again, which is what makes ingesting them again after a crash harmless.
+// DeriveID returns the ID of an event with the upstream time timeUS (Unix microseconds; a negative
+// time counts as 0) that follows last. It is the ID that the time gives, or last's successor if
+// that ID is not greater than last. The same events in the same order get the same IDs again, so it
+// is harmless to ingest them again after a crash.
 func DeriveID(timeUS int64, last EntryID) EntryID {
 	us := uint64(max(timeUS, 0))
 	id := EntryID{MS: us / 1000, Seq: us % 1000 * seqPerMicrosecond}
@@ -37,10 +39,11 @@ func DeriveID(timeUS int64, last EntryID) EntryID {
 	return last.Next()
 }
 
-// TimeUS is the upstream time, Unix microseconds, that the ID was derived from; somewhat later where it had to be bumped.
+// TimeUS returns the upstream time, Unix microseconds, that the ID was derived from, or a somewhat
+// later one if the ID had to be increased.
 func (id EntryID) TimeUS() int64 { return int64(id.MS*1000 + min(id.Seq/seqPerMicrosecond, 999)) }
 
-// Next is the smallest ID greater than id. MaxEntryID has none and is returned as it is.
+// Next returns the smallest ID greater than id. MaxEntryID has none and is returned unchanged.
 func (id EntryID) Next() EntryID {
 	switch {
 	case id.Seq < math.MaxUint64:
@@ -51,7 +54,7 @@ func (id EntryID) Next() EntryID {
 	return id
 }
 
-// Prev is the greatest ID smaller than id. 0-0 has none and is returned as it is.
+// Prev returns the greatest ID smaller than id. 0-0 has none and is returned unchanged.
 func (id EntryID) Prev() EntryID {
 	switch {
 	case id.Seq > 0:
@@ -62,7 +65,7 @@ func (id EntryID) Prev() EntryID {
 	return id
 }
 
-// Compare is -1, 0 or 1 as id is before, the same as or after other.
+// Compare returns -1, 0 or 1 if id is before, equal to or after other.
 func (id EntryID) Compare(other EntryID) int {
 	switch {
 	case id.MS < other.MS, id.MS == other.MS && id.Seq < other.Seq:
@@ -76,17 +79,17 @@ func (id EntryID) Compare(other EntryID) int {
 // IsZero says whether id is "0-0".
 func (id EntryID) IsZero() bool { return id == EntryID{} }
 
-// AppendText appends "<ms>-<seq>" to b.
+// AppendText appends "<ms>-<seq>" to b. The error is always nil.
 func (id EntryID) AppendText(b []byte) ([]byte, error) {
 	b = strconv.AppendUint(b, id.MS, 10)
 	b = append(b, '-')
 	return strconv.AppendUint(b, id.Seq, 10), nil
 }
 
-// MarshalText writes "<ms>-<seq>".
+// MarshalText returns "<ms>-<seq>". The error is always nil.
 func (id EntryID) MarshalText() ([]byte, error) { return id.AppendText(make([]byte, 0, 24)) }
 
-// UnmarshalText is ParseEntryID.
+// UnmarshalText reads what ParseEntryID accepts. After an error id is unchanged.
 func (id *EntryID) UnmarshalText(text []byte) error {
 	parsed, err := ParseEntryID(string(text))
 	if err == nil {
@@ -95,13 +98,14 @@ func (id *EntryID) UnmarshalText(text []byte) error {
 	return err
 }
 
-// String is "<ms>-<seq>".
+// String returns "<ms>-<seq>".
 func (id EntryID) String() string {
 	b, _ := id.MarshalText()
 	return string(b)
 }
 
-// ParseEntryID reads "<ms>-<seq>": two unsigned decimal numbers, nothing else. Its errors match ErrBadEntryID.
+// ParseEntryID reads "<ms>-<seq>": two unsigned decimal numbers and nothing else. Its errors match
+// ErrBadEntryID.
 func ParseEntryID(s string) (EntryID, error) {
 	ms, seq, found := strings.Cut(s, "-")
 	if !found {
@@ -118,7 +122,7 @@ func ParseEntryID(s string) (EntryID, error) {
 	return id, nil
 }
 
-// parseDecimal is ParseUint without its sign: "+1" is not a number here.
+// parseDecimal is ParseUint without a sign: it refuses "+1".
 func parseDecimal(s string) (uint64, error) {
 	if s == "" || s[0] < '0' || s[0] > '9' {
 		return 0, strconv.ErrSyntax

@@ -2,7 +2,7 @@ package messages
 
 import "time"
 
-// The conversation of one feed, in the order it usually runs:
+// The conversation of one feed, in its usual order:
 //
 //	connection → feed      ConnectionReady        "I have started, what shall I do?"
 //	feed → writer          Quiesce                "commit what you hold of earlier epochs"
@@ -20,12 +20,13 @@ import "time"
 //	connection → watchdog, feed  Heartbeat …
 //	watchdog → connection  ForceReconnect
 //
-// The end of a connection is the connection actor's failure; the feed's supervision answers it.
+// The end of a connection is a failure of the connection actor; the feed's supervision handles it.
 
 // ConnectionReady says that the connection actor has started and waits for an epoch.
 type ConnectionReady struct{}
 
-// Quiesce asks the writer to finish what it was given and to accept nothing until BeginEpoch.
+// Quiesce asks the writer to finish the batches that it has and to accept no others until
+// BeginEpoch.
 type Quiesce struct{ Epoch Epoch }
 
 // Quiesced answers Quiesce: every batch of an earlier epoch is durable or dropped.
@@ -38,61 +39,71 @@ type ResumeQuery struct{ Epoch Epoch }
 type ResumePoint struct {
 	Epoch      Epoch
 	Checkpoint Checkpoint
-	Found      bool       // false on a feed that never stood anywhere
-	Lost       *Gap       // what the store is known to have lost: from its first entry on, unless the upstream sends it again
-	Filters    *FilterLog // what the feed wanted when it was last saved; nil where that is not known
+	Found      bool // false if the feed never had a position
+	// Lost is what the store is known to have lost: everything from its FromUS on, unless the
+	// upstream sends it again.
+	Lost *Gap
+	// Filters are what the feed wanted when they were last saved; nil if unknown.
+	Filters *FilterLog
 }
 
-// BeginEpoch tells the writer what the coming batches follow.
+// BeginEpoch tells the writer what the next batches follow.
 type BeginEpoch struct {
 	Epoch  Epoch
-	Host   string // the instance the batches' sequence numbers and times belong to
+	Host   string // the instance that the batches' sequence numbers and times belong to
 	Resume Checkpoint
 	From   Position // the place that was asked for, or rewound from
 
-	Overlap bool // the upstream may send again what the stream holds
-	Short   bool // … of the newest entries alone
-	// Prove asks for proof that the replay begins early enough: by Proven, or with Held by a first event that the stream has. Until it comes
-	// nothing is stored and the position stays. Without it nothing of the epoch is stored and the feed is told NoOverlap; or, with Accept, a gap is
-	// recorded and the epoch goes on.
+	Overlap bool // the upstream may send events again that the stream holds
+	Short   bool // such events are among the stream's newest entries
+	// Prove asks for proof that the replay begins early enough: Proven or, with Held, a first event
+	// that the stream holds. Before the proof nothing is stored and the position does not move. If
+	// there is no proof, nothing of the epoch is stored and the feed gets NoOverlap. With Accept a
+	// gap is recorded instead and the epoch goes on.
 	Prove, Held, Accept bool
-	BySeq               bool // resumed by the numbers of Host, which stand: what precedes Resume is a replay of it
+	// BySeq says that the epoch resumes by the numbers of Host, which are valid. Events before
+	// Resume are a replay.
+	BySeq bool
 
-	Gap  *Gap // certain: recorded as soon as the connection stands
+	Gap  *Gap // certain: recorded as soon as the connection is open
 	Skip *Gap // what is passed over: recorded before the first event
 	Lost *Gap // what the store has lost: recorded before the first event unless that is as old
 
-	// Before are the filters that held until FilterUS of Resume and before: of what is older than a filter only that is stored which
-	// the one before it wanted too. Oldest first.
+	// Before are the filters that applied until FilterUS of Resume and earlier, oldest first. An
+	// event that is older than a filter is stored only if the previous filter wanted it too.
 	Before []FormerFilter
-	// Passed is a position that was reached with a filter that is not known: what the stream lacks of Host's events up to there was not wanted. It is zero where the
-	// filter is known.
+	// Passed is a position that was reached with an unknown filter. Events of Host up to there that
+	// the stream lacks were not wanted. It is zero if the filter is known.
 	Passed Position
 }
 
-// FormerFilter is a filter that held until a moment of the position's host's clock, Unix µs.
+// FormerFilter is a filter that applied until a moment of the clock of the position's host, Unix
+// µs.
 type FormerFilter struct {
 	UntilUS int64
 	Wants   interface{ WantsEvent(event []byte) bool } // nil wants everything
 }
 
-// NoOverlap says that the epoch's replay does not begin with anything that the stream holds: something between may be missing. Nothing of it was stored.
+// NoOverlap says that the epoch's replay does not begin with an event that the stream holds, so
+// events in between may be missing. Nothing of the replay was stored.
 type NoOverlap struct {
 	Epoch Epoch
 	Said  bool // the upstream said that it cannot go back further
 }
 
-// Proven says that the epoch's replay begins where it should: nothing between the position and it is missing.
+// Proven says that the epoch's replay begins where it should: nothing is missing between the
+// position and the replay.
 type Proven struct {
 	Epoch Epoch
-	Exact bool // with the very event at the position
+	Exact bool // with exactly the event at the position
 }
 
-// Opened tells the writer, before the epoch's first batch, that the connection stands: a pending gap ends here, and a feed that never had a
-// position has one.
+// Opened tells the writer, before the epoch's first batch, that the connection is open. A pending
+// gap ends here, and a feed that never had a position gets one.
 type Opened struct {
 	Epoch Epoch
-	// Present is the host's clock at that moment, or a moment it had surely reached; of no host where it had to be taken from our own clock.
+	// Present is the host's clock at that moment, or a moment that it had surely reached. It has no
+	// host if it had to be taken from our own clock.
 	Present UpstreamTime
 }
 
@@ -101,22 +112,25 @@ type Connected struct {
 	Epoch       Epoch
 	At          time.Time
 	Took        time.Duration
-	Protocol    string // as spoken
+	Protocol    string // as spoken on this connection
 	Compression string
-	Fallback    string       // why it is not what was preferred, "" when it is
-	Present     UpstreamTime // what the host's clock shows; of no host where that had to be taken from ours
+	Fallback    string // why it is not the preferred one, "" if it is
+	// Present is what the host's clock shows. It has no host if it had to be taken from our own
+	// clock.
+	Present UpstreamTime
 }
 
-// SuspectGap tells the writer that the upstream began later than it was asked to. The gap is recorded before the epoch's first event, unless the
-// stream turns out to hold something of its first batch: then nothing was left out.
+// SuspectGap tells the writer that the upstream began later than it was asked to. The gap is
+// recorded before the epoch's first event, unless the stream holds an event of the epoch's first
+// batch: then nothing was left out.
 type SuspectGap struct {
 	Epoch Epoch
 	Gap   Gap
 	Said  bool // by the upstream itself: to ask for more is useless
 }
 
-// AppendBatch hands a batch to the writer, which returns it through Release once it is durable or dropped. Release has room for every batch
-// there is, so that returning one never blocks.
+// AppendBatch hands a batch to the writer. The writer returns the batch through Release once it is
+// durable or dropped. Release has room for all batches, so the return never blocks.
 type AppendBatch struct {
 	Batch   *Batch
 	Release chan<- *Batch
@@ -125,14 +139,14 @@ type AppendBatch struct {
 // Committed says that a batch is durable.
 type Committed struct {
 	Epoch      Epoch
-	Checkpoint Checkpoint // as stored with it
+	Checkpoint Checkpoint // as stored with the batch
 	Entries    int        // stored
-	Duplicates int        // dropped: the stream holds them
+	Duplicates int        // dropped because the stream holds them
 	Bad        int        // frames that could not be parsed
 	Frames     int        // frames read
-	Moved      bool       // the position moved on, or the replay on its way to it
+	Moved      bool       // the position moved on, or the replay that has not reached it yet
 	At         time.Time
-	NewestUS   int64 // upstream time of the newest stored event, 0 when none was stored
+	NewestUS   int64 // upstream time of the newest stored event, 0 if none was stored
 }
 
 // GapRecorded says that the epoch's gap entry is durable.
@@ -143,13 +157,15 @@ type GapRecorded struct {
 	Known bool // the stream had it already
 }
 
-// BeginRepair announces the batches of a backfill to the writer, and what it is to fetch: Unix µs of the host's clock, inclusive.
+// BeginRepair tells the writer that batches of a backfill will come, and the range that the
+// backfill will fetch: Unix µs of the host's clock, inclusive.
 type BeginRepair struct {
 	ID           uint64
 	FromUS, ToUS int64
 }
 
-// AppendRepair hands the writer a batch that a backfill fetched. What the stream lacks of it is appended; the feed's position stays where it is.
+// AppendRepair hands the writer a batch that a backfill fetched. The events that the stream lacks
+// are appended; the feed's position does not move.
 type AppendRepair struct {
 	ID      uint64
 	Batch   *Batch
@@ -163,54 +179,61 @@ type EndRepair struct {
 	Err     error
 }
 
-// StopBackfill tells the backfill to leave what it does.
+// StopBackfill tells the backfill to stop.
 type StopBackfill struct{}
 
-// BackfillDone says what became of a backfill, once everything it fetched is durable.
+// BackfillDone gives the result of a backfill, once everything that it fetched is durable.
 type BackfillDone struct {
 	ID    uint64
 	Found int   // events that the stream lacked
-	Known int   // events that it held
-	EndUS int64 // how far it came, Unix µs of the host's clock; 0 for nowhere
-	Err   error // nil when everything was fetched and stored
+	Known int   // events that the stream held
+	EndUS int64 // how far it came, Unix µs of the host's clock; 0 if it fetched nothing
+	Err   error // nil if everything was fetched and stored
 }
 
-// FilterChanged tells the writer that what comes from the moment on was read with another filter.
+// FilterChanged tells the writer that all events from the moment on were read with another filter.
 type FilterChanged struct {
 	Hash    uint64
 	SinceUS int64 // on the host's clock, Unix µs
 }
 
-// BlockLost tells a feed that a stored block of its stream cannot be read any more: its entries' times, Unix µs by their IDs. FromUS is 0 where it is not known.
+// BlockLost tells a feed that a stored block of its stream cannot be read any more. FromUS and ToUS
+// are the times of the block's entries by their IDs, Unix µs; FromUS is 0 if it is unknown.
 type BlockLost struct{ FromUS, ToUS int64 }
 
-// RecordGap tells the writer to append a gap entry where the stream stands; the feed's position stays where it is.
+// RecordGap tells the writer to append a gap entry at the stream's end. The feed's position does
+// not move.
 type RecordGap struct{ Gap Gap }
 
-// Fenced says that the stream refuses the writer's lease: another daemon owns it, or nobody does.
+// Fenced says that the stream refuses the writer's lease: another daemon owns the stream, or none
+// does.
 type Fenced struct {
 	Stream         string
-	Epoch, Current uint64 // the writer's, the stream's
-	Owner          string // name, "" when nobody
+	Epoch, Current uint64 // the writer's lease epoch, and the stream's
+	Owner          string // its name, "" if there is none
 }
 
-// StreamMoved says that the stream does not end where the writer left it: its server came back with older data. Nothing was written; whoever reads the stream's
-// position anew goes on from what there is.
+// StreamMoved says that the stream does not end where the writer left it, because its server
+// returned with older data. Nothing was written. The feed must read the stream's position again and
+// continue from there.
 type StreamMoved struct{ Expected, Found EntryID }
 
-// StreamClosed says that the stream was closed for good and takes no appends any more.
+// StreamClosed says that the stream was closed for good and accepts no more appends.
 type StreamClosed struct{ Reason string }
 
-// WriterStalled says that appends fail and are being retried; nothing is lost, the socket is not read.
+// WriterStalled says that appends fail and are being retried. Nothing is lost; the socket is not
+// read.
 type WriterStalled struct{ Reason string }
 
 // WriterResumed says that appends work again.
 type WriterResumed struct{}
 
-// ReadAgain says that what was read in the epoch and is not stored was given up: the store refused it. It is to be read again.
+// ReadAgain says that the writer gave up the events of the epoch that are not stored, because the
+// store refused them. They must be read again.
 type ReadAgain struct{ Epoch Epoch }
 
-// Drain asks the writer to commit everything it holds. What the store does not take now is given up: the next reader reads it again.
+// Drain asks the writer to commit everything that it has. Batches that the store does not accept
+// now are given up: they are read again later.
 type Drain struct{}
 
 // Drained answers Drain.
@@ -219,16 +242,18 @@ type Drained struct{}
 // SaveCheckpoint asks the cursor to persist now.
 type SaveCheckpoint struct{ Cause string }
 
-// CheckpointSaved answers SaveCheckpoint; Err is nil when it is durable or nothing had changed.
+// CheckpointSaved answers SaveCheckpoint. Err is nil if the checkpoint is durable or nothing had
+// changed.
 type CheckpointSaved struct{ Err error }
 
-// CursorStalled says that the stored position cannot be read for now, and why; "" once it was.
+// CursorStalled says why the stored position cannot be read for now; "" once it was read.
 type CursorStalled struct{ Reason string }
 
-// AtTip tells the cursor that a healthy connection had nothing more to give at that moment of the host's clock.
+// AtTip tells the cursor that a healthy connection had nothing more to give at that moment of the
+// host's clock.
 type AtTip struct{ At UpstreamTime }
 
-// Heartbeat is the connection's account of itself, once a second while its socket is open.
+// Heartbeat is the connection's report about itself, once per second while its socket is open.
 type Heartbeat struct {
 	Epoch     Epoch
 	At        time.Time
@@ -236,20 +261,22 @@ type Heartbeat struct {
 	LastFrame time.Time // zero before the first
 	NewestUS  int64     // upstream time of the newest event, 0 before the first
 
-	// The same for commits, which are what a feed is there for: identity and account events pass every filter of collections.
+	// The same for commits. They are counted separately because identity and account events pass
+	// every filter of collections, so these say nothing about the wanted events.
 	Commits    uint64
 	LastCommit time.Time
 	CommitUS   int64
 
-	Blocked time.Duration // how long it has been waiting for the writer; 0 when it is reading
+	Blocked time.Duration // how long it has been waiting for the writer; 0 while it reads
 	Pong    time.Time     // when the last answered ping was sent, zero before
-	// TipUS is a moment that the host's clock had surely reached when that ping was sent, Unix µs; 0 where its clock is not known.
+	// TipUS is a moment, Unix µs, that the host's clock had surely reached when that ping was sent;
+	// 0 if its clock is unknown.
 	TipUS int64
-	// PresentUS is what the host's clock shows now, as far as it is known, Unix µs; 0 where it is not.
+	// PresentUS is what the host's clock shows now, as far as it is known, Unix µs; 0 if unknown.
 	PresentUS int64
 }
 
-// PingFailed says that a ping went unanswered although the socket was being read.
+// PingFailed says that a ping was not answered although the socket was being read.
 type PingFailed struct {
 	Epoch   Epoch
 	Timeout time.Duration
@@ -258,31 +285,35 @@ type PingFailed struct {
 // Unwatch tells the watchdog that there is nothing to watch: disconnected, paused or stopping.
 type Unwatch struct{}
 
-// ReconnectCause says who wants a reconnect.
+// ReconnectCause says why a reconnect is forced.
 type ReconnectCause string
 
-// Why a reconnect is forced.
+// Causes of a forced reconnect.
 const (
-	CauseSilence   ReconnectCause = "silence"   // no frame for stale_after
-	CauseAdaptive  ReconnectCause = "adaptive"  // the phi-accrual detector
-	CauseHalfOpen  ReconnectCause = "half_open" // a ping without a pong
-	CauseSleep     ReconnectCause = "sleep"     // the machine slept
-	CauseBlind     ReconnectCause = "blind"     // frames flow, but none of what we want
-	CauseOperator  ReconnectCause = "operator"
-	CauseWriter    ReconnectCause = "writer"     // the writer was restarted: what was in flight must be read again
+	CauseSilence  ReconnectCause = "silence"   // no frame for stale_after
+	CauseAdaptive ReconnectCause = "adaptive"  // the phi-accrual detector
+	CauseHalfOpen ReconnectCause = "half_open" // a ping without a pong
+	CauseSleep    ReconnectCause = "sleep"     // the machine slept
+	CauseBlind    ReconnectCause = "blind"     // frames come, but none that the feed wants
+	CauseOperator ReconnectCause = "operator"
+	// CauseWriter: the writer was restarted, so the batches in flight must be read again.
+	CauseWriter    ReconnectCause = "writer"
 	CausePreferred ReconnectCause = "preferred"  // the preferred endpoint is tried again
 	CauseNoOverlap ReconnectCause = "no_overlap" // the replay began too late: ask for more
 	CauseFilter    ReconnectCause = "filter"     // the feed's filter changed
-	CauseClock     ReconnectCause = "clock"      // the host's own clock, or its protocol, says otherwise than was assumed about the replay window
+	// CauseClock: the host's own clock, or its protocol, contradicts what the plan assumed about
+	// the replay window.
+	CauseClock ReconnectCause = "clock"
 )
 
-// ForceReconnect ends the connection of its epoch. It is safe at any moment: about another epoch, or without a connection, it does nothing.
+// ForceReconnect ends the connection of its epoch. It is safe at any moment: without a connection
+// of that epoch it does nothing.
 type ForceReconnect struct {
 	Epoch Epoch
 	Cause ReconnectCause
 }
 
-// Suspicion is the watchdog's opinion, for the status.
+// Suspicion is the value of the watchdog's detector, for the status.
 type Suspicion struct {
 	Epoch Epoch
 	Phi   float64
@@ -301,7 +332,7 @@ type StopReading struct{}
 // ReadingStopped answers StopReading.
 type ReadingStopped struct{}
 
-// HealthCheck travels down the tree; every actor answers with a HealthReply.
+// HealthCheck travels down the actor tree; every actor answers with a HealthReply.
 type HealthCheck struct{ ID uint64 }
 
 // ReadyQuery asks the root for its Readiness.
@@ -310,10 +341,10 @@ type ReadyQuery struct{}
 // FeedQuery asks a feed for its FeedStatus.
 type FeedQuery struct{}
 
-// Command is what an operator asks of a feed. The feed answers with a CommandDone.
+// Command is an operator's command to a feed. The feed answers with a CommandDone.
 type Command string
 
-// The commands.
+// Commands.
 const (
 	CommandReconnect Command = "reconnect"
 	CommandPause     Command = "pause"

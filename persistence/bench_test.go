@@ -8,14 +8,15 @@ import (
 	"tempestd/persistence"
 )
 
-// cpuSeconds is what the process has used.
+// cpuSeconds returns the CPU time that the process has used.
 func cpuSeconds() float64 {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
-// readPages reads a stream in pages for as long as the benchmark goes on, again and again from its start, and gives how many entries it read.
+// readPages reads a stream in pages while the benchmark runs, again and again from its start. It
+// returns how many entries it has read.
 func readPages(b *testing.B, s persistence.Stream, limit int) (n int) {
 	b.ReportAllocs()
 	after := persistence.FromBeginning()

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TailStream implements Store. However long it waits, it keeps no other call waiting: its blocking read has a connection of its own, one a stream for all tails.
+// TailStream implements Store. A waiting TailStream delays no other call: the blocking read has its
+// own connection, one per stream for all tails.
 func (v *Valkey) TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (StreamFrames, error) {
 	return TailByName(ctx, v, stream, after, block, limit)
 }
@@ -16,7 +17,7 @@ func (v *Valkey) ReadStream(ctx context.Context, stream, from, to string, limit 
 	return ReadByName(ctx, v, stream, from, to, limit)
 }
 
-// TailByName is how stores implement TailStream: it checks all arguments, then tails the stream.
+// TailByName is the TailStream of a Store: it checks all arguments, then tails the stream.
 func TailByName(ctx context.Context, store Store, stream, after string, block time.Duration, limit int) (StreamFrames, error) {
 	cursor, err := parseCursor("after", after, tailGrammar)
 	if err == nil {
@@ -32,7 +33,7 @@ func TailByName(ctx context.Context, store Store, stream, after string, block ti
 	return s.Tail(ctx, cursor, block, limit)
 }
 
-// ReadByName is how stores implement ReadStream.
+// ReadByName is the ReadStream of a Store: it checks all arguments, then reads the stream.
 func ReadByName(ctx context.Context, store Store, stream, from, to string, limit int) (StreamFrames, error) {
 	lower, errFrom := parseCursor("from", from, cursorGrammar)
 	upper, errTo := parseCursor("to", to, cursorGrammar)

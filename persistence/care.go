@@ -5,88 +5,96 @@ import (
 	"time"
 )
 
-// What can be asked of a store that keeps files of its own. A store in a server has none: the
-// server's own means are for that.
+// Interfaces of a store that keeps its own files. A store in a server has neither: the server has
+// its own tools for this.
 type (
-	// Verifier looks at all that is stored while the store is in use. It changes nothing.
+	// Verifier checks everything that is stored while the store is in use. It changes nothing.
 	Verifier interface {
 		Verify(ctx context.Context, opt VerifyOptions) (Verified, error)
 	}
-	// Snapshotter gives what a backup is made of while the store is in use.
+	// Snapshotter names the data of a backup while the store is in use.
 	Snapshotter interface {
-		// Snapshot names the store's files as they are at one instant, which stay where they are
-		// until release is called.
+		// Snapshot lists the store's files as they are at one instant. They stay in place until
+		// release is called.
 		Snapshot(ctx context.Context) (snapshot *Snapshot, release func(), err error)
 	}
 )
 
-// VerifyOptions say what is looked at. Only Found is required.
+// VerifyOptions say what Verify checks. Only Found is required.
 type VerifyOptions struct {
-	Stream         string               // "" for all of them, and what is beside them
-	BytesPerSecond int64                // the most that is read in a second; 0 for no bound
-	Found          func(Finding)        // is told of each thing that is wrong
-	Progress       func(VerifyProgress) // is told after each segment; may be nil
+	Stream         string               // "" for all streams and the files beside them
+	BytesPerSecond int64                // largest number of bytes read in a second; 0 for no bound
+	Found          func(Finding)        // called for each fault
+	Progress       func(VerifyProgress) // called after each segment; may be nil
 }
 
-// Finding is something that is wrong with a store's files.
+// Finding is a fault in a store's files.
 type Finding struct {
-	Stream string `json:"stream,omitempty"` // "" where it is no stream's
-	File   string `json:"file"`             // below the store's directory
+	Stream string `json:"stream,omitempty"` // "" if the file belongs to no stream
+	File   string `json:"file"`             // relative to the store's directory
 	Offset int64  `json:"offset"`           // in the file
-	Length int64  `json:"length,omitempty"` // bytes from there on; 0 where it is all of the file, or not known
-	Block  uint64 `json:"block,omitempty"`  // number of the first block that is concerned
-	Fault  string `json:"fault"`            // what is wrong
-	Remedy string `json:"remedy"`           // what a repair does, or the next start of the daemon
-	Lost   *Loss  `json:"lost,omitempty"`   // the entries that are lost by it
+	// Length is the number of bytes from Offset on; 0 for the whole file, or if not known.
+	Length int64  `json:"length,omitempty"`
+	Block  uint64 `json:"block,omitempty"` // number of the first block that is affected
+	Fault  string `json:"fault"`           // what is wrong
+	Remedy string `json:"remedy"`          // what a repair does about it, or the next start
+	Lost   *Loss  `json:"lost,omitempty"`  // the entries that are lost by it
 }
 
-// Loss is entries that were stored and are not there any more.
+// Loss is a range of entries that were stored and no longer exist.
 type Loss struct {
-	First   EntryID   `json:"first"` // about the first one's ID: the next after the last that is there
+	// First is about the ID of the first lost entry: it is the next ID after the last entry that
+	// exists.
+	First   EntryID   `json:"first"`
 	Last    EntryID   `json:"last"`
-	Entries uint64    `json:"entries"` // 0 where it is not known how many
-	From    time.Time `json:"from"`    // by the IDs
+	Entries uint64    `json:"entries"` // 0 if the number is not known
+	From    time.Time `json:"from"`    // from the IDs
 	To      time.Time `json:"to"`
-	// AtEnd says that nothing of the stream follows: the upstream is asked for it again when the
-	// daemon starts.
+	// AtEnd says that no entry of the stream follows. Then the lost entries are fetched from the
+	// upstream again when the daemon starts.
 	AtEnd bool `json:"at_end,omitempty"`
 }
 
-// VerifyProgress is how far a verification is.
+// VerifyProgress is the progress of a verification.
 type VerifyProgress struct {
 	Stream   string `json:"stream"`
-	Segments int    `json:"segments"` // that were looked at
-	Of       int    `json:"of"`       // segments there are to look at
-	Bytes    int64  `json:"bytes"`    // that were read
-	OfBytes  int64  `json:"of_bytes"` // that there are to read
+	Segments int    `json:"segments"` // checked so far
+	Of       int    `json:"of"`       // segments to check
+	Bytes    int64  `json:"bytes"`    // read so far
+	OfBytes  int64  `json:"of_bytes"` // bytes to read
 }
 
-// Verified is what was looked at.
+// Verified is the result of a verification.
 type Verified struct {
 	Streams  int    `json:"streams"`
 	Segments int    `json:"segments"`
 	Blocks   uint64 `json:"blocks"`
-	Entries  uint64 `json:"entries"` // that are there
-	Bytes    int64  `json:"bytes"`   // that were read
-	Damaged  int    `json:"damaged"` // findings
-	Lost     uint64 `json:"lost"`    // entries that are lost by what was found
-	// KnownLost are entries that were lost before, as the segments say: readers are told of them,
-	// and nothing is to be done.
+	Entries  uint64 `json:"entries"` // entries that exist
+	Bytes    int64  `json:"bytes"`   // bytes read
+	Damaged  int    `json:"damaged"` // number of findings
+	Lost     uint64 `json:"lost"`    // entries that are lost by the findings
+	// KnownLost are entries that were lost before and are recorded as lost in the segments. Readers
+	// are told of them, and there is nothing to do.
 	KnownLost uint64 `json:"known_lost"`
 }
 
-// Snapshot is what a store has on disk at one instant.
+// Snapshot is a store's data on disk at one instant.
 type Snapshot struct {
-	Dir     string         `json:"dir"`     // the store's directory
-	ID      uint64         `json:"id"`      // of the directory, by which another machine's of the same name is told from it
-	Files   []SnapshotFile `json:"files"`   // in the order in which they are to be copied
-	Streams []StreamInfo   `json:"streams"` // as they are in it
+	Dir string `json:"dir"` // the store's directory
+	// ID identifies the directory. It differs from the ID of a directory with the same path on
+	// another machine.
+	ID      uint64         `json:"id"`
+	Files   []SnapshotFile `json:"files"`   // in the order in which they must be copied
+	Streams []StreamInfo   `json:"streams"` // as they are in the snapshot
 }
 
-// SnapshotFile is one of a snapshot's files.
+// SnapshotFile is one file of a snapshot.
 type SnapshotFile struct {
-	Path    string `json:"path"`              // below the store's directory, with slashes
-	Bytes   int64  `json:"bytes"`             // that belong to the snapshot; more may follow in a file that is written to
-	Sealed  bool   `json:"sealed,omitempty"`  // nothing changes it any more
-	Content []byte `json:"content,omitempty"` // of a small file, whatever is on the disk
+	Path string `json:"path"` // relative to the store's directory, with slashes
+	// Bytes is the number of bytes that belong to the snapshot. A file that is being written may
+	// have more.
+	Bytes  int64 `json:"bytes"`
+	Sealed bool  `json:"sealed,omitempty"` // nothing changes it any more
+	// Content is the content of a small file. It is used instead of the file on disk.
+	Content []byte `json:"content,omitempty"`
 }

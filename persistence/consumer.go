@@ -11,43 +11,49 @@ import (
 type ConsumerState struct {
 	Name      string    `json:"name"`
 	CreatedAt time.Time `json:"created_at"`
-	Acked     EntryID   `json:"acked"`             // everything up to here was dealt with
+	Acked     EntryID   `json:"acked"`             // all entries up to this one were dealt with
 	MovedAt   time.Time `json:"moved_at,omitzero"` // when Acked last changed
-	// The batch that is leased out, or came back and goes out again; the zero Lease when there is none.
+	// Lease is the batch that is leased out, or that was given back and will be delivered again.
+	// The zero Lease means none.
 	Lease ConsumerLease `json:"lease,omitzero"`
-	// Definition is kept for whoever made the consumer: JSON that the store does not look at.
+	// Definition is JSON that the store keeps for the consumer's creator and does not interpret.
 	Definition json.RawMessage `json:"definition,omitempty"`
 }
 
-// ConsumerLease is a batch that was handed out and not yet acknowledged.
+// ConsumerLease is a batch that was delivered and is not yet acknowledged.
 type ConsumerLease struct {
-	Token      string    `json:"token"`      // who has it; "" once it was given back
-	Last       EntryID   `json:"last"`       // an ack moves Acked here
-	Until      time.Time `json:"until"`      // by the store's clock; after it the batch is handed out again
-	Deliveries int       `json:"deliveries"` // how often it was handed out
+	Token string  `json:"token"` // who has it; "" after it was given back
+	Last  EntryID `json:"last"`  // an acknowledgement moves Acked to this entry
+	// Until is by the store's clock. After it the batch is delivered again.
+	Until      time.Time `json:"until"`
+	Deliveries int       `json:"deliveries"` // how often it was delivered
 }
 
-// MaxConsumers is how many named consumers one stream may have.
+// MaxConsumers is the largest number of named consumers of one stream.
 const MaxConsumers = 1000
 
-// ConsumerStore keeps named consumers, whose names follow the rules of streams' names. It is safe for concurrent use, across the daemons that share the store too.
+// ConsumerStore keeps named consumers. Their names follow the rules for stream names. It is safe
+// for concurrent use, also by several daemons that share the store.
 type ConsumerStore interface {
-	// Consumer returns ErrNoConsumer when the stream has none of that name.
+	// Consumer returns ErrNoConsumer if the stream has no consumer of that name.
 	Consumer(ctx context.Context, stream, name string) (ConsumerState, error)
-	// Consumers lists a stream's, by name.
+	// Consumers returns the consumers of a stream, sorted by name.
 	Consumers(ctx context.Context, stream string) ([]ConsumerState, error)
-	// UpdateConsumer changes a consumer in one atomic step. change is given the store's time and the state, nil where there is none, and returns
-	// what takes its place: nil deletes. An error of change is returned and changes nothing. It may be called again when another change came first.
-	// A new consumer beyond MaxConsumers matches ErrBadBound.
+	// UpdateConsumer changes a consumer in one atomic step. change gets the store's time and the
+	// current state, or nil if there is none. It returns the new state; nil deletes the consumer.
+	// An error of change is returned and changes nothing. change may be called again when another
+	// change came first. A new consumer beyond MaxConsumers gives an error that matches
+	// ErrBadBound.
 	UpdateConsumer(ctx context.Context, stream, name string, change func(now time.Time, s *ConsumerState) (*ConsumerState, error)) (*ConsumerState, error)
 }
 
-// NoConsumerError matches ErrNoConsumer and says which consumer is not there.
+// NoConsumerError returns an error that matches ErrNoConsumer and names the missing consumer.
 func NoConsumerError(stream, name string) error {
 	return fmt.Errorf("%w: stream %s has none named %.80q", ErrNoConsumer, stream, name)
 }
 
-// TooManyConsumersError matches ErrBadBound: a stream has MaxConsumers already.
+// TooManyConsumersError returns an error that matches ErrBadBound: the stream already has
+// MaxConsumers consumers.
 func TooManyConsumersError(stream string) error {
 	return fmt.Errorf("%w: stream %s has %d consumers, the most there may be", ErrBadBound, stream, MaxConsumers)
 }

@@ -10,8 +10,8 @@ import (
 	"tempestd/messages"
 )
 
-// StreamCursor is a place in a stream: an open marker ("start", "end"), a millisecond or one entry. The zero value is
-// entry 0-0, which is before every entry.
+// StreamCursor is a place in a stream: an open marker ("start", "end"), a millisecond or one entry.
+// The zero value is entry 0-0, which is before every entry.
 type StreamCursor struct {
 	id     EntryID
 	marker cursorMarker
@@ -26,30 +26,33 @@ const (
 	atEnd
 )
 
-// What every refusal of a cursor tells the caller to write: of a range's and of a Tail's.
+// The accepted forms that an error message names: for the cursors of a range, and for the cursor of
+// a Tail.
 const (
 	cursorGrammar = "start, end, " + tailGrammar
 	tailGrammar   = "<ms> or <ms>-<seq> (0-0 is from the beginning)"
 )
 
-// Start is before the first entry of a range; a Tail, whose cursor is exclusive, takes [FromBeginning] instead.
+// Start is before the first entry of a range. A Tail has an exclusive cursor and takes
+// [FromBeginning] instead.
 func Start() StreamCursor { return StreamCursor{marker: atStart} }
 
 // End is after the last entry of a range.
 func End() StreamCursor { return StreamCursor{marker: atEnd} }
 
-// FromBeginning is 0-0: after it comes every entry there is.
+// FromBeginning is 0-0. Every entry is after it.
 func FromBeginning() StreamCursor { return StreamCursor{} }
 
-// CursorAt is the entry id. As the exclusive cursor of a Tail it gives what comes after id.
+// CursorAt is the place of the entry id. As the cursor of a Tail it gives the entries after id.
 func CursorAt(id EntryID) StreamCursor { return StreamCursor{id: id} }
 
-// CursorAtMillis is every entry of one millisecond since the Unix epoch.
+// CursorAtMillis is the place of all entries of one millisecond since the Unix epoch.
 func CursorAtMillis(ms uint64) StreamCursor {
 	return StreamCursor{id: EntryID{MS: ms}, marker: atMillis}
 }
 
-// CursorSince is the exclusive cursor just before t: a Tail after it begins with the first entry of t's millisecond.
+// CursorSince is the exclusive cursor just before t. A Tail after it begins with the first entry of
+// t's millisecond.
 func CursorSince(t time.Time) StreamCursor {
 	ms := t.UnixMilli()
 	if ms <= 0 {
@@ -58,13 +61,14 @@ func CursorSince(t time.Time) StreamCursor {
 	return CursorAt(EntryID{MS: uint64(ms) - 1, Seq: math.MaxUint64})
 }
 
-// ParseStreamCursor reads "start", "end", "<ms>" or "<ms>-<seq>", unsigned decimals and nothing else: the short markers
-// "-" and "+" of other systems, signs and spaces are refused. Errors are *ConfigErrors, match ErrBadCursor and say what is accepted.
+// ParseStreamCursor reads "start", "end", "<ms>" or "<ms>-<seq>", in unsigned decimals. It refuses
+// everything else, also signs, spaces and the short markers "-" and "+" of other systems. Errors
+// are *ConfigErrors, match ErrBadCursor and say what is accepted.
 func ParseStreamCursor(s string) (StreamCursor, error) {
 	return parseCursor("cursor", s, cursorGrammar)
 }
 
-// parseCursor is ParseStreamCursor of the named argument, which accepts what the grammar says.
+// parseCursor is ParseStreamCursor for the named argument. grammar says what it accepts.
 func parseCursor(argument, s, grammar string) (StreamCursor, error) {
 	bad := func(why string) (StreamCursor, error) {
 		return StreamCursor{}, &ConfigError{Field: argument, Message: why + "; accepted: " + grammar, Err: ErrBadCursor}
@@ -79,7 +83,7 @@ func parseCursor(argument, s, grammar string) (StreamCursor, error) {
 	case "-", "+":
 		return bad(fmt.Sprintf("is %q, which is not a marker here", s))
 	}
-	// A cursor that starts with "-" would otherwise be an empty <ms>; both are refused with the same words.
+	// Without this, a cursor that starts with "-" would be an empty <ms>. Both get the same words.
 	if strings.Contains(s, "-") {
 		id, err := messages.ParseEntryID(s)
 		if err != nil {
@@ -94,7 +98,7 @@ func parseCursor(argument, s, grammar string) (StreamCursor, error) {
 	return CursorAtMillis(ms), nil
 }
 
-// String is the cursor as ParseStreamCursor reads it.
+// String returns the cursor in the form that ParseStreamCursor reads.
 func (c StreamCursor) String() string {
 	switch c.marker {
 	case atStart:
@@ -107,8 +111,8 @@ func (c StreamCursor) String() string {
 	return c.id.String()
 }
 
-// Exclusive is the ID that a Tail's first entry must exceed: "<ms>" stands for "<ms>-0", as in XREAD. The open markers are no
-// exclusive cursors and give an error that matches ErrBadCursor.
+// Exclusive returns the ID that a Tail's first entry must exceed. "<ms>" means "<ms>-0", as in
+// XREAD. The open markers are no exclusive cursors and give an error that matches ErrBadCursor.
 func (c StreamCursor) Exclusive() (EntryID, error) {
 	if c.marker == atStart || c.marker == atEnd {
 		return EntryID{}, &ConfigError{Field: "after", Err: ErrBadCursor,
@@ -117,7 +121,7 @@ func (c StreamCursor) Exclusive() (EntryID, error) {
 	return c.id, nil
 }
 
-// Lower is the smallest ID of a range that begins at c.
+// Lower returns the smallest ID of a range that begins at c.
 func (c StreamCursor) Lower() EntryID {
 	switch c.marker {
 	case atStart:
@@ -128,7 +132,7 @@ func (c StreamCursor) Lower() EntryID {
 	return c.id // of a millisecond: <ms>-0
 }
 
-// Upper is the greatest ID of a range that ends at c.
+// Upper returns the greatest ID of a range that ends at c.
 func (c StreamCursor) Upper() EntryID {
 	switch c.marker {
 	case atStart:
@@ -141,7 +145,8 @@ func (c StreamCursor) Upper() EntryID {
 	return c.id
 }
 
-// CheckAfter refuses an exclusive cursor that retention has overtaken. 0-0 asks for whatever there is.
+// CheckAfter returns a *CursorExpiredError for an exclusive cursor after which retention has
+// dropped entries. Cursor 0-0 means "from the oldest entry there is" and never expires.
 func CheckAfter(stream string, after, trimmed EntryID) error {
 	if after.IsZero() || after.Compare(trimmed) >= 0 {
 		return nil
@@ -149,7 +154,7 @@ func CheckAfter(stream string, after, trimmed EntryID) error {
 	return &CursorExpiredError{Stream: stream, Cursor: after, Oldest: trimmed}
 }
 
-// CheckFrom is checkAfter for the beginning of a range, which is part of it.
+// CheckFrom is CheckAfter for the beginning of a range, which belongs to the range.
 func CheckFrom(stream string, from, trimmed EntryID) error {
 	if from.IsZero() {
 		return nil
@@ -157,7 +162,7 @@ func CheckFrom(stream string, from, trimmed EntryID) error {
 	return CheckAfter(stream, from.Prev(), trimmed)
 }
 
-// CheckLimit validates how many frames a Read or a Tail may return.
+// CheckLimit checks how many frames a Read or a Tail may return.
 func CheckLimit(limit int) error {
 	if limit < 1 || limit > MaxCount {
 		return &ConfigError{Field: "limit", Message: fmt.Sprintf("is %d; accepted: 1 to %d", limit, MaxCount), Err: ErrBadBound}
@@ -165,7 +170,7 @@ func CheckLimit(limit int) error {
 	return nil
 }
 
-// CheckBlock validates how long a Tail waits.
+// CheckBlock checks how long a Tail may wait.
 func CheckBlock(block time.Duration) error {
 	if block < 0 || block > MaxBlock {
 		return &ConfigError{Field: "block", Message: fmt.Sprintf("is %s; accepted: 0s to %s", block, MaxBlock), Err: ErrBadBound}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// The errors callers can match with errors.Is.
+// Errors that callers can match with errors.Is.
 var (
 	ErrNoStream     = errors.New("no such stream")
 	ErrNoConsumer   = errors.New("no such consumer")
@@ -19,8 +19,8 @@ var (
 	ErrBadBound     = errors.New("argument out of bounds")
 )
 
-// NoSpaceError says that the store stopped writing before the disk was full. Nothing was written; appends work again once
-// there is room.
+// NoSpaceError says that the store stopped writing before the disk was full. Nothing was written.
+// Appends work again when there is space.
 type NoSpaceError struct {
 	Dir  string // the store's directory
 	Free uint64 // bytes free
@@ -31,11 +31,11 @@ func (e *NoSpaceError) Error() string {
 	return fmt.Sprintf("%s has %d MiB free; writing needs %d MiB free", e.Dir, e.Free>>20, e.Need>>20)
 }
 
-// CorruptError says that a stored block cannot be read. Its entries are lost here; a reader goes on with what comes after
-// Block, which may be used as an exclusive cursor.
+// CorruptError says that a stored block cannot be read. Its entries are lost in this store. A
+// reader continues after Block, which may be used as an exclusive cursor.
 type CorruptError struct {
 	Stream string
-	First  EntryID // the block's first entry; zero where that is not known
+	First  EntryID // the block's first entry; zero if not known
 	Block  EntryID // the block's last entry, its key
 	Err    error   // what is wrong with it
 }
@@ -46,12 +46,15 @@ func (e *CorruptError) Error() string {
 
 func (e *CorruptError) Unwrap() error { return e.Err }
 
-// UnavailableError says that a store cannot be used now: a server that is away, starting, full, moving, or that refuses what it is asked; a file system that answers
-// with an error. Calling again later may succeed. After an Append the outcome may be unknown; the next one finds out, and never stores anything twice.
+// UnavailableError says that a store cannot be used now: a server is away, starting, full, moving
+// or refuses a command, or a file system returned an error. A later call may succeed. After an
+// Append the outcome may be unknown. The next Append finds out, and never stores an event twice.
 type UnavailableError struct {
-	Store  string // where, without secrets: the server, or the store's directory
-	Reason string // one word: "connection", "timeout", "loading", "readonly", "full", "cluster", "busy", "refused", "io"
-	Err    error  // what it said: one short, printable line
+	Store string // the server or the store's directory, without secrets
+	// Reason is one word: "connection", "timeout", "loading", "readonly", "full", "cluster",
+	// "busy", "refused", "io".
+	Reason string
+	Err    error // the cause in one short, printable line
 }
 
 func (e *UnavailableError) Error() string {
@@ -63,9 +66,9 @@ func (e *UnavailableError) Error() string {
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
-// ConflictError says that a stream does not end where its writer left it, as after a server came back with older data, or a disk after an error without what had been
-// written to it. The writer must open the stream again
-// and resume from its checkpoint.
+// ConflictError says that a stream does not end where its writer left it. This happens when a
+// server comes back with older data, or when a disk loses written data after an error. The writer
+// must open the stream again and resume from its checkpoint.
 type ConflictError struct {
 	Stream   string
 	Expected EntryID
@@ -76,29 +79,35 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("stream %s ends with %s and not with %s, where its writer left it", e.Stream, e.Found, e.Expected)
 }
 
-// CursorExpiredError says that entries after the cursor have been dropped by retention: to go on would leave them out without a word.
+// CursorExpiredError says that retention has dropped entries after the cursor. Reading on would
+// silently skip them.
 type CursorExpiredError struct {
 	Stream string
 	Cursor EntryID
-	Oldest EntryID // the greatest cursor after which nothing is missing yet: the newest entry that was dropped
+	// Oldest is the newest entry that was dropped. It is the smallest cursor after which nothing is
+	// missing.
+	Oldest EntryID
 }
 
 func (e *CursorExpiredError) Error() string {
 	return fmt.Sprintf("stream %s: entries after %s have been dropped by retention; reading may go on after %s", e.Stream, e.Cursor, e.Oldest)
 }
 
-// Temporary says whether an error passes by itself, so that the same call may succeed later: a disk that is full or does not answer, a server that is away.
+// Temporary reports whether an error can pass without a change of the call, so that the same call
+// may succeed later: a disk that is full or does not answer, or a server that is away.
 func Temporary(err error) bool {
 	_, full := errors.AsType[*NoSpaceError](err)
 	_, away := errors.AsType[*UnavailableError](err)
 	return full || away
 }
 
-// ConfigError says which argument or option is wrong, and what is accepted.
+// ConfigError names a wrong argument or option, and says what is accepted.
 type ConfigError struct {
 	Field   string // the option's or argument's name: "Addresses", "after", "limit"
-	Message string // what it is and what is accepted: "is 0; accepted: 1 to 10000"
-	Err     error  // ErrBadCursor, ErrBadBound or ErrBadName of an argument, which it also matches; nil of an option
+	Message string // its value and the accepted values: "is 0; accepted: 1 to 10000"
+	// Err is ErrBadCursor, ErrBadBound or ErrBadName for an argument, nil for an option. The
+	// ConfigError also matches it.
+	Err error
 }
 
 func (e *ConfigError) Error() string {

@@ -1,7 +1,8 @@
 package persistence
 
-// Event is something a store tells its owner through its options' OnEvent: one of StreamTrimmed, StreamEnded, SpaceLow,
-// SpaceRecovered, LogTruncated, BlockCorrupt, FileDamaged, StateLost, WriteFailed, WriteRecovered, MaintenanceFailed, ForeignEntry.
+// Event is something that a store reports to its owner through the OnEvent of its options. It is
+// one of StreamTrimmed, StreamEnded, SpaceLow, SpaceRecovered, LogTruncated, BlockCorrupt,
+// FileDamaged, StateLost, WriteFailed, WriteRecovered, MaintenanceFailed, ForeignEntry.
 type Event interface{ isEvent() }
 
 type (
@@ -15,46 +16,55 @@ type (
 		Stream string
 		Reason string
 	}
-	// SpaceLow says that appends are refused from now on: the disk is nearly full.
+	// SpaceLow says that appends are refused from now on, because the disk is nearly full.
 	SpaceLow struct{ *NoSpaceError }
 	// SpaceRecovered says that appends work again.
 	SpaceRecovered struct {
 		Dir  string
 		Free uint64 // bytes
 	}
-	// LogTruncated says that a stream ends before what had been stored.
+	// LogTruncated says that a stream ends before the newest entry that had been stored.
 	LogTruncated struct{ Truncation }
-	// BlockCorrupt says that a stored block cannot be read. It comes once for a block while the store is open.
+	// BlockCorrupt says that a stored block cannot be read. It is reported once per block while the
+	// store is open.
 	BlockCorrupt struct{ *CorruptError }
-	// FileDamaged says that a file of the store is not as it was left. What could not be understood of it was not overwritten, but set aside.
+	// FileDamaged says that a file of the store is not as the store left it. The part that could
+	// not be understood was not overwritten, but moved or copied to the directory for damaged data.
 	FileDamaged struct {
-		Stream string // "" where it is no stream's
-		File   string // below the store's directory
-		Aside  string // below the store's directory, where it, or what was cut from it, is now; "" where it stayed
-		Err    error  // what is wrong with it
+		Stream string // "" if the file belongs to no stream
+		File   string // relative to the store's directory
+		// Aside is where the file, or the part cut from it, is now, relative to the store's
+		// directory; "" if it stayed in place.
+		Aside string
+		Err   error // the fault
 	}
-	// StateLost says that the store's state, which is what it keeps beside the streams, was damaged and made anew. The named consumers, "stream/name", are where
-	// they were when a copy of the state was last made.
+	// StateLost says that the store's state, the data that it keeps beside the streams, was damaged
+	// and rebuilt. The named consumers, written "stream/name", are at their positions of the last
+	// copy of the state.
 	StateLost struct {
-		Aside     string // below the store's directory, where the damaged one is now; "" where it stayed
+		// Aside is where the damaged state is now, relative to the store's directory; "" if it
+		// stayed in place.
+		Aside     string
 		Consumers []string
-		Err       error // what is wrong with it
+		Err       error // the fault
 	}
-	// WriteFailed says that a stream's files could not be written: an error of the file system. Appends try again.
+	// WriteFailed says that a stream's files could not be written because of a file system error.
+	// Appends try again.
 	WriteFailed struct {
 		Stream string
 		Err    error
 	}
-	// WriteRecovered says that they can be written again.
+	// WriteRecovered says that the stream's files can be written again.
 	WriteRecovered struct{ Stream string }
-	// MaintenanceFailed says that trimming, merging, syncing or giving space back failed. Stream is "" where it concerns all of them.
+	// MaintenanceFailed says that trimming, packing, syncing or freeing space failed. Stream is ""
+	// if it concerns all streams.
 	MaintenanceFailed struct {
 		Stream string
 		Err    error
 	}
-	// ForeignEntry says that a stream in a shared store has an entry that is no event, as only
-	// another client can have added. It comes once for a stream while the store is open, for the
-	// first one that a reader meets.
+	// ForeignEntry says that a stream in a shared store contains an entry that is no event. Only
+	// another client can have added it. It is reported once per stream while the store is open, for
+	// the first such entry that a reader meets.
 	ForeignEntry struct {
 		Stream string
 		ID     EntryID
@@ -74,11 +84,14 @@ func (WriteRecovered) isEvent()    {}
 func (MaintenanceFailed) isEvent() {}
 func (ForeignEntry) isEvent()      {}
 
-// Truncation is a stream whose newest entries were lost under us: found at open, by what is known of the stream outside of its log. The stream's checkpoint went with
-// them, so reading the upstream again from there brings them back, under the same IDs.
+// Truncation is a stream that has lost its newest entries outside the store's control. The store
+// finds this when it opens, from what it knows of the stream besides the log. The stream's
+// checkpoint was lost with the entries, so reading the upstream again from the remaining checkpoint
+// brings them back under the same IDs.
 type Truncation struct {
-	Stream   string  `json:"stream"`
-	Oldest   EntryID `json:"oldest,omitzero"` // the oldest entry known to have been there before; zero where that is not known
-	Expected EntryID `json:"expected"`        // the newest entry known to have been stored
-	Found    EntryID `json:"found"`           // the newest entry there is; zero for none
+	Stream string `json:"stream"`
+	// Oldest is the oldest entry known to have existed; zero if not known.
+	Oldest   EntryID `json:"oldest,omitzero"`
+	Expected EntryID `json:"expected"` // the newest entry known to have been stored
+	Found    EntryID `json:"found"`    // the newest entry that exists; zero if there is none
 }

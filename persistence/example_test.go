@@ -11,23 +11,25 @@ import (
 	"tempestd/persistence"
 )
 
-// batchOf makes a batch of events, as the connection of a feed does of frames.
+// batchOf makes a batch of events, like the connection of a feed.
 func batchOf(timeUS int64, events ...string) *messages.Batch {
 	b := new(messages.Batch)
 	for i, event := range events {
 		b.Events = append(b.Events, messages.Event{
 			Off: uint32(len(b.Buf)), Len: uint32(len(event)), Kind: messages.KindCommit,
-			TimeUS: timeUS + int64(i), Fingerprint: uint64(timeUS) + uint64(i), // of the event's identity
+			// The fingerprint is that of the event's identity.
+			TimeUS: timeUS + int64(i), Fingerprint: uint64(timeUS) + uint64(i),
 		})
 		b.Buf = append(b.Buf, event...)
 	}
 	return b
 }
 
-// What is wrong with arguments is told for all of them at once, each by its name.
+// All wrong arguments are reported at once, each with its name.
 func ExampleConfigError() {
 	ctx := context.Background()
-	store, err := persistence.OpenValkey(ctx, persistence.ValkeyOptions{Addresses: []string{"127.0.0.1:6379"}}) // connects when it is first used
+	// The store connects when it is first used.
+	store, err := persistence.OpenValkey(ctx, persistence.ValkeyOptions{Addresses: []string{"127.0.0.1:6379"}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -38,13 +40,14 @@ func ExampleConfigError() {
 		fmt.Println("the first one:", wrong.Field)
 	}
 	// Output:
-	// malformed cursor: after is "$", not an unsigned 64-bit decimal; accepted: <ms> or <ms>-<seq> (0-0 is from the beginning)
-	// argument out of bounds: block is 1h0m0s; accepted: 0s to 30s
-	// the first one: after
+	// malformed cursor: after is "$", not an unsigned 64-bit decimal; accepted: <ms> or <ms>-<seq>
+	// (0-0 is from the beginning) argument out of bounds: block is 1h0m0s; accepted: 0s to 30s the
+	// first one: after
 }
 
-// A store in Valkey or Redis: who appends holds the stream's lease, who reads needs none. The example is compiled and not run, for it needs a server at
-// the address that it names; TestI8_TailHoldsUpNoAppendOfItsProcess does the same against one.
+// A store in Valkey or Redis. A writer holds the stream's lease; a reader needs none. The example
+// is compiled and not run, because it needs a server at its address.
+// TestI8_TailHoldsUpNoAppendOfItsProcess does the same with a real server.
 func ExampleValkey() {
 	ctx := context.Background()
 	store, err := persistence.OpenValkey(ctx, persistence.ValkeyOptions{Addresses: []string{"127.0.0.1:6379"}})
@@ -53,17 +56,18 @@ func ExampleValkey() {
 	}
 	defer store.Close()
 
-	// One process appends at a time. Whoever takes the lease over has a greater epoch, and appends under an older one are refused from then on.
+	// One process appends at a time. A process that takes the lease over gets a greater epoch. From
+	// then on appends under an older epoch are refused.
 	lease, err := store.Acquire(ctx, "bluesky", messages.Node{ID: "indexer-1", Name: "indexer-1"}, 15*time.Second)
 	if err != nil {
-		log.Fatal(err) // a *HeldError says who has it
+		log.Fatal(err) // a *HeldError names the holder
 	}
 	stream, err := store.OpenStream(ctx, "bluesky", persistence.StreamOptions{Lease: lease})
 	if err != nil {
 		log.Fatal(err)
 	}
 	go func() {
-		// A tail may wait for half a minute: its connection is not the one that the appends go over.
+		// A tail may wait for half a minute. It uses another connection than the appends.
 		page, err := store.TailStream(ctx, "bluesky", "0-0", persistence.MaxBlock, 100)
 		fmt.Println(len(page.Frames), err)
 	}()
@@ -74,9 +78,10 @@ func ExampleValkey() {
 			break
 		}
 		if !persistence.Temporary(err) {
-			log.Fatal(err) // a *FencedError says who owns the stream now
+			log.Fatal(err) // a *FencedError names the present owner
 		}
-		// The server is away, and the batch may have landed or not. The same batch again finds out, and is never stored twice.
+		// The server is away, and the batch may be stored or not. The same batch again finds out,
+		// and is never stored twice.
 		time.Sleep(time.Second)
 	}
 }

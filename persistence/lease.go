@@ -8,24 +8,27 @@ import (
 	"tempestd/messages"
 )
 
-// LeaseStore is what a store that several daemons share offers besides: it says which of them may append to a stream. The embedded store is one
-// process's alone and has none. It is safe for concurrent use. Time is the store's own, so that the daemons' clocks do not matter.
+// LeaseStore is an additional interface of a store that several daemons share. It decides which of
+// them may append to a stream. The embedded store belongs to one process and has no leases. A
+// LeaseStore is safe for concurrent use. It uses its own clock, so the daemons' clocks do not
+// matter.
 type LeaseStore interface {
-	// Acquire takes the stream's lease for ttl, with a new epoch: from then on appends under an older epoch are refused. The node that
-	// holds it already gets it anew (its former process is fenced out). A *HeldError says that another node holds it.
+	// Acquire takes the stream's lease for ttl, with a new epoch. From then on appends under an
+	// older epoch are refused. A node that already holds the lease gets a new one, and its former
+	// process is fenced out. A *HeldError says that another node holds the lease.
 	Acquire(ctx context.Context, stream string, node messages.Node, ttl time.Duration) (messages.Lease, error)
-	// Renew makes the lease last for ttl from now. A *FencedError says that it is lost.
+	// Renew extends the lease to ttl from now. A *FencedError says that it is lost.
 	Renew(ctx context.Context, lease messages.Lease, ttl time.Duration) error
-	// Release gives the lease up at once. One that is lost already is no error.
+	// Release gives the lease up at once. A lease that is already lost is no error.
 	Release(ctx context.Context, lease messages.Lease) error
 
-	// Announce lists the node for ttl.
+	// Announce puts the node on the list of nodes for ttl.
 	Announce(ctx context.Context, node messages.Node, ttl time.Duration) error
-	// Withdraw takes it off the list.
+	// Withdraw takes the node off the list.
 	Withdraw(ctx context.Context, nodeID string) error
-	// Nodes is who is listed, by ID.
+	// Nodes returns the listed nodes, sorted by ID.
 	Nodes(ctx context.Context) ([]messages.Node, error)
-	// Owners says who holds the leases of the streams, in their order.
+	// Owners returns the holders of the streams' leases, in the order of streams.
 	Owners(ctx context.Context, streams []string) ([]messages.Owner, error)
 }
 
@@ -36,13 +39,13 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("stream %s is owned by %s (epoch %d), whose lease lasts for another %s", e.Stream, e.Name, e.Epoch, e.Left)
 }
 
-// FencedError says that the writer's epoch is over: another daemon owns the stream, or this one lost its lease. Nothing was written, nor ever will
-// be under this epoch.
+// FencedError says that the writer's epoch is over: another daemon owns the stream, or this daemon
+// lost its lease. Nothing was written, and nothing will ever be written under this epoch.
 type FencedError struct {
 	Stream  string
 	Epoch   uint64 // the writer's
 	Current uint64 // the stream's
-	Owner   string // name of who holds the lease now, "" when nobody does
+	Owner   string // name of the present holder of the lease, "" if there is none
 }
 
 func (e *FencedError) Error() string {

@@ -5,7 +5,8 @@ import "fmt"
 // maxNameLen is the longest name of a stream, a feed or a consumer.
 const maxNameLen = 64
 
-// CheckName refuses what could not be a stream's key, a file name and a URL segment alike.
+// CheckName returns a *ConfigError that matches ErrBadName for a name that is not usable as a
+// stream's key, as a file name and as a URL segment alike.
 func CheckName(name string) error {
 	ok := len(name) >= 1 && len(name) <= maxNameLen
 	for i := range len(name) {

@@ -1,9 +1,9 @@
 package persistence
 
-// What a store keeps of a stream's recent entries for tails at the tip (I5).
+// Bounds of the recent entries that a store keeps in memory per stream, for tails at the tip (I5).
 const (
 	RecentBytes = 6 << 20
-	// RecentIdle is for how long after the last tail they are still kept: a stream that nobody
-	// follows pays neither the copy nor the memory.
+	// RecentIdle is how long the recent entries are kept after the last tail. A stream without
+	// tails costs neither the copy nor the memory.
 	RecentIdle = 2 * MaxBlock
 )

@@ -15,58 +15,62 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
-// ValkeyOptions say where a Valkey (7.2 or later) or Redis (7.0 or later) is and how to use it. Only Addresses is required.
+// ValkeyOptions say where a Valkey (7.2 or later) or Redis (7.0 or later) server is and how to use
+// it. Only Addresses is required.
 type ValkeyOptions struct {
-	Addresses []string // host:port of servers, of cluster nodes or of sentinels
-	// Mode is "standalone", "sentinel", "cluster" or "auto", which is also "": Sentinel where SentinelMaster is set, else what the server says.
+	Addresses []string // host:port of servers, cluster nodes or sentinels
+	// Mode is "standalone", "sentinel", "cluster" or "auto"; "" means "auto". "auto" uses Sentinel
+	// if SentinelMaster is set, and otherwise follows the server's answer.
 	Mode           string
-	SentinelMaster string // the name that the sentinels know the primary by
+	SentinelMaster string // the sentinels' name for the primary
 
 	Username, Password                 string
 	SentinelUsername, SentinelPassword string
-	DB                                 int    // the database of a standalone server, 0…
+	DB                                 int    // the number of a standalone server's database, 0…
 	Prefix                             string // of every key; "" means "tempestd:"
 	TLS                                *tls.Config
 
 	ConnectTimeout time.Duration // of one dial, 0 for 5 s
 	CommandTimeout time.Duration // of one command or batch, 0 for 5 s
 
-	// Fields are what an entry carries beside "json": any of "did", "kind", "collection", "time_us". Describe finds the first and third in an
-	// event's JSON; it is required where they are asked for.
+	// Fields are the fields that an entry has beside "json": any of "did", "kind", "collection" and
+	// "time_us". Describe finds "did" and "collection" in an event's JSON. It is required if Fields
+	// contains one of the two.
 	Fields   []string
 	Describe func(event []byte) (did, collection []byte)
 
-	Clock   clockwork.Clock // ages; nil means the real one
-	OnEvent func(Event)     // as EmbeddedOptions.OnEvent
+	Clock   clockwork.Clock // for the ages of entries; nil means the real one
+	OnEvent func(Event)     // like embedded.Options.OnEvent
 }
 
-// ValkeyFields are what ValkeyOptions.Fields may name.
+// ValkeyFields are the accepted values of ValkeyOptions.Fields.
 var ValkeyFields = []string{"did", "kind", "collection", "time_us"}
 
-// DefaultPrefix is what the keys of a Valkey store begin with.
+// DefaultPrefix is the beginning of all keys of a Valkey store.
 const DefaultPrefix = "tempestd:"
 
 const defaultTimeout = 5 * time.Second
 
-// Valkey is a store that many daemons share. Its streams are native ones, which any client can read. It is safe for concurrent use.
+// Valkey is a store that many daemons can share. Its streams are native streams, which any client
+// can read. It is safe for concurrent use.
 //
-// It connects when it is first used and again whenever that is needed: to open it succeeds while the server is away, and every call then
-// returns an *UnavailableError.
+// It connects on first use, and again whenever that is needed. Opening it succeeds while the server
+// is away; then every call returns an *UnavailableError.
 type Valkey struct {
 	opt   ValkeyOptions
 	clock clockwork.Clock
 	emit  func(Event)
 
 	commands *link // short commands of many callers
-	readers  *link // pages for readers, which may be long
+	readers  *link // pages for readers, which may be large
 
-	seed maphash.Seed // of the appends' tokens
+	seed maphash.Seed // of the tokens of appends
 
 	mu      sync.Mutex
 	closed  chan struct{}
 	hubs    map[string]*valkeyHub
-	writers map[string]*valkeyStream // by stream: the newest that may append
-	// troubles are what was last asked in vain, by what that is.
+	writers map[string]*valkeyStream // by stream: the newest handle that may append
+	// troubles are the recent failures, by the name of the operation.
 	troubles map[string]trouble
 	users    sync.WaitGroup
 }
@@ -77,7 +81,8 @@ var (
 	_ ConsumerStore = (*Valkey)(nil)
 )
 
-// OpenValkey checks the options and gives the store. Errors match *ConfigError, all of them at once; the server is not asked.
+// OpenValkey checks the options and returns the store. It returns all errors at once; each is a
+// *ConfigError. It does not contact the server.
 func OpenValkey(_ context.Context, opt ValkeyOptions) (*Valkey, error) {
 	if err := opt.check(); err != nil {
 		return nil, err
@@ -103,12 +108,12 @@ func OpenValkey(_ context.Context, opt ValkeyOptions) (*Valkey, error) {
 	v.commands = v.newLink(nil)
 	v.readers = v.newLink(func(o *valkey.ClientOption) {
 		o.PipelineMultiplex = 2
-		o.DisableRetry = false // a read may be asked for again, until the command timeout
+		o.DisableRetry = false // a read may be repeated, until the command timeout
 	})
 	return v, nil
 }
 
-// check finds everything that is wrong.
+// check finds all faults of the options.
 func (o *ValkeyOptions) check() error {
 	var errs []error
 	bad := func(field, format string, args ...any) {
@@ -149,7 +154,8 @@ func (o *ValkeyOptions) check() error {
 	return errors.Join(errs...)
 }
 
-// OpenStream implements Store. A stream that is opened with a lease is listed; while the server is away that is left to its first use.
+// OpenStream implements Store. A stream is put on the list of streams when it is opened. If the
+// server is away, the first use does that.
 func (v *Valkey) OpenStream(ctx context.Context, name string, opt StreamOptions) (Stream, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
@@ -175,7 +181,7 @@ func (v *Valkey) OpenStream(ctx context.Context, name string, opt StreamOptions)
 	return s, nil
 }
 
-// list makes the stream known to all.
+// list puts the stream on the list of streams.
 func (v *Valkey) list(ctx context.Context, name string) error {
 	_, err := v.do(ctx, func(b valkey.Builder) valkey.Completed {
 		return b.Sadd().Key(v.streamsKey()).Member(name).Build()
@@ -213,7 +219,7 @@ func (v *Valkey) Stream(ctx context.Context, name string) (Stream, error) {
 	return v.newStream(name)
 }
 
-// newStream makes a handle for reading.
+// newStream returns a handle for reading.
 func (v *Valkey) newStream(name string) (*valkeyStream, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -244,7 +250,7 @@ func (v *Valkey) Streams(ctx context.Context) ([]StreamInfo, error) {
 	infos := make([]StreamInfo, 0, len(names))
 	for _, name := range names {
 		if CheckName(name) != nil {
-			continue // somebody else's: no daemon makes one, and no request can name it
+			continue // of another client: no daemon makes such a name, and no request can name it
 		}
 		s, err := v.newStream(name)
 		if err != nil {
@@ -279,6 +285,6 @@ func (v *Valkey) Close() error {
 	}
 	v.commands.close()
 	v.readers.close()
-	v.users.Wait() // what they asked ends with their connections
+	v.users.Wait() // their calls end with their connections
 	return nil
 }

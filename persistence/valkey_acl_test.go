@@ -14,7 +14,7 @@ import (
 	"tempestd/persistence"
 )
 
-// leastACL is the user that the documentation gives a daemon: its name and what it may do.
+// leastACL returns the user that the documentation recommends for a daemon: its name and its rules.
 func leastACL(t *testing.T) (name string, rules []string) {
 	t.Helper()
 	text, err := os.ReadFile("../deploy/valkey.acl")
@@ -30,7 +30,7 @@ func leastACL(t *testing.T) (name string, rules []string) {
 	return "", nil
 }
 
-// onBothEngines runs a test on a Valkey and on a Redis.
+// onBothEngines runs a test with Valkey and with Redis.
 func onBothEngines(t *testing.T, opt valkeytest.Options, test func(t *testing.T, server *valkeytest.Server)) {
 	for _, engine := range []valkeytest.Engine{valkeytest.Valkey, valkeytest.Redis} {
 		t.Run(string(engine), func(t *testing.T) {
@@ -42,16 +42,16 @@ func onBothEngines(t *testing.T, opt valkeytest.Options, test func(t *testing.T,
 	}
 }
 
-// setUser gives the user of the documentation the rules.
+// setUser sets the rules of that user on the server.
 func setUser(t *testing.T, server *valkeytest.Server, rules []string) persistence.ValkeyOptions {
 	t.Helper()
 	name, _ := leastACL(t)
-	// A user without the rules is cut off where it uses what it had.
+	// The server disconnects a user that loses rules of something it uses.
 	server.CLI(append([]string{"ACL", "SETUSER", name, "reset"}, rules...)...)
 	return persistence.ValkeyOptions{Addresses: []string{server.Addr}, Username: name, Password: "change-me", Mode: "standalone"}
 }
 
-// The contract holds for the user that the documentation gives a daemon, whatever the server is.
+// The contract holds for the user that the documentation recommends, on every kind of server.
 func TestContractWithTheLeastACL(t *testing.T) {
 	t.Parallel()
 	_, rules := leastACL(t)
@@ -75,7 +75,7 @@ func TestContractWithTheLeastACL(t *testing.T) {
 	})
 }
 
-// everyUse is everything that a daemon does with a store, by name.
+// everyUse returns everything that a daemon does with a store, by name.
 func everyUse(v *persistence.Valkey, s persistence.Stream, lease messages.Lease, batch func() *messages.Batch) map[string]func(context.Context) error {
 	node := messages.Node{ID: "a", Name: "daemon a"}
 	fingerprints := func(ctx context.Context) error {
@@ -100,7 +100,7 @@ func everyUse(v *persistence.Valkey, s persistence.Stream, lease messages.Lease,
 			return err
 		},
 		"tail": func(ctx context.Context) error {
-			// A reader at the tip, which an append answers.
+			// A reader at the tip. An append ends its wait.
 			info, err := s.Info(ctx)
 			if err != nil || info.Newest == nil {
 				return err
@@ -198,9 +198,9 @@ func claim(_ messages.Lease, err error) error {
 	return err
 }
 
-// Without any one of its permissions, or with the wrong keys, the user is told "the store refuses"
-// and why, by whatever needs it and by the health; nothing fails in another way, nothing is lost,
-// and all goes on where it was once the permission is there again.
+// The user lacks one of its permissions at a time, or has the wrong keys. Then every operation that
+// needs it, and the health, return "the store refuses" and the reason. Nothing fails in another way
+// and nothing is lost. When the permission is back, everything continues.
 func TestEachPermissionIsMissedInWords(t *testing.T) {
 	t.Parallel()
 	_, rules := leastACL(t)
@@ -216,7 +216,7 @@ func TestEachPermissionIsMissedInWords(t *testing.T) {
 		if _, err := s.Append(t.Context(), send.batch(10), seq(1)); err != nil {
 			t.Fatal(err)
 		}
-		retention := s // its trims are told and not refused
+		retention := s // its trims report the error and are not refused
 		uses := everyUse(v, retention, lease, func() *messages.Batch { return new(messages.Batch) })
 		for what, use := range uses {
 			if err := use(t.Context()); err != nil {
@@ -232,13 +232,15 @@ func TestEachPermissionIsMissedInWords(t *testing.T) {
 				continue
 			}
 			setUser(t, server, without)
-			server.CLI("SCRIPT", "FLUSH")                                   // only then are they sent whole
-			server.CLI("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") // what is connected may go on with what it had at the time
+			server.CLI("SCRIPT", "FLUSH") // so that the scripts are sent in full
+			// A connected client may keep the rules it had when it connected.
+			server.CLI("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 			server.Await("it is noticed", func() bool { return v.Health() != nil && !strings.Contains(v.Health().Error(), "(connection)") })
 			refused := 0
 			for what, use := range uses {
 				err := use(t.Context())
-				for away := reason(err); away == "connection"; away = reason(err) { // the one that was cut
+				// The first calls may meet the connection that was cut.
+				for away := reason(err); away == "connection"; away = reason(err) {
 					err = use(t.Context())
 				}
 				if err == nil {
@@ -256,7 +258,7 @@ func TestEachPermissionIsMissedInWords(t *testing.T) {
 			if err := v.Health(); err == nil || !strings.Contains(err.Error(), "the store refuses: ") {
 				t.Errorf("the health without %s is %v", rule, err)
 			}
-			// An append of events, halfway through which the permission is missed.
+			// An append with events. It fails halfway where the permission is missing.
 			batch := send.batch(3)
 			_, err := s.Append(t.Context(), batch, seq(1))
 			if err != nil && !persistence.Temporary(err) {

@@ -17,8 +17,9 @@ import (
 	"tempestd/persistence"
 )
 
-// put appends a batch to a stream whose server is in trouble, expects one of the reasons, mends it and appends the same batch until it is taken. The
-// stream must then be what was sent.
+// put appends a batch to a stream whose server has a fault, and expects one of the reasons. Then it
+// removes the fault and appends the same batch until that succeeds. The stream must then be what
+// was sent.
 func (s *sender) put(t *testing.T, stream persistence.Stream, reasons string, mend func()) {
 	t.Helper()
 	batch := s.batch(300)
@@ -36,10 +37,11 @@ func (s *sender) put(t *testing.T, stream persistence.Stream, reasons string, me
 	s.check(t, stream)
 }
 
-// Whatever a server answers instead of doing what it is told, and whatever becomes of it, is waited for, and nothing is lost or doubled by that.
+// Whatever a server answers instead of executing a command, and whatever happens to it, appends
+// wait and are repeated. Nothing is lost and nothing is stored twice.
 func TestI2_AppendsSurviveWhatBefallsTheServer(t *testing.T) {
 	t.Parallel()
-	// It takes its time to read its data, and answers meanwhile.
+	// The server needs time to read its data, and answers commands meanwhile.
 	server := valkeytest.Start(t, valkeytest.Options{AOF: "always", Args: []string{"--key-load-delay", "100", "--aof-use-rdb-preamble", "no", "--enable-debug-command", "local"}})
 	proxy := valkeytest.NewProxy(t, server.Addr)
 	v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{proxy.Addr}, CommandTimeout: 2 * time.Second})
@@ -158,7 +160,8 @@ func TestI2_AppendsSurviveWhatBefallsTheServer(t *testing.T) {
 	})
 }
 
-// A server that has no disk left for its snapshots, or no room for a client more, turns appends away. They are waited for, too.
+// A server that cannot save a snapshot, or has no room for another client, refuses appends. Appends
+// wait and are repeated.
 func TestI2_AppendsSurviveAServerThatTurnsThemAway(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []valkeytest.Engine{valkeytest.Valkey, valkeytest.Redis} {
@@ -178,7 +181,7 @@ func TestI2_AppendsSurviveAServerThatTurnsThemAway(t *testing.T) {
 	}
 }
 
-// misconf lets a snapshot fail: its file's place is taken, by a directory that is not empty.
+// misconf makes a snapshot fail: a directory that is not empty is in the place of its file.
 func misconf(t *testing.T, server *valkeytest.Server, stream persistence.Stream, send *sender) {
 	snapshot := func(status string) {
 		server.CLI("BGSAVE")
@@ -205,7 +208,7 @@ func misconf(t *testing.T, server *valkeytest.Server, stream persistence.Stream,
 	})
 }
 
-// maxClients cuts the store off and lets others take every place that there is at the server.
+// maxClients cuts the store's connections and lets other clients take all places at the server.
 func maxClients(t *testing.T, server *valkeytest.Server, proxy *valkeytest.Proxy, v *persistence.Valkey, stream persistence.Stream, send *sender) {
 	server.CLI("CONFIG", "SET", "maxclients", "20")
 	proxy.Cut()
@@ -225,7 +228,7 @@ func maxClients(t *testing.T, server *valkeytest.Server, proxy *valkeytest.Proxy
 		}
 		others = append(others, c)
 		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-		_, _ = c.Write([]byte("PING\r\n")) // the answer tells
+		_, _ = c.Write([]byte("PING\r\n")) // the answer shows whether there was a place
 		answer, err := bufio.NewReader(c).ReadString('\n')
 		full = err != nil || strings.Contains(answer, "max number of clients")
 	}
@@ -245,14 +248,15 @@ func maxClients(t *testing.T, server *valkeytest.Server, proxy *valkeytest.Proxy
 	}
 }
 
-// What a server says to a connection before it ends it is the reason, and not that it ended.
+// If a server sends a message before it ends a connection, this message is the reported reason, and
+// not the end of the connection.
 func TestAServerThatTurnsConnectionsAwaySaysWhy(t *testing.T) {
 	t.Parallel()
 	for says, reason := range map[string]string{
 		"-ERR max number of clients reached\r\n": "busy",
 		"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user.\r\n": "refused",
 		"-DENIED " + strings.Repeat("x", 2000): "refused",
-		"-LOADING it reads\r\n":                "connection", // an answer, and then an end
+		"-LOADING it reads\r\n":                "connection", // an answer, and then the end
 		"":                                     "connection",
 	} {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -266,7 +270,7 @@ func TestAServerThatTurnsConnectionsAwaySaysWhy(t *testing.T) {
 				if err != nil {
 					return
 				}
-				_, _ = conn.Read(make([]byte, 4096)) // unread, it could make what is said get lost
+				_, _ = conn.Read(make([]byte, 4096)) // without this read, the message may get lost
 				_, _ = conn.Write([]byte(says))
 				conn.Close()
 			}
@@ -332,8 +336,9 @@ func TestI2_AppendsSurviveWhatBefallsACluster(t *testing.T) {
 	t.Run("TRYAGAIN and MOVED", func(t *testing.T) {
 		nodes[to].CLI("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[from])
 		nodes[from].CLI("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
-		// The entries are there and their bookkeeping is not when appends go on: scripts over both must wait. Which key goes first is not left to
-		// GETKEYSINSLOT, whose order differs from run to run: appends do not touch all of them.
+		// When appends continue, the entries have been migrated and their bookkeeping has not.
+		// Scripts over both must wait. GETKEYSINSLOT is not used to choose the first key, because
+		// its order differs from run to run, and appends do not touch all keys.
 		migrate("tempestd:{feed}")
 		send.put(t, stream, "cluster", func() {
 			migrate(strings.Fields(nodes[from].CLI("CLUSTER", "GETKEYSINSLOT", slot, "100"))...)
@@ -347,7 +352,7 @@ func TestI2_AppendsSurviveWhatBefallsACluster(t *testing.T) {
 		send.check(t, stream)
 	})
 	t.Run("CLUSTERDOWN", func(t *testing.T) {
-		// A slot that nobody serves, of a node that has nothing to do with the stream.
+		// A slot without an owner, taken from a node that does not hold the stream.
 		other := nodes[(to+1)%len(nodes)]
 		free := ""
 		for line := range strings.Lines(other.CLI("CLUSTER", "NODES")) {

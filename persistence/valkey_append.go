@@ -14,18 +14,20 @@ import (
 // inFlight is how many chunks are sent before the first is answered.
 const inFlight = 16
 
-// foreignTolerance is how far in the future an ID of somebody else's may lie that ours step over.
+// foreignTolerance is how far in the future an ID of another client may be. New IDs are put after
+// such an ID. With an ID further in the future, appends are refused.
 const foreignTolerance = 5 * time.Minute
 
-// Append implements Stream. The batch goes in chunks, each one atomic step, the last one with the checkpoint: what an append that was cut short left stands
-// behind the checkpoint, where a resume finds it. Chunks follow one another without waiting; one that does not find the stream as the one before it
-// leaves it changes nothing, so there are no holes.
+// Append implements Stream. The batch is sent in chunks. Each chunk is one atomic step, and the
+// last one contains the checkpoint. The chunks of an append that was cut short come after the
+// checkpoint, where a resume finds them. The chunks are sent without waiting for answers. A chunk
+// changes nothing if the stream does not end with the chunk before it, so no entries are missing
+// between chunks.
 //
-// Nothing of an append is kept for the next one but where the stream ends, and whether that is
-// certain. Where it is not, the server is asked first. What it holds beyond our end is this very
-// batch, or a part of it, and the rest is sent; or it is something else, as after a writer was
-// restarted while its last append was on the way, and then nothing more is appended through this
-// handle.
+// The handle keeps only the end of the stream from one append to the next, and whether that end is
+// certain. If it is not, Append asks the server first. If the server has this batch or a part of
+// it, the rest is sent. If the server has anything else, for example because the writer was
+// restarted while its last append was on the way, this handle appends no more.
 func (s *valkeyStream) Append(ctx context.Context, batch *messages.Batch, cp messages.Checkpoint) (Appended, error) {
 	s.write.Lock()
 	defer s.write.Unlock()
@@ -65,7 +67,7 @@ func (s *valkeyStream) append(ctx context.Context, batch *messages.Batch, cp mes
 	return p.done, nil
 }
 
-// find learns where the stream ends, once.
+// find asks the server where the stream ends, once per handle.
 func (s *valkeyStream) find(ctx context.Context) error {
 	if s.known {
 		return nil
@@ -92,11 +94,11 @@ func (s *valkeyStream) find(ctx context.Context) error {
 	return nil
 }
 
-// refuse is the error about something of the stream's that cannot be used.
+// refuse returns the error for data of the stream that cannot be used.
 func (s *valkeyStream) refuse(err error) error { return s.store.refuse("stream %s: %v", s.name, err) }
 
-// ask finds out how much of an append landed: the stream ends with one of its chunks, or where it
-// did before them. A chunk that is still on its way finds the stream changed and does nothing.
+// ask finds out how much of an append was stored: the stream ends with one of its chunks, or where
+// it ended before them. A chunk that arrives later finds the stream changed and does nothing.
 func (s *valkeyStream) ask(ctx context.Context, p *pending) error {
 	m, err := s.store.do(ctx, func(b valkey.Builder) valkey.Completed {
 		return b.Hmget().Key(s.keys.meta).Field("epoch", "node", "owner", "last", "token", "checkpoint").Build()
@@ -124,7 +126,7 @@ func (s *valkeyStream) ask(ctx context.Context, p *pending) error {
 		if p.chunks[i].after == found {
 			p.landed = i + 1
 			if p.landed == len(p.chunks) && stored != p.checkpoint {
-				s.addCheckpoint(p) // the same events came with another
+				s.addCheckpoint(p) // the same events were stored with another checkpoint
 			}
 			return nil
 		}
@@ -132,11 +134,12 @@ func (s *valkeyStream) ask(ctx context.Context, p *pending) error {
 	return &ConflictError{Stream: s.name, Expected: p.before.last, Found: found.last}
 }
 
-// attempts is how often chunks that were answered "not in turn" are sent again, after asking; a redirected connection may deliver them so.
+// attempts is how often chunks are sent again, after asking, if the server answers that they are
+// out of order. A redirected connection may deliver them out of order.
 const attempts = 3
 
-// send sends the chunks that have not landed. While they are on their way, and after an answer that
-// does not say what became of them, the stream's end is in doubt.
+// send sends the chunks that are not stored yet. The end of the stream is in doubt while they are
+// on their way, and after an answer that does not tell their outcome.
 func (s *valkeyStream) send(ctx context.Context, p *pending) error {
 	for try := 1; p.landed < len(p.chunks); try++ {
 		s.doubt = true
@@ -155,7 +158,7 @@ func (s *valkeyStream) send(ctx context.Context, p *pending) error {
 	return nil
 }
 
-// sendChunks sends the next chunks together and looks at the answers in turn.
+// sendChunks sends the next chunks together and handles the answers in order.
 func (s *valkeyStream) sendChunks(ctx context.Context, p *pending) error {
 	chunks := p.chunks[p.landed:min(len(p.chunks), p.landed+inFlight)]
 	answers, err := call(ctx, s.store, s.conn, func(ctx context.Context, client valkey.Client) ([]valkey.ValkeyResult, error) {
@@ -165,8 +168,8 @@ func (s *valkeyStream) sendChunks(ctx context.Context, p *pending) error {
 		}
 		answers := client.DoMulti(ctx, commands...)
 		if isNoScript(answers[0].Error()) {
-			// Those behind it were not run either. The one that carries the script brings it to the
-			// server.
+			// The chunks after it were not run either. The first chunk is sent with the script, so
+			// that the server knows it.
 			answers = []valkey.ValkeyResult{client.Do(ctx, s.appendCommand(client, &chunks[0], true))}
 		}
 		return answers, nil
@@ -178,12 +181,12 @@ func (s *valkeyStream) sendChunks(ctx context.Context, p *pending) error {
 	for i := range answers {
 		m, err := answers[i].ToMessage()
 		if i > 0 && isNoScript(err) {
-			return nil // the next round brings it
+			return nil // the next round sends it again
 		}
 		if err == nil {
 			err = s.verdict(p, &chunks[i], m)
 		} else {
-			// What was sent on this connection may still arrive; nothing more is to go that way.
+			// The commands sent on this connection may still arrive. No more may be sent on it.
 			s.conn.reset()
 			err = s.store.failure(ctx, err)
 		}
@@ -203,7 +206,7 @@ func (s *valkeyStream) appendCommand(client valkey.Client, c *valkeyChunk, whole
 	return client.B().Evalsha().Sha1(scriptAppend.sha).Numkeys(3).Key(keys...).Arg(c.args...).Build()
 }
 
-// verdict is what the script said of a chunk.
+// verdict handles the script's answer for a chunk.
 func (s *valkeyStream) verdict(p *pending, c *valkeyChunk, m valkey.ValkeyMessage) error {
 	r := read("the answer to an append", m)
 	switch word := r.text(); word {
@@ -240,8 +243,9 @@ func (s *valkeyStream) verdict(p *pending, c *valkeyChunk, m valkey.ValkeyMessag
 		if err := r.end(); err != nil {
 			return s.refuse(err)
 		}
-		// One of about this time, as by XADD with *, costs the next events their own IDs, as one
-		// would that steps back. One far beyond would cost all of them theirs.
+		// An ID of about the present time, as from XADD with *, costs only the next events their
+		// own IDs, like a step back in time. An ID far in the future would cost all events their
+		// own IDs.
 		if limit := s.store.clock.Now().Add(foreignTolerance).UnixMilli(); key == s.keys.stream && last.MS <= uint64(max(limit, 0)) {
 			s.foreign = last
 		}
@@ -254,8 +258,8 @@ func (s *valkeyStream) verdict(p *pending, c *valkeyChunk, m valkey.ValkeyMessag
 	}
 }
 
-// trimmed tells what an append dropped, or why it could not. That is told once: it is tried every
-// second.
+// trimmed reports the entries that an append dropped, or why it could not drop any. It reports the
+// same error only once, because retention is tried every second.
 func (s *valkeyStream) trimmed(dropped Trimmed, failed string) {
 	if failed != s.trimFailed {
 		if s.trimFailed = failed; failed != "" {

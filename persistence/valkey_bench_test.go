@@ -19,7 +19,7 @@ import (
 	"tempestd/persistence/streamtest"
 )
 
-// valkeyBench is a server, a store on it and a stream that may be appended to.
+// valkeyBench is a server, a store on it and a stream for appends.
 type valkeyBench struct {
 	server *valkeytest.Server
 	store  *persistence.Valkey
@@ -42,12 +42,12 @@ func openValkeyBench(b *testing.B, server valkeytest.Options, opt persistence.Va
 	return &valkeyBench{s, v, stream}
 }
 
-// cpu is what the server has used, in seconds.
+// cpu returns the CPU time that the server has used, in seconds.
 func (v *valkeyBench) cpu() float64 {
 	return v.info("cpu", "used_cpu_user_main_thread") + v.info("cpu", "used_cpu_sys_main_thread")
 }
 
-// info is a number from the server's INFO.
+// info returns a number from the server's INFO.
 func (v *valkeyBench) info(section, name string) float64 {
 	for line := range strings.Lines(v.server.CLI("INFO", section)) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
@@ -58,7 +58,7 @@ func (v *valkeyBench) info(section, name string) float64 {
 	return 0
 }
 
-// xadd is how many events a second the engine's own benchmark adds, one command an event.
+// xadd returns how many events per second the engine's own benchmark adds, one command per event.
 func (v *valkeyBench) xadd(b *testing.B, engine valkeytest.Engine, n int, event []byte, more ...string) float64 {
 	b.Helper()
 	host, port, _ := strings.Cut(v.server.Addr, ":")
@@ -79,8 +79,9 @@ func (v *valkeyBench) xadd(b *testing.B, engine valkeytest.Engine, n int, event 
 	return rate
 }
 
-// BenchmarkValkeyAppend is the append path, with lease, fingerprints and checkpoint, next to what the server takes of bare XADDs from its own benchmark
-// (-c 1 -P 256) in turns: limit/s is the latter, ratio ours to it, of the medians.
+// BenchmarkValkeyAppend compares appends, with lease, fingerprints and checkpoint, with bare XADDs
+// of the server's own benchmark (-c 1 -P 256), in turns. limit/s is the rate of the latter. ratio
+// is ours divided by it, of the medians.
 func BenchmarkValkeyAppend(b *testing.B) {
 	const total = 65536
 	for _, engine := range []valkeytest.Engine{valkeytest.Valkey, valkeytest.Redis} {
@@ -144,8 +145,8 @@ func median(v []float64) float64 {
 	return s[len(s)/2]
 }
 
-// BenchmarkValkeyAppendBesideTail is the latency of an append on a busy stream without and with a tail of 5 s on the stream at the same time, in turns
-// on one server. The reader's share is its own: it takes what is appended.
+// BenchmarkValkeyAppendBesideTail measures the latency of an append on a busy stream, without and
+// with a tail of 5 s on the stream, in turns on one server. The reader reads what is appended.
 func BenchmarkValkeyAppendBesideTail(b *testing.B) {
 	v := openValkeyBench(b, valkeytest.Options{}, persistence.ValkeyOptions{})
 	events := streamtest.NewEvents(1, benchStart)
@@ -166,7 +167,8 @@ func BenchmarkValkeyAppendBesideTail(b *testing.B) {
 	}
 	for b.Loop() {
 		appendSome(&latencies[0])
-		// A tail of the tip, again and again, as a consumer of a busy stream does it; and one of a quiet stream, which waits all the time.
+		// One tail at the tip of the busy stream, again and again, like a consumer. One tail of a
+		// quiet stream, which waits all the time.
 		quiet, err := v.store.OpenStream(b.Context(), "quiet", persistence.StreamOptions{})
 		if err != nil {
 			b.Fatal(err)
@@ -198,7 +200,7 @@ func BenchmarkValkeyAppendBesideTail(b *testing.B) {
 	}
 }
 
-// BenchmarkValkeyRead is what it costs to read a stream in pages, as a hub and a reader behind it do.
+// BenchmarkValkeyRead measures the cost of reading a stream in pages, like a reader behind the tip.
 func BenchmarkValkeyRead(b *testing.B) {
 	v := openValkeyBench(b, valkeytest.Options{}, persistence.ValkeyOptions{})
 	events := streamtest.NewEvents(1, benchStart)
@@ -215,7 +217,8 @@ func BenchmarkValkeyRead(b *testing.B) {
 	b.ReportMetric((v.cpu()-server)/float64(n)*1e6, "server-cpu-s/M")
 }
 
-// BenchmarkValkeyMemory is what an event takes of the server's memory, its index and the stream's own structure included.
+// BenchmarkValkeyMemory measures the server's memory per event, including its index and the
+// stream's own structure.
 func BenchmarkValkeyMemory(b *testing.B) {
 	for _, engine := range []valkeytest.Engine{valkeytest.Valkey, valkeytest.Redis} {
 		for _, fields := range [][]string{nil, persistence.ValkeyFields} {

@@ -14,55 +14,54 @@ import (
 )
 
 const (
-	// chunkEntries is how many entries one script appends. The server does nothing else meanwhile:
-	// some 1.5 ms.
+	// chunkEntries is how many entries one script appends. The server does nothing else during this
+	// time, about 1.5 ms.
 	chunkEntries = 256
-	// chunkBytes ends a chunk early.
+	// chunkBytes ends a chunk before it has chunkEntries entries.
 	chunkBytes = 4 << 20
-	// chunkTrims is how many blocks one append drops at most, trimEvery how often it looks whether
-	// there are any.
+	// chunkTrims is how many blocks one append drops at most. trimEvery is how often appends apply
+	// retention.
 	chunkTrims = 8
 	trimEvery  = time.Second
 )
 
-// ending is where a stream ends: its newest entry, and the token of the append that it came with.
+// ending is the end of a stream: its newest entry and the token of its last append.
 type ending struct {
 	last  EntryID
 	token string
 }
 
-// valkeyChunk is what one script appends: a block of the stream.
+// valkeyChunk is the input of one script run: a block of the stream.
 type valkeyChunk struct {
-	from, to int    // of the batch's kept events
-	after    ending // where the stream ends with it
+	from, to int    // indices of the batch's kept events
+	after    ending // the end of the stream after it
 	args     []string
 }
 
-// pending is an append on its way: the batch cut into chunks.
+// pending is an append in progress: the batch cut into chunks.
 type pending struct {
 	before     ending
 	chunks     []valkeyChunk
 	done       Appended
-	landed     int // chunks known to stand in the stream
+	landed     int // number of chunks known to be stored
 	checkpoint string
-	memory     *appendMemory // what the chunks are made of
+	memory     *appendMemory // the memory of the chunks
 }
 
-// appendMemory is what an append's arguments are made of. It serves the next one too once every
-// chunk was answered; after any other outcome the connection may still be about to send it, and it
-// is left alone.
+// appendMemory is the memory of an append's arguments. The next append reuses it if every chunk was
+// answered. After any other outcome the connection may still send from it, and it is not reused.
 type appendMemory struct {
 	text   []byte // the events' JSON
 	ids    []byte // the IDs as text
 	prints []byte
-	idAt   []string // the IDs, in ids
-	args   []string // all chunks' arguments
+	idAt   []string // the IDs as strings that point into ids
+	args   []string // the arguments of all chunks
 }
 
-// keepMemory is how much of it an append of a small part of that may keep.
+// keepMemory is how many bytes of text memory are kept, however few of them an append uses.
 const keepMemory = 1 << 20
 
-// reset makes it ready for the next append, of bytes of JSON.
+// reset prepares the memory for the next append, with the given number of bytes of JSON.
 func (m *appendMemory) reset(bytes int) {
 	if cap(m.text) > keepMemory && bytes < cap(m.text)/16 {
 		*m = appendMemory{}
@@ -71,7 +70,7 @@ func (m *appendMemory) reset(bytes int) {
 	m.text, m.ids, m.prints, m.idAt, m.args = m.text[:0], m.ids[:0], m.prints[:0], m.idAt[:0], m.args[:0]
 }
 
-// Places in the arguments of the append script, behind the keys.
+// Indices of the append script's arguments, without the keys.
 const (
 	argPrev       = 2
 	argBefore     = 3
@@ -84,16 +83,16 @@ const (
 	argCheckpoint = 10
 	argBounds     = 11 // four
 	argTrim       = 15
-	argEntries    = 17 // and following
+	argEntries    = 17 // the entries, or the names of the fields before them
 )
 
-// cut prepares the chunks, which follow where the stream is known to end. The events are copied,
-// for the connection may hold on to them longer than the caller does.
+// cut prepares the chunks, which begin where the stream is known to end. It copies the events,
+// because the connection may use them longer than the caller does.
 //
-// A chunk's token is a hash of the entries that it appends, or where there are none of its
-// checkpoint, and of the token before it. So the tokens are a chain: whoever finds one of them in
-// the server knows that the very same appends led there, and a batch that is sent again is known by
-// what is in it, and not by who sends it or where it lies in memory.
+// A chunk's token is a hash of its entries and of the token before it. Without entries it is a hash
+// of the checkpoint and of the token before. So the tokens are a chain: if the server has one of
+// them, the same appends led there. A repeated batch is recognised by its content, not by its
+// sender or by its place in memory.
 func (s *valkeyStream) cut(batch *messages.Batch, cp messages.Checkpoint) (*pending, error) {
 	mem := s.memory
 	s.memory = nil
@@ -115,7 +114,7 @@ func (s *valkeyStream) cut(batch *messages.Batch, cp messages.Checkpoint) (*pend
 	if now := s.store.clock.Now(); s.retention != (Retention{}) && !now.Before(s.trimAt) {
 		trim, s.trimAt = chunkTrims, now.Add(trimEvery)
 	}
-	// The texts of the arguments point into what does not move any more.
+	// The strings of the arguments point into memory that does not move any more.
 	mem.text = append(mem.text, batch.Buf...)
 	text := unsafe.String(unsafe.SliceData(mem.text), len(mem.text))
 	mem.prints = slices.Grow(mem.prints, 8*len(s.ids))
@@ -185,7 +184,7 @@ func (s *valkeyStream) cut(batch *messages.Batch, cp messages.Checkpoint) (*pend
 	}
 }
 
-// addCheckpoint adds a chunk without entries, which only stores the checkpoint.
+// addCheckpoint adds a chunk without entries that only stores the checkpoint.
 func (s *valkeyStream) addCheckpoint(p *pending) {
 	before := p.chunks[len(p.chunks)-1]
 	c := valkeyChunk{from: before.to, to: before.to, after: before.after, args: slices.Clone(before.args[:argEntries])}
@@ -200,7 +199,7 @@ func (s *valkeyStream) addCheckpoint(p *pending) {
 	p.chunks = append(p.chunks, c)
 }
 
-// deriveIDs gives the events that are kept their IDs, in s.ids and as text, and gives the last one.
+// deriveIDs derives the IDs of the kept events, in s.ids and as text, and returns the last one.
 func (s *valkeyStream) deriveIDs(batch *messages.Batch, mem *appendMemory) EntryID {
 	s.ids = s.ids[:0]
 	last := s.end.last
@@ -223,7 +222,7 @@ func (s *valkeyStream) deriveIDs(batch *messages.Batch, mem *appendMemory) Entry
 	return last
 }
 
-// appendValues appends an entry's values: its JSON and the fields that were asked for.
+// appendValues appends an entry's values: its JSON and the configured fields.
 func (s *valkeyStream) appendValues(to []string, e *messages.Event, event string) []string {
 	to = append(to, event)
 	if len(s.store.opt.Fields) == 0 {

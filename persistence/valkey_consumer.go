@@ -48,7 +48,8 @@ func (v *Valkey) Consumers(ctx context.Context, stream string) ([]ConsumerState,
 	return all, nil
 }
 
-// UpdateConsumer implements ConsumerStore: the new state takes the place of the very value that it was made from, or it is made anew.
+// UpdateConsumer implements ConsumerStore. The new state only replaces the exact value that it was
+// made from. If that value has changed, change is called again.
 func (v *Valkey) UpdateConsumer(ctx context.Context, stream, name string, change func(time.Time, *ConsumerState) (*ConsumerState, error)) (*ConsumerState, error) {
 	for {
 		raw, now, err := v.loadConsumer(ctx, stream, name)
@@ -95,7 +96,7 @@ func (v *Valkey) UpdateConsumer(ctx context.Context, stream, name string, change
 	}
 }
 
-// loadConsumer is a consumer as it is stored, "" where there is none, and the server's time.
+// loadConsumer returns a consumer as it is stored ("" if there is none) and the server's time.
 func (v *Valkey) loadConsumer(ctx context.Context, stream, name string) (raw string, now time.Time, err error) {
 	if err := CheckName(name); err != nil {
 		return "", now, fmt.Errorf("consumer: %w", err)

@@ -7,16 +7,18 @@ import (
 	"net"
 )
 
-// turnedAway is what a server says to a new connection that it does not want, before it is asked anything; then it hangs up. The client library, which awaits
-// the answers to its greeting, would only tell that the connection ended.
+// turnedAway is the message of a server that refuses a new connection. The server sends it before
+// any command, and then hangs up. The client library, which waits for the answers to its handshake,
+// would only report that the connection ended.
 type turnedAway string
 
 func (t turnedAway) Error() string { return string(t) }
 
-// Whom a server turns away: a client more than it may have, and, where no password is set, one from another machine.
+// The beginnings of such messages. A server refuses a client beyond its limit. Without a password
+// it also refuses a client from another machine.
 var turningAway = [][]byte{[]byte("-ERR max number of clients reached"), []byte("-DENIED ")}
 
-// dial connects as the client library does by itself.
+// dial connects in the same way as the client library.
 func dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (conn net.Conn, err error) {
 	if secure == nil {
 		conn, err = d.DialContext(ctx, "tcp", addr)
@@ -29,10 +31,10 @@ func dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (
 	return &greeted{Conn: conn}, nil
 }
 
-// greeted is a connection on which being turned away is an error.
+// greeted is a connection whose Read returns a refusal as an error.
 type greeted struct {
 	net.Conn
-	heard bool // the server has said something; of the one goroutine that reads
+	heard bool // the server has sent something; used only by the goroutine that reads
 }
 
 func (g *greeted) Read(p []byte) (int, error) {

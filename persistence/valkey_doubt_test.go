@@ -11,11 +11,12 @@ import (
 	"tempestd/persistence"
 )
 
-// frozenAppend has an append of the batch given up while the server is frozen, and lets the server
-// go on: what was sent lands, though nobody waits for it any more.
+// frozenAppend starts an append of the batch while the server is frozen, ends it by its context,
+// and lets the server continue. The batch is then stored, although no caller waits for it any more.
 func frozenAppend(t *testing.T, server *valkeytest.Server, s persistence.Stream, b *messages.Batch, cp messages.Checkpoint) {
 	t.Helper()
-	if _, err := s.Append(t.Context(), new(messages.Batch), messages.Checkpoint{}); err != nil { // so that nothing has to be asked before it is sent
+	// After this append nothing must be asked before the batch is sent.
+	if _, err := s.Append(t.Context(), new(messages.Batch), messages.Checkpoint{}); err != nil {
 		t.Fatal(err)
 	}
 	before := server.CLI("XLEN", "tempestd:{feed}")
@@ -34,8 +35,8 @@ func seq(n int64) messages.Checkpoint {
 	return messages.Checkpoint{Position: messages.Position{Seq: n}}
 }
 
-// A writer is restarted while its append is on the way, and its pool gives it the same memory with
-// other events in it: the handle that both have in common takes them for what they are.
+// A writer is restarted while its append is in progress, and its pool gives it the same memory with
+// other events. The handle of both recognises them by their content.
 func TestI2_AnAppendInDoubtIsKnownByItsContent(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
@@ -58,7 +59,7 @@ func TestI2_AnAppendInDoubtIsKnownByItsContent(t *testing.T) {
 				t.Fatalf("an append behind one that nobody asked about gave %+v, %v", got, err)
 			}
 		}
-		// The stream is opened again, as a conflict says, and resumed from what it holds.
+		// The stream is opened again, as a conflict requires, and resumed from its content.
 		s, _ = openOwned(t, v, "a")
 		cp, err := s.Checkpoint(t.Context())
 		if err != nil || cp.Seq != 20 {
@@ -78,8 +79,10 @@ func TestI2_AnAppendInDoubtIsKnownByItsContent(t *testing.T) {
 		send := newSender()
 		first := send.batch(600)
 		frozenAppend(t, server, s, first, seq(600))
-		again := *first                                     // a writer that read the same events again
-		got, err := s.Append(t.Context(), &again, seq(601)) // having read on where nothing is wanted
+		// A writer has read the same events again.
+		again := *first
+		// It has also read on, where it wanted no events.
+		got, err := s.Append(t.Context(), &again, seq(601))
 		if err != nil || got.Entries != 600 {
 			t.Fatalf("%+v, %v", got, err)
 		}
@@ -90,7 +93,7 @@ func TestI2_AnAppendInDoubtIsKnownByItsContent(t *testing.T) {
 	})
 	server.CLI("FLUSHALL")
 	t.Run("a part of it, and more", func(t *testing.T) {
-		// Less than what comes instead landed.
+		// A smaller part than the next batch was stored.
 		s, _ := openOwned(t, v, "a")
 		send := newSender()
 		all := send.batch(700)
@@ -126,8 +129,7 @@ func TestI2_AnAppendInDoubtIsKnownByItsContent(t *testing.T) {
 	})
 }
 
-// A checkpoint that comes late, on a connection that was given up, does not take the place of a
-// newer one.
+// A late checkpoint, from a connection that was given up, does not replace a newer one.
 func TestI1_ALateCheckpointChangesNothing(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
@@ -160,8 +162,8 @@ func TestI1_ALateCheckpointChangesNothing(t *testing.T) {
 	}
 }
 
-// Whatever a caller waits for, it stops waiting when its context ends: on a server that is frozen,
-// with a connection or while one is made.
+// Every call ends when its context ends, also on a frozen server: with a connection, and while one
+// is being made.
 func TestCallsToAFrozenServerObeyTheirContexts(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
@@ -173,7 +175,8 @@ func TestCallsToAFrozenServerObeyTheirContexts(t *testing.T) {
 	fresh := openValkey(t, persistence.ValkeyOptions{Addresses: []string{server.Addr}, CommandTimeout: time.Hour, ConnectTimeout: time.Hour})
 	server.Pause()
 	defer server.Continue()
-	// The time-outs are an hour: any of these that waits for one never ends, and the test with it.
+	// The time-outs are an hour: a call that waits for a time-out would never end, and the test
+	// would not end either.
 	for range 300 {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cause := errors.New("enough")
@@ -197,7 +200,7 @@ func TestCallsToAFrozenServerObeyTheirContexts(t *testing.T) {
 			}
 		}
 	}
-	if err := v.Close(); err != nil { // and so does the store's end
+	if err := v.Close(); err != nil { // closing the store ends too
 		t.Fatal(err)
 	}
 }

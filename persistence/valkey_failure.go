@@ -11,14 +11,15 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
-// replyReasons says what an error of the server's means, by its first word. Any other is "refused":
-// what an operator can mend while we wait, and nothing is lost meanwhile.
+// replyReasons gives the meaning of a server's error by its first word. Any other error is
+// "refused": an operator can correct its cause while the daemon waits, and nothing is lost
+// meanwhile.
 var replyReasons = map[string]string{
 	"LOADING":     "loading", // it reads its data after a start
 	"MASTERDOWN":  "readonly",
 	"READONLY":    "readonly", // it has become a replica
 	"OOM":         "full",
-	"MISCONF":     "full", // it cannot save to its disk, and says no to writes
+	"MISCONF":     "full", // it cannot save to its disk and refuses writes
 	"NOREPLICAS":  "readonly",
 	"CLUSTERDOWN": "cluster",
 	"MOVED":       "cluster",
@@ -33,7 +34,8 @@ var replyReasons = map[string]string{
 
 const refused = "refused"
 
-// failure turns what the client library or the server said into the store's errors. The end of the caller's own context stays what it is.
+// failure turns an error of the client library or of the server into an error of the store. If the
+// caller's context has ended, it returns the context's error.
 func (v *Valkey) failure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -47,11 +49,11 @@ func (v *Valkey) failure(ctx context.Context, err error) error {
 	return classify(v.where(), err)
 }
 
-// where is the store as errors name it.
+// where is the name of the store in errors.
 func (v *Valkey) where() string { return "valkey at " + strings.Join(v.opt.Addresses, ",") }
 
-// refuse is the error about something that the server holds or says and that this version cannot
-// use. Like all that only an operator can mend it is waited for.
+// refuse returns the error for data or an answer of the server that this version cannot use. Like
+// every fault that only an operator can correct, it is an UnavailableError, and callers try again.
 func (v *Valkey) refuse(format string, args ...any) error {
 	return &UnavailableError{Store: v.where(), Reason: refused, Err: errors.New(printable(fmt.Sprintf(format, args...)))}
 }
@@ -62,7 +64,7 @@ func classify(where string, err error) error {
 		if strings.Contains(text, "max number of clients") {
 			word = "MAXCLIENTS"
 		}
-		// An error inside of a script is reported behind the script's name.
+		// The server puts the script's name before an error inside a script.
 		if strings.Contains(text, "OOM command not allowed") {
 			word = "OOM"
 		}
@@ -78,7 +80,7 @@ func classify(where string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &UnavailableError{Store: where, Reason: "timeout", Err: errors.New("it did not answer in time")}
 	}
-	if errors.Is(err, context.Canceled) { // another caller's, whose connection this one waited for
+	if errors.Is(err, context.Canceled) { // another caller's, whose connection this call waited for
 		return &UnavailableError{Store: where, Reason: "connection", Err: errors.New("the connection was not made")}
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
@@ -87,7 +89,7 @@ func classify(where string, err error) error {
 	return &UnavailableError{Store: where, Reason: "connection", Err: err}
 }
 
-// reply is what the server said, where that is the failure.
+// reply returns the server's words if the server's answer is the failure.
 func reply(err error) (text string, ok bool) {
 	if e, ok := valkey.IsValkeyErr(err); ok {
 		return e.Error(), true
@@ -99,17 +101,17 @@ func reply(err error) (text string, ok bool) {
 	return string(away), ok
 }
 
-// words are the server's own, as they may be shown: without the arguments that it repeats of a
-// command it does not know, which may be a password (I10).
+// words returns the server's words in a form that may be shown. For an unknown command the server
+// repeats the arguments, which may contain a password (I10); they are cut off.
 func words(text string) string {
 	text, _, _ = strings.Cut(text, ", with args beginning with")
 	return printable(text)
 }
 
-// shownBytes is how much of what a server says is shown.
+// shownBytes is how many bytes of a server's words are shown.
 const shownBytes = 250
 
-// printable is one short line of text.
+// printable returns text as one short line.
 func printable(text string) string {
 	if len(text) > shownBytes {
 		text = strings.ToValidUTF8(text[:shownBytes], "") + "…"

@@ -38,7 +38,7 @@ func openOwned(t *testing.T, v *persistence.Valkey, node string) (persistence.St
 	return s, lease
 }
 
-// sender appends and remembers what the stream must hold.
+// sender makes batches and remembers what the stream must contain.
 type sender struct {
 	events *streamtest.Events
 	want   []string
@@ -83,7 +83,8 @@ func (s *sender) check(t *testing.T, stream persistence.Stream) {
 	}
 }
 
-// appendThrough appends, again for as long as the store is away, and counts how often that was.
+// appendThrough appends, and repeats that while the store is away. It returns how often the store
+// was away.
 func appendThrough(ctx context.Context, s persistence.Stream, b *messages.Batch) (away int, err error) {
 	for {
 		_, err := s.Append(ctx, b, messages.Checkpoint{Position: messages.Position{Seq: 1}})
@@ -102,7 +103,7 @@ func appendThrough(ctx context.Context, s persistence.Stream, b *messages.Batch)
 func TestI2_LostRepliesNeitherDoubleNorLose(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
-	// A thousand in all.
+	// A thousand in total.
 	for i := range 4 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
@@ -111,7 +112,7 @@ func TestI2_LostRepliesNeitherDoubleNorLose(t *testing.T) {
 	}
 }
 
-// loseReplies loses the answer of one append after another, on its way back.
+// loseReplies loses the answers of many appends, one after the other.
 func loseReplies(t *testing.T, server *valkeytest.Server, prefix string, rounds int) {
 	proxy := valkeytest.NewProxy(t, server.Addr)
 	v := openValkey(t, persistence.ValkeyOptions{Addresses: []string{proxy.Addr}, Mode: "standalone", Prefix: prefix})
@@ -120,7 +121,7 @@ func loseReplies(t *testing.T, server *valkeytest.Server, prefix string, rounds 
 	if _, err := appendThrough(t.Context(), stream, send.batch(3)); err != nil {
 		t.Fatal(err)
 	}
-	// The answer that is swallowed may be that to a ping: only what an append noticed counts.
+	// The swallowed answer may belong to a ping. Only a loss that an append noticed counts.
 	for lost := 0; lost < rounds; {
 		batch := send.batch([]int{1, 7, 600}[lost%3])
 		proxy.SwallowNext()
@@ -152,7 +153,7 @@ func TestI6_FencedWriterCannotAppend(t *testing.T) {
 	if !ok || held.Node != "a" || held.Name != "daemon a" || held.Epoch != lease.Epoch || held.Left <= 0 {
 		t.Fatalf("a held lease gave %v", err)
 	}
-	// The lease runs out, and another takes over; then the first one wakes.
+	// The lease expires, and another daemon takes over. Then the first one continues.
 	if err := v.Renew(ctx, lease, time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +186,7 @@ func TestI6_FencedWriterCannotAppend(t *testing.T) {
 	if err != nil || owners[0].Node != "" || owners[1].Node != "b" || owners[1].Epoch != newer.Epoch || owners[1].Left <= 0 {
 		t.Errorf("owners %+v, %v", owners, err)
 	}
-	// A released lease can be had at once, and what held it before cannot append.
+	// A released lease can be acquired at once, and its former holder cannot append.
 	if err := other.Release(ctx, newer); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +236,8 @@ func TestNodesComeAndGo(t *testing.T) {
 	}
 }
 
-// A server that comes back without its data conflicts with what the writer knows; a new handle goes on from what is there.
+// If a server comes back without its data, the writer gets a conflict. A new handle continues from
+// the data that is there.
 func TestI2_LostDataIsAConflict(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
@@ -282,7 +284,8 @@ func TestValkeyOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// What a server says when it is not let in names no secret, and passes once an operator has mended it (I10).
+// The error of a server that refuses the password contains no secret, and it is temporary, because
+// an operator can correct it (I10).
 func TestI10_WrongPassword(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{Args: []string{"--requirepass", "right-secret"}})
@@ -312,7 +315,8 @@ func TestFieldsBesideTheEvent(t *testing.T) {
 	}
 }
 
-// The very first append is cut short behind its first entries: there is no checkpoint then, and still nothing of the rest is forgotten.
+// The first append of a stream is cut short after its first entries. Then there is no checkpoint,
+// and still the rest of the append is not forgotten.
 func TestI1_AFirstAppendThatWasCutShortHasAPosition(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
@@ -325,7 +329,7 @@ func TestI1_AFirstAppendThatWasCutShortHasAPosition(t *testing.T) {
 	if _, err := s.Append(t.Context(), b, messages.Checkpoint{Position: messages.Position{TimeUS: b.TimeUS}}); err != nil {
 		t.Fatal(err)
 	}
-	// What is left when only some of the chunks landed: the checkpoint comes with the last.
+	// The state when only some of the chunks were stored: the last chunk has the checkpoint.
 	server.CLI("HDEL", persistence.DefaultPrefix+"{feed}:meta", "checkpoint")
 	info, err := s.Info(t.Context())
 	if err != nil {

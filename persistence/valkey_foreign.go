@@ -10,16 +10,16 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
-// An entry of somebody else's in a native stream is shown, in JSON of ours, and not passed over: it
-// stands between the others under an ID that every native reader meets too, so pages, positions and
-// the counts of what follows stay what they are, and whoever reads learns of it. What it holds is
-// left out.
+// An entry of another client in a native stream is shown to readers, replaced by a JSON object of
+// the store. It is not skipped: it has an ID between the others, and every native reader meets it
+// too. So pages, positions and the counts of following entries stay the same, and readers learn of
+// it. Its content is not shown.
 //
-// Entries without a field json are recognised as they are read. For one that has it all entries
-// would have to be parsed, which costs more than to fetch them; so that is only done while the
-// stream has been given more entries than appends have (scriptPlace).
+// Entries without a field "json" are recognised while reading. To recognise an entry with a wrong
+// field "json", all entries must be parsed, which costs more than fetching them. So this is only
+// done if more entries were added to the stream than appends have added (scriptPlace).
 
-// foreignEvent is what stands for such an entry.
+// foreignEvent is the JSON that stands for such an entry.
 func foreignEvent(id EntryID, reason string) []byte {
 	return fmt.Appendf(nil, `{"kind":"foreign","id":"%s","reason":"%s"}`, id, reason)
 }
@@ -32,7 +32,7 @@ const (
 	noFields = "it has no fields"
 )
 
-// frameOf is an entry as readers get it. The bytes are the reply's own.
+// frameOf returns an entry as readers get it. The bytes alias the reply.
 func frameOf(m *valkey.ValkeyMessage) (Frame, error) {
 	id, fields, err := streamEntry(m)
 	if err != nil {
@@ -54,7 +54,7 @@ func frameOf(m *valkey.ValkeyMessage) (Frame, error) {
 	return Frame{ID: id, Event: foreignEvent(id, noJSON)}, nil
 }
 
-// framesOfReply are the entries of an XRANGE's answer.
+// framesOfReply returns the entries in the answer of XRANGE.
 func framesOfReply(m *valkey.ValkeyMessage) ([]Frame, error) {
 	array, err := m.ToArray()
 	if err != nil {
@@ -69,8 +69,8 @@ func framesOfReply(m *valkey.ValkeyMessage) ([]Frame, error) {
 	return frames, nil
 }
 
-// shown puts JSON in the place of every entry that has none, and tells of the first one that this
-// process meets in the stream.
+// shown replaces every entry without valid JSON, and reports the first one that this process meets
+// in the stream.
 func (h *valkeyHub) shown(frames []Frame) {
 	for i := range frames {
 		f := &frames[i]

@@ -14,8 +14,8 @@ import (
 	"tempestd/persistence"
 )
 
-// Entries of somebody else's are shown as JSON that says so, whatever they hold; pages go past
-// them, the feed goes on, and they are told of once.
+// Entries of other clients are shown as JSON that names them as foreign, whatever they contain.
+// Pages continue after them, the feed continues, and they are reported once.
 func TestForeignEntriesAreShownAsSuch(t *testing.T) {
 	t.Parallel()
 	onBothEngines(t, valkeytest.Options{}, func(t *testing.T, server *valkeytest.Server) {
@@ -32,7 +32,8 @@ func TestForeignEntriesAreShownAsSuch(t *testing.T) {
 		send := newSender()
 		put := func(n int) {
 			t.Helper()
-			if _, err := appendThrough(t.Context(), s, send.batch(n)); err != nil { // it goes past what is foreign
+			// The appends step over the IDs of other clients.
+			if _, err := appendThrough(t.Context(), s, send.batch(n)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -41,7 +42,8 @@ func TestForeignEntriesAreShownAsSuch(t *testing.T) {
 			server.CLI(append([]string{"XADD", "tempestd:{feed}", "*"}, fields...)...)
 			put(2)
 		}
-		server.CLI("XADD", "tempestd:{feed}", "*", "json", `{"somebody":"else's"}`) // is as good as one of ours
+		// This entry cannot be told from an entry of the store.
+		server.CLI("XADD", "tempestd:{feed}", "*", "json", `{"somebody":"else's"}`)
 
 		var ours []string
 		foreign, last := 0, persistence.EntryID{}
@@ -85,7 +87,8 @@ func TestForeignEntriesAreShownAsSuch(t *testing.T) {
 	})
 }
 
-// What stands between two appends is none of their entries: a replay is compared with what was stored.
+// Entries between two appends belong to neither of them, so a replay is compared with the stored
+// events only.
 func TestForeignEntriesBetweenBlocks(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
@@ -95,7 +98,8 @@ func TestForeignEntriesBetweenBlocks(t *testing.T) {
 	var blocks []persistence.EntryID
 	for i := range 3 {
 		batch := send.batch(4)
-		if _, err := appendThrough(t.Context(), s, batch); err != nil { // it goes past what is foreign
+		// The appends step over the IDs of other clients.
+		if _, err := appendThrough(t.Context(), s, batch); err != nil {
 			t.Fatal(err)
 		}
 		cp, err := s.Checkpoint(t.Context())
@@ -114,8 +118,8 @@ func TestForeignEntriesBetweenBlocks(t *testing.T) {
 	}
 }
 
-// An entry far in the future leaves no ID to what is to come: the store refuses, in words that name
-// it, and nothing else happens.
+// An entry far in the future leaves no IDs for new entries. The store refuses appends with an error
+// that names the entry, and nothing else happens.
 func TestAForeignEntryInTheFutureStopsTheFeedInWords(t *testing.T) {
 	t.Parallel()
 	onBothEngines(t, valkeytest.Options{}, func(t *testing.T, server *valkeytest.Server) {
@@ -146,8 +150,8 @@ func TestAForeignEntryInTheFutureStopsTheFeedInWords(t *testing.T) {
 	})
 }
 
-// Keys that hold something else, or what this version does not know, are refused in words: by
-// everything that meets them.
+// Keys that contain something else, or something that this version does not know, are refused with
+// a clear error by every operation that uses them.
 func TestKeysOfAnotherKindAreRefusedInWords(t *testing.T) {
 	t.Parallel()
 	onBothEngines(t, valkeytest.Options{}, func(t *testing.T, server *valkeytest.Server) {
@@ -182,7 +186,7 @@ func TestKeysOfAnotherKindAreRefusedInWords(t *testing.T) {
 			uses := everyUse(v, s, lease, func() *messages.Batch { return send.batch(1) })
 			delete(uses, "tail") // it appends until it is answered
 			for what, use := range uses {
-				spoil("tempestd:{feed}") // the one before may have mended it
+				spoil("tempestd:{feed}") // the use before may have repaired it
 				check(what, use(t.Context()))
 			}
 			again, err := v.OpenStream(t.Context(), "feed", persistence.StreamOptions{Lease: lease})

@@ -12,11 +12,11 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
-// Health implements Store: the server is asked, within the command timeout. It must be new enough,
-// have read its data, take writes, let its user do all that the store does, and not be set up to
-// evict streams when its memory is full. What it may not tell of itself is not held against it.
-// Besides, what this process asked of it last must not have failed: an append that is refused is no
-// health, whatever else works.
+// Health implements Store. It asks the server, within the command timeout. The server must be new
+// enough, must have read its data, must accept writes, must let the user do everything that the
+// store does, and must not be configured to evict streams when its memory is full. What the server
+// does not tell about itself is not held against it. The last operations of this process must not
+// have failed either: a store that refuses appends is not healthy, whatever else works.
 func (v *Valkey) Health() error {
 	ctx := context.Background()
 	m, err := v.do(ctx, func(b valkey.Builder) valkey.Completed {
@@ -36,7 +36,8 @@ func (v *Valkey) Health() error {
 	switch {
 	case info["loading"] == "1":
 		return &UnavailableError{Store: v.where(), Reason: "loading", Err: errors.New("it reads its data")}
-	case info["role"] == "slave" && info["redis_mode"] != "cluster" && info["server_mode"] != "cluster": // of a cluster any node may have answered
+	// In a cluster any node may have answered.
+	case info["role"] == "slave" && info["redis_mode"] != "cluster" && info["server_mode"] != "cluster":
 		return &UnavailableError{Store: v.where(), Reason: "readonly", Err: errors.New("it is a replica")}
 	}
 	if err := info.check(); err != nil {
@@ -50,8 +51,8 @@ func (v *Valkey) Health() error {
 	return v.trouble()
 }
 
-// probed are the streams whose keys are tried: those that this process may append to, or where
-// there is none one that cannot be.
+// probed returns the streams whose keys are probed: the streams that this process may append to,
+// or, if there are none, a name that no stream can have.
 func (v *Valkey) probed() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -93,20 +94,21 @@ func (v *Valkey) user() string {
 	return v.opt.Username
 }
 
-// trouble is something that was asked in vain.
+// trouble is a failed operation.
 type trouble struct {
 	err error
 	at  time.Time
 }
 
-// troubled is for how long that is held against the server: who still wants it asks again much sooner.
+// troubled is how long a failure counts against the server. A caller that still wants the operation
+// repeats it much sooner.
 const troubled = 30 * time.Second
 
-// note remembers how something went that this process asks of the server again and again.
+// note records the outcome of an operation that this process repeats again and again.
 func (v *Valkey) note(what string, err error) {
 	away, ok := errors.AsType[*UnavailableError](err)
 	if err != nil && !ok && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-		return // that tells nothing
+		return // this says nothing about the server
 	}
 	now := v.clock.Now()
 	v.mu.Lock()
@@ -118,7 +120,7 @@ func (v *Valkey) note(what string, err error) {
 	}
 }
 
-// trouble is the first of what was asked in vain lately.
+// trouble returns one of the recent failures.
 func (v *Valkey) trouble() error {
 	now := v.clock.Now()
 	v.mu.Lock()
@@ -138,7 +140,7 @@ func (v *Valkey) trouble() error {
 	return fmt.Errorf("%s: %w", whats[0], v.troubles[whats[0]].err)
 }
 
-// serverInfo is what a server says of itself, by name.
+// serverInfo is the server's INFO, by name.
 type serverInfo map[string]string
 
 func parseInfo(text string) serverInfo {
@@ -151,14 +153,14 @@ func parseInfo(text string) serverInfo {
 	return info
 }
 
-// check refuses a server that lacks what the store is built on, or that would drop what is stored.
+// check refuses a server that lacks a required feature, or that would drop stored data.
 func (i serverInfo) check() error {
 	name, version, major, minor := "Valkey", i["valkey_version"], 7, 2
 	if version == "" {
 		name, version, major, minor = "Redis", i["redis_version"], 7, 0
 	}
 	var ma, mi int
-	// A server that hides its version is taken at its word.
+	// A server that hides its version is accepted.
 	if _, err := fmt.Sscanf(version, "%d.%d", &ma, &mi); err == nil && (ma < major || ma == major && mi < minor) {
 		return fmt.Errorf("the server is %s %.20s; accepted: Valkey 7.2 or later, Redis 7.0 or later", name, version)
 	}

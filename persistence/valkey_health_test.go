@@ -15,7 +15,8 @@ import (
 	"tempestd/persistence"
 )
 
-// A store that has been asked nothing yet finds out whether its server would take an append, and has written nothing when it knows.
+// A store that was not used yet finds out whether its server would accept an append, without
+// writing anything.
 func TestHealthNoticesAServerThatTakesNoWrites(t *testing.T) {
 	t.Parallel()
 	onBothEngines(t, valkeytest.Options{}, func(t *testing.T, server *valkeytest.Server) {
@@ -69,7 +70,7 @@ func TestHealthNoticesAServerThatTakesNoWrites(t *testing.T) {
 	})
 }
 
-// What an append was answered last is the health too, until one works.
+// The result of the last append is part of the health, until an append succeeds.
 func TestHealthRemembersTheLastAppend(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
@@ -91,8 +92,8 @@ func TestHealthRemembersTheLastAppend(t *testing.T) {
 	server.Await("it is healthy again", func() bool { return v.Health() == nil })
 }
 
-// What a server says of a command that it does not know repeats the arguments, a password among them: that is left out (I10). Nor is what it says ever more than
-// a short line of printable text.
+// For an unknown command a server repeats the arguments, which may contain a password. They are cut
+// off (I10). The server's words are never shown as more than a short line of printable text.
 func TestI10_WhatAServerSaysIsShownSafely(t *testing.T) {
 	t.Parallel()
 	for says, want := range map[string]string{
@@ -108,7 +109,7 @@ func TestI10_WhatAServerSaysIsShownSafely(t *testing.T) {
 	}
 }
 
-// answerAll is the address of a server that answers every command with the same.
+// answerAll returns the address of a server that gives every command the same answer.
 func answerAll(t *testing.T, says string) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

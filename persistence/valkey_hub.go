@@ -11,46 +11,51 @@ import (
 )
 
 const (
-	// hubBlock is how long one blocking read waits in the server. A connection that has not answered for longer, and a margin, is dead.
+	// hubBlock is how long one blocking read waits in the server. A connection that does not answer
+	// within hubBlock plus hubMargin is dead.
 	hubBlock  = 5 * time.Second
 	hubMargin = 3 * time.Second
-	// hubPage is how many entries one blocking read takes, hubEntries how many the hub keeps (and RecentBytes how many bytes).
+	// hubPage is how many entries one blocking read takes. hubEntries is how many entries the hub
+	// keeps; RecentBytes bounds their bytes.
 	hubPage    = 512
 	hubEntries = 1 << 16
 	// hubOpening is how many tails ask the server at a time while no reader runs.
 	hubOpening = 8
 )
 
-// valkeyHub has what is new in a stream, for all tails of this process. While somebody waits one reader of its own connection asks the server, so that
-// any number of tails is one blocking command, and no other command ever waits behind it.
+// valkeyHub has the new entries of a stream, for all tails of this process. While tails wait, one
+// reader with its own connection asks the server. So any number of tails needs only one blocking
+// command, and no other command waits behind it.
 type valkeyHub struct {
 	store   *Valkey
 	name    string
 	keys    valkeyKeys
 	conn    *link
-	foreign sync.Once // tells of an entry of somebody else's
-	// opening is held by tails that ask the server while no reader runs.
+	foreign sync.Once // reports the first entry of another client
+	// opening is held by the tails that ask the server while no reader runs.
 	opening chan struct{}
 
 	mu      sync.Mutex
 	running bool
-	recent  []Frame   // everything after base, oldest first; never changed, only appended to and cut
+	// recent is all entries after base, oldest first. It is only appended to and cut; its elements
+	// never change.
+	recent  []Frame
 	bytes   int       // of recent
-	base    EntryID   // recent reaches back to here
-	before  int64     // how many entries the stream was ever given up to base
-	oldest  EntryID   // of the stream, when it was read last; zero when it was empty
-	next    *turn     // what happens next
+	base    EntryID   // the newest entry before recent
+	before  int64     // how many entries were ever appended to the stream up to base
+	oldest  EntryID   // of the stream, when it was last read; zero if it was empty
+	next    *turn     // rung at the next change
 	waiting int       // tails
-	wanted  time.Time // when one last looked
+	wanted  time.Time // when a tail last looked
 	closing bool
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
 
-// turn is what waiting tails wait for.
+// turn is what waiting tails wait for: the next change.
 type turn struct {
 	bell.Bell
-	err error // why the reader ended; read after the bell was rung
+	err error // why the reader ended; read it after the bell was rung
 }
 
 func newValkeyHub(v *Valkey, name string) *valkeyHub {
@@ -59,8 +64,8 @@ func newValkeyHub(v *Valkey, name string) *valkeyHub {
 	return h
 }
 
-// look gives what the hub has after id. It is covered where the hub reaches back to id: then there is no more than that yet, and next tells when there may be. next is nil
-// while no reader runs.
+// look returns the hub's entries after id. covered says that the hub has all entries after id; then
+// there are no more yet, and next is rung when there may be. next is nil while no reader runs.
 func (h *valkeyHub) look(id EntryID, limit int) (page StreamFrames, next *turn, covered bool) {
 	h.mu.Lock()
 	h.wanted = h.store.clock.Now()
@@ -97,7 +102,7 @@ func (h *valkeyHub) look(id EntryID, limit int) (page StreamFrames, next *turn, 
 	return page, next, true
 }
 
-// wait counts the tails that wait.
+// wait adds n to the number of waiting tails.
 func (h *valkeyHub) wait(n int) (waiting int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -106,7 +111,7 @@ func (h *valkeyHub) wait(n int) (waiting int) {
 	return h.waiting
 }
 
-// start starts the reader where the stream ended, unless it runs.
+// start starts the reader at the end of the stream, unless it runs.
 func (h *valkeyHub) start(end *placed, oldest EntryID) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -132,7 +137,8 @@ func (h *valkeyHub) start(end *placed, oldest EntryID) error {
 	return nil
 }
 
-// read reads the stream from id on, until nobody has looked for a while, the stream is closed, or the server does not answer.
+// read reads the stream from id on, until no tail has asked for a while, the stream is closed, or
+// the server does not answer.
 func (h *valkeyHub) read(ctx context.Context, id EntryID) error {
 	for h.isWanted() {
 		frames, ended, err := h.ask(ctx, id)
@@ -150,7 +156,8 @@ func (h *valkeyHub) read(ctx context.Context, id EntryID) error {
 			return err
 		}
 		if id.Compare(state.trimmed) < 0 {
-			return nil // entries are missing before these, and in the count: who waits asks the server
+			// Entries before these are missing, also in the count. Waiting tails ask the server.
+			return nil
 		}
 		h.retain(page.Oldest, state.trimmed)
 		if len(frames) > 0 {
@@ -158,7 +165,7 @@ func (h *valkeyHub) read(ctx context.Context, id EntryID) error {
 			h.publish(frames)
 		}
 		if ended && len(frames) < hubPage {
-			return nil // who waits finds it closed
+			return nil // waiting tails find it closed
 		}
 	}
 	return nil
@@ -170,7 +177,7 @@ func (h *valkeyHub) isWanted() bool {
 	return h.waiting > 0 || h.store.clock.Since(h.wanted) < RecentIdle
 }
 
-// ask is one blocking read of the stream and its closed marker together.
+// ask is one blocking read of the stream and of its closed marker together.
 func (h *valkeyHub) ask(ctx context.Context, id EntryID) (frames []Frame, ended bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, hubBlock+hubMargin)
 	defer cancel()
@@ -199,7 +206,7 @@ func (h *valkeyHub) ask(ctx context.Context, id EntryID) (frames []Frame, ended 
 	return frames, ended, nil
 }
 
-// retain forgets what the stream's retention has dropped.
+// retain drops the entries that retention has dropped.
 func (h *valkeyHub) retain(oldest, trimmed EntryID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -214,7 +221,7 @@ func (h *valkeyHub) retain(oldest, trimmed EntryID) {
 	h.base, h.before, h.recent = trimmed, h.before+int64(i), slices.Clone(h.recent[i:])
 }
 
-// publish adds what is new and wakes everyone.
+// publish adds new entries and wakes all tails.
 func (h *valkeyHub) publish(frames []Frame) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -223,13 +230,13 @@ func (h *valkeyHub) publish(frames []Frame) {
 		h.bytes += len(frames[i].Event)
 	}
 	if h.bytes > RecentBytes || len(h.recent) > hubEntries {
-		drop := 0 // a quarter at a time, so that what stays is not copied for every page
+		drop := 0 // a quarter at a time, so that the rest is not copied for every page
 		for ; h.bytes > RecentBytes*3/4 || len(h.recent)-drop > hubEntries*3/4; drop++ {
 			h.bytes -= len(h.recent[drop].Event)
 		}
 		h.base = h.recent[drop-1].ID
 		h.before += int64(drop)
-		h.recent = slices.Clone(h.recent[drop:]) // those who look have the old one
+		h.recent = slices.Clone(h.recent[drop:]) // readers may still use the old slice
 	}
 	h.next.Ring()
 	h.next = new(turn)

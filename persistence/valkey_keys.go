@@ -1,14 +1,17 @@
 package persistence
 
-// valkeyKeys are a stream's keys. They share one hash tag, and so one node of a cluster: scripts and transactions may use them together.
+// valkeyKeys are the keys of a stream. They share one hash tag and so lie in one node of a cluster:
+// scripts and transactions can use them together.
 type valkeyKeys struct {
-	stream    string // the entries: field "json", and those that were asked for
-	meta      string // hash: see valkey_scripts.go
-	blocks    string // stream: what was appended together, by its last ID: f(irst), n (entries), b(ytes), p(rints), e (entries ever appended, with it)
-	closed    string // stream with one entry once the stream is closed: at, reason
-	lease     string // ID of the node that owns the stream, for as long as its lease lasts
+	stream string // the entries: the field "json" and the configured fields
+	meta   string // hash: see valkey_scripts.go
+	// blocks is a stream that records which entries were appended together, by their last ID:
+	// f(irst), n (entries), b(ytes), p(rints), e (entries ever appended, including these).
+	blocks    string
+	closed    string // stream with one entry when the stream is closed: at, reason
+	lease     string // ID of the node that owns the stream; expires with its lease
 	consumers string // hash: name to ConsumerState
-	probe     string // never there: see scriptProbe
+	probe     string // never exists: see scriptProbe
 }
 
 func newValkeyKeys(prefix, name string) valkeyKeys {
@@ -16,10 +19,11 @@ func newValkeyKeys(prefix, name string) valkeyKeys {
 	return valkeyKeys{stream: k, meta: k + ":meta", blocks: k + ":blocks", closed: k + ":closed", lease: k + ":lease", consumers: k + ":consumers", probe: k + ":probe"}
 }
 
-// nodeKeys are the list of the daemons and how long each stays on it. No stream can have their name.
+// nodeKeys are the keys of the list of daemons and of the time until which each stays on it. No
+// stream can have this name.
 func nodeKeys(prefix string) []string {
 	return []string{prefix + "{:nodes}", prefix + "{:nodes}:until"}
 }
 
-// streamsKey is the set of the streams' names.
+// streamsKey is the key of the set of stream names.
 func (v *Valkey) streamsKey() string { return v.opt.Prefix + "streams" }

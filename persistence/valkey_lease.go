@@ -37,7 +37,7 @@ func (v *Valkey) Acquire(ctx context.Context, stream string, node messages.Node,
 	return messages.Lease{Stream: stream, Node: node.ID, Epoch: owner.Epoch}, nil
 }
 
-// millis is d as the scripts take it, at least one.
+// millis returns d in milliseconds, as the scripts take it, at least 1.
 func millis(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }
 
 // Renew implements LeaseStore.
@@ -119,7 +119,9 @@ func (v *Valkey) Owners(ctx context.Context, streams []string) ([]messages.Owner
 		for _, stream := range streams {
 			k := newValkeyKeys(v.opt.Prefix, stream)
 			commands = append(commands,
-				client.B().Pttl().Key(k.lease).Build(), // before the holder: one that comes in between is told with no time left
+				// PTTL comes before the holder: a holder that takes the lease between the two
+				// commands is returned with no time left.
+				client.B().Pttl().Key(k.lease).Build(),
 				client.B().Hmget().Key(k.meta).Field("epoch", "node", "owner").Build())
 		}
 		return client.DoMulti(ctx, commands...), nil

@@ -11,15 +11,15 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
-// linkCalls is how many calls of one link may be with the server at a time. Others wait for one of
-// them to end, or for the end of their own context.
+// linkCalls is how many calls of one link may be in progress at a time. Others wait for one of them
+// to end, or for the end of their own context.
 const linkCalls = 128
 
-// sentinelRefresh is how often the sentinels are asked who is the primary, beside what they tell:
-// an announcement can be missed.
+// sentinelRefresh is how often the sentinels are asked for the primary, in addition to their
+// announcements: an announcement can be missed.
 const sentinelRefresh = 2 * time.Second
 
-// link is a client that is made when it is first needed, and again when it could not be made.
+// link is a client that is made on first use, and again if that failed.
 type link struct {
 	option valkey.ClientOption
 	calls  chan struct{}
@@ -34,7 +34,7 @@ type link struct {
 	sockets map[net.Conn]struct{}
 }
 
-// newLink prepares a client of its own connections.
+// newLink prepares a client with connections of its own.
 func (v *Valkey) newLink(change func(*valkey.ClientOption)) *link {
 	l := &link{calls: make(chan struct{}, linkCalls), sockets: make(map[net.Conn]struct{})}
 	l.life, l.end = context.WithCancel(context.Background())
@@ -42,8 +42,8 @@ func (v *Valkey) newLink(change func(*valkey.ClientOption)) *link {
 		InitAddress: v.opt.Addresses, Username: v.opt.Username, Password: v.opt.Password, SelectDB: v.opt.DB, TLSConfig: v.opt.TLS,
 		ClientName: "tempestd", ForceSingleClient: v.opt.Mode == "standalone",
 		ConnWriteTimeout:  v.opt.CommandTimeout,
-		PipelineMultiplex: -1,   // one connection: what is sent together arrives in order
-		DisableRetry:      true, // what to try again is decided where it is known what that means
+		PipelineMultiplex: -1,   // one connection: commands that are sent together arrive in order
+		DisableRetry:      true, // the caller decides about retries: it knows what they mean
 		DisableCache:      true,
 		DialCtxFn:         l.dial,
 	}
@@ -60,8 +60,8 @@ func (v *Valkey) newLink(change func(*valkey.ClientOption)) *link {
 	return l
 }
 
-// dial remembers the socket: the library leaves a read neither for the end of its context nor for
-// its own.
+// dial keeps the socket, so that the link can close it. The library ends a pending read neither
+// when the read's context ends nor when the client is closed.
 func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -94,7 +94,7 @@ func (c *linked) Close() error {
 	return c.Conn.Close()
 }
 
-// get is the client, connected at least once.
+// get returns the client, which has connected at least once.
 func (l *link) get() (valkey.Client, error) {
 	l.making.Lock()
 	defer l.making.Unlock()
@@ -110,7 +110,7 @@ func (l *link) get() (valkey.Client, error) {
 	client, err := valkey.NewClient(l.option)
 	if err != nil {
 		if client != nil {
-			client.Close() // a standalone client is returned beside its error
+			client.Close() // a standalone client is returned together with its error
 		}
 		return nil, err
 	}
@@ -126,17 +126,17 @@ func (l *link) get() (valkey.Client, error) {
 	return client, nil
 }
 
-// reset ends the connections; the next get makes new ones. What was sent on them and not answered
-// will not be.
+// reset ends the connections; the next get makes new ones. Commands that were sent on them and not
+// answered will not be answered.
 func (l *link) reset() {
 	client, cut := l.leave()
-	cut() // the library awaits an answer before it closes a connection
+	cut() // the library waits for an answer before it closes a connection
 	if client != nil {
 		client.Close()
 	}
 }
 
-// leave forgets the client and its connections. cut ends those at once.
+// leave forgets the client and its connections. cut closes the connections at once.
 func (l *link) leave() (client valkey.Client, cut func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -149,7 +149,7 @@ func (l *link) leave() (client valkey.Client, cut func()) {
 	}
 }
 
-// closeGrace is how long the end of a link waits for the library to part from the server.
+// closeGrace is how long close waits for the library to end its connections in an orderly way.
 const closeGrace = 100 * time.Millisecond
 
 // close ends the connections for good.
@@ -171,7 +171,8 @@ func (l *link) close() {
 	<-parted.Done()
 }
 
-// use keeps the store open until release is called, and ends ctx after the command timeout.
+// use keeps the store open until release is called. The returned context ends after the command
+// timeout.
 func (v *Valkey) use(ctx context.Context) (context.Context, func(), error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -188,10 +189,10 @@ func (v *Valkey) use(ctx context.Context) (context.Context, func(), error) {
 	return limited, func() { cancel(); v.users.Done() }, nil
 }
 
-// call uses a link's client. It returns when ctx ends, the command timeout is over or the store is
-// closed, whatever the library does then: that leaves a read for its own deadline alone, and waits
-// for a connection that is being made without looking at its context. What it left behind ends
-// within the time-outs, and there are at most linkCalls of it.
+// call uses the client of a link. It returns when ctx ends, when the command timeout is over or
+// when the store is closed, whatever the library does. The library ends a read only at its own
+// deadline, and waits for a connection that is being made without checking its context. The work
+// that call leaves behind ends within the time-outs, and there are at most linkCalls such calls.
 func call[T any](ctx context.Context, v *Valkey, l *link, do func(context.Context, valkey.Client) (T, error)) (answer T, err error) {
 	limited, release, err := v.use(ctx)
 	if err != nil {
@@ -246,14 +247,14 @@ func call[T any](ctx context.Context, v *Valkey, l *link, do func(context.Contex
 	return o.answer, nil
 }
 
-// do runs one command of many callers' and gives its answer, which may be nil.
+// do runs one command on the shared link and returns its answer, which may be nil.
 func (v *Valkey) do(ctx context.Context, build func(valkey.Builder) valkey.Completed) (valkey.ValkeyMessage, error) {
 	return call(ctx, v, v.commands, func(ctx context.Context, client valkey.Client) (valkey.ValkeyMessage, error) {
 		return answer(client.Do(ctx, build(client.B())))
 	})
 }
 
-// answer is what the server said; nil is an answer too.
+// answer returns the server's answer; nil is an answer too.
 func answer(r valkey.ValkeyResult) (valkey.ValkeyMessage, error) {
 	m, err := r.ToMessage()
 	if valkey.IsValkeyNil(err) {
@@ -262,7 +263,8 @@ func answer(r valkey.ValkeyResult) (valkey.ValkeyMessage, error) {
 	return m, err
 }
 
-// run runs a script of many callers' and gives its answer. A server that does not know it yet is told.
+// run runs a script on the shared link and returns its answer. If the server does not know the
+// script yet, run sends its source.
 func (v *Valkey) run(ctx context.Context, s *script, keys []string, args ...string) (valkey.ValkeyMessage, error) {
 	return call(ctx, v, v.commands, func(ctx context.Context, client valkey.Client) (valkey.ValkeyMessage, error) {
 		m, err := answer(client.Do(ctx, client.B().Evalsha().Sha1(s.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()))

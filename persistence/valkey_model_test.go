@@ -15,17 +15,19 @@ import (
 	"tempestd/persistence/streamtest"
 )
 
-// faultyFeed is a feed that appends through a proxy with faults, and that crashes. Its position is how many events it has read.
+// faultyFeed is a feed that appends through a proxy with faults, and that crashes. Its position is
+// the number of events that it has read.
 type faultyFeed struct {
 	opt    persistence.ValkeyOptions
 	store  *persistence.Valkey
 	stream persistence.Stream
 	events *streamtest.Events
 	sent   []string // all events, in order
-	acked  int      // how many of them an Append has acknowledged
+	acked  int      // the number of events that an Append has acknowledged
 }
 
-// open is the start of a daemon: it takes the lease and opens the stream, however often that takes.
+// open is the start of a daemon: it takes the lease and opens the stream, and repeats that until it
+// succeeds.
 func (f *faultyFeed) open(t *rapid.T) {
 	v, err := persistence.OpenValkey(t.Context(), f.opt)
 	if err != nil {
@@ -41,10 +43,10 @@ func (f *faultyFeed) open(t *rapid.T) {
 	})
 }
 
-// crash leaves everything as it is.
+// crash closes the store and leaves everything else as it is.
 func (f *faultyFeed) crash() { _ = f.store.Close() }
 
-// insist calls something until it does not fail for the server's sake.
+// insist repeats a call until it does not fail because of the server.
 func (f *faultyFeed) insist(t *rapid.T, call func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -73,7 +75,8 @@ func (f *faultyFeed) position() messages.Checkpoint {
 	return messages.Checkpoint{Position: messages.Position{Seq: int64(len(f.sent))}}
 }
 
-// look reads the whole stream, holds it against what was sent, and gives how much is stored.
+// look reads the whole stream, compares it with what was sent, and returns how many events are
+// stored.
 func (f *faultyFeed) look(t *rapid.T) int {
 	var stored int
 	f.insist(t, func(ctx context.Context) error {
@@ -109,8 +112,8 @@ func (f *faultyFeed) look(t *rapid.T) int {
 	return stored
 }
 
-// Batches of any size, lost answers, cut connections, forgotten scripts and crashes at any of these: the stream is what was sent, always, and the
-// checkpoint is never ahead of it.
+// Batches of any size, with lost answers, cut connections, forgotten scripts and crashes: the
+// stream is always what was sent, and the checkpoint is never ahead of it.
 func TestI1_I2_I3_AppendsThroughRandomFaults(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
@@ -138,7 +141,8 @@ func TestI1_I2_I3_AppendsThroughRandomFaults(t *testing.T) {
 			f.insist(t, func(ctx context.Context) error {
 				_, err := f.stream.Append(ctx, batch, f.position())
 				if persistence.Temporary(err) && crash {
-					// What landed is recognised, as a resume does by the fingerprints, and not appended again.
+					// The stored part is recognised, as a resume does by the fingerprints, and not
+					// appended again.
 					f.crash()
 					f.open(t)
 					landed := f.look(t) - f.acked

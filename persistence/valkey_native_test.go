@@ -13,7 +13,8 @@ import (
 	"tempestd/persistence"
 )
 
-// native is one entry as the engine's own command line client prints it with --json: [ID, [name, value, …]].
+// native is one entry as the engine's own command line client prints it with --json: [ID, [name,
+// value, …]].
 type native struct {
 	id     string
 	fields map[string]string
@@ -40,7 +41,7 @@ func (n *native) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// ask runs a command in the engine's own client and reads its answer.
+// ask runs a command in the engine's own client and returns its answer.
 func ask[T any](t *testing.T, server *valkeytest.Server, args ...string) (answer T) {
 	t.Helper()
 	text := server.CLI(append([]string{"-3", "--json"}, args...)...)
@@ -50,8 +51,9 @@ func ask[T any](t *testing.T, server *valkeytest.Server, args ...string) (answer
 	return answer
 }
 
-// What the README says of native consumers, with the engines' own clients: XRANGE, XREAD with and without waiting, a group with XREADGROUP, XACK,
-// XPENDING and XAUTOCLAIM, and the marker of a closed stream.
+// The documented use by native consumers works with the engines' own clients: XRANGE, XREAD with
+// and without waiting, a group with XREADGROUP, XACK, XPENDING and XAUTOCLAIM, and the marker of a
+// closed stream.
 func TestNativeConsumers(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []valkeytest.Engine{valkeytest.Valkey, valkeytest.Redis} {
@@ -117,7 +119,8 @@ func nativeConsumers(t *testing.T, server *valkeytest.Server, v *persistence.Val
 					t.Errorf("%s: entry %s: %s is %.80q, want %.80q", what, n.id, name, n.fields[name], value)
 				}
 			}
-			// The ID is the event's own time: the millisecond, and what is left of it in thousandths of a microsecond.
+			// The ID is the event's own time: the millisecond, and the rest in thousandths of a
+			// microsecond.
 			if us, _ := e.TimeUS.Int64(); uint64(us/1000) != want[i].ID.MS {
 				t.Errorf("%s: entry %s is of the time %d", what, n.id, us)
 			}
@@ -130,7 +133,8 @@ func nativeConsumers(t *testing.T, server *valkeytest.Server, v *persistence.Val
 	same("XREVRANGE", ask[[]native](t, server, "XREVRANGE", key, "+", "-", "COUNT", "1"), want[4:])
 	same("XREAD", ask[byKey](t, server, "XREAD", "COUNT", "2", "STREAMS", key, want[1].ID.String())[key], want[2:4])
 
-	// A group: two consumers share the entries, one acknowledges, the other dies and is taken over from.
+	// A group. Two consumers share the entries. One acknowledges. The other dies, and its entries
+	// are taken over.
 	if ok := server.CLI("XGROUP", "CREATE", key, "indexers", "0"); ok != "OK" {
 		t.Errorf("XGROUP CREATE said %s", ok)
 	}
@@ -153,7 +157,7 @@ func nativeConsumers(t *testing.T, server *valkeytest.Server, v *persistence.Val
 	}
 	same("what the first took over", taken, want[2:4])
 
-	// Who waits gets what is appended, whoever else reads.
+	// A waiting reader gets the appended entries, whatever other readers do.
 	waiting := make(chan []native, 1)
 	wait := func(after string, keys ...string) {
 		ids := append([]string{after}, "0-0")[:len(keys)]
@@ -173,7 +177,7 @@ func nativeConsumers(t *testing.T, server *valkeytest.Server, v *persistence.Val
 	same("XREAD BLOCK", <-waiting, more)
 	same("the rest of the group", group("a", ">"), append(want[4:5:5], more...))
 
-	// Nothing comes after the marker.
+	// No entry follows the marker.
 	go wait(more[0].ID.String(), key, closed)
 	server.Await("an XREAD that waits", blocked)
 	if err := stream.Close(t.Context(), "feed removed"); err != nil {
@@ -189,7 +193,7 @@ func nativeConsumers(t *testing.T, server *valkeytest.Server, v *persistence.Val
 	}
 	send.check(t, stream)
 
-	// The keys that the README names, and no other of the stream's.
+	// The stream has the documented keys and no others.
 	keys := strings.Fields(server.CLI("KEYS", "tempestd:{feed}*"))
 	slices.Sort(keys)
 	if want := []string{key, key + ":blocks", closed, key + ":lease", key + ":meta"}; !slices.Equal(keys, want) {

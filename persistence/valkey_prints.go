@@ -63,7 +63,8 @@ func (s *valkeyStream) Fingerprints(ctx context.Context, h Horizon, yield func(F
 	}
 }
 
-// parseBlock reads an entry of the blocks stream: the block, its fingerprints as they stand there, which alias it, and the size of its entries.
+// parseBlock parses an entry of the blocks stream. It returns the block, its raw fingerprints,
+// which alias the reply, and the size of its entries.
 func parseBlock(m *valkey.ValkeyMessage) (b FingerprintBlock, raw []byte, size int64, err error) {
 	id, fields, err := streamEntry(m)
 	if err != nil {
@@ -96,7 +97,7 @@ func parseBlock(m *valkey.ValkeyMessage) (b FingerprintBlock, raw []byte, size i
 	return b, raw, size, nil
 }
 
-// streamEntry takes an entry of a native stream apart.
+// streamEntry splits an entry of a native stream into its ID and its fields.
 func streamEntry(m *valkey.ValkeyMessage) (id EntryID, fields []valkey.ValkeyMessage, err error) {
 	pair, err := m.ToArray()
 	if err != nil {
@@ -116,14 +117,15 @@ func streamEntry(m *valkey.ValkeyMessage) (id EntryID, fields []valkey.ValkeyMes
 	return id, fields, err
 }
 
-// A replay goes forwards, so the blocks behind the one that is asked for are fetched along with it: so many, and up to so many entries and bytes.
+// A replay goes forwards, so Entry also fetches the blocks after the requested one: up to this many
+// blocks, entries and bytes.
 const (
 	aheadBlocks  = 64
 	aheadEntries = 2048
 	aheadBytes   = 2 << 20
 )
 
-// loadedBlock is a block that Entry looks into.
+// loadedBlock is a block that Entry has loaded.
 type loadedBlock struct {
 	first, last EntryID
 	frames      []Frame
@@ -151,7 +153,7 @@ func (s *valkeyStream) loaded(last EntryID) (at int, found bool) {
 	return slices.BinarySearchFunc(s.blocks, last, func(b loadedBlock, last EntryID) int { return b.last.Compare(last) })
 }
 
-// loadBlocks fetches the entries of the block that ends with last, and of those behind it.
+// loadBlocks fetches the entries of the block that ends with last, and of the blocks after it.
 func (s *valkeyStream) loadBlocks(ctx context.Context, last EntryID) error {
 	s.blocks = s.blocks[:0]
 	m, err := s.store.do(ctx, func(b valkey.Builder) valkey.Completed {
@@ -195,7 +197,7 @@ func (s *valkeyStream) loadBlocks(ctx context.Context, last EntryID) error {
 	}
 	for i := range s.blocks {
 		for len(frames) > 0 && frames[0].ID.Compare(s.blocks[i].first) < 0 {
-			frames = frames[1:] // somebody else's, between two appends
+			frames = frames[1:] // of another client, between two appends
 		}
 		n := 0
 		for n < len(frames) && frames[n].ID.Compare(s.blocks[i].last) <= 0 {

@@ -10,7 +10,8 @@ import (
 	"tempestd/messages"
 )
 
-// Bounds of what is asked of the server at one time: a page is fetched in pieces, so that one of large events stays within bounds too.
+// Bounds of one request to the server. A page is fetched in pieces, so that the memory for a page
+// of large events is bounded too.
 const (
 	pieceEntries = 512
 	pieceBytes   = 1 << 20
@@ -35,7 +36,7 @@ func (s *valkeyStream) Read(ctx context.Context, from, to StreamCursor, limit in
 			return page, err
 		}
 	}
-	// Nothing is in the range, or in what there is of it.
+	// The range has no entries, or retention has dropped them.
 	_, state, err := s.hub.place(ctx, nil, messages.MaxEntryID)
 	if err != nil {
 		return StreamFrames{}, err
@@ -51,7 +52,7 @@ func (s *valkeyStream) Read(ctx context.Context, from, to StreamCursor, limit in
 	return page, err
 }
 
-// after reads what comes after id.
+// after reads the entries after id.
 func (s *valkeyStream) after(ctx context.Context, id EntryID, limit int) (page StreamFrames, state placed, err error) {
 	for {
 		frames, err := s.frames(ctx, id, messages.MaxEntryID, limit, true)
@@ -62,11 +63,12 @@ func (s *valkeyStream) after(ctx context.Context, id EntryID, limit int) (page S
 		if err != nil || (len(frames) > 0 || page.Behind == 0) && !state.overtook(page.Cursor) {
 			return page, state, err
 		}
-		// Something was appended between the two questions, or dropped.
+		// Entries were appended or dropped between the two requests.
 	}
 }
 
-// frames reads the entries of the closed range [from, to], or with exclusive what comes after from, oldest first.
+// frames reads the entries of the closed range [from, to], oldest first. With exclusive, from
+// itself does not belong to the range.
 func (s *valkeyStream) frames(ctx context.Context, from, to EntryID, limit int, exclusive bool) (frames []Frame, err error) {
 	room, size := MaxPageBytes, 0
 	for {
@@ -81,8 +83,9 @@ func (s *valkeyStream) frames(ctx context.Context, from, to EntryID, limit int, 
 		if err != nil {
 			return nil, err
 		}
-		// The retention was asked for after the piece: where it has come so far, entries may be missing at the beginning. Of a piece that follows
-		// others, the next page tells.
+		// The retention was read after the piece. If it has reached the range, entries may be
+		// missing at the beginning. For a piece that follows other pieces the next page returns the
+		// error.
 		check := CheckFrom
 		if exclusive {
 			check = CheckAfter
@@ -107,11 +110,11 @@ func (s *valkeyStream) frames(ctx context.Context, from, to EntryID, limit int, 
 	}
 }
 
-// fetch asks for one piece, and after it for how far retention has gone.
+// fetch reads one piece, and after it how far retention has gone.
 func (s *valkeyStream) fetch(ctx context.Context, from, to EntryID, count int, exclusive bool) (frames []Frame, trimmed EntryID, err error) {
 	start := from
 	if exclusive && from == messages.MaxEntryID {
-		to = EntryID{} // there is nothing after it
+		to = EntryID{} // no entry can follow
 	} else if exclusive {
 		start = from.Next()
 	}
@@ -142,17 +145,19 @@ func (s *valkeyStream) fetch(ctx context.Context, from, to EntryID, count int, e
 	return frames, trimmed, nil
 }
 
-// placed is what a stream was when a page was placed in it, beside what the page tells.
+// placed is the state of a stream when a page was placed in it, besides the fields of the page.
 type placed struct {
-	last     EntryID // the newest entry ever, kept or not
-	trimmed  EntryID // the newest one that retention dropped
-	appended int64   // entries ever, up to last
+	last     EntryID // the newest entry ever appended, kept or not
+	trimmed  EntryID // the newest entry that retention dropped
+	appended int64   // entries ever appended, up to last
 }
 
-// overtook says whether retention has dropped entries after the cursor by then: what is left of the stream does not tell any more which number the cursor's entry had.
+// overtook reports whether retention has dropped entries after the cursor in the meantime. Then the
+// number of the cursor's entry cannot be computed from the remaining stream.
 func (p placed) overtook(cursor EntryID) bool { return CheckAfter("", cursor, p.trimmed) != nil }
 
-// place makes a page of frames that were read: with what the stream is now, all of it at one instant. Without frames, cursor is the page's.
+// place makes a page of frames that were read, with the state of the stream at one instant. Without
+// frames, cursor is the page's cursor.
 func (h *valkeyHub) place(ctx context.Context, frames []Frame, cursor EntryID) (page StreamFrames, state placed, err error) {
 	page = StreamFrames{Frames: frames, Cursor: cursor}
 	first := ""
@@ -172,7 +177,7 @@ func (h *valkeyHub) place(ctx context.Context, frames []Frame, cursor EntryID) (
 	var block struct {
 		entries int64
 		first   EntryID
-		rest    int64 // of its entries, those after the cursor; -1 where the frames tell
+		rest    int64 // its entries after the cursor; -1 if they are counted from the frames
 	}
 	if beyond = r.more(); beyond {
 		following, block.entries, block.first, block.rest = r.number(), r.number(), r.id(), r.number()
@@ -200,7 +205,8 @@ func (h *valkeyHub) place(ctx context.Context, frames []Frame, cursor EntryID) (
 	return page, state, nil
 }
 
-// Tail implements Stream. At the tip it costs the server nothing: the stream's hub has what is new.
+// Tail implements Stream. At the tip it sends nothing to the server: the stream's hub has the new
+// entries.
 func (s *valkeyStream) Tail(ctx context.Context, after StreamCursor, block time.Duration, limit int) (StreamFrames, error) {
 	id, err := after.Exclusive()
 	if err != nil {
@@ -255,8 +261,9 @@ func (s *valkeyStream) Tail(ctx context.Context, after StreamCursor, block time.
 	}
 }
 
-// open asks the server for what the hub does not have. With start, no reader runs: it is started where there is nothing to read yet. A thousand tails that come
-// together are then a few questions to the server, for the others find that it runs.
+// open asks the server for entries that the hub does not have. start says that no reader runs: open
+// then starts it if there is nothing to read yet. If a thousand tails come at once, the server gets
+// only a few requests, because the other tails find the running reader.
 func (s *valkeyStream) open(ctx context.Context, id EntryID, limit int, start bool) (StreamFrames, error) {
 	if start {
 		select {

@@ -10,9 +10,9 @@ import (
 	"tempestd/messages"
 )
 
-// reading takes a reply apart, value by value in the order in which the script or command gives
-// them. The first value that is not what it must be is the error of end, which is asked before
-// anything that was read is used: what cannot be read is never taken for "nothing there".
+// reading parses a reply value by value, in the order in which the script or command returns them.
+// The first value with a wrong type becomes the error of end. The caller must call end before it
+// uses any value, so a reply that cannot be parsed is never taken as empty.
 type reading struct {
 	what string
 	rest []valkey.ValkeyMessage
@@ -20,7 +20,7 @@ type reading struct {
 	err  error
 }
 
-// read begins with a reply that must be an array.
+// read begins to parse a reply, which must be an array.
 func read(what string, m valkey.ValkeyMessage) *reading {
 	array, err := m.ToArray()
 	r := &reading{what: what, rest: array}
@@ -30,7 +30,7 @@ func read(what string, m valkey.ValkeyMessage) *reading {
 	return r
 }
 
-// next is the next value; its absence is an error.
+// next returns the next value. A missing value is an error.
 func (r *reading) next() (m valkey.ValkeyMessage, ok bool) {
 	if r.err != nil {
 		return m, false
@@ -44,12 +44,12 @@ func (r *reading) next() (m valkey.ValkeyMessage, ok bool) {
 	return m, true
 }
 
-// fail notes that the last value is not what it must be.
+// fail records that the last value is wrong.
 func (r *reading) fail(want, got string) {
 	r.err = fmt.Errorf("%s: value %d is %s and no %s", r.what, r.at, printable(strconv.Quote(got[:min(len(got), 80)])), want)
 }
 
-// text is the next value as text; nil is "".
+// text returns the next value as text; nil is "".
 func (r *reading) text() string {
 	m, ok := r.next()
 	if !ok || m.IsNil() {
@@ -62,7 +62,7 @@ func (r *reading) text() string {
 	return s
 }
 
-// number is the next value as a whole number, which may be written in digits; nil is 0.
+// number returns the next value as a whole number, also from decimal text; nil is 0.
 func (r *reading) number() int64 {
 	m, ok := r.next()
 	if !ok || m.IsNil() {
@@ -83,7 +83,7 @@ func (r *reading) number() int64 {
 	return n
 }
 
-// count is the next value as a number that is not negative.
+// count returns the next value as a number that must not be negative.
 func (r *reading) count() uint64 {
 	n := r.number()
 	if n < 0 {
@@ -92,10 +92,10 @@ func (r *reading) count() uint64 {
 	return uint64(max(n, 0))
 }
 
-// millis is the next value as a time span in milliseconds; a negative one is none.
+// millis returns the next value as a duration in milliseconds; a negative value is 0.
 func (r *reading) millis() time.Duration { return time.Duration(max(r.number(), 0)) * time.Millisecond }
 
-// id is the next value as an entry's ID; nil and "" are the zero ID.
+// id returns the next value as an entry ID; nil and "" are the zero ID.
 func (r *reading) id() EntryID {
 	s := r.text()
 	if s == "" {
@@ -108,10 +108,10 @@ func (r *reading) id() EntryID {
 	return id
 }
 
-// more says whether another value follows.
+// more reports whether another value follows.
 func (r *reading) more() bool { return r.err == nil && len(r.rest) > 0 }
 
-// end is the error of anything that was read, or that something is left.
+// end returns the first error of the values that were read, or an error if a value is left.
 func (r *reading) end() error {
 	if r.err == nil && len(r.rest) > 0 {
 		r.err = fmt.Errorf("%s has %d values more than this version knows", r.what, len(r.rest))
@@ -119,7 +119,7 @@ func (r *reading) end() error {
 	return r.err
 }
 
-// known is id as one that may be absent.
+// known returns a pointer to id, nil for the zero ID.
 func known(id EntryID) *EntryID {
 	if id.IsZero() {
 		return nil

@@ -38,7 +38,7 @@ func newAging(t *testing.T, age time.Duration, onEvent func(persistence.Event)) 
 	return &aging{t, clock, s, streamtest.NewEvents(1, now.UnixMicro())}
 }
 
-// minute appends a block of the present minute, which passes.
+// minute appends a block with times of the present minute, and then moves the clock by a minute.
 func (a *aging) minute() {
 	a.t.Helper()
 	batch := a.events.Fill(new(messages.Batch), 10)
@@ -65,8 +65,8 @@ func (a *aging) entries() int64 {
 	return info.Entries
 }
 
-// A clock that is wrong, for one round or for good, drops nothing that the stream's own newest
-// entry does not call too old.
+// A wrong clock, for one round or for ever, drops no entry that is not too old by the stream's own
+// newest entry.
 func TestAWrongClockTrimsNothingOnValkey(t *testing.T) {
 	t.Parallel()
 	a := newAging(t, time.Hour, nil)
@@ -89,8 +89,8 @@ func TestAWrongClockTrimsNothingOnValkey(t *testing.T) {
 	}
 }
 
-// When both the clock and an event are wrong, what one round of an append drops is a few blocks,
-// and by the next round the clock must still say so.
+// If both the clock and an event are wrong, one round of an append drops only a few blocks, and the
+// clock must still be wrong in the next round.
 func TestOneRoundTrimsAFewBlocksOnValkey(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

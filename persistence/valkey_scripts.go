@@ -6,19 +6,22 @@ import (
 	"strings"
 )
 
-// The scripts that run in the server, each one atomic step. The meta hash of a stream has
+// The scripts that run in the server. Each run is one atomic step. The fields of the meta hash of a
+// stream are:
 //
-//	layout                          the version of all this
-//	epoch, node, owner              the newest lease: its epoch, the ID and name of its holder ("" once released)
-//	last, token                     the newest entry's ID, and the name of the append that it came with: a hash of what was appended and of the token before
+//	layout                          the version of this layout
+//	epoch, node, owner              the newest lease: its epoch, the ID and name of its holder
+//	                                (node is "" after the lease was released)
+//	last, token                     the newest entry's ID, and the token of its append: a hash of
+//	                                what was appended and of the token before
 //	entries, bytes                  ever appended
-//	dropped_entries, dropped_bytes  by retention
+//	dropped_entries, dropped_bytes  dropped by retention
 //	trimmed                         the newest entry that retention dropped
-//	checkpoint                      what travels with the appends
+//	checkpoint                      the checkpoint of the newest append
 //	cursor                          the cursor actor's checkpoint
-//	closed_us, closed_reason        once the stream is closed
+//	closed_us, closed_reason        set when the stream is closed
 
-// script is a Lua script and the name the server knows it by.
+// script is a Lua script and its SHA-1, by which the server knows it.
 type script struct{ source, sha string }
 
 func newScript(parts ...string) *script {
@@ -27,10 +30,12 @@ func newScript(parts ...string) *script {
 	return &script{source, hex.EncodeToString(sum[:])}
 }
 
-// trimFunction drops whole blocks from the oldest on, a bounded number at a time.
-// KEYS: stream, meta, blocks. ms, age, n and b are the bounds: the oldest millisecond to keep by the
-// writer's clock, the age in milliseconds before the stream's newest entry, entries and bytes; 0 sets
-// none. With an age an entry is too old only by both clocks: one that is wrong drops nothing.
+// trimFunction drops whole blocks, oldest first, a bounded number per call.
+//
+// KEYS: stream, meta, blocks. ms, age, n and b are the bounds: the oldest millisecond to keep by
+// the writer's clock, the age in milliseconds before the stream's newest entry, entries and bytes.
+// 0 sets no bound. If age is set, an entry is too old only by both clocks, so one wrong clock drops
+// nothing.
 const trimFunction = `
 local function trim(ms, age, n, b, budget)
   local m = redis.call('HMGET', KEYS[2], 'entries', 'bytes', 'dropped_entries', 'dropped_bytes', 'last')
@@ -70,15 +75,21 @@ local function trim(ms, age, n, b, budget)
   return {entries, bytes}
 end`
 
-// appendScript is compare-and-append: the chunk is written only where the stream ends where the
-// writer left it, with the writer's own last token, and the writer's lease is the newest. What is
-// sent again, late or out of turn, changes nothing.
+// appendScript is compare-and-append. It writes the chunk only if the writer's lease is the newest
+// and the stream ends where the writer left it, with the writer's own last token. A chunk that is
+// sent again, late or out of order changes nothing.
 //
-// A script that fails halfway is not undone by the server, and the ID of an entry that is deleted again cannot be used once more. So what may fail is found out before
-// anything is written: a user who may XADD and not HSET, say, would leave entries that nobody knows of. Of an ID that somebody else gave one of the keys the writer is told
-// apart from other failures.
-// KEYS: stream, meta, blocks. ARGV: 1 epoch, 2 node, 3 last and 4 token before, 5 last and 6 token after, 7 first, 8 entries, 9 bytes, 10 prints, 11 checkpoint
-// ("" keeps the stored one), 12-15 bounds of retention, 16 blocks to trim at most, 17 values an entry; then the entries: ID, values, in the order of the fields in 18….
+// The server does not undo a script that fails halfway, and the ID of a deleted entry cannot be
+// used again. So the script checks everything that can fail before it writes anything. For example,
+// a user who may run XADD but not HSET would leave entries that are recorded nowhere. If another
+// client has used an ID in one of the keys, the writer gets a different answer than for other
+// failures.
+//
+// KEYS: stream, meta, blocks. ARGV: 1 epoch, 2 node, 3 last and 4 token before, 5 last and 6 token
+// after, 7 first, 8 entries, 9 bytes, 10 prints, 11 checkpoint ("" keeps the stored one), 12-15
+// bounds of retention, 16 blocks to trim at most, 17 values per entry. If there are several values
+// per entry, the names of the fields begin at 18. Then the entries follow: ID and values, in the
+// order of the fields.
 const appendScript = `
 local ARGV, KEYS, call = ARGV, KEYS, redis.call
 local m = call('HMGET', KEYS[2], 'epoch', 'node', 'last', 'token', 'closed_reason', 'entries', 'bytes', 'owner')
@@ -169,7 +180,7 @@ return {'OK', 0, 0, ''}`
 var (
 	scriptAppend = newScript(trimFunction, appendScript)
 
-	// KEYS: stream, meta, blocks. ARGV: the four bounds of retention, blocks at most.
+	// KEYS: stream, meta, blocks. ARGV: the four bounds of retention, largest number of blocks.
 	scriptTrim = newScript(trimFunction, `return trim(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))`)
 
 	// KEYS: meta, closed. ARGV: now in microseconds, reason.
@@ -190,10 +201,18 @@ local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 m[10] = oldest[1] and oldest[1][1] or false
 return m`)
 
-	// Where a cursor is. KEYS: stream, meta, blocks. ARGV: the cursor, and the first entry of the page that ends with it, "" for none. The sixth value is 0 where every entry
-	// that was ever added is one of an append: then none needs to be looked at before it is shown. The seventh is how many entries appends have added. How many entries follow the cursor is
-	// what was appended after the first block that reaches beyond it, and what of that block does. The latter is -1 where the page begins before the block
-	// does: who asks has the entries, and can count them. IDs are compared as numbers, of which all that are derived from a time are exact.
+	// scriptPlace finds the place of a cursor in the stream. KEYS: stream, meta, blocks. ARGV: the
+	// cursor, and the first entry of the page that ends with it, "" for none.
+	//
+	// The sixth value is 0 if appends added all entries that were ever added: then no entry must be
+	// checked before it is shown. The seventh is how many entries appends have added.
+	//
+	// The number of entries after the cursor is the sum of the eighth and the eleventh value: the
+	// entries appended after the first block that ends after the cursor, and the entries of that
+	// block after the cursor. The eleventh is -1 if the page begins before the block does: then the
+	// caller has the entries of the block and counts them.
+	//
+	// IDs are compared as numbers, which are exact for all IDs that are derived from a time.
 	scriptPlace = newScript(`
 local function before(a, b)
   local ams, aseq = string.match(a, '^(%d+)-(%d+)$')
@@ -249,7 +268,8 @@ redis.call('HSET', KEYS[1], 'layout', redis.call('HGET', KEYS[1], 'layout') or A
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
 return {1, epoch, ARGV[1], ARGV[2], 0}`)
 
-	// KEYS: meta, lease. ARGV: node, epoch, ttl in ms. A lease that ran out and that nobody took since may go on.
+	// KEYS: meta, lease. ARGV: node, epoch, ttl in ms. An expired lease can be renewed if no other
+	// node has taken it.
 	scriptRenew = newScript(`
 local m = redis.call('HMGET', KEYS[1], 'epoch', 'node', 'owner')
 if m[1] ~= ARGV[2] or m[2] ~= ARGV[1] then
@@ -274,7 +294,7 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[3], ARGV[1])
 return 1`)
 
-	// KEYS: nodes, until. Those whose time is over go off the list.
+	// KEYS: nodes, until. Nodes whose time is over are removed from the list.
 	scriptNodes = newScript(`
 local t = redis.call('TIME')
 local over = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', t[1] * 1000 + math.floor(t[2] / 1000))
@@ -290,7 +310,8 @@ local t = redis.call('TIME')
 t[3] = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 return t`)
 
-	// KEYS: consumers. ARGV: name, the value it must have ("" for none), the new one ("" deletes), how many there may be.
+	// KEYS: consumers. ARGV: name, the value it must have ("" for none), the new value (""
+	// deletes), the largest number of consumers.
 	scriptConsumer = newScript(`
 local had = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if had ~= ARGV[2] then
@@ -305,10 +326,14 @@ else
 end
 return 'OK'`)
 
-	// scriptProbe finds out whether the other scripts and commands would work, and writes nothing: the server is asked what the user may do, each kind of key is read, and
-	// an entry is added on the condition that its stream exists, which it does not. So the server must take writes at all: it is no replica, has memory, saves, and has its
-	// own replicas.
-	// KEYS: probe, stream, meta, blocks, closed, lease, consumers. ARGV: streams, nodes, until: keys that are not in this node of a cluster.
+	// scriptProbe finds out whether the other scripts and commands would work. It writes nothing.
+	// It asks the server what the user may do and reads each kind of key. It also adds an entry on
+	// the condition that its stream exists, and the stream does not exist. For this command the
+	// server must accept writes: it must not be a replica, must have free memory, must be able to
+	// save, and must have its own replicas.
+	//
+	// KEYS: probe, stream, meta, blocks, closed, lease, consumers. ARGV: streams, nodes, until;
+	// these keys are not in this node of a cluster.
 	scriptProbe = newScript(`
 local stream, meta, blocks, closed, lease, consumers = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local streams, nodes, untils = ARGV[1], ARGV[2], ARGV[3]

@@ -13,33 +13,36 @@ import (
 	"tempestd/messages"
 )
 
-// valkeyLayout is the version of what stands in a stream's keys.
+// valkeyLayout is the version of the layout of a stream's keys.
 const valkeyLayout = "1"
 
-// valkeyStream is one handle on a stream. Reading handles are cheap; the one that was opened with a lease has a connection of its own.
+// valkeyStream is a handle of a stream. Handles for reading are cheap. A handle with a lease has
+// its own connection.
 type valkeyStream struct {
 	store *Valkey
 	name  string
 	keys  valkeyKeys
 	hub   *valkeyHub
 
-	// The writer's. Append and what it is made of have one caller at a time.
+	// Used by the writer. Append and its parts have one caller at a time.
 	lease     messages.Lease
 	conn      *link
 	write     sync.Mutex
 	retention Retention
-	known     bool           // end is where this handle knows the stream to end
-	end       ending         // what it knows
-	doubt     bool           // something may have been appended to it since, by what was sent and not answered
-	foreign   EntryID        // the newest ID that somebody else is known to have used up: ours follow it
-	moved     *ConflictError // the stream was found to end elsewhere: this handle appends no more
-	ids       []EntryID
-	memory    *appendMemory // of the last append, for the next one
-	blocks    []loadedBlock // what Entry looks into, by last
+	known     bool   // end is valid
+	end       ending // the end of the stream, as this handle knows it
+	doubt     bool   // a chunk was sent and not answered: the stream may be longer
+	// foreign is the newest ID that another client is known to have used. New IDs are greater.
+	foreign EntryID
+	moved   *ConflictError // set when the stream ended elsewhere: this handle appends no more
+	ids     []EntryID
+	memory  *appendMemory // of the last append, for reuse by the next one
+	blocks  []loadedBlock // the blocks that Entry has loaded, sorted by last
 
-	trimAt     time.Time // when retention is looked at again
-	trimFailed string    // why that did not work when it was tried last
-	oldest     int64     // the oldest millisecond to keep, by the clock, when it was asked last
+	trimAt     time.Time // when retention is applied again
+	trimFailed string    // the last error of applying retention
+	// oldest is the oldest millisecond to keep, by the clock, in the last round.
+	oldest int64
 }
 
 // Name implements Stream.
@@ -94,7 +97,7 @@ func (s *valkeyStream) Checkpoint(ctx context.Context) (messages.Checkpoint, err
 	case last.IsZero():
 		return cp, fmt.Errorf("%w in stream %s", ErrNoCheckpoint, s.name)
 	default:
-		// The very first append was cut short. What is missing of it comes after its first entry.
+		// The first append was cut short. Its missing entries come after its first entry.
 		info, err := s.Info(ctx)
 		if err != nil {
 			return cp, err
@@ -104,14 +107,14 @@ func (s *valkeyStream) Checkpoint(ctx context.Context) (messages.Checkpoint, err
 		}
 		cp.TimeUS = info.Oldest.TimeUS()
 	}
-	// The chunks of an append that was cut short stand behind the checkpoint.
+	// The chunks of an append that was cut short come after the checkpoint.
 	if !last.IsZero() {
 		cp.LastID = last
 	}
 	return cp, nil
 }
 
-// Trim implements Stream. It is an order, and goes by the clock alone.
+// Trim implements Stream. It is an explicit request, so it uses the clock alone.
 func (s *valkeyStream) Trim(ctx context.Context, r Retention) (Trimmed, error) {
 	const budget = 64
 	var all Trimmed
@@ -137,7 +140,7 @@ func (s *valkeyStream) Trim(ctx context.Context, r Retention) (Trimmed, error) {
 	}
 }
 
-// tooOld is the oldest millisecond that a retention keeps by our clock, 0 for all.
+// tooOld is the oldest millisecond that a retention keeps by our clock, 0 for no bound.
 func (s *valkeyStream) tooOld(r Retention) int64 {
 	if r.Age <= 0 {
 		return 0
@@ -145,14 +148,15 @@ func (s *valkeyStream) tooOld(r Retention) int64 {
 	return max(s.store.clock.Now().Add(-r.Age).UnixMilli(), 0)
 }
 
-// bounds are a retention's, as the scripts take them: the oldest millisecond to keep by the clock, the
-// age before the newest entry, 0 for any, entries and bytes.
+// bounds returns the bounds of a retention as the scripts take them: the oldest millisecond to keep
+// by the clock, the age before the newest entry (0 for no bound), entries and bytes.
 func bounds(oldest int64, age time.Duration, r Retention) [4]string {
 	return [4]string{decimal(oldest), decimal(age.Milliseconds()), decimal(r.Entries), decimal(r.Bytes)}
 }
 
-// round are the bounds of one of the rounds that appends make. A clock may be wrong: what is too old by
-// it must be so by the stream's newest entry too, and must have been so in the round before.
+// round returns the bounds for one round of the retention by appends. A clock may be wrong. So an
+// entry is dropped only if it is also too old by the stream's newest entry, and was too old by the
+// clock in the round before.
 func (s *valkeyStream) round(r Retention) [4]string {
 	before, now := s.oldest, s.tooOld(r)
 	s.oldest = now
@@ -161,7 +165,7 @@ func (s *valkeyStream) round(r Retention) [4]string {
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
-// Close implements Stream. Any daemon may end a stream: it is not an append.
+// Close implements Stream. Any daemon may close a stream, because closing is not an append.
 func (s *valkeyStream) Close(ctx context.Context, reason string) error {
 	now := strconv.FormatInt(s.store.clock.Now().UnixMicro(), 10)
 	m, err := s.store.run(ctx, scriptClose, []string{s.keys.meta, s.keys.closed}, now, reason)

@@ -15,7 +15,8 @@ import (
 	"tempestd/persistence"
 )
 
-// connections counts a server's clients that tempestd made, and those of them that wait in a blocking command.
+// connections counts the server's clients that tempestd made, and those of them that wait in a
+// blocking command.
 func connections(server *valkeytest.Server) (all, blocked int) {
 	for line := range strings.Lines(server.CLI("CLIENT", "LIST")) {
 		if !strings.Contains(line, " name=tempestd ") {
@@ -31,7 +32,8 @@ func connections(server *valkeytest.Server) (all, blocked int) {
 	return all, blocked
 }
 
-// Any number of tails are one blocking read on a connection of its own, and what is appended meanwhile reaches every one of them.
+// Any number of tails use one blocking read on its own connection, and each of them gets the
+// entries that are appended meanwhile.
 func TestI8_TailsShareOneBlockingConnection(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []valkeytest.Engine{valkeytest.Valkey, valkeytest.Redis} {
@@ -59,7 +61,8 @@ func TestI8_TailsShareOneBlockingConnection(t *testing.T) {
 			}
 			asked.Wait()
 			server.Await("the blocking read", func() bool { _, blocked := connections(server); return blocked == 1 })
-			// One for commands, one for appends, four for pages, and two of the hub's, of which one blocks.
+			// One for commands, one for appends, four for pages, and two for the hub, of which one
+			// blocks.
 			if all, blocked := connections(server); blocked != 1 || all > 8 {
 				t.Errorf("%d tails have %d connections, %d of them blocked", tails, all, blocked)
 			}
@@ -71,7 +74,8 @@ func TestI8_TailsShareOneBlockingConnection(t *testing.T) {
 	}
 }
 
-// Who tails and appends in one process, as a caller of the library may, does not wait for himself: appends go through while a tail of 30 s stands.
+// One process tails and appends, as a caller of the library may do. Its appends succeed while a
+// tail of 30 s waits.
 func TestI8_TailHoldsUpNoAppendOfItsProcess(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
@@ -105,7 +109,7 @@ func TestI8_TailHoldsUpNoAppendOfItsProcess(t *testing.T) {
 	}
 }
 
-// However often the reader beneath it asks anew, a tail waits for as long as it was asked to.
+// A tail waits for its full time, however often the blocking read behind it ends and starts again.
 func TestTailsKeepTheirFullBlock(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
@@ -129,7 +133,7 @@ func TestTailsKeepTheirFullBlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Await("the blocking read", func() bool { _, blocked := connections(server); return blocked == 1 })
-	// The server ends the read of one reader after another meanwhile.
+	// Meanwhile the server ends one blocking read after the other.
 	for range 3 {
 		clock.Advance(persistence.MaxBlock/3 - time.Millisecond)
 		for line := range strings.Lines(server.CLI("CLIENT", "LIST")) {
@@ -150,7 +154,7 @@ func TestTailsKeepTheirFullBlock(t *testing.T) {
 	}
 }
 
-// A connection that swallows everything without a word is noticed, and the tails on it are told.
+// A connection that silently swallows everything is noticed, and its tails get an error.
 func TestBlackHoledTailIsTold(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})

@@ -13,7 +13,7 @@ import (
 	"tempestd/persistence/streamtest"
 )
 
-// owned is a Valkey store of one daemon that takes the lease of every stream it opens.
+// owned is a Valkey store of one daemon that takes the lease of every stream that it opens.
 type owned struct {
 	*persistence.Valkey
 	node string
@@ -30,7 +30,7 @@ func (o owned) OpenStream(ctx context.Context, name string, opt persistence.Stre
 	return o.Valkey.OpenStream(ctx, name, opt)
 }
 
-// prefixes gives every directory of a suite a prefix of its own.
+// prefixes gives every directory of a suite its own prefix.
 func prefixes() func(dir string) string {
 	var mu sync.Mutex
 	known := make(map[string]string)
@@ -49,7 +49,9 @@ func contract(t *testing.T, opt persistence.ValkeyOptions) {
 	streamtest.Run(t, streamtest.Backend{Open: func(ctx context.Context, dir string) (persistence.Store, error) {
 		o := opt
 		o.Prefix = prefix(dir)
-		o.CommandTimeout = 30 * time.Second // pages of megabytes from five servers at once, on whatever machine this is
+		// The time-out is long, because five servers send pages of megabytes at the same time, on a
+		// machine of any speed.
+		o.CommandTimeout = 30 * time.Second
 		v, err := persistence.OpenValkey(ctx, o)
 		return owned{v, "n"}, err
 	}})
@@ -69,7 +71,8 @@ func TestValkeyContract(t *testing.T) {
 		},
 		"sentinel": func(t *testing.T) persistence.ValkeyOptions {
 			pair := valkeytest.Sentinel(t, valkeytest.Valkey)
-			for _, s := range pair.Sentinels { // a machine that is busy for a second is no reason to fail over
+			// A machine that is busy for a second is no reason for a failover.
+			for _, s := range pair.Sentinels {
 				s.CLI("SENTINEL", "SET", valkeytest.SentinelMaster, "down-after-milliseconds", "60000")
 			}
 			return persistence.ValkeyOptions{Addresses: pair.Addresses(), SentinelMaster: valkeytest.SentinelMaster}

@@ -10,10 +10,12 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 )
 
-// askTimeout is how long an actor may take to answer. Actors never block, so that one that does not answer is broken.
+// askTimeout is how long an actor may take to answer. Actors never block, so an actor that does not
+// answer in this time is broken.
 const askTimeout = 5 * time.Second
 
-// inbox is a process that takes one answer: the library's future, but ended by a context instead of a timer of its own.
+// inbox is a process that takes one answer. It is like the library's future, but a context ends it
+// instead of a timer of its own.
 type inbox chan any
 
 // SendUserMessage takes the first answer and ignores the others.
@@ -25,13 +27,14 @@ func (in inbox) SendUserMessage(_ *actor.PID, message any) {
 	}
 }
 
-// SendSystemMessage ignores what is not an answer.
+// SendSystemMessage ignores system messages. An answer is a user message.
 func (inbox) SendSystemMessage(*actor.PID, any) {}
 
-// Stop has nothing to stop.
+// Stop does nothing, because an inbox runs nothing.
 func (inbox) Stop(*actor.PID) {}
 
-// ask sends a question and waits for the answer until ctx ends, or for askTimeout when ctx has no deadline.
+// ask sends a question and waits for the answer until ctx ends, or for askTimeout if ctx has no
+// deadline.
 func ask(ctx context.Context, system *actor.ActorSystem, pid *actor.PID, question any) (any, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -56,18 +59,19 @@ func ask(ctx context.Context, system *actor.ActorSystem, pid *actor.PID, questio
 	}
 }
 
-// errorsOnly passes on the actor library's errors: the rest of its log repeats what our own events say.
+// errorsOnly passes on the actor library's errors. The rest of the library's log repeats our own
+// events.
 type errorsOnly struct{ slog.Handler }
 
-// Enabled is slog.Handler's.
+// Enabled implements slog.Handler.
 func (h errorsOnly) Enabled(ctx context.Context, l slog.Level) bool {
 	return l >= slog.LevelError && h.Handler.Enabled(ctx, l)
 }
 
-// WithAttrs is slog.Handler's.
+// WithAttrs implements slog.Handler.
 func (h errorsOnly) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return errorsOnly{h.Handler.WithAttrs(attrs)}
 }
 
-// WithGroup is slog.Handler's.
+// WithGroup implements slog.Handler.
 func (h errorsOnly) WithGroup(name string) slog.Handler { return errorsOnly{h.Handler.WithGroup(name)} }

@@ -5,30 +5,34 @@ import (
 	"time"
 )
 
-// Backoff says how long to wait before the next connection: a schedule whose last entry is the cap, jittered so that a thousand daemons do not
-// come back together, and reset by a healthy period, not by a successful dial: an upstream that accepts and drops us at once must not be hammered.
+// Backoff decides how long to wait before the next connection, by a schedule whose last entry is
+// the cap. The wait is jittered, so that a thousand daemons do not reconnect at once. A healthy
+// period resets the schedule. A successful dial does not, because an upstream that accepts
+// connections and drops them at once must not be hammered. It is not safe for concurrent use.
 type Backoff struct {
 	schedule []time.Duration
 	rand     *rand.Rand
 	failures int
 }
 
-// refusedDelay is the wait after a refusal that asking again will not change (400, 401, 403, 404).
+// refusedDelay is the wait after a refusal that another request will not change (400, 401, 403,
+// 404).
 const refusedDelay = 5 * time.Minute
 
-// maxRetryAfter bounds what an upstream may ask for.
+// maxRetryAfter bounds the wait that an upstream may ask for.
 const maxRetryAfter = 15 * time.Minute
 
-// NewBackoff makes a backoff of the schedule, which must not be empty.
+// NewBackoff makes a backoff with the schedule, which must not be empty.
 func NewBackoff(schedule []time.Duration, r *rand.Rand) *Backoff {
 	return &Backoff{schedule: schedule, rand: r}
 }
 
-// Healthy is how long a connection must live to count as one: the longest wait of the schedule.
+// Healthy is how long a connection must live to count as healthy: the longest wait of the schedule.
 func (b *Backoff) Healthy() time.Duration { return b.schedule[len(b.schedule)-1] }
 
-// Next is the wait after a connection that lived for lived, between half of the schedule's entry and all of it. retryAfter is what the upstream
-// asked for, and the least there is; a permanent refusal waits minutes.
+// Next is the wait after a connection that lived for lived: between half of the schedule's entry
+// and all of it. It is at least retryAfter, the wait that the upstream asked for, up to 15 minutes.
+// After a permanent refusal it is minutes.
 func (b *Backoff) Next(lived, retryAfter time.Duration, permanent bool) time.Duration {
 	if lived >= b.Healthy() {
 		b.failures = 0
@@ -52,7 +56,7 @@ func (b *Backoff) After(step int) time.Duration {
 	return d/2 + time.Duration(b.rand.Int64N(int64(d/2)+1))
 }
 
-// Reset starts the schedule anew, as an operator's reconnect does.
+// Reset starts the schedule anew. An operator's reconnect does this.
 func (b *Backoff) Reset() { b.failures = 0 }
 
 // Failures is how many connections in a row were not healthy.

@@ -27,7 +27,7 @@ func TestBackoffFollowsTheScheduleWithHalfJitterAndACap(t *testing.T) {
 func TestBackoffIsResetByAHealthyPeriodAndNotByASuccessfulDial(t *testing.T) {
 	b := newBackoff()
 	for range 4 {
-		b.Next(time.Second, 0, false) // each lived for a second: dialled, and dropped at once
+		b.Next(time.Second, 0, false) // each connection was dialled, and dropped after a second
 	}
 	if got := b.Next(29*time.Second, 0, false); got < 15*time.Second {
 		t.Fatalf("after a short life the wait is %v, want the cap", got)

@@ -21,7 +21,7 @@ import (
 	"tempestd/messages"
 )
 
-// wallClock is our own clock, which somebody sets. Timers do not mind.
+// wallClock is our own wall clock, which the test sets. Timers do not depend on it.
 type wallClock struct {
 	clockwork.Clock
 	mu    sync.Mutex
@@ -42,32 +42,33 @@ func (c *wallClock) set(ahead time.Duration) {
 	c.ahead = ahead
 }
 
-// stamped is one content as a host has it.
+// stamped is one content with the number and the time of one host.
 type stamped struct {
 	content int
 	seq     int64
 	timeUS  int64
 }
 
-// host is one upstream of the drawn clocks: it takes what the network produces in an order of its own, stamps it by a clock of its own, and never forgets.
+// host is one upstream with a random clock. It takes the contents of the network in an order of its
+// own, stamps them by its own clock, and never drops any.
 type host struct {
 	net    *network
 	name   string
 	rnd    *rand.Rand
-	legacy bool // no sequence numbers, no two equal times
-	reuses bool // numbers are given again after a crash
+	legacy bool // no sequence numbers, and no two equal times
+	reuses bool // a crash makes it give numbers again
 	dated  bool // handshakes have a Date
 
-	ahead   time.Duration // its clock, besides the drift
+	ahead   time.Duration // how far its clock is ahead, besides the drift
 	drift   float64
 	up      bool
 	log     []stamped
-	next    int // content that it takes next
+	next    int // the next content that it takes
 	nextSeq int64
 	conns   map[*hostConn]bool
 }
 
-// network is what there is to be known: contents, numbered from 0, and hosts that take them.
+// network is the ground truth: the contents, numbered from 0, and the hosts that take them.
 type network struct {
 	mu      sync.Mutex
 	began   time.Time
@@ -80,13 +81,13 @@ type network struct {
 
 var errDown = errors.New("connection refused")
 
-// now is what the host's clock shows.
+// now is the time on the host's clock.
 func (h *host) now() time.Time {
 	since := time.Since(h.net.began)
 	return time.Now().Add(h.ahead + time.Duration(float64(since)*h.drift))
 }
 
-// take stamps what the network has produced. The caller holds the network's lock.
+// take stamps the new contents of the network. The caller holds the network's lock.
 func (h *host) take() {
 	from := len(h.log)
 	for ; h.next < h.net.made; h.next++ {
@@ -99,7 +100,7 @@ func (h *host) take() {
 	}
 }
 
-// shuffle has some neighbours, which are of different accounts, change places.
+// shuffle swaps some neighbours, which belong to different accounts.
 func (h *host) shuffle(events []stamped) {
 	for i := 1; i < len(events); i++ {
 		if h.rnd.IntN(4) == 0 && events[i].content == events[i-1].content+1 {
@@ -119,7 +120,8 @@ func (h *host) stamp(e *stamped, at int) {
 	}
 }
 
-// crash makes the newest events be taken again: another order, new times, and the same numbers or new ones.
+// crash makes the host take its newest events again: in another order, with new times, and under
+// the same numbers or new ones.
 func (h *host) crash(n int) {
 	n = min(n, len(h.log))
 	again := slices.Clone(h.log[len(h.log)-n:])
@@ -172,7 +174,7 @@ func (n *network) produce(count int) {
 	n.wake()
 }
 
-// wake has the hosts that are up take what there is, and wakes their connections.
+// wake makes the hosts that are up take the new contents, and wakes their connections.
 func (n *network) wake() {
 	for _, h := range n.hosts {
 		if h.up {
@@ -187,7 +189,7 @@ func (n *network) dial(_ context.Context, req jetstream.Request) (actors.Upstrea
 	return n.dialAt(req.Endpoint.Host(), req)
 }
 
-// dialAt connects to the host of that name, whatever the request calls it.
+// dialAt connects to the host of that name, whichever name the request uses.
 func (n *network) dialAt(name string, req jetstream.Request) (actors.Upstream, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -304,10 +306,10 @@ func (c *hostConn) Ping(context.Context) error { return nil }
 func (c *hostConn) Close(int, string) error    { c.CloseNow(); return nil }
 func (c *hostConn) CloseNow()                  { c.once.Do(func() { close(c.done) }) }
 
-// outcome is what a schedule came to.
+// outcome is the result of a schedule.
 type outcome struct{ events, outages, lost, doubled, reversed, before, gaps, dials int }
 
-// schedules is how many are drawn.
+// schedules is how many schedules the test draws.
 func schedules(t *testing.T) int {
 	if n, err := strconv.Atoi(os.Getenv("TEMPESTD_TEST_SCHEDULES")); err == nil {
 		return n
@@ -318,8 +320,9 @@ func schedules(t *testing.T) int {
 	return 60
 }
 
-// Whatever the clocks show – the hosts', which are wrong by up to an hour, drift and are set, and our own, which jumps – and whatever fails meanwhile: nothing that an upstream can still
-// send is lost or doubled, there is no gap where nothing is missing, and dials are few.
+// The hosts' clocks are wrong by up to an hour, drift and are set. Our own clock jumps. Hosts and
+// connections fail meanwhile. No event that an upstream can still send is lost or doubled, there is
+// no gap where nothing is missing, and dials are few.
 func TestI2_WhateverTheClocksShow(t *testing.T) {
 	first := uint64(1)
 	if n, err := strconv.ParseUint(os.Getenv("TEMPESTD_TEST_SEED"), 10, 64); err == nil {
@@ -376,7 +379,7 @@ func drawnClocks(t *testing.T, seed uint64) (o outcome) {
 			n.hosts[name] = h
 			feed.Endpoints = append(feed.Endpoints, "ws://"+name)
 		}
-		n.produce(rnd.IntN(50)) // from before the feed
+		n.produce(rnd.IntN(50)) // contents from before the feed
 	})
 	r.after(time.Second)
 	from := n.made
@@ -396,15 +399,15 @@ func drawnClocks(t *testing.T, seed uint64) (o outcome) {
 	}
 	live(between(0, 5*time.Minute))
 	for range 4 + rnd.IntN(8) {
-		r.after(time.Millisecond) // nobody does anything in no time
+		r.after(time.Millisecond) // every step takes some time
 		h, pick := any(), rnd.IntN(9)
 		switch pick {
-		case 0: // an outage of one
+		case 0: // an outage of one host
 			locked(func() { h.up = false; h.cut() })
 			o.outages++
 			live(between(time.Second, 20*time.Minute))
 			locked(func() { h.up = true })
-		case 1: // of all
+		case 1: // an outage of all hosts
 			locked(func() {
 				for _, h := range n.hosts {
 					h.up = false
@@ -420,11 +423,11 @@ func drawnClocks(t *testing.T, seed uint64) (o outcome) {
 			})
 		case 2:
 			locked(func() { h.crash(1 + rnd.IntN(200)) })
-		case 3: // somebody sets its clock
+		case 3: // the host's clock is set
 			locked(func() { h.ahead = between(-time.Hour, time.Hour) })
-		case 4: // … while nobody is connected
+		case 4: // the same while no connection is open
 			locked(func() { h.ahead += between(-20*time.Minute, 20*time.Minute); h.cut() })
-		case 5: // and ours
+		case 5: // our clock is set
 			wall.set(between(-20*time.Hour, 20*time.Hour))
 			if rnd.IntN(2) == 0 {
 				live(between(0, 2*time.Minute))
@@ -438,7 +441,7 @@ func drawnClocks(t *testing.T, seed uint64) (o outcome) {
 			}
 			live(between(0, 30*time.Minute))
 			r.start()
-		case 8: // nothing comes for a while
+		case 8: // no events come for a while
 			r.after(between(time.Minute, 2*time.Hour))
 			locked(h.cut)
 		}

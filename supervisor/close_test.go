@@ -11,7 +11,8 @@ import (
 	"tempestd/messages"
 )
 
-// A feed whose stream an operator closes stops at once, whatever it is doing, and for good: it does not connect after a restart either.
+// A feed stops at once when an operator closes its stream, whatever the feed is doing. It stops for
+// good: it does not connect after a restart either.
 func TestCloseEndsTheFeed(t *testing.T) {
 	for _, c := range []struct {
 		when    string

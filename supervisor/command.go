@@ -11,10 +11,10 @@ import (
 // errPaused refuses a reconnect of a paused feed.
 var errPaused = fmt.Errorf("%w: the feed is paused: resume it instead", messages.ErrNotNow)
 
-// errClosed refuses a command about a feed that has come to its end.
+// errClosed refuses a command about a feed whose stream is closed for good.
 var errClosed = fmt.Errorf("%w: the feed's stream is closed for good", messages.ErrNotNow)
 
-// command does what an operator asks; asking for what is so already is fine.
+// command carries out an operator's command. A command that changes nothing succeeds.
 func (f *feed) command(ctx actor.Context, c messages.Command) error {
 	switch {
 	case f.ending:
@@ -55,7 +55,7 @@ func (f *feed) command(ctx actor.Context, c messages.Command) error {
 	return nil
 }
 
-// haltReading ends the connection, if there is one, and the wait for the next one.
+// haltReading ends the connection, if there is one, or the wait for the next one.
 func (f *feed) haltReading(ctx actor.Context) {
 	ctx.Send(f.watchdog, &messages.Unwatch{})
 	f.haltRepair(ctx)

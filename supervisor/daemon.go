@@ -24,20 +24,24 @@ import (
 	"tempestd/persistence"
 )
 
-// Options is what a daemon is made of. The stores stay the caller's: they outlive the daemon.
+// Options are the parts of a daemon. The stores belong to the caller, and must stay open until the
+// daemon has stopped.
 type Options struct {
 	Config *config.Config
-	// Store has the streams. One that is a persistence.LeaseStore is shared: a feed then runs while its lease is held.
-	Store       persistence.Store
-	Checkpoints persistence.CheckpointStore // where the cursors save besides; nil is Store
-	Filters     actors.FilterStore          // where the feeds' filters are saved; nil remembers them for the process alone
-	Node        messages.Node               // this daemon, where the store is shared
-	Observer    *observe.Observer
-	Clock       clockwork.Clock
-	Monotonic   func() time.Duration // a clock that no one sets; nil is Clock's since the start
-	Rand        *rand.Rand           // jitter; nil seeds one from the clock
-	Dial        actors.Dialer        // nil dials websockets
-	Fault       actors.Fault         // nil, but in tests of what a fault does
+	// Store has the streams. A store that is a persistence.LeaseStore is shared: a feed then runs
+	// only while this daemon holds its lease.
+	Store persistence.Store
+	// Checkpoints is where the cursors save their own checkpoints; nil: in Store.
+	Checkpoints persistence.CheckpointStore
+	// Filters is where the feeds' filters are saved; nil keeps them in the process alone.
+	Filters   actors.FilterStore
+	Node      messages.Node // this daemon, where the store is shared
+	Observer  *observe.Observer
+	Clock     clockwork.Clock
+	Monotonic func() time.Duration // the monotonic clock; nil: Clock's time since the start
+	Rand      *rand.Rand           // jitter; nil seeds one from the clock
+	Dial      actors.Dialer        // nil dials websockets
+	Fault     actors.Fault         // nil, except in tests of faults
 }
 
 // Daemon is the actor tree seen from outside. It is safe for concurrent use.
@@ -52,7 +56,8 @@ type Daemon struct {
 	stop   sync.Once
 }
 
-// Start opens the feeds' streams and starts the tree. Errors are about the configuration or the store; nothing runs then.
+// Start opens the feeds' streams and starts the tree. An error is about the configuration or the
+// store, and then nothing runs.
 func Start(ctx context.Context, o Options) (*Daemon, error) {
 	start := o.Clock.Now()
 	if o.Rand == nil {
@@ -115,7 +120,8 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 			Feed: fc, Protocol: protocol, Compress: compress, Endpoints: endpoints, Stream: stream, Lease: lease,
 			Checkpoints: checkpoints, Filters: o.Filters, Apart: apart, Dial: dial, Clock: o.Clock, Interval: interval(info),
 			Monotonic: o.Monotonic, Observer: o.Observer,
-			Rand:  rand.New(rand.NewPCG(o.Rand.Uint64(), o.Rand.Uint64())), // one each: actors share nothing
+			// Each feed has its own generator, because actors share nothing.
+			Rand:  rand.New(rand.NewPCG(o.Rand.Uint64(), o.Rand.Uint64())),
 			Fault: o.Fault.Of(fc.Name),
 		})
 	}
@@ -139,19 +145,20 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	return d, nil
 }
 
-// openStream opens a feed's stream to append to it.
+// openStream opens a feed's stream for appends.
 func openStream(ctx context.Context, store persistence.Store, fc config.Feed, lease messages.Lease) (persistence.Stream, error) {
 	return store.OpenStream(ctx, fc.Name, persistence.StreamOptions{Lease: lease, Retention: persistence.Retention{
 		Age: fc.Retention.Age, Bytes: fc.Retention.Bytes, Entries: fc.Retention.Entries}})
 }
 
-// maxLook bounds how long a lease that has come free may go unnoticed.
+// maxLook bounds the time between two looks for a lease, and so how long a free lease may go
+// unnoticed.
 const maxLook = 500 * time.Millisecond
 
-// isShared says whether it is for the daemons together to say who owns a feed.
+// isShared says whether the daemons decide together which of them owns a feed.
 func isShared(ha *config.HA) bool { return ha.Enabled || !ha.Candidate }
 
-// leaseTimes are how often a lease is renewed, and how often one looks for who has it.
+// leaseTimes returns the time between two renewals of a lease, and between two looks for its owner.
 func leaseTimes(ha *config.HA) (renew, look time.Duration) {
 	if renew = ha.RenewEvery; renew == 0 {
 		renew = ha.LeaseTTL / 3
@@ -170,10 +177,10 @@ func newLeaseConfig(o Options, leases persistence.LeaseStore, fc config.Feed) *l
 	}
 }
 
-// enoughEntries is how many a stream must hold for their mean interval to say something.
+// enoughEntries is how many entries a stream must hold before their mean interval is of use.
 const enoughEntries = 1000
 
-// interval is the mean interval of a stream's entries.
+// interval is the mean interval of a stream's entries, 0 where there are too few.
 func interval(info persistence.StreamInfo) time.Duration {
 	if info.Entries < enoughEntries || info.Oldest == nil || info.Newest == nil {
 		return 0
@@ -181,7 +188,8 @@ func interval(info persistence.StreamInfo) time.Duration {
 	return time.Duration(info.Newest.MS-info.Oldest.MS) * time.Millisecond / time.Duration(info.Entries)
 }
 
-// websocketDialer dials a feed's upstreams. What the negotiator learns about an endpoint serves all feeds.
+// websocketDialer dials a feed's upstreams. All feeds share the negotiator, and so what it learns
+// about an endpoint.
 func websocketDialer(fc config.Feed, v1Dictionary []byte, n *jetstream.Negotiator, clock clockwork.Clock) actors.Dialer {
 	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, V1Dictionary: v1Dictionary, Negotiator: n, Clock: clock}
 	return func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
@@ -189,15 +197,17 @@ func websocketDialer(fc config.Feed, v1Dictionary []byte, n *jetstream.Negotiato
 	}
 }
 
-// dictionaries are what a feed's upstreams pack their messages with.
+// dictionaries are the dictionaries with which a feed's upstreams compress their messages.
 type dictionaries struct {
 	v1         []byte // nil unless it is configured
 	negotiator *jetstream.Negotiator
 	upstreams  []jetstream.Endpoint
 }
 
-// Dictionaries are the zstd dictionaries that a feed's upstreams pack their messages with, as far as they are at hand: v1's, which must be configured, and the one that
-// the most preferred of its v2 servers gave out. nil stands for none. They must not be changed.
+// Dictionaries returns the zstd dictionaries with which a feed's upstreams compress their messages,
+// as far as they are known: the one for v1, which must be configured, and the one that the most
+// preferred of the feed's v2 servers gave out. nil stands for none. The caller must not change
+// them.
 func (d *Daemon) Dictionaries(feed string) (v1, v2 []byte) {
 	known := d.dicts[feed]
 	for _, e := range known.upstreams {
@@ -219,11 +229,13 @@ func (d *Daemon) fail(err error) {
 	}
 }
 
-// Failed delivers the reason when the root gives up; the process should stop with a non-zero code.
+// Failed delivers the reason when the root gives up. The process should then stop with a non-zero
+// code.
 func (d *Daemon) Failed() <-chan error { return d.failed }
 
-// Stop stops reading, makes durable what was read, saves the checkpoints and ends the actors. It returns when that is done or ctx ends;
-// then everything is ended as it is, and what was not yet durable is read again after the next start.
+// Stop stops reading, makes all read events durable, saves the checkpoints and ends the actors. It
+// returns when that is done. If ctx ends first, the actors end at once, and events that are not yet
+// durable are read again after the next start. A second call returns an error.
 func (d *Daemon) Stop(ctx context.Context, reason string) error {
 	err := errors.New("already stopped")
 	d.stop.Do(func() {
@@ -241,13 +253,15 @@ func (d *Daemon) Stop(ctx context.Context, reason string) error {
 	return err
 }
 
-// Healthy sends a message through the whole tree and back.
+// Healthy sends a message through the whole tree and back. It returns an error if an actor does not
+// answer.
 func (d *Daemon) Healthy(ctx context.Context) error {
 	_, err := ask(ctx, d.system, d.root, &messages.HealthCheck{ID: d.checks.Add(1)})
 	return err
 }
 
-// Ready says whether the store takes appends and every feed is supervised.
+// Ready says whether the daemon is ready, and gives the reasons if it is not. A ready daemon has a
+// store that takes appends, and its feeds run, are not refused and make progress.
 func (d *Daemon) Ready(ctx context.Context) messages.Readiness {
 	var r messages.Readiness
 	switch reply, err := ask(ctx, d.system, d.root, &messages.ReadyQuery{}); {
@@ -263,7 +277,7 @@ func (d *Daemon) Ready(ctx context.Context) messages.Readiness {
 	return r
 }
 
-// Feeds asks every feed for its status, in the order of their names.
+// Feeds returns the status of every feed, in the order of their names.
 func (d *Daemon) Feeds(ctx context.Context) ([]messages.FeedStatus, error) {
 	all := make([]messages.FeedStatus, 0, len(d.cfg.Feeds))
 	for _, fc := range d.cfg.Feeds {
@@ -276,7 +290,8 @@ func (d *Daemon) Feeds(ctx context.Context) ([]messages.FeedStatus, error) {
 	return all, nil
 }
 
-// Feed asks one feed for its status; messages.ErrNoFeed when there is none of that name.
+// Feed returns the status of one feed. The error matches messages.ErrNoFeed if no feed has that
+// name.
 func (d *Daemon) Feed(ctx context.Context, name string) (messages.FeedStatus, error) {
 	reply, err := d.askFeed(ctx, name, &messages.FeedQuery{})
 	if err != nil {
@@ -285,7 +300,8 @@ func (d *Daemon) Feed(ctx context.Context, name string) (messages.FeedStatus, er
 	return *reply.(*messages.FeedStatus), nil
 }
 
-// History asks one feed for what it remembers; messages.ErrNoFeed when there is none of that name.
+// History returns what one feed remembers. The error matches messages.ErrNoFeed if no feed has that
+// name.
 func (d *Daemon) History(ctx context.Context, name string, q messages.HistoryQuery) (messages.FeedHistory, error) {
 	reply, err := d.askFeed(ctx, name, &q)
 	if err != nil {
@@ -294,11 +310,13 @@ func (d *Daemon) History(ctx context.Context, name string, q messages.HistoryQue
 	return *reply.(*messages.FeedHistory), nil
 }
 
-// BlockLost tells the feed of a stream that one of its blocks cannot be read any more: its first and last entry, the first zero where it is not known. What
-// an upstream still has of it is fetched again, and the rest becomes a gap. It returns at once.
+// BlockLost tells the feed of a stream that one of the stream's blocks cannot be read any more.
+// first and last are the block's first and last entry; first is zero where it is not known. The
+// feed fetches again the events that an upstream still has, and the rest becomes a gap. BlockLost
+// returns at once.
 func (d *Daemon) BlockLost(stream string, first, last messages.EntryID) {
 	if !slices.ContainsFunc(d.cfg.Feeds, func(f config.Feed) bool { return f.Name == stream }) {
-		return // nobody reads for it any more
+		return // no feed reads for it any more
 	}
 	m := &messages.BlockLost{ToUS: last.TimeUS()}
 	if !first.IsZero() {
@@ -307,23 +325,26 @@ func (d *Daemon) BlockLost(stream string, first, last messages.EntryID) {
 	d.system.Root.Send(actor.NewPID(d.root.Address, d.root.Id+"/"+stream), m)
 }
 
-// Reconnect ends the feed's connection, or its wait for the next one.
+// Reconnect ends the feed's connection, or its wait for the next one. The error matches
+// messages.ErrNoFeed if no feed has that name, and messages.ErrNotNow if the feed cannot do it now.
 func (d *Daemon) Reconnect(ctx context.Context, feed string) error {
 	return d.command(ctx, feed, messages.CommandReconnect)
 }
 
-// Pause ends the feed's connection until Resume.
+// Pause ends the feed's connection until Resume. Its errors are those of Reconnect.
 func (d *Daemon) Pause(ctx context.Context, feed string) error {
 	return d.command(ctx, feed, messages.CommandPause)
 }
 
-// Resume ends a Pause.
+// Resume ends a Pause. Its errors are those of Reconnect.
 func (d *Daemon) Resume(ctx context.Context, feed string) error {
 	return d.command(ctx, feed, messages.CommandResume)
 }
 
-// Close ends a stream for good, be there a feed for it or not: what its feed had read and not yet stored is not part of it, and the feed stops. Closing again
-// changes nothing. The result describes the closed stream; the error matches persistence.ErrNoStream when there is none of that name.
+// Close ends a stream for good, whether or not it has a feed. Events that its feed has read but not
+// stored do not become part of it, and the feed stops. A second Close changes nothing. The result
+// describes the closed stream. The error matches persistence.ErrNoStream if no stream has that
+// name.
 func (d *Daemon) Close(ctx context.Context, stream, reason string) (persistence.StreamInfo, error) {
 	s, err := d.store.Stream(ctx, stream)
 	if err != nil {
@@ -336,14 +357,15 @@ func (d *Daemon) Close(ctx context.Context, stream, reason string) (persistence.
 	if err != nil {
 		return info, err
 	}
-	// The writer would find it out by itself, with the next batch.
+	// Without this message the writer would learn of it only with its next batch.
 	if pid := d.feed(stream); pid != nil {
 		d.system.Root.Send(pid, &messages.StreamClosed{Reason: info.Ended().Error()})
 	}
 	return info, nil
 }
 
-// UpdateFilter makes a feed go on with the filter that fc says.
+// UpdateFilter makes a running feed use the filter of fc. The error matches messages.ErrNoFeed if
+// no feed has the name of fc.
 func (d *Daemon) UpdateFilter(ctx context.Context, fc config.Feed) error {
 	return d.command(ctx, fc.Name, &filterUpdate{filterOf(fc)})
 }
@@ -363,7 +385,7 @@ func (d *Daemon) askFeed(ctx context.Context, name string, question any) (any, e
 	return nil, fmt.Errorf("%w: %.64q", messages.ErrNoFeed, name)
 }
 
-// feed is the feed of that name, nil when there is none.
+// feed is the PID of the feed of that name, nil if there is none.
 func (d *Daemon) feed(name string) *actor.PID {
 	for _, fc := range d.cfg.Feeds {
 		if fc.Name == name {

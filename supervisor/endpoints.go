@@ -9,38 +9,44 @@ import (
 	"tempestd/messages"
 )
 
-// Endpoints decides which of a feed's upstreams is connected to next, and when. Each has a backoff and a memory of its own: an endpoint that
-// refuses, drops us at once or has gone blind costs a short wait for the next one, not a turn of the whole list.
+// Endpoints decides to which of a feed's upstreams it connects next, and when. Each endpoint has
+// its own backoff and state. So an endpoint that refuses, drops connections at once or is blind
+// costs a short wait for the next endpoint, and not a turn through the whole list. It is not safe
+// for concurrent use.
 type Endpoints struct {
-	list     []endpoint // in order of preference
-	at       int        // the one that is or was connected to last
-	ended    int        // the one whose connection ended last
-	first    time.Duration
-	rand     *rand.Rand
-	idle     int           // connections in a row that we ended ourselves and that had brought nothing
-	passing  int           // … and that the upstream said will be possible again soon
-	comeback time.Duration // how long another endpoint must have done well before the preferred one is tried again
+	list    []endpoint // in order of preference
+	at      int        // index of the endpoint that is or was connected last
+	ended   int        // index of the endpoint whose connection ended last
+	first   time.Duration
+	rand    *rand.Rand
+	idle    int // connections in a row that we ended ourselves and that brought nothing
+	passing int // ends in a row that the upstream announced, without progress
+	// comeback is how long a connection to another endpoint must have lived before the preferred
+	// endpoint is tried again.
+	comeback time.Duration
 }
 
 type endpoint struct {
 	jetstream.Endpoint
 	backoff *Backoff
-	readyAt time.Time // not to be asked before
-	reason  string    // of its last failure, "" while it does well
-	refused bool      // it said that asking again is useless
+	readyAt time.Time // no request before this time
+	reason  string    // of its last failure, "" after a success
+	refused bool      // it said that another request is useless
 }
 
 const (
-	// blindPenalty is how long an endpoint that showed us nothing of what we want is left alone, if there is another.
+	// blindPenalty is how long an endpoint that showed no commits is left alone, if there is
+	// another one.
 	blindPenalty = 30 * time.Minute
-	// mostPassing is how often in a row a server is believed that it will be ready soon.
+	// mostPassing is how many times in a row a server that says it will be back soon is believed.
 	mostPassing = 4
-	// Bounds of the comeback, which doubles with every one that fails.
+	// The bounds of the comeback. It doubles with every comeback that fails.
 	minComeback = 15 * time.Minute
 	maxComeback = 6 * time.Hour
 )
 
-// NewEndpoints makes a choice among the list, which must not be empty and is in order of preference.
+// NewEndpoints makes a choice among the endpoints of list, which must not be empty and is in order
+// of preference.
 func NewEndpoints(list []jetstream.Endpoint, schedule []time.Duration, r *rand.Rand) *Endpoints {
 	e := &Endpoints{first: schedule[0], rand: r, comeback: minComeback}
 	for _, ep := range list {
@@ -52,12 +58,15 @@ func NewEndpoints(list []jetstream.Endpoint, schedule []time.Duration, r *rand.R
 // Current is the endpoint to connect to.
 func (e *Endpoints) Current() jetstream.Endpoint { return e.list[e.at].Endpoint }
 
-// Ended is told how a connection to Current ended at now, whether it had moved the position, and whether connections are stuck where the position is. It
-// chooses the next Current and says how long to wait for it.
+// Ended notes that a connection to Current ended at now, how it ended, whether it had moved the
+// position, and whether connections are stuck at the position. It chooses the next Current and
+// returns the wait before its connection.
 //
-// What we ended ourselves says nothing about the endpoint: the same one again, at once, unless the one before it had brought nothing either. After a healthy life, too,
-// the same one, or one that is preferred to it and ready. Otherwise the one that is ready first. A server that says that it is going, or that it will be ready soon, is
-// as healthy as before.
+// An end of our own says nothing about the endpoint. The same one is used again: at once, and with
+// growing waits if the connections bring nothing. After a healthy connection the next one goes to
+// the same endpoint, or to a preferred one that is ready. After any other end it goes to the
+// endpoint that is ready first. A server that announces its end, or that it will be ready soon,
+// stays as healthy as before.
 func (e *Endpoints) Ended(now time.Time, why *actors.Ended, moved, stuck bool) time.Duration {
 	cur := &e.list[e.at]
 	e.ended = e.at
@@ -114,27 +123,31 @@ func (e *Endpoints) Ended(now time.Time, why *actors.Ended, moved, stuck bool) t
 	if e.at == was {
 		return wait
 	}
-	// Whoever lost the same upstream comes to the next one as well: not all at the same moment.
+	// Other clients that lost the same upstream come to the next one as well. The jitter spreads
+	// them.
 	jitter := time.Duration(e.rand.Int64N(int64(e.first) + 1))
 	return max(e.list[e.at].wait(now), jitter)
 }
 
-// wait is how long the endpoint is not to be asked yet.
+// wait is how long the endpoint must not be asked yet.
 func (ep *endpoint) wait(now time.Time) time.Duration { return max(ep.readyAt.Sub(now), 0) }
 
-// Brought is told, once all is stored that the connection that ended last had brought, that it brought the feed further. However short it was, the next wait is the
-// schedule's first: on a link that cuts again and again each connection fetches a part of what is to be fetched.
+// Brought notes that the connection that ended last has moved the position. Call it when everything
+// that the connection brought is stored. The next wait is then the schedule's first, however short
+// the connection was: on a link that is cut again and again, each connection fetches a part of the
+// events.
 func (e *Endpoints) Brought() { e.list[e.ended].backoff.Reset() }
 
-// Live is told that the connection to Current stands.
+// Live notes that the connection to Current is open.
 func (e *Endpoints) Live() { e.list[e.at].reason, e.list[e.at].refused = "", false }
 
-// WantsBack says whether it is time, after a connection to Current that has lived for so long, to try the preferred endpoint again.
+// WantsBack says whether it is time to try the preferred endpoint again, after a connection to
+// Current that has lived for lived.
 func (e *Endpoints) WantsBack(now time.Time, lived time.Duration) bool {
 	return e.at != 0 && lived >= e.comeback && !e.list[0].readyAt.After(now)
 }
 
-// Refused says whether every endpoint refuses us for good.
+// Refused says whether every endpoint has refused us for good.
 func (e *Endpoints) Refused() bool {
 	for i := range e.list {
 		if !e.list[i].refused {
@@ -144,7 +157,7 @@ func (e *Endpoints) Refused() bool {
 	return true
 }
 
-// Reset forgets every wait, as an operator's reconnect does.
+// Reset forgets every wait. An operator's reconnect does this.
 func (e *Endpoints) Reset() {
 	for i := range e.list {
 		e.list[i].backoff.Reset()
@@ -153,7 +166,7 @@ func (e *Endpoints) Reset() {
 	e.idle, e.passing = 0, 0
 }
 
-// Status is a snapshot for people.
+// Status is a snapshot for the status page.
 func (e *Endpoints) Status(now time.Time) []messages.EndpointStatus {
 	all := make([]messages.EndpointStatus, len(e.list))
 	for i := range e.list {

@@ -30,7 +30,8 @@ func newChoice(t *testing.T, hosts ...string) *choice {
 	return &choice{t, supervisor.NewEndpoints(list, schedule, rand.New(rand.NewPCG(1, 2))), time.Unix(1_800_000_000, 0)}
 }
 
-// ended ends a connection that lived for lived and lets the wait pass that follows, which must be between least and most.
+// ended ends a connection as e says, and lets the following wait pass. It fails unless the wait is
+// between least and most and the next host is next.
 func (c *choice) ended(e actors.Ended, next string, least, most time.Duration) {
 	c.t.Helper()
 	c.now = c.now.Add(e.Lived)
@@ -75,7 +76,8 @@ func TestRefusalCostsOnlyTheEndpointThatRefuses(t *testing.T) {
 func TestRetryAfterIsHonouredPerEndpoint(t *testing.T) {
 	c := newChoice(t, "a", "b")
 	c.ended(actors.Ended{RetryAfter: 10 * time.Minute}, "b", 0, time.Second)
-	c.ended(actors.Ended{Lived: time.Hour}, "a", 0, time.Second) // an hour later a may be asked again, and is preferred
+	// An hour later a may be asked again, and it is preferred.
+	c.ended(actors.Ended{Lived: time.Hour}, "a", 0, time.Second)
 	one := newChoice(t, "a")
 	one.ended(actors.Ended{RetryAfter: time.Minute}, "a", time.Minute, 66*time.Second)
 }

@@ -19,12 +19,13 @@ type (
 	restartDue struct{ pid *actor.PID }
 )
 
-// HandleFailure is the feed's supervision strategy; the actor library calls it in the feed's own turn.
+// HandleFailure is the feed's supervision strategy. The actor library calls it in the feed's own
+// turn.
 func (f *feed) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, message any) {
 	ctx := s.(actor.Context)
 	f.health.excuse(ctx, child)
 	if f.clearing && !child.Equal(f.keeper) {
-		return // it is being ended
+		return // the child is being ended already
 	}
 	if ended, ok := reason.(*actors.Ended); ok {
 		f.connectionEnded(ctx, ended)
@@ -33,7 +34,8 @@ func (f *feed) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *ac
 	f.fault(ctx, child, reason, message)
 }
 
-// connectionEnded answers the end of a connection: note it, save the checkpoint, wait, connect again.
+// connectionEnded handles the end of a connection: it notes the end, saves the checkpoint, waits
+// and reconnects.
 func (f *feed) connectionEnded(ctx actor.Context, e *actors.Ended) {
 	was := f.phase
 	f.phase = waiting
@@ -62,7 +64,7 @@ func (f *feed) connectionEnded(ctx actor.Context, e *actors.Ended) {
 	f.retryAfter(ctx, delay)
 }
 
-// retryAfter restarts the connection actor after d, through a message to ourselves.
+// retryAfter restarts the connection actor after d, by a message to the feed itself.
 func (f *feed) retryAfter(ctx actor.Context, d time.Duration) {
 	f.cancelRetry()
 	f.retry = f.later(ctx, d, &retryDue{f.retries})
@@ -73,7 +75,8 @@ func (f *feed) later(ctx actor.Context, d time.Duration, message any) clockwork.
 	return actors.Later(ctx, f.cfg.Clock, d, message)
 }
 
-// cancelRetry forgets the pending restart; a timer that has fired already finds its number outdated.
+// cancelRetry cancels the pending restart. The message of a timer that has already fired carries an
+// old number and is ignored.
 func (f *feed) cancelRetry() {
 	f.retries++
 	if f.retry != nil {
@@ -95,12 +98,12 @@ func (f *feed) retryConnection(ctx actor.Context, number int) {
 	asSupervisor(ctx).RestartChildren(f.connection)
 }
 
-// fault answers a fault of ours: a delay, a restart, and an escalation when there are too many.
+// fault handles a fault of ours: a delay, a restart, and an escalation if there are too many.
 func (f *feed) fault(ctx actor.Context, child *actor.PID, reason, message any) {
 	now := f.cfg.Clock.Now()
 	text := bounded(reason)
 	if f.faults.Exceeded(now) {
-		f.book.restarted("feed", text) // by the root
+		f.book.restarted("feed", text) // the root restarts the feed
 		f.cfg.Observer.Emit(observe.ActorEscalated, f.cfg.Name, "actor", child.Id, "reason", text,
 			"failures", f.faults.Count(), "window", feedFaultWindow.String())
 		asSupervisor(ctx).EscalateFailure(fmt.Errorf("feed %s: %d faults within %s, the last one of %s: %s",
@@ -116,7 +119,8 @@ func (f *feed) fault(ctx actor.Context, child *actor.PID, reason, message any) {
 		return
 	}
 	if child.Equal(f.writer) {
-		f.quiescing, f.stalled = 0, "" // the next one has been asked nothing, and will say
+		// The next incarnation was asked nothing yet, and reports its own trouble.
+		f.quiescing, f.stalled = 0, ""
 	}
 	if child.Equal(f.cursor) {
 		f.unread = ""
@@ -127,7 +131,8 @@ func (f *feed) fault(ctx actor.Context, child *actor.PID, reason, message any) {
 	f.restarts[child.Id] = f.later(ctx, delay, &restartDue{child})
 }
 
-// restartActor ends an actor's wait and repeats what its failure may have swallowed: the message an actor fails at is lost.
+// restartActor restarts an actor after its delay, and repeats a message that the failure may have
+// swallowed: the message at which an actor fails is lost.
 func (f *feed) restartActor(ctx actor.Context, pid *actor.PID) {
 	if f.restarts[pid.Id] == nil {
 		return
@@ -142,22 +147,22 @@ func (f *feed) restartActor(ctx actor.Context, pid *actor.PID) {
 	case f.phase == preparing:
 		f.begin(ctx)
 	case pid.Equal(f.backfill) && f.repair.running:
-		// What it failed at has no end that is told.
+		// The backfill that failed reports no end.
 		f.repaired(ctx, &messages.BackfillDone{ID: f.repair.id, Err: errFault})
 	case f.phase == connected && pid.Equal(f.watchdog):
 		f.watch(ctx, f.cfg.Clock.Now())
 	}
 }
 
-// errFault is why a backfill did not come to its end.
+// errFault is the error of a backfill that a fault of ours ended.
 var errFault = errors.New("a fault of ours ended it")
 
-// restartDelay grows with the faults in the window: 100, 200, 400 ms …
+// restartDelay grows with the faults in the window: 100, 200, 400 ms …, 6.4 s at most.
 func restartDelay(faults int) time.Duration {
 	return 100 * time.Millisecond << min(max(faults-1, 0), 6)
 }
 
-// answering lists the actors that can answer a health check: those that are not waiting to be restarted.
+// answering lists the actors that can answer a health check: all that do not wait for a restart.
 func (f *feed) answering() []*actor.PID {
 	var pids []*actor.PID
 	if f.keeper != nil && f.restarts[f.keeper.Id] == nil {
@@ -185,7 +190,8 @@ func (f *feed) stopTimers() {
 	clear(f.restarts)
 }
 
-// asSupervisor is the context's own power over its children. The library gives it to strategies only; its context has it always.
+// asSupervisor gives access to the context's methods for its children. The library passes that
+// interface to strategies only, but every context implements it.
 func asSupervisor(ctx actor.Context) actor.Supervisor { return ctx.(actor.Supervisor) }
 
 // bounded is a failure's text, at most one short line.

@@ -21,19 +21,22 @@ import (
 	"tempestd/messages"
 )
 
-// otherFeed is the feed that a fault of the first one must not touch.
+// otherFeed is the feed that a fault of the first feed must not affect.
 const otherFeed = "other"
 
-// faultRig is a daemon of two feeds, each with an upstream of its own, on a store that daemons share: every kind of actor runs.
+// faultRig is a daemon of two feeds, each with its own upstream, on a shared store. So every kind
+// of actor runs.
 type faultRig struct {
 	*rig
-	other  *upstream
-	first  *store             // of the first feed
-	dialed int                // the other feed's dials before a fault can strike
-	end    context.CancelFunc // ends what comes
+	other *upstream
+	first *store // of the first feed
+	// dialed counts the other feed's dials before a fault can strike.
+	dialed int
+	end    context.CancelFunc // ends the publishing
 }
 
-// newFaultRig starts it, after a life without a fault, so that the feeds have a position. The first feed's upstream is a legacy one where backfills are to run.
+// newFaultRig starts the rig after a first run without a fault, so that the feeds have a position.
+// The first feed's upstream is a legacy one if backfills should run.
 func newFaultRig(t *testing.T, legacy bool, fault actors.Fault) *faultRig {
 	f := &faultRig{other: newUpstream()}
 	leases := newLeaseStore()
@@ -56,7 +59,8 @@ func newFaultRig(t *testing.T, legacy bool, fault actors.Fault) *faultRig {
 	ctx, cancel := context.WithCancel(context.Background())
 	f.end = cancel
 	t.Cleanup(func() { cancel(); synctest.Wait() })
-	for f.up.dialCount() == 0 || f.other.dialCount() == 0 { // what is published before the first connection is nobody's
+	// Events that are published before the first connection belong to no feed.
+	for f.up.dialCount() == 0 || f.other.dialCount() == 0 {
 		f.after(time.Second)
 	}
 	go f.up.every(ctx, 100*time.Millisecond)
@@ -71,9 +75,9 @@ func newFaultRig(t *testing.T, legacy bool, fault actors.Fault) *faultRig {
 	return f
 }
 
-// life is what the daemon goes through while a fault may strike: everything that its actors are there for.
+// life is a run of the daemon in which a fault may strike. It uses everything that the actors do.
 func (f *faultRig) life() {
-	f.after(40 * time.Second) // both feeds have owners that are settled
+	f.after(40 * time.Second) // both feeds have settled owners
 	commits := config.Feed{Name: feedName, Collections: []string{"app.bsky.feed.post"}}
 	_ = f.daemon.UpdateFilter(context.Background(), commits)
 	f.after(10 * time.Second)
@@ -96,7 +100,7 @@ func (f *faultRig) life() {
 
 var eventKey = regexp.MustCompile(`"rkey":"(k\d+)"`)
 
-// keysOf names the events, gap entries apart.
+// keysOf lists the keys of the events, without the gap entries.
 func keysOf(events [][]byte) (keys []string) {
 	for _, e := range events {
 		if m := eventKey.FindSubmatch(e); m != nil {
@@ -106,7 +110,7 @@ func keysOf(events [][]byte) (keys []string) {
 	return keys
 }
 
-// unlike says how what is stored differs from what was published, "" for not at all.
+// unlike says how the stored events differ from the published ones, "" for no difference.
 func unlike(u *upstream, s *store) string {
 	published := map[string]int{}
 	u.mu.Lock()
@@ -129,7 +133,7 @@ func unlike(u *upstream, s *store) string {
 	return fmt.Sprintf("%d lost, %d doubled of %d", lost, doubled, len(published))
 }
 
-// restarted lists what was restarted, as the log tells it.
+// restarted lists the restarted actors, as the log reports them.
 func (f *faultRig) restarted() string {
 	var all []string
 	for line := range strings.Lines(f.log.String()) {
@@ -141,8 +145,10 @@ func (f *faultRig) restarted() string {
 	return strings.Join(all, ", ")
 }
 
-// TestAFaultStaysWhereItIs panics in every goroutine that works for a feed, at its start and later on, and in every actor's turn with each type of message, one
-// at a time. The points are those that the same life without a fault meets; of a legacy upstream, those that the other has not.
+// TestAFaultStaysWhereItIs panics in every goroutine that works for a feed, at its start and later
+// on, and in every actor's turn with each type of message, one at a time. The points are those that
+// the same run without a fault visits. With a legacy upstream only the points that the first run
+// did not visit are tried.
 func TestAFaultStaysWhereItIs(t *testing.T) {
 	tried := map[string]bool{"tempestd *actor.Started": true} // without a root there is no daemon
 	for _, legacy := range []bool{false, true} {
@@ -172,7 +178,8 @@ func TestAFaultStaysWhereItIs(t *testing.T) {
 			visits := []int{1}
 			switch isTurn := strings.Contains(point, " "); {
 			case isTurn && raceEnabled:
-				continue // the race detector makes each of the lives long, and the turns have no goroutine of their own
+				// The race detector makes each run long, and a turn has no goroutine of its own.
+				continue
 			case !isTurn && !raceEnabled:
 				visits = slices.Compact([]int{1, min(points[point], 7)})
 			}
@@ -185,7 +192,7 @@ func TestAFaultStaysWhereItIs(t *testing.T) {
 	}
 }
 
-// panicAt lives the life with a panic at the at-th visit to a point.
+// panicAt runs life with a panic at the at-th visit to a point.
 func panicAt(t *testing.T, legacy bool, point string, at int) {
 	var mu sync.Mutex
 	visits := 0
@@ -218,7 +225,7 @@ func panicAt(t *testing.T, legacy bool, point string, at int) {
 	}
 	f.end()
 	f.after(10 * time.Second)
-	_ = f.stop() // which may be what the fault strikes
+	_ = f.stop() // the fault may strike the stop itself
 	if visits < at {
 		t.Errorf("%s: it was visited %d times", what, visits)
 	}
@@ -226,7 +233,7 @@ func panicAt(t *testing.T, legacy bool, point string, at int) {
 		t.Errorf("%s: %d failures were told, want one", what, n)
 	}
 	restarted := f.restarted()
-	// What was not stored when the fault struck the stop is read again.
+	// Events that were not stored when the fault struck the stop are read again.
 	f.fault = nil
 	f.after(leaseTTL)
 	f.start()

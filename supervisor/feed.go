@@ -20,44 +20,47 @@ import (
 // feedConfig is what a feed supervisor needs.
 type feedConfig struct {
 	config.Feed
-	Protocol    jetstream.Protocol
-	Compress    jetstream.Compression
-	Endpoints   []jetstream.Endpoint // in order of preference
-	Stream      persistence.Stream   // nil until the lease is held, where the store is shared
-	Lease       *leaseConfig         // nil where the store is this daemon's alone
+	Protocol  jetstream.Protocol
+	Compress  jetstream.Compression
+	Endpoints []jetstream.Endpoint // in order of preference
+	// Stream is nil until the lease is held, where the store is shared.
+	Stream      persistence.Stream
+	Lease       *leaseConfig // nil where the store is not shared
 	Checkpoints persistence.CheckpointStore
-	Filters     actors.FilterStore // nil: filters are remembered by the process alone
+	Filters     actors.FilterStore // nil keeps the filters in the process alone
 	Apart       bool               // the checkpoints are kept in another place than the streams
 	Dial        actors.Dialer
 	Clock       clockwork.Clock
 	Monotonic   func() time.Duration
-	Interval    time.Duration // mean interval of the events the stream holds, 0 where there are too few
-	Observer    *observe.Observer
-	Rand        *rand.Rand
-	Fault       actors.Fault
+	// Interval is the mean interval of the stream's events, 0 where there are too few.
+	Interval time.Duration
+	Observer *observe.Observer
+	Rand     *rand.Rand
+	Fault    actors.Fault
 }
 
 // dialTimeout bounds name resolution, connect, TLS and upgrade together.
 const dialTimeout = 15 * time.Second
 
-// maxPingTimeout is the longest a pong is waited for.
+// maxPingTimeout is the longest wait for a pong.
 const maxPingTimeout = 10 * time.Second
 
-// phase is where the connection actor stands, seen from its supervisor.
+// phase is the state of the connection actor, as its supervisor sees it.
 type phase uint8
 
 const (
-	absent     phase = iota // there is none: the feed's lease is not held
+	absent     phase = iota // there are no actors: the feed's lease is not held
 	starting                // its ConnectionReady has not come yet
 	idle                    // it waits for a Connect
-	preparing               // writer and cursor are being asked what the next epoch follows
+	preparing               // the writer and the cursor are asked what the next epoch follows
 	connecting              // told to dial
 	connected
 	stopping // told to stop reading
-	waiting  // it failed and waits to be restarted; its mailbox stands still
+	waiting  // it failed and waits for its restart; its mailbox is suspended
 )
 
-// feed supervises the actors of one feed and owns its state machine. It is its own supervision strategy (failure.go).
+// feed supervises the actors of one feed and owns the feed's state machine. It is its own
+// supervision strategy (failure.go).
 type feed struct {
 	cfg    feedConfig
 	book   *book
@@ -66,53 +69,65 @@ type feed struct {
 
 	endpoints *Endpoints
 	ticker    clockwork.Timer
-	told      string    // its trouble, as the root was told
-	since     time.Time // when it could not store, zero while it can
+	told      string    // its trouble, as last reported to the root
+	since     time.Time // since when it cannot store, zero while it can
 	epoch     messages.Epoch
 	paused    bool
 	ending    bool       // the daemon stops
-	stopAsker *actor.PID // who waits for that
-	retries   int        // numbers the restarts of the connection, so that a late timer is recognised
+	stopAsker *actor.PID // waits for that stop
+	retries   int        // numbers the connection's restarts, to recognise a late timer
 
 	tenure
 	ownership
 }
 
-// tenure is what belongs to one life of the feed's actors. Where the store is shared that is while its lease is held; else there is one.
+// tenure is the state of one life of the feed's actors. Where the store is shared, a tenure lasts
+// while the lease is held. Otherwise it ends only if the stream does not end where this daemon left
+// it.
 type tenure struct {
 	cursor, writer, watchdog, connection, backfill *actor.PID
 
-	phase      phase
-	leaving    bool // it is being ended in good order: nothing is read any more, what was read is being stored
-	request    jetstream.Request
-	resuming   resuming
-	filters    filters
-	handover   bool  // the connection began with a replay by time: its change to live is to be watched for
-	unseen     *span // in which the last connection may have changed to live, nil where that is known
-	repair     repair
-	firstUS    int64                 // when the stream began, on the clock of the host of then; 0 for unknown
+	phase phase
+	// leaving says that the tenure ends in good order: the feed reads nothing more, and stores what
+	// it has read.
+	leaving  bool
+	request  jetstream.Request
+	resuming resuming
+	filters  filters
+	// handover says that the connection began with a replay by time, so that its change to live
+	// must be noticed.
+	handover bool
+	// unseen is the span in which the last connection may have changed to live unnoticed, nil for
+	// none.
+	unseen *span
+	repair repair
+	// firstUS is the time of the stream's first event, on the clock of its host then; 0 for
+	// unknown.
+	firstUS    int64
 	placed     bool                  // firstUS was loaded
-	unplaced   []*messages.BlockLost // what waits for that
-	unrecorded []messages.Gap        // that the writer was told of, besides those of its epochs
+	unplaced   []*messages.BlockLost // blocks that wait for firstUS
+	unrecorded []messages.Gap        // sent outside of the writer's epochs, not yet recorded
 	openAt     time.Time             // when the websocket opened
-	closed     bool                  // its stream was closed for good: there is nothing more to read for
+	closed     bool                  // the stream is closed for good: the feed reads no more
 	stalled    string                // why the writer cannot append, "" when it can
-	unread     string                // why the cursor cannot read the stored position, "" when it can
+	// unread says why the cursor cannot read the stored position, "" when it can.
+	unread string
 
 	quiescing messages.Epoch // the Quiesce that the writer has not answered, 0 for none
-	pong      time.Time      // the last pong that was turned into an AtTip
+	pong      time.Time      // the last pong that led to an AtTip
 
 	retry    clockwork.Timer            // the pending restart of the connection
 	restarts map[string]clockwork.Timer // the pending restarts of the others, by actor ID
 }
 
-// Faults of ours that a feed grants its actors within the window before it escalates.
+// How many faults of ours a feed allows its actors within the window before it escalates.
 const (
 	feedMaxFaults   = 5
 	feedFaultWindow = time.Minute
 )
 
-// newFeed makes the props of a feed supervisor. The book is the root's: it outlives a restart of the feed.
+// newFeed makes the props of a feed supervisor. The book belongs to the root, so it survives a
+// restart of the feed.
 func newFeed(cfg feedConfig, b *book) *actor.Props {
 	return actors.Guarded(cfg.Name, cfg.Observer, cfg.Fault, func() actor.Actor {
 		return &feed{
@@ -126,7 +141,7 @@ func newFeed(cfg feedConfig, b *book) *actor.Props {
 	})
 }
 
-// Receive is the actor's.
+// Receive implements actor.Actor.
 func (f *feed) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
@@ -134,7 +149,7 @@ func (f *feed) Receive(ctx actor.Context) {
 		f.tick(ctx)
 	case *actor.Restarting, *actor.Stopping:
 		f.stopTimers()
-		if f.ticker != nil { // nil where it failed at its start
+		if f.ticker != nil { // nil where the feed failed at its start
 			f.ticker.Stop()
 		}
 	case *tick:
@@ -265,7 +280,7 @@ func (f *feed) Receive(ctx actor.Context) {
 	}
 }
 
-// ready is the connection actor's word that it has started and waits.
+// ready notes that the connection actor has started and waits.
 func (f *feed) ready(ctx actor.Context) {
 	if f.phase == absent {
 		return
@@ -295,12 +310,12 @@ func (f *feed) connected(ctx actor.Context, m *messages.Connected) {
 	f.showLive()
 }
 
-// watch has the watchdog watch the connection, which is there since at.
+// watch tells the watchdog to watch the connection, which opened at the given time.
 func (f *feed) watch(ctx actor.Context, at time.Time) {
 	ctx.Send(f.watchdog, &actors.Watch{Connection: f.connection, Host: f.endpoints.Current().Host(), Epoch: f.epoch, At: at})
 }
 
-// gapRecorded tells of a gap entry, however it came about: a state, a log event and a metric.
+// gapRecorded reports a gap entry, whatever its cause: a state, a log event and a metric.
 func (f *feed) gapRecorded(m *messages.GapRecorded) {
 	f.book.gap(m)
 	g := m.Gap
@@ -314,8 +329,9 @@ func (f *feed) gapRecorded(m *messages.GapRecorded) {
 	f.book.status.NextAttemptAt = next
 }
 
-// quiesce asks the writer to finish with the epochs before this one. It is asked one thing at a time: its answer about an earlier epoch serves this one too,
-// for none was begun since it was asked.
+// quiesce asks the writer to finish the epochs before this one. At most one Quiesce is under way:
+// its answer about an earlier epoch serves this one too, because no epoch has begun since the
+// question.
 func (f *feed) quiesce(ctx actor.Context) {
 	if f.quiescing == 0 {
 		f.quiescing = f.epoch
@@ -323,7 +339,7 @@ func (f *feed) quiesce(ctx actor.Context) {
 	}
 }
 
-// showTrouble shows that the store does not do what is asked of it, or does so again.
+// showTrouble enters the state that shows whether the store refuses or works again.
 func (f *feed) showTrouble() {
 	if f.phase == preparing {
 		f.showBegun()
@@ -331,7 +347,7 @@ func (f *feed) showTrouble() {
 	f.showLive()
 }
 
-// showBegun enters the state of an epoch that was begun and is not connected yet.
+// showBegun enters the state of an epoch that has begun and is not connected yet.
 func (f *feed) showBegun() {
 	switch trouble := cmp.Or(f.stalled, f.unread); {
 	case trouble != "":
@@ -343,7 +359,7 @@ func (f *feed) showBegun() {
 	}
 }
 
-// showLive enters live, or what keeps a connected feed from it.
+// showLive enters live, or the state that keeps a connected feed from being live.
 func (f *feed) showLive() {
 	switch {
 	case f.phase != connected:
@@ -355,9 +371,10 @@ func (f *feed) showLive() {
 }
 
 const (
-	// blockedFor is how long a connection may wait for the writer before the feed counts as backpressured: a commit takes milliseconds.
+	// blockedFor is how long a connection may wait for the writer before the feed counts as
+	// backpressured. A commit takes milliseconds.
 	blockedFor = time.Second
-	// tipAfter is how long nothing must have come before a connection counts as standing at the tip.
+	// tipAfter is the silence after which a connection counts as being at the tip.
 	tipAfter = time.Minute
 )
 

@@ -140,7 +140,8 @@ func TestI2_AFailingWriterLosesAndDoublesNothing(t *testing.T) {
 		r.after(time.Minute)
 		r.wantExactlyPublished(0)
 		s := r.status()
-		if s.State != messages.StateLive || s.Restarts != 3 { // a refusal of the store's is no fault of ours
+		// The three refusals of the store are no faults of ours.
+		if s.State != messages.StateLive || s.Restarts != 3 {
 			t.Errorf("state %s after %d restarts", s.State, s.Restarts)
 		}
 		if got := r.events(observe.ActorRestarted); got != 3 {
@@ -184,7 +185,7 @@ func TestStalledUpstreamIsReconnectedWithinTenSeconds(t *testing.T) {
 			t.Fatalf("state %s, epoch %d, %d stalls, 10 s after the stall", s.State, s.Epoch, s.Stalls)
 		}
 		cancel()
-		r.after(10 * time.Millisecond) // before the silence that follows is suspect, too
+		r.after(10 * time.Millisecond) // before the silence that follows is suspect as well
 		r.wantExactlyPublished(0)
 	})
 }
@@ -200,7 +201,7 @@ func TestUpstreamThatIsSilentFromTheStartIsNoticed(t *testing.T) {
 		if err := r.stop(); err != nil {
 			t.Fatal(err)
 		}
-		r.start() // nothing comes any more
+		r.start() // no events come any more
 		r.after(5 * time.Minute)
 		if s := r.status(); s.Stalls == 0 || s.Stalls > 5 {
 			t.Fatalf("%d stalls", s.Stalls)
@@ -215,7 +216,7 @@ func TestHalfOpenSocketIsReconnected(t *testing.T) {
 		r.after(time.Hour)
 		r.up.last().set(true, true)
 		r.up.publish(1)
-		r.after(30 * time.Second) // ping_interval 15 s, a pong is waited for 10 s
+		r.after(30 * time.Second) // ping_interval is 15 s, and the wait for a pong 10 s
 		if s := r.status(); s.Epoch != 2 || s.State != messages.StateLive {
 			t.Fatalf("epoch %d, state %s", s.Epoch, s.State)
 		}
@@ -293,7 +294,8 @@ func TestI4_PastTheReplayWindowIsAGapEntryAndLiveAgain(t *testing.T) {
 		if r.events(observe.FeedGapped) != 1 {
 			t.Fatal("the gap was not told once")
 		}
-		// A restart right after does not record it again. Its overlap may bring events that lie in the gap; each of them once.
+		// A restart right after the gap does not record the gap again. Its overlap may bring events
+		// of the gap, each of them once.
 		if err := r.stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -359,7 +361,7 @@ func TestQuietFeedIsNoGapHoweverOldItsLastEvent(t *testing.T) {
 		r.up.publish(1)
 		r.after(20 * time.Hour)
 		r.up.last().fault <- errLost
-		r.up.publish(1) // while we are away
+		r.up.publish(1) // while the feed is disconnected
 		r.after(10 * time.Second)
 		r.wantExactlyPublished(0)
 		if s := r.status(); s.Gaps != 0 {
@@ -374,7 +376,7 @@ func TestForceReconnectIsSafeAtAnyMoment(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go r.up.every(ctx, 10*time.Millisecond)
 		r.after(time.Second)
-		for range 50 { // whatever the feed is doing just then
+		for range 50 { // in any state of the feed
 			if err := r.daemon.Reconnect(t.Context(), feedName); err != nil {
 				t.Fatal(err)
 			}
@@ -460,7 +462,8 @@ func TestGracefulStopStoresEverythingRead(t *testing.T) {
 	}
 }
 
-// A stop does not wait for a store that takes nothing: what it did not take is read again.
+// A stop does not wait for a store that takes nothing. The events that it did not take are read
+// again.
 func TestI2_AStopDoesNotWaitForAStoreThatTakesNothing(t *testing.T) {
 	for name, fault := range map[string]error{"full": &persistence.NoSpaceError{Dir: "data"}, "unknown": errors.New("ERR this store is out of order")} {
 		t.Run(name, func(t *testing.T) {
@@ -563,7 +566,9 @@ func TestNextEndpointIsTriedWhenOneGivesNoHealthyConnection(t *testing.T) {
 				return nil
 			}
 		})
-		want := []string{"127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.1"} // healthy; refused; healthy; back to the preferred one
+		// Dial 1 is healthy, dial 2 is refused, dial 3 is healthy at the second host, and dial 4
+		// goes back to the preferred host.
+		want := []string{"127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.1"}
 		r.up.publish(10)
 		for range 2 {
 			r.after(time.Minute)
@@ -599,7 +604,7 @@ func TestSequenceIsExactWhateverEndedTheConnection(t *testing.T) {
 			dials := r.up.dialCount()
 			r.up.refuse = func(n int) error {
 				if n == dials+1 {
-					return errLost // a restarting server refuses for a while
+					return errLost // a server that restarts refuses for a while
 				}
 				return nil
 			}
@@ -607,7 +612,7 @@ func TestSequenceIsExactWhateverEndedTheConnection(t *testing.T) {
 			r.after(30 * time.Second)
 			_, seq, ok := r.up.dials[dials+1].cursor.Sequence()
 			r.store.mu.Lock()
-			first := r.up.conns[len(r.up.conns)-2].next // what the ended connection had read
+			first := r.up.conns[len(r.up.conns)-2].next // events that the ended connection had read
 			r.store.mu.Unlock()
 			if !ok || int(seq) != first {
 				t.Errorf("after %q sequence %d was asked for; %d had been read", end, seq, first)

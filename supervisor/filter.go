@@ -14,36 +14,44 @@ import (
 	"tempestd/messages"
 )
 
-// filterUpdate asks a feed to go on with another filter. The feed answers with a messages.CommandDone.
+// filterUpdate asks a feed to use another filter. The feed answers with a messages.CommandDone.
 type filterUpdate struct{ filter jetstream.Filter }
 
-// hash tells filters apart. It is stored with the position, so that a restart notices a change.
+// hash tells filters apart. It is stored with the position, so that a restart notices a changed
+// filter.
 func hash(f jetstream.Filter) uint64 {
-	return xxhash.Sum64String(fmt.Sprintf("%q %q %q", f.Collections, f.DIDs, f.Kinds)) | 1 // 0 is a position from before there was one
+	// The hash is never 0, which stands for a position from before there was a hash.
+	return xxhash.Sum64String(fmt.Sprintf("%q %q %q", f.Collections, f.DIDs, f.Kinds)) | 1
 }
 
-// filters is what a feed wants and wanted. A filter holds from the moment it is set, whatever the wire: what is older is stored only where the filter of its time wanted
-// it too, and nothing that both want is missed.
+// filters are the present and the former filters of a feed. A filter holds from the moment it is
+// set, on every wire: an older event is stored only if the filter of its time wanted it too. An
+// event that both filters want is never missed.
 //
-// Filters are remembered beyond the position: a replay may begin long before what was asked for.
+// Former filters are kept after the position has passed them, because a replay may begin long
+// before the requested place.
 type filters struct {
 	loaded  bool
 	log     messages.FilterLog
-	passed  int  // of the former ones, those that the position is past
-	unknown bool // the position was reached with a filter that is not known any more
+	passed  int  // how many of the former filters the position is past
+	unknown bool // the filter with which the position was reached is not known any more
 	dirty   bool // the log is not saved
 }
 
 const (
-	// mostFormer and mostWords bound the filters that are remembered, and what they name in all. Beyond that the oldest are forgotten.
+	// mostFormer bounds the former filters, and mostWords the DIDs and collections that they name
+	// in all. Beyond that the oldest are forgotten.
 	mostFormer = 64
 	mostWords  = 1 << 17
-	// formerReach is how long before the position a replay may begin: older servers replay a whole segment, and another host's clock may be behind.
+	// formerReach is how long before the position a replay may begin: older servers replay a whole
+	// segment, and another host's clock may be behind.
 	formerReach = 6 * time.Hour
 )
 
-// load takes over what was saved when the tenure began, and notices a filter that was changed since. The position tells of the filter that it was reached with, and since
-// when that held: another daemon may have read the feed since the filters were saved here, or this one was killed before it could save them.
+// load takes over the saved filters when the tenure begins, and notices a filter that has changed
+// since. The checkpoint tells with which filter the position was reached and since when that filter
+// held. That is needed because another daemon may have read the feed after this save, or this
+// daemon was killed before it could save its filters.
 func (s *filters) load(now jetstream.Filter, point *messages.ResumePoint) {
 	if s.loaded {
 		return
@@ -78,10 +86,12 @@ func (s *filters) knows(h uint64) bool {
 	return slices.ContainsFunc(s.log.Former, func(f messages.FilterBefore) bool { return hash(jetstream.Filter(f.Filter)) == h })
 }
 
-// change sets another filter from the moment on, Unix µs of the host's clock; 0 is the next connection.
+// change sets another filter from a moment on, in Unix µs of the host's clock. 0 stands for the
+// opening of the next connection.
 func (s *filters) change(to jetstream.Filter, fromUS int64) {
 	former := slices.Clone(s.log.Former)
-	if n := len(former); n == 0 || former[n-1].UntilUS != 0 { // else the one that is replaced never held on any connection
+	// Otherwise the filter that is replaced never held on any connection.
+	if n := len(former); n == 0 || former[n-1].UntilUS != 0 {
 		former = append(former, messages.FilterBefore{Filter: s.log.Filter, UntilUS: fromUS})
 	}
 	s.log = messages.FilterLog{Filter: messages.Filter(to), Former: former}
@@ -89,7 +99,9 @@ func (s *filters) change(to jetstream.Filter, fromUS int64) {
 	s.dirty = true
 }
 
-// bound forgets the oldest filters where there are too many. Where the position is not past one that is forgotten, whatever is as old counts as wanted then.
+// bound forgets the oldest filters when there are too many. If the position is not past a forgotten
+// filter, the next former one then wants everything, so that all events of that age count as
+// wanted.
 func (s *filters) bound() {
 	words := 0
 	for _, f := range s.log.Former {
@@ -109,7 +121,7 @@ func (s *filters) bound() {
 	}
 }
 
-// opened sets the moment of a change that was made while nobody was connected.
+// opened sets the moment of a change that was made while no connection was open.
 func (s *filters) opened(presentUS int64) {
 	for i := range s.log.Former {
 		if s.log.Former[i].UntilUS == 0 {
@@ -120,7 +132,7 @@ func (s *filters) opened(presentUS int64) {
 	}
 }
 
-// reached notes how far the position is, and forgets the filters that no replay will come back to.
+// reached notes the position, and forgets the filters that no replay can reach any more.
 func (s *filters) reached(cp messages.Checkpoint) {
 	if cp.Host == "" || !cp.Replay.IsZero() || cp.Filter != hash(jetstream.Filter(s.log.Filter)) {
 		return
@@ -142,10 +154,12 @@ func (s *filters) reached(cp messages.Checkpoint) {
 	}
 }
 
-// unsettled says whether the position was reached with another filter: the event at it may not be wanted any more.
+// unsettled says whether the position was reached with another filter. The filter may then not want
+// the event at the position any more.
 func (s *filters) unsettled() bool { return len(s.log.Former) > s.passed || s.unknown }
 
-// sinceUS is the moment from which the filter holds, 0 where that is the next connection's.
+// sinceUS is the moment from which the filter holds, 0 if that is the opening of the next
+// connection.
 func (s *filters) sinceUS(known int64) int64 {
 	if n := len(s.log.Former); n > 0 {
 		return s.log.Former[n-1].UntilUS
@@ -153,7 +167,8 @@ func (s *filters) sinceUS(known int64) int64 {
 	return known
 }
 
-// before are the filters that what the next connection brings is judged by, on the clock of its host, which is ahead of the last one's.
+// before returns the former filters for the events of the next connection, with times on the clock
+// of its host, which is ahead of the last host's clock by ahead.
 func (s *filters) before(ahead time.Duration) []messages.FormerFilter {
 	var all []messages.FormerFilter
 	for _, f := range s.log.Former {
@@ -166,7 +181,7 @@ func (s *filters) before(ahead time.Duration) []messages.FormerFilter {
 	return all
 }
 
-// saveFilters has the filters persisted where they changed.
+// saveFilters makes the cursor save the filters if they changed.
 func (f *feed) saveFilters(ctx actor.Context) {
 	if f.filters.dirty {
 		f.filters.dirty = false
@@ -174,8 +189,9 @@ func (f *feed) saveFilters(ctx actor.Context) {
 	}
 }
 
-// updateFilter goes on with another filter. No event is lost by that: a v1 server changes it on the open connection; with any other the connection ends and
-// the next one begins where this one stood.
+// updateFilter makes the feed use another filter. No event is lost: a v1 server changes the filter
+// on the open connection; with any other server the connection ends, and the next one begins at its
+// position.
 func (f *feed) updateFilter(ctx actor.Context, filter jetstream.Filter) error {
 	if hash(filter) == hash(f.book.filter) {
 		return nil
@@ -184,7 +200,8 @@ func (f *feed) updateFilter(ctx actor.Context, filter jetstream.Filter) error {
 	f.request.Filter = filter
 	f.cfg.Observer.Emit(observe.FeedFilter, f.cfg.Name, "collections", len(filter.Collections), "dids", len(filter.DIDs), "kinds", len(filter.Kinds))
 	if !f.filters.loaded {
-		return nil // the position is not known yet, and what is loaded with it tells of the change
+		// The position is not known yet, and load will notice the change.
+		return nil
 	}
 	if f.phase != connected {
 		f.filters.change(filter, 0)
@@ -192,7 +209,7 @@ func (f *feed) updateFilter(ctx actor.Context, filter jetstream.Filter) error {
 		if f.phase == connecting {
 			ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseFilter})
 		}
-		return nil // the next connection asks for it
+		return nil // the next connection asks for the new filter
 	}
 	since := f.resuming.present(f.cfg.Clock.Now())
 	f.filters.change(filter, since)

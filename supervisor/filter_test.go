@@ -26,7 +26,7 @@ func TestFilterIsChangedOnTheOpenConnectionWhereTheUpstreamCan(t *testing.T) {
 		if got := r.up.last().filter.DIDs; len(got) != 1 || r.up.dialCount() != 1 {
 			t.Fatalf("the connection's filter has DIDs %v after %d dials", got, r.up.dialCount())
 		}
-		// The next connection asks for it.
+		// The next connection asks for the changed filter.
 		r.up.publish(10)
 		r.after(time.Second)
 		r.up.last().fault <- errLost
@@ -63,7 +63,8 @@ func TestI2_FilterIsChangedByAReconnectWhereItMust(t *testing.T) {
 	})
 }
 
-// What a filter's change asks for again reaches from before the feed began. None of that is stored: it would stand behind what came after it.
+// A changed filter makes the feed ask again for events from before its beginning. None of those is
+// stored, because they would stand behind later events.
 func TestI2_WhatWasBeforeTheFeedBeganStaysOutWhenItsFilterChanges(t *testing.T) {
 	for _, oversized := range []bool{false, true} {
 		t.Run(fmt.Sprintf("oversized=%v", oversized), func(t *testing.T) {
@@ -119,14 +120,14 @@ func TestI2_WhatWasBeforeTheFeedBeganStaysOutWhenItsFilterChanges(t *testing.T) 
 	}
 }
 
-// A feed that its supervisor began anew goes on with the filter that it was given since the daemon started.
+// A feed that its supervisor restarted uses the filter that it was given since the daemon started.
 func TestAChangedFilterOutlivesItsFeedActor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		r.up.publish(10)
 		r.after(time.Second)
 		changed := r.cfg.Feeds[0]
-		changed.Collections = []string{"app.bsky.feed.like"} // which the upstream has none of
+		changed.Collections = []string{"app.bsky.feed.like"} // of which the upstream has none
 		if err := r.daemon.UpdateFilter(t.Context(), changed); err != nil {
 			t.Fatal(err)
 		}

@@ -25,27 +25,31 @@ import (
 	"tempestd/supervisor"
 )
 
-// upstream is a Jetstream server in memory: it remembers what it published and replays by cursor.
+// upstream is a Jetstream server in memory. It keeps its published events and replays them by
+// cursor.
 type upstream struct {
 	mu      sync.Mutex
 	events  []upstreamEvent
 	made    int // events published ever
 	changed chan struct{}
 	dials   []dialed
-	refuse  func(n int) error // what the n-th dial (from 1) meets; nil accepts
+	refuse  func(n int) error // the result of the n-th dial (from 1); nil accepts
 	conns   []*upstreamConn
 
 	deafToCursors bool // every connection begins at the live tip
-	// legacy sends no sequence numbers, and leaves out what is published while a replay goes over to live.
+	// legacy sends no sequence numbers, and leaves out events that are published while a replay
+	// changes to live.
 	legacy      bool
-	fixedFilter bool                     // filters cannot be changed on an open connection
-	localFilter bool                     // what is no commit is read, and filtered out here
-	undated     bool                     // handshakes have no Date
-	pace        time.Duration            // what a legacy server takes for each event of a replay
-	oversized   int                      // every so many numbers an event is larger than is read; 0 none
-	cutAfter    int                      // connections are cut after so many events, within the next; 0 never
-	offset      time.Duration            // what the clock of every host is off by, from now on
-	skew        map[string]time.Duration // what a host's clock is off by
+	fixedFilter bool          // filters cannot be changed on an open connection
+	localFilter bool          // only commits are handed on; all else is read and left out
+	undated     bool          // handshakes have no Date
+	pace        time.Duration // the time of a legacy server for each event of a replay
+	// oversized makes each event oversized whose number is a multiple of it; 0 for none.
+	oversized int
+	// cutAfter cuts a connection after that many events, within the next one; 0 for never.
+	cutAfter int
+	offset   time.Duration            // how far the clock of every host is off from now on
+	skew     map[string]time.Duration // how far a host's clock is off
 }
 
 // handover is how long a legacy server's change from replay to live takes.
@@ -77,21 +81,21 @@ type dialed struct {
 	cursor jetstream.Cursor
 }
 
-// eventKind is the event's kind, as it stands in it.
+// eventKind is the event's kind, as the event itself names it.
 func eventKind(event []byte) []byte {
 	_, after, _ := bytes.Cut(event, []byte(`"kind":"`))
 	kind, _, _ := bytes.Cut(after, []byte(`"`))
 	return kind
 }
 
-// set changes how the upstream behaves while it is asked.
+// set changes the upstream's behaviour while it is in use.
 func (u *upstream) set(change func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	change()
 }
 
-// firstIsAway refuses whoever dials the first host.
+// firstIsAway refuses every dial of the first host.
 func (u *upstream) firstIsAway(int) error {
 	if u.dials[len(u.dials)-1].host == "127.0.0.1:6008" {
 		return errLost
@@ -108,7 +112,8 @@ func (u *upstream) publish(n int) {
 	at := time.Now().Add(u.offset)
 	for range n {
 		u.made++
-		if u.legacy && len(u.events) > 0 { // a legacy server stamps no two events with the same time, but for a clock that is set back
+		// A legacy server gives no two events the same time, except after its clock is set back.
+		if u.legacy && len(u.events) > 0 {
 			if last := time.UnixMicro(u.events[len(u.events)-1].timeUS); !at.After(last) && last.Sub(at) < time.Second {
 				at = last.Add(time.Microsecond)
 			}
@@ -119,7 +124,7 @@ func (u *upstream) publish(n int) {
 	u.changed = make(chan struct{})
 }
 
-// newUpstreamEvent is event number n, of the present time, under a sequence number.
+// newUpstreamEvent is event number n, of the present time, with a sequence number.
 func newUpstreamEvent(n int, seq int64) upstreamEvent {
 	return eventAt(n, seq, time.Now())
 }
@@ -132,7 +137,7 @@ func eventAt(n int, seq int64, at time.Time) upstreamEvent {
 		us, seq, n, n)}
 }
 
-// publishIdentity adds an identity event, as they pass every filter of collections.
+// publishIdentity adds an identity event. Identity events pass every filter of collections.
 func (u *upstream) publishIdentity() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -144,8 +149,8 @@ func (u *upstream) publishIdentity() {
 	u.changed = make(chan struct{})
 }
 
-// renumber is what a server does that lost its data and read its own upstream again: only the newest events are there, under
-// sequence numbers that begin with 1 and new times.
+// renumber imitates a server that lost its data and read its own upstream again: only the newest
+// events are there, with new times and with sequence numbers from 1 on.
 func (u *upstream) renumber(keep int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -198,7 +203,7 @@ func (u *upstream) dial(_ context.Context, req jetstream.Request) (actors.Upstre
 	return c, nil
 }
 
-// last is the connection made last.
+// last is the newest connection.
 func (u *upstream) last() *upstreamConn {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -213,11 +218,12 @@ func (u *upstream) dialCount() int {
 
 // upstreamConn is one subscription.
 type upstreamConn struct {
-	up     *upstream
-	host   string
-	next   int
-	whole  int       // of the events after these,
-	hole   time.Time // those published until then are left out
+	up   *upstream
+	host string
+	next int
+	// A legacy server leaves out the events from index whole on that are published before hole.
+	whole  int
+	hole   time.Time
 	fault  chan error
 	done   chan struct{}
 	closed sync.Once
@@ -333,7 +339,7 @@ func (c *upstreamConn) Activity() jetstream.Activity {
 	return c.activity
 }
 
-// ServerDate is what the host's clock shows, to the second.
+// ServerDate is the time on the host's clock, to the second.
 func (c *upstreamConn) ServerDate() (time.Time, bool) {
 	c.up.mu.Lock()
 	defer c.up.mu.Unlock()
@@ -372,23 +378,23 @@ func (c *upstreamConn) set(stall, deaf bool) {
 func (c *upstreamConn) Close(int, string) error { c.CloseNow(); return nil }
 func (c *upstreamConn) CloseNow()               { c.closed.Do(func() { close(c.done) }) }
 
-// store is a store of one stream in memory that fails when it is told to.
+// store is a store of one stream in memory. It fails when a test tells it to.
 type store struct {
-	persistence.Store // what is not used is not there
+	persistence.Store // nil: the tests use none of its other methods
 	mu                sync.Mutex
 	blocks            []block
 	cp                *messages.Checkpoint
 	saved             *messages.Checkpoint
 	last              messages.EntryID
 	entries           int
-	fail              func() error     // asked before each append
-	pace              time.Duration    // what an append takes
-	frozen            chan struct{}    // appends wait for its end, nil lets them through
-	refusing          map[string]error // what calls of a name are answered with
+	fail              func() error     // called before each append
+	pace              time.Duration    // the time that an append takes
+	frozen            chan struct{}    // appends wait until it is closed; nil lets them through
+	refusing          map[string]error // the answers to calls, by name
 	closedAt          *time.Time
 	closedReason      string
 	lost              *persistence.Truncation // until the next append
-	slow              chan struct{}           // the next checkpoint that is read is told when it is closed
+	slow              chan struct{}           // the next Checkpoint returns when it is closed
 }
 
 type block struct {
@@ -427,7 +433,7 @@ func (s *store) LoadCheckpoint(context.Context, string) (messages.Checkpoint, er
 	return *s.saved, nil
 }
 
-// all is every event stored, in order.
+// all returns every stored event, in order.
 func (s *store) all() [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -438,14 +444,14 @@ func (s *store) all() [][]byte {
 	return all
 }
 
-// set changes how the store behaves while it is used.
+// set changes the store's behaviour while it is in use.
 func (s *store) set(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()
 }
 
-// refuse makes every call of a name fail with err; nil lets it through again.
+// refuse makes every call of a name fail with err; nil lets the calls through again.
 func (s *store) refuse(call string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -464,7 +470,8 @@ func (s *store) freeze() (thaw func()) {
 	return func() { close(frozen) }
 }
 
-// loseAll takes everything away, as when a store's files are gone. known says whether it is still known how far back they reached.
+// loseAll removes everything, as when a store's files are gone. known says whether the store still
+// knows its oldest entry.
 func (s *store) loseAll(known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -475,7 +482,7 @@ func (s *store) loseAll(known bool) {
 	s.blocks, s.cp, s.saved, s.entries, s.last = nil, nil, nil, 0, messages.EntryID{}
 }
 
-// lose takes block i away, as damage does.
+// lose removes block i, as damage does.
 func (s *store) lose(i int) persistence.Appended {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -546,7 +553,8 @@ func (m memStream) Append(ctx context.Context, b *messages.Batch, cp messages.Ch
 	}
 	cp.LastID = s.last
 	s.cp, s.lost = &cp, nil
-	return blk.appended, s.refusing["Appended"] // it landed, and said otherwise
+	// An append that is stored may still answer with an error.
+	return blk.appended, s.refusing["Appended"]
 }
 
 func (m memStream) Checkpoint(context.Context) (messages.Checkpoint, error) {
@@ -628,17 +636,17 @@ type rig struct {
 	log    *logBuffer
 	cfg    *config.Config
 	daemon *supervisor.Daemon
-	clock  clockwork.Clock      // nil is the real one, which is virtual
-	mono   func() time.Duration // nil goes by the clock
-	leases *leaseStore          // the store as several daemons share it, nil where it is this one's alone
-	node   messages.Node        // this daemon, among them
-	dial   actors.Dialer        // nil is the upstream's
+	clock  clockwork.Clock      // nil: the real clock, which is virtual here
+	mono   func() time.Duration // nil: clock
+	leases *leaseStore          // the shared store of several daemons, nil for none
+	node   messages.Node        // this daemon, among those
+	dial   actors.Dialer        // nil: the upstream's
 	fault  actors.Fault
 }
 
 const feedName = "bluesky"
 
-// logBuffer is a log that is read while it is written.
+// logBuffer is a log that can be read while it is written.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -656,7 +664,7 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
-// week is a simulated week, or a day where the race detector makes it long.
+// week is a simulated week, or a day with the race detector, which would make a week long.
 func week() time.Duration {
 	if raceEnabled {
 		return 24 * time.Hour
@@ -664,9 +672,11 @@ func week() time.Duration {
 	return 7 * 24 * time.Hour
 }
 
-// newRig starts a daemon. It must be called within a synctest bubble; the daemon is stopped at the test's end unless the test did.
+// newRig starts a daemon. Call it within a synctest bubble. The daemon is stopped at the end of the
+// test unless the test stopped it.
 func newRig(t *testing.T, change func(*rig)) *rig {
-	// A bubble's time begins in the year 2000, where a time cursor would be taken for a sequence number.
+	// A bubble's time begins in the year 2000, when a time cursor would be taken for a sequence
+	// number.
 	time.Sleep(time.Until(time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)))
 	r := &rig{t: t, up: newUpstream(), store: &store{}, log: &logBuffer{}}
 	r.obs = observe.New(slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), observe.NewMetrics())
@@ -683,7 +693,8 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 	r.start()
 	t.Cleanup(func() {
 		r.stop()
-		time.Sleep(2 * time.Second) // the actor library's throttle of dead letters ends a second after the first of them
+		// The actor library's throttle of dead letters ends a second after the first of them.
+		time.Sleep(2 * time.Second)
 	})
 	return r
 }
@@ -720,7 +731,7 @@ func (r *rig) stop() error {
 	return err
 }
 
-// after lets virtual time pass and everything settle.
+// after lets virtual time pass, and waits until all goroutines are idle.
 func (r *rig) after(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -734,12 +745,13 @@ func (r *rig) status() messages.FeedStatus {
 	return s
 }
 
-// events is how often an event was told.
+// events is how often a log event was emitted.
 func (r *rig) events(e observe.Event) int {
 	return int(testutil.ToFloat64(r.obs.Metrics().Events.WithLabelValues(string(e), feedName)))
 }
 
-// wantExactlyPublished fails unless the stream holds what was published from the first-th event on (from 0), in order and once; gap entries apart.
+// wantExactlyPublished fails unless the stream holds the published events from index first on (from
+// 0), in order and once. Gap entries do not count.
 func (r *rig) wantExactlyPublished(first int) {
 	r.t.Helper()
 	var want []upstreamEvent

@@ -7,14 +7,15 @@ import (
 	"tempestd/messages"
 )
 
-// healthRound collects the answers to one health check. A later check replaces an unanswered one: whoever asked it has given up.
+// healthRound collects the answers to one health check. A later check replaces an unanswered one,
+// whose asker has given up.
 type healthRound struct {
 	id      uint64
 	asker   *actor.PID
 	waiting map[string]bool // actor IDs that have not answered
 }
 
-// ask passes a check on to pids and remembers who is to be told. Without anyone to ask it answers at once.
+// ask passes a check on to pids and remembers the asker. If there are no pids, it answers at once.
 func (h *healthRound) ask(ctx actor.Context, check *messages.HealthCheck, pids []*actor.PID) {
 	h.id, h.asker = check.ID, ctx.Sender()
 	h.waiting = make(map[string]bool, len(pids))
@@ -25,14 +26,15 @@ func (h *healthRound) ask(ctx actor.Context, check *messages.HealthCheck, pids [
 	h.settle(ctx)
 }
 
-// reply notes an answer, and answers in turn once all have come.
+// reply notes an answer, and answers the asker when all answers have come.
 func (h *healthRound) reply(ctx actor.Context, m *actors.HealthReply) {
 	if m.ID == h.id {
 		h.excuse(ctx, m.From)
 	}
 }
 
-// excuse counts an actor as answered: its supervisor knows that it is waiting to be restarted and cannot answer itself.
+// excuse counts an actor as answered, because its supervisor knows that the actor cannot answer: it
+// waits for a restart or has ended.
 func (h *healthRound) excuse(ctx actor.Context, pid *actor.PID) {
 	delete(h.waiting, pid.Id)
 	h.settle(ctx)

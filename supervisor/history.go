@@ -7,7 +7,7 @@ import (
 	"tempestd/messages"
 )
 
-// What a feed remembers at most (I5). A feed that flaps makes a dozen transitions a minute.
+// The bounds of a feed's history (I5). A feed that flaps makes a dozen transitions a minute.
 const (
 	keepTransitions = 4096
 	keepFor         = 24 * time.Hour
@@ -18,7 +18,8 @@ const (
 	coarseStep, keepCoarse = time.Minute, 1440     // a day
 )
 
-// history is what a feed remembers. Its times are the callers', which never go back by more than a moment.
+// history is what a feed remembers. The caller passes the times, which go back only by moments if
+// at all.
 type history struct {
 	started      time.Time
 	transitions  []messages.Transition
@@ -34,7 +35,7 @@ func newHistory(now time.Time) history {
 func (h *history) transition(t messages.Transition) {
 	h.transitions = keepNewest(append(h.transitions, t), keepTransitions)
 	if old := t.At.Add(-keepFor); h.transitions[0].At.Before(old) {
-		// The last one before that time stays: it says what the feed was when the time began.
+		// The last transition before old stays, because it tells the state at that time.
 		first := slices.IndexFunc(h.transitions, func(t messages.Transition) bool { return !t.At.Before(old) })
 		h.transitions = slices.Delete(h.transitions, 0, max(first-1, 0))
 	}
@@ -46,7 +47,7 @@ func (h *history) restarted(r messages.Restart) {
 
 func (h *history) gap(g messages.GapNote) { h.gaps = keepNewest(append(h.gaps, g), keepGaps) }
 
-// keepNewest drops the oldest of what exceeds n.
+// keepNewest drops the oldest elements that exceed n.
 func keepNewest[T any](all []T, n int) []T { return slices.Delete(all, 0, max(len(all)-n, 0)) }
 
 // stored notes a commit.
@@ -60,7 +61,7 @@ func (h *history) stored(at time.Time, entries uint64, lagMS int64) {
 	}
 }
 
-// suspected notes the watchdog's opinion.
+// suspected notes the watchdog's suspicion.
 func (h *history) suspected(at time.Time, phi float64) {
 	for _, s := range []*series{&h.fine, &h.coarse} {
 		current := s.at(at)
@@ -68,7 +69,7 @@ func (h *history) suspected(at time.Time, phi float64) {
 	}
 }
 
-// tell answers a query; it shares nothing with the history.
+// tell answers a query. The answer shares no memory with the history.
 func (h *history) tell(feed string, now time.Time, q *messages.HistoryQuery) *messages.FeedHistory {
 	samples := &h.fine
 	if q.Step > fineStep {
@@ -85,7 +86,8 @@ func (h *history) tell(feed string, now time.Time, q *messages.HistoryQuery) *me
 	}
 }
 
-// since copies what is not older than t; empty, it is no null in JSON.
+// since copies the elements that are not older than t. An empty result is not nil, so that JSON
+// does not show null.
 func since[T any](all []T, at func(T) time.Time, t time.Time) []T {
 	first := len(all)
 	for first > 0 && !at(all[first-1]).Before(t) {
@@ -94,21 +96,25 @@ func since[T any](all []T, at func(T) time.Time, t time.Time) []T {
 	return append([]T{}, all[first:]...)
 }
 
-// series is samples of one length. They begin at multiples of it, so that charts of several feeds agree.
+// series is a series of samples of one length. Samples begin at multiples of that length, so that
+// the charts of several feeds agree.
 type series struct {
 	step    time.Duration
 	keep    int
-	done    []messages.Sample // oldest first, without holes since the first
+	done    []messages.Sample // oldest first, without holes
 	current messages.Sample
 }
 
-// at is the sample that a moment belongs to. Those before it are done: what was not told of was nothing.
+// at returns the sample of a moment, and completes the samples before it. A time without reports
+// becomes samples of zeros.
 func (s *series) at(now time.Time) *messages.Sample {
 	begins := now.Truncate(s.step)
 	if s.current.At.IsZero() {
 		s.current.At = begins
 	}
-	if begins.Sub(s.current.At) > time.Duration(s.keep)*s.step { // longer than is remembered: none of it need be walked through
+	// The pause is longer than the series keeps, so all samples are dropped without a walk through
+	// them.
+	if begins.Sub(s.current.At) > time.Duration(s.keep)*s.step {
 		s.done, s.current = nil, messages.Sample{At: begins.Add(-time.Duration(s.keep) * s.step)}
 	}
 	for s.current.At.Before(begins) {

@@ -47,7 +47,8 @@ func TestHistorySamplesWhatWasStored(t *testing.T) {
 	}
 }
 
-// Whatever happens, in whatever time, a series stands without holes up to now and no event is counted twice or lost within its reach.
+// At any times of reports, a series has no holes up to now. Within its reach no event is lost or
+// counted twice.
 func TestHistorySeriesHasNoHoles(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		s := series{step: fineStep, keep: rapid.IntRange(1, 40).Draw(r, "keep")}
@@ -94,7 +95,8 @@ func TestI5_HistoryIsBounded(t *testing.T) {
 		t.Errorf("the newest transition is %q", newest.Reason)
 	}
 
-	// What is older than a day goes, but for the one that says what the feed was when the day began.
+	// Transitions older than a day are dropped, except the one that tells the state at the
+	// beginning of the day.
 	h.transition(messages.Transition{At: now.Add(3 * keepFor), Reason: "later"})
 	got = h.tell("sky", now.Add(3*keepFor), &messages.HistoryQuery{})
 	if len(got.Transitions) != 2 || got.Transitions[0].Reason != "9999" {

@@ -2,14 +2,15 @@ package supervisor
 
 import "time"
 
-// Intensity bounds how many restarts a supervisor grants within a window. Disconnects are not counted: they are the upstream's business.
+// Intensity bounds how many restarts a supervisor allows within a window. Disconnects do not count,
+// because their causes are upstream. It is not safe for concurrent use.
 type Intensity struct {
 	Max    int
 	Window time.Duration
 	at     []time.Time
 }
 
-// Exceeded notes a failure and says whether it is one too many.
+// Exceeded notes a failure and says whether the window now holds more than Max.
 func (i *Intensity) Exceeded(now time.Time) bool {
 	keep := i.at[:0]
 	for _, t := range i.at {
@@ -21,5 +22,5 @@ func (i *Intensity) Exceeded(now time.Time) bool {
 	return len(i.at) > i.Max
 }
 
-// Count is how many failures the window holds.
+// Count is how many failures the window held at the last Exceeded.
 func (i *Intensity) Count() int { return len(i.at) }

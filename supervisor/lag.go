@@ -6,21 +6,25 @@ import (
 	"tempestd/messages"
 )
 
-// freshness is what is known of how far a feed's stream is behind its upstream. Its times are our clock's; an upstream's are taken for that, and for no later than
-// the moment they reached us.
+// freshness is what is known about how far a feed's stream is behind its upstream. Its times are on
+// our clock. An upstream's time is taken for a time on our clock, but for no later one than its
+// arrival here.
 type freshness struct {
-	covered   time.Time     // the stream holds what there was until then, as far as the upstream's clock can be believed
-	tip       time.Time     // when the feed last had everything that there was
-	committed time.Time     // when an event was stored last
-	late      time.Duration // by its upstream's clock, how old it was then
-	frames    uint64        // of the epoch that are stored or passed over
+	// The stream holds all events until covered, as far as the upstream's clock can be believed.
+	covered   time.Time
+	tip       time.Time     // when the feed last had everything that the upstream had
+	committed time.Time     // when an event was last stored
+	late      time.Duration // how old that event was then, by its upstream's clock
+	frames    uint64        // frames of the epoch that are stored or passed over
 	epoch     messages.Epoch
 }
 
 const (
-	// doubt is the phi from which a silence is no quiet one: one in ten is so long.
+	// doubt is the phi from which a silence is not an ordinary quiet one. In a healthy feed one
+	// silence in ten is so long.
 	doubt = 1
-	// tipFresh is how long the word that a feed is at the tip holds: it comes with every heartbeat.
+	// tipFresh is how long the news that a feed is at the tip stays valid. It comes with every
+	// heartbeat.
 	tipFresh = 2 * time.Second
 )
 
@@ -51,10 +55,13 @@ func (l *freshness) commits(m *messages.Committed) {
 	}
 }
 
-// beats notes a heartbeat of a connection that opened at open. Patience is how long it may give no sign of life.
+// beats notes a heartbeat of a connection that opened at open. patience is how long the connection
+// may give no sign of life.
 //
-// A connection is at the tip when everything it read is stored, and what it read is of the present, or nothing more comes. A silence that is unusual for this feed,
-// or in which a ping is overdue, proves nothing: then the feed is known to be at the tip until its last sign of life.
+// A connection is at the tip when everything that it has read is stored, and when either its newest
+// event is of the present or no more events come. A silence proves nothing if it is unusual for
+// this feed or if a ping is overdue. Then the feed is known to have been at the tip only until its
+// last sign of life.
 func (l *freshness) beats(m *messages.Heartbeat, open time.Time, position messages.Position, phi float64, patience time.Duration) {
 	stored := m.Frames == 0 || m.Epoch == l.epoch && l.frames >= m.Frames || m.NewestUS <= position.TimeUS
 	life := open
@@ -81,8 +88,9 @@ func (l *freshness) beats(m *messages.Heartbeat, open time.Time, position messag
 	}
 }
 
-// lag is how far the stream is behind: at the tip what the last event took to get here, 0 when it is quiet there; else the time since the newest that is stored, or
-// since the feed was known to be at the tip.
+// lag is how far the stream is behind. At the tip it is the delay of the last event, or 0 when no
+// events come. Elsewhere it is the time since the newest stored event, or since the feed was last
+// known to be at the tip.
 func (l *freshness) lag(now time.Time, connected bool) time.Duration {
 	if connected && now.Sub(l.tip) <= tipFresh {
 		if now.Sub(l.committed) < tipQuiet {

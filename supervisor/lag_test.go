@@ -15,7 +15,7 @@ import (
 	"tempestd/persistence"
 )
 
-// wantLag fails unless status and metric agree that the feed is behind by least to most.
+// wantLag fails unless the status and the metric both show a lag between least and most.
 func (r *rig) wantLag(least, most time.Duration) {
 	r.t.Helper()
 	lag := time.Duration(r.status().LagMS) * time.Millisecond
@@ -25,7 +25,7 @@ func (r *rig) wantLag(least, most time.Duration) {
 	}
 }
 
-// dead makes the upstream refuse every dial, and lose the connection that there is.
+// dead makes the upstream refuse every dial and lose its connection.
 func (u *upstream) dead() {
 	u.mu.Lock()
 	u.refuse = func(int) error { return errLost }
@@ -64,7 +64,7 @@ func TestI9_TheLagIsTrueWhileNothingIsStored(t *testing.T) {
 			r := newRig(t, nil)
 			defer busy(r)()
 			r.up.last().set(true, true)
-			r.after(4 * time.Second) // the watchdog waits a little longer
+			r.after(4 * time.Second) // the watchdog has not fired yet
 			r.wantLag(3*time.Second, 5*time.Second)
 		})
 	})
@@ -135,7 +135,8 @@ func TestI9_TheLagIsTrueWhileNothingIsStored(t *testing.T) {
 	})
 }
 
-// wantReady fails unless the daemon is ready, or is not for a reason of those words.
+// wantReady fails unless the daemon is ready, or, with words, is not ready for a reason of those
+// words.
 func (r *rig) wantReady(words string) {
 	r.t.Helper()
 	ready := r.daemon.Ready(context.Background())
@@ -178,7 +179,7 @@ func TestAStandbyForWantOfPermissionIsNotReady(t *testing.T) {
 		other := r.beside("two")
 		other.after(time.Minute)
 		other.wantState(messages.StateStandby)
-		other.wantReady("") // another daemon owns the feed: that is as it should be
+		other.wantReady("") // another daemon owns the feed, which is no fault
 	})
 }
 
@@ -192,13 +193,15 @@ func TestAFeedThatIsRefusedIsNotReady(t *testing.T) {
 	})
 }
 
-// An upstream that sends and cuts, again and again, while nothing new is stored, is no upstream that is away.
+// An upstream that sends events and cuts again and again, while nothing new is stored, is not
+// merely unreachable.
 func TestAFeedThatGetsNowhereIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(r *rig) { r.up.legacy = true }) // it can only be asked for the last event again
+		// A legacy server can only be asked for the last event again.
+		r := newRig(t, func(r *rig) { r.up.legacy = true })
 		r.up.publish(10)
 		r.after(time.Minute)
-		for range 300 { // each connection brings what is stored already
+		for range 300 { // each connection brings events that are already stored
 			select {
 			case r.up.last().fault <- errLost:
 			default:
@@ -209,7 +212,7 @@ func TestAFeedThatGetsNowhereIsNotReady(t *testing.T) {
 		r.up.publish(1)
 		r.after(time.Minute)
 		r.wantReady("")
-		r.up.dead() // away
+		r.up.dead() // unreachable
 		r.after(time.Hour)
 		r.wantReady("")
 	})

@@ -13,15 +13,15 @@ import (
 	"tempestd/persistence"
 )
 
-// leaseStore is the store in memory as several daemons share it.
+// leaseStore is a store in memory that several daemons share.
 type leaseStore struct {
 	*store
 	mu       sync.Mutex
-	streams  map[string]*store     // by name; the embedded one is feedName's
+	streams  map[string]*store     // by name; the embedded store is feedName's
 	held     map[string]*heldLease // by stream
 	nodes    map[string]announced
 	away     bool
-	refusal  error           // what every call is answered with, nil for none
+	refusal  error           // the answer to every call, nil for none
 	acquired int             // calls of Acquire
 	cut      map[string]bool // nodes that cannot reach it
 }
@@ -42,7 +42,7 @@ func newLeaseStore() *leaseStore {
 	return s
 }
 
-// stream is where a stream is kept.
+// stream is the store of a stream.
 func (s *leaseStore) stream(name string) *store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,7 @@ func (s *leaseStore) cutOff(node string, off bool) {
 	s.cut[node] = off
 }
 
-// setAway makes every call fail as it does while a server is away.
+// setAway makes every call fail as with an unreachable server.
 func (s *leaseStore) setAway(away bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +81,7 @@ func (s *leaseStore) unavailable(node ...string) error {
 	return s.refusal
 }
 
-// at is the stream's lease; s.mu is held.
+// at is the stream's lease. The caller holds s.mu.
 func (s *leaseStore) at(stream string) *heldLease {
 	l := s.held[stream]
 	if l == nil {
@@ -199,7 +199,7 @@ func (s *leaseStore) Owners(_ context.Context, streams []string) ([]messages.Own
 	return owners, s.unavailable()
 }
 
-// owner is who holds the stream's lease.
+// owner is the node that holds the stream's lease.
 func (s *leaseStore) owner(stream string) string {
 	owners, _ := s.Owners(context.Background(), []string{stream})
 	return owners[0].Node
@@ -209,7 +209,7 @@ func (s *leaseStore) OpenStream(_ context.Context, name string, opt persistence.
 	return leasedStream{memStream{s: s.stream(name)}, s, opt.Lease}, nil
 }
 
-// leasedStream is the stream as it is opened under a lease.
+// leasedStream is a stream that was opened under a lease.
 type leasedStream struct {
 	memStream
 	leases *leaseStore
@@ -250,7 +250,7 @@ func sharing(leases *leaseStore, name string) func(*rig) {
 	}
 }
 
-// newShared starts a daemon of its own on a store with leases.
+// newShared starts a daemon on a store of its own with leases.
 func newShared(t *testing.T, more func(*rig)) *rig {
 	return newRig(t, func(r *rig) {
 		sharing(newLeaseStore(), "one")(r)
@@ -270,7 +270,7 @@ func (r *rig) beside(name string) *rig {
 	})
 }
 
-// wantOnce fails unless an event was told once.
+// wantOnce fails unless an event was emitted once.
 func (r *rig) wantOnce(e observe.Event) {
 	r.t.Helper()
 	if n := r.events(e); n != 1 {

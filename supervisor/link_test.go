@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// A link that cuts every so many events gets on, however far the position might have been rewound.
+// A feed makes progress on a link that cuts after a number of events, even where the position might
+// be rewound by more than that.
 func TestI2_ALinkThatCutsAgainAndAgainGetsOn(t *testing.T) {
 	for _, legacy := range []bool{false, true} {
 		for _, cut := range []int{1, 2, 7, 100} {
 			if legacy && cut == 1 {
-				continue // times alone cannot ask for what follows an event without the event
+				continue // a time cannot ask for the next event without the last one
 			}
 			t.Run(fmt.Sprintf("legacy=%v every %d", legacy, cut), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -42,7 +43,8 @@ func TestI2_ALinkThatCutsAgainAndAgainGetsOn(t *testing.T) {
 	}
 }
 
-// What a connection brought is committed after it has ended, where the store is slow. It counts all the same: nothing is passed over.
+// With a slow store, the events of a connection are committed after the connection has ended. They
+// count as progress all the same: nothing is passed over.
 func TestI2_ALinkThatCutsBeforeASlowStoreHasWritten(t *testing.T) {
 	for _, legacy := range []bool{false, true} {
 		t.Run(fmt.Sprintf("legacy=%v", legacy), func(t *testing.T) {
@@ -67,12 +69,13 @@ func TestI2_ALinkThatCutsBeforeASlowStoreHasWritten(t *testing.T) {
 	}
 }
 
-// On a link that cuts, each connection fetches a part of what is to be fetched: a feed that gets on waits no longer than it must.
+// On a link that cuts, each connection fetches a part of the events. A feed that makes progress
+// waits no longer than it must.
 func TestI2_ALinkThatCutsCarriesWhatItCan(t *testing.T) {
 	for _, legacy := range []bool{false, true} {
 		t.Run(fmt.Sprintf("legacy=%v", legacy), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, func(r *rig) { r.up.legacy = legacy }) // with the waits that are the default
+				r := newRig(t, func(r *rig) { r.up.legacy = legacy }) // with the default backoff
 				r.up.publish(100)
 				r.after(time.Second)
 				r.up.set(func() { r.up.cutAfter = 500 })
@@ -81,7 +84,8 @@ func TestI2_ALinkThatCutsCarriesWhatItCan(t *testing.T) {
 					r.after(time.Second)
 				}
 				r.up.set(func() { r.up.cutAfter = 0 })
-				r.after(2 * time.Minute) // what a legacy server left out is fetched once a connection lasts
+				// The events that a legacy server left out are fetched once a connection lasts.
+				r.after(2 * time.Minute)
 				r.wantEachOnce(0)
 				if s := r.status(); s.Gaps != 0 || r.up.dialCount() > 400 {
 					t.Fatalf("%d gaps, %d dials", s.Gaps, r.up.dialCount())
@@ -91,15 +95,17 @@ func TestI2_ALinkThatCutsCarriesWhatItCan(t *testing.T) {
 	}
 }
 
-// farBehind is a feed of two hosts, neither of which tells its clock: the second one's is an hour behind.
+// farBehind gives a feed two hosts, neither of which tells its clock. The second host's clock is an
+// hour behind the first one's.
 func farBehind(r *rig) {
 	r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
 	r.up.skew = map[string]time.Duration{"127.0.0.1:6008": 50 * time.Minute, "127.0.0.2:6008": -10 * time.Minute}
 	r.up.undated = true
 }
 
-// A busy feed is restarted while its host is away, and goes on at one whose clock is an hour behind, which none of them tells. That the host has begun at its live tip shows in the
-// pace of what comes: nothing is held up for minutes.
+// A busy feed restarts while its host is unreachable. It continues on a host whose clock is an hour
+// behind, and neither host tells its clock. The pace of the events shows that the host began at its
+// live tip, so nothing is held up for minutes.
 func TestI2_ABusyFeedIsNotHeldUpByAHostFarBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, farBehind)
@@ -124,7 +130,8 @@ func TestI2_ABusyFeedIsNotHeldUpByAHostFarBehind(t *testing.T) {
 	})
 }
 
-// The same with a feed that has a few events and then none for long: they do not wait for the next one.
+// The same with a feed that gets a few events and then none for long. The events do not wait for
+// the next one.
 func TestI2_AFewEventsOfAHostFarBehindDoNotWaitForMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, farBehind)

@@ -15,23 +15,27 @@ import (
 
 // leaseConfig is what a feed needs where several daemons share the store.
 type leaseConfig struct {
-	Store  persistence.LeaseStore
-	Node   messages.Node
-	Open   func(context.Context, messages.Lease) (persistence.Stream, error)
-	TTL    time.Duration
-	Renew  time.Duration
-	Look   time.Duration // between two looks at who has it
-	Shared bool          // who is to own the feed is told by Share; else this daemon is
+	Store persistence.LeaseStore
+	Node  messages.Node
+	Open  func(context.Context, messages.Lease) (persistence.Stream, error)
+	TTL   time.Duration
+	Renew time.Duration
+	Look  time.Duration // between two looks for the lease's owner
+	// Shared says that Share messages tell whether this daemon owns the feed; otherwise it always
+	// does.
+	Shared bool
 }
 
-// ownership is a feed's part in the sharing of feeds. A feed's actors run while its lease is held; between two tenures there are none.
+// ownership is a feed's part in the sharing of feeds. A feed's actors run while its lease is held.
+// Between two tenures it has none.
 type ownership struct {
-	keeper     *actor.PID
-	wanted     bool           // this daemon is to own the feed
-	lease      messages.Lease // that the actors run under, zero without them and once it is lost
+	keeper *actor.PID
+	wanted bool // this daemon should own the feed
+	// lease is the lease of the running actors, zero when there are none or when it is lost.
+	lease      messages.Lease
 	clearing   bool           // the actors are being ended
-	saveErr    error          // what became of the last save of a tenure that is being left
-	complained messages.Owner // who was complained about
+	saveErr    error          // the error of the last save of a tenure that ends in good order
+	complained messages.Owner // the owner of the last warning
 	away       string         // why the store cannot be asked for the lease, "" when it can
 }
 
@@ -47,11 +51,12 @@ func (f *feed) spawnKeeper(ctx actor.Context) {
 	f.claim(ctx)
 }
 
-// share takes over what the sharing says. A feed that an operator paused stays where it is: elsewhere it would be resumed.
+// share takes over a decision of the sharing actor. A feed that an operator paused stays here,
+// because another daemon would resume it.
 func (f *feed) share(ctx actor.Context, m *messages.Share) {
 	was := f.wanted
 	if f.wanted = m.Wanted; !f.wanted {
-		f.away = "" // nor is it asked for
+		f.away = "" // the lease is not asked for, either
 	}
 	s := &f.book.status
 	s.Standbys = m.Standbys
@@ -70,7 +75,7 @@ func (f *feed) share(ctx actor.Context, m *messages.Share) {
 	}
 }
 
-// claim asks for the lease of a feed that has no actors, or leaves it.
+// claim asks for the lease of a feed that has no actors, or gives up the request.
 func (f *feed) claim(ctx actor.Context) {
 	if f.wanted && !f.ending {
 		ctx.Send(f.keeper, &messages.ClaimLease{})
@@ -82,7 +87,7 @@ func (f *feed) claim(ctx actor.Context) {
 // granted begins a tenure.
 func (f *feed) granted(ctx actor.Context, m *actors.LeaseGranted) {
 	if f.phase != absent || f.clearing || f.ending || !f.wanted {
-		return // we have told the keeper otherwise by now
+		return // the keeper has been told otherwise by now
 	}
 	f.lease, f.complained, f.away = m.Lease, messages.Owner{}, ""
 	f.cfg.Stream, f.cfg.Interval = m.Stream, interval(m.Info)
@@ -97,7 +102,7 @@ func (f *feed) granted(ctx actor.Context, m *actors.LeaseGranted) {
 	f.spawn(ctx)
 }
 
-// held notes that another daemon has the lease. Where feeds are not shared, that is not as it should be.
+// held notes that another daemon has the lease. Where feeds are not shared, it warns.
 func (f *feed) held(o messages.Owner) {
 	f.away = ""
 	s := &f.book.status
@@ -117,7 +122,8 @@ func ownedBy(name string) string {
 	return name + " owns it"
 }
 
-// lose ends a tenure that is over already. Of the many ways to learn of it the first one is told.
+// lose ends a tenure whose lease is already lost. Of several messages that report the same loss
+// only the first one gets here.
 func (f *feed) lose(ctx actor.Context, reason, owner string) {
 	f.cfg.Observer.Emit(observe.LeaseLost, f.cfg.Name, "fence", f.lease.Epoch, "reason", reason, "owner", owner)
 	f.over(owner)
@@ -132,7 +138,7 @@ func (f *feed) over(owner string) {
 	f.cfg.Observer.Metrics().Lease.WithLabelValues(f.cfg.Name).Set(0)
 }
 
-// released ends a tenure that was left in good order.
+// released ends a tenure that ended in good order.
 func (f *feed) released(ctx actor.Context) {
 	reason := "the feed goes to another daemon"
 	if f.ending {
@@ -152,7 +158,8 @@ func (f *feed) released(ctx actor.Context) {
 	}
 }
 
-// moved answers that the stream does not end where this daemon left it: it is opened again, and what came back without is read again.
+// moved handles a stream that does not end where this daemon left it. The stream is opened again,
+// and events that it does not hold any more are read again.
 func (f *feed) moved(ctx actor.Context, m *messages.StreamMoved) {
 	if f.phase == absent || f.clearing {
 		return
@@ -169,7 +176,7 @@ func (f *feed) moved(ctx actor.Context, m *messages.StreamMoved) {
 	f.clear(ctx)
 }
 
-// keeperRestarted goes on with a keeper that knows of no lease.
+// keeperRestarted goes on with a new keeper, which holds no lease.
 func (f *feed) keeperRestarted(ctx actor.Context) {
 	switch {
 	case f.clearing:
@@ -180,7 +187,7 @@ func (f *feed) keeperRestarted(ctx actor.Context) {
 	}
 }
 
-// notOurs refuses a command that only the feed's owner can follow.
+// notOurs refuses a command that only the feed's owner can carry out.
 func (f *feed) notOurs() error {
 	owner := f.book.status.Owner
 	if owner == "" {

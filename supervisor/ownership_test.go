@@ -69,13 +69,14 @@ func TestASecondDaemonWaitsForTheFirst(t *testing.T) {
 	})
 }
 
-// A daemon that did not run for a while finds the stream owned by another: its appends are refused, it stands down, and owns again later.
+// A daemon that did not run for a while finds that another one owns the stream. Its appends are
+// refused, it becomes a standby, and it owns the stream again later.
 func TestI6_AFencedOwnerStandsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newShared(t, nil)
 		r.up.publish(100)
 		r.after(time.Second)
-		// Its lease ran out unnoticed, and another took it.
+		// Its lease ran out unnoticed, and another daemon took it.
 		r.leases.mu.Lock()
 		r.leases.at(feedName).until = time.Now()
 		r.leases.mu.Unlock()
@@ -94,7 +95,7 @@ func TestI6_AFencedOwnerStandsDown(t *testing.T) {
 		if s := r.status(); s.Owner != "other" || s.Fence != 2 {
 			t.Errorf("it says that %q is the owner, at epoch %d", s.Owner, s.Fence)
 		}
-		r.after(leaseTTL + time.Second) // the other is not heard of
+		r.after(leaseTTL + time.Second) // the other daemon does not renew its lease
 		r.wantState(messages.StateLive)
 		r.wantExactlyPublished(0)
 		if n := r.events(observe.ActorFailed); n > 0 {
@@ -170,7 +171,8 @@ func TestADaemonStartsAndStopsWhileTheStoreIsAway(t *testing.T) {
 	})
 }
 
-// A server came back with older data: what the stream lost is read again from where it ends now.
+// A server came back with older data. The events that the stream lost are read again from its
+// present end.
 func TestI2_AStreamThatWentBackIsReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newShared(t, nil)

@@ -18,7 +18,8 @@ import (
 	"tempestd/messages"
 )
 
-// A feed that was live and had no event yet stands somewhere all the same: what comes while its first connection is away is asked for.
+// A feed that was live and has had no event yet has a position all the same: it asks for the events
+// that come while its first connection is down.
 func TestI2_AFeedThatNeverHadAnEventLosesNoneToItsFirstReconnect(t *testing.T) {
 	for _, undated := range []bool{false, true} {
 		t.Run(fmt.Sprintf("undated=%v", undated), func(t *testing.T) {
@@ -39,7 +40,8 @@ func TestI2_AFeedThatNeverHadAnEventLosesNoneToItsFirstReconnect(t *testing.T) {
 	}
 }
 
-// A failover to a host minutes behind, whose first frames are not wanted: they prove nothing, and no dial goes without its wait.
+// A failover goes to a host whose clock is minutes behind and whose first frames are not wanted.
+// These frames prove nothing, and every dial waits for its backoff.
 func TestI2_FramesThatAreNotWantedProveNothing(t *testing.T) {
 	for _, undated := range []bool{false, true} {
 		t.Run(fmt.Sprintf("undated=%v", undated), func(t *testing.T) {
@@ -84,7 +86,8 @@ func TestI2_FramesThatAreNotWantedProveNothing(t *testing.T) {
 
 func isIdentity(event []byte) bool { return string(eventKind(event)) == "identity" }
 
-// A server's clock steps back further than the dedupe horizon reaches: what it stamps from then on is new.
+// A server's clock steps back further than the dedupe horizon reaches. The events that it stamps
+// from then on are new.
 func TestI2_AServersClockThatStepsBackDropsNothing(t *testing.T) {
 	for _, undated := range []bool{false, true} {
 		for _, legacy := range []bool{false, true} {
@@ -113,7 +116,8 @@ func TestI2_AServersClockThatStepsBackDropsNothing(t *testing.T) {
 	}
 }
 
-// A quiet feed whose host's clock is off, and that is older than the replay window: the moments at which it stood at the tip are the host's.
+// A quiet feed is older than the replay window, and its host's clock is wrong. The times at which
+// the feed was at the tip are on the host's clock.
 func TestI2_AQuietFeedOfAHostWhoseClockIsOff(t *testing.T) {
 	for _, skew := range []time.Duration{0, -5 * time.Second, -30 * time.Second, -time.Hour, time.Hour} {
 		for _, undated := range []bool{false, true} {
@@ -173,7 +177,7 @@ func TestI2_OneEventFromTheFutureHidesNoOutage(t *testing.T) {
 	}
 }
 
-// A server that repeats itself on a live connection is stored once, as a matter of course.
+// Events that a server repeats on a live connection are stored once.
 func TestI2_ARepeatOnALiveConnectionIsStoredOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig) { r.cfg.Feeds[0].Dedupe = "always" })
@@ -198,7 +202,7 @@ func TestI2_ARepeatOnALiveConnectionIsStoredOnce(t *testing.T) {
 	})
 }
 
-// Every gap entry, however it came about, is one log event and counts.
+// Every gap entry, whatever its cause, is one log event and is counted.
 func TestI9_EveryGapEntryIsToldAndCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
@@ -223,7 +227,8 @@ func TestI9_EveryGapEntryIsToldAndCounted(t *testing.T) {
 	})
 }
 
-// A stored block that cannot be read any more is fetched again where the upstream still has it; else it is a gap, recorded once.
+// The events of a stored block that cannot be read any more are fetched again where the upstream
+// still has them. Otherwise they are a gap, which is recorded once.
 func TestI4_WhatADamagedBlockHeldIsFetchedAgainOrAGap(t *testing.T) {
 	for name, has := range map[string]bool{"the upstream has it": true, "it has not": false} {
 		t.Run(name, func(t *testing.T) {
@@ -268,7 +273,8 @@ func TestI4_WhatADamagedBlockHeldIsFetchedAgainOrAGap(t *testing.T) {
 	}
 }
 
-// A writer that fails at a gap entry is asked for it again when the next epoch stands: never before, when it knows of no position that it could store with it.
+// A writer that fails at a gap entry is asked for it again in the next epoch. It is not asked
+// before, when it has no position that it could store with the entry.
 func TestI1_AGapThatAWriterFailsAtIsStoredWithThePosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
@@ -287,7 +293,8 @@ func TestI1_AGapThatAWriterFailsAtIsStoredWithThePosition(t *testing.T) {
 		})
 		r.up.set(func() { r.up.refuse = func(int) error { return errLost } })
 		r.up.last().fault <- errLost
-		r.daemon.BlockLost(feedName, messages.EntryID{}, lost.Last) // from the stream's beginning on: it is recorded at once
+		// The block is lost from the stream's beginning on, so the gap is recorded at once.
+		r.daemon.BlockLost(feedName, messages.EntryID{}, lost.Last)
 		r.after(time.Second)
 		r.store.set(func() {
 			if at := r.store.cp; at.TimeUS == 0 || at.Host == "" {
@@ -309,7 +316,8 @@ func TestI1_AGapThatAWriterFailsAtIsStoredWithThePosition(t *testing.T) {
 	})
 }
 
-// A filter is changed while the upstream crashes and numbers its events anew: nothing that both filters want is missed, and nothing is stored twice.
+// A filter changes while the upstream crashes and numbers its events anew. No event that both
+// filters want is missed, and none is stored twice.
 func TestI2_AFilterChangedWhileTheUpstreamCrashes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig) { r.up.fixedFilter = true })
@@ -325,7 +333,7 @@ func TestI2_AFilterChangedWhileTheUpstreamCrashes(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.after(2 * time.Second)
-		r.up.publish(50) // that nobody saw
+		r.up.publish(50) // seen by no connection
 		r.after(time.Second)
 		r.up.renumber(300)
 		r.up.set(func() { r.up.refuse = nil })
@@ -344,14 +352,15 @@ func TestI2_AFilterChangedWhileTheUpstreamCrashes(t *testing.T) {
 	})
 }
 
-// rkeyOf is the key of the record that a commit is about.
+// rkeyOf is the key of the record of a commit.
 func rkeyOf(event []byte) []byte {
 	_, after, _ := bytes.Cut(event, []byte(`"rkey":"`))
 	key, _, _ := bytes.Cut(after, []byte(`"`))
 	return key
 }
 
-// One name leads to several instances, each with numbers, times and an order of its own: whichever answers, nothing is lost or doubled, and no gap is told.
+// One name leads to several instances, each with numbers, times and an order of its own. Whichever
+// instance answers, nothing is lost or doubled, and no gap is recorded.
 func TestI2_SeveralInstancesAnswerForOneHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n *network
@@ -401,7 +410,8 @@ func TestI2_SeveralInstancesAnswerForOneHost(t *testing.T) {
 	})
 }
 
-// A cursor that is restarted reads what is stored, which is older than what the writer tells it meanwhile.
+// A restarted cursor reads a stored checkpoint that is older than the writer's reports in the
+// meantime.
 func TestI1_ARestartedCursorKeepsWhatTheWriterTellsItMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var armed atomic.Bool
@@ -420,7 +430,7 @@ func TestI1_ARestartedCursorKeepsWhatTheWriterTellsItMeanwhile(t *testing.T) {
 		r.after(10 * time.Second)
 		armed.Store(true)
 		r.up.publish(10)
-		r.after(10 * time.Second) // the save fails, and the cursor is restarted
+		r.after(10 * time.Second) // the save fails, and the cursor restarts
 		r.up.publish(10)
 		r.after(time.Second)
 		if r.store.slow != nil || armed.Load() {
@@ -438,11 +448,12 @@ func TestI1_ARestartedCursorKeepsWhatTheWriterTellsItMeanwhile(t *testing.T) {
 	})
 }
 
-// What is left of a stream that lost its end, or all of it, is the position to resume from: the upstream is asked for what was lost, and what it has no more is a gap.
+// A stream that lost all its entries still tells the position to resume from. The upstream is asked
+// for the lost events, and those that it no longer has are a gap.
 func TestI4_WhatAStoreHasLostIsAskedForAgain(t *testing.T) {
 	for name, c := range map[string]struct {
-		known bool // how far back the stream reached
-		has   bool // the upstream still has it
+		known bool // the store knows how far back the stream reached
+		has   bool // the upstream still has the events
 		gaps  int
 	}{
 		"all of it":                            {true, true, 0},

@@ -12,11 +12,13 @@ import (
 )
 
 const (
-	// tickEvery is how often a feed looks at itself.
+	// tickEvery is how often a feed checks itself.
 	tickEvery = time.Second
-	// troubleAfter is how long a store may do nothing of what a feed asks before the daemon is not ready: a failover takes some seconds.
+	// troubleAfter is how long a store may refuse a feed's requests before the daemon is not ready.
+	// A failover takes some seconds.
 	troubleAfter = 5 * time.Second
-	// fruitlessAfter and fruitlessEnds are for how long, and on how many connections, an upstream may send without anything new of it being stored.
+	// fruitlessAfter and fruitlessEnds are for how long, and on how many connections, an upstream
+	// may send frames without any new event being stored. Beyond both the feed is not ready.
 	fruitlessAfter = 5 * time.Minute
 	fruitlessEnds  = 3
 )
@@ -24,14 +26,16 @@ const (
 // tick is the feed's message to itself.
 type tick struct{}
 
-// progress is whether the feed gets on. A feed whose upstream is away is as ready as one can be; one that reads and stores nothing of it is not.
+// progress tells whether the feed makes progress. A feed with an unreachable upstream still counts
+// as ready, because the daemon can do nothing about it. A feed that reads and stores nothing new
+// does not.
 type progress struct {
 	furthest int64     // the greatest upstream time of a position, Unix µs
-	at       time.Time // when something new was stored or passed over last
+	at       time.Time // when something new was last stored or passed over
 	epoch    messages.Epoch
-	read     bool // the epoch brought something
-	advanced bool // and something new
-	ends     int  // of epochs in a row that brought something and nothing new
+	read     bool // the epoch brought frames
+	advanced bool // the epoch brought something new
+	ends     int  // epochs in a row that brought frames and nothing new
 }
 
 // commits notes a commit.
@@ -50,15 +54,16 @@ func (p *progress) ended(epoch messages.Epoch) {
 	if p.epoch == epoch && p.read && !p.advanced {
 		p.ends++
 	}
-	p.read = false // it ends once
+	p.read = false // so that a second call counts nothing
 }
 
-// fruitless says whether the upstream sends, again and again, and nothing comes of it. A feed that was at the tip meanwhile had nothing more to get.
+// fruitless says whether the upstream sends again and again without any progress. A feed that was
+// at the tip meanwhile had nothing more to get.
 func (p *progress) fruitless(now, tip time.Time) bool {
 	return p.ends >= fruitlessEnds && now.Sub(p.at) >= fruitlessAfter && now.Sub(tip) >= fruitlessAfter
 }
 
-// tick looks at the feed, for what must be told although nothing happens.
+// tick updates the figures and reports that have to change even though no message comes.
 func (f *feed) tick(ctx actor.Context) {
 	now := f.cfg.Clock.Now()
 	f.ticker = f.later(ctx, tickEvery, &tick{})
@@ -69,7 +74,7 @@ func (f *feed) tick(ctx actor.Context) {
 	}
 }
 
-// lag is how far the feed is behind. One that does not read here, or no more, is behind nothing.
+// lag is how far the feed is behind, 0 for a feed that this daemon does not read.
 func (f *feed) lag(now time.Time) time.Duration {
 	switch f.book.status.State {
 	case messages.StateStandby, messages.StateStopped:
@@ -78,7 +83,7 @@ func (f *feed) lag(now time.Time) time.Duration {
 	return f.book.lag(now, f.phase == connected && f.stalled == "")
 }
 
-// trouble is why the feed is not as ready as one can be, "" when it is. Its words do not change while it lasts.
+// trouble is why the feed is not ready, "" when it is. Its words do not change while it lasts.
 func (f *feed) trouble(now time.Time) string {
 	s := &f.book.status
 	reason := cmp.Or(f.stalled, f.unread)

@@ -13,7 +13,7 @@ import (
 	"tempestd/persistence"
 )
 
-// refusals are what a store may answer that does not pass by itself.
+// refusals are errors of a store that do not pass by themselves.
 var refusals = map[string]error{
 	"a failed store":   fmt.Errorf("append: %w: input/output error", errors.New("store failed and must be opened again")),
 	"a corrupt block":  &persistence.CorruptError{Stream: feedName, Err: errors.New("checksum")},
@@ -21,8 +21,9 @@ var refusals = map[string]error{
 	"a server's words": errors.New("valkey at test: XPTO sorry, not today"),
 }
 
-// TestI2_WhatAStoreRefusesIsAState: every call of a feed's store is refused for half an hour, in words that we do not know. The feed shows it and waits; nothing
-// of ours fails; once the store does what it is asked, nothing is lost or doubled.
+// TestI2_WhatAStoreRefusesIsAState refuses every call of a feed's store for half an hour, with
+// errors that we do not know. The feed shows the error and waits, and no actor fails. When the
+// store works again, nothing is lost or doubled.
 func TestI2_WhatAStoreRefusesIsAState(t *testing.T) {
 	for name, refusal := range refusals {
 		for call, begins := range map[string]observe.Event{"Append": observe.AppendFailed, "Appended": observe.AppendFailed, "Info": observe.AppendFailed,
@@ -74,7 +75,8 @@ func TestI2_WhatAStoreRefusesIsAState(t *testing.T) {
 	}
 }
 
-// A feed shows why its store takes nothing now, and not why it took nothing at first; of a full disk, whose free space changes all the time, once.
+// A feed shows the newest reason why its store refuses appends, not the first one. A full disk, whose
+// free space changes all the time, is shown once.
 func TestI9_TheReasonOfATroubleIsTheNewest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
@@ -105,7 +107,8 @@ func TestI9_TheReasonOfATroubleIsTheNewest(t *testing.T) {
 	})
 }
 
-// A store that takes everything but what we have is not asked for ever faster, nor is the upstream.
+// A store that takes everything except our batch is not asked ever faster, and neither is the
+// upstream.
 func TestI2_AStoreThatRefusesOneBatchIsPatientlyAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)

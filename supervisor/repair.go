@@ -14,54 +14,63 @@ import (
 	"tempestd/messages"
 )
 
-// A legacy server's change from replay to live leaves events out. It reads a snapshot of its archive as of the connect, sends live events only once the replay is
-// within a second of the present, and ends the replay when the snapshot does if that was half a second ago: what came in between is never sent. It also
-// skips whatever is older than the live event it has sent last. Measured against the real one: some 10 to 80 ms of events at each reconnect. There are
-// no sequence numbers to tell by, so every such change is followed by a backfill: a second connection, while the live one runs, that asks for the moments around
-// it when they are history. The servers that number their events do not have this fault.
+// When a legacy server changes from replay to live, it leaves events out. It reads a snapshot of
+// its archive as of the connect. It sends live events only once the replay is within a second of
+// the present. It ends the replay at the end of the snapshot if that was half a second ago, and the
+// events in between are never sent. It also skips every event that is older than the last live
+// event that it has sent. By measurement against the real server, some 10 to 80 ms of events are
+// missing at each reconnect. These servers send no sequence numbers that could show the loss. So a
+// backfill follows every such change: a second connection, while the live one runs, that asks for
+// the time around the change when that time is history. Servers that number their events do not
+// have this fault.
 
 const (
-	// repairDelay is how long after the change the backfill begins: the moments it asks for must be far from its own change to live.
+	// repairDelay is how long after the change the backfill begins: the time that it asks for must
+	// be far from its own change to live.
 	repairDelay = 5 * time.Second
-	// repairMargin is how much is asked for before and after.
+	// repairMargin is how much more is asked for before and after that time.
 	repairMargin = 2 * time.Second
 	// unknownMargin is the margin where the host's clock is not known.
 	unknownMargin = 5 * time.Minute
-	// repairReach bounds how far before the tip the change can have begun; what was replayed before comes from a snapshot that was whole.
+	// repairReach bounds how far before the tip the change can have begun. Earlier events come from
+	// the replay's snapshot, which is complete.
 	repairReach = time.Minute
-	// repairAttempts is how often a backfill is tried before the gap is recorded.
+	// repairAttempts is how often a backfill is tried before its gap is recorded.
 	repairAttempts = 5
-	// legacyRewind is the least a host without sequence numbers is rewound: it covers a repair that a crash cut short.
+	// legacyRewind is the least rewind on a host without sequence numbers. It covers a repair that
+	// a crash cut short.
 	legacyRewind = 30 * time.Second
-	// tipLag is how close to the present the newest event of a feed at the tip is, tipQuiet how long nothing has come of one that has nothing to send.
+	// tipLag is the greatest age of the newest event of a feed at the tip. tipQuiet is the silence
+	// after which a feed has nothing more to get.
 	tipLag   = 2 * time.Second
 	tipQuiet = 3 * time.Second
 )
 
-// repair is the backfills that are due or under way, one at a time.
+// repair is the state of the backfills that are due or under way. One runs at a time.
 type repair struct {
 	queue    []span
 	id       uint64
-	attempts int // of the first
-	found    int // by them, of what the stream lacked
-	known    int // … and of what it held
+	attempts int // of the first in the queue
+	found    int // events in it that the stream lacked
+	known    int // events in it that the stream held
 	running  bool
 	timer    clockwork.Timer
 }
 
-// span is what is to be fetched, in Unix µs of the host's clock, and why.
+// span is a time span to fetch, in Unix µs of the host's clock, and the reason.
 type span struct {
 	fromUS, toUS int64
-	cause        messages.GapCause // of the gap that is recorded where it cannot be
+	cause        messages.GapCause // of the gap that is recorded if the span cannot be fetched
 }
 
-// mostSpans bounds what waits to be fetched; what is beyond it is recorded as a gap at once.
+// mostSpans bounds the spans that wait. A span beyond it is recorded as a gap at once.
 const mostSpans = 256
 
-// repairDue is the feed's message to itself.
+// repairDue is the feed's message to itself that a backfill is due.
 type repairDue struct{}
 
-// noticeHandover orders a backfill once a connection that began with a replay, of a host without sequence numbers, has reached the tip.
+// noticeHandover orders a backfill when a connection has reached the tip that began with a replay
+// of a host without sequence numbers.
 func (f *feed) noticeHandover(ctx actor.Context, m *messages.Heartbeat) {
 	if !f.handover || m.Blocked > 0 || f.resuming.unproven || f.book.status.Position.Seq != 0 {
 		return
@@ -72,7 +81,8 @@ func (f *feed) noticeHandover(ctx actor.Context, m *messages.Heartbeat) {
 	}
 	present, margin := m.PresentUS, repairMargin
 	if present == 0 {
-		present, margin = m.At.UnixMicro(), unknownMargin // by our clock: nothing tells what the host's shows
+		// By our clock, because the host's present is not known.
+		present, margin = m.At.UnixMicro(), unknownMargin
 	} else if !f.resuming.keepsPace(f.endpoints.Current().Host(), m, f.cfg.Monotonic()) {
 		return
 	}
@@ -83,14 +93,15 @@ func (f *feed) noticeHandover(ctx actor.Context, m *messages.Heartbeat) {
 	f.orderRepair(ctx, around(present, m.At.Sub(f.openAt), margin))
 }
 
-// around is the span of a change to live that happened during the last lived, at most, before the host's present.
+// around is the span around a change to live that happened at most lived before the host's present.
 func around(present int64, lived, margin time.Duration) span {
 	since := min(lived+margin, max(repairReach, margin))
 	return span{present - since.Microseconds(), present + margin.Microseconds(), messages.GapHandover}
 }
 
-// endedUnseen notes that a connection which began with a replay ended before it was seen at the tip: it may have gone over to live all the same, and what was left out
-// then lies before the position.
+// endedUnseen notes a connection that began with a replay and ended before it was seen at the tip.
+// It may have changed to live all the same, and the events that were then left out lie before the
+// position.
 func (f *feed) endedUnseen(e *actors.Ended) {
 	if f.unseen = nil; !f.handover || e.Frames == 0 {
 		return
@@ -101,13 +112,14 @@ func (f *feed) endedUnseen(e *actors.Ended) {
 		present, margin = f.cfg.Clock.Now().UnixMicro(), unknownMargin
 	}
 	if time.Duration(present-e.NewestUS)*time.Microsecond > tipLag {
-		return // it was replaying, or nothing has come live
+		return // it was still replaying, or nothing has come live
 	}
 	s := around(present, e.Lived, margin)
 	f.unseen = &s
 }
 
-// repairUnseen orders the backfill for it, once it is known whether it was a host without sequence numbers.
+// repairUnseen orders the backfill that endedUnseen noted, once it is known whether the host sends
+// sequence numbers.
 func (f *feed) repairUnseen(ctx actor.Context, cp messages.Checkpoint, host string) {
 	if s := f.unseen; s != nil && cp.Seq == 0 && cp.Host == host {
 		f.orderRepair(ctx, *s)
@@ -115,7 +127,8 @@ func (f *feed) repairUnseen(ctx actor.Context, cp messages.Checkpoint, host stri
 	f.unseen = nil
 }
 
-// orderRepair orders a backfill, together with one of the same cause that overlaps it and is not done.
+// orderRepair orders a backfill. It merges the span with one of the same cause that overlaps it and
+// is not done.
 func (f *feed) orderRepair(ctx actor.Context, s span) {
 	r := &f.repair
 	for i := range r.queue {
@@ -125,7 +138,9 @@ func (f *feed) orderRepair(ctx actor.Context, s span) {
 		}
 		q.fromUS, q.toUS = min(q.fromUS, s.fromUS), max(q.toUS, s.toUS)
 		if i == 0 {
-			r.attempts, r.found, r.known, r.running = 0, 0, 0, false // an answer to the one that is under way is not the answer to this
+			// The merged span differs from the one that is under way, so the answer to that one
+			// does not count.
+			r.attempts, r.found, r.known, r.running = 0, 0, 0, false
 		}
 		f.scheduleRepair(ctx, repairDelay)
 		return
@@ -138,7 +153,7 @@ func (f *feed) orderRepair(ctx actor.Context, s span) {
 	f.scheduleRepair(ctx, repairDelay)
 }
 
-// place takes over where the stream began, and deals with the blocks that waited for that.
+// place takes over where the stream began, and handles the lost blocks that waited for it.
 func (f *feed) place(ctx actor.Context, firstUS int64) {
 	f.firstUS, f.placed = firstUS, true
 	waiting := f.unplaced
@@ -148,30 +163,34 @@ func (f *feed) place(ctx actor.Context, firstUS int64) {
 	}
 }
 
-// recordSpan records what cannot be fetched.
+// recordSpan records a span that cannot be fetched as a gap.
 func (f *feed) recordSpan(ctx actor.Context, s span) {
 	g := messages.Gap{Host: f.endpoints.Current().Host(), FromUS: s.fromUS, ToUS: s.toUS, Cause: s.cause}
 	if s.cause == messages.GapCorrupt {
-		g.Host = "" // of whichever host the events were: the gap is the same when the block is found again
+		// The events may be of any host. Without a host the gap is the same when the block is found
+		// again.
+		g.Host = ""
 	}
 	f.recordGap(ctx, g)
 }
 
-// blockLost has the events of a block that cannot be read any more fetched again. What is too old for that is recorded: for the upstream, or to be told from what the
-// stream holds besides.
+// blockLost orders a backfill of the events of a block that cannot be read any more. It records a
+// gap instead if they are too old: for the upstream, or for the comparison with the other stored
+// events.
 func (f *feed) blockLost(ctx actor.Context, m *messages.BlockLost) {
 	if f.phase == absent || f.clearing || f.closed {
 		return
 	}
 	s := span{m.FromUS, m.ToUS, messages.GapCorrupt}
-	if s.fromUS <= 0 { // all from the stream's beginning on
+	if s.fromUS <= 0 { // everything from the stream's beginning on
 		if !f.placed {
 			f.unplaced = append(f.unplaced, m)
 			return
 		}
 		s.fromUS = cmp.Or(f.firstUS, s.toUS)
 		if age := f.cfg.Retention.Age; age > 0 {
-			s.fromUS = max(s.fromUS, s.toUS-age.Microseconds()) // the same whenever the block is found
+			// This keeps the span the same whenever the block is found.
+			s.fromUS = max(s.fromUS, s.toUS-age.Microseconds())
 		}
 		s.fromUS = min(s.fromUS, s.toUS)
 	}
@@ -190,8 +209,9 @@ func (f *feed) scheduleRepair(ctx actor.Context, d time.Duration) {
 	f.repair.timer = f.later(ctx, d, &repairDue{})
 }
 
-// startRepair asks the current endpoint for what may be missing. Without a live connection the next one's own overlap is the better cure, and its change to
-// live orders the backfill anew.
+// startRepair asks the current endpoint for the events that may be missing. Without a live
+// connection it does nothing: the next connection's own overlap is the better remedy, and its
+// change to live orders the backfill again.
 func (f *feed) startRepair(ctx actor.Context) {
 	r := &f.repair
 	if f.phase != connected || len(r.queue) == 0 || r.running || f.leaving || f.resuming.doubtful() {
@@ -207,7 +227,7 @@ func (f *feed) startRepair(ctx actor.Context) {
 	ctx.Send(f.backfill, &actors.Backfill{ID: r.id, FromUS: s.fromUS, ToUS: s.toUS, Request: request})
 }
 
-// repaired takes the end of a backfill.
+// repaired handles the end of a backfill.
 func (f *feed) repaired(ctx actor.Context, m *messages.BackfillDone) {
 	r := &f.repair
 	if !r.running || m.ID != r.id {
@@ -219,7 +239,7 @@ func (f *feed) repaired(ctx actor.Context, m *messages.BackfillDone) {
 	r.known += m.Known
 	f.book.status.Backfilled += uint64(m.Found)
 	if m.Err != nil && m.EndUS > s.toUS {
-		m.Err = nil // it ended after all that was asked for
+		m.Err = nil // it ended after the whole span
 	}
 	if m.Err == nil && s.cause == messages.GapCorrupt && r.found+r.known == 0 {
 		m.Err = errNotSent
@@ -230,7 +250,8 @@ func (f *feed) repaired(ctx actor.Context, m *messages.BackfillDone) {
 		f.nextRepair(ctx)
 		return
 	}
-	if m.EndUS > s.fromUS { // a link that cuts lets a part through at a time
+	// A link that is cut again and again lets one part through at a time.
+	if m.EndUS > s.fromUS {
 		r.queue[0].fromUS, r.attempts = m.EndUS, 1
 	}
 	wait := repairDelay * time.Duration(r.attempts)
@@ -244,10 +265,10 @@ func (f *feed) repaired(ctx actor.Context, m *messages.BackfillDone) {
 	f.nextRepair(ctx)
 }
 
-// errNotSent is why a backfill failed that was sent nothing of what the stream lacks.
+// errNotSent is the error of a backfill for a lost block when the upstream sent none of its events.
 var errNotSent = errors.New("the upstream does not have it any more")
 
-// nextRepair goes on with what waits behind the first.
+// nextRepair goes on with the next span of the queue.
 func (f *feed) nextRepair(ctx actor.Context) {
 	r := &f.repair
 	r.queue, r.attempts, r.found, r.known = r.queue[1:], 0, 0, 0
@@ -256,22 +277,24 @@ func (f *feed) nextRepair(ctx actor.Context) {
 	}
 }
 
-// recordGap has a gap entry appended, in this epoch or the next: a writer that fails, or whose store refuses it, forgets what it was given.
+// recordGap asks the writer to append a gap entry, in this epoch or the next. It also remembers the
+// gap, because a writer that fails, or whose store refuses the entry, forgets it.
 func (f *feed) recordGap(ctx actor.Context, g messages.Gap) {
 	f.unrecorded = append(f.unrecorded, g)
-	if f.phase != preparing { // else the epoch that is being prepared asks
+	if f.phase != preparing { // otherwise connect asks for it
 		ctx.Send(f.writer, &messages.RecordGap{Gap: g})
 	}
 }
 
-// recordGaps asks once more for those that were not recorded, in an epoch that begins: the writer has done everything that it was asked for before.
+// recordGaps asks again for the gaps that are not recorded, in a new epoch. By then the writer has
+// done everything that it was asked for before.
 func (f *feed) recordGaps(ctx actor.Context) {
 	for _, g := range f.unrecorded {
 		ctx.Send(f.writer, &messages.RecordGap{Gap: g})
 	}
 }
 
-// haltRepair leaves a backfill that is under way; what it was to fetch stays ordered.
+// haltRepair stops a backfill that is under way. Its span stays in the queue.
 func (f *feed) haltRepair(ctx actor.Context) {
 	f.repair.running = false
 	ctx.Send(f.backfill, &messages.StopBackfill{})

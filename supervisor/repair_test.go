@@ -12,10 +12,11 @@ import (
 	"tempestd/messages"
 )
 
-// rkey tells the upstream's events apart, whichever host stamped them.
+// rkey identifies the upstream's events, whichever host stamped them.
 var rkey = regexp.MustCompile(`"rkey":"k(\d+)"`)
 
-// wantEachOnce fails unless the stream holds every event published from the first-th on (from 0), once, in whatever order, and nothing else.
+// wantEachOnce fails unless the stream holds every published event from index first on (from 0),
+// once, in any order, and nothing else.
 func (r *rig) wantEachOnce(first int) {
 	r.t.Helper()
 	r.up.mu.Lock()
@@ -44,7 +45,7 @@ func TestI2_WhatALegacyServerLeavesOutIsFetched(t *testing.T) {
 		for _, lived := range []time.Duration{time.Minute, time.Minute, 8 * time.Second, 3 * time.Second, time.Second, time.Minute} {
 			r.after(lived)
 			r.up.mu.Lock()
-			var live *upstreamConn // the newest that is not a backfill's
+			var live *upstreamConn // the newest one that is not a backfill's
 			for _, c := range r.up.conns {
 				select {
 				case <-c.done:
@@ -68,7 +69,8 @@ func TestI2_WhatALegacyServerLeavesOutIsFetched(t *testing.T) {
 	})
 }
 
-// A connection that ends right after its change to live has left something out as well, and its successors resume behind that.
+// A connection that ends right after its change to live has left events out as well, and its
+// successors resume behind them.
 func TestI2_WhatALegacyServerLeavesOutOfAShortConnectionIsFetched(t *testing.T) {
 	for _, undated := range []bool{false, true} {
 		t.Run(fmt.Sprintf("undated=%v", undated), func(t *testing.T) {
@@ -98,7 +100,8 @@ func TestI2_WhatALegacyServerLeavesOutOfAShortConnectionIsFetched(t *testing.T) 
 	}
 }
 
-// A host that does not tell its clock replays for some time before it goes over to live. What its events tell of the clock meanwhile is no sign that it has.
+// A host that does not tell its clock replays for some time before it changes to live. The times of
+// its events meanwhile do not show that change.
 func TestI2_WhatALegacyServerLeavesOutAfterALongReplayIsFetched(t *testing.T) {
 	for _, undated := range []bool{false, true} {
 		t.Run(fmt.Sprintf("undated=%v", undated), func(t *testing.T) {
@@ -131,7 +134,8 @@ func TestI4_WhatCannotBeFetchedIsAGapEntry(t *testing.T) {
 	t.Run("by the next writer", func(t *testing.T) { whatCannotBeFetched(t, feedName+"/writer *messages.RecordGap", 1) })
 }
 
-// whatCannotBeFetched is recorded, also where the writer fails at it.
+// whatCannotBeFetched tests that a span that cannot be fetched is recorded as a gap, also when the
+// writer fails at it.
 func whatCannotBeFetched(t *testing.T, fault string, reconnects int) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig) {
@@ -150,7 +154,7 @@ func whatCannotBeFetched(t *testing.T, fault string, reconnects int) {
 		dials := r.up.dialCount()
 		r.up.refuse = func(n int) error {
 			if n > dials+1 && n <= dials+6 {
-				return errLost // no second connection is had
+				return errLost // every dial of a backfill fails
 			}
 			return nil
 		}
@@ -195,7 +199,7 @@ func TestI2_FailoverToAHostWhoseClockIsBehind(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				go r.up.every(ctx, 100*time.Millisecond)
 				for range 6 {
-					r.after(20 * time.Second) // short of healthy: on to the other host
+					r.after(20 * time.Second) // too short to be healthy: the next host is tried
 					r.up.last().fault <- errLost
 				}
 				r.after(time.Minute)
@@ -219,7 +223,9 @@ func TestI2_YoungStreamAndAHostFarBehindLoseNothing(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go r.up.every(ctx, 100*time.Millisecond)
 		r.after(time.Second)
-		r.up.last().fault <- errLost // short of healthy: to the host behind, where the position lies in the future
+		// The life is too short to be healthy, so the feed goes to the host whose clock is behind.
+		// The position lies in that host's future.
+		r.up.last().fault <- errLost
 		r.after(time.Minute)
 		cancel()
 		r.after(time.Second)
@@ -239,7 +245,7 @@ func TestI2_HostFarBehindThatHasNothingNewIsAskedForMore(t *testing.T) {
 		r.up.publish(100)
 		r.after(time.Second)
 		r.up.publish(1)
-		r.up.last().set(true, false) // the last thing before it ends is not delivered
+		r.up.last().set(true, false) // the last event before the end is not delivered
 		r.up.publish(10)
 		r.up.last().fault <- errLost
 		r.after(2 * time.Minute)

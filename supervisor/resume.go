@@ -11,8 +11,9 @@ import (
 	"tempestd/messages"
 )
 
-// begin starts a new epoch. Nothing is dialled before the writer has committed what it holds of the last one, so that the position asked for is the
-// newest there is, and so that a writer that waits for disk space is not fed.
+// begin starts a new epoch. It dials only when the writer has finished the batches of the last
+// epoch. So the request asks for the newest position, and a writer that waits for disk space gets
+// no more batches.
 func (f *feed) begin(ctx actor.Context) {
 	f.phase = preparing
 	f.epoch++
@@ -74,7 +75,8 @@ func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 	f.phase = connecting
 }
 
-// spoken is the protocol that a connection to the endpoint will speak, ProtocolAuto where that is not known.
+// spoken is the protocol that a connection to the endpoint will speak, ProtocolAuto where that is
+// not known.
 func (f *feed) spoken(e jetstream.Endpoint) jetstream.Protocol {
 	switch {
 	case f.cfg.Protocol != jetstream.ProtocolAuto:
@@ -85,13 +87,14 @@ func (f *feed) spoken(e jetstream.Endpoint) jetstream.Protocol {
 	return f.resuming.hosts[e.Host()].protocol
 }
 
-// Connections in a row that ended where they began, at which the other protocol is tried.
+// The feed tries the other protocol while the number of connections in a row that ended where they
+// began lies between these bounds.
 const (
 	otherProtocolFrom = 4
 	otherProtocolTo   = 5
 )
 
-// protocol is the one to ask the endpoint for.
+// protocol is the protocol to ask the endpoint for.
 func (f *feed) protocol(e jetstream.Endpoint) jetstream.Protocol {
 	cut := f.resuming.reach.Cut
 	if f.cfg.Protocol == jetstream.ProtocolAuto && f.spoken(e) == jetstream.ProtocolV2 && e.Protocol() == jetstream.ProtocolAuto &&
@@ -102,15 +105,18 @@ func (f *feed) protocol(e jetstream.Endpoint) jetstream.Protocol {
 }
 
 const (
-	// proofAfter is how long an upstream that was asked for an event we hold may pause before it has sent one: where its clock is behind, what was asked for lies
-	// in its future, and it has begun at its live tip without a word.
+	// proofAfter is how long an upstream that was asked for an event that we hold may be silent. A
+	// longer silence means that the replay began too late: the upstream's clock is behind, the
+	// requested time lies in its future, and it began at its live tip without a word.
 	proofAfter = 10 * time.Second
-	// unprovenRewind is how far a resume goes back that nothing can prove, where the host's clock is not known.
+	// unprovenRewind is how far a resume goes back if nothing can prove the overlap and the host's
+	// clock is not known.
 	unprovenRewind = 15 * time.Minute
 )
 
-// tooLate reconnects with a longer rewind: the replay began behind what we hold, as it does where an upstream's clock is behind the last one's. said tells that
-// the upstream cannot go back further.
+// tooLate reconnects with a longer rewind, because the replay began after the events that we hold.
+// This happens where the upstream's clock is behind the last upstream's. said is true if the
+// upstream has said that it cannot go back further.
 func (f *feed) tooLate(ctx actor.Context, said bool) {
 	f.resuming.unproven = false
 	f.resuming.late(said)

@@ -8,39 +8,50 @@ import (
 	"tempestd/messages"
 )
 
-// resuming is what a feed knows about how its connections go on from one another. It reads no clock: monotonic moments are handed in.
+// resuming is what a feed knows about how each of its connections continues the one before. It
+// reads no clock: the caller passes the monotonic times.
 type resuming struct {
-	reach    jetstream.Reach
-	epoch    messages.Epoch  // of the connection that was planned last: what it brought may be told when the next epoch has begun
-	proof    jetstream.Proof // what the connection has to show
-	skip     bool            // it passes something over, which is lost once something comes
-	unproven bool            // it has not shown it yet
-	moved    bool            // it has brought the position further, or the replay on its way there
-	tooLate  bool            // it began too late; told once
-	begun    bool            // a connection of this tenure has stood: what it left to be fetched is remembered
-	last     *actors.Ended   // how it ended, nil while it has not, or was judged
-	blind    bool            // the last connection was left because it showed no commits
+	reach jetstream.Reach
+	// epoch is the epoch of the connection that was planned last. Its commits may be reported after
+	// the feed has begun the next epoch.
+	epoch messages.Epoch
+	proof jetstream.Proof // what the connection has to prove
+	// skip says that the plan passes events over, which are lost as soon as something comes.
+	skip     bool
+	unproven bool // the proof has not come yet
+	moved    bool // the connection has moved the position, or the replay on its way there
+	tooLate  bool // it began too late; noted once
+	// begun says that a connection of this tenure has opened. The backfills that it left open are
+	// in memory.
+	begun bool
+	last  *actors.Ended // how it ended, nil before its end and after its judgement
+	blind bool          // the last connection was ended because it showed no commits
 
-	reachedAt time.Duration // the monotonic moment at which the position was reached, 0 for unknown
-	aliveAt   time.Duration // the monotonic moment at which the position was last known to hold, 0 for unknown
-	pace      pace          // of the connection's events
-	presentUS int64         // what the host's clock showed at presentAt, Unix µs; 0 for unknown
+	// The monotonic times at which the position was reached, and at which it was last known to
+	// hold; 0 for unknown.
+	reachedAt time.Duration
+	aliveAt   time.Duration
+	pace      pace  // of the connection's events
+	presentUS int64 // the host's clock at presentAt, Unix µs; 0 for unknown
 	presentAt time.Time
 	hosts     map[string]hostKnown
 }
 
-// hostKnown is what handshakes told of a host.
+// hostKnown is what connections have shown about a host.
 type hostKnown struct {
 	protocol jetstream.Protocol
-	dated    bool  // it sends a Date
-	seen     bool  // events have told of its clock
-	offsetUS int64 // its clock less our monotonic one, Unix µs; at least, where it sends no Date
+	dated    bool // it sends a Date
+	seen     bool // events have shown its clock
+	// offsetUS is the host's clock less our monotonic clock, in Unix µs. If the host sends no Date,
+	// it is a lower bound.
+	offsetUS int64
 }
 
-// settledAfter is how long a connection must have stood to count as one that did not end where it began, though nothing came.
+// settledAfter is how long a connection must have lived so that it does not count as one that ended
+// where it began, even if nothing came.
 const settledAfter = time.Minute
 
-// connected takes what a handshake told.
+// connected notes what a handshake shows.
 func (r *resuming) connected(host string, m *messages.Connected, mono time.Duration) {
 	if r.hosts == nil {
 		r.hosts = make(map[string]hostKnown)
@@ -55,7 +66,7 @@ func (r *resuming) connected(host string, m *messages.Connected, mono time.Durat
 	r.blind = false
 }
 
-// begin notes what the next connection is to show.
+// begin notes what the next connection has to prove.
 func (r *resuming) begin(epoch messages.Epoch, p jetstream.Plan) {
 	r.epoch = epoch
 	r.proof, r.unproven, r.skip = p.Proof, p.Proof != jetstream.ProofNone && !p.Accept, p.Skip != nil || p.Gap != nil
@@ -63,7 +74,7 @@ func (r *resuming) begin(epoch messages.Epoch, p jetstream.Plan) {
 	r.presentUS, r.pace = 0, pace{}
 }
 
-// committed notes progress. Nothing else that a connection brings counts as one.
+// committed notes progress. Only a moved position or replay counts as progress.
 func (r *resuming) committed(m *messages.Committed, mono time.Duration) {
 	if m.Epoch == r.epoch && m.Moved {
 		r.moved, r.skip = true, false
@@ -72,7 +83,7 @@ func (r *resuming) committed(m *messages.Committed, mono time.Duration) {
 	}
 }
 
-// alive notes that nothing was missing at the monotonic moment.
+// alive notes that nothing was missing at the monotonic time.
 func (r *resuming) alive(mono time.Duration) { r.aliveAt = max(mono, 1) }
 
 // proven notes that the replay begins where it should.
@@ -84,11 +95,11 @@ func (r *resuming) proven(m *messages.Proven) {
 	r.reach.Late = 0
 	r.reach.Proven = m.Exact
 	if !m.Exact {
-		r.reach.ByTime = false // the position will be one of this replay
+		r.reach.ByTime = false // the next position will be one of this replay
 	}
 }
 
-// doubtful says whether something may be missing of what the connection was to bring.
+// doubtful says whether events that the connection should bring may be missing.
 func (r *resuming) doubtful() bool { return r.unproven || r.skip }
 
 // late notes that the replay began too late.
@@ -103,10 +114,11 @@ func (r *resuming) late(said bool) {
 	}
 }
 
-// lateAtMost is more than there are steps of a rewind.
+// lateAtMost is more than a rewind has steps.
 const lateAtMost = 100
 
-// ended notes how the connection to the host ended. It is judged when everything that it brought is committed.
+// ended notes how the connection to the host ended. It is judged when everything that it brought is
+// committed.
 func (r *resuming) ended(host string, e *actors.Ended, mono time.Duration) {
 	if known := r.hosts[host]; e.PresentUS > 0 && !known.dated {
 		known.offsetUS, known.seen = e.PresentUS-mono.Microseconds(), true
@@ -120,20 +132,22 @@ func (r *resuming) ended(host string, e *actors.Ended, mono time.Duration) {
 	}
 }
 
-// judge learns from the connection that ended: what it brought was worth asking for again in the same way, or not. It says whether the connection brought the
-// position further.
+// judge decides, from the connection that ended, whether to ask again in the same way. It says
+// whether that connection moved the position.
 func (r *resuming) judge() (moved bool) {
 	e := r.last
 	r.last = nil
 	switch {
-	case e == nil || e.Lived == 0 && e.Frames == 0: // a dial that failed says nothing about the position
+	// A dial that failed says nothing about the position.
+	case e == nil || e.Lived == 0 && e.Frames == 0:
 		return false
 	case r.moved:
 		r.reach = jetstream.Reach{}
 		return true
 	case r.tooLate || e.SeqReset || e.Clean || e.Ours():
 		return false
-	case e.Stale() && !e.Poison && !r.unproven: // nothing may have come because there was nothing
+	// Nothing may have come because there was nothing to send.
+	case e.Stale() && !e.Poison && !r.unproven:
 		return false
 	case e.Lived >= settledAfter && !e.Poison:
 		r.reach.Cut = 0
@@ -153,13 +167,13 @@ func (r *resuming) stuck() bool { return r.reach.Cut > 1 }
 // from is the checkpoint to resume from.
 func (r *resuming) from(cp messages.Checkpoint) messages.Checkpoint {
 	if r.blind && cp.CommitUS > 0 {
-		// What came after the last commit on a host that saw none covers nothing.
+		// A host that showed no commits covers nothing after the last commit.
 		cp.Position, cp.Replay, cp.AtTip = messages.Position{Host: cp.Host, TimeUS: cp.CommitUS}, messages.Position{}, 0
 	}
 	return cp
 }
 
-// plan is what is known for planning the next connection.
+// plan is the input for the plan of the next connection, as far as it is known here.
 func (r *resuming) plan(cp messages.Checkpoint, found bool, host string, mono time.Duration) jetstream.Resume {
 	resume := jetstream.Resume{Checkpoint: cp, Found: found, Reach: r.reach}
 	if r.aliveAt > 0 {
@@ -179,21 +193,26 @@ func (r *resuming) plan(cp messages.Checkpoint, found bool, host string, mono ti
 	return resume
 }
 
-// pace is how far ahead of our monotonic clock the newest event is, and what several of them agree on, in µs, and since when they are that far. A replay gets ever further: its
-// events are of the past, and come faster than they were made.
+// pace tells a replay from live events without a clock of the host. newest is how far the newest
+// event is ahead of our monotonic clock, agreed is the same for a time on which several events
+// agree (both in µs), and since is when one of them last grew. In a replay both grow all the time,
+// because its events are of the past and come faster than they were made.
 type pace struct {
 	newest, agreed int64
 	since          time.Duration
 }
 
 const (
-	// paceSlack is by how much a live connection's fastest event may be faster than those before it.
+	// paceSlack is how much faster a live connection's fastest event may be than those before it. A
+	// smaller growth does not count.
 	paceSlack = 250 * time.Millisecond
-	// paceStands is how long no replay keeps to the clock's pace.
+	// paceStands is how long no replay ever keeps to the pace of the clock.
 	paceStands = 3 * time.Second
 )
 
-// keepsPace says whether the host's present that the heartbeat tells is more than what a replay has come to: the host told it, or events have kept the clock's pace for a while.
+// keepsPace says whether the present in the heartbeat is the host's real present, and not only the
+// time that a replay has reached: either the host has told its clock, or the events have kept to
+// the clock's pace for paceStands.
 func (r *resuming) keepsPace(host string, m *messages.Heartbeat, mono time.Duration) bool {
 	if r.hosts[host].dated {
 		return true
@@ -205,7 +224,8 @@ func (r *resuming) keepsPace(host string, m *messages.Heartbeat, mono time.Durat
 	return mono-r.pace.since >= paceStands
 }
 
-// present is what the connected host's clock shows at our moment now, as far as it is known, Unix µs; else what ours does.
+// present is the connected host's clock at our time now, Unix µs. If that clock is not known, it is
+// our own.
 func (r *resuming) present(now time.Time) int64 {
 	if r.presentUS == 0 {
 		return now.UnixMicro()

@@ -13,7 +13,7 @@ import (
 	"tempestd/messages"
 )
 
-// Restarts of feeds that the root grants within the window before it gives up.
+// How many restarts of feeds the root allows within the window before it gives up.
 const (
 	rootMaxFaults   = 5
 	rootFaultWindow = 10 * time.Minute
@@ -25,14 +25,14 @@ type root struct {
 	sharing  *sharingConfig // nil where feeds are not shared
 	clock    clockwork.Clock
 	observer *observe.Observer
-	failed   func(error) // told once when the root gives up
+	failed   func(error) // called when the root gives up
 
-	pids     []*actor.PID // the feeds'
+	pids     []*actor.PID // of the feeds
 	sharer   *actor.PID
 	faults   Intensity
 	restarts map[string]clockwork.Timer // the pending restarts, by actor ID
 	health   healthRound
-	troubles map[string]string // why feeds are not as ready as can be, by actor ID
+	troubles map[string]string // why feeds are not ready, by actor ID
 
 	gaveUp    bool
 	ending    bool
@@ -51,7 +51,7 @@ func newRoot(feeds []feedConfig, sharing *sharingConfig, clock clockwork.Clock, 
 	})
 }
 
-// Receive is the actor's.
+// Receive implements actor.Actor.
 func (r *root) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
@@ -89,15 +89,17 @@ func (r *root) spawn(ctx actor.Context) {
 		byName[cfg.Name] = pid
 	}
 	if r.sharing != nil && len(r.pids) > 0 {
-		r.sharer = mustSpawn(ctx, "$sharing", newSharing(*r.sharing, byName)) // no feed's name begins so
+		// No feed's name begins with a "$".
+		r.sharer = mustSpawn(ctx, "$sharing", newSharing(*r.sharing, byName))
 	}
 }
 
-// HandleFailure is the root's supervision strategy; the actor library calls it in the root's own turn.
+// HandleFailure is the root's supervision strategy. The actor library calls it in the root's own
+// turn.
 func (r *root) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
 	ctx := s.(actor.Context)
 	r.health.excuse(ctx, child)
-	delete(r.troubles, child.Id) // the next one will say
+	delete(r.troubles, child.Id) // the next incarnation reports its own
 	if r.ending {
 		r.stopped(ctx, child, fmt.Errorf("%s: %s", child.Id, bounded(reason)))
 		return
@@ -134,7 +136,7 @@ func (r *root) ready() *messages.Readiness {
 	return ready
 }
 
-// answering lists the children that are not waiting to be restarted.
+// answering lists the children that do not wait for a restart.
 func (r *root) answering() []*actor.PID {
 	var pids []*actor.PID
 	for _, pid := range append(slices.Clip(r.pids), r.sharer) {
@@ -145,7 +147,7 @@ func (r *root) answering() []*actor.PID {
 	return pids
 }
 
-// stop passes the graceful stop on and answers once everyone has.
+// stop passes the graceful stop on. The root answers when every child has answered.
 func (r *root) stop(ctx actor.Context, m *messages.Stop) {
 	if r.ending {
 		return
@@ -174,8 +176,9 @@ func (r *root) settle(ctx actor.Context) {
 	}
 }
 
-// guardian is what the actor library asks when the root itself fails: there is nobody above it but the process. To restart the root would end
-// every feed, so it goes on with what it knows, without the message it failed at.
+// guardian handles a failure of the root itself, which has only the process above it. A restart of
+// the root would end every feed. So the guardian resumes the root with its state, without the
+// message at which it failed.
 type guardian struct {
 	clock    clockwork.Clock
 	observer *observe.Observer
@@ -187,7 +190,8 @@ func newGuardian(clock clockwork.Clock, o *observe.Observer, failed func(error))
 	return &guardian{clock: clock, observer: o, failed: failed, faults: Intensity{Max: rootMaxFaults, Window: rootFaultWindow}}
 }
 
-// HandleFailure is called in the root's turn.
+// HandleFailure implements the actor library's supervision strategy. The library calls it in the
+// root's turn.
 func (g *guardian) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, message any) {
 	if _, starting := message.(*actor.Started); starting || g.faults.Exceeded(g.clock.Now()) {
 		g.failed(fmt.Errorf("%s failed: %s", child.Id, bounded(reason)))

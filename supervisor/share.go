@@ -9,19 +9,24 @@ import (
 	"tempestd/messages"
 )
 
-// shareView is what a daemon knows when it decides who is to own which feed. Daemons with the same view decide the same, without a word to each other; where
-// their views differ the leases still say who owns what.
+// shareView is what a daemon knows when it decides which daemon owns which feed. Daemons with the
+// same view decide the same without any exchange. Where their views differ, the leases still decide
+// who owns what.
 type shareView struct {
-	Nodes   []messages.Node  // the daemons that are there
-	Owners  []messages.Owner // of the streams that any of them may own
-	Settled map[string]bool  // by node ID: it has been there for long enough to be given what another owns
+	Nodes  []messages.Node  // the daemons that are announced
+	Owners []messages.Owner // of the streams that any of them may own
+	// Settled says, by node ID, which daemons have been there long enough to get a stream that
+	// another one owns.
+	Settled map[string]bool
 }
 
-// share says which node is to own each stream; there is no word of a stream that nobody may own.
+// share returns the node that should own each stream, by stream name. A stream that no node may own
+// is left out.
 //
-// A stream stays with its owner, listed or not, while its lease lasts. One that has no owner goes to the daemon that has fewest, of those that may own
-// it. And where one owner has at least two more than another daemon that may own one of its streams, that one is handed over: with a difference of
-// one it would only be the other way round afterwards.
+// A stream stays with its owner, listed or not, while its lease lasts. A stream without an owner
+// goes to the daemon with the fewest streams among those that may own it. If one owner has at least
+// two more streams than another daemon that may own one of them, that stream is handed over. With a
+// difference of one, the handover would only swap the two.
 func share(v shareView) map[string]string {
 	assigned := make(map[string]string, len(v.Owners))
 	load := make(map[string]int, len(v.Nodes))
@@ -59,7 +64,8 @@ func share(v shareView) map[string]string {
 	}
 }
 
-// least is the node that has fewest streams, of the eligible ones that may own this one; "" when there is none. Of equals each stream has a favourite of its own.
+// least is the node with the fewest streams among the eligible ones that may own the stream, "" for
+// none. Between equals a hash decides, so that each stream has its own favourite.
 func least(nodes []messages.Node, load map[string]int, stream string, eligible func(id string) bool) string {
 	best, bestHash := "", uint64(0)
 	for i := range nodes {
@@ -75,7 +81,7 @@ func least(nodes []messages.Node, load map[string]int, stream string, eligible f
 	return best
 }
 
-// standbys are the names of the nodes that may own the stream and do not.
+// standbys returns the names of the nodes that may own the stream and do not.
 func standbys(nodes []messages.Node, o messages.Owner) []string {
 	var names []string
 	for i := range nodes {

@@ -12,7 +12,8 @@ import (
 	"tempestd/messages"
 )
 
-// viewOf makes a view in which every daemon has been there for long and may own every stream; owners are by stream, "" for none.
+// viewOf makes a view in which every daemon has settled and may own every stream. owners is by
+// stream, "" for none.
 func viewOf(nodes []string, owners map[string]string) shareView {
 	v := shareView{Settled: map[string]bool{}}
 	streams := slices.Sorted(maps.Keys(owners))
@@ -37,7 +38,7 @@ func loads(assigned map[string]string) map[string]int {
 func TestShare(t *testing.T) {
 	for name, test := range map[string]struct {
 		view shareView
-		want map[string]int // how many each node gets
+		want map[string]int // how many streams each node gets
 	}{
 		"alone":                      {viewOf([]string{"a"}, map[string]string{"x": "", "y": "a"}), map[string]int{"a": 2}},
 		"nobody is there":            {viewOf(nil, map[string]string{"x": ""}), map[string]int{}},
@@ -90,17 +91,17 @@ func TestShareIsFairStableAndFrugal(t *testing.T) {
 		if len(assigned) != len(owners) || most-least > 1 {
 			t.Fatalf("not fair: %v of %d streams", got, len(owners))
 		}
-		// Whoever sees the same decides the same, in whatever order it sees it.
+		// Daemons with the same view decide the same, whatever the order of the view.
 		slices.Reverse(v.Nodes)
 		slices.Reverse(v.Owners)
 		if again := share(v); !reflect.DeepEqual(again, assigned) {
 			t.Fatalf("another daemon decides %v, this one %v", again, assigned)
 		}
-		// Once it is so, it stays so.
+		// A decision that is carried out does not change any more.
 		if next := share(viewOf(nodes, assigned)); !reflect.DeepEqual(next, assigned) {
 			t.Fatalf("%v becomes %v", assigned, next)
 		}
-		// No more is handed over than fairness asks for.
+		// No more streams are handed over than fairness needs.
 		had, moved, excess := map[string]int{}, 0, 0
 		for stream, owner := range owners {
 			if owner != "" {
@@ -119,7 +120,8 @@ func TestShareIsFairStableAndFrugal(t *testing.T) {
 	})
 }
 
-// Daemons may have some feeds in common and others not: it still comes to rest, and gives a stream only to who may own it.
+// Daemons may share some feeds and not others. The decision still becomes stable, and each stream
+// goes only to a daemon that may own it.
 func TestShareComesToRestWhoeverMayOwnWhat(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var streams []string

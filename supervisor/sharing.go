@@ -22,30 +22,32 @@ type sharingConfig struct {
 	Candidate bool // this daemon may own feeds
 	TTL       time.Duration
 	Renew     time.Duration
-	Look      time.Duration // between two looks at who is there and who owns what
+	Look      time.Duration // between two looks at the daemons and the owners
 	Clock     clockwork.Clock
 	Observer  *observe.Observer
 	Fault     actors.Fault
 }
 
-// sharing is the actor that spreads the feeds over the daemons that have them in common. It tells the others that this daemon is there, looks who else is and
-// who owns what, and tells each feed after every look what becomes of it. Taking and giving up is the feeds' own business.
+// sharing is the actor that spreads the feeds over the daemons that share them. It announces this
+// daemon to the others, looks at the other daemons and at the owners of the streams, and after
+// every look tells each feed whether this daemon should own it. The feeds themselves take and give
+// up their leases.
 type sharing struct {
 	actors.Beside
 	cfg   sharingConfig
 	feeds map[string]*actor.PID
 
-	task  *actors.Task // questions to the store
+	task  *actors.Task // the questions to the store
 	due   clockwork.Timer
 	abort context.CancelFunc // ends the look that is under way, nil while there is none
 
-	seen    map[string]time.Time // by node ID: since when it has been there
+	seen    map[string]time.Time // by node ID: since when the daemon has been there
 	orphans map[string]time.Time // by stream: since when it has had no owner
-	names   string               // of who is there, as last told
-	asker   *actor.PID           // who waits for the stop
+	names   string               // of the daemons, as last reported
+	asker   *actor.PID           // waits for the stop
 }
 
-// The sharing's messages to itself.
+// The sharing actor's messages to itself.
 type (
 	lookDue struct{}
 	looked  struct {
@@ -62,7 +64,7 @@ func newSharing(cfg sharingConfig, feeds map[string]*actor.PID) *actor.Props {
 	})
 }
 
-// Receive is the actor's.
+// Receive implements actor.Actor.
 func (s *sharing) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
@@ -91,7 +93,7 @@ func (s *sharing) Receive(ctx actor.Context) {
 	}
 }
 
-// ask asks the store beside the actor.
+// ask asks the store in the actor's task.
 func (s *sharing) ask(point string, question func(context.Context) any) context.CancelFunc {
 	limited, cancel := clockwork.WithTimeout(s.task.Context(), s.cfg.Clock, s.cfg.TTL)
 	s.task.Start(point, func(context.Context) any {
@@ -105,7 +107,8 @@ func (s *sharing) look() {
 	s.abort = s.ask("sharing.look", func(ctx context.Context) any {
 		m := &looked{}
 		if s.cfg.Candidate {
-			// A daemon that dies is off the list before its leases are over, so that they do not go to it.
+			// The announcement of a daemon that dies expires before its leases do, so that its
+			// streams do not go back to it.
 			if m.err = s.cfg.Store.Announce(ctx, s.cfg.Node, s.cfg.TTL-s.cfg.Renew); m.err != nil {
 				return m
 			}
@@ -118,7 +121,7 @@ func (s *sharing) look() {
 	})
 }
 
-// streams are those that any daemon may own, and ours, sorted.
+// streams returns, sorted, the streams of this daemon and those that any daemon may own.
 func (s *sharing) streams(nodes []messages.Node) []string {
 	var streams []string
 	for name := range s.feeds {
@@ -131,7 +134,8 @@ func (s *sharing) streams(nodes []messages.Node) []string {
 	return slices.Compact(streams)
 }
 
-// tell decides on what was seen and tells the feeds. While the store is away nothing changes but their reason to wait.
+// tell decides on the view and tells the feeds. While the store is unavailable, only the reason of
+// the feeds' wait changes.
 func (s *sharing) tell(ctx actor.Context, m *looked) {
 	if m.err != nil {
 		away := &messages.LeaseAway{Reason: actors.StoreReason(m.err)}
@@ -144,7 +148,8 @@ func (s *sharing) tell(ctx actor.Context, m *looked) {
 	s.note(now, m.nodes)
 	view := shareView{Nodes: m.nodes, Owners: m.owners, Settled: make(map[string]bool, len(m.nodes))}
 	for id, since := range s.seen {
-		// One that has only just come may go again, as one does that crashes at each start: feeds are not to go to and fro with it.
+		// A daemon that has just come may go again, like one that crashes at each start. Feeds must
+		// not move to and fro with it.
 		view.Settled[id] = now.Sub(since) >= s.cfg.TTL
 	}
 	assigned := share(view)
@@ -158,7 +163,7 @@ func (s *sharing) tell(ctx actor.Context, m *looked) {
 	}
 }
 
-// note keeps account of who is there.
+// note remembers since when each daemon has been there.
 func (s *sharing) note(now time.Time, nodes []messages.Node) {
 	seen := make(map[string]time.Time, len(nodes))
 	names := make([]string, len(nodes))
@@ -176,7 +181,8 @@ func (s *sharing) note(now time.Time, nodes []messages.Node) {
 	}
 }
 
-// neglected says whether a stream has had no owner for so long that whoever was to take it does not: then any daemon may.
+// neglected says whether a stream has had no owner for so long that the daemon that should take it
+// does not. Then any daemon may take it.
 func (s *sharing) neglected(now time.Time, o messages.Owner) bool {
 	if o.Node != "" {
 		delete(s.orphans, o.Stream)
@@ -197,17 +203,21 @@ func (s *sharing) stop(ctx actor.Context) {
 	}
 	s.asker = ctx.Sender()
 	if s.abort != nil {
-		s.abort() // its end goes on here: it may be announcing us
+		// Receive goes on when the look has ended. The look may be announcing this daemon right
+		// now.
+		s.abort()
 		return
 	}
 	s.withdraw()
 }
 
-// withdraw takes this daemon off the list, so that what it gives up now does not come back to it.
+// withdraw removes this daemon from the list, so that the streams that it now gives up do not come
+// back to it.
 func (s *sharing) withdraw() {
 	s.ask("sharing.withdraw", func(ctx context.Context) any {
 		if s.cfg.Candidate {
-			_ = s.cfg.Store.Withdraw(ctx, s.cfg.Node.ID) // a store that cannot be told will forget it
+			// If the store cannot be reached, the announcement expires by itself.
+			_ = s.cfg.Store.Withdraw(ctx, s.cfg.Node.ID)
 		}
 		return &withdrawn{}
 	})

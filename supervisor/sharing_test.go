@@ -18,7 +18,7 @@ func newFleet(t *testing.T, feeds ...string) *rig {
 	return newShared(t, func(r *rig) { r.share(feeds) })
 }
 
-// share makes a rig one of the daemons that have these feeds in common.
+// share makes a rig one of the daemons that share these feeds.
 func (r *rig) share(feeds []string) {
 	r.cfg.HA.Enabled = true
 	first := r.cfg.Feeds[0]
@@ -29,7 +29,7 @@ func (r *rig) share(feeds []string) {
 	}
 }
 
-// join starts another one.
+// join starts another daemon that shares them.
 func (r *rig) join(name string) *rig {
 	r.t.Helper()
 	return newRig(r.t, func(other *rig) {
@@ -39,7 +39,7 @@ func (r *rig) join(name string) *rig {
 	})
 }
 
-// owned are the feeds that the daemon reads.
+// owned lists the feeds that the daemon reads.
 func (r *rig) owned() []string {
 	r.t.Helper()
 	all, err := r.daemon.Feeds(context.Background())
@@ -55,12 +55,12 @@ func (r *rig) owned() []string {
 	return owned
 }
 
-// total is how often an event was told, of any feed.
+// total is how often an event was logged, for any feed.
 func (r *rig) total(e observe.Event) (n int) {
 	return bytes.Count([]byte(r.log.String()), fmt.Appendf(nil, `"event":%q`, e))
 }
 
-// wantExact fails unless every stream holds everything that was published, once and in order.
+// wantExact fails unless every stream holds every published event, once and in order.
 func (r *rig) wantExact() {
 	r.t.Helper()
 	for _, feed := range r.node.Streams {
@@ -109,7 +109,7 @@ func TestI2_FeedsAreSpreadOverTheDaemons(t *testing.T) {
 		if got := one.owned(); !slices.Equal(got, first) || one.total(observe.LeaseLost)+two.total(observe.LeaseLost)+two.total(observe.LeaseReleased) > 0 {
 			t.Errorf("they do not rest: %v, then %v", first, got)
 		}
-		// What is stopped in good order is handed over at once.
+		// Feeds of a daemon that stops in good order are handed over at once.
 		if err := one.stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestI6_AnotherDaemonTakesOverWithinTheLease(t *testing.T) {
 		one.wantOnce(observe.LeaseLost)
 		one.leases.cutOff(one.node.ID, false)
 		two.after(5 * leaseTTL)
-		one.wantState(messages.StateStandby) // one feed is not moved to and fro
+		one.wantState(messages.StateStandby) // a single feed does not move to and fro
 		if s := one.status(); s.Owner != "two" || s.Fence != 2 {
 			t.Errorf("the first says owner %q at epoch %d", s.Owner, s.Fence)
 		}
@@ -179,7 +179,7 @@ func TestAPausedFeedStaysWhereItIs(t *testing.T) {
 	})
 }
 
-// Daemons that are listed and take nothing leave no feed without an owner.
+// Daemons that are listed but take no feed leave no feed without an owner.
 func TestAFeedIsNotLeftToADaemonThatDoesNotTakeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		leases := newLeaseStore()

@@ -11,10 +11,10 @@ import (
 	"tempestd/messages"
 )
 
-// historyLength is how many transitions are told with a feed's status; the history holds more.
+// historyLength is how many transitions a feed's status shows. The history holds more.
 const historyLength = 64
 
-// rateWindow is what events per second are taken over.
+// rateWindow is the number of seconds over which events per second are averaged.
 const rateWindow = 10
 
 // stateEvents is the log event of each state.
@@ -31,7 +31,8 @@ var stateEvents = map[messages.FeedState]observe.Event{
 	messages.StateStandby:       observe.FeedStandby,
 }
 
-// book keeps what is to be known about one feed. It outlives the feed actor's incarnations; only the feed actor touches it.
+// book keeps the figures of one feed. It survives the incarnations of the feed actor, and only the
+// feed actor uses it.
 type book struct {
 	clock    clockwork.Clock
 	observer *observe.Observer
@@ -41,7 +42,8 @@ type book struct {
 	freshness
 	progress
 
-	perSecond [rateWindow + 1]uint64 // entries stored in each of the last seconds, a ring by Unix second
+	// perSecond counts the entries stored in each of the last seconds, as a ring by Unix second.
+	perSecond [rateWindow + 1]uint64
 	second    int64
 }
 
@@ -49,7 +51,8 @@ func newBook(feed string, filter jetstream.Filter, clock clockwork.Clock, o *obs
 	return &book{clock: clock, observer: o, status: messages.FeedStatus{Feed: feed}, filter: filter, history: newHistory(clock.Now())}
 }
 
-// enter moves the feed to a state. To enter the state it is in is no transition, unless the reason is another. Extra fields go to the log.
+// enter moves the feed to a state. It is no transition if both the state and the reason stay the
+// same. Extra fields go to the log.
 func (b *book) enter(to messages.FeedState, reason string, extra ...any) {
 	s := &b.status
 	if s.State == to && s.Reason == reason {
@@ -98,7 +101,7 @@ func (b *book) committed(m *messages.Committed) {
 	b.perSecond[b.second%int64(len(b.perSecond))] += uint64(m.Entries)
 }
 
-// resumes notes the stored position that the feed goes on from.
+// resumes notes the stored position from which the feed resumes.
 func (b *book) resumes(cp messages.Checkpoint) {
 	b.freshness.resumes(b.clock.Now(), cp)
 	b.status.Position = cp.Position
@@ -132,7 +135,7 @@ func (b *book) heartbeat(m *messages.Heartbeat) {
 	}
 }
 
-// roll empties the seconds that have gone by since the last call.
+// roll empties the seconds that have passed since the last call.
 func (b *book) roll(now time.Time) {
 	size := int64(len(b.perSecond))
 	for s := max(b.second+1, now.Unix()-size+1); s <= now.Unix(); s++ {
@@ -141,12 +144,12 @@ func (b *book) roll(now time.Time) {
 	b.second = max(b.second, now.Unix())
 }
 
-// snapshot is the status as of now; it shares nothing with the book.
+// snapshot is the present status. It shares no memory with the book.
 func (b *book) snapshot() *messages.FeedStatus {
 	b.roll(b.clock.Now())
 	sum := uint64(0)
 	for i, n := range b.perSecond {
-		if int64(i) != b.second%int64(len(b.perSecond)) { // the second that is not over yet
+		if int64(i) != b.second%int64(len(b.perSecond)) { // all but the second that is not over yet
 			sum += n
 		}
 	}

@@ -16,7 +16,8 @@ import (
 	"tempestd/persistence"
 )
 
-// wishes is how many of each kind an operator, or a script of theirs, sends; fewer where the race detector makes them long.
+// wishes is how many commands of each kind an operator, or an operator's script, sends. It is fewer
+// with the race detector, which makes the tests long.
 func wishes() int {
 	if raceEnabled {
 		return 1000
@@ -24,7 +25,7 @@ func wishes() int {
 	return 10_000
 }
 
-// wish is something that is asked of a feed again and again.
+// wish is a command that is sent to a feed again and again.
 type wish struct {
 	name string
 	do   func(r *rig, n int) error
@@ -46,7 +47,8 @@ func anyWish(r *rig, n int) error {
 
 var storm = []wish{{"pause and resume", pauseAndResume}, {"filters", changeFilter}, {"reconnects", reconnect}, {"all of them", anyWish}}
 
-// rain sends a wish many times. Some follow each other at once, some after a moment. None may take time to be answered.
+// rain sends a wish many times. Some follow each other at once, some after a moment. Each answer
+// must come at once.
 func (r *rig) rain(w wish, times int) {
 	r.t.Helper()
 	for n := range times {
@@ -63,7 +65,7 @@ func (r *rig) rain(w wish, times int) {
 	}
 }
 
-// wantNoFault fails if anything of ours failed or was restarted.
+// wantNoFault fails if an actor failed or was restarted.
 func (r *rig) wantNoFault() {
 	r.t.Helper()
 	select {
@@ -77,7 +79,8 @@ func (r *rig) wantNoFault() {
 	}
 }
 
-// TestI2_AStormOfWishesWhileTheStoreTakesNothing: they collapse into the newest, nothing is restarted, and once the store takes appends again nothing is lost.
+// TestI2_AStormOfWishesWhileTheStoreTakesNothing tests that repeated commands are merged into the
+// newest one, that nothing restarts, and that nothing is lost once the store takes appends again.
 func TestI2_AStormOfWishesWhileTheStoreTakesNothing(t *testing.T) {
 	stores := []struct {
 		name string
@@ -142,7 +145,8 @@ func TestI2_AStormOfWishesWhileTheStoreTakesNothing(t *testing.T) {
 	}
 }
 
-// The same with a store that takes everything: nothing is in the way, and every wish is followed.
+// The same with a store that takes everything. Every command is carried out, and nothing is lost or
+// doubled.
 func TestI2_AStormOfWishesOnALiveFeed(t *testing.T) {
 	for _, w := range storm {
 		t.Run(w.name, func(t *testing.T) {
@@ -162,7 +166,7 @@ func TestI2_AStormOfWishesOnALiveFeed(t *testing.T) {
 	}
 }
 
-// And while the feed goes over to another daemon, and back.
+// The same while the feed moves to another daemon and back.
 func TestI2_AStormOfWishesDuringAHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one := newShared(t, nil)
@@ -179,7 +183,9 @@ func TestI2_AStormOfWishesDuringAHandOver(t *testing.T) {
 			go func() { stopped <- from.daemon.Stop(context.Background(), "test") }()
 			for n := range wishes() {
 				for _, r := range []*rig{from, to} {
-					_ = anyWish(r, n) // who does not own the feed says so, and who is gone says nothing
+					// A daemon that does not own the feed refuses, and a daemon that has stopped
+					// does not answer.
+					_ = anyWish(r, n)
 				}
 				if n%100 == 0 {
 					to.after(time.Duration(n%300) * time.Millisecond)

@@ -15,7 +15,7 @@ func newTenure(cfg feedConfig) tenure {
 	return tenure{restarts: make(map[string]clockwork.Timer)}
 }
 
-// begun starts what a feed has from its beginning: its actors, or where the store is shared the one that asks for its lease.
+// begun starts the feed's first actors: all of them, or only the keeper where the store is shared.
 func (f *feed) begun(ctx actor.Context) {
 	if f.cfg.Lease == nil {
 		f.spawn(ctx)
@@ -24,7 +24,8 @@ func (f *feed) begun(ctx actor.Context) {
 	f.spawnKeeper(ctx)
 }
 
-// spawn starts the feed's actors, the ones that are told things before those that tell.
+// spawn starts the feed's actors. An actor that receives messages starts before the actors that
+// send them.
 func (f *feed) spawn(ctx actor.Context) {
 	c := f.cfg
 	f.phase = starting
@@ -68,15 +69,16 @@ func (f *feed) stop(ctx actor.Context) {
 	}
 	f.ending, f.stopAsker = true, ctx.Sender()
 	switch {
-	case f.clearing || f.leaving: // its end is the feed's
+	case f.clearing || f.leaving: // the end of the tenure also ends the feed
 	case f.phase == absent:
-		ctx.Send(f.keeper, &messages.ReleaseLease{}) // it may be asking for the lease
+		ctx.Send(f.keeper, &messages.ReleaseLease{}) // the keeper may be asking for the lease
 	default:
 		f.leave(ctx)
 	}
 }
 
-// leave begins the graceful end of a tenure: stop reading, commit what was read, save the checkpoint.
+// leave begins the graceful end of a tenure: stop reading, commit what was read, save the
+// checkpoint.
 func (f *feed) leave(ctx actor.Context) {
 	f.leaving, f.saveErr = true, nil
 	f.haltReading(ctx)
@@ -85,7 +87,8 @@ func (f *feed) leave(ctx actor.Context) {
 	}
 }
 
-// drain asks the writer to store what it holds. One whose stream is closed has nothing to store, and waits for its end.
+// drain asks the writer to store everything that it holds. If the stream is closed, the writer
+// stores nothing any more and waits for its end, so drain goes on without it.
 func (f *feed) drain(ctx actor.Context) {
 	if f.closed {
 		f.save(ctx)
@@ -98,7 +101,7 @@ func (f *feed) save(ctx actor.Context) {
 	ctx.Request(f.cursor, &messages.SaveCheckpoint{Cause: "stop"})
 }
 
-// streamClosed ends the reading of a feed whose stream somebody closed for good.
+// streamClosed ends the reading of a feed whose stream was closed for good.
 func (f *feed) streamClosed(ctx actor.Context, m *messages.StreamClosed) {
 	if f.phase == absent || f.clearing || f.closed {
 		return
@@ -111,7 +114,8 @@ func (f *feed) streamClosed(ctx actor.Context, m *messages.StreamClosed) {
 	}
 }
 
-// saveFailure is what the last save's failure is to a stop. The stream has the position that counts: where the store takes nothing for now, nothing is lost.
+// saveFailure is the error of the last save as far as it matters for a stop. The stream holds the
+// position that counts, so nothing is lost while the store is only full or unavailable.
 func saveFailure(err error) error {
 	if persistence.Temporary(err) {
 		return nil
@@ -119,7 +123,8 @@ func saveFailure(err error) error {
 	return err
 }
 
-// left goes on when everything that was read is stored and the checkpoint saved: only now may another daemon begin.
+// left goes on when everything that was read is stored and the checkpoint is saved. Only now may
+// another daemon begin.
 func (f *feed) left(ctx actor.Context, err error) {
 	if !f.leaving || f.clearing {
 		return
@@ -142,7 +147,8 @@ func (f *feed) stopped(ctx actor.Context, err error) {
 	f.stopAsker = nil
 }
 
-// clear ends the feed's actors as they are. What they had not stored is read again by whoever owns the feed next.
+// clear ends the feed's actors at once. The next owner of the feed reads again the events that they
+// had not stored.
 func (f *feed) clear(ctx actor.Context) {
 	f.clearing, f.leaving = true, false
 	f.stopTimers()
@@ -154,7 +160,7 @@ func (f *feed) clear(ctx actor.Context) {
 	f.cleared(ctx)
 }
 
-// terminated notes the end of one of them.
+// terminated notes the end of one of the feed's actors.
 func (f *feed) terminated(ctx actor.Context, pid *actor.PID) {
 	f.health.excuse(ctx, pid)
 	if f.clearing {
@@ -162,7 +168,8 @@ func (f *feed) terminated(ctx actor.Context, pid *actor.PID) {
 	}
 }
 
-// cleared begins to wait for the next tenure once all have ended: no incarnation outlives its lease.
+// cleared begins to wait for the next tenure when all actors have ended: no incarnation lives
+// longer than its lease.
 func (f *feed) cleared(ctx actor.Context) {
 	for _, pid := range ctx.Children() {
 		if !pid.Equal(f.keeper) {
@@ -173,7 +180,7 @@ func (f *feed) cleared(ctx actor.Context) {
 	f.tenure = newTenure(f.cfg)
 	if f.cfg.Lease == nil {
 		if !f.ending {
-			f.spawn(ctx) // the stream goes on where it stands now
+			f.spawn(ctx) // the stream goes on from its present end
 		}
 		return
 	}

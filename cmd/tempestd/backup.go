@@ -82,8 +82,8 @@ Exit codes: 0 the backup is whole, 1 it is not, 2 the command line or the config
 	return c
 }
 
-// backupRate is how many MiB a second a backup beside a daemon reads, and writes: its feeds write to
-// the same disk, as it may be.
+// backupRate bounds, in MiB/s, the reads and the writes of a backup beside a daemon, because the
+// daemon's feeds may write to the same disk.
 const backupRate = 64
 
 func (a *app) backupOnline(c *cobra.Command, dir string, opt backup.Options) (done backup.Report, err error) {
@@ -111,7 +111,7 @@ func (a *app) backupOffline(c *cobra.Command, dataDir, dir string, opt backup.Op
 	return done, held(err, "leave out --offline to ask it, or stop it first")
 }
 
-// tellDamage says what was found wrong with a store when it was opened.
+// tellDamage reports the damage that was found when a store was opened.
 func (a *app) tellDamage(e persistence.Event) {
 	switch e := e.(type) {
 	case persistence.FileDamaged:

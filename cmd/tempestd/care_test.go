@@ -13,8 +13,8 @@ import (
 	"tempestd/persistence/embedded/backup"
 )
 
-// fillStore makes a data directory with a stream "sky" of several segments, and gives it and how
-// many entries there are.
+// fillStore makes a data directory with a stream "sky" of several segments. It returns the
+// directory and the number of entries.
 func fillStore(t *testing.T) (dir string, entries int) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "data")
@@ -45,7 +45,7 @@ func fillStore(t *testing.T) (dir string, entries int) {
 	return dir, entries
 }
 
-// damage flips some bytes in the middle of a segment's file.
+// damage flips the bits of some bytes inside a segment's file.
 func damage(t *testing.T, dir, segment string) {
 	t.Helper()
 	path := filepath.Join(dir, "store", "streams", "sky", segment)
@@ -163,7 +163,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := json.Unmarshal([]byte(p.out.String()), &linked); err != nil || p.code != 0 || linked.Linked.Files == 0 {
 		t.Errorf("with links: exit %d, %v\n%s%s", p.code, err, p.out, p.err)
 	}
-	damage(t, dir, "000000000002.seg") // what befalls the store does not befall its backup
+	damage(t, dir, "000000000002.seg") // damage to the store does not reach its backup
 	restored := filepath.Join(t.TempDir(), "restored")
 	p = run(t, "restore", to, "--data-dir", restored)
 	if p.code != 0 || !strings.Contains(p.out.String(), "restored 1 stream,") {

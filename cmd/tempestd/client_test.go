@@ -24,7 +24,7 @@ import (
 	"github.com/jonboulle/clockwork"
 )
 
-// texts are the posts of JSON lines.
+// texts returns the texts of the posts in JSON lines.
 func texts(t *testing.T, out string) []string {
 	t.Helper()
 	var all []string
@@ -54,7 +54,7 @@ func numbered(first, n int) []string {
 func TestTailFindsItsPosition(t *testing.T) {
 	d := newFakeDaemon(t, "")
 	d.append(t, posts(0, 2500)...)
-	d.last += 3_600_000_000 // an hour of silence, which misleads the guess at the stream's rate
+	d.last += 3_600_000_000 // an hour without events, which makes the guess at the rate wrong
 	d.append(t, posts(2500, 20)...)
 	tests := []struct {
 		args string
@@ -128,7 +128,8 @@ func TestTailPrintsEventsVerbatimOneALine(t *testing.T) {
 	}
 }
 
-// Whatever bytes an entry, a name or a reason holds, a terminal is sent none that it would obey, and JSON means the same as before.
+// An entry, a name or a reason may hold any bytes: the terminal gets no character that it would
+// obey, and the JSON keeps its meaning.
 func TestNothingFromOutsideReachesATerminalAsItIs(t *testing.T) {
 	obeyed := "\u009b31m\u0080\u009f\u007f\u202e\u2066\u2069\u200f\ufeff\xff\xc2"
 	d := newFakeDaemon(t, "")
@@ -336,7 +337,7 @@ func TestNamesComplete(t *testing.T) {
 	}
 }
 
-// relisten starts a server at an address that another one has just left.
+// relisten starts a server at an address that another server has just left.
 func relisten(t *testing.T, s *httptest.Server, addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", addr)

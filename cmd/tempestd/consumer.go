@@ -182,10 +182,10 @@ nothing more than that is missed.`,
 	return c
 }
 
-// streamAndConsumer asks for two names.
+// streamAndConsumer requires the names of a stream and a consumer.
 func streamAndConsumer() cobra.PositionalArgs { return names("the stream", "the consumer") }
 
-// names asks for as many arguments as there are words, and says which.
+// names requires one argument for each description in what. The error lists the descriptions.
 func names(what ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != len(what) {

@@ -34,7 +34,7 @@ can replay it.`,
 		"resumed", (*client.Client).Resume)
 }
 
-// controlCommand is a command that asks one thing of one feed.
+// controlCommand returns a command that sends one request about one feed.
 func (a *app) controlCommand(verb, short, long, done string, ask func(*client.Client, context.Context, string) error) *cobra.Command {
 	c := &cobra.Command{
 		Use:               verb + " <feed>",
@@ -80,7 +80,7 @@ cannot be undone; closing it again changes nothing, the first reason stands.`,
 		},
 	}
 	c.Flags().StringVar(&reason, "reason", "", "why, for those who find the stream closed (one line)")
-	_ = c.MarkFlagRequired("reason") // it is there
+	_ = c.MarkFlagRequired("reason") // the flag exists, so there is no error
 	a.clientFlags(c)
 	return c
 }

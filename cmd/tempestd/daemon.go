@@ -19,13 +19,13 @@ import (
 	"tempestd/persistence"
 )
 
-// defaultAddr is where a daemon with the default configuration listens.
+// defaultAddr is the address of a daemon with the default configuration.
 const defaultAddr = "127.0.0.1:7077"
 
-// completionTimeout bounds what a press of the tab key may take.
+// completionTimeout bounds the time of a completion by the tab key.
 const completionTimeout = 500 * time.Millisecond
 
-// clientFlags adds the flags that say where the daemon is.
+// clientFlags adds the flags that locate the daemon.
 func (a *app) clientFlags(c *cobra.Command) {
 	a.configFlag(c)
 	c.Flags().StringVar(&a.addr, "addr", "", "`address` of the daemon, host:port or URL (default http.listen of the configuration, else "+defaultAddr+")")
@@ -33,7 +33,8 @@ func (a *app) clientFlags(c *cobra.Command) {
 	must(c.MarkFlagFilename("token-file"))
 }
 
-// connect finds the daemon. The configuration's token goes to the configuration's address only, never to one that was given in its place.
+// connect returns a client of the daemon. It sends the token of a configuration to another address
+// only if -c names the configuration explicitly.
 func (a *app) connect() (*client.Client, error) {
 	addr, secret := a.addr, config.Secret{}
 	if addr == "" || a.configPath != "" {
@@ -68,8 +69,9 @@ func (a *app) connect() (*client.Client, error) {
 	return c, nil
 }
 
-// clientConfig loads the configuration that a client command goes by, nil when there is none. One that was not asked for and cannot be used,
-// because its token is for the daemon's eyes, say, is passed over with a word.
+// clientConfig loads the configuration of a client command, or returns nil if there is none. If -c
+// does not name it and it is invalid, for example because only the daemon may read its token file,
+// clientConfig prints a note and ignores it.
 func (a *app) clientConfig() (*config.Config, error) {
 	path, err := config.Find(a.configPath)
 	if path == "" || err != nil {
@@ -84,7 +86,7 @@ func (a *app) clientConfig() (*config.Config, error) {
 	return cfg, err
 }
 
-// listenAddr is where the configured daemon listens.
+// listenAddr returns the address at which the configured daemon listens.
 func listenAddr(cfg *config.Config) (string, error) {
 	if cfg == nil {
 		return defaultAddr, nil
@@ -99,7 +101,7 @@ func listenAddr(cfg *config.Config) (string, error) {
 	return cfg.HTTP.Listen, nil
 }
 
-// withClient runs f with a client of the daemon.
+// withClient calls f with a client of the daemon.
 func (a *app) withClient(f func(*client.Client) error) error {
 	c, err := a.connect()
 	if err != nil {
@@ -109,7 +111,8 @@ func (a *app) withClient(f func(*client.Client) error) error {
 	return f(c)
 }
 
-// completeNames completes the first argument with names from the daemon. Without a daemon there is nothing to complete.
+// completeNames completes the first argument with names from the daemon. Without a daemon it offers
+// none.
 func (a *app) completeNames(names func(ctx context.Context, c *client.Client) ([]string, error)) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) > 0 {
@@ -145,7 +148,7 @@ func streamNames(ctx context.Context, c *client.Client) ([]string, error) {
 	return names, err
 }
 
-// named adds the names there are to an error about one that is not.
+// named adds the existing names to an error about a name that does not exist.
 func named(ctx context.Context, c *client.Client, err error) error {
 	names, what := streamNames, "streams"
 	switch {
@@ -164,7 +167,8 @@ func named(ctx context.Context, c *client.Client, err error) error {
 	}
 }
 
-// gone says whether the daemon went away, or asks for some patience, so that waiting for it makes sense.
+// gone reports whether it makes sense to wait for the daemon: it is unreachable, or it asks to try
+// later.
 func gone(err error) bool {
 	var refusal *client.APIError
 	if errors.As(err, &refusal) {

@@ -15,7 +15,7 @@ import (
 	"tempestd/internal/plain"
 )
 
-// errNotExact is a demo's failure to keep the daemon's promise.
+// errNotExact means that the demo's stream is not what was sent.
 var errNotExact = errors.New("the stream is not what was sent")
 
 func (a *app) demoCommand() *cobra.Command {
@@ -58,7 +58,8 @@ this machine is contacted.`,
 	return c
 }
 
-// runDemo shows the demo as a live view on a terminal, else as a line a second and one for each of the daemon's log events.
+// runDemo shows the demo: on a terminal as a live view, elsewhere as one line per second and one
+// line for each log event of the daemon.
 func (a *app) runDemo(ctx context.Context, opt demo.Options) (result demo.Result, err error) {
 	if !isTerminal(a.err) {
 		opt.Log = func(line string) { fmt.Fprintln(a.err, "  "+plain.Line(line)) }
@@ -67,7 +68,8 @@ func (a *app) runDemo(ctx context.Context, opt demo.Options) (result demo.Result
 	}
 	ctx, interrupt := context.WithCancelCause(ctx)
 	defer interrupt(nil)
-	// The view takes the keyboard where there is one, so that nothing typed tears it; Ctrl-C then comes as a key.
+	// The view reads the keyboard if there is one, so that typed characters do not disturb the
+	// display. Ctrl-C then arrives as a key.
 	options := []tea.ProgramOption{tea.WithOutput(a.err), tea.WithoutSignalHandler(), tea.WithInput(nil)}
 	if isTerminal(a.in) {
 		options = append(options, tea.WithInput(a.in))
@@ -87,12 +89,12 @@ func (a *app) runDemo(ctx context.Context, opt demo.Options) (result demo.Result
 	select {
 	case <-finished:
 		return result, err
-	default: // the second Ctrl-C
+	default: // ended by the second Ctrl-C
 		return demo.Result{}, context.Cause(ctx)
 	}
 }
 
-// printResult prints the comparison to standard output.
+// printResult prints the comparison to standard output, and the rest to standard error.
 func (a *app) printResult(r demo.Result) error {
 	fmt.Fprintln(a.out, r.Report)
 	fmt.Fprintf(a.err, "faults: %s\n", showFaults(r.Faults))

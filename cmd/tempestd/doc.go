@@ -1,6 +1,8 @@
-// Command tempestd keeps Bluesky Jetstream feeds alive, stores every event once and in order, and serves the streams to any number of readers.
+// Command tempestd keeps Bluesky Jetstream feeds alive, stores every event once and in order, and
+// serves the streams to any number of readers.
 //
-// There is one file a subcommand; each reads its flags, calls the package that does the work and prints. What they share:
+// There is one file per subcommand. Each reads its flags, calls the package that does the work, and
+// prints the result. They share these files:
 //
 //	main.go    the process: signals
 //	root.go    the command tree, exit codes
@@ -9,6 +11,6 @@
 //	event.go   entries of a stream as lines
 //	view.go    the demo's live view
 //
-// Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 the command line or the configuration is
-// wrong, 128+n ended by signal n.
+// Data goes to standard output, everything else to standard error. The exit codes are: 0 done; 1
+// failed; 2 the command line or the configuration is wrong; 128+n ended by signal n.
 package main

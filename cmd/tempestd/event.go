@@ -12,10 +12,11 @@ import (
 	"tempestd/persistence"
 )
 
-// printJSON writes {"id":…,"event":…} on one line: the event's bytes as they are, but that what a terminal would obey is spelled as JSON's escapes.
+// printJSON writes {"id":…,"event":…} on one line, with the event's bytes unchanged, except that
+// characters that a terminal would obey are written as JSON escapes.
 func (t *tail) printJSON(f persistence.Frame) error {
 	event := []byte(f.Event)
-	if bytes.ContainsAny(event, "\r\n") { // only between tokens can they stand in valid JSON
+	if bytes.ContainsAny(event, "\r\n") { // in valid JSON they are only between tokens
 		var compact bytes.Buffer
 		if err := json.Compact(&compact, event); err != nil {
 			return fmt.Errorf("entry %v: %w", f.ID, err)
@@ -28,16 +29,16 @@ func (t *tail) printJSON(f persistence.Frame) error {
 	return err
 }
 
-// reader prints entries for a person.
+// reader prints entries in a readable form.
 type reader struct {
 	terminal, out io.Writer
 	palette       palette
 }
 
-// newReader writes to out in the colours and the width of terminal.
+// newReader returns a reader that writes to out in the colours and the width of terminal.
 func newReader(terminal, out io.Writer) reader { return reader{terminal, out, newPalette(terminal)} }
 
-// shownEvent is what a person wants to see of an event.
+// shownEvent holds the fields of an event that a reader shows.
 type shownEvent struct {
 	DID    string `json:"did"`
 	TimeUS int64  `json:"time_us"`
@@ -65,7 +66,7 @@ type shownEvent struct {
 	} `json:"gap"`
 }
 
-// maxText is how many characters of a post's text are shown.
+// maxText is the most characters of a post's text that are shown.
 const maxText = 60
 
 func (r reader) print(f persistence.Frame) error {
@@ -73,7 +74,7 @@ func (r reader) print(f persistence.Frame) error {
 	return err
 }
 
-// line is one entry on one line.
+// line returns one entry as one line.
 func (r reader) line(f persistence.Frame) string {
 	var e shownEvent
 	_ = json.Unmarshal(f.Event, &e) // fields of unexpected types stay empty
@@ -101,7 +102,7 @@ func (r reader) line(f persistence.Frame) string {
 	return fmt.Sprintf("%s %-8s %s", head, clip(plain.Line(e.Kind), 8), plain.Line(e.DID))
 }
 
-// operation is a commit's operation in a column of its own.
+// operation returns a commit's operation as a column of fixed width.
 func (p palette) operation(op string) string {
 	padded := fmt.Sprintf("%-8s", clip(plain.Line(op), 8))
 	switch op {
@@ -113,7 +114,7 @@ func (p palette) operation(op string) string {
 	return p.busy.Render(padded)
 }
 
-// about is a post's text, or what a record points at.
+// about returns the text of a post, or the subject of a record.
 func (r reader) about(e shownEvent) string {
 	if text := strings.TrimSpace(plain.Line(e.Commit.Record.Text)); text != "" {
 		return fmt.Sprintf(" %q", clip(text, maxText))
@@ -129,7 +130,7 @@ func (r reader) about(e shownEvent) string {
 	return r.palette.faint.Render(" → " + clip(plain.Line(uri), 90))
 }
 
-// clip cuts s to most characters.
+// clip cuts s to at most most characters.
 func clip(s string, most int) string {
 	if runes := []rune(s); len(runes) > most {
 		return string(runes[:most-1]) + "…"

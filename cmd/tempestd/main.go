@@ -14,12 +14,12 @@ func main() {
 	os.Exit(code)
 }
 
-// signalled is why a context ended when a signal ended it.
+// signalled is the cause of a context that a signal ended.
 type signalled struct{ os.Signal }
 
 func (s signalled) Error() string { return "signal: " + s.String() }
 
-// exitCode is what shells expect of a process that ended by the signal.
+// exitCode returns the exit code that shells expect of a process that the signal ended.
 func (s signalled) exitCode() int {
 	if n, ok := s.Signal.(syscall.Signal); ok {
 		return 128 + int(n)
@@ -27,8 +27,8 @@ func (s signalled) exitCode() int {
 	return exitFailure
 }
 
-// untilSignal gives a context that the first SIGINT or SIGTERM ends, which is the order to end in good order. The second ends the process at
-// once, whatever it is doing.
+// untilSignal returns a context that ends at the first SIGINT or SIGTERM, so that the command stops
+// in good order. The second signal ends the process at once.
 func untilSignal(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 2)
@@ -49,8 +49,9 @@ func untilSignal(parent context.Context) (ctx context.Context, stop func()) {
 	return ctx, func() { signal.Stop(signals) }
 }
 
-// untilHangup gives SIGHUP its meaning for a daemon: the end of its terminal, or a request to read its configuration anew. SIGPIPE, which says that the
-// log's reader is gone, is no reason to stop.
+// untilHangup handles SIGHUP for a daemon. If standard input is a terminal, SIGHUP means the end of
+// the terminal and ends ctx. Otherwise it is a request to read the configuration again. It ignores
+// SIGPIPE, so that the daemon continues when the reader of its log is gone.
 func untilHangup(parent context.Context) (ctx context.Context, reload <-chan os.Signal, stop func()) {
 	signal.Ignore(syscall.SIGPIPE)
 	if isTerminal(os.Stdin) && !signal.Ignored(syscall.SIGHUP) {

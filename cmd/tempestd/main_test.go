@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// buffer is an output that may be read while a command writes.
+// buffer is an output that can be read while a command writes to it.
 type buffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -64,13 +64,14 @@ func (b *buffer) await(t *testing.T, text string) {
 	}
 }
 
-// process is one command line that was run, or is running.
+// process is a command line that runs or has run.
 type process struct {
 	out, err *buffer
 	code     int
 }
 
-// execIn runs a command line in this process with an environment of pairs.
+// execIn runs a command line in this process. env has the names and values of the environment in
+// turns.
 func execIn(ctx context.Context, env []string, args ...string) process {
 	p := process{out: newBuffer(), err: newBuffer()}
 	p.run(ctx, env, args...)
@@ -89,14 +90,14 @@ func (p *process) run(ctx context.Context, env []string, args ...string) {
 	p.code = execute(ctx, &app{in: strings.NewReader(""), out: p.out, err: p.err, env: lookup}, args)
 }
 
-// run runs a command line where there is no configuration.
+// run runs a command line in a directory without a configuration.
 func run(t *testing.T, args ...string) process {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	return execIn(t.Context(), nil, args...)
 }
 
-// file writes a file into a new directory and gives its path.
+// file writes a file into a new directory and returns its path.
 func file(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -106,7 +107,7 @@ func file(t *testing.T, name, text string) string {
 	return path
 }
 
-// fakeDaemon is the real HTTP API over a real store, with feeds that are made up.
+// fakeDaemon is the real HTTP API over a real store, with an invented feed.
 type fakeDaemon struct {
 	*httptest.Server
 	api      *serve.Server
@@ -194,7 +195,7 @@ func newFakeDaemon(t *testing.T, token string) *fakeDaemon {
 	return d
 }
 
-// stop answers the tails that wait and closes the listener, as a daemon does that stops.
+// stop answers the waiting tails and closes the listener, as a stopping daemon does.
 func (d *fakeDaemon) stop(t *testing.T) {
 	if err := d.api.Shutdown(context.Background()); err != nil {
 		t.Error(err)
@@ -202,7 +203,7 @@ func (d *fakeDaemon) stop(t *testing.T) {
 	d.Close()
 }
 
-// append stores events, a millisecond apart.
+// append stores events with times a millisecond apart.
 func (d *fakeDaemon) append(t *testing.T, events ...string) {
 	t.Helper()
 	batch := &messages.Batch{}
@@ -216,7 +217,7 @@ func (d *fakeDaemon) append(t *testing.T, events ...string) {
 	}
 }
 
-// posts makes n events, numbered from first.
+// posts returns n events, numbered from first.
 func posts(first, n int) []string {
 	var all []string
 	for i := range n {

@@ -18,13 +18,13 @@ import (
 	"tempestd/messages"
 )
 
-// isTerminal says whether somebody looks at w.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// width is how many columns w shows now, 0 when it is no terminal.
+// width returns the current number of columns of w, or 0 if it is no terminal.
 func width(w any) int {
 	if f, ok := w.(*os.File); ok {
 		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
@@ -34,7 +34,8 @@ func width(w any) int {
 	return 0
 }
 
-// fit cuts each line to a number of columns, 0 for any: a view is torn by lines that wrap.
+// fit cuts each line to a number of columns, because lines that wrap destroy a view. 0 means no
+// limit.
 func fit(s string, columns int) string {
 	if columns <= 0 {
 		return s
@@ -47,7 +48,7 @@ func jsonFlag(c *cobra.Command, asJSON *bool) {
 	c.Flags().BoolVar(asJSON, "json", false, "print JSON")
 }
 
-// printJSON writes v on one line.
+// printJSON writes v as JSON on one line.
 func printJSON(w io.Writer, v any) error {
 	var line bytes.Buffer
 	e := json.NewEncoder(&line)
@@ -59,7 +60,8 @@ func printJSON(w io.Writer, v any) error {
 	return err
 }
 
-// palette is the colours of one output. They are all off unless it is a terminal that has them and NO_COLOR is not set.
+// palette holds the colours of one output. They are off unless the output is a terminal with
+// colours and NO_COLOR is not set.
 type palette struct{ good, busy, bad, faint, strong lipgloss.Style }
 
 func newPalette(w io.Writer) palette {
@@ -68,7 +70,7 @@ func newPalette(w io.Writer) palette {
 	return palette{good: colour("2"), busy: colour("3"), bad: colour("1"), faint: r.NewStyle().Faint(true), strong: r.NewStyle().Bold(true)}
 }
 
-// state colours a feed's state.
+// state returns a feed's state in its colour.
 func (p palette) state(s messages.FeedState) string {
 	switch s {
 	case messages.StateLive:
@@ -81,7 +83,8 @@ func (p palette) state(s messages.FeedState) string {
 	return p.busy.Render(string(s))
 }
 
-// table prints rows in columns as wide as they need to be. A column whose name ends in '>' is aligned to the right.
+// table prints rows in columns that are as wide as their content. If the name of a column ends in
+// '>', the column is aligned to the right.
 func table(w io.Writer, p palette, columns []string, rows [][]string) {
 	widths := make([]int, len(columns))
 	right := make([]bool, len(columns))
@@ -119,7 +122,8 @@ func table(w io.Writer, p palette, columns []string, rows [][]string) {
 // showCount groups the digits of a number.
 func showCount[T int | int64 | uint64](n T) string { return humanize.Comma(int64(n)) }
 
-// showAge is a duration in its two greatest units, "3m12s", "5d4h"; below a minute to a tenth of a second.
+// showAge shows a duration in its two greatest units, as in "3m12s" and "5d4h". Below a minute it
+// shows tenths of a second, below a second milliseconds.
 func showAge(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch d = max(d, 0); {

@@ -56,7 +56,8 @@ func TestReadableLines(t *testing.T) {
 	}
 }
 
-// FuzzReadableLine holds that no event breaks the line or reaches the terminal as a control character.
+// FuzzReadableLine checks that no event breaks the line or sends a control character to the
+// terminal.
 func FuzzReadableLine(f *testing.F) {
 	f.Add([]byte(`{"did":"d","kind":"commit","commit":{"collection":"\u001b]0;x\u0007","record":{"text":"a\r\nb","subject":{"uri":"\u0000"}}}}`))
 	f.Add([]byte(`{"kind":"gap","gap":{"from_us":-9223372036854775808,"to_us":9223372036854775807,"cause":"\u2028"}}`))

@@ -67,7 +67,7 @@ Exit codes: 0 nothing is wrong any more, 1 something is, or could not be repaire
 	return c
 }
 
-// printRepair prints what was found and done as people read it.
+// printRepair prints in a readable form what was found and what was done.
 func (a *app) printRepair(done *embedded.Repaired) {
 	if len(done.Findings) == 0 {
 		fmt.Fprintln(a.out, "nothing is wrong")

@@ -14,14 +14,14 @@ import (
 	"tempestd/internal/plain"
 )
 
-// Exit codes. A command that a signal ended has 128 and the signal's number.
+// Exit codes. A command that a signal ended exits with 128 plus the signal's number.
 const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
 )
 
-// app is the process as the commands see it.
+// app is the process from the commands' view.
 type app struct {
 	in       io.Reader
 	out, err io.Writer
@@ -30,15 +30,17 @@ type app struct {
 	configPath string // -c
 	addr       string // --addr
 	tokenFile  string // --token-file
-	started    bool   // a command's own work began: its errors are no longer about how it was called
+	// started is true when a command's own work has begun. Later errors are not about the command
+	// line.
+	started bool
 }
 
-// usageError is a mistake in how a command was called.
+// usageError is an error in the command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// usage makes a usageError.
+// usage returns a usageError.
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 const rootHelp = `tempestd keeps Bluesky Jetstream feeds alive: it subscribes, rides out whatever ends a connection,
@@ -54,7 +56,7 @@ Try it with nothing installed or configured:
 Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, 128+n ended by
 signal n.`
 
-// newRoot builds the command tree.
+// newRoot returns the command tree.
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "tempestd",
@@ -91,7 +93,7 @@ func newRoot(a *app) *cobra.Command {
 	return root
 }
 
-// exactly asks for one argument, and says which.
+// exactly requires one argument. The error says what it is.
 func exactly(what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
@@ -101,7 +103,7 @@ func exactly(what string) cobra.PositionalArgs {
 	}
 }
 
-// none asks for no arguments.
+// none requires that there are no arguments.
 func none(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("got the argument %.40q; want none", args[0])
@@ -109,14 +111,15 @@ func none(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// must is for errors that only a mistake in the command tree itself can cause.
+// must panics on an error that only a mistake in the command tree can cause.
 func must(err error) {
 	if err != nil {
 		panic(err)
 	}
 }
 
-// execute runs one command line and says how the process should exit. ctx ends when a signal asks it to.
+// execute runs one command line and returns the exit code of the process. ctx ends when a signal
+// asks for a stop.
 func execute(ctx context.Context, a *app, args []string) int {
 	root := newRoot(a)
 	root.SetArgs(args)
@@ -140,8 +143,8 @@ func execute(ctx context.Context, a *app, args []string) int {
 	return exitFailure
 }
 
-// withoutSecrets is an error's message in which no argument is quoted that may be a secret in the wrong place (I10): what stands on a screen is seen by others than those
-// who see the command line.
+// withoutSecrets returns the message of an error without quoted arguments that may be misplaced
+// secrets (I10): other people may see the screen than those who can see the command line.
 func withoutSecrets(err error, args []string) string {
 	said := plain.Line(err.Error())
 	for _, arg := range args {
@@ -150,7 +153,7 @@ func withoutSecrets(err error, args []string) string {
 			if shown == strconv.Quote(given) {
 				continue
 			}
-			for n := len(given); n > 0; { // whole, or cut as messages cut
+			for n := len(given); n > 0; { // the whole, or cut as messages cut it
 				said = strings.ReplaceAll(said, strconv.Quote(given[:n]), shown)
 				switch {
 				case n > 100:

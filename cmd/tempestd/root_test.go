@@ -19,7 +19,7 @@ func TestExitCodes(t *testing.T) {
 	tests := []struct {
 		args     string
 		code     int
-		out, err string // parts of what is printed
+		out, err string // parts of the output
 	}{
 		{"", 0, "Try it with nothing installed", ""},
 		{"help", 0, "Usage:", ""},

@@ -60,15 +60,17 @@ for a restart. In a terminal it means that the terminal is gone, and stops the d
 	return c
 }
 
-// What the soft memory limit is made of.
+// The parts of the soft memory limit.
 const (
 	memoryBase       = 64 << 20 // the store, HTTP, the runtime
-	memoryPerBatch   = 2        // times its bytes: the batch and what encoding it needs
-	memoryPerIndexed = 20       // bytes an entry of the dedupe horizon, while a replay lasts
+	memoryPerBatch   = 2        // batch_bytes times this: the batch and its encoding
+	memoryPerIndexed = 20       // bytes per entry of the dedupe horizon, during a replay
 )
 
-// limitMemory sets the heap size at which the garbage collector starts to work harder, where the environment did not. It is above what the feeds can
-// need at once: below that the collector would run all the time. Without one it would let garbage grow to as much again as is live.
+// limitMemory sets the runtime's soft memory limit, unless the environment has set it. The garbage
+// collector works harder near the limit. The limit is above what all feeds can need at the same
+// time, because below that the collector would run all the time. Without a limit the collector
+// would let garbage grow to the size of the live heap.
 func limitMemory(cfg *config.Config) {
 	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
 		return

@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// secrets are of the shapes that people's secrets have. Nothing that any of them is part of may show a piece of it.
+// secrets have the shapes of real secrets. No output may show a piece of one.
 var secrets = []string{"S3cr3t.hUnter2-x9Qw", "correcthorsebatterystaple", "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJ", "9f86d081884c7d659a2feaa0c55ad015", "c2VjcmV0LXBhc3N3b3Jk=="}
 
-// showsPiece says which piece of a secret a text shows, "" for none.
+// showsPiece returns a piece of the secret that the text shows, or "" if it shows none.
 func showsPiece(text, secret string) string {
 	const piece = 7
 	for i := 0; i+piece <= len(secret); i++ {
@@ -24,7 +24,8 @@ func showsPiece(text, secret string) string {
 	return ""
 }
 
-// misplaced are configurations with a secret, S, where it does not belong, is cut in two or is malformed. The second of a pair stands in a feed.
+// misplaced lists configurations with a secret, S, that is in a wrong place, cut in two, or
+// malformed.
 var misplaced = []string{
 	// Endpoints.
 	`[feeds.a]` + "\n" + `endpoints = ["wss:/user:S@host"]`,

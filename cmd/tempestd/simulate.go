@@ -112,7 +112,7 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 	return c
 }
 
-// oneProtocol is the one protocol that is named, "" when both are.
+// oneProtocol returns the protocol if names has only one, or "" for both.
 func oneProtocol(names []string) (jetsim.Protocol, error) {
 	var p jetsim.Protocol
 	for _, name := range names {
@@ -128,7 +128,7 @@ func oneProtocol(names []string) (jetsim.Protocol, error) {
 	return p, nil
 }
 
-// faultHelp is a line for each fault.
+// faultHelp returns one line for each fault.
 func faultHelp() string {
 	var b strings.Builder
 	for _, f := range jetsim.Faults() {
@@ -141,7 +141,7 @@ func faultHelp() string {
 	return b.String()
 }
 
-// reportSim says once in a while how the simulator does, until ctx ends.
+// reportSim prints the simulator's figures every 10 s until ctx ends.
 func (a *app) reportSim(ctx context.Context, sim *jetsim.Sim) {
 	ticker := time.NewTicker(10 * time.Second)
 	defer ticker.Stop()

@@ -16,7 +16,7 @@ import (
 	"tempestd/persistence"
 )
 
-// status is what the daemon says about itself.
+// status is the daemon's answer about its state.
 type status struct {
 	Ready     messages.Readiness        `json:"ready"`
 	Feeds     []messages.FeedStatus     `json:"feeds"`
@@ -84,7 +84,7 @@ func fetchStatus(ctx context.Context, c *client.Client) (s status, err error) {
 	return s, err
 }
 
-// watchStatus shows the status again and again. On a terminal it takes the place of the last one.
+// watchStatus shows the status repeatedly. On a terminal each status replaces the one before.
 func (a *app) watchStatus(ctx context.Context, c *client.Client, every time.Duration, asJSON bool) error {
 	if every < 100*time.Millisecond {
 		return usage("--interval: got %v; want 100ms or more", every)
@@ -99,7 +99,7 @@ func (a *app) watchStatus(ctx context.Context, c *client.Client, every time.Dura
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			_ = a.printStatus(&page, s, asJSON) // a Builder takes everything
+			_ = a.printStatus(&page, s, asJSON) // a strings.Builder does not fail
 		case !gone(err):
 			return err
 		case screen:
@@ -166,7 +166,8 @@ func (a *app) printStatus(w io.Writer, s status, asJSON bool) error {
 	return nil
 }
 
-// ownerRows say who owns which feed; there are none where the daemon shares nothing.
+// ownerRows returns a row for each feed that daemons share, with its owner. It returns none if the
+// daemon shares no feed.
 func ownerRows(feeds []messages.FeedStatus) (rows [][]string) {
 	for _, f := range feeds {
 		if f.Fence == 0 && f.State != messages.StateStandby {
@@ -181,7 +182,7 @@ func ownerRows(feeds []messages.FeedStatus) (rows [][]string) {
 	return rows
 }
 
-// feedNote says why a feed is not live, and what happens next; "" where there is nothing to say.
+// feedNote says why a feed is not live and what happens next. It is "" for a live feed.
 func feedNote(f messages.FeedStatus, now time.Time) string {
 	if f.State == messages.StateLive {
 		return ""
@@ -203,7 +204,7 @@ func closedNote(s persistence.StreamInfo) string {
 	return "closed: " + plain.Line(s.ClosedReason)
 }
 
-// showLag is how far behind a feed's newest stored event was when it came.
+// showLag shows the lag of a feed's newest stored event at its arrival.
 func showLag(f messages.FeedStatus) string {
 	if f.Position.TimeUS == 0 {
 		return "-"
@@ -219,7 +220,7 @@ func showMicros(us int64) string {
 	return time.UnixMicro(us).UTC().Format(time.DateTime + "Z")
 }
 
-// showID is an entry's time, which is what its ID says to a person.
+// showID shows an entry's ID as its time.
 func showID(id *messages.EntryID) string {
 	if id == nil {
 		return "-"

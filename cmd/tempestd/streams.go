@@ -35,7 +35,7 @@ is whole. Both are for the store under data_dir: streams in a Valkey server have
 	return c
 }
 
-// counted notes when a command's own work begins.
+// counted makes a command set a.started when its own work begins.
 func (a *app) counted(c *cobra.Command) {
 	work := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -44,7 +44,7 @@ func (a *app) counted(c *cobra.Command) {
 	}
 }
 
-// errDamaged is the end of a command that found damage.
+// errDamaged is the result of a command that found damage.
 type errDamaged struct{ message string }
 
 func (e *errDamaged) Error() string { return e.message }
@@ -108,7 +108,7 @@ func (a *app) dataDirFlag(c *cobra.Command, dataDir *string) {
 	must(c.MarkFlagDirname("data-dir"))
 }
 
-// dataDir is the directory of the daemon's data: the one that was given, or the configuration's.
+// dataDir returns the directory of the daemon's data: given, or the configuration's if given is "".
 func (a *app) dataDir(given string) (string, error) {
 	if given != "" {
 		return filepath.Abs(given)
@@ -120,10 +120,10 @@ func (a *app) dataDir(given string) (string, error) {
 	return filepath.Abs(cfg.DataDir)
 }
 
-// storeDir is where the store is in it.
+// storeDir is the store's directory inside the data directory.
 const storeDir = "store"
 
-// verify asks the daemon, or looks itself.
+// verify asks the daemon to verify the store or, offline, verifies it itself.
 func (a *app) verify(c *cobra.Command, offline bool, dataDir, stream string, rate int, found func(persistence.Finding),
 	progress func(persistence.VerifyProgress)) (done persistence.Verified, err error) {
 	if offline {
@@ -143,7 +143,7 @@ func (a *app) verify(c *cobra.Command, offline bool, dataDir, stream string, rat
 	return done, noDaemon(err)
 }
 
-// held says what to do about a daemon that has the data directory.
+// held adds advice to an error about a data directory that a daemon has locked.
 func held(err error, what string) error {
 	if errors.Is(err, persistence.ErrLocked) {
 		return fmt.Errorf("%w: a daemon is running there; %s", err, what)
@@ -151,7 +151,7 @@ func held(err error, what string) error {
 	return err
 }
 
-// noDaemon says what to do where there is none.
+// noDaemon adds advice to an error about a missing daemon.
 func noDaemon(err error) error {
 	if errors.Is(err, client.ErrNoDaemon) {
 		return fmt.Errorf("%w --offline needs none", err)
@@ -159,7 +159,7 @@ func noDaemon(err error) error {
 	return err
 }
 
-// findings prints what a verification finds.
+// findings prints the findings of a verification.
 type findings struct {
 	app   *app
 	meter *meter
@@ -176,7 +176,7 @@ func (f *findings) print(found persistence.Finding) {
 	fmt.Fprint(f.app.out, showFinding(&found))
 }
 
-// end prints what was done, and says whether something is wrong.
+// end prints a summary, and returns an error if there is damage.
 func (f *findings) end(done persistence.Verified) error {
 	if f.json {
 		f.err = errors.Join(f.err, printJSON(f.app.out, map[string]any{"verified": done}))
@@ -195,7 +195,7 @@ func (f *findings) end(done persistence.Verified) error {
 	return f.err
 }
 
-// plural is a number of things.
+// plural returns a number with its noun.
 func plural[T int | int64 | uint64](n T, one string) string {
 	if n == 1 {
 		return "1 " + one
@@ -206,7 +206,7 @@ func plural[T int | int64 | uint64](n T, one string) string {
 	return showCount(n) + " " + one + "s"
 }
 
-// showFinding is a finding as people read it.
+// showFinding returns a finding in a readable form.
 func showFinding(f *persistence.Finding) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s", plain.Line(f.File))
@@ -236,7 +236,8 @@ func showLoss(l *persistence.Loss) string {
 	return fmt.Sprintf("%s, %s to %s, of %s to %s UTC", entries, l.First, l.Last, l.From.Format(layout), l.To.Format(layout))
 }
 
-// meter is one line on a terminal, which is written over again and again. Elsewhere it is nothing.
+// meter is a line on a terminal that is overwritten repeatedly. It shows nothing if the output is
+// no terminal.
 type meter struct {
 	w     io.Writer
 	shown bool

@@ -16,13 +16,13 @@ import (
 	"tempestd/persistence"
 )
 
-// Bounds of reading over HTTP.
+// These bound the reading over HTTP.
 const (
-	pageSize   = 1000             // the most one call returns
-	waitBlock  = 25 * time.Second // how long one call of a following tail waits
+	pageSize   = 1000             // most entries per request
+	waitBlock  = 25 * time.Second // how long a request waits when tail follows
 	retryFirst = 250 * time.Millisecond
 	retryMost  = 5 * time.Second
-	maxLast    = 1_000_000 // the most -n without a position may ask for
+	maxLast    = 1_000_000 // the most that -n accepts without a position
 )
 
 // tail is one run of the command.
@@ -31,13 +31,13 @@ type tail struct {
 	client *client.Client
 	stream string
 	after  string // the exclusive cursor
-	limit  int    // most entries to print, -1 for no limit
+	limit  int    // most entries to print; -1 for no limit
 	follow bool
 	filter jetstream.Filter
 	out    *bufio.Writer
 	print  func(persistence.Frame) error
 
-	line []byte // of printJSON
+	line []byte // the buffer of printJSON
 }
 
 func (a *app) tailCommand() *cobra.Command {
@@ -121,7 +121,8 @@ always printed, unless --kind names other kinds only.`,
 	return c
 }
 
-// run prints the last entries, or those after the position when last is negative, and then what comes if it follows.
+// run prints the last entries, or the entries after the position if last is negative. With --follow
+// it then prints new entries.
 func (t *tail) run(ctx context.Context, last int) error {
 	err := t.start(ctx, last)
 	if err == nil && t.limit != 0 && (last < 0 || t.follow) {
@@ -130,7 +131,7 @@ func (t *tail) run(ctx context.Context, last int) error {
 	return errors.Join(err, t.out.Flush())
 }
 
-// start makes sure that the stream exists and, without a position, prints the last entries.
+// start checks that the stream exists and, without a position, prints the last entries.
 func (t *tail) start(ctx context.Context, last int) error {
 	info, err := t.client.Stream(ctx, t.stream)
 	if err != nil || last < 0 {
@@ -147,7 +148,8 @@ func (t *tail) start(ctx context.Context, last int) error {
 	return t.write(frames)
 }
 
-// read prints what comes after the cursor, to the end or for ever.
+// read prints the entries after the cursor: to the end of the stream or, with --follow, until the
+// stream is closed.
 func (t *tail) read(ctx context.Context) error {
 	lost, pause := false, retryFirst
 	for t.limit != 0 {
@@ -196,7 +198,7 @@ func (t *tail) read(ctx context.Context) error {
 	return nil
 }
 
-// explain says what someone at a terminal can do about an error.
+// explain adds what a user can do about an error.
 func (t *tail) explain(err error) error {
 	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
 		return fmt.Errorf("what came after %s is not kept any more: the stream's retention has dropped entries; --after %s begins with the oldest that is left", t.after, expired.Oldest)
@@ -218,8 +220,9 @@ func (t *tail) write(frames []persistence.Frame) error {
 	return t.out.Flush()
 }
 
-// last reads the newest n entries of the stream as info describes it. The API reads forwards, so it goes back in time by a guess from the stream's
-// rate, and further where that was not far enough.
+// last returns the newest n entries of the stream that info describes. The API reads only forwards.
+// So last guesses from the stream's rate how far back it must begin, and begins earlier if that was
+// not far enough.
 func (t *tail) last(ctx context.Context, info persistence.StreamInfo, n int) ([]persistence.Frame, error) {
 	if n == 0 || info.Newest == nil || info.Oldest == nil {
 		return nil, nil
@@ -239,7 +242,7 @@ func (t *tail) last(ctx context.Context, info persistence.StreamInfo, n int) ([]
 	}
 }
 
-// newest reads from the cursor up to the entry end and keeps the last n.
+// newest reads from the cursor up to the entry end and returns the last n entries.
 func (t *tail) newest(ctx context.Context, after string, end messages.EntryID, n int) ([]persistence.Frame, error) {
 	var kept []persistence.Frame
 	for {

@@ -8,17 +8,18 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// build is what the binary knows about itself.
+// build is the build information of the binary.
 type build struct {
-	Version string `json:"version"`          // of the module, "(devel)" when it was not built from a tagged one
-	Commit  string `json:"commit,omitempty"` // "-dirty" at its end when the tree had changes
+	// Version is the module's version, or "(devel)" if the binary was not built from a tagged one.
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"` // ends in "-dirty" if the tree had changes
 	Time    string `json:"time,omitempty"`   // of the commit
 	Go      string `json:"go"`
 	OS      string `json:"os"`
 	Arch    string `json:"arch"`
 }
 
-// thisBuild reads the build's own record.
+// thisBuild reads the build information of the running binary.
 func thisBuild() build {
 	b := build{Version: "(devel)", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()

@@ -15,7 +15,7 @@ import (
 	"tempestd/internal/plain"
 )
 
-// progress prints a demo as a line a second.
+// progress prints one line per second about a demo.
 type progress struct {
 	w    io.Writer
 	last time.Time
@@ -32,7 +32,7 @@ func (p *progress) show(s demo.Snapshot) {
 		s.Elapsed.Seconds(), s.Phase, stateOrNone(s), s.Feed.EventsPerSec, showLag(s.Feed), s.Sim.Contents, s.Stream.Entries, s.Tailed, s.Feed.Reconnects, showFaults(s.Sim.Faults))
 }
 
-// stateOrNone is the feed's state, once there is one.
+// stateOrNone is the feed's state, or a note if there is none yet.
 func stateOrNone(s demo.Snapshot) string {
 	if s.Feed.State == "" {
 		return "no feed yet"
@@ -40,7 +40,7 @@ func stateOrNone(s demo.Snapshot) string {
 	return string(s.Feed.State)
 }
 
-// showFaults lists faults by name with how often they happened.
+// showFaults lists faults by name and number.
 func showFaults(faults map[string]int64) string {
 	if len(faults) == 0 {
 		return "none"
@@ -67,10 +67,11 @@ func newDemoView(terminal io.Writer, opt demo.Options, interrupt func()) demoVie
 	return demoView{palette: newPalette(terminal), length: opt.For, interrupt: interrupt, width: 80, lines: newReader(terminal, nil)}
 }
 
-// Init starts nothing: snapshots come by themselves.
+// Init returns no command, because snapshots arrive from the demo.
 func (v demoView) Init() tea.Cmd { return nil }
 
-// Update takes a snapshot, the terminal's new size, or a key. The first Ctrl-C ends the demo early, the second leaves it as it is.
+// Update handles a snapshot, a new size of the terminal, or a key. The first Ctrl-C ends the demo
+// early; the second ends the view at once.
 func (v demoView) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	switch m := message.(type) {
 	case demo.Snapshot:
@@ -90,7 +91,7 @@ func (v demoView) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	return v, nil
 }
 
-// View draws the snapshot.
+// View renders the snapshot.
 func (v demoView) View() string {
 	p, s, f := v.palette, v.seen, v.seen.Feed
 	var b strings.Builder
@@ -116,7 +117,7 @@ func (v demoView) View() string {
 	return fit(b.String(), v.width)
 }
 
-// bar is how much of the time has passed.
+// bar shows the elapsed part of the time.
 func (v demoView) bar() string {
 	const width = 20
 	done := min(width, int(width*v.seen.Elapsed/v.length))

@@ -1,8 +1,10 @@
-// Command legacy is the real legacy Jetstream server, fed with made-up events instead of a relay: what the black-box tests connect tempestd to, so that
-// not everything is proven against a simulator of our own. It is a module of its own because its dependencies would weigh on ours.
+// Command legacy is the real legacy Jetstream server, with made-up events instead of a relay. The
+// black-box tests connect tempestd to it, so that they do not depend only on our own simulator. It
+// is a separate module to keep its dependencies out of the main module.
 //
-// It prints its address, then produces events until SIGTERM or -count, and prints how many there were. Each is appended to the truth file as one JSON line,
-// the very bytes the server persists and sends, before anyone can see it.
+// It prints its address and then produces events until SIGTERM or until there are -count of them.
+// Then it prints their number. Before any subscriber can see an event, it appends the event to the
+// truth file as one JSON line, with the bytes that the server stores and sends.
 package main
 
 import (
@@ -84,11 +86,13 @@ func run(ctx context.Context, listen, dir, truth string, rate, accounts int, cou
 	if err := p.run(ctx, rate, count); err != nil {
 		return err
 	}
-	// The databases are synced and not closed: replays of subscribers may still read them, and the server does not wait for those.
+	// Sync the databases but do not close them: replays of subscribers may still read them, and the
+	// server does not wait for those.
 	return errors.Join(c.UncompressedDB.LogData(nil, pebble.Sync), c.CompressedDB.LogData(nil, pebble.Sync))
 }
 
-// producer does what the server's sequencer does: time, JSON, compression, persist, emit; and writes the truth down first.
+// producer does the work of the server's sequencer: time, JSON, compression, persist, emit. It
+// writes the truth file first.
 type producer struct {
 	server   *server.Server
 	consumer *consumer.Consumer
@@ -185,12 +189,12 @@ func (p *producer) event() *models.Event {
 	return e
 }
 
-// did is the DID of account n.
+// did returns the DID of account n.
 func did(n int) string {
 	return "did:plc:aaaaaaaaaaaaaaaaaaaaa" + string([]byte{'a' + byte(n/676), 'a' + byte(n/26%26), 'a' + byte(n%26)})
 }
 
-// word is n letters as identifiers have them.
+// word returns n random letters of the alphabet of identifiers.
 func (p *producer) word(n int) string {
 	const letters = "234567abcdefghijklmnopqrstuvwxyz"
 	b := make([]byte, n)

@@ -14,7 +14,7 @@ import (
 	"tempestd/internal/beside"
 )
 
-// told notes what a crew tells. It is read when the crew is gone.
+// told collects the reports of a crew. Tests read it after the crew has ended.
 type told []string
 
 func (l *told) tell(task string, p *beside.Panic) {

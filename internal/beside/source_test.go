@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// unguarded are the places of the daemon that start a goroutine by themselves, and why a panic in it does no harm.
+// unguarded lists the files of the daemon that start a goroutine without Do or a Crew, and the
+// reason why a panic in it does no harm.
 var unguarded = map[string]string{
 	"actors/task.go":                    "calls Do",
 	"internal/beside/crew.go":           "calls Do",
@@ -26,10 +27,10 @@ var unguarded = map[string]string{
 	"persistence/internal/bell/bell.go": "lets go of channels",
 }
 
-// noDaemon are trees that are no part of a daemon.
+// noDaemon lists the trees that are no part of a daemon.
 var noDaemon = []string{"integration", "internal/demo", "internal/jetsim", "internal/valkeytest", "persistence/streamtest", "cmd/tempestd/demo.go"}
 
-// A goroutine that is started otherwise takes every feed along when it panics.
+// A panic in a goroutine that is started in another way would end every feed.
 func TestEveryGoroutineOfTheDaemonIsGuarded(t *testing.T) {
 	set := token.NewFileSet()
 	seen := 0
@@ -71,7 +72,8 @@ func TestEveryGoroutineOfTheDaemonIsGuarded(t *testing.T) {
 	}
 }
 
-// cancels says whether a function does nothing that could panic: it is a context's end by its name, or a literal that calls only that, or sends an actor a message.
+// cancels reports whether a function does nothing that could panic: its name says that it ends a
+// context, or it is a literal that only calls such a function or only sends an actor a message.
 func cancels(do ast.Expr) bool {
 	switch do := do.(type) {
 	case *ast.Ident:

@@ -13,13 +13,13 @@ import (
 	"tempestd/persistence"
 )
 
-// maxLine bounds a line of an answer that has many: a snapshot names each file, and has the
-// consumers in it.
+// maxLine bounds one line of an answer that has many lines, in bytes. The line of a snapshot names
+// every file and contains the consumers.
 const maxLine = 64 << 20
 
-// Verify has the daemon look at its files: of one stream, or of all there is where stream is "". It
-// reads up to rate MiB a second, the daemon's default where that is 0. What is found is told as it
-// is found. It takes as long as it takes.
+// Verify makes the daemon check the files of one stream, or of the whole store if stream is "". It
+// reads up to rate MiB per second; 0 stands for the daemon's default. It calls found for each
+// finding and progress during the run. Only ctx bounds its duration.
 func (c *Client) Verify(ctx context.Context, stream string, rate int, found func(persistence.Finding), progress func(persistence.VerifyProgress)) (persistence.Verified, error) {
 	path, query := []string{"v1", "store", "verify"}, url.Values{}
 	if stream != "" {
@@ -53,8 +53,8 @@ func (c *Client) Verify(ctx context.Context, stream string, rate int, found func
 	}
 }
 
-// Snapshot has the daemon name its files as they are now. They stay where they are until release is
-// called.
+// Snapshot makes the daemon name the files that it has now. The files stay in place until release
+// is called.
 func (c *Client) Snapshot(ctx context.Context) (snapshot *persistence.Snapshot, release func(), err error) {
 	lines, err := c.lines(ctx, nil, "v1", "store", "snapshot")
 	if err != nil {
@@ -71,7 +71,7 @@ func (c *Client) Snapshot(ctx context.Context) (snapshot *persistence.Snapshot, 
 	return line.Snapshot, lines.Close, nil
 }
 
-// lines are the lines of a long answer.
+// lines reads a long answer line by line.
 type lines struct {
 	c      *Client
 	body   io.ReadCloser
@@ -79,7 +79,7 @@ type lines struct {
 	cancel context.CancelFunc
 }
 
-// lines makes a request whose answer is as long as it is.
+// lines makes a request with a long answer. Only ctx bounds its duration.
 func (c *Client) lines(ctx context.Context, query url.Values, path ...string) (*lines, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	req, err := c.request(ctx, http.MethodPost, query, nil, path...)
@@ -103,7 +103,7 @@ func (c *Client) lines(ctx context.Context, query url.Values, path ...string) (*
 	return &lines{c: c, body: resp.Body, in: in, cancel: cancel}, nil
 }
 
-// next reads a line, which may be an error.
+// next reads one line. If the line is an error of the daemon, next returns it.
 func (l *lines) next(into any) error {
 	if !l.in.Scan() {
 		err := l.in.Err()

@@ -23,8 +23,9 @@ import (
 
 const (
 	dialTimeout = 5 * time.Second
-	callTimeout = 30 * time.Second // of a call, beside the time it asked to wait
-	maxBody     = 64 << 20         // bytes; the daemon ends a response at 8 MiB or after one entry
+	// callTimeout bounds a call, in addition to the time that it asks the daemon to wait.
+	callTimeout = 30 * time.Second
+	maxBody     = 64 << 20 // bytes; the daemon ends a response at 8 MiB or after one entry
 )
 
 // Client talks to one daemon. It is safe for concurrent use.
@@ -34,33 +35,35 @@ type Client struct {
 	http  http.Client
 }
 
-// New gives a client of the daemon at addr: "host:port" as the configuration's http.listen has it, or an http(s) URL. An unspecified
-// host (":7077", "0.0.0.0:7077") is this machine. The token is "" for a daemon without one.
+// New returns a client of the daemon at addr: "host:port" as in the configuration's http.listen, or
+// an http(s) URL. An unspecified host (":7077", "0.0.0.0:7077") means this machine. The token is ""
+// for a daemon without one.
 func New(addr, token string) (*Client, error) {
 	base, err := parseAddr(addr)
 	if err != nil {
 		return nil, err
 	}
 	return &Client{base: base, token: token, http: http.Client{
-		// No proxy: the daemon is here or named by its operator, and the token is for it alone. Hence no redirects either.
+		// No proxy: the daemon is on this machine or named by its operator, and only the daemon may
+		// see the token. For the same reason there are no redirects.
 		Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, IdleConnTimeout: time.Minute},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
 
-// plainAddr is what has no place for a password in it.
+// plainAddr matches an address that has no place for a password.
 var plainAddr = regexp.MustCompile(`^([a-z]{2,5}://)?[a-z0-9.-]{0,64}(:[0-9]{0,6})?$`)
 
 func parseAddr(addr string) (url.URL, error) {
 	bad := errors.New("daemon address: accepted: host:port or http://host:port, and nothing behind it")
-	if plainAddr.MatchString(addr) { // anything else may hold a secret
+	if plainAddr.MatchString(addr) { // another form may contain a secret
 		bad = fmt.Errorf("daemon address %.100q: accepted: host:port or http://host:port", addr)
 	}
 	text := addr
 	if !strings.Contains(text, "://") {
 		text = "http://" + text
 	}
-	if strings.Contains(text, "@") { // not to be repeated in an error
+	if strings.Contains(text, "@") { // the error must not repeat it
 		return url.URL{}, errors.New("daemon address: got a user or a password in it; accepted: host:port or http://host:port, and a token of its own")
 	}
 	u, err := url.Parse(text)
@@ -77,32 +80,33 @@ func parseAddr(addr string) (url.URL, error) {
 	return *u, nil
 }
 
-// Addr is the daemon's base URL.
+// Addr returns the daemon's base URL.
 func (c *Client) Addr() string { return c.base.String() }
 
-// Close closes the connections that no call is using.
+// Close closes the idle connections. Calls in progress are not affected.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Feeds is the status of every feed.
+// Feeds returns the status of every feed.
 func (c *Client) Feeds(ctx context.Context) ([]messages.FeedStatus, error) {
 	var body struct{ Feeds []messages.FeedStatus }
 	err := c.get(ctx, &body, nil, "v1", "feeds")
 	return body.Feeds, err
 }
 
-// Feed is the status of one feed. The error matches messages.ErrNoFeed when there is none of that name.
+// Feed returns the status of one feed. The error matches messages.ErrNoFeed when no feed has that
+// name.
 func (c *Client) Feed(ctx context.Context, name string) (messages.FeedStatus, error) {
 	var status messages.FeedStatus
 	err := c.get(ctx, &status, nil, "v1", "feeds", name)
 	return status, err
 }
 
-// Reconnect makes the feed drop its connection and make another.
+// Reconnect makes the feed close its connection and open a new one.
 func (c *Client) Reconnect(ctx context.Context, feed string) error {
 	return c.command(ctx, feed, "reconnect")
 }
 
-// Pause makes the feed drop its connection until Resume.
+// Pause makes the feed close its connection. The feed stays disconnected until Resume.
 func (c *Client) Pause(ctx context.Context, feed string) error { return c.command(ctx, feed, "pause") }
 
 // Resume ends a Pause.
@@ -110,7 +114,8 @@ func (c *Client) Resume(ctx context.Context, feed string) error {
 	return c.command(ctx, feed, "resume")
 }
 
-// CloseStream ends a stream for good and describes it as it is then. The error matches persistence.ErrNoStream when there is none of that name.
+// CloseStream closes a stream for good and returns its description. The error matches
+// persistence.ErrNoStream when no stream has that name.
 func (c *Client) CloseStream(ctx context.Context, stream, reason string) (persistence.StreamInfo, error) {
 	var info persistence.StreamInfo
 	status, body, err := c.do(ctx, http.MethodPost, url.Values{"reason": {reason}}, 0, "v1", "streams", stream, "close")
@@ -123,44 +128,49 @@ func (c *Client) CloseStream(ctx context.Context, stream, reason string) (persis
 	return info, err
 }
 
-// Ready asks whether the daemon is ready, and why not.
+// Ready returns whether the daemon is ready, and the reasons if it is not.
 func (c *Client) Ready(ctx context.Context) (messages.Readiness, error) {
 	var ready messages.Readiness
 	status, body, err := c.do(ctx, http.MethodGet, nil, 0, "readyz")
 	if err != nil {
 		return ready, err
 	}
-	// A daemon that is not ready answers 503 with the reasons; one that is stopping, with an error.
+	// A daemon that is not ready answers 503 with the reasons. A daemon that is stopping answers
+	// 503 with an error.
 	if refusal := apiError(status, body); status != http.StatusOK && (status != http.StatusServiceUnavailable || refusal.Name != "") {
 		return ready, refusal
 	}
 	return ready, c.decode(body, &ready)
 }
 
-// Streams describes every stream that is stored.
+// Streams describes every stored stream.
 func (c *Client) Streams(ctx context.Context) ([]persistence.StreamInfo, error) {
 	var body struct{ Streams []persistence.StreamInfo }
 	err := c.get(ctx, &body, nil, "v1", "streams")
 	return body.Streams, err
 }
 
-// Stream describes one stream. The error matches persistence.ErrNoStream when there is none of that name.
+// Stream describes one stream. The error matches persistence.ErrNoStream when no stream has that
+// name.
 func (c *Client) Stream(ctx context.Context, name string) (persistence.StreamInfo, error) {
 	var info persistence.StreamInfo
 	err := c.get(ctx, &info, nil, "v1", "streams", name)
 	return info, err
 }
 
-// Frames reads the closed range [from, to] of a stream, oldest first, up to limit (1…1000) entries. The cursors are "start", "end",
-// "<ms>" or "<ms>-<seq>". The daemon may return fewer than limit although there are more: a range is read to its end when nothing comes.
+// Frames reads the closed range [from, to] of a stream, oldest first, up to limit (1…1000) entries.
+// The cursors are "start", "end", "<ms>" or "<ms>-<seq>". The daemon may return fewer entries than
+// limit although there are more: the end of the range is reached when a call returns no entry.
 func (c *Client) Frames(ctx context.Context, stream, from, to string, limit int) (persistence.StreamFrames, error) {
 	query := url.Values{"from": {from}, "to": {to}, "limit": {strconv.Itoa(limit)}}
 	return c.read(ctx, query, 0, "v1", "streams", stream, "frames")
 }
 
-// Tail reads up to limit (1…1000) entries after the exclusive cursor, "0-0" for the beginning, that pass the filter. With none there it waits for block (0…30 s), and
-// then returns none: that is no error. What comes next is after the result's Cursor, which a filter may have moved without a frame. A stream is finished when it is
-// closed and nothing is Behind. An error that matches *persistence.CursorExpiredError says where reading may go on.
+// Tail reads up to limit (1…1000) entries that come after the exclusive cursor ("0-0" for the
+// beginning) and pass the filter. If there are none, it waits for block (0…30 s) and then returns
+// an empty page, which is no error. The next page begins after the result's Cursor; a filter may
+// move the Cursor without an entry. A stream is finished when it is closed and Behind is 0. An
+// error that matches *persistence.CursorExpiredError says where reading can continue.
 func (c *Client) Tail(ctx context.Context, stream, after string, block time.Duration, limit int, filter jetstream.Filter) (persistence.StreamFrames, error) {
 	query := url.Values{"after": {after}, "block_ms": {strconv.FormatInt(block.Milliseconds(), 10)}, "limit": {strconv.Itoa(limit)}}
 	for name, list := range map[string][]string{"collections": filter.Collections, "dids": filter.DIDs, "kinds": filter.Kinds} {
@@ -188,7 +198,7 @@ func (c *Client) read(ctx context.Context, query url.Values, wait time.Duration,
 		Oldest       persistence.EntryID
 		Newest       persistence.EntryID
 		Behind       int64 `json:"lag_entries"`
-		Appended     int64 `json:"-"` // HTTP does not tell
+		Appended     int64 `json:"-"` // not in the HTTP response
 	}
 	status, body, err := c.do(ctx, http.MethodGet, query, wait, path...)
 	if err == nil && status != http.StatusOK {
@@ -218,7 +228,8 @@ func (c *Client) decode(body []byte, into any) error {
 	return nil
 }
 
-// send makes a request that changes something, with a JSON body unless it is nil, and decodes the answer unless into is nil.
+// send makes a request that changes something. It has a JSON body unless body is nil, and send
+// decodes the answer unless into is nil.
 func (c *Client) send(ctx context.Context, method string, body, into any, path ...string) (status int, err error) {
 	var given []byte
 	if body != nil {
@@ -254,7 +265,7 @@ func (c *Client) exchange(ctx context.Context, method string, query url.Values, 
 	resp, err := c.http.Do(req)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
-			err = cause // without the URL around it
+			err = cause // without the URL that http.Client adds
 		}
 		return 0, nil, unreachable(c.base.Host, err)
 	}
@@ -269,14 +280,15 @@ func (c *Client) exchange(ctx context.Context, method string, query url.Values, 
 	return resp.StatusCode, body, nil
 }
 
-// request makes a request of the daemon.
+// request builds a request to the daemon.
 func (c *Client) request(ctx context.Context, method string, query url.Values, given []byte, path ...string) (*http.Request, error) {
 	for i, p := range path {
 		path[i] = url.PathEscape(p)
 	}
 	u := c.base.JoinPath(path...)
 	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(given)) // which is no body when there is nothing in it
+	// An empty reader is no body.
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(given))
 	if err != nil {
 		return nil, err
 	}

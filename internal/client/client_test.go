@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// actors are a tree of actors with one feed.
+// actors is an actor tree with one feed.
 type actors struct {
 	ready messages.Readiness
 	told  []string
@@ -69,7 +69,7 @@ func (a *actors) Close(_ context.Context, stream, reason string) (persistence.St
 
 const token = "hunter2"
 
-// daemon is the API over a store with one stream of two events, and a client of it.
+// daemon starts the API over a store that has one stream of two events, and returns a client of it.
 func daemon(t *testing.T) (*client.Client, *actors, persistence.Stream, *serve.Server) {
 	t.Helper()
 	ctx := context.Background()
@@ -276,7 +276,7 @@ func TestAnswersThatAreNotADaemons(t *testing.T) {
 	}
 }
 
-// endless writes until the client has had enough.
+// endless writes until the client stops reading.
 func endless(w http.ResponseWriter) {
 	chunk := []byte(strings.Repeat(" ", 1<<20))
 	for {
@@ -325,7 +325,7 @@ func TestACallEndsWhenNothingAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close() // connections are made by the kernel, and never accepted
+	defer ln.Close() // the kernel makes connections, but the test never accepts them
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {

@@ -1,9 +1,13 @@
-// Package client is the Go client of the daemon's HTTP API (internal/serve), which the command line uses.
+// Package client is the Go client of the daemon's HTTP API (internal/serve). The command line uses
+// it.
 //
-// Every call is one request, bounded in time and in the size of its response, and may be made by many goroutines at once. Nothing is retried: a caller that
-// follows a stream asks again after the last ID it has, and misses nothing.
+// Every call is one request, with bounds on its time and on the size of its response, except Verify
+// and Snapshot (care.go), which last as long as the caller wants. Calls may be made concurrently.
+// Nothing is retried: a caller that follows a stream asks again after the last ID that it has, and
+// misses no entry.
 //
-//	client.go  Client, New and the calls
+//	client.go    Client, New and the calls
 //	consumers.go named consumers
-//	errors.go  what goes wrong
+//	care.go      verifying the store's files, and naming them for a backup
+//	errors.go    the errors
 package client

@@ -11,13 +11,15 @@ import (
 	"tempestd/persistence"
 )
 
-// ErrNoDaemon is matched by the error of a call that found nothing listening.
+// ErrNoDaemon is matched by the error of a call that was refused a connection: no daemon listens
+// there.
 var ErrNoDaemon = errors.New("no daemon")
 
-// APIError is a refusal by the daemon. Those of a missing feed, stream or consumer match messages.ErrNoFeed, persistence.ErrNoStream and ErrNoConsumer.
+// APIError is an error response of the daemon. If a feed, stream or consumer does not exist, it
+// matches messages.ErrNoFeed, persistence.ErrNoStream or persistence.ErrNoConsumer.
 type APIError struct {
 	Status  int    // HTTP status
-	Name    string // "NoSuchFeed", say; "" where something else than a daemon answered
+	Name    string // for example "NoSuchFeed"; "" if the answer is not a daemon's
 	Message string
 	Oldest  persistence.EntryID // of CursorExpired: the oldest cursor that misses nothing
 }
@@ -29,7 +31,7 @@ func (e *APIError) Error() string {
 	return e.Message
 }
 
-// Is matches the sentinel errors that the daemon's own stand for.
+// Is matches the sentinel errors that the names in the daemon's answer stand for.
 func (e *APIError) Is(target error) bool {
 	switch e.Name {
 	case "NoSuchFeed":
@@ -42,7 +44,8 @@ func (e *APIError) Is(target error) bool {
 	return false
 }
 
-// As gives a *persistence.CursorExpiredError, without the stream and the cursor, which the caller knows.
+// As provides a *persistence.CursorExpiredError. Its stream and cursor are empty: the caller knows
+// them.
 func (e *APIError) As(target any) bool {
 	expired, ok := target.(**persistence.CursorExpiredError)
 	if ok = ok && e.Name == "CursorExpired"; ok {
@@ -63,7 +66,7 @@ func apiError(status int, body []byte) *APIError {
 	return &APIError{Status: status, Message: fmt.Sprintf("%s: %.100q", http.StatusText(status), body)}
 }
 
-// unreachable says what a failed request means to someone at a terminal.
+// unreachable explains a failed request to a person at a terminal.
 func unreachable(addr string, err error) error {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("%w at %s: connection refused; is `tempestd run` running there?", ErrNoDaemon, addr)

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Config is the effective configuration of a daemon: validated, with every default filled in. It is not changed after Load and may
-// be read concurrently.
+// Config is the effective configuration of a daemon: validated, with every default filled in. It
+// does not change after Load, and may be read concurrently.
 type Config struct {
-	Path            string        // the file it came from, "" for the built-in defaults
-	DataDir         string        // where streams and checkpoints live
+	Path            string        // its file, "" for the built-in defaults
+	DataDir         string        // the directory of streams and checkpoints
 	ShutdownTimeout time.Duration // how long a graceful stop may take
 	Log             Log
 	HTTP            HTTP
@@ -19,7 +19,7 @@ type Config struct {
 	Feeds           []Feed // sorted by name
 }
 
-// Log configures the structured log, which goes to standard error.
+// Log configures the structured log, which is written to standard error.
 type Log struct {
 	Level  slog.Level
 	Format string // "auto" (text on a terminal, else JSON), "json", "text"
@@ -30,57 +30,68 @@ type HTTP struct {
 	Listen string // host:port; "" turns the listener off
 	Token  Secret // bearer token; required when Listen is not loopback
 
-	MaxTails          int    // requests that wait on one stream, or follow it, at one time
-	MaxTailsPerClient int    // of one address, on all streams
-	DefaultStream     string // of Jetstream clients that name none; "" for the only one there is
+	// MaxTails bounds the requests that wait on one stream, or follow it, at one time.
+	MaxTails int
+	// MaxTailsPerClient bounds the same requests of one address, on all streams.
+	MaxTailsPerClient int
+	// DefaultStream is the stream of Jetstream clients that name none; "" means the only stream
+	// there is.
+	DefaultStream string
 
-	// AllowedOrigins are the origins of other servers' web pages that may read, as browsers send them; "*" for any, "https://*.example.org" for all below.
+	// AllowedOrigins lists the origins of other servers' web pages that may read, as browsers send
+	// them: "*" for any origin, "https://*.example.org" for all hosts below example.org.
 	AllowedOrigins []string
 }
 
 // Stream configures where streams are stored.
 type Stream struct {
-	Backend      string        // "embedded" or "valkey"
-	Sync         string        // "batch": fsync before an append is acknowledged; "interval": every SyncInterval
+	Backend string // "embedded" or "valkey"
+	// Sync is "batch" (fsync before an append is acknowledged) or "interval" (fsync every
+	// SyncInterval).
+	Sync         string
 	SyncInterval time.Duration // with Sync "interval"
-	MinFree      int64         // bytes of disk that must stay free; below it appends are held back
+	MinFree      int64         // bytes of disk that must stay free; appends wait below it
 }
 
 // Feed is one upstream subscription and the stream it fills.
 type Feed struct {
-	Name               string
-	Endpoints          []string // in order of preference, without repeats; URLs or bare hosts
-	Protocol           string   // "auto", "v1", "v2"
-	Compress           string   // "auto", "off", "zstd", "deflate"
-	ZstdDictionary     string   // file with the dictionary of v1 servers, "" for none
-	Raw                bool     // keep v2 frames as they are
-	Kinds              []string
-	Collections        []string
-	DIDs               []string // from dids and dids_file together
-	Backoff            []time.Duration
-	ReplayWindow       time.Duration // how far back a resume may reach; with ReplayWindowAuto where the server says nothing about it
-	ReplayWindowAuto   bool          // a server that says when it cannot go back far enough (v2) decides instead of ReplayWindow
+	Name           string
+	Endpoints      []string // in order of preference, without repeats; URLs or bare hosts
+	Protocol       string   // "auto", "v1", "v2"
+	Compress       string   // "auto", "off", "zstd", "deflate"
+	ZstdDictionary string   // file with the dictionary of v1 servers, "" for none
+	Raw            bool     // store v2 frames as they were sent
+	Kinds          []string
+	Collections    []string
+	DIDs           []string // from dids and dids_file together
+	Backoff        []time.Duration
+	// ReplayWindow is how far back a resume may reach. With ReplayWindowAuto it applies only to
+	// servers that do not report a cursor that is too old (v1).
+	ReplayWindow time.Duration
+	// ReplayWindowAuto lets a server that reports a cursor that is too old (v2) decide instead of
+	// ReplayWindow.
+	ReplayWindowAuto   bool
 	Rewind             time.Duration
 	Dedupe             string // "always" or "overlap"
 	DedupeHorizon      DedupeHorizon
 	CheckpointInterval time.Duration
-	StaleAfter         time.Duration // 0: "auto", the adaptive detector alone
-	BlindAfter         time.Duration // the same for commits while other frames flow; 0: "auto"
+	StaleAfter         time.Duration // 0 means "auto": the adaptive detector alone
+	BlindAfter         time.Duration // the same for commits, while other frames arrive
 	PingInterval       time.Duration
-	MaxMessageSize     int64         // bytes of one frame; a larger one ends the connection
-	BatchEvents        int           // most events of one append
-	BatchBytes         int64         // most bytes of one append
-	BatchDelay         time.Duration // longest an event waits for others before its append
+	MaxMessageSize     int64         // bytes; a larger message is skipped and becomes a gap entry
+	BatchEvents        int           // most events in one append
+	BatchBytes         int64         // most bytes in one append
+	BatchDelay         time.Duration // longest time that an event waits for others
 	Retention          Retention
 }
 
-// DedupeHorizon bounds the identity index that a replay is compared with.
+// DedupeHorizon bounds the index of identities that a replay is compared with.
 type DedupeHorizon struct {
 	Entries int
 	Age     time.Duration
 }
 
-// Retention bounds what a stream keeps; 0 sets no bound.
+// Retention bounds what a stream keeps. 0 sets no bound.
 type Retention struct {
 	Age     time.Duration
 	Bytes   int64

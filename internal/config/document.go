@@ -12,24 +12,25 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// entry is one "key = value" or one table header of a document. Inline tables are taken apart: a header, then an entry for each key.
+// entry is one "key = value" or one table header of a document. An inline table becomes a header
+// and an entry for each of its keys.
 type entry struct {
 	path  []string
 	line  int
 	table bool  // a header: it names a table and has no value
 	array bool  // a header in double brackets
-	value value // of an entry that is no table
+	value value // of an entry that is no table header
 }
 
 // value is a TOML value.
 type value struct {
 	kind  unstable.Kind
-	text  string // a string's text; any other scalar as it is written
+	text  string // the text of a string; the source text of any other scalar
 	line  int
-	items []value // an array's
+	items []value // the items of an array
 }
 
-// String describes the value to the person who wrote it. It repeats nothing that may be a secret.
+// String describes the value for an error message. It does not repeat text that may be a secret.
 func (v value) String() string {
 	switch v.kind {
 	case unstable.String:
@@ -49,26 +50,29 @@ func (v value) String() string {
 	return v.text // true or false
 }
 
-// syntaxError is a place where the document is not TOML.
+// syntaxError is a place where the document is not valid TOML.
 type syntaxError struct {
 	line    int
-	key     string // what the line seems to set, "" when that cannot be told
+	key     string // the key that the line seems to set, "" if unknown
 	message string
 }
 
-// maxSyntaxErrors is where reading gives up: the file is probably something else.
+// maxSyntaxErrors is the number of syntax errors after which reading stops: the file is probably
+// not a configuration.
 const maxSyntaxErrors = 20
 
-// resumable matches a line at which reading can go on after a syntax error: a table header, or a key and an equals sign.
+// resumable matches a line at which reading can continue after a syntax error: a table header, or a
+// key and an equals sign.
 var resumable = regexp.MustCompile(`^[ \t]*(\[{1,2}[ \t]*[A-Za-z0-9_-][^\]]*\]{1,2}[ \t]*(#.*)?\r?$|[A-Za-z0-9_-][A-Za-z0-9_."'-]*[ \t]*=)`)
 
-// parseDocument reads a whole document. After a syntax error it goes on at the next line that looks like a beginning, so that one mistake
-// does not hide the others.
+// parseDocument reads a whole document. After a syntax error it continues at the next line that
+// looks like a table header or a key, so that one mistake does not hide the others.
 func parseDocument(data []byte) (entries []entry, bad []syntaxError) {
 	d := document{data: data, starts: lineStarts(data)}
 	var table []string
 	for from := 0; from < len(data) && len(bad) < maxSyntaxErrors; {
-		// The parser finds a slice's offset by its capacity, so its input must end where its memory ends.
+		// The parser derives an offset from the capacity of a slice, so the capacity of its input
+		// must equal its length.
 		part := slices.Clip(slices.Clone(data[from:]))
 		d.base, d.parser = from, unstable.Parser{}
 		d.parser.Reset(part)
@@ -94,7 +98,8 @@ func parseDocument(data []byte) (entries []entry, bad []syntaxError) {
 	return d.entries, bad
 }
 
-// strictErrors finds what no look at a single entry does, such as a key that extends an inline table. It stops at the first.
+// strictErrors finds the errors that a single entry does not show, such as a key that extends an
+// inline table. It reports only the first.
 func strictErrors(data []byte) []syntaxError {
 	var all map[string]any
 	err := toml.Unmarshal(data, &all)
@@ -105,7 +110,7 @@ func strictErrors(data []byte) []syntaxError {
 	if !errors.As(err, &where) {
 		return []syntaxError{{line: 1, message: "it contradicts itself"}}
 	}
-	// Its own words repeat keys and values.
+	// The text of the error repeats keys and values, so it is not used.
 	line, _ := where.Position()
 	return []syntaxError{{line: line, key: showPath(where.Key()), message: "this key contradicts what stands before it"}}
 }
@@ -113,7 +118,7 @@ func strictErrors(data []byte) []syntaxError {
 type document struct {
 	data    []byte
 	starts  []int // the offset of each line
-	base    int   // where in data the parser began
+	base    int   // the offset in data at which the parser began
 	parser  unstable.Parser
 	entries []entry
 }
@@ -128,7 +133,7 @@ func lineStarts(data []byte) []int {
 	return starts
 }
 
-// lineAt is the 1-based line of an offset.
+// lineAt returns the 1-based line of an offset.
 func (d *document) lineAt(offset int) int {
 	i, found := slices.BinarySearch(d.starts, offset)
 	if found {
@@ -137,7 +142,8 @@ func (d *document) lineAt(offset int) int {
 	return i
 }
 
-// line is the line of a node, or otherwise for the nodes to which the parser gives no position.
+// line returns the line of a node. It returns otherwise for a node to which the parser gives no
+// position.
 func (d *document) line(n *unstable.Node, otherwise int) int {
 	if n.Raw.Length == 0 {
 		return otherwise
@@ -145,7 +151,7 @@ func (d *document) line(n *unstable.Node, otherwise int) int {
 	return d.lineAt(d.base + int(n.Raw.Offset))
 }
 
-// key is the dotted key of a table header or of a key-value pair, and the line it stands on.
+// key returns the dotted key of a table header or of a key-value pair, and its line.
 func (d *document) key(n *unstable.Node) (path []string, line int) {
 	for it := n.Key(); it.Next(); {
 		path = append(path, string(it.Node().Data))
@@ -178,7 +184,7 @@ func (d *document) value(n *unstable.Node, line int) value {
 	return v
 }
 
-// errorOffset is where in the document a parser error lies.
+// errorOffset returns the offset in the document of a parser error.
 func (d *document) errorOffset(err error) int {
 	var perr *unstable.ParserError
 	if errors.As(err, &perr) && len(perr.Highlight) > 0 {
@@ -187,7 +193,7 @@ func (d *document) errorOffset(err error) int {
 	return len(d.data)
 }
 
-// lineText is a line without its end.
+// lineText returns a line without its line break.
 func (d *document) lineText(line int) []byte {
 	if line < 1 || line > len(d.starts) {
 		return nil
@@ -196,7 +202,7 @@ func (d *document) lineText(line int) []byte {
 	return text
 }
 
-// keyOnLine guesses what a line that is not TOML was meant to set.
+// keyOnLine guesses the key that an invalid line was meant to set.
 func (d *document) keyOnLine(table []string, line int) string {
 	before, _, found := bytes.Cut(d.lineText(line), []byte("="))
 	name := strings.TrimSpace(string(before))
@@ -206,7 +212,8 @@ func (d *document) keyOnLine(table []string, line int) string {
 	return showPath(append(slices.Clone(table), name))
 }
 
-// nextBeginning is the offset of the first line after the given one where reading can go on.
+// nextBeginning returns the offset of the first line after the given one at which reading can
+// continue.
 func (d *document) nextBeginning(line int) int {
 	for ; line < len(d.starts); line++ {
 		if resumable.Match(d.lineText(line + 1)) {

@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// Error is one thing that is wrong with a configuration.
+// Error is one fault of a configuration.
 type Error struct {
-	File  string // as it was given
-	Line  int    // 1-based; 0 when the file as a whole is meant
-	Key   string // "feeds.bluesky.backoff"; "" when it belongs to none
-	Found string // what stands there; never a secret (I10)
-	Want  string // what is accepted
+	File  string // as the caller gave it
+	Line  int    // 1-based; 0 for the file as a whole
+	Key   string // "feeds.bluesky.backoff"; "" if it is about no key
+	Found string // the value in the file; never a secret (I10)
+	Want  string // the accepted values
 }
 
-// Error is "file:line: key: what was found; what is accepted".
+// Error returns "file:line: key: what was found; what is accepted".
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.File)
@@ -34,10 +34,11 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Errors is everything that is wrong with a configuration, sorted by line, what stands in other files last. It is never empty.
+// Errors lists every fault of a configuration, sorted by line. Faults in other files come last. The
+// list is never empty.
 type Errors struct{ List []*Error }
 
-// Error has one line an error.
+// Error returns one line per error.
 func (e *Errors) Error() string {
 	lines := make([]string, len(e.List))
 	for i, one := range e.List {
@@ -46,7 +47,7 @@ func (e *Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Unwrap gives the single errors to errors.Is and errors.As.
+// Unwrap returns the single errors, for errors.Is and errors.As.
 func (e *Errors) Unwrap() []error {
 	all := make([]error, len(e.List))
 	for i, one := range e.List {
@@ -55,7 +56,7 @@ func (e *Errors) Unwrap() []error {
 	return all
 }
 
-// sorted orders the errors of a configuration in file.
+// sorted sorts the errors of the configuration in file.
 func (e *Errors) sorted(file string) *Errors {
 	slices.SortStableFunc(e.List, func(a, b *Error) int {
 		if a.File != b.File {

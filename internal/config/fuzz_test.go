@@ -13,7 +13,8 @@ import (
 	"tempestd/internal/config"
 )
 
-// FuzzLoad holds that any bytes give a configuration or errors with lines, never a panic, and that what is accepted survives being written.
+// FuzzLoad checks that any bytes give a configuration or errors with lines, never a panic, and that
+// a written configuration loads again.
 func FuzzLoad(f *testing.F) {
 	if data, err := os.ReadFile(reference); err == nil {
 		f.Add(data)
@@ -58,7 +59,8 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// TestUnitsRoundTrip writes durations and sizes in Go's and in the file's own form.
+// TestUnitsRoundTrip writes durations and sizes in Go's form and in the file's form, and reads them
+// back.
 func TestUnitsRoundTrip(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(r *rapid.T) {

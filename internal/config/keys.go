@@ -10,19 +10,20 @@ import (
 // anyFeed stands for a feed's name in a key's path.
 const anyFeed = "*"
 
-// key is one word of the vocabulary.
+// key is one key of the vocabulary.
 type key struct {
 	path  string // dotted, with anyFeed for a feed's name
-	value string // the default as TOML source; "" where there is none to write down
-	// example is what the reference shows, commented out, where there is no default to show.
+	value string // the default as TOML source; "" if there is none
+	// example is what the reference shows, commented out, for a key without a default.
 	example string
-	doc     string // what the reference says above the key, one line of text a line
-	want    string // what is accepted
+	doc     string // what the reference says above the key
+	want    string // the accepted values
 	set     func(s *source, at place, v value) []problem
 	show    func(at place) string // as TOML source; "" leaves the key out
 }
 
-// draft is a configuration that is being read: what goes into the Config, and the keys that are used up on the way.
+// draft is a configuration while it is being read: the Config, and the keys whose values become
+// part of other keys' values.
 type draft struct {
 	Config
 	tokenFile, passwordFile, sentinelPasswordFile string
@@ -34,13 +35,13 @@ type feedDraft struct {
 	didsFile string
 }
 
-// place is where a key's value is kept.
+// place is where the value of a key is stored.
 type place struct {
 	draft *draft
 	feed  *feedDraft // nil outside [feeds.<name>]
 }
 
-// bind makes a key's set and show from its kind and the field it belongs to.
+// bind makes the functions set and show of a key from its kind and its field.
 func bind[T any](k key, of kind[T], field func(place) *T) key {
 	k.want = of.want
 	k.set = func(s *source, at place, v value) []problem {
@@ -54,7 +55,8 @@ func bind[T any](k key, of kind[T], field func(place) *T) key {
 	return k
 }
 
-// hidden is for a key that the effective configuration does not show, because its value has become part of another's.
+// hidden marks a key that the effective configuration does not show, because its value has become
+// part of another key's value.
 func hidden(k key) key {
 	k.show = func(place) string { return "" }
 	return k
@@ -66,8 +68,9 @@ func feedKey[T any](name, value, doc string, of kind[T], field func(*Feed) *T) k
 	return bind(k, of, func(at place) *T { return field(&at.feed.Feed) })
 }
 
-// replayWindow is the key of a feed's replay window. "auto" sets two fields: the window of the servers that say nothing themselves, and that
-// the word of those that do is taken.
+// replayWindow returns the key of a feed's replay window. "auto" sets two fields: the window for
+// servers that do not report a cursor that is too old, and the flag that accepts the report of
+// servers that do.
 func replayWindow() key {
 	of := orAuto(duration(time.Minute, 30*day))
 	return key{
@@ -92,7 +95,8 @@ func replayWindow() key {
 	}
 }
 
-// silentReplayWindow is how far back "auto" asks of a server that moves a cursor that is too old without a word.
+// silentReplayWindow is the replay window of "auto" for a server that silently moves a cursor that
+// is too old.
 const silentReplayWindow = 12 * time.Hour
 
 // feedsTable is the path of every feed's table.
@@ -101,7 +105,7 @@ const feedsTable = "feeds." + anyFeed
 // table is a section of the file.
 type table struct{ path, doc string }
 
-// tables is every section, in the order of the reference.
+// tables returns all sections, in the order of the reference.
 func tables() []table {
 	return []table{
 		{"log", "The structured log of the daemon itself."},
@@ -114,7 +118,7 @@ a-z, 0-9, '.', '_' and '-', and starts with a letter or digit.`},
 	}
 }
 
-// keys is the vocabulary, in the order of the reference.
+// keys returns the vocabulary, in the order of the reference.
 func keys() []key {
 	all := []key{
 		bind(key{path: "data_dir", example: `"/var/lib/tempestd"`, doc: `Where streams and checkpoints are kept. One daemon at a time may hold it.
@@ -160,7 +164,7 @@ and may get other IDs.`},
 	return append(append(all, valkeyKeys()...), feedKeys()...)
 }
 
-// feedKeys is the part of the vocabulary that stands in [feeds.<name>].
+// feedKeys returns the keys of [feeds.<name>].
 func feedKeys() []key {
 	return []key{
 		feedKey("endpoints", "", `Where to subscribe: hosts, or ws:// and wss:// URLs, in order of preference. Required. The public hosts of v2 are
@@ -231,10 +235,10 @@ one or two days. What is left out keeps its default.`,
 	}
 }
 
-// segments splits a key's path.
+// segments returns the parts of a key's path.
 func (k key) segments() []string { return strings.Split(k.path, ".") }
 
-// matches says whether path begins with (or is begun by) the key's path, as far as the shorter of both goes.
+// matches reports whether path and the key's path are equal up to the end of the shorter one.
 func (k key) matches(path []string) bool {
 	for i, s := range k.segments() {
 		if i == len(path) {

@@ -10,7 +10,7 @@ import (
 	"tempestd/persistence"
 )
 
-// valkeyKeys is the part of the vocabulary about a store that many daemons share.
+// valkeyKeys returns the keys of [valkey] and [ha], for a store that several daemons share.
 func valkeyKeys() []key {
 	v := func(at place) *Valkey { return &at.draft.Valkey }
 	ha := func(at place) *HA { return &at.draft.HA }

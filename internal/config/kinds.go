@@ -10,7 +10,8 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// problem is what is wrong with a value or a part of it. The loader adds the file and the key.
+// problem is a fault of a value or of a part of it. The loader adds the key, and the file if it is
+// "".
 type problem struct {
 	file  string // "" for the configuration itself
 	line  int
@@ -18,20 +19,21 @@ type problem struct {
 	want  string
 }
 
-// kind is how one sort of value is read from TOML and written back.
+// kind says how the values of one type are read from TOML and written back.
 type kind[T any] struct {
-	want  string // ends a message that says what was found
+	want  string // the accepted values; the end of an error message
 	parse func(s *source, v value) (T, []problem)
 	show  func(T) string // as TOML source
 }
 
-// source is what reading a value may ask of the outside world.
+// source is the part of the outside world that reading a value may use.
 type source struct {
-	dir string // relative paths start here
+	dir string // the start of relative paths
 	env func(string) (string, bool)
 }
 
-// scalar is a kind whose values are right or wrong as a whole. parse says only which.
+// scalar returns a kind whose values are right or wrong as a whole. parse reports only whether the
+// value is right.
 func scalar[T any](want string, parse func(v value) (T, bool), show func(T) string) kind[T] {
 	return kind[T]{want, func(_ *source, v value) (T, []problem) {
 		t, ok := parse(v)
@@ -42,7 +44,7 @@ func scalar[T any](want string, parse func(v value) (T, bool), show func(T) stri
 	}, show}
 }
 
-// choice accepts one of some words.
+// choice accepts one of the given words.
 func choice(words ...string) kind[string] {
 	want := "want " + orList(words)
 	return scalar(want, func(v value) (string, bool) {
@@ -57,7 +59,7 @@ func flag() kind[bool] {
 	}, strconv.FormatBool)
 }
 
-// orList is `"a", "b" or "c"`.
+// orList returns `"a", "b" or "c"`.
 func orList(words []string) string {
 	var b strings.Builder
 	for i, w := range words {
@@ -72,7 +74,7 @@ func orList(words []string) string {
 	return b.String()
 }
 
-// level accepts the names of slog's levels, in small letters.
+// level accepts the names of slog's levels, in lower case.
 func level() kind[slog.Level] {
 	names := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
 	return scalar(`want "debug", "info", "warn" or "error"`, func(v value) (slog.Level, bool) {
@@ -90,7 +92,7 @@ func count[T int | int64](least, most T) kind[T] {
 	}, showCount[T])
 }
 
-// showCount groups the digits as TOML allows: 3_000_000.
+// showCount groups the digits as TOML permits: 3_000_000.
 func showCount[T int | int64](n T) string {
 	s := strconv.FormatInt(int64(n), 10)
 	for i := len(s) - 3; i > 0 && n >= 10_000; i -= 3 {
@@ -99,7 +101,7 @@ func showCount[T int | int64](n T) string {
 	return s
 }
 
-// list accepts an array of least to most values of one kind, and reports each that is wrong.
+// list accepts an array of least to most values of one kind, and reports each value that is wrong.
 func list[T any](least, most int, of kind[T]) kind[[]T] {
 	what := strings.TrimPrefix(of.want, "want ")
 	want := fmt.Sprintf("want an array of %d to %s values, each %s", least, showCount(most), what)
@@ -129,7 +131,8 @@ func list[T any](least, most int, of kind[T]) kind[[]T] {
 	return kind[[]T]{want, parse, show}
 }
 
-// unique is list without repeats: a second mention of the same thing is dropped, as it changes nothing.
+// unique is list without repeats. It drops a repeated value silently, because the value changes
+// nothing.
 func unique(of kind[[]string]) kind[[]string] {
 	parse := of.parse
 	of.parse = func(s *source, v value) ([]string, []problem) {

@@ -15,20 +15,22 @@ import (
 	"tempestd/internal/jetstream"
 )
 
-// builtin is the configuration of a daemon that was given none: every other default stands in keys.go.
+// builtin is the configuration of a daemon without a file. All other defaults are in keys.go.
 const builtin = `
 [feeds.bluesky]
 endpoints = ["jetstream.us-east.bsky.network", "jetstream.us-west.bsky.network"]
 `
 
-// builtinName stands for a file name in errors about the built-in defaults (their environment can be wrong).
+// builtinName replaces the file name in errors about the built-in defaults. Such an error can come
+// from the environment.
 const builtinName = "built-in defaults"
 
-// maxFile bounds the configuration file. 10 000 DIDs fit several times.
+// maxFile bounds the size of the configuration file. It has room for several times 10 000 DIDs.
 const maxFile = 4 * mib
 
-// Find says which file a daemon reads: explicit when given, else ./config.toml, else /etc/tempestd/config.toml, else "", which means the
-// built-in defaults. A file that is there but cannot be looked at is an error, not a reason to look elsewhere.
+// Find returns the file that a daemon reads: explicit if it is given, else ./config.toml, else
+// /etc/tempestd/config.toml, else "", which means the built-in defaults. When a file exists but
+// cannot be accessed, Find returns an error and does not try the next one.
 func Find(explicit string) (string, error) {
 	if explicit != "" {
 		return explicit, nil
@@ -44,16 +46,18 @@ func Find(explicit string) (string, error) {
 	return "", nil
 }
 
-// Default is the configuration of a daemon that was given none, for the environment of this process.
+// Default returns the configuration of a daemon without a file, for the environment of this
+// process.
 func Default() *Config {
 	c, err := Load("", os.LookupEnv)
 	if err != nil {
-		panic(err) // the table contradicts itself; a test loads it
+		panic(err) // a default is invalid, which a test would find
 	}
 	return c
 }
 
-// Load reads and validates a file; path "" gives the built-in defaults. Every error it returns is an *Errors with all that is wrong.
+// Load reads and validates a file. The path "" means the built-in defaults. Every error that it
+// returns is an *Errors with all faults.
 func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	if path == "" {
 		return parse(builtinName, []byte(builtin), env)
@@ -65,7 +69,8 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	return parse(path, data, env)
 }
 
-// reason is an error without the path, which stands before it anyway.
+// reason returns the text of an error without the path, because the path comes before it in the
+// message.
 func reason(err error) string {
 	var perr *fs.PathError
 	if errors.As(err, &perr) {
@@ -108,10 +113,11 @@ func parse(file string, data []byte, env func(string) (string, bool)) (*Config, 
 	return &l.draft.Config, nil
 }
 
-// defaultDataDir follows systemd, then the XDG base directories, then the usual place of a service without a home.
+// defaultDataDir returns systemd's state directory, else the XDG data directory, else the usual
+// directory of a service without a home.
 func defaultDataDir(env func(string) (string, bool)) string {
 	state, _ := env("STATE_DIRECTORY")
-	state, _, _ = strings.Cut(state, ":") // systemd lists several with colons between
+	state, _, _ = strings.Cut(state, ":") // systemd separates several directories by colons
 	xdg, _ := env("XDG_DATA_HOME")
 	home, _ := env("HOME")
 	switch {
@@ -125,14 +131,14 @@ func defaultDataDir(env func(string) (string, bool)) string {
 	return "/var/lib/tempestd"
 }
 
-// loader turns entries into a draft and collects what is wrong.
+// loader turns entries into a draft and collects the faults.
 type loader struct {
 	file   string
 	source source
 	keys   []key
 	draft  draft
 	feeds  map[string]*feedDraft
-	lines  map[string]int // where each key and table was first set
+	lines  map[string]int // the line at which each key and table was first set
 	errs   Errors
 }
 
@@ -146,7 +152,7 @@ func (l *loader) reportSyntax(bad []syntaxError) {
 	}
 }
 
-// setDefaults gives every key of the place its default.
+// setDefaults sets the keys of a place to their defaults: the keys of a feed, or all others.
 func (l *loader) setDefaults(at place, feed bool) {
 	for _, k := range l.keys {
 		if k.value == "" || strings.HasPrefix(k.path, "feeds.") != feed {
@@ -159,7 +165,7 @@ func (l *loader) setDefaults(at place, feed bool) {
 	}
 }
 
-// apply looks an entry up and sets what it sets.
+// apply looks up an entry in the vocabulary and sets the value of its key.
 func (l *loader) apply(e entry) {
 	name := showPath(e.path)
 	known := l.within(e.path)
@@ -188,7 +194,7 @@ func (l *loader) apply(e entry) {
 	}
 }
 
-// within are the keys that path names or leads to.
+// within returns the keys that path names or is a prefix of.
 func (l *loader) within(path []string) []key {
 	var found []key
 	for _, k := range l.keys {
@@ -210,7 +216,8 @@ func (l *loader) again(line int, name string) bool {
 	return repeated
 }
 
-// feedOf is the feed that an entry belongs to, nil for none. It makes the feed when it is new, and says false when its name is bad.
+// feedOf returns the feed that an entry belongs to, or nil for none. It creates the feed if it is
+// new. It returns false when the feed's name is invalid.
 func (l *loader) feedOf(e entry) (*feedDraft, bool) {
 	if len(e.path) < 2 || e.path[0] != "feeds" {
 		return nil, true
@@ -221,7 +228,7 @@ func (l *loader) feedOf(e entry) (*feedDraft, bool) {
 	}
 	if !feedName.MatchString(name) {
 		l.report(e.line, showPath(e.path[:2]), "found the feed name "+showName(name), wantFeedName)
-		l.feeds[name] = nil // reported once
+		l.feeds[name] = nil // report it once
 		return nil, false
 	}
 	f := &feedDraft{Feed: Feed{Name: name}}
@@ -231,7 +238,8 @@ func (l *loader) feedOf(e entry) (*feedDraft, bool) {
 	return f, true
 }
 
-// unknown reports the first part of a path that the vocabulary does not have, once for all entries below it.
+// unknown reports the first part of a path that is not in the vocabulary, once for all entries
+// below it.
 func (l *loader) unknown(e entry) {
 	depth := 1
 	for depth < len(e.path) && len(l.within(e.path[:depth])) > 0 {
@@ -254,7 +262,7 @@ func (l *loader) unknown(e entry) {
 	l.report(e.line, name, what, l.meant(parent, e.path[depth-1]))
 }
 
-// meant is what somebody who wrote the unknown word below parent may have had in mind.
+// meant returns a hint about the word that an unknown word below parent may stand for.
 func (l *loader) meant(parent []string, word string) string {
 	var siblings []string
 	for _, k := range l.within(parent) {
@@ -272,7 +280,7 @@ func (l *loader) meant(parent []string, word string) string {
 	return "known here are " + strings.Join(siblings, ", ")
 }
 
-// wantTable names the table that path should have been.
+// wantTable names the table that the path must be.
 func wantTable(path []string) string {
 	if len(path) == 1 && path[0] == "feeds" {
 		return "[feeds.<name>]"
@@ -309,12 +317,13 @@ func (l *loader) readFiles() {
 	}
 }
 
-// wrong says whether something was reported about a key already.
+// wrong reports whether there is already an error about a key.
 func (l *loader) wrong(key string) bool {
 	return slices.ContainsFunc(l.errs.List, func(e *Error) bool { return e.Key == key })
 }
 
-// finish checks what no key can check alone. Of a document with syntax errors it may not have seen all.
+// finish checks the rules that involve several keys. incomplete is true when syntax errors may have
+// hidden a part of the document.
 func (l *loader) finish(incomplete bool) {
 	l.finishValkey()
 	if len(l.feeds) == 0 && !incomplete && !l.wrong("feeds") && l.draft.HA.Candidate {
@@ -348,7 +357,7 @@ func (l *loader) finishFeed(name string, f *feedDraft) {
 	if len(f.DIDs) > maxDIDs {
 		report("dids_file", fmt.Sprintf("found %d DIDs together with dids", len(f.DIDs)), fmt.Sprintf("want %d at most", maxDIDs))
 	}
-	protocol, _ := jetstream.ParseProtocol(f.Protocol) // one of its words
+	protocol, _ := jetstream.ParseProtocol(f.Protocol) // the kind of the key has checked the word
 	for _, err := range jetstream.ValidateFilter(jetstream.Filter{Collections: f.Collections, DIDs: f.DIDs, Kinds: f.Kinds}, protocol) {
 		if bad, ok := errors.AsType[*jetstream.FilterError](err); ok {
 			report(bad.List, "servers say: "+bad.Reason, "want a filter that servers accept")

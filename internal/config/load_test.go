@@ -16,7 +16,7 @@ import (
 // noEnv is an empty environment.
 func noEnv(string) (string, bool) { return "", false }
 
-// env is an environment with the given pairs.
+// env is an environment with the given names and values.
 func env(pairs ...string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		for i := 0; i < len(pairs); i += 2 {
@@ -28,7 +28,7 @@ func env(pairs ...string) func(string) (string, bool) {
 	}
 }
 
-// write puts files into a new directory and returns it.
+// write writes files into a new directory and returns the directory.
 func write(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -40,13 +40,13 @@ func write(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// load loads text as a file.
+// load loads text as a configuration file.
 func load(t *testing.T, text string, environment func(string) (string, bool)) (*config.Config, error) {
 	t.Helper()
 	return config.Load(filepath.Join(write(t, map[string]string{"c.toml": text}), "c.toml"), environment)
 }
 
-// feed is the least a valid file has.
+// feed is the smallest valid file.
 const feed = "[feeds.a]\nendpoints = [\"example.com\"]\n"
 
 func TestLoadSetsWhatTheFileSays(t *testing.T) {
@@ -191,7 +191,8 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 	}
 }
 
-// notOrigins are values that no browser sends as Origin, or that nobody means.
+// notOrigins lists values that no browser sends as Origin, and patterns that are too wide or make
+// no sense.
 var notOrigins = []string{
 	`"null"`, `""`, `"app.example"`, `"https://"`, `"ftp://app.example"`, `"https://app.example/"`, `"https://app.example/path"`, `"https://app.example?q"`, `"https://app.example#f"`,
 	`"https://App.example"`, `"HTTPS://app.example"`, `"https://app.example:443"`, `"http://app.example:80"`, `"https://app.example:0"`, `"https://app.example:65536"`, `"https://app.example:"`,
@@ -199,7 +200,8 @@ var notOrigins = []string{
 	`"https://*.10.0.0.1"`, `"http://[::1"`, `"http://[0::1]:80"`, `"http://*.[::1]"`, `" https://app.example"`, `"https://app.example, https://b.example"`, `"**"`, `7`,
 }
 
-// originLines is what is said of each, one a line from the second on.
+// originLines returns the beginning of the error about each of them, one per line from the second
+// line on.
 func originLines() (want []string) {
 	for i := range notOrigins {
 		want = append(want, fmt.Sprintf("%d: http.allowed_origins: found ", i+2))

@@ -12,7 +12,7 @@ import (
 	"tempestd/internal/jetstream"
 )
 
-// Bounds that the upstreams set.
+// The upstreams set these bounds.
 const (
 	maxCollections = 10_000
 	maxDIDs        = 1_000_000
@@ -33,7 +33,7 @@ var (
 
 const wantFeedName = "want a name of 1 to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit"
 
-// text is a kind of string that ok accepts.
+// text returns a kind of string that ok accepts.
 func text(want string, ok func(string) bool) kind[string] {
 	return scalar(want, func(v value) (string, bool) {
 		return v.text, v.kind == unstable.String && ok(v.text)
@@ -49,14 +49,14 @@ func collection() kind[string] {
 
 const wantDID = `want a DID such as "did:plc:" and 24 of a-z and 2-7, or "did:web:example.com"`
 
-// did accepts the two methods the network has.
+// did accepts the two DID methods that the network has.
 func did() kind[string] { return text(wantDID, isDID) }
 
 func isDID(s string) bool {
 	return len(s) <= maxDID && (didPLC.MatchString(s) || didWeb.MatchString(s))
 }
 
-// endpoint accepts a websocket URL or a bare host. It never shows a password (I10).
+// endpoint accepts a websocket URL or a bare host. Its errors never show a password (I10).
 func endpoint() kind[string] {
 	const want = `want a host such as "jetstream.us-east.bsky.network" or a URL such as "wss://host/subscribe" or "ws://127.0.0.1:6008/subscribe"`
 	parse := func(_ *source, v value) (string, []problem) {
@@ -72,7 +72,8 @@ var userinfo = regexp.MustCompile(`(//|^)[^/]*@`)
 
 func withoutUserinfo(s string) string { return userinfo.ReplaceAllString(s, "${1}"+mask+"@") }
 
-// showDID is a line of a file of DIDs that is none: it may be any file's.
+// showDID shows a line that should be a DID but is none. It does not repeat other text, because the
+// file may be any file.
 func showDID(line string) string {
 	if strings.HasPrefix(line, "did:") {
 		return Shown(line)
@@ -80,10 +81,10 @@ func showDID(line string) string {
 	return "a line that is no DID"
 }
 
-// maxBadDIDs bounds how many bad lines of one file are reported.
+// maxBadDIDs bounds the number of bad lines that are reported per file.
 const maxBadDIDs = 20
 
-// readDIDs reads a file of DIDs, one a line. Empty lines and what follows a '#' are left out.
+// readDIDs reads a file of DIDs, one per line. It ignores empty lines and the text after a '#'.
 func readDIDs(name string) (all []string, bad []problem, err error) {
 	data, err := readBounded(name, maxDIDsFile)
 	if err != nil {

@@ -7,16 +7,19 @@ import (
 	"strings"
 )
 
-// maxOrigins bounds http.allowed_origins: each request of a page is compared with them.
+// maxOrigins bounds http.allowed_origins, because each request from a page is compared with all of
+// them.
 const maxOrigins = 64
 
-// originForm is scheme, "*." for all below, host and port. Small letters and nothing after the port: the form that browsers send, to which origins are compared
-// byte by byte.
+// originForm is the scheme, "*." for all hosts below, the host and the port. It has lower-case
+// letters and nothing after the port. Browsers send this form, and origins are compared byte by
+// byte.
 var originForm = regexp.MustCompile(`^(https?)://(\*\.)?(` + originLabel + `(?:\.` + originLabel + `)*|\[[0-9a-f:]+\])(?::([1-9][0-9]{0,4}))?$`)
 
 const originLabel = `[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?`
 
-// origin accepts what a browser may send as Origin, "*" in place of the first labels of a host, and "*" alone.
+// origin accepts an origin that a browser may send, with or without "*" in place of the first
+// labels of the host, and "*" alone.
 func origin() kind[string] {
 	return text(`want an origin as browsers send it, such as "https://app.example" or "http://localhost:5173": http or https, the host in small letters, `+
 		`the port unless it is the scheme's own, no path and no slash at the end; or "https://*.example.org" for all below example.org, or "*" for any`, isOrigin)
@@ -41,12 +44,12 @@ func isOrigin(s string) bool {
 		addr, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
 		return err == nil && addr.Is6() && addr.String()+"]" == inner && !below
 	}
-	// Nobody owns all that is below "org", and nothing is below an address.
+	// The hosts below "org" have no common owner, and there are no hosts below an IP address.
 	_, err := netip.ParseAddr(host)
 	return !below || strings.Contains(host, ".") && err != nil
 }
 
-// once is list for values that are to be there once: a second mention is reported.
+// once is list without repeats. It reports a repeated value as an error.
 func once(of kind[[]string]) kind[[]string] {
 	parse := of.parse
 	of.parse = func(s *source, v value) ([]string, []problem) {

@@ -6,17 +6,17 @@ import (
 	"log/slog"
 )
 
-// mask is what a secret shows of itself.
+// mask is shown in place of a secret.
 const mask = "***"
 
-// Secret is a string that never shows: every way to print, log or encode it gives "***", or nothing when it is empty (I10). The zero Secret
-// is empty.
+// Secret is a string that is never shown: every way to print, log or encode it gives "***", or ""
+// if it is empty (I10). The zero Secret is empty.
 //
-// The text hangs on a pointer because fmt cannot call the methods of an unexported field: a plain string type would print itself
-// from inside somebody's struct.
+// The text is behind a pointer because fmt cannot call the methods of an unexported field. A plain
+// string type would print its text as a field of another struct.
 type Secret struct{ text *string }
 
-// NewSecret wraps text.
+// NewSecret returns the Secret that holds text.
 func NewSecret(text string) Secret {
 	if text == "" {
 		return Secret{}
@@ -24,7 +24,7 @@ func NewSecret(text string) Secret {
 	return Secret{&text}
 }
 
-// Reveal is the secret itself.
+// Reveal returns the text of the secret.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -32,10 +32,10 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// IsEmpty says whether there is no secret.
+// IsEmpty reports whether the secret is empty.
 func (s Secret) IsEmpty() bool { return s.text == nil }
 
-// String is "***", or "" when the secret is empty. So are all the others below.
+// String returns "***", or "" if the secret is empty. The other methods below give the same text.
 func (s Secret) String() string {
 	if s.IsEmpty() {
 		return ""
@@ -43,17 +43,17 @@ func (s Secret) String() string {
 	return mask
 }
 
-// GoString is String.
+// GoString returns the same text as String.
 func (s Secret) GoString() string { return s.String() }
 
-// Format is String for every verb and flag.
+// Format writes the text of String for every verb and flag.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
-// MarshalText is String.
+// MarshalText returns the text of String.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// MarshalJSON is String, quoted.
+// MarshalJSON returns the text of String in quotes.
 func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + s.String() + `"`), nil }
 
-// LogValue is String.
+// LogValue returns the text of String.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }

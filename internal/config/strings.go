@@ -16,7 +16,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// Bounds of the files that a configuration names.
+// These bound the size of the files that a configuration names.
 const (
 	maxTokenFile  = 64 * kib
 	maxDictionary = 4 * mib
@@ -25,7 +25,8 @@ const (
 
 var variable = regexp.MustCompile(`\$\{([^}]*)\}?`)
 
-// expand replaces ${NAME} and ${NAME:-default} by the environment. A variable that is set but empty counts as unset, as in the shell.
+// expand replaces ${NAME} and ${NAME:-default} by values from the environment. A variable that is
+// set but empty counts as unset, as in the shell.
 func (s *source) expand(text string) (string, error) {
 	var wrong error
 	out := variable.ReplaceAllStringFunc(text, func(m string) string {
@@ -50,8 +51,8 @@ var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 const wantVariable = "want ${NAME} of a variable that is set, or ${NAME:-default}"
 
-// path accepts a file or directory name with variables. It comes out absolute or relative to the working directory; what is relative in
-// the file is relative to the file.
+// path accepts a file or directory name with variables. The result is absolute, or relative to the
+// working directory. A relative path in the file starts at the file's directory.
 func path() kind[string] {
 	const want = "want a path in quotes; ${NAME} and ${NAME:-default} come from the environment, what is relative starts at this file"
 	parse := func(s *source, v value) (string, []problem) {
@@ -75,7 +76,7 @@ func path() kind[string] {
 	return kind[string]{want, parse, strconv.Quote}
 }
 
-// secret accepts a string with variables. What is wrong with it is said without showing it (I10).
+// secret accepts a string with variables. Its errors never show the value (I10).
 func secret() kind[Secret] {
 	const want = "want a string of printable ASCII without spaces; ${NAME} and ${NAME:-default} come from the environment"
 	parse := func(s *source, v value) (Secret, []problem) {
@@ -94,12 +95,13 @@ func secret() kind[Secret] {
 	return kind[Secret]{want, parse, func(s Secret) string { return strconv.Quote(s.String()) }}
 }
 
-// isToken says whether s can be sent as a bearer token.
+// isToken reports whether s can be sent as a bearer token.
 func isToken(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// ReadToken reads a secret from a file: its text without surrounding white space.
+// ReadToken reads a secret from a file: its text without surrounding white space. An empty file is
+// an error.
 func ReadToken(name string) (Secret, error) {
 	data, err := readBounded(name, maxTokenFile)
 	if err != nil {
@@ -115,7 +117,7 @@ func ReadToken(name string) (Secret, error) {
 	return NewSecret(text), nil
 }
 
-// readBounded reads a file that may not be longer than most bytes.
+// readBounded reads a file. A file that is longer than most bytes is an error.
 func readBounded(name string, most int64) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -150,7 +152,7 @@ func listen() kind[string] {
 	}, strconv.Quote)
 }
 
-// isLoopback says whether a listener at addr is reached from this machine alone.
+// isLoopback reports whether only this machine can reach a listener at addr.
 func isLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -2,7 +2,7 @@ package config
 
 import "slices"
 
-// suggest is the name nearest to what was written, "" when none is near.
+// suggest returns the name that is most similar to the written word, or "" if none is similar.
 func suggest(written string, names []string) string {
 	best, nearest := "", 1+max(1, min(3, len(written)/3))
 	for _, name := range names {
@@ -13,9 +13,10 @@ func suggest(written string, names []string) string {
 	return best
 }
 
-// distance is the number of letters to add, drop, replace or swap with their neighbour (optimal string alignment).
+// distance counts the letters to add, drop, replace or swap with a neighbour (optimal string
+// alignment).
 func distance(a, b string) int {
-	if max(len(a), len(b)) > 64 { // a guess about a long name helps nobody
+	if max(len(a), len(b)) > 64 { // a suggestion for a long name does not help
 		return len(a) + len(b)
 	}
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)

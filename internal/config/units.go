@@ -10,7 +10,8 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// day is the longest unit a duration may be written in. It has 24 hours; there are no time zones here.
+// day is the longest unit of a duration. It always has 24 hours, because durations have no time
+// zone.
 const day = 24 * time.Hour
 
 // duration accepts strings such as "10s", "1h30m" or "7d", from least to most.
@@ -23,7 +24,7 @@ func duration(least, most time.Duration) kind[time.Duration] {
 	}, showDuration)
 }
 
-// orAuto also accepts "auto", which is 0.
+// orAuto also accepts "auto", which becomes 0.
 func orAuto(given kind[time.Duration]) kind[time.Duration] {
 	want := `want "auto" or ` + given.want[len("want "):]
 	return scalar(want, func(v value) (time.Duration, bool) {
@@ -45,7 +46,7 @@ var (
 	sizePattern     = regexp.MustCompile(`^(\d{1,18}(?:\.\d{1,6})?) ?(B|[kK]B|[MGT]B|[KMGT]iB)$`)
 )
 
-// parseDuration is time.ParseDuration without signs and bare zeros, and with days.
+// parseDuration is time.ParseDuration with days, but without signs and bare zeros.
 func parseDuration(s string) (time.Duration, error) {
 	parts := durationPattern.FindStringSubmatch(s)
 	if parts == nil || s == "" {
@@ -69,7 +70,7 @@ func parseDuration(s string) (time.Duration, error) {
 	return total, nil
 }
 
-// showDuration is the shortest way to write d that parseDuration reads back as d.
+// showDuration returns the shortest text that parseDuration reads as d.
 func showDuration(d time.Duration) string {
 	units := []struct {
 		size time.Duration
@@ -101,7 +102,7 @@ const (
 	tib = 1 << 40
 )
 
-// parseSize reads a number and a unit; KiB is 1024 bytes, kB (or KB) is 1000.
+// parseSize parses a number and a unit. KiB is 1024 bytes, kB (or KB) is 1000.
 func parseSize(s string) (int64, error) {
 	parts := sizePattern.FindStringSubmatch(s)
 	if parts == nil {
@@ -109,7 +110,7 @@ func parseSize(s string) (int64, error) {
 	}
 	unit := map[string]int64{"B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": kib, "MiB": mib, "GiB": gib, "TiB": tib}[parts[2]]
 	if whole, err := strconv.ParseInt(parts[1], 10, 64); err == nil && whole <= math.MaxInt64/unit {
-		return whole * unit, nil // exact, where a float is not
+		return whole * unit, nil // exact, which a float is not
 	}
 	n, err := strconv.ParseFloat(parts[1], 64)
 	if err != nil || n*float64(unit) >= math.MaxInt64 {
@@ -118,7 +119,7 @@ func parseSize(s string) (int64, error) {
 	return int64(n * float64(unit)), nil
 }
 
-// showSize is the shortest whole number of binary units.
+// showSize returns n as the smallest whole number of a binary unit.
 func showSize(n int64) string {
 	units := []struct {
 		size int64
@@ -132,7 +133,7 @@ func showSize(n int64) string {
 	return fmt.Sprintf(`"%dB"`, n)
 }
 
-// orNone also accepts zero, which sets no bound, written as zero ("0s", "0B").
+// orNone also accepts zero ("0s", "0B"), which sets no bound.
 func orNone[T time.Duration | int64](zero string, of kind[T]) kind[T] {
 	want := fmt.Sprintf("%s, or %s for no bound", of.want, zero)
 	parse, show := of.parse, of.show

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// maxPEMFile bounds the certificate files that a configuration names.
+// maxPEMFile bounds the size of the certificate files that a configuration names.
 const maxPEMFile = 4 * mib
 
-// Valkey says where the store is that many daemons share.
+// Valkey configures the store that several daemons share.
 type Valkey struct {
 	Addresses                      []string
 	Mode                           string // "auto", "standalone", "sentinel", "cluster"
@@ -25,19 +25,20 @@ type Valkey struct {
 	CAFile, CertFile, KeyFile      string
 	ServerName                     string
 	ConnectTimeout, CommandTimeout time.Duration
-	Fields                         []string // beside "json"
+	Fields                         []string // stored in addition to "json"
 }
 
-// HA says how daemons that share a store share the feeds.
+// HA configures how daemons that share a store share the feeds.
 type HA struct {
 	Enabled    bool
-	Name       string        // "" is the host's name
-	Candidate  bool          // false: owns nothing
-	LeaseTTL   time.Duration // how long an owner that is not heard of keeps a feed
-	RenewEvery time.Duration // 0: a third of LeaseTTL
+	Name       string        // "" means the host's name
+	Candidate  bool          // false: the daemon never owns a feed
+	LeaseTTL   time.Duration // how long a silent owner keeps a feed
+	RenewEvery time.Duration // 0 means a third of LeaseTTL
 }
 
-// ClientTLS is what the TLS keys say, nil without TLS. Its errors name the file.
+// ClientTLS returns the configuration of the TLS keys, or nil without TLS. Its errors name the
+// file.
 func (v *Valkey) ClientTLS() (*tls.Config, error) {
 	if !v.TLS {
 		return nil, nil
@@ -87,7 +88,7 @@ func (l *loader) readPasswords() {
 	}
 }
 
-// finishValkey checks what the keys of [valkey] and [ha] cannot check alone.
+// finishValkey checks the rules that involve several keys of [valkey] and [ha].
 func (l *loader) finishValkey() {
 	v, ha := &l.draft.Valkey, &l.draft.HA
 	report := func(key, found, want string) {

@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-// WriteTOML writes the effective configuration as a file that Load accepts, but for its secrets, which are masked (I10).
+// WriteTOML writes the effective configuration as a file that Load accepts. Secrets are masked
+// (I10), so the file does not restore them.
 func (c *Config) WriteTOML(w io.Writer) error { return c.write(w, false) }
 
-// WriteReference is WriteTOML with every key's documentation, and with the keys that have no value shown as examples. With Default it writes
-// the project's config.toml.
+// WriteReference writes the same as WriteTOML, with the documentation of every key, and with
+// examples for the keys that have no value. With Default it writes the project's config.toml.
 func (c *Config) WriteReference(w io.Writer) error { return c.write(w, true) }
 
-// heading opens the reference.
+// heading is the beginning of the reference.
 const heading = `# tempestd: the documented default configuration. Every key is shown with its default; a key that is left out has it too.
 #
 # Durations and sizes are strings with a unit: "500ms", "5s", "12h", "7d"; "64KiB", "4MiB" (1024), "20GB" (1000).
@@ -49,7 +50,7 @@ type writer struct {
 	reference bool
 }
 
-// header opens a table.
+// header writes the header of a table.
 func (w writer) header(name, doc string) {
 	fmt.Fprintln(w)
 	if w.reference {
@@ -58,13 +59,14 @@ func (w writer) header(name, doc string) {
 	fmt.Fprintf(w, "[%s]\n", name)
 }
 
-// section writes the keys directly below parent. What lies deeper is written as one inline table a name.
+// section writes the keys directly below parent. Deeper keys are written as one inline table per
+// name.
 func (w writer) section(parent string, at place) {
 	prefix := parent
 	if parent != "" {
 		prefix += "."
 	}
-	var inline string         // the inline table being gathered
+	var inline string         // the name of the current inline table
 	var fields, docs []string // its fields
 	first := true
 	flush := func() {
@@ -80,7 +82,7 @@ func (w writer) section(parent string, at place) {
 		}
 		name, field, deeper := strings.Cut(rest, ".")
 		if deeper && parent == "" {
-			continue // a section of its own
+			continue // it belongs to another section
 		}
 		if !deeper || name != inline {
 			flush()
@@ -99,7 +101,8 @@ func (w writer) section(parent string, at place) {
 	flush()
 }
 
-// line writes one key, in the reference with an empty line before it unless it is the first below a header.
+// line writes one key. In the reference an empty line comes before it, unless it is the first below
+// a header.
 func (w writer) line(name, value, example, doc string, first bool) {
 	if w.reference && doc != "" {
 		if !first {
@@ -110,7 +113,8 @@ func (w writer) line(name, value, example, doc string, first bool) {
 	switch {
 	case w.reference && example != "":
 		fmt.Fprintf(w, "#%s = %s\n", name, example)
-	case value != "" && (example == "" || value != `""` && value != "[]"): // an example's key that is empty was never set
+	// An empty value of a key that has an example means that the key was not set.
+	case value != "" && (example == "" || value != `""` && value != "[]"):
 		fmt.Fprintf(w, "%s = %s\n", name, value)
 	}
 }

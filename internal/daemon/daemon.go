@@ -23,20 +23,24 @@ import (
 	"tempestd/supervisor"
 )
 
-// Options is what a daemon needs beside its configuration. Observer and Clock are required.
+// Options holds what a daemon needs in addition to its configuration. Observer and Clock are
+// required.
 type Options struct {
 	Version  string // for the log
 	Observer *observe.Observer
 	Clock    clockwork.Clock
-	// Reload asks for the configuration to be read anew, by Load; nil never does.
+	// Reload requests a reload of the configuration, by Load. A nil channel never does.
 	Reload <-chan os.Signal
 	Load   func() (*config.Config, error)
-	Fault  beside.Fault      // nil, but in tests of what a fault does
-	Ready  func(addr string) // called once, when every feed is supervised; addr is where HTTP is served, "" when it is not
+	Fault  beside.Fault // nil, except in tests of panics
+	// Ready is called once, when every feed is supervised. addr is the address of the HTTP
+	// listener, or "" without one.
+	Ready func(addr string)
 }
 
-// Run runs a daemon until ctx ends, which is the order to stop gracefully and whose cause is the reason given, or until it can go on no
-// longer. It returns nil after a graceful stop within the configured time.
+// Run runs a daemon until ctx ends or the daemon cannot continue. The end of ctx is the order to
+// stop gracefully, and its cause is the reason that is logged. Run returns nil after a graceful
+// stop within the configured time.
 func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 	d := &daemon{cfg: cfg, opt: opt, observer: opt.Observer, clock: opt.Clock, notifier: systemd.New(opt.Observer), began: opt.Clock.Now(),
 		crew: beside.Crew{Tell: opt.Observer.TaskPanicked, Clock: opt.Clock, Fault: opt.Fault}}
@@ -59,15 +63,19 @@ type daemon struct {
 	tree     *supervisor.Daemon
 	began    time.Time
 	stopping time.Time
-	feeds    []config.Feed // of reload alone: with the filters taken over last. The configuration itself is read by many and stays as it is
-	crew     beside.Crew   // what runs beside the daemon
+	// feeds has the filters that were taken over last. Only reload uses it. The configuration
+	// itself does not change, because several goroutines read it.
+	feeds []config.Feed
+	crew  beside.Crew // the goroutines of the daemon that belong to no actor
 
 	lostMu sync.Mutex
-	lost   []persistence.BlockCorrupt // found before there was a tree that could be told
-	told   bool                       // there is one
+	lost   []persistence.BlockCorrupt // found before the tree was there
+	told   bool                       // the tree is there
 }
 
-// defaultStream is the stream of subscribers that name none: the configured one, or else the only feed's. Without either there is none, unless only one is stored.
+// defaultStream returns the stream of subscribers that name none: the configured one, else the
+// stream of the only feed. If it returns "", such subscribers get a stream only if exactly one is
+// stored.
 func (d *daemon) defaultStream() string {
 	if d.cfg.HTTP.DefaultStream == "" && len(d.cfg.Feeds) == 1 {
 		return d.cfg.Feeds[0].Name
@@ -98,7 +106,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		return err
 	}
 
-	// The port is taken before any feed is read: a second daemon should fail before it does anything.
+	// Take the port before any feed is read, so that a second daemon fails before it does anything.
 	var listener net.Listener
 	if d.cfg.HTTP.Listen != "" {
 		if listener, err = net.Listen("tcp", d.cfg.HTTP.Listen); err != nil {
@@ -154,7 +162,8 @@ func (d *daemon) openEmbedded(ctx context.Context) (*embedded.Store, error) {
 	if d.cfg.Stream.Sync == "interval" {
 		opt.SyncInterval = d.cfg.Stream.SyncInterval
 	}
-	// Nobody else has a reason to read what people wrote, even though it was public.
+	// Other users of the machine have no reason to read the stored events, even though they were
+	// public.
 	if err := os.MkdirAll(d.cfg.DataDir, 0o750); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
@@ -163,7 +172,7 @@ func (d *daemon) openEmbedded(ctx context.Context) (*embedded.Store, error) {
 
 func (d *daemon) embeddedDir() string { return filepath.Join(d.cfg.DataDir, "store") }
 
-// stop ends the tree and the listener within the configured time.
+// stop ends the actor tree and the listener within the configured time.
 func (d *daemon) stop(reason error, server *serve.Server) error {
 	limit := d.cfg.ShutdownTimeout
 	d.stopping = d.clock.Now()

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// events is a log that keeps the names of the events, and what a reload said it ignored.
+// events is a log that keeps the names of the events, and the changes that a reload ignored.
 type events struct {
 	mu      sync.Mutex
 	names   []string
@@ -62,14 +62,14 @@ func (e *events) await(t *testing.T, name string, n int) {
 	}
 }
 
-// of are the events about the daemon itself, in order.
+// of returns the names of the events with a prefix, in order.
 func (e *events) of(prefix string) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(e.names), func(n string) bool { return !strings.HasPrefix(n, prefix) })
 }
 
-// running is a daemon that was started.
+// running is a started daemon.
 type running struct {
 	*client.Client
 	log   *events
@@ -77,7 +77,7 @@ type running struct {
 	ended <-chan error
 }
 
-// configure gives a configuration with one feed, "sky".
+// configure returns a configuration with one feed, "sky".
 func configure(dir, endpoint string) *config.Config {
 	cfg := *config.Default()
 	cfg.DataDir = filepath.Join(dir, "data")

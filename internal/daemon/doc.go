@@ -1,13 +1,16 @@
-// Package daemon assembles a running tempestd: the store, the actor tree, the HTTP listener and the service manager, started in
-// that order and stopped in the reverse one. The run and demo commands share it.
+// Package daemon assembles a running tempestd: the store, the actor tree, the HTTP listener and the
+// service manager. It starts them in that order and stops them in the reverse order. The commands
+// run and demo share it.
 //
-// A stop is graceful and bounded: the feeds stop reading, what they read is made durable, the checkpoints are saved, waiting tails are answered, the
-// store is closed. The order matters: nothing that is still to be stored may find its store closed, and a consumer can read what was
-// stored last.
+// A stop is graceful and bounded. The feeds stop reading, what they read is made durable, the
+// checkpoints are saved, waiting tails are answered, and the store is closed. The order matters:
+// the store stays open until everything is stored, and a consumer can read the last stored entries.
 //
 //	daemon.go   Run
-//	stores.go   the stores it opens, and whether a remote one is there
-//	node.go     its identity among daemons
-//	watch.go    what runs beside it: readiness, the watchdog, the status line
-//	events.go   what the store tells, as events of the catalogue
+//	stores.go   the stores, and the health of a remote store
+//	node.go     the identity among daemons
+//	watch.go    readiness, the watchdog, the status line
+//	reload.go   a changed configuration
+//	filters.go  the files with the feeds' filters
+//	events.go   events of the store as events of the catalogue
 package daemon

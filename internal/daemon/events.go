@@ -5,7 +5,7 @@ import (
 	"tempestd/persistence"
 )
 
-// storeEvent tells what happened in a store, and the feed of what it has lost by it.
+// storeEvent emits an event of the store, and tells a feed about a block that the store has lost.
 func (d *daemon) storeEvent(e persistence.Event) {
 	tellStoreEvent(d.observer, e)
 	corrupt, ok := e.(persistence.BlockCorrupt)
@@ -21,7 +21,7 @@ func (d *daemon) storeEvent(e persistence.Event) {
 	d.lost = append(d.lost, corrupt)
 }
 
-// tellLost tells the feeds of what was found before they were there.
+// tellLost tells the feeds about the blocks that were lost before the tree was there.
 func (d *daemon) tellLost() {
 	d.lostMu.Lock()
 	defer d.lostMu.Unlock()
@@ -31,7 +31,7 @@ func (d *daemon) tellLost() {
 	d.lost, d.told = nil, true
 }
 
-// tellStoreEvent says what happened in the store in the words of the catalogue.
+// tellStoreEvent emits an event of the store as an event of the catalogue.
 func tellStoreEvent(o *observe.Observer, e persistence.Event) {
 	switch e := e.(type) {
 	case persistence.StreamTrimmed:

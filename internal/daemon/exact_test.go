@@ -14,7 +14,8 @@ import (
 	"tempestd/internal/jetstream"
 )
 
-// entries reads the stream until it has the newest event of the simulator, which must have stopped producing.
+// entries yields the stream up to the newest event of the simulator, which must have stopped
+// producing.
 func (r *running) entries(ctx context.Context, sim *jetsim.Sim) iter.Seq2[[]byte, error] {
 	newest := fmt.Appendf(nil, `"cursor":%d,`, sim.Stats().NewestSeq)
 	return func(yield func([]byte, error) bool) {
@@ -37,7 +38,8 @@ func (r *running) entries(ctx context.Context, sim *jetsim.Sim) iter.Seq2[[]byte
 	}
 }
 
-// join produces events until the first is stored: the daemon begins at the live tip, so what came before it is not its own.
+// join produces events until the first is stored. The daemon begins at the live tip, so earlier
+// events do not belong to its stream.
 func (r *running) join(t *testing.T, sim *jetsim.Sim) {
 	t.Helper()
 	for {
@@ -64,7 +66,7 @@ func TestI2_StreamIsExactAcrossAGracefulRestart(t *testing.T) {
 			t.Errorf("round %d: %v, %v %v", round, err, report, report.Examples)
 		}
 		d.finish(t)
-		sim.Produce(300) // while nobody is there
+		sim.Produce(300) // while the daemon is stopped
 		want := []string{"daemon.started", "daemon.ready", "daemon.stopping", "daemon.stopped"}
 		if got := d.log.of("daemon."); !slices.Equal(got, want) {
 			t.Errorf("round %d: events %v, want %v", round, got, want)

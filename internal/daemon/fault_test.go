@@ -11,7 +11,7 @@ import (
 	"tempestd/internal/observe"
 )
 
-// once panics at the first visit to a point.
+// once panics at the first call with a point.
 func once(at string) func(point string) {
 	var struck sync.Once
 	return func(point string) {
@@ -21,7 +21,8 @@ func once(at string) func(point string) {
 	}
 }
 
-// A panic in what the daemon does beside its feeds is told, and that is begun anew; the feeds never notice.
+// A panic in a goroutine beside the feeds is reported, and the goroutine starts again. The feeds
+// are not affected.
 func TestAPanicBesideTheFeedsEndsNothing(t *testing.T) {
 	for _, point := range []string{"daemon.ready", "daemon.watchdog", "daemon.status", "daemon.reload"} {
 		t.Run(point, func(t *testing.T) {
@@ -41,7 +42,8 @@ func TestAPanicBesideTheFeedsEndsNothing(t *testing.T) {
 	}
 }
 
-// Without its listener the daemon has no work that anyone would see: it ends, in good order and with the reason.
+// Without its listener the daemon cannot do any visible work. So it ends in good order and reports
+// the reason.
 func TestAPanicOfTheListenerEndsTheDaemonInGoodOrder(t *testing.T) {
 	sim := newSim(t)
 	err := daemon.Run(t.Context(), configure(t.TempDir(), sim.URL()),

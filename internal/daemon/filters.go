@@ -12,12 +12,13 @@ import (
 	"tempestd/messages"
 )
 
-// filterFiles keeps what feeds want in one file a feed, so that a daemon that is started with another filter knows which one held before.
+// filterFiles stores the filters of each feed in one file. So a daemon that starts with another
+// filter knows the filter that was in force before.
 type filterFiles struct{ dir string }
 
 func (f filterFiles) path(feed string) string { return filepath.Join(f.dir, feed+".json") }
 
-// LoadFilters implements actors.FilterStore.
+// LoadFilters implements actors.FilterStore. It returns nil if there is no file.
 func (f filterFiles) LoadFilters(_ context.Context, feed string) (*messages.FilterLog, error) {
 	text, err := os.ReadFile(f.path(feed))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -33,7 +34,8 @@ func (f filterFiles) LoadFilters(_ context.Context, feed string) (*messages.Filt
 	return &log, nil
 }
 
-// SaveFilters implements actors.FilterStore. The file is there whole, or as it was.
+// SaveFilters implements actors.FilterStore. It replaces the file atomically: after a crash the
+// file is complete, either old or new.
 func (f filterFiles) SaveFilters(_ context.Context, feed string, log messages.FilterLog) (err error) {
 	defer func() {
 		if err != nil {

@@ -27,7 +27,8 @@ import (
 	"tempestd/messages"
 )
 
-// bounds are the ends of what a key accepts, and what lies just beyond them; "" where there is nothing. F stands for a feed's table.
+// bounds are the ends of a key's range, and the values just outside of them; "" means that there is
+// none. F stands for a feed's table.
 type bounds struct{ below, least, most, above string }
 
 var ranges = map[string]bounds{
@@ -67,13 +68,13 @@ var ranges = map[string]bounds{
 	"F.retention.entries":       {`-1`, `1`, `1_000_000_000_000`, `1_000_000_000_001`},
 }
 
-// unbounded are the keys whose values are words, names, files and secrets.
+// unbounded lists the keys whose values are words, names, files and secrets.
 var unbounded = []string{"data_dir", "log.level", "log.format", "http.listen", "http.token", "http.token_file", "http.default_stream", "stream.backend", "stream.sync",
 	"valkey.mode", "valkey.sentinel_master", "valkey.username", "valkey.password", "valkey.password_file", "valkey.sentinel_username", "valkey.sentinel_password",
 	"valkey.sentinel_password_file", "valkey.tls", "valkey.tls_ca_file", "valkey.tls_cert_file", "valkey.tls_key_file", "valkey.tls_server_name", "ha.enabled", "ha.name", "ha.candidate",
 	"F.protocol", "F.compress", "F.zstd_dictionary", "F.raw", "F.dids_file", "F.dedupe"}
 
-// list is an array of n values that a number makes different.
+// list returns an array of n different values.
 func list(n int, format string) string {
 	parts := make([]string, n)
 	for i := range parts {
@@ -114,7 +115,7 @@ func TestEveryKeyWithARangeIsTriedAtItsEnds(t *testing.T) {
 	}
 }
 
-// limited is the text of a configuration with those values.
+// limited returns the text of a configuration with those values.
 func limited(values map[string]string) string {
 	lines := []string{}
 	for key, value := range values {
@@ -124,7 +125,7 @@ func limited(values map[string]string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// loadLimited reads such a configuration.
+// loadLimited loads a configuration with those values.
 func loadLimited(t *testing.T, values map[string]string) (*config.Config, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
@@ -154,7 +155,9 @@ func TestWhatLiesBeyondARangeIsRefused(t *testing.T) {
 	}
 }
 
-// What the configuration accepts the engine takes: with every key at its least, with every key at its most, and with what one of them hides from the others.
+// The daemon runs with every value that the configuration accepts: with every key at its least
+// value, with every key at its greatest value, and with the combinations in which one value hides
+// others.
 func TestEveryLimitIsOneThatTheEngineTakes(t *testing.T) {
 	at := func(end func(bounds) string, prefix ...string) map[string]string {
 		values := map[string]string{}
@@ -218,7 +221,7 @@ func TestEveryLimitIsOneThatTheEngineTakes(t *testing.T) {
 			sim.Produce(c.events)
 			wanted := c.events
 			if c.values["F.collections"] != "" && c.values["F.collections"] != "[]" {
-				wanted /= 2 // not all are of these
+				wanted /= 2 // only a part of the events has these collections
 			}
 			s := await(t, d, "everything is stored", func(s messages.FeedStatus) bool {
 				return s.Stored >= before+uint64(wanted) || s.State == messages.StateFailed
@@ -236,7 +239,7 @@ func TestEveryLimitIsOneThatTheEngineTakes(t *testing.T) {
 	}
 }
 
-// A batch of the most bytes, of events that cannot be packed.
+// A batch of the greatest size is stored, also when its events cannot be compressed.
 func TestTheMostBytesOfABatchAreStored(t *testing.T) {
 	const events, size = 68, 1_000_000
 	random := make([]byte, size*3/4)
@@ -285,7 +288,7 @@ func without(values map[string]string, keys ...string) map[string]string {
 	return values
 }
 
-// await waits until the feed's status is as wanted.
+// await waits until so accepts the feed's status.
 func await(t *testing.T, d *running, what string, so func(messages.FeedStatus) bool) (s messages.FeedStatus) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -296,7 +299,8 @@ func await(t *testing.T, d *running, what string, so func(messages.FeedStatus) b
 			if s = now; so(s) {
 				return s
 			}
-		} else if api, ok := errors.AsType[*client.APIError](err); (!ok || api.Name != "NoAnswer") && ctx.Err() == nil { // a busy machine may take longer
+		} else if api, ok := errors.AsType[*client.APIError](err); (!ok || api.Name != "NoAnswer") && ctx.Err() == nil {
+			// NoAnswer is no failure, because a busy machine may take longer to answer.
 			t.Fatal(err)
 		}
 		select {
@@ -307,7 +311,8 @@ func await(t *testing.T, d *running, what string, so func(messages.FeedStatus) b
 	}
 }
 
-// A million accounts, the most that a feed may be about, are read from a file; what others do is left out.
+// A feed may have a million accounts, the most that are permitted, from a file. Events of other
+// accounts are not stored.
 func TestTheMostAccountsAFeedMayBeAbout(t *testing.T) {
 	sim, err := jetsim.New(jetsim.Options{Accounts: 100, Backlog: 400})
 	if err != nil {

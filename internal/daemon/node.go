@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// nodeID is the identity of the daemon that uses the directory, the same after every restart: it takes its own leases again at once. It is made when the
-// directory has none. The caller holds the directory's lock.
+// nodeID returns the identity of the daemon that uses dir. It is the same after every restart, so
+// that the daemon gets its own leases back at once. nodeID creates an identity if dir has none. The
+// caller holds the lock of dir.
 func nodeID(dir string) (string, error) {
 	path := filepath.Join(dir, "node")
 	text, err := os.ReadFile(path)
@@ -22,7 +23,7 @@ func nodeID(dir string) (string, error) {
 		return "", fmt.Errorf("this daemon's identity: %w", err)
 	}
 	id := rand.Text()
-	// Written aside first: half an identity would be another one.
+	// Write another file first: a truncated identity would be a different identity.
 	aside := path + ".new"
 	if err := os.WriteFile(aside, []byte(id+"\n"), 0o640); err != nil {
 		return "", fmt.Errorf("this daemon's identity: %w", err)

@@ -18,7 +18,7 @@ func TestADaemonKeepsItsIdentity(t *testing.T) {
 	if other, err := nodeID(t.TempDir()); err != nil || other == first {
 		t.Errorf("another directory has %q, %v", other, err)
 	}
-	// A crash that left an empty file left no identity.
+	// An empty file, as after a crash, holds no identity.
 	if err := os.WriteFile(filepath.Join(dir, "node"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -10,9 +10,9 @@ import (
 	"tempestd/internal/observe"
 )
 
-// awaitReload reads the configuration anew whenever it is asked to, until ctx ends.
+// awaitReload reads the configuration again at every request, until ctx ends.
 func (d *daemon) awaitReload(ctx context.Context) {
-	if d.feeds == nil { // it is kept when this is begun anew
+	if d.feeds == nil { // it is kept when the loop starts again after a panic
 		d.feeds = slices.Clone(d.cfg.Feeds)
 	}
 	for {
@@ -25,8 +25,8 @@ func (d *daemon) awaitReload(ctx context.Context) {
 	}
 }
 
-// reload takes over what can change while feeds run, which is their filters. What else has changed is told: it needs a restart. A
-// configuration that is wrong changes nothing.
+// reload takes over the part of the configuration that can change while feeds run: their filters.
+// It reports other changes, which need a restart. An invalid configuration changes nothing.
 func (d *daemon) reload(ctx context.Context) {
 	cfg, err := d.opt.Load()
 	if err != nil {
@@ -64,7 +64,7 @@ func (d *daemon) reload(ctx context.Context) {
 	d.observer.Emit(observe.ConfigReloaded, "", "config", d.cfg.Path, "feeds", strings.Join(changed, ","), "ignored", strings.Join(ignored, ","))
 }
 
-// changedSections names what has changed outside of the feeds.
+// changedSections names the sections outside of the feeds that have changed.
 func changedSections(was, is *config.Config) (names []string) {
 	for name, same := range map[string]bool{
 		"data_dir":         was.DataDir == is.DataDir,

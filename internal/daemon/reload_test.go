@@ -35,7 +35,7 @@ func TestReloadTakesOverFiltersAndNamesTheRest(t *testing.T) {
 	reload(func(*config.Config) {}, errors.New("line 3 is wrong"))
 	d.log.await(t, "config.rejected", 1)
 
-	reload(func(c *config.Config) { // nothing of this can change now, and the filter is what it was
+	reload(func(c *config.Config) { // these keys need a restart, and the filter is unchanged
 		c.DataDir, c.Feeds[0].Rewind = "elsewhere", 1
 		c.HTTP.AllowedOrigins = []string{"https://app.example"}
 		c.Feeds[0].Collections = []string{"app.bsky.feed.post"}

@@ -15,14 +15,14 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// stores is what a daemon keeps things in.
+// stores holds the stores of a daemon.
 type stores struct {
 	streams     persistence.Store
-	checkpoints persistence.CheckpointStore // nil: streams
-	remote      string                      // where streams is, "" when it is under data_dir
-	node        messages.Node               // this daemon, among those that share streams
+	checkpoints persistence.CheckpointStore // nil means streams
+	remote      string                      // the address of streams, "" if they are under data_dir
+	node        messages.Node               // this daemon, among those that share the streams
 
-	local *embedded.Store // what is under data_dir, nil for a daemon that keeps nothing of its own
+	local *embedded.Store // the store under data_dir, nil without one
 }
 
 func (s *stores) close() error {
@@ -36,10 +36,11 @@ func (s *stores) close() error {
 	return errors.Join(errs...)
 }
 
-// openStores opens what the configuration says. What it returns is to be closed, after an error too.
+// openStores opens the configured stores. The caller must close the result, after an error too.
 //
-// Where the streams are in Valkey, the store under data_dir has the cursors' checkpoints, a second opinion on where each feed stands, and with it the
-// directory's lock: one daemon has one identity.
+// If the streams are in Valkey, the store under data_dir holds the checkpoints of the feeds: a
+// second copy of each feed's position. It also holds the lock of the directory, so that one daemon
+// has one identity.
 func (d *daemon) openStores(ctx context.Context) (*stores, error) {
 	began := d.clock.Now()
 	s := &stores{}
@@ -77,7 +78,8 @@ func (d *daemon) openStores(ctx context.Context) (*stores, error) {
 	}
 	s.streams, s.remote = valkey, strings.Join(d.cfg.Valkey.Addresses, ",")
 	fields := []any{"server", s.remote, "backend", d.cfg.Stream.Backend}
-	// That the server is away is no reason to stay away oneself: it is told, and waited for.
+	// An unreachable server does not prevent the start: watchStore reports it, and the daemon waits
+	// for it.
 	if streams, err := valkey.Streams(ctx); err == nil {
 		fields = append(fields, "streams", len(streams))
 	}
@@ -85,7 +87,7 @@ func (d *daemon) openStores(ctx context.Context) (*stores, error) {
 	return s, nil
 }
 
-// nodeName is what this daemon is called.
+// nodeName returns the name of this daemon.
 func (d *daemon) nodeName() string {
 	if d.cfg.HA.Name != "" {
 		return d.cfg.HA.Name
@@ -97,7 +99,7 @@ func (d *daemon) nodeName() string {
 	return name
 }
 
-// openValkey opens the store in a Valkey server. It succeeds while the server is away.
+// openValkey opens the store in a Valkey server. It succeeds even if the server is unreachable.
 func (d *daemon) openValkey(ctx context.Context) (*persistence.Valkey, error) {
 	c := &d.cfg.Valkey
 	tls, err := c.ClientTLS()
@@ -113,11 +115,11 @@ func (d *daemon) openValkey(ctx context.Context) (*persistence.Valkey, error) {
 	})
 }
 
-// storeEvery is how often a remote store is asked whether it is there.
+// storeEvery is the interval of the health checks of a remote store.
 const storeEvery = 2 * time.Second
 
-// watchStore tells when a remote store goes away and when it is back, until ctx ends. While it is
-// away, every other answer that an operator can act on is told too.
+// watchStore reports when a remote store becomes unreachable and when it is back, until ctx ends.
+// Meanwhile it also reports every new error that an operator can act on.
 func (d *daemon) watchStore(ctx context.Context, server string, store persistence.Store) {
 	var away time.Time
 	var told string
@@ -145,7 +147,8 @@ func (d *daemon) watchStore(ctx context.Context, server string, store persistenc
 	}
 }
 
-// answered says whether the server said what is wrong, which another state of its connection does not.
+// answered reports whether err is the server's own answer about a fault, not only the state of the
+// connection.
 func answered(err error) bool {
 	away, ok := errors.AsType[*persistence.UnavailableError](err)
 	return !ok || away.Reason == "refused" || away.Reason == "full" || away.Reason == "readonly"

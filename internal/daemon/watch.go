@@ -18,7 +18,7 @@ const (
 	retryEvery  = time.Second
 )
 
-// watch starts what runs beside the daemon until ctx ends.
+// watch starts the goroutines that run beside the actor tree until ctx ends.
 func (d *daemon) watch(ctx context.Context, listener net.Listener) {
 	addr := ""
 	if listener != nil {
@@ -30,8 +30,9 @@ func (d *daemon) watch(ctx context.Context, listener net.Listener) {
 	d.crew.Keep(ctx, "daemon.reload", d.awaitReload)
 }
 
-// awaitReady waits for the first answer of the whole tree and tells everyone. A disk that is nearly full does not delay it: the daemon is
-// up then, and says on /readyz why it takes no events.
+// awaitReady waits until the whole tree answers for the first time, and then reports that the
+// daemon is ready. A disk that is nearly full does not delay it: the daemon is then ready, and
+// /readyz says why it stores no events.
 func (d *daemon) awaitReady(ctx context.Context, addr string) {
 	for d.healthy(ctx) != nil {
 		select {
@@ -53,7 +54,7 @@ func (d *daemon) healthy(ctx context.Context) error {
 	return d.tree.Healthy(ctx)
 }
 
-// tellStatus keeps the line that systemctl status shows.
+// tellStatus updates the line that systemctl status shows.
 func (d *daemon) tellStatus(ctx context.Context) {
 	ticker := d.clock.NewTicker(statusEvery)
 	defer ticker.Stop()
@@ -69,7 +70,7 @@ func (d *daemon) tellStatus(ctx context.Context) {
 	}
 }
 
-// statusLine is one clause a feed, "" when the tree does not answer.
+// statusLine returns one clause per feed, or "" if the tree does not answer.
 func (d *daemon) statusLine(ctx context.Context) string {
 	ctx, cancel := clockwork.WithTimeout(ctx, d.clock, askTimeout)
 	defer cancel()

@@ -12,7 +12,7 @@ const (
 	batchSize = 4096
 )
 
-// perEvent reports what a batch costs as what an event costs.
+// perEvent reports the cost of a batch as a cost per event.
 func perEvent(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batchSize, "ns/event")
 }
@@ -25,7 +25,7 @@ func BenchmarkBegin(b *testing.B) {
 	}
 }
 
-// What a new event costs during an overlap.
+// The cost of a new event during an overlap.
 func BenchmarkMarkMisses(b *testing.B) {
 	f := newFeed(&memory{blocks: synthetic(stored)}, dedupe.Options{})
 	f.begin(b)
@@ -38,14 +38,15 @@ func BenchmarkMarkMisses(b *testing.B) {
 	perEvent(b)
 }
 
-// scramble makes other events of a batch's.
+// scramble turns the batch's events into other events.
 func scramble(b *messages.Batch) {
 	for i := range b.Events {
 		b.Events[i].Fingerprint = b.Events[i].Fingerprint*0x9e3779b97f4a7c15 + 1
 	}
 }
 
-// What a repeated event costs, its comparison with the stored entry included. The bytes differ, as after an upstream's restart.
+// The cost of a repeated event, including its comparison with the stored entry. The bytes differ,
+// as after a restart of the upstream.
 func BenchmarkMarkHits(b *testing.B) {
 	m := &memory{blocks: synthetic(stored)}
 	m.last = m.blocks[len(m.blocks)-1].last()
@@ -69,7 +70,7 @@ func BenchmarkMarkHits(b *testing.B) {
 	perEvent(b)
 }
 
-// What an event costs outside of overlaps.
+// The cost of an event outside of overlaps.
 func BenchmarkMarkSteady(b *testing.B) {
 	for name, always := range map[string]bool{"always": true, "overlap": false} {
 		b.Run(name, func(b *testing.B) {

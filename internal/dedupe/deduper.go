@@ -13,26 +13,29 @@ import (
 	"tempestd/persistence"
 )
 
-// Options are how a Deduper works.
+// Options configure a Deduper.
 type Options struct {
 	Horizon persistence.Horizon // how far back a replay is compared; the zero value sets no bound
-	Always  bool                // watch for repeats outside of overlaps too
+	Always  bool                // detect repeats outside of overlaps too
 	Clock   clockwork.Clock     // required
 }
 
-// Deduper marks what one stream holds already. It belongs to the stream's writer and is not safe for concurrent use.
+// Deduper marks the events that one stream already holds. It belongs to the stream's writer and is
+// not safe for concurrent use.
 type Deduper struct {
 	stream persistence.Stream
 	opt    Options
 
 	recent  *recent // nil unless Always
-	seeded  bool    // recent knows what the stream holds
-	flagged []int   // events of the batch in hand that recent had seen
-	early   []int   // gaps of it that stand before what the stream begins with, once it is known that it does begin there
+	seeded  bool    // recent has the fingerprints of the stream's newest entries
+	flagged []int   // indexes of the batch's events that recent already had
+	// early are the indexes of the batch's gap entries from before the stream's first entry. They
+	// are dropped once the batch shows that the replay does begin before it.
+	early   []int
 	overlap *overlap
 }
 
-// New makes a Deduper for the stream. It reads nothing yet.
+// New makes a Deduper for the stream. It does not read the stream yet.
 func New(stream persistence.Stream, opt Options) *Deduper {
 	d := &Deduper{stream: stream, opt: opt}
 	if opt.Always {
@@ -41,20 +44,22 @@ func New(stream persistence.Stream, opt Options) *Deduper {
 	return d
 }
 
-// Loaded tells what Begin loaded.
+// Loaded describes the index that Begin loaded.
 type Loaded struct {
 	Fingerprints int
 	Complete     bool // the index covers the whole stream
 	oldest       messages.EntryID
 }
 
-// leastHorizon is the least that an overlap is compared with, whatever is configured: an upstream that crashed repeats some thousands of events, and one that
-// asks for less than that would not know them again.
+// leastHorizon is the least number of entries that an overlap compares with, whatever is
+// configured. An upstream that crashed repeats some thousands of events, and a smaller horizon
+// would not recognise them.
 const leastHorizon = 1 << 15
 
-// Begin says that an overlap begins: what comes next may repeat what is stored. It loads the fingerprints of the horizon or, for a short overlap, of the newest
-// entries alone. During an overlap it begins the overlap anew. After an error there is no overlap, and events must not be marked before
-// Begin has succeeded.
+// Begin begins an overlap: the events that come next may already be stored. It loads the
+// fingerprints of the horizon or, with short, of the newest entries only. During an overlap it
+// begins the overlap again. After an error there is no overlap, and no event may be marked until a
+// call of Begin has succeeded.
 //
 // With prove the replay must show where in the stream it begins: see Marked.Lead.
 func (d *Deduper) Begin(ctx context.Context, short, prove bool) (Loaded, error) {
@@ -73,7 +78,7 @@ func (d *Deduper) Begin(ctx context.Context, short, prove bool) (Loaded, error) 
 }
 
 func (d *Deduper) begin(ctx context.Context, h persistence.Horizon, asked, prove bool) (Loaded, error) {
-	d.overlap = nil // its memory is needed for the next
+	d.overlap = nil // frees its memory for the next one
 	o := &overlap{horizon: h, asked: asked, hitAt: d.opt.Clock.Now()}
 	info, err := d.stream.Info(ctx)
 	if err != nil {
@@ -92,10 +97,11 @@ func (d *Deduper) begin(ctx context.Context, h persistence.Horizon, asked, prove
 	return loaded, nil
 }
 
-// Overlaps says whether what comes is compared with the stream.
+// Overlaps says whether an overlap is in progress, so that events are compared with the stream.
 func (d *Deduper) Overlaps() bool { return d.overlap != nil }
 
-// Holds says whether the index of the overlap has the fingerprint. Without an overlap it says no.
+// Holds says whether the index of the overlap contains the fingerprint. Without an overlap it
+// returns false.
 func (d *Deduper) Holds(fingerprint uint64) bool {
 	if d.overlap == nil || d.overlap.table == nil {
 		return false
@@ -105,7 +111,8 @@ func (d *Deduper) Holds(fingerprint uint64) bool {
 	return hit
 }
 
-// load fills a new table with what the stream has within the overlap's horizon, and leaves room for need more.
+// load fills a new table with the fingerprints of the overlap's horizon, and leaves room for at
+// least need more.
 func (d *Deduper) load(ctx context.Context, o *overlap, need int) (Loaded, error) {
 	o.table, o.pending, o.stale = nil, o.pending[:0], true
 	var loaded Loaded
@@ -131,21 +138,27 @@ func (d *Deduper) load(ctx context.Context, o *overlap, need int) (Loaded, error
 	return loaded, nil
 }
 
-// Marked tells what Mark found.
+// Marked describes what Mark found.
 type Marked struct {
-	Duplicates int  // hits: events dropped because the stream, or the batch before them, has them
-	Misses     int  // events that were looked up during an overlap and are new
-	FalseHits  int  // fingerprints that were found and belong to other events, or to entries that are corrupt
-	Skipped    int  // events dropped because they stand before what the stream, or the index, begins with
-	Ended      bool // the overlap that Begin began is over
-	Held       bool // the first event that was looked up is one that the stream holds
-	Tail       bool // the entry that was the stream's newest when the overlap began was among them
-	Lead       Lead
+	Duplicates int // hits: events dropped because the stream, or the batch before them, has them
+	Misses     int // events that were looked up during an overlap and are new
+	// FalseHits counts the fingerprints that were found but belong to another event or to a corrupt
+	// entry.
+	FalseHits int
+	// Skipped counts the events dropped because they are from before the beginning of the stream,
+	// or of the index.
+	Skipped int
+	Ended   bool // the overlap that Begin began is over
+	Held    bool // the stream holds the first event that was looked up
+	Tail    bool // one of the hits is the entry that was newest when the overlap began
+	Lead    Lead
 }
 
-// Mark sets Drop on the batch's events that are not to be stored. Those that have it set already are left alone; gaps are compared with nothing, and dropped where they
-// stand before what the stream begins with. What is not dropped is expected in the stream next: Append it and call Appended. A batch that could not be appended, or was not marked to its end because
-// of an error, can be marked again.
+// Mark sets Drop on the batch's events that must not be stored. It ignores events that already have
+// it set. Gap entries are not compared; they are dropped if they are from before the beginning of
+// the stream. Mark expects that the other events are stored next: append them and call Appended. A
+// batch that could not be appended, or that Mark did not finish because of an error, can be marked
+// again.
 func (d *Deduper) Mark(ctx context.Context, b *messages.Batch) (Marked, error) {
 	d.watch(b)
 	if d.overlap == nil && len(d.flagged) > 0 {
@@ -169,17 +182,17 @@ func (d *Deduper) Mark(ctx context.Context, b *messages.Batch) (Marked, error) {
 	return again, err
 }
 
-// errBeyond says that an event was seen lately and is not in the index of a short overlap.
+// errBeyond says that an event was seen recently but is not in the index of a short overlap.
 var errBeyond = errors.New("beyond the index")
 
-// repeats begins an overlap over everything that recent can know.
+// repeats begins an overlap over all entries whose fingerprints recent can have.
 func (d *Deduper) repeats(ctx context.Context) error {
 	asked := d.overlap != nil && d.overlap.asked
 	_, err := d.begin(ctx, persistence.Horizon{Entries: 2 * mostRecent}, asked, false)
 	return err
 }
 
-// watch remembers the batch's fingerprints, and which of them were there already.
+// watch adds the batch's fingerprints to recent, and notes those that it already had.
 func (d *Deduper) watch(b *messages.Batch) {
 	d.flagged = d.flagged[:0]
 	if d.recent == nil {
@@ -279,7 +292,7 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 	return m, nil
 }
 
-// seenBefore says whether event i is among the flagged ones, which are in order.
+// seenBefore says whether flagged, which is sorted, contains event i.
 func seenBefore(flagged []int, i int) bool {
 	if len(flagged) == 0 {
 		return false
@@ -288,11 +301,12 @@ func seenBefore(flagged []int, i int) bool {
 	return found
 }
 
-// confirm says whether event i is the one at the place, exactly.
+// confirm says exactly whether event i is the one at the place.
 //
-// An entry that retention has dropped since its fingerprint was loaded cannot be compared any more. It counts as the same: it was stored, the
-// event is as old as it, and two of a few million 64-bit fingerprints being equal by chance is once in a million such replays. One that is
-// corrupt counts as another: no reader gets it, and a replay that brings the event back is welcome.
+// An entry that retention has dropped after its fingerprint was loaded can no longer be compared.
+// It counts as the same event: the entry was stored, and the event is as old as it. That two of a
+// few million 64-bit fingerprints are equal by chance happens once in a million such replays. A
+// corrupt entry counts as another event: no reader can get it, so the replayed event is welcome.
 func (d *Deduper) confirm(ctx context.Context, b *messages.Batch, i int, place uint32) (bool, error) {
 	if place&inBatch != 0 {
 		return jetstream.SameIdentity(b.Bytes(int(place&^inBatch)), b.Bytes(i)), nil
@@ -311,7 +325,8 @@ func (d *Deduper) confirm(ctx context.Context, b *messages.Batch, i int, place u
 	return false, fmt.Errorf("compare with entry %d of block %s of stream %s: %w", index, last, d.stream.Name(), err)
 }
 
-// Appended says that the batch is stored: a holds the IDs it was given. Call it once after each Append that succeeded.
+// Appended says that the batch is stored; a has the IDs that it got. Call it once after each Append
+// that succeeded.
 func (d *Deduper) Appended(b *messages.Batch, a persistence.Appended) {
 	o := d.overlap
 	if o == nil || a.Entries == 0 {
@@ -324,7 +339,7 @@ func (d *Deduper) Appended(b *messages.Batch, a persistence.Appended) {
 		}
 	}
 	if stored != a.Entries {
-		o.stale = true // not the batch that was marked
+		o.stale = true // it is not the batch that was marked
 		return
 	}
 	blocks := a.Blocks

@@ -17,7 +17,7 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// feed is a writer: a stream, its deduper, and a clock.
+// feed does what a writer does: it has a stream, its deduper, and a clock.
 type feed struct {
 	stream persistence.Stream
 	clock  *clockwork.FakeClock
@@ -45,7 +45,7 @@ func (f *feed) begin(t fataler) dedupe.Loaded {
 	return loaded
 }
 
-// prove begins an overlap that has to show where in the stream the replay begins.
+// prove begins an overlap that must show where in the stream the replay begins.
 func (f *feed) prove(t fataler) dedupe.Loaded {
 	t.Helper()
 	loaded, err := f.Begin(context.Background(), false, true)
@@ -64,7 +64,7 @@ func (f *feed) mark(t fataler, b *messages.Batch) dedupe.Marked {
 	return m
 }
 
-// write does with a batch what the writer does.
+// write marks and appends a batch as the writer does.
 func (f *feed) write(t fataler, b *messages.Batch) dedupe.Marked {
 	t.Helper()
 	m := f.mark(t, b)
@@ -76,7 +76,7 @@ func (f *feed) write(t fataler, b *messages.Batch) dedupe.Marked {
 	return m
 }
 
-// writeAll writes the events in batches of 1000 and adds up what was marked.
+// writeAll writes the events in batches of 1000 and adds up the results.
 func (f *feed) writeAll(t fataler, events []event) (sum dedupe.Marked) {
 	t.Helper()
 	for part := range slices.Chunk(events, 1000) {
@@ -98,8 +98,9 @@ func same(t fataler, got, want []int) {
 	}
 }
 
-// Whatever an upstream sends again, in whatever order and with whatever times and numbers, however the writer restarts and appends fail: the stream holds
-// the distinct identities in the order of their first arrival.
+// The upstream sends events again, in any order and with any times and numbers; the writer
+// restarts; and appends fail. The stream still holds each identity once, in the order of first
+// arrival.
 func TestI2_EachIdentityIsStoredOnceInOrderOfArrival(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		bits := rapid.SampledFrom([]int{64, 6, 1, 0}).Draw(t, "fingerprint bits")
@@ -107,13 +108,13 @@ func TestI2_EachIdentityIsStoredOnceInOrderOfArrival(t *testing.T) {
 		f := newFeed(m, dedupe.Options{Always: rapid.Bool().Draw(t, "always")})
 		f.begin(t)
 		var (
-			arrived []int // the model
+			arrived []int // the model: the expected entries
 			known   = map[int]bool{}
 			pos     = 0
 			now     = int64(epoch)
 			seq     = 0
 		)
-		upstream := make([]event, 0, 400) // what it will send, in its order
+		upstream := make([]event, 0, 400) // what the upstream will send, in its order
 		grow := func(n int) {
 			for range n {
 				if rapid.IntRange(0, 2).Draw(t, "run of equal times") == 0 {
@@ -143,7 +144,7 @@ func TestI2_EachIdentityIsStoredOnceInOrderOfArrival(t *testing.T) {
 				pos = min(pos, from)
 				pos -= rapid.IntRange(min(1, pos), pos).Draw(t, "rewind")
 				f.begin(t)
-			case 2: // so do we
+			case 2: // we crash
 				pos -= rapid.IntRange(min(1, pos), min(pos, 40)).Draw(t, "rewind")
 				f.restart()
 				f.begin(t)
@@ -239,7 +240,7 @@ func TestFingerprintsThatCollideAreTold(t *testing.T) {
 	m := &memory{}
 	f := newFeed(m, dedupe.Options{})
 	f.begin(t)
-	f.write(t, batch(t, 0, run(0, 3)...)) // 0, 1 and 2 have one fingerprint
+	f.write(t, batch(t, 0, run(0, 3)...)) // 0, 1 and 2 have the same fingerprint
 	f.begin(t)
 	got := f.write(t, batch(t, 0, run(2, 4)...))
 	if got.Duplicates != 1 || got.FalseHits == 0 {
@@ -264,16 +265,18 @@ func TestGapsAreLeftAlone(t *testing.T) {
 	same(t, m.stored(t), []int{0, 0, 1, 2, 3})
 }
 
-// horizon is the least that a replay is compared with, in blocks of the tests' batches.
+// horizon is the least number of entries that a replay is compared with, in whole batches of the
+// tests.
 const horizon = 33_000
 
-// What precedes the index is known by the stored entry itself, not by its time.
+// The stored entry itself shows that an event is older than the index. Its time does not.
 func TestI2_AReplayFromBeforeTheHorizonIsSkippedUpToIt(t *testing.T) {
 	m := &memory{}
 	f := newFeed(m, dedupe.Options{Horizon: persistence.Horizon{Entries: 1500}})
 	f.begin(t)
 	events := run(0, 2*horizon+1000)
-	for i := range events { // three to a microsecond: the horizon begins within a run of equal times
+	// Three events per microsecond: the horizon begins within a run of equal times.
+	for i := range events {
 		events[i].timeUS = epoch + int64(i/3)
 	}
 	f.writeAll(t, events[:2*horizon])
@@ -293,7 +296,8 @@ func TestI2_NewEventsAreNotTakenForOldOnesAfterAClockWasWrong(t *testing.T) {
 	f := newFeed(m, dedupe.Options{Horizon: persistence.Horizon{Entries: 1500}})
 	f.begin(t)
 	events := run(0, 2*horizon+1000)
-	events[0].timeUS += int64(5 * time.Minute / time.Microsecond) // from here on, every ID lies in the future
+	// From here on, every ID is in the future.
+	events[0].timeUS += int64(5 * time.Minute / time.Microsecond)
 	f.writeAll(t, events[:2*horizon])
 	f.restart()
 	f.prove(t)
@@ -303,7 +307,8 @@ func TestI2_NewEventsAreNotTakenForOldOnesAfterAClockWasWrong(t *testing.T) {
 	same(t, m.stored(t), ids(events))
 }
 
-// A server's clock that steps back by more than the index reaches: what it stamps from then on is new all the same.
+// A server's clock steps back by more than the index covers. The events with the earlier times are
+// still new.
 func TestI2_NewEventsOfAClockThatSteppedBackAreStored(t *testing.T) {
 	m := &memory{}
 	f := newFeed(m, dedupe.Options{Horizon: persistence.Horizon{Entries: 1500}})
@@ -329,7 +334,8 @@ func ids(events []event) []int {
 	return all
 }
 
-// A feed that began at the live tip is replayed from before that: what its stream never was to hold is not put behind what it holds.
+// A feed that began at the live tip gets a replay from before that. The stream was never meant to
+// hold the earlier events, so they are not appended behind its entries.
 func TestI3_AReplayFromBeforeTheStreamBeganIsSkippedUpToIt(t *testing.T) {
 	m := &memory{}
 	f := newFeed(m, dedupe.Options{})
@@ -345,7 +351,8 @@ func TestI3_AReplayFromBeforeTheStreamBeganIsSkippedUpToIt(t *testing.T) {
 	same(t, m.stored(t), ids(run(100, 300)))
 }
 
-// It takes an entry that we hold, at the point that was asked for, to show that a replay begins early enough.
+// Only an entry that we hold, at the point that was asked for, shows that a replay begins early
+// enough.
 func TestI4_AReplayThatBeginsTooLateIsTold(t *testing.T) {
 	for name, c := range map[string]struct {
 		replay []event
@@ -378,14 +385,15 @@ func TestI4_AReplayThatBeginsTooLateIsTold(t *testing.T) {
 	})
 }
 
-// A gap of one that stands before what the stream begins with is none; one that stands before a replay that begins too late may be all that tells of its event.
+// A gap entry for one event from before the stream's beginning is no loss, and is dropped. Before a
+// replay that begins too late it is kept: it may be the only trace of its event.
 func TestI4_AGapBeforeTheStreamIsLeftOutOnceTheReplayIsRecognised(t *testing.T) {
 	for name, c := range map[string]struct {
 		replay []event
 		drop   bool
 	}{"recognised": {run(99, 110), true}, "too late": {run(100, 110), false}} {
 		t.Run(name, func(t *testing.T) {
-			// The index does not cover the stream, so that what it lacks decides.
+			// The index does not cover the stream, so that an event which it lacks decides.
 			f := newFeed(&memory{}, dedupe.Options{Horizon: persistence.Horizon{Entries: 1000}})
 			f.begin(t)
 			f.writeAll(t, run(-2*horizon, 100))
@@ -399,7 +407,8 @@ func TestI4_AGapBeforeTheStreamIsLeftOutOnceTheReplayIsRecognised(t *testing.T) 
 	}
 }
 
-// Past the stream's beginning an early time is no reason to drop anything: another host's clock may stand behind.
+// Behind the stream's beginning nothing is dropped because of an early time: another host's clock
+// may be slow.
 func TestI2_AnEarlierClockLosesNothingOnceTheReplayIsRecognised(t *testing.T) {
 	m := &memory{}
 	f := newFeed(m, dedupe.Options{})
@@ -450,7 +459,7 @@ func TestErrorsOfTheStreamAreReturned(t *testing.T) {
 	}
 	m.fail = nil
 	f.begin(t)
-	f.writeAll(t, run(0, 65_000)) // nearly all the room there is
+	f.writeAll(t, run(0, 65_000)) // nearly all the room of the table
 	m.fail = broken
 	b := batch(t, 64, run(64_900, 65_900)...)
 	if _, err := f.Mark(t.Context(), b); !errors.Is(err, broken) {

@@ -10,44 +10,55 @@ import (
 	"tempestd/persistence"
 )
 
-// Lead says what an overlap that has to prove itself begins with.
+// Lead says what an overlap begins with, if the overlap must prove that it begins early enough.
 type Lead uint8
 
-// The leads.
+// Leads.
 const (
-	LeadNone    Lead = iota // nothing was asked, nothing was looked at, or it was told before
-	LeadHeld                // an event that the stream holds: nothing between it and the stream's end can be missing
-	LeadPending             // events from before the stream's first entry, as it seems: dropped, until one comes that it holds
-	LeadLate                // an event that the stream lacks, or one from its middle behind such ones: what lies between may be missing
+	LeadNone Lead = iota // no proof was asked for, nothing was compared, or it was told before
+	// LeadHeld: an event that the stream holds. Nothing between it and the stream's end can be
+	// missing.
+	LeadHeld
+	// LeadPending: events that seem to be from before the stream's first entry. They are dropped
+	// until one comes that the stream holds.
+	LeadPending
+	// LeadLate: an event that the stream lacks; or an event from the stream's middle that follows
+	// events that it lacks. Events in between may be missing.
+	LeadLate
 )
 
-// lead is how a replay begins, until it is known where in the stream that is.
+// lead is the state of the question where in the stream the replay begins.
 type lead uint8
 
 const (
-	led      lead = iota // it is known, or was not asked for
-	leading              // nothing was looked at yet, or nothing that the index holds
-	skipping             // it began with an entry older than the index: everything up to the index is stored
+	led     lead = iota // it is known, or was not asked
+	leading             // no event was compared yet, or none that the index holds
+	// It began with an entry older than the index: everything up to the index is stored.
+	skipping
 )
 
-// Replays says that the overlap that has begun may bring what is from before the stream's first entry, although it has nothing to prove.
+// Replays says that the current overlap may bring events from before the stream's first entry,
+// although it need not prove anything.
 func (d *Deduper) Replays() {
 	if d.overlap != nil {
 		d.overlap.replays = true
 	}
 }
 
-// Accept ends the question of where the replay begins: whatever it brings that the stream does not hold is new.
+// Accept ends the question where the replay begins: every event that the stream does not hold is
+// new.
 func (d *Deduper) Accept() {
 	if d.overlap != nil {
 		d.overlap.lead = led
 	}
 }
 
-// leads judges event i, which the index lacks, while it is not known where in the stream the replay begins.
+// leads judges event i, which the index lacks, while it is unknown where in the stream the replay
+// begins.
 //
-// Where the index covers the stream, an event that it lacks can be one from before the first entry: appended it would stand behind what came after it. It
-// is dropped, and what comes next decides. Where the stream is older than the index, only the stored entry itself shows that the replay begins there.
+// If the index covers the stream, such an event can be from before the first entry; appended it
+// would follow events that came after it. It is dropped, and the next events decide. If the stream
+// is older than the index, only the stored entry itself shows that the replay begins there.
 func (d *Deduper) leads(ctx context.Context, b *messages.Batch, i int, m *Marked) error {
 	o := d.overlap
 	if !o.complete && o.lead == leading {
@@ -71,8 +82,9 @@ func (d *Deduper) leads(ctx context.Context, b *messages.Batch, i int, m *Marked
 	return nil
 }
 
-// begins is how many of the batch's events come before the last one that is among the stream's first entries: what the stream lacks of them is from before it began. An
-// upstream that crashed sends such events again, in another order.
+// begins returns how many of the batch's events come before the last event that is one of the
+// stream's first entries. Those that the stream lacks are from before its beginning. An upstream
+// that crashed sends such events again, in another order.
 func (o *overlap) begins(b *messages.Batch) (n int) {
 	if !o.complete || !o.replays || o.begun || o.loaded < leastBegun {
 		return 0
@@ -95,7 +107,8 @@ func (o *overlap) begins(b *messages.Batch) (n int) {
 	return n
 }
 
-// leadReach is how many of the stream's first entries a replay may reach first that began before them: another instance has another order.
+// leadReach is the number of the stream's first entries among which a replay that began before them
+// must reach the stream. It is not 1 because another instance has another order.
 const leadReach = 256
 
 // isFirst says whether the place is one of the stream's first n entries, or the very first.
@@ -103,15 +116,16 @@ func (o *overlap) isFirst(place, n uint32) bool {
 	return place&inBatch == 0 && place < o.loaded && o.table.older(place, o.loaded) < max(n, 1)
 }
 
-// leastBegun is how many entries a stream must have for its beginning to be told from its end, in a replay in another order.
+// leastBegun is the least number of entries of a stream whose beginning can be told from its end,
+// in a replay in another order.
 const leastBegun = 4
 
-// isTail says whether the place is of the newest entry that the index was loaded with.
+// isTail says whether the place is the newest entry of the loaded index.
 func (o *overlap) isTail(place uint32) bool {
 	return place&inBatch == 0 && o.loaded > 0 && o.table.older(place, o.loaded) == o.loaded-1
 }
 
-// stored says whether the stream has event i where its time says that it should be.
+// stored says whether the stream has event i at the place that its time gives.
 func (d *Deduper) stored(ctx context.Context, b *messages.Batch, i int) (bool, error) {
 	at := messages.DeriveID(b.Events[i].TimeUS, messages.EntryID{})
 	page, err := d.stream.Read(ctx, persistence.CursorAt(at), persistence.CursorAt(messages.EntryID{MS: at.MS + 1}), storedNear)
@@ -119,7 +133,7 @@ func (d *Deduper) stored(ctx context.Context, b *messages.Batch, i int) (bool, e
 		return false, nil
 	}
 	if _, expired := errors.AsType[*persistence.CursorExpiredError](err); expired {
-		return true, nil // it is older than anything that is kept
+		return true, nil // it is older than everything that is kept
 	}
 	if err != nil {
 		return false, fmt.Errorf("look for an event in stream %s: %w", d.stream.Name(), err)
@@ -132,5 +146,5 @@ func (d *Deduper) stored(ctx context.Context, b *messages.Batch, i int) (bool, e
 	return false, nil
 }
 
-// storedNear is how many entries of one millisecond are looked at.
+// storedNear is the greatest number of entries of one millisecond that are compared.
 const storedNear = 64

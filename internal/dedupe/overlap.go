@@ -7,45 +7,48 @@ import (
 	"tempestd/persistence"
 )
 
-// An overlap is over when the events are past what was stored when it began, and the last hit is this long and this many events
-// ago. An upstream that was restarted itself goes on repeating for a while after it has passed the old end.
+// An overlap is over when the events are past everything that was stored at its beginning, and the
+// last hit is that long and that many events ago. An upstream that restarted goes on repeating
+// events for a while after it has passed the old end.
 const (
 	quietTime   = 2 * time.Minute
 	quietEvents = 1 << 16
 )
 
-// The room a table has for what is appended during its overlap: a quarter of what was loaded, and this much at least. When it is
-// used up the table is loaded anew.
+// minRoom is the least room, in entries, that a table has for what is appended during its overlap.
+// The room is a quarter of what was loaded, if that is more. When it is used up, the table is
+// loaded again.
 const minRoom = 1 << 16
 
-// freeAtOnce is the number of fingerprints from which a dropped table's memory is given back to the system at once instead of some minutes later.
+// freeAtOnce is the number of fingerprints from which on a dropped table's memory is returned to
+// the system at once, and not some minutes later.
 const freeAtOnce = 1 << 20
 
-// overlap is what lasts from Begin until the replay is past.
+// overlap is the state from Begin until the replay has passed.
 type overlap struct {
 	horizon persistence.Horizon
-	asked   bool // by Begin, and not by a repeat
-	replays bool // it may bring what is from before the stream's first entry
-	short   bool // of the newest entries alone
+	asked   bool // by Begin, and not because of a repeat
+	replays bool // it may bring events from before the stream's first entry
+	short   bool // its index has the newest entries only
 	table   *table
-	stale   bool      // the table is missing, or lacks entries, and must be loaded anew
-	pending []pending // what the last Mark added
+	stale   bool      // the table is missing, or lacks entries, and must be loaded again
+	pending []pending // what the last Mark added to the table
 
-	loaded   uint32 // entries that the index was loaded with
-	complete bool   // the stream has nothing older than the index
+	loaded   uint32 // number of entries in the index as it was loaded
+	complete bool   // the index covers the whole stream
 
 	begun  bool // the replay is past the stream's first entries
-	lead   lead // what the replay began with
-	before int  // events since, none of them held
+	lead   lead // what is known of the replay's beginning
+	before int  // events since the beginning, none of them held
 
-	hitAt    time.Time // the last hit
-	sinceHit int       // events since
+	hitAt    time.Time // when the last hit was
+	sinceHit int       // number of events since then
 }
 
-// pending is an event that the table holds and the stream does not yet.
+// pending is an event that the table has and that the stream does not have yet.
 type pending struct{ event, slot int }
 
-// forget takes out what the last Mark added and no append followed.
+// forget removes from the table what the last Mark added, if it was not appended.
 func (o *overlap) forget() {
 	for i := len(o.pending) - 1; i >= 0; i-- {
 		o.table.free(o.pending[i].slot)

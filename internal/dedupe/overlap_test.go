@@ -31,7 +31,7 @@ func TestAnOverlapEndsOncePastAndQuiet(t *testing.T) {
 	if got := f.write(t, batch(t, 64, run(2001+quiet, 2002+quiet)...)); !got.Ended {
 		t.Fatal("it did not end")
 	}
-	// What is not asked for costs nothing, and finds nothing.
+	// Outside of an overlap Mark does nothing, and finds nothing.
 	if got := f.write(t, batch(t, 64, run(2000, 2001)...)); got != (dedupe.Marked{}) {
 		t.Errorf("marked %+v", got)
 	}
@@ -87,12 +87,12 @@ func TestAlwaysFindsRepeatsOutsideOfOverlaps(t *testing.T) {
 	if got := f.writeAll(t, append(events[45_000:], run(50_000, 51_000)...)); got.Duplicates != 5000 {
 		t.Errorf("marked %+v", got)
 	}
-	// Within one batch, and with the batch marked twice.
+	// Repeats within one batch, which is also marked twice.
 	b := batch(t, 64, append(run(51_000, 51_100), run(51_050, 51_060)...)...)
 	f.mark(t, b)
 	f.write(t, b)
 	same(t, m.stored(t), ids(run(0, 51_100)))
-	// The overlap that a repeat begins ends without a word.
+	// The end of an overlap that a repeat began is not reported.
 	f.clock.Advance(time.Hour)
 	if got := f.writeAll(t, run(51_100, 120_000)); got.Duplicates != 0 || got.Ended {
 		t.Errorf("marked %+v", got)
@@ -124,7 +124,7 @@ func TestTheMemoryOfAnEndedOverlapIsGivenBack(t *testing.T) {
 	if got := f.writeAll(t, run(5_000_000, 5_070_000)); !got.Ended {
 		t.Fatalf("it did not end: %+v", got)
 	}
-	clear(m.blocks[len(m.blocks)-70:]) // the events' own
+	clear(m.blocks[len(m.blocks)-70:]) // free the events' own memory
 	if without := heap(); without+12*n > with {
 		t.Errorf("%d MiB with the table, %d MiB without", with>>20, without>>20)
 	}
@@ -132,7 +132,7 @@ func TestTheMemoryOfAnEndedOverlapIsGivenBack(t *testing.T) {
 	runtime.KeepAlive(m)
 }
 
-// synthetic is n entries of which only the fingerprints exist, in blocks of 8192.
+// synthetic returns n entries in blocks of 8192. Only their fingerprints exist.
 func synthetic(n int) []memoryBlock {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	var blocks []memoryBlock

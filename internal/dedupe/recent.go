@@ -2,15 +2,18 @@ package dedupe
 
 import "slices"
 
-// The set of recent fingerprints. It begins small and grows with what it is given, to 8 MiB.
+// Sizes of the set of recent fingerprints. It begins small and grows with its contents, up to 8
+// MiB.
 const (
-	leastRecent = 1 << 13 // fingerprints it has room for at first
-	mostRecent  = 1 << 20 // … and at last: hours of the whole network, where a server repeats minutes
-	bucketSize  = 8       // fingerprints in a cache line
+	leastRecent = 1 << 13 // room at first, in fingerprints
+	// This is the room at most: hours of the whole network, while a server repeats minutes.
+	mostRecent = 1 << 20
+	bucketSize = 8 // fingerprints in a cache line
 )
 
-// recent remembers about the newest fingerprints. Each has one bucket it can be in, of one cache line, in which it displaces the oldest. Lookups of one batch do
-// not depend on each other, so that the processor waits for several lines of memory at a time.
+// recent has approximately the newest fingerprints. Each fingerprint belongs to one bucket, of one
+// cache line, and displaces the oldest one in it. The lookups of one batch do not depend on each
+// other, so the processor can wait for several cache lines at a time.
 type recent struct {
 	buckets [][bucketSize]uint64
 	mask    uint64
@@ -22,14 +25,14 @@ func newRecent() *recent {
 	return &recent{buckets: make([][bucketSize]uint64, n), mask: uint64(n - 1)}
 }
 
-// room makes room for n more, once a batch.
+// room makes room for n more; call it once per batch.
 func (r *recent) room(n int) {
 	for r.added += n; r.added > len(r.buckets)*bucketSize/2 && len(r.buckets)*bucketSize < mostRecent; {
 		r.grow()
 	}
 }
 
-// grow doubles the set: each bucket's fingerprints go to one of two.
+// grow doubles the set: the fingerprints of each bucket go to two buckets.
 func (r *recent) grow() {
 	old := len(r.buckets)
 	buckets := make([][bucketSize]uint64, 2*old)
@@ -51,7 +54,8 @@ func (r *recent) grow() {
 	r.buckets, r.mask = buckets, uint64(2*old-1)
 }
 
-// seen adds the fingerprint and says whether it was there. Of the fingerprint 0 it says so wrongly.
+// seen adds the fingerprint and says whether it was there. For the fingerprint 0 it may say so
+// wrongly.
 func (r *recent) seen(fingerprint uint64) bool {
 	b := &r.buckets[fingerprint&r.mask]
 	if slices.Contains(b[:], fingerprint) {
@@ -62,7 +66,8 @@ func (r *recent) seen(fingerprint uint64) bool {
 	return false
 }
 
-// seed adds fingerprints that are older than everything that was added before, where there is room for them.
+// seed adds fingerprints, where there is room. They must be older than everything that was added
+// before.
 func (r *recent) seed(fingerprints []uint64) {
 	if r.added >= mostRecent/2 {
 		return

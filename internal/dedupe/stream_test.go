@@ -12,15 +12,15 @@ import (
 	"tempestd/persistence"
 )
 
-// memory is a stream in memory: what a Deduper needs of one, and what a test wants to break.
+// memory is a stream in memory: the methods that a Deduper needs, with faults that a test can set.
 type memory struct {
-	persistence.Stream // the rest is not called
+	persistence.Stream // other methods are not called
 
 	blocks  []memoryBlock
-	dropped []memoryBlock // by retention
+	dropped []memoryBlock // dropped by retention
 	last    messages.EntryID
 	corrupt bool  // entries cannot be read
-	fail    error // nor anything else
+	fail    error // nothing can be read
 }
 
 type memoryBlock struct {
@@ -61,7 +61,7 @@ func (m *memory) Info(context.Context) (persistence.StreamInfo, error) {
 	return info, m.fail
 }
 
-// Read gives the entries of a range, as far as limit goes.
+// Read returns at most limit entries of a range.
 func (m *memory) Read(_ context.Context, from, to persistence.StreamCursor, limit int) (page persistence.StreamFrames, err error) {
 	for _, b := range m.blocks {
 		for i, id := range b.ids {
@@ -95,7 +95,7 @@ func (m *memory) Entry(_ context.Context, last messages.EntryID, i int) ([]byte,
 	return m.blocks[at].entries[i], nil
 }
 
-// stored is the identities of the entries, as event made them.
+// stored returns the identities of the entries, as event made them.
 func (m *memory) stored(t fataler) []int {
 	var ids []int
 	for _, b := range append(slices.Clone(m.dropped), m.blocks...) {
@@ -111,7 +111,8 @@ type fataler interface {
 	Fatalf(string, ...any)
 }
 
-// an event of the tests: its identity, and what may change from one time it is sent to the next.
+// event is an event of the tests: its identity, and the parts that may change when it is sent
+// again.
 type event struct {
 	id     int
 	timeUS int64
@@ -123,7 +124,8 @@ const epoch = 1795327636563030
 
 const rkey = `"rkey":"`
 
-// frame is the event's JSON. Every fourth identity is an identity event, the others are commits.
+// frame appends the event's JSON. Every fourth identity is an identity event, the others are
+// commits.
 func (e event) frame(buf []byte) []byte {
 	if e.id%4 == 3 {
 		return fmt.Appendf(buf, `{"did":"did:plc:a","time_us":%d,"cursor":%d,"kind":"identity","identity":{"did":"did:plc:a","seq":%d}}`, e.timeUS, e.seq, e.id+1)
@@ -132,7 +134,7 @@ func (e event) frame(buf []byte) []byte {
 		e.id%7, e.timeUS, e.seq, e.id/8, rkey, e.id)
 }
 
-// identityOf reads the identity back.
+// identityOf reads the identity of a frame.
 func identityOf(t fataler, frame []byte) int {
 	t.Helper()
 	for before, less := range map[string]int{rkey: 0, `"did:plc:a","seq":`: 1} {
@@ -148,7 +150,8 @@ func identityOf(t fataler, frame []byte) int {
 	return 0
 }
 
-// batch is the events in a batch. The fingerprints are cut to bits, so that few of them collide often.
+// batch puts the events into a batch. The fingerprints are cut to bits bits; with few bits they
+// often collide.
 func batch(t fataler, bits int, events ...event) *messages.Batch {
 	t.Helper()
 	b := &messages.Batch{}
@@ -165,7 +168,7 @@ func batch(t fataler, bits int, events ...event) *messages.Batch {
 	return b
 }
 
-// run is events from…to-1, a millisecond apart.
+// run returns the events from…to-1, one per millisecond.
 func run(from, to int) []event {
 	var events []event
 	for id := from; id < to; id++ {

@@ -7,29 +7,32 @@ import (
 	"tempestd/messages"
 )
 
-// table finds the places of the entries that have a fingerprint. It is open-addressed, without deletion but for the newest insertions, and flat: 8
-// bytes of fingerprint and 4 of place a slot, four slots for three entries. Several entries may have one fingerprint. A slot follows from the
-// fingerprint's high bits, so that the table may have any size.
+// table finds the places of the entries that have a fingerprint. It is an open-addressed hash table
+// that can only delete the newest insertions. It is flat: a slot has 8 bytes of fingerprint and 4
+// of place, and there are four slots for three entries. Several entries may have the same
+// fingerprint. The slot is computed from the high bits of the fingerprint, so the table may have
+// any size.
 type table struct {
 	fingerprints []uint64 // 0 is a free slot
-	places       []uint32 // what the slot of the same index stands for
+	places       []uint32 // the place of the entry in the slot with the same index
 	used, limit  int
 
-	blocks []block // in the order of their numbers
+	blocks []block // ordered by their entries' numbers
 	next   uint32  // the number of the next entry
 }
 
-// block is one block of the stream. Its entries are numbered on from first.
+// block is one block of the stream. Its entries are numbered consecutively from first.
 type block struct {
 	first uint32
 	last  messages.EntryID
 }
 
-// A place is the number of a stored entry or, with this bit, the index of an event in the batch that is being marked.
+// inBatch marks a place that is the index of an event in the batch that is being marked. Any other
+// place is the number of a stored entry.
 const inBatch = 1 << 31
 
 func newTable(limit int) *table {
-	slots := limit + limit/3 + 8 // a free one at least, which is where a search ends
+	slots := limit + limit/3 + 8 // at least one is free: a search ends there
 	return &table{fingerprints: make([]uint64, slots), places: make([]uint32, slots), limit: limit}
 }
 
@@ -38,16 +41,18 @@ func (t *table) room(n int) bool {
 	return t.used+n <= t.limit && uint64(t.next)+uint64(n) < inBatch
 }
 
-// slotKey is the fingerprint as a slot holds it: 0, which is a free slot, becomes 1. They share their hits, and a hit is confirmed.
+// slotKey returns the fingerprint as a slot has it: 0, which means a free slot, becomes 1. So 0 and
+// 1 have the same hits, which does no harm because each hit is confirmed.
 func slotKey(fingerprint uint64) uint64 { return max(fingerprint, 1) }
 
-// first is the slot to begin a search at.
+// first returns the slot where a search begins.
 func (t *table) first(key uint64) int {
 	slot, _ := bits.Mul64(key, uint64(len(t.fingerprints)))
 	return int(slot)
 }
 
-// find returns the first slot at or after slot that holds key, or the free slot where the search ends.
+// find returns the first slot at or after slot that has the key, or the free slot where the search
+// ends.
 func (t *table) find(key uint64, slot int) (at int, found bool) {
 	for {
 		switch t.fingerprints[slot] {
@@ -67,19 +72,20 @@ func (t *table) after(slot int) int {
 	return slot
 }
 
-// set fills a free slot that find ended at.
+// set fills a free slot, which find returned.
 func (t *table) set(slot int, key uint64, place uint32) {
 	t.fingerprints[slot], t.places[slot] = key, place
 	t.used++
 }
 
-// free undoes the newest set. Undoing in reverse leaves the table as it was.
+// free undoes the newest set. To undo several sets in reverse order restores the table.
 func (t *table) free(slot int) {
 	t.fingerprints[slot] = 0
 	t.used--
 }
 
-// addBlock numbers the n entries of the block that ends with last, and returns the first one's number.
+// addBlock numbers the n entries of the block that ends with last, and returns the number of the
+// first.
 func (t *table) addBlock(last messages.EntryID, n int) uint32 {
 	first := t.next
 	t.blocks = append(t.blocks, block{first: first, last: last})
@@ -87,7 +93,7 @@ func (t *table) addBlock(last messages.EntryID, n int) uint32 {
 	return first
 }
 
-// load adds a stored block, entries that do not fit left out.
+// load adds a stored block. Entries that do not fit are left out.
 func (t *table) load(last messages.EntryID, fingerprints []uint64) {
 	first := t.addBlock(last, len(fingerprints))
 	for i, fp := range fingerprints {
@@ -103,13 +109,15 @@ func (t *table) load(last messages.EntryID, fingerprints []uint64) {
 	}
 }
 
-// entry names the stored entry with the given number: its block's last ID and its index there.
+// entry returns the stored entry with the given number: its block's last ID and its index in the
+// block.
 func (t *table) entry(number uint32) (last messages.EntryID, i int) {
 	b := sort.Search(len(t.blocks), func(i int) bool { return t.blocks[i].first > number }) - 1
 	return t.blocks[b].last, int(number - t.blocks[b].first)
 }
 
-// older is how many of the loaded entries are older than the one with the given number: blocks were loaded newest first.
+// older returns how many of the loaded entries are older than the one with the given number. Blocks
+// were loaded newest first.
 func (t *table) older(number, loaded uint32) uint32 {
 	b := sort.Search(len(t.blocks), func(i int) bool { return t.blocks[i].first > number }) - 1
 	end := loaded

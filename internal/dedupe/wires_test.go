@@ -10,7 +10,7 @@ import (
 	"tempestd/messages"
 )
 
-// told is one event of each kind, n of each, as the two wires tell it.
+// told returns n events of each kind, as the two protocols send them.
 func told(n int, at func(i int) int64) (v1, v2 []string) {
 	const name = "network.bsky.jetstream.subscribeEvents#"
 	for i := range n {
@@ -26,7 +26,7 @@ func told(n int, at func(i int) int64) (v1, v2 []string) {
 	return v1, v2
 }
 
-// kept is frames in a batch, as they are or in v1's shape.
+// kept puts frames into a batch, as they are (raw) or in v1's shape.
 func kept(t fataler, frames []string, raw bool) *messages.Batch {
 	t.Helper()
 	b := &messages.Batch{}
@@ -47,7 +47,8 @@ func kept(t fataler, frames []string, raw bool) *messages.Batch {
 	return b
 }
 
-// Whichever wire brings an event, with whatever times, and in whichever shape it is stored: it is stored once.
+// An event is stored once, in whichever protocol, with whichever times and in whichever shape it
+// comes.
 func TestI2_AnEventIsTheSameOverEitherWire(t *testing.T) {
 	const n = 20
 	v1, v2 := told(n, func(i int) int64 { return epoch + int64(i) })

@@ -22,27 +22,27 @@ import (
 )
 
 const (
-	pollEvery     = 200 * time.Millisecond // how often a demo looks at itself
+	pollEvery     = 200 * time.Millisecond // how often a demo takes a Snapshot
 	startLimit    = 30 * time.Second
-	catchUpLimit  = 20 * time.Second // for the feed to have what the simulator sent, once it sends no more
-	compareBlocks = 1000             // entries a page of the comparison
+	catchUpLimit  = 20 * time.Second // for the feed to get the last events of the simulator
+	compareBlocks = 1000             // entries per page of the comparison
 )
 
-// Options is what can be chosen about a demo.
+// Options configures a demo.
 type Options struct {
 	For    time.Duration     // how long events flow
-	Rate   float64           // events a second
-	Seed   uint64            // of the simulated network; 0 is 1
-	Faults bool              // break things, as Missed and plan say
-	Watch  func(Snapshot)    // called several times a second, by one goroutine at a time
+	Rate   float64           // events per second
+	Seed   uint64            // of the simulated network; 0 means 1
+	Faults bool              // inject faults, as plan says
+	Watch  func(Snapshot)    // called several times per second, by one goroutine at a time
 	Log    func(line string) // called for each log event of the daemon; must not block
 }
 
-// Result is how a demo went.
+// Result is the outcome of a demo.
 type Result struct {
-	Report jetsim.Report       // the stream compared with what was sent
+	Report jetsim.Report       // number of injected faults, by name
 	Faults map[string]int64    // faults that happened, by name
-	Feed   messages.FeedStatus // at the end
+	Feed   messages.FeedStatus // at the end of the demo
 }
 
 type demo struct {
@@ -51,7 +51,7 @@ type demo struct {
 	log      *logTail
 	consumer consumer
 
-	seen Snapshot // show's own
+	seen Snapshot // used only by show
 
 	mu     sync.Mutex
 	phase  Phase
@@ -59,8 +59,9 @@ type demo struct {
 	client *client.Client // nil until the daemon is ready
 }
 
-// Run runs a demo. When ctx ends early the flow of events ends, and what was stored until then is compared. An error says that there is no
-// result; a stream that is not what was sent is a Result whose Report is not OK.
+// Run runs a demo. When ctx ends early, the flow of events ends, and Run compares what was stored
+// until then. An error means that there is no result. When the stream is not what was sent, the
+// error is nil and the Report of the Result is not OK.
 func Run(ctx context.Context, opt Options) (result Result, err error) {
 	d := &demo{opt: opt, phase: Starting, log: &logTail{each: opt.Log}}
 	simOptions := jetsim.Options{Rate: opt.Rate, Seed: opt.Seed}
@@ -96,7 +97,8 @@ func Run(ctx context.Context, opt Options) (result Result, err error) {
 	return result, errors.Join(err, <-ended)
 }
 
-// conduct is the demo once its parts are started. ctx ends the flow of events, work everything.
+// conduct runs the demo after its parts have started. The end of ctx ends the flow of events; the
+// end of work ends everything.
 func (d *demo) conduct(ctx, work context.Context, addr <-chan string, ended <-chan error) (result Result, err error) {
 	work, stop := context.WithCancel(work)
 	var beside sync.WaitGroup
@@ -163,11 +165,11 @@ func (d *demo) show(ctx context.Context) {
 		d.opt.Watch(d.snapshot(ctx))
 		pause(ctx, pollEvery)
 	}
-	d.opt.Watch(d.snapshot(context.WithoutCancel(ctx))) // how it ended
+	d.opt.Watch(d.snapshot(context.WithoutCancel(ctx))) // the final state
 }
 
-// catchUp waits until the feed's durable position is the newest event there is. A feed that does not get there is the comparison's to
-// report.
+// catchUp waits until the feed's durable position is the newest event of the simulator, for at most
+// catchUpLimit. The comparison reports a feed that does not get there.
 func (d *demo) catchUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, catchUpLimit)
 	defer cancel()
@@ -181,7 +183,7 @@ func (d *demo) catchUp(ctx context.Context) {
 	}
 }
 
-// entries reads the whole stream over HTTP.
+// entries yields the whole stream, read over HTTP.
 func (d *demo) entries(ctx context.Context) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		after := persistence.FromBeginning().String()

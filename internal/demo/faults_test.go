@@ -10,7 +10,7 @@ import (
 	"tempestd/internal/jetsim"
 )
 
-// run runs a demo and gives its last snapshot as well.
+// run runs a demo and returns its result and its last snapshot.
 func run(ctx context.Context, t *testing.T, opt demo.Options) (result demo.Result, last demo.Snapshot) {
 	t.Helper()
 	temp := t.TempDir()

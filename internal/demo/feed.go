@@ -6,10 +6,11 @@ import (
 	"tempestd/internal/config"
 )
 
-// Name is the demo's feed and stream.
+// Name is the name of the demo's feed and stream.
 const Name = "demo"
 
-// configure makes the daemon's configuration: the defaults, but for less patience with an upstream that is known to send all the time.
+// configure returns the daemon's configuration: the defaults, but with shorter timeouts, because
+// the upstream of a demo sends all the time.
 func configure(dir, endpoint string) *config.Config {
 	cfg := *config.Default()
 	cfg.DataDir = dir

@@ -9,23 +9,24 @@ import (
 	"sync"
 )
 
-// logLines is how many log events are kept.
+// logLines is the number of log events that are kept.
 const logLines = 6
 
-// unshown are the fields that say nothing new in a demo.
+// unshown lists the log fields that are not interesting in a demo.
 var unshown = []string{"feed", "endpoint", "stack", "version", "config", "data_dir", "feeds", "backend"}
 
-// logTail is a slog.Handler that keeps the last records of the daemon, a line each, and passes each on to a listener.
+// logTail is a slog.Handler that keeps the last log records of the daemon as lines, and passes each
+// line to a listener.
 type logTail struct {
 	mu    sync.Mutex
 	lines []string
 	each  func(line string)
 }
 
-// Enabled leaves out what happens too often to read.
+// Enabled leaves out debug records, which are too frequent to read.
 func (l *logTail) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
 
-// Handle keeps a record.
+// Handle keeps a record and passes it on.
 func (l *logTail) Handle(_ context.Context, r slog.Record) error {
 	name := r.Message
 	var fields strings.Builder
@@ -47,13 +48,14 @@ func (l *logTail) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// WithAttrs is for the libraries' loggers, whose records are shown as they are.
+// WithAttrs returns l. Only the loggers of libraries call it, and their records are shown without
+// the attributes.
 func (l *logTail) WithAttrs([]slog.Attr) slog.Handler { return l }
 
-// WithGroup is WithAttrs.
+// WithGroup returns l, as WithAttrs does.
 func (l *logTail) WithGroup(string) slog.Handler { return l }
 
-// last is the last lines, oldest first.
+// last returns the last lines, oldest first.
 func (l *logTail) last() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

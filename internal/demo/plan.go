@@ -9,13 +9,14 @@ import (
 // fault is one fault of a round.
 type fault struct {
 	name string
-	at   time.Duration // since the round began
-	ends time.Duration // when the feed is well again, with time to spare
-	last time.Duration // how long the fault lasts, 0 for what has no duration
+	at   time.Duration // since the beginning of the round
+	ends time.Duration // when the feed has recovered, with a margin
+	last time.Duration // how long the fault lasts; 0 if it has no duration
 }
 
-// round is every fault once. Each begins when the one before is over: a stalled or half-open connection is found out after stale_after, the
-// others at once.
+// round has every fault of a demo once. Each fault begins when the feed has recovered from the one
+// before. The feed detects a stalled or half-open connection after stale_after, and all others at
+// once.
 var round = [...]fault{
 	{name: jetsim.FaultGarbage, at: 1000 * time.Millisecond, ends: 1500 * time.Millisecond},
 	{name: jetsim.FaultClose, at: 2000 * time.Millisecond, ends: 3 * time.Second},
@@ -25,10 +26,11 @@ var round = [...]fault{
 	{name: jetsim.FaultStall, at: 12500 * time.Millisecond, ends: 16 * time.Second, last: 10 * time.Second},
 }
 
-// roundLength is when the next round begins.
+// roundLength is the time between the beginnings of two rounds.
 const roundLength = 17 * time.Second
 
-// plan fits rounds of faults into a running time. What the first round has no time for is missed.
+// plan returns the faults that fit into the running time. It also returns the faults of the first
+// round that do not fit.
 func plan(length time.Duration) (faults []jetsim.Fault, missed []string) {
 	for begin := time.Duration(0); begin < length; begin += roundLength {
 		for _, f := range round {
@@ -43,7 +45,7 @@ func plan(length time.Duration) (faults []jetsim.Fault, missed []string) {
 	return faults, missed
 }
 
-// Missed names the faults that a demo of this length has no time for.
+// Missed names the faults for which a demo of this length has no time.
 func Missed(length time.Duration) []string {
 	_, missed := plan(length)
 	return missed

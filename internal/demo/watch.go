@@ -13,7 +13,7 @@ import (
 	"tempestd/persistence"
 )
 
-// Phase is what a demo is doing.
+// Phase is the current activity of a demo.
 type Phase string
 
 // The phases of a demo, in order.
@@ -25,7 +25,7 @@ const (
 	Finished   Phase = "finished"
 )
 
-// Snapshot is what there is to see of a running demo.
+// Snapshot is the visible state of a running demo.
 type Snapshot struct {
 	Phase    Phase
 	Elapsed  time.Duration // since the daemon was ready
@@ -34,22 +34,22 @@ type Snapshot struct {
 	Sim      jetsim.Stats
 	Feed     messages.FeedStatus
 	Stream   persistence.StreamInfo
-	Tailed   uint64              // entries the consumer got
+	Tailed   uint64              // the number of entries that the consumer got
 	Recent   []persistence.Frame // the last of them
 	Log      []string            // the daemon's last log events
 }
 
-// recentEvents is how many events a Snapshot has.
+// recentEvents is the number of recent entries in a Snapshot.
 const recentEvents = 6
 
-// consumer tails the stream as any consumer would.
+// consumer tails the stream as any other consumer does.
 type consumer struct {
 	mu     sync.Mutex
 	count  uint64
 	recent []persistence.Frame
 }
 
-// follow reads until ctx ends. A stream that is not there yet is waited for.
+// follow reads until ctx ends. It waits for a stream that does not exist yet.
 func (c *consumer) follow(ctx context.Context, daemon *client.Client) {
 	after := persistence.FromBeginning().String()
 	for ctx.Err() == nil {
@@ -70,10 +70,11 @@ func (c *consumer) add(frames []persistence.Frame) {
 	defer c.mu.Unlock()
 	c.count += uint64(len(frames))
 	c.recent = append(c.recent, frames...)
-	c.recent = slices.Clone(c.recent[max(0, len(c.recent)-recentEvents):]) // what is not kept is not held in memory
+	// A clone releases the memory of the older entries.
+	c.recent = slices.Clone(c.recent[max(0, len(c.recent)-recentEvents):])
 }
 
-// snapshot asks everyone. What does not answer is left as it was last.
+// snapshot collects the state of all parts. A part that does not answer keeps its last value.
 func (d *demo) snapshot(ctx context.Context) Snapshot {
 	d.mu.Lock()
 	daemon, ready := d.client, d.ready
@@ -97,7 +98,7 @@ func (d *demo) snapshot(ctx context.Context) Snapshot {
 	return *s
 }
 
-// pause waits for d, or less when ctx ends.
+// pause waits for d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -13,7 +13,8 @@ import (
 	"tempestd/internal/jetsim"
 )
 
-// BenchmarkVerify is the oracle's pace, and with it that of rendering: every entry is rendered and compared.
+// BenchmarkVerify measures the speed of Verify, and with it that of rendering: it renders and
+// compares every entry.
 func BenchmarkVerify(b *testing.B) {
 	const n = 50_000
 	s := start(b, jetsim.Options{Backlog: n})
@@ -28,7 +29,7 @@ func BenchmarkVerify(b *testing.B) {
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
-// BenchmarkServe is a flood to one client that does no more than read, and a replay of the same events from memory.
+// BenchmarkServe measures a flood to one client that only reads, and a replay of existing events.
 func BenchmarkServe(b *testing.B) {
 	for _, run := range []struct {
 		name, path, query string
@@ -58,14 +59,15 @@ func BenchmarkServe(b *testing.B) {
 	}
 }
 
-// benchReader reads frame after frame into one buffer, with a large one before the socket: as fast as the library goes.
+// benchReader reads one frame after another into one buffer. It has a large buffer before the
+// socket, so that it reads as fast as the library can.
 type benchReader struct {
 	b      *testing.B
 	s      *jetsim.Sim
 	target string
 	conn   *websocket.Conn
 	buf    []byte
-	left   int64 // frames until the archive's end; 0 without end
+	left   int64 // frames until the end of the archive; 0 if there is no end
 }
 
 type bufferedConn struct {
@@ -97,7 +99,7 @@ func (r *benchReader) dial() {
 	r.conn, r.left = conn, r.s.Stats().Contents
 }
 
-// next reads one frame and returns its length. At the end of an archive it begins anew.
+// next reads one frame and returns its length. At the end of an archive it connects again.
 func (r *benchReader) next() (n int) {
 	_, reader, err := r.conn.Reader(context.Background())
 	if err != nil {
@@ -107,7 +109,7 @@ func (r *benchReader) next() (n int) {
 		k, err := reader.Read(r.buf)
 		n += k
 		if err != nil {
-			break // the message's end, or an error that the next Reader reports
+			break // the end of the message, or an error that the next Reader returns
 		}
 	}
 	if r.left--; r.left == 0 {

@@ -33,7 +33,8 @@ func TestBlindServerSendsNothingOfBlueskyAndCatchesUp(t *testing.T) {
 			t.Fatalf("it sees %+v", p)
 		}
 	}
-	if err := clock.BlockUntilContext(t.Context(), 2); err != nil { // the subscriber's ping and the end of blindness
+	// Two sleepers: the subscriber's ping and the end of the blindness.
+	if err := clock.BlockUntilContext(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
 	clock.Advance(time.Minute)
@@ -60,7 +61,8 @@ func TestBlindnessEndsWithACrashAndSurvivesTheProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = start(t, jetsim.Options{Path: path})
-	if st := s.Stats(); int64(st.Served) != st.Contents || st.Contents < 1900 { // the last ones seen bound what is known of
+	// The history does not know contents after the last one that was ingested.
+	if st := s.Stats(); int64(st.Served) != st.Contents || st.Contents < 1900 {
 		t.Errorf("%+v", st)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// codec turns the text of a message into its websocket frame. One connection owns it.
+// codec turns the text of a message into its websocket frame. Each connection has its own codec.
 type codec interface {
 	appendMessage(b, text []byte) []byte
 }
@@ -25,13 +25,14 @@ func (c *zstdCodec) appendMessage(b, text []byte) []byte {
 	return appendMessage(b, opBinary, c.buf)
 }
 
-// deflateParams is what was agreed on for permessage-deflate (RFC 7692).
+// deflateParams holds the negotiated parameters of permessage-deflate (RFC 7692).
 type deflateParams struct {
-	serverNoTakeover bool // each of the server's messages stands alone
-	clientNoTakeover bool // each of the client's
+	serverNoTakeover bool // the server compresses each message separately
+	clientNoTakeover bool // the client compresses each message separately
 }
 
-// acceptDeflate takes the first offer of permessage-deflate that it can keep, and answers it. Windows are always 32 KiB.
+// acceptDeflate accepts the first offer of permessage-deflate whose parameters it supports, and
+// returns the answer to it. Windows are always 32 KiB.
 func acceptDeflate(offers []string) (p deflateParams, answer string, ok bool) {
 	for _, line := range offers {
 		for offer := range strings.SplitSeq(line, ",") {
@@ -71,7 +72,7 @@ func parseDeflate(params string) (p deflateParams, ok bool) {
 }
 
 const (
-	deflateThreshold = 128 // bytes; shorter messages are sent as they are
+	deflateThreshold = 128 // bytes; shorter messages are sent uncompressed
 	deflateTail      = "\x00\x00\xff\xff"
 	deflateWindow    = 32 << 10
 )
@@ -85,7 +86,7 @@ type deflateCodec struct {
 
 func newDeflateCodec(p deflateParams) *deflateCodec {
 	c := &deflateCodec{params: p}
-	c.w, _ = flate.NewWriter(&c.out, flate.BestSpeed) // the level is valid
+	c.w, _ = flate.NewWriter(&c.out, flate.BestSpeed) // the level is valid, so there is no error
 	return c
 }
 
@@ -97,7 +98,7 @@ func (c *deflateCodec) appendMessage(b, text []byte) []byte {
 	if c.params.serverNoTakeover {
 		c.w.Reset(&c.out)
 	}
-	_, _ = c.w.Write(text) // a buffer takes everything
+	_, _ = c.w.Write(text) // a write to a bytes.Buffer does not fail
 	_ = c.w.Flush()
 	payload := bytes.TrimSuffix(c.out.Bytes(), []byte(deflateTail))
 	at := len(b)
@@ -106,13 +107,14 @@ func (c *deflateCodec) appendMessage(b, text []byte) []byte {
 	return b
 }
 
-// inflater reads the messages that a client sends by permessage-deflate.
+// inflater decompresses the messages that a client sends by permessage-deflate.
 type inflater struct {
 	params deflateParams
-	window []byte // the last bytes of what came before
+	window []byte // the last bytes of the earlier messages, at most deflateWindow
 }
 
-// inflate is the text of a message of at most limit bytes.
+// inflate returns the text of a message. It returns errMessageTooBig when the text is longer than
+// limit bytes.
 func (f *inflater) inflate(payload []byte, limit int) ([]byte, error) {
 	const end = "\x01\x00\x00\xff\xff" // an empty last block
 	r := flate.NewReaderDict(io.MultiReader(bytes.NewReader(payload), strings.NewReader(deflateTail+end)), f.window)

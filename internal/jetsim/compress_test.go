@@ -83,7 +83,7 @@ func TestV2ZstdIsOneFrameAMessageWithTheDictionary(t *testing.T) {
 	if !equalFrames(unzip(t, dictionaryOf(t, s), packed), plain) {
 		t.Error("the frames are not what they are without compression")
 	}
-	// Of real frames: 42.2 % of the raw bytes in v2. Random text packs worse than people's.
+	// With real frames it is 42.2 % in v2. Random text compresses worse than real text.
 	if part := size(packed) * 100 / size(plain); part > 65 {
 		t.Errorf("%d %% of the raw bytes", part)
 	}
@@ -155,7 +155,7 @@ func TestDictionaryIsServedAsObserved(t *testing.T) {
 	if resp, body := get(t, s, "GET", pathDict+"?id=abc"); resp.StatusCode != 400 || !strings.Contains(body, `"error":"InvalidRequest"`) {
 		t.Errorf("no id: %d %s", resp.StatusCode, body)
 	}
-	// One id means one dictionary, whatever the server.
+	// An id means one dictionary, on every server.
 	if other := newSim(t, jetsim.Options{Seed: 9}); string(dictionaryOf(t, other)) != body {
 		t.Error("another server has other bytes under this id")
 	}
@@ -216,7 +216,8 @@ func TestDeflateIsAcceptedInV1Only(t *testing.T) {
 	}
 }
 
-// TestDeflateTakesItsContextOver reads the wire by hand: a message is no use without those before it, and half as long for them.
+// TestDeflateTakesItsContextOver reads the wire by hand. A message cannot be decompressed without
+// the messages before it, and is about half as long because of them.
 func TestDeflateTakesItsContextOver(t *testing.T) {
 	const n = 300
 	s := start(t, jetsim.Options{Backlog: n})

@@ -6,7 +6,7 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// shape is what kind of event a content is.
+// shape is the kind of event that a content is.
 type shape uint8
 
 const (
@@ -33,12 +33,12 @@ const (
 	shapeCount
 )
 
-// shapeSpec says how often a shape occurs and what a filter may ask about it.
+// shapeSpec says how often a shape occurs, and the properties that a filter can test.
 type shapeSpec struct {
-	weight     int    // of 1000; after a sample of the production network
+	weight     int    // of 1000; from a sample of the production network
 	collection string // "" for an event that is not a commit
 	operation  string
-	alone      bool // has a fixed key or is no commit: never one of several operations
+	alone      bool // has a fixed key or is no commit: never one operation of several in a commit
 }
 
 // spec describes a shape.
@@ -88,7 +88,7 @@ func (s shape) spec() shapeSpec {
 	return shapeSpec{}
 }
 
-// kindName is the name of a single kind.
+// kindName returns the name of a single kind.
 func kindName(k subscribe.Kinds) string {
 	switch k {
 	case subscribe.Commit:
@@ -113,10 +113,12 @@ func (s shape) kind() subscribe.Kinds {
 	return subscribe.Commit
 }
 
-// event is everything about content n but its text.
+// event is everything about content n except its text.
 type event struct {
-	num     int64
-	commit  int64  // content number of the commit's first operation; num itself for what is no commit
+	num int64
+	// commit is the content number of the commit's first operation, or num for an event that is no
+	// commit.
+	commit  int64
 	account uint64 // index of the account
 	shape   shape
 	op      uint64 // index within the commit, 0…8
@@ -127,15 +129,15 @@ type event struct {
 type network struct {
 	seed     uint64
 	accounts uint64
-	dids     []byte // didLen bytes an account
+	dids     []byte // didLen bytes per account
 	specs    [shapeCount]shapeSpec
-	shapes   [1000]shape // a shape as often as its weight
+	shapes   [1000]shape // each shape occurs as often as its weight says
 
 	largeEvery int64 // 0 for never
 	largeBytes int
 }
 
-// Salts keep the streams of random numbers apart that one seed gives.
+// The salts separate the streams of random numbers that come from one seed.
 const (
 	saltDID = 0x5bd1e995_00000000 + iota<<24
 	saltLayout
@@ -147,7 +149,8 @@ const (
 	saltCID
 )
 
-// newNetwork is the network of a seed. Without syncs it has likes in the place of sync events.
+// newNetwork returns the network of a seed. When syncs is false, it has likes in place of sync
+// events.
 func newNetwork(seed uint64, accounts int, syncs bool) *network {
 	w := &network{seed: mix(seed + golden), accounts: uint64(accounts)}
 	w.dids = make([]byte, 0, accounts*didLen)
@@ -174,9 +177,11 @@ func (w *network) did(account uint64) []byte {
 	return w.dids[account*uint64(didLen) : (account+1)*uint64(didLen)]
 }
 
-// Contents are laid out in blocks of nine, the longest commit observed. A block's layout says with a bit an
-// operation which ones continue the commit of the one before, so that the commit of any content is found without looking at
-// the others. The layouts are weighted so that 17 % of all contents continue a commit, as they did there.
+// Contents are laid out in blocks of nine, the length of the longest commit observed. A layout has
+// one bit per operation of the block: a set bit says that the operation continues the commit of the
+// one before it. So the commit of any content is found without a look at the contents of other
+// blocks. The weights make 17 % of all contents continue a commit, as observed in the production
+// network.
 const blockLen = 9
 
 func (w *network) layout(block uint64) uint16 {
@@ -204,15 +209,17 @@ func (w *network) layout(block uint64) uint16 {
 	}
 }
 
-// event is content n. The same n gives the same event for ever; no two give the same identity.
+// event returns content n. The same n always gives the same event, and no two contents have the
+// same identity.
 func (w *network) event(n int64) event {
 	i := uint(n % blockLen)
 	layout := w.layout(uint64(n / blockLen))
-	begins := ^layout & (1<<(i+1) - 1) // operations up to this one that begin a commit; bit 0 is always set
+	// begins has a bit for each operation up to this one that begins a commit. Bit 0 is always set.
+	begins := ^layout & (1<<(i+1) - 1)
 	op := i - uint(bits.Len16(begins)-1)
 
 	e := event{num: n, commit: n - int64(op), op: uint64(op), bits: random(w.hash(saltEvent, uint64(n)))}
-	// A square gives few accounts many events and most accounts few.
+	// The square makes a few accounts produce many events, and most accounts few.
 	u := w.hash(saltCommit, uint64(e.commit)) >> 32
 	e.account = u * u >> 32 * w.accounts >> 32
 	e.shape = w.shapes[e.bits.below(1000)]
@@ -222,13 +229,14 @@ func (w *network) event(n int64) event {
 	return e
 }
 
-// continues says whether content n belongs to the commit of content n-1.
+// continues reports whether content n belongs to the same commit as content n-1.
 func (w *network) continues(n int64) bool {
 	return w.layout(uint64(n/blockLen))>>(n%blockLen)&1 != 0
 }
 
-// The clock of the network's accounts. Contents know nothing of the server's time: a commit's rev grows by revStep with its
-// number, from an origin that is the account's own, so revs rise for each account and are in no order across accounts.
+// These constants define the clock of the network's accounts. Contents do not depend on a server's
+// time: the rev of a commit grows by revStep with the content number, from an origin that differs
+// by account. So revs rise within an account and have no order across accounts.
 const (
 	revOrigin = 1_767_225_600_000_000 // 2026-01-01, Unix µs
 	revStep   = 2_000                 // µs
@@ -239,5 +247,6 @@ func (w *network) revUS(e *event) uint64 {
 	return revOrigin + uint64(e.commit)*revStep + w.hash(saltSkew, e.account)%revSkew
 }
 
-// relayOrigin is the relay's sequence number of content 0, as identity and account events carry it.
+// relayOrigin is the relay's sequence number of content 0. Identity and account events carry the
+// relay's number.
 const relayOrigin = 31_527_015_470

@@ -11,7 +11,8 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// routes mounts the subscription endpoints and the control endpoint, which only loopback clients may use:
+// routes mounts the subscription endpoints and the control endpoint. Only loopback clients may use
+// the control endpoint:
 //
 //	GET  /_sim/stats                  Stats, as JSON
 //	POST /_sim/fault/{name}[:{for}]   Inject, in ParseFault's grammar: /_sim/fault/stall:10s
@@ -20,7 +21,7 @@ import (
 //	POST /_sim/forget/{n}             Forget
 //	GET  /_sim/v1-dictionary          V1Dictionary
 //
-// Those that change something answer 204.
+// A successful POST is answered with 204.
 func (s *Sim) routes() {
 	s.mux = http.NewServeMux()
 	if s.opt.Protocol.includes(ProtocolV1) {
@@ -45,7 +46,7 @@ func (s *Sim) routes() {
 	}
 	control("GET /_sim/stats", func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s.Stats()) // the client has gone
+		_ = json.NewEncoder(w).Encode(s.Stats()) // an error means that the client has gone
 		return nil
 	})
 	control("POST /_sim/fault/{fault}", func(_ http.ResponseWriter, r *http.Request) error {
@@ -88,4 +89,4 @@ func (s *Sim) routes() {
 	})
 }
 
-const maxProduce = 10_000_000 // events of one request
+const maxProduce = 10_000_000 // events per request

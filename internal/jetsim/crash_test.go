@@ -13,13 +13,14 @@ import (
 	"tempestd/internal/jetsim"
 )
 
-// crashed is a server whose archive a client has read to the end and that has crashed and come back since.
+// crashed returns a server that has crashed and is back. before is what a client read up to the end
+// before the crash, after what it read afterwards.
 func crashed(t *testing.T, opt jetsim.Options) (s *jetsim.Sim, before, after []frame, raw [2][][]byte) {
 	t.Helper()
 	clock := clockwork.NewFakeClockAt(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
 	opt.Clock = clock
 	s = start(t, opt)
-	for range 10 { // several blocks and a part of one
+	for range 10 { // several full blocks and a part of one
 		s.Produce(157)
 	}
 	n := int(s.Stats().Contents)
@@ -88,7 +89,7 @@ func TestCrashKeepsEveryAccountsOrderAndEveryCommitWhole(t *testing.T) {
 	if !maps.EqualFunc(perAccount(before), perAccount(after), slices.Equal) {
 		t.Error("an account's events changed their order")
 	}
-	ended := map[string]bool{} // commits
+	ended := map[string]bool{} // the commits that have ended
 	key := func(f frame) string { return f.DID + f.Commit.Rev }
 	for i, f := range after {
 		if i == 0 || f.Kind != "commit" || key(f) == key(after[i-1]) {
@@ -123,7 +124,8 @@ func TestNetworkGoesOnWhileTheServerIsDown(t *testing.T) {
 	if err := s.Inject(jetsim.Fault{Name: jetsim.FaultCrash, For: 10 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
-	if err := clock.BlockUntilContext(t.Context(), 2); err != nil { // production and the restart
+	// Two sleepers: production and the restart.
+	if err := clock.BlockUntilContext(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
 	clock.Advance(10 * time.Second)
@@ -135,7 +137,7 @@ func TestNetworkGoesOnWhileTheServerIsDown(t *testing.T) {
 	}
 }
 
-// subscribeOnce reads n frames of a server that may only just be coming back.
+// subscribeOnce reads n frames of a server that may still be coming back from a crash.
 func subscribeOnce(t *testing.T, s *jetsim.Sim, clock *clockwork.FakeClock, query string, n int) [][]byte {
 	t.Helper()
 	for s.Stats().Down {
@@ -149,7 +151,7 @@ func TestVerifyAcceptsACrashInTheMiddle(t *testing.T) {
 	s.Produce(200)
 	later := subscribe(t, s, "cursor=0").read(int(s.Stats().Contents))
 
-	// A perfect consumer holds what it had and adds what is new to it.
+	// A perfect consumer keeps what it had and adds the events that are new to it.
 	held := slices.Clone(raw[0])
 	have := map[string]bool{}
 	for _, f := range decode(t, held) {
@@ -163,15 +165,15 @@ func TestVerifyAcceptsACrashInTheMiddle(t *testing.T) {
 	if r := verify(t, s, held, jetsim.VerifyOptions{}); !r.OK() || r.Stored != s.Stats().Contents {
 		t.Errorf("the perfect consumer: %v %q", r, r.Examples)
 	}
-	// One that was away during the crash has the later versions only.
+	// A consumer that was away during the crash has only the later versions.
 	if r := verify(t, s, later, jetsim.VerifyOptions{}); !r.OK() {
 		t.Errorf("the late consumer: %v %q", r, r.Examples)
 	}
-	// One that trusts seqs stores the renumbered ones twice.
+	// A consumer that trusts seqs stores the renumbered events twice.
 	if r := verify(t, s, append(slices.Clone(raw[0]), later[len(raw[0])-50:]...), jetsim.VerifyOptions{}); r.Duplicated != 50 {
 		t.Errorf("the naive consumer: %v", r)
 	}
-	// A kept event cannot follow one that was ingested after the crash.
+	// An event that was kept cannot follow one that was ingested after the crash.
 	swapped := slices.Clone(later)
 	swapped[0], swapped[len(swapped)-1] = swapped[len(swapped)-1], swapped[0]
 	if r := verify(t, s, swapped, jetsim.VerifyOptions{}); r.OutOfOrder == 0 {
@@ -203,14 +205,15 @@ func TestHistorySurvivesTheSimulator(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// In good order everything is there byte by byte, and goes on.
+	// After an end in good order the history is complete, byte for byte, and can be continued.
 	s = open()
 	again := subscribe(t, s, "cursor=0").read(len(first))
 	if !slices.EqualFunc(first, again, func(a, b []byte) bool { return string(a) == string(b) }) {
 		t.Error("the replay after a restart differs")
 	}
 	s.Produce(500)
-	// The process ends while the simulated server is down: what it had forgotten is ingested by the next one.
+	// The process ends while the simulated server is down. The next process ingests what the server
+	// had forgotten.
 	if err := s.Inject(jetsim.Fault{Name: jetsim.FaultCrash, For: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +232,7 @@ func TestHistorySurvivesTheSimulator(t *testing.T) {
 	}
 	all := subscribe(t, s, "cursor=0").read(st.Served)
 
-	// Another process can verify, while this one writes.
+	// Another process can verify while this one writes.
 	h, err := jetsim.OpenHistory(path)
 	if err != nil {
 		t.Fatal(err)

@@ -14,23 +14,24 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// Dictionaries of the compressed wire. The simulator trains its own, with frames of a network of its own, so that an id always means the
-// same bytes, in whatever process: clients keep them by id.
+// These are the zstd dictionaries of the simulator. It trains them with frames of separate
+// networks, each seeded by the dictionary's id. So an id means the same bytes in every process,
+// which is necessary because clients cache dictionaries by id.
 const (
-	v1DictionaryID    = 1612007021 // the only one v1 has
-	v2DictionaryID    = 20770001   // the first; every rotation adds one
-	dictionarySamples = 120        // frames; as many again are its history
+	v1DictionaryID    = 1612007021 // the only id that v1 has
+	v2DictionaryID    = 20770001   // the first id; every rotation adds one
+	dictionarySamples = 120        // frames to train with; the history has as many again
 	zstdWindow        = 128 << 10
 )
 
-// dictionary is a zstd dictionary and the encoder for it, which is safe for concurrent use.
+// dictionary is a zstd dictionary and its encoder. It is safe for concurrent use.
 type dictionary struct {
 	id    uint32
 	bytes []byte
 	enc   *zstd.Encoder
 }
 
-// newDictionary makes the encoder of a dictionary in the zstd format, header included.
+// newDictionary returns the dictionary whose bytes are b: the zstd format, with its header.
 func newDictionary(b []byte) (*dictionary, error) {
 	info, err := zstd.InspectDictionary(b)
 	if err != nil {
@@ -43,7 +44,7 @@ func newDictionary(b []byte) (*dictionary, error) {
 	return &dictionary{id: info.ID(), bytes: b, enc: enc}, nil
 }
 
-// trainDictionary makes the dictionary with that id for the frames of a protocol.
+// trainDictionary trains a dictionary with the given id for the frames of a protocol.
 func trainDictionary(id uint32, p Protocol) (*dictionary, error) {
 	w := newNetwork(uint64(id), 1000, true)
 	frame := func(n int64) []byte {
@@ -69,16 +70,16 @@ func trainDictionary(id uint32, p Protocol) (*dictionary, error) {
 	return newDictionary(b)
 }
 
-// dictionaries are those of one server. They are made when someone first asks for them.
+// dictionaries holds the dictionaries of one server. Each is made at its first use.
 type dictionaries struct {
 	mu    sync.Mutex
-	given []byte // v1's, nil for one of our own
+	given []byte // the v1 dictionary from Options; nil to train one
 	v1    *dictionary
 	v2    *dictionary
 	v2ID  uint32
 }
 
-// forV1 is the dictionary that v1 clients must know beforehand.
+// forV1 returns the dictionary that v1 clients must have in advance.
 func (d *dictionaries) forV1() (*dictionary, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -93,7 +94,7 @@ func (d *dictionaries) forV1() (*dictionary, error) {
 	return d.v1, err
 }
 
-// forV2 is the dictionary that v2 clients download.
+// forV2 returns the current dictionary, which v2 clients download.
 func (d *dictionaries) forV2() (*dictionary, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -116,8 +117,10 @@ func (d *dictionaries) rotate() {
 	d.v2ID++
 }
 
-// V1Dictionary is the zstd dictionary of the v1 endpoint, for clients to be given: Options.V1Dictionary, or one of the simulator's own
-// under the id of the real one. Real clients embed the real one and read nothing but garbage unless that is given.
+// V1Dictionary returns the zstd dictionary of the v1 endpoint, to be given to clients:
+// Options.V1Dictionary, or a dictionary of the simulator's own under the id of the real one. Real
+// clients embed the real dictionary; they decode only garbage unless Options.V1Dictionary is the
+// real one.
 func (s *Sim) V1Dictionary() ([]byte, error) {
 	d, err := s.dicts.forV1()
 	if err != nil {
@@ -126,7 +129,7 @@ func (s *Sim) V1Dictionary() ([]byte, error) {
 	return d.bytes, nil
 }
 
-// DictionaryID is the id of the dictionary that v2 clients are to use now.
+// DictionaryID is the id of the dictionary that v2 clients must use at the moment.
 func (s *Sim) DictionaryID() uint32 { return s.dicts.current() }
 
 // handleDictionary serves the v2 dictionary.

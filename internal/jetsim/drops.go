@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// noteDropped notes what the servers have dropped.
+// noteDropped records the contents that a server has dropped.
 func (v *verifier) noteDropped() {
 	for _, h := range v.servers {
 		for rank := range h.log.kept {
@@ -17,20 +17,21 @@ func (v *verifier) noteDropped() {
 	}
 }
 
-// gapEntry is a gap entry of a stream.
+// gapEntry is a gap entry of a stream. Other members are ignored.
 type gapEntry struct {
 	Gap struct {
 		Host   string `json:"host"`
 		FromUS int64  `json:"from_us"`
-		ToUS   int64  `json:"to_us"` // 0 while it is not known
+		ToUS   int64  `json:"to_us"` // 0 while the end is unknown
 	} `json:"gap"`
 }
 
-// gap judges a gap entry: it accounts for what was dropped within it.
+// gap evaluates a gap entry: it covers the dropped contents whose time is inside it. A gap entry
+// that covers none counts as needless.
 func (v *verifier) gap(b []byte) {
 	v.Gaps++
 	var e gapEntry
-	_ = json.Unmarshal(b, &e) // a malformed one includes nothing
+	_ = json.Unmarshal(b, &e) // a malformed entry covers nothing
 	if e.Gap.ToUS == 0 && e.Gap.FromUS > 0 {
 		e.Gap.ToUS = math.MaxInt64
 	}
@@ -40,7 +41,7 @@ func (v *verifier) gap(b []byte) {
 	}
 	needed := false
 	for _, h := range servers {
-		// An older version of a content counts as well: a consumer may have heard of it before a crash.
+		// An older version of a content counts too: a consumer may have seen it before a crash.
 		for index := range h.log.between(e.Gap.FromUS, e.Gap.ToUS) {
 			if num := h.log.at(index).num; v.dropped.has(num) {
 				v.covered.set(num)
@@ -53,7 +54,7 @@ func (v *verifier) gap(b []byte) {
 	}
 }
 
-// hostOf is the address in a gap entry's host, which may be a URL.
+// hostOf returns the address in the host member of a gap entry, which may be a URL.
 func hostOf(s string) string {
 	if !strings.Contains(s, "://") {
 		return s

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The faults, by name.
+// The names of the faults.
 const (
 	FaultClose    = "close"
 	FaultEOF      = "eof"
@@ -30,14 +30,14 @@ const (
 	FaultClockBack  = "clock-back"
 )
 
-// FaultInfo describes a fault for a person.
+// FaultInfo describes a fault for help texts.
 type FaultInfo struct {
 	Name    string
 	Effect  string        // one line
-	Default time.Duration // how long it lasts unless told otherwise; 0 for what has no duration
+	Default time.Duration // how long it lasts without For; 0 if it has no duration
 }
 
-// Faults lists every fault there is, the gentlest first.
+// Faults lists all faults, the gentlest first.
 func Faults() []FaultInfo {
 	return []FaultInfo{
 		{FaultClose, "close every connection with code 1001", 0},
@@ -61,7 +61,7 @@ func Faults() []FaultInfo {
 	}
 }
 
-// FaultNames lists the names ParseFault knows.
+// FaultNames lists the names that ParseFault accepts.
 func FaultNames() []string {
 	var names []string
 	for _, f := range Faults() {
@@ -70,18 +70,23 @@ func FaultNames() []string {
 	return names
 }
 
-// Fault is something that goes wrong, and when.
+// Fault is a fault and the times at which it happens.
 type Fault struct {
-	Name  string
-	After time.Duration // since the first frame was sent to anyone; with Every and without After, one period
-	Every time.Duration // again and again with this period; 0 is once
-	For   time.Duration // how long it lasts; 0 is the fault's default
+	Name string
+	// After counts from the first frame that was sent to any subscriber. With Every and without
+	// After, it is one period.
+	After time.Duration
+	// Every is the period of a repeated fault; 0 means once.
+	Every time.Duration
+	// For is how long the fault lasts; 0 means the fault's default.
+	For time.Duration
 }
 
-// FaultSyntax is what ParseFault accepts, for help texts.
+// FaultSyntax is the syntax that ParseFault accepts, for help texts.
 const FaultSyntax = "name[@after][/every][:for], as in crash@10s, eof/20s or stall@5s/1m:15s"
 
-// ParseFault reads a fault as a person types it: see FaultSyntax. Durations are Go's and positive.
+// ParseFault parses a fault in the syntax of FaultSyntax. Durations have Go's syntax and must be
+// positive.
 func ParseFault(s string) (Fault, error) {
 	end := strings.IndexAny(s, "@/:")
 	if end < 0 {
@@ -132,7 +137,7 @@ func (f Fault) validate() error {
 	return nil
 }
 
-// lasts says whether the fault takes a duration.
+// lasts reports whether the fault takes a duration.
 func (f Fault) lasts() bool {
 	return f.Name == FaultHalfOpen || f.info().Default > 0
 }
@@ -142,7 +147,8 @@ func (f Fault) info() FaultInfo {
 	return all[slices.IndexFunc(all, func(i FaultInfo) bool { return i.Name == f.Name })]
 }
 
-// duration is how long the fault lasts; 0 for what has no duration and for a half-open connection that stays so.
+// duration is how long the fault lasts. It is 0 for a fault without a duration, and for a half-open
+// connection that stays half-open until the server ends.
 func (f Fault) duration() time.Duration {
 	if f.For > 0 {
 		return f.For
@@ -150,7 +156,7 @@ func (f Fault) duration() time.Duration {
 	return f.info().Default
 }
 
-// String is the fault as ParseFault reads it.
+// String returns the fault in the syntax that ParseFault accepts.
 func (f Fault) String() string {
 	s := f.Name
 	if f.After > 0 {

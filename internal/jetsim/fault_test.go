@@ -28,7 +28,8 @@ func TestFaultsThatEndConnections(t *testing.T) {
 			var ce websocket.CloseError
 			return errors.As(err, &ce) && ce.Code == websocket.StatusGoingAway && ce.Reason == "server shutting down"
 		},
-		jetsim.FaultEOF:   func(err error) bool { return unclean(err) && errors.Is(err, io.ErrUnexpectedEOF) }, // mid-frame
+		// It ends inside a frame.
+		jetsim.FaultEOF:   func(err error) bool { return unclean(err) && errors.Is(err, io.ErrUnexpectedEOF) },
 		jetsim.FaultReset: func(err error) bool { return unclean(err) && strings.Contains(err.Error(), "reset") },
 		jetsim.FaultCrash: func(err error) bool { return unclean(err) && errors.Is(err, io.EOF) },
 	} {
@@ -62,7 +63,7 @@ func TestOversizeFrameExceedsAnyLimit(t *testing.T) {
 	}
 }
 
-// eventLike is what any reader must see in a frame before it takes it for an event.
+// eventLike reports whether a frame has what every reader requires of an event.
 func eventLike(kind websocket.MessageType, b []byte) bool {
 	var f struct {
 		DID, Kind *string
@@ -78,7 +79,7 @@ func TestGarbageIsNeverAnEventAndLosesNone(t *testing.T) {
 	if err := s.Inject(jetsim.Fault{Name: jetsim.FaultGarbage}); err != nil {
 		t.Fatal(err)
 	}
-	s.Produce(1000) // the fault may find the client at the tip
+	s.Produce(1000) // the fault may occur while the client is at the tip
 	bad := 0
 	for len(good) < int(s.Stats().Contents) {
 		kind, b, err := c.conn.Read(c.ctx)
@@ -114,7 +115,7 @@ func TestStallSendsNothingButAnswersPings(t *testing.T) {
 			defer cancel()
 			pinged <- c.conn.Ping(ctx)
 		}()
-		c.read(5) // a ping needs a reader
+		c.read(5) // the client answers a ping only while it reads
 		if err := <-pinged; err != nil {
 			t.Errorf("a ping of a stalled server: %v", err)
 		}
@@ -206,8 +207,8 @@ func TestRefuseAnswersRetryAfterForAWhile(t *testing.T) {
 		if slices.Sort(codes); !slices.Equal(codes, []int{429, 503}) {
 			t.Errorf("answers %v", codes)
 		}
-		s.StepClock(-time.Hour)     // how long it lasts is not for the server's clock to say
-		time.Sleep(3 * time.Second) // virtual
+		s.StepClock(-time.Hour)     // the fault's duration does not depend on the server's clock
+		time.Sleep(3 * time.Second) // virtual time
 		subscribeWith(t, pipedURL+"cursor=0", dial).read(5)
 	})
 }
@@ -228,7 +229,7 @@ func TestReaderThatStopsIsCutInMidFrame(t *testing.T) {
 		defer end()
 		c := subscribeWith(t, pipedURL+"cursor=0", dial)
 		c.read(1)
-		time.Sleep(3 * time.Second) // virtual: fine
+		time.Sleep(3 * time.Second) // virtual time, below the write timeout
 		c.read(1)
 		time.Sleep(8 * time.Second)
 		if _, err := c.rest(); websocket.CloseStatus(err) != -1 || !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
@@ -243,7 +244,8 @@ func TestServerPingsEvery30sAndWantsThePong(t *testing.T) {
 		defer end()
 		pings := 0
 		opt := *dial
-		opt.OnPingReceived = func(context.Context, []byte) bool { pings++; return pings <= 2 } // then falls silent
+		// The client stops answering after two pings.
+		opt.OnPingReceived = func(context.Context, []byte) bool { pings++; return pings <= 2 }
 		c := subscribeWith(t, pipedURL, &opt)
 		began := time.Now()
 		if _, err := c.rest(); websocket.CloseStatus(err) != -1 {
@@ -291,7 +293,7 @@ func TestScheduledFaultsCountFromTheFirstFrame(t *testing.T) {
 		if _, err := c.rest(); websocket.CloseStatus(err) != websocket.StatusGoingAway || time.Since(began) != 10*time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
-		time.Sleep(125 * time.Second) // to 135 s
+		time.Sleep(125 * time.Second) // up to 135 s
 		if n := s.Stats().Faults; n[jetsim.FaultClose] != 3 || n[jetsim.FaultGarbage] != 2 {
 			t.Errorf("injected: %v", n)
 		}
@@ -334,7 +336,7 @@ func TestAnyFaultsLoseNothing(t *testing.T) {
 	})
 }
 
-// catchUp reads what is new to a consumer that replays everything and drops what it has.
+// catchUp replays everything and returns the events that the consumer does not have yet.
 func catchUp(t *testing.T, s *jetsim.Sim, have map[string]bool) (fresh [][]byte) {
 	var conn *websocket.Conn
 	for err := error(nil); conn == nil; {

@@ -11,15 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrBadHistory is what every unusable history file matches with errors.Is.
+// ErrBadHistory matches, with errors.Is, the error of every history file that is not usable.
 var ErrBadHistory = errors.New("not a usable history")
 
-// A history file is a header and then slots of 24 bytes, all numbers little-endian, only ever appended to. A slot is a record
-// or, with a negative content number, one of these. A torn slot at the end is ignored.
+// A history file is a header and then slots of 24 bytes. All numbers are little-endian, and the
+// file is only appended to. A slot is a record or, with a negative content number, one of the marks
+// below. Readers ignore a torn slot at the end.
 const (
-	slotCrash = -1 // the server died; seq is the rank from which it forgot
-	slotFirst = -2 // the first frame went out; seq is the index of its record, the time when that was, without the server's skew
-	slotDrop  = -3 // history was dropped; seq is the rank below which
+	slotCrash = -1 // the server crashed; seq is the lowest rank that it forgot
+	// the first frame was sent; seq is the index of its record, and the time is when, without the
+	// server's skew
+	slotFirst = -2
+	slotDrop  = -3 // history was dropped; seq is the lowest rank that is left
 )
 
 const (
@@ -30,7 +33,7 @@ const (
 	flagSyncs  = 2
 )
 
-// fileHeader is what a history belongs to.
+// fileHeader describes the network and the server that a history belongs to.
 type fileHeader struct {
 	seed     uint64
 	accounts uint64
@@ -65,10 +68,12 @@ func decodeHeader(b []byte) (fileHeader, error) {
 	return h, nil
 }
 
-// maxSkip bounds how many contents a server may have missed: a damaged number must not make a reader allocate.
+// maxSkip bounds how far a content number may jump ahead, in contents that the server has missed.
+// Without it a damaged number could make a reader allocate too much memory.
 const maxSkip = 1 << 24
 
-// readLog reads the slots of a history up to its end or to a torn slot. It also returns how many bytes it took.
+// readLog reads the slots of a history up to its end or to a torn slot. size is the length of the
+// valid part in bytes, with the header.
 func readLog(r io.Reader) (log ingestLog, size int64, err error) {
 	log = newIngestLog()
 	br := bufio.NewReaderSize(r, 1<<16)
@@ -97,13 +102,13 @@ func readLog(r io.Reader) (log ingestLog, size int64, err error) {
 	}
 }
 
-// logFile appends to a history file. Its zero value keeps nothing.
+// logFile appends to a history file. Its zero value discards everything.
 type logFile struct {
 	f   *os.File
 	buf []byte
 }
 
-// openLogFile opens or makes the history and locks it against a second writer.
+// openLogFile opens or creates the history file and locks it against a second writer.
 func openLogFile(path string, want fileHeader) (*logFile, fileHeader, ingestLog, error) {
 	fail := func(err error) (*logFile, fileHeader, ingestLog, error) {
 		return nil, fileHeader{}, ingestLog{}, fmt.Errorf("jetsim: history %s: %w", path, err)
@@ -153,7 +158,7 @@ func openLogFile(path string, want fileHeader) (*logFile, fileHeader, ingestLog,
 	return &logFile{f: f}, have, log, nil
 }
 
-// add buffers a slot; flush writes what is buffered.
+// add buffers a slot. flush writes the buffered slots.
 func (l *logFile) add(r record) {
 	if l.f == nil {
 		return

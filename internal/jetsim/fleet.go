@@ -6,17 +6,19 @@ import (
 	"iter"
 )
 
-// seqSpacing keeps the sequence spaces of a fleet's servers apart unless they are told otherwise.
+// seqSpacing separates the default sequence numbers of a fleet's servers.
 const seqSpacing = 1_000_000_000
 
-// Fleet is several servers of one network: the same contents, ingested by each in an order, at times and under sequence numbers of its
-// own. Each can be made to fail by itself. A Fleet's methods are safe for concurrent use.
+// Fleet is several servers of one network. They ingest the same contents, but each has its own
+// order, times and sequence numbers. Each can fail on its own. A Fleet's methods are safe for
+// concurrent use.
 type Fleet struct {
 	members []*Sim
 }
 
-// NewFleet makes a server for each of the options. Seed, Accounts, Syncs, Rate, Count and Backlog are the network's and must be the same
-// for all; Flood, which has no rate, is refused. A FirstSeq of 0 is far from the others'.
+// NewFleet makes one server for each Options. Seed, Accounts, Syncs, Rate, Count and Backlog belong
+// to the network and must be equal for all members. Flood is refused, because it has no rate. A
+// FirstSeq of 0 is replaced by a number far from those of the other members.
 func NewFleet(members ...Options) (*Fleet, error) {
 	if len(members) == 0 {
 		return nil, errors.New("jetsim: a fleet has a member at least")
@@ -44,10 +46,10 @@ func NewFleet(members ...Options) (*Fleet, error) {
 	return f, nil
 }
 
-// Members are the servers, in the order of their options. The slice must not be changed.
+// Members returns the servers, in the order of their options. The caller must not change the slice.
 func (f *Fleet) Members() []*Sim { return f.members }
 
-// Listen serves every member on a loopback port of its own.
+// Listen serves every member on its own loopback port.
 func (f *Fleet) Listen() error {
 	for _, s := range f.members {
 		if err := s.Listen("127.0.0.1:0"); err != nil {
@@ -57,8 +59,8 @@ func (f *Fleet) Listen() error {
 	return nil
 }
 
-// Produce lets the network produce n more events now, and those that complete the last commit. Every member ingests them after its own
-// lag, or once it is up.
+// Produce makes the network produce n more events now, and the events that complete the last
+// commit. Every member ingests them after its own lag, or when it is up again.
 func (f *Fleet) Produce(n int64) {
 	target := f.reached() + n
 	for f.members[0].net.continues(target) {
@@ -69,8 +71,9 @@ func (f *Fleet) Produce(n int64) {
 	}
 }
 
-// StopProducing ends production for good. What the network has produced every member ingests at once, whatever its lag, or once it is up:
-// afterwards a subscriber of any of them can catch up with everything.
+// StopProducing ends production for good. Every member that is up ingests at once what the network
+// has produced, without its lag; a member that is down does so when it is up again. Afterwards a
+// subscriber of any member can get everything.
 func (f *Fleet) StopProducing() {
 	for _, s := range f.members {
 		s.StopProducing()
@@ -81,7 +84,7 @@ func (f *Fleet) StopProducing() {
 	}
 }
 
-// reached is how many contents the network has produced.
+// reached is the number of contents that the network has produced.
 func (f *Fleet) reached() (target int64) {
 	for _, s := range f.members {
 		s.mu.Lock()
@@ -91,8 +94,8 @@ func (f *Fleet) reached() (target int64) {
 	return target
 }
 
-// Verify compares entries, the JSON of the events of a stream that any of the members filled in turns, with everything they have ingested
-// by now.
+// Verify compares entries with everything that the members have ingested so far. Entries are the
+// JSON of the events of a stream that the members filled in turns.
 func (f *Fleet) Verify(entries iter.Seq2[[]byte, error], opt VerifyOptions) (Report, error) {
 	var histories []*History
 	for _, s := range f.members {
@@ -101,8 +104,9 @@ func (f *Fleet) Verify(entries iter.Seq2[[]byte, error], opt VerifyOptions) (Rep
 	return VerifyFleet(histories, entries, opt)
 }
 
-// VerifyFleet compares entries, the JSON of the events of a stream that several servers of one network filled in turns, with the servers'
-// histories.
+// VerifyFleet compares entries with the histories of several servers of one network. Entries are
+// the JSON of the events of a stream that the servers filled in turns. It returns an error when the
+// histories belong to different networks.
 func VerifyFleet(servers []*History, entries iter.Seq2[[]byte, error], opt VerifyOptions) (Report, error) {
 	if len(servers) == 0 {
 		return Report{}, errors.New("jetsim: a fleet has a member at least")
@@ -115,7 +119,7 @@ func VerifyFleet(servers []*History, entries iter.Seq2[[]byte, error], opt Verif
 	return verify(servers, entries, opt)
 }
 
-// Close ends every member as SIGKILL does.
+// Close ends every member abruptly, as SIGKILL does.
 func (f *Fleet) Close() error {
 	var errs []error
 	for _, s := range f.members {

@@ -78,7 +78,7 @@ func TestFleetMembersIngestTheSameContentsTheirOwnWay(t *testing.T) {
 	if !slices.Equal(ids[0], ids[1]) || !slices.Equal(ids[0], ids[2]) {
 		t.Error("the members have different events")
 	}
-	// Each one's stream is right; a stream of one half each is, where the halves have the contents of each other's rest.
+	// The stream of each member is correct.
 	for i, frames := range streams {
 		if r := verifyFleet(t, f, frames, jetsim.VerifyOptions{}); !r.OK() || r.Sent != 1000 {
 			t.Errorf("member %d: %v %q", i, r, r.Examples)
@@ -126,7 +126,8 @@ func TestFleetStreamBeginsWithTheFirstFrameOfAnyMember(t *testing.T) {
 	f.Produce(100)
 	n := int(f.Members()[0].Stats().Contents) - 500
 	frames := live.read(n)
-	// Another member replays what was before: a consumer that leaves it out has lost nothing.
+	// Another member replays the earlier events. A consumer that does not store them has lost
+	// nothing.
 	subscribe(t, f.Members()[1], "cursor=0").read(500 + n)
 	if r := verifyFleet(t, f, frames, jetsim.VerifyOptions{}); !r.OK() || r.Sent != int64(n) {
 		t.Errorf("%v %q", r, r.Examples)
@@ -138,7 +139,7 @@ func TestFleetGapsBelongToTheHostTheyName(t *testing.T) {
 	a, b := f.Members()[0], f.Members()[1]
 	frames := subscribe(t, b, "cursor=0").read(1000)
 	all := decode(t, frames)
-	b.Forget(500) // the consumer of b was away: 200 to 500 are missing, though a has them
+	b.Forget(500) // the consumer of b was away, so 200 to 500 are missing, although a has them
 	said := func(host string) [][]byte {
 		return slices.Concat(frames[:200], [][]byte{gapEntry(host, all[199].TimeUS, all[500].TimeUS)}, frames[500:])
 	}
@@ -158,7 +159,7 @@ func TestLaggingMemberStampsMinutesLater(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		time.Sleep(10 * time.Minute) // virtual
+		time.Sleep(10 * time.Minute) // virtual time
 		f.Produce(50)
 		prompt, late := f.Members()[0].Stats(), f.Members()[1].Stats()
 		if prompt.Contents < 6040 || late.Contents < 1790 || late.Contents > 1830 {
@@ -169,7 +170,7 @@ func TestLaggingMemberStampsMinutesLater(t *testing.T) {
 		if prompt.Contents != late.Contents || late.Served != int(late.Contents) {
 			t.Errorf("in the end the members have %d and %d events", prompt.Contents, late.Contents)
 		}
-		time.Sleep(time.Hour) // what was under way comes to nothing
+		time.Sleep(time.Hour) // the pending ingestion has no effect any more
 		if again := f.Members()[1].Stats(); again.Contents != late.Contents {
 			t.Errorf("%d more events", again.Contents-late.Contents)
 		}
@@ -235,8 +236,8 @@ func TestFleetIsVerifiedFromItsFiles(t *testing.T) {
 	}
 }
 
-// TestFailoversOfAPerfectConsumerAreInOrder switches between members at random, with crashes, and keeps what is new: the oracle must have
-// nothing to say against it.
+// TestFailoversOfAPerfectConsumerAreInOrder switches between members at random, with crashes, and
+// keeps the new events. Verify must not find any fault.
 func TestFailoversOfAPerfectConsumerAreInOrder(t *testing.T) {
 	for seed := range uint64(12) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -266,7 +267,7 @@ func TestFailoversOfAPerfectConsumerAreInOrder(t *testing.T) {
 	}
 }
 
-// replay reads a member from its oldest event to its newest and keeps what is new.
+// replay reads a member from its oldest event to its newest, and returns the new events.
 func replay(t testing.TB, s *jetsim.Sim, have map[string]bool) (fresh [][]byte) {
 	t.Helper()
 	var conn *websocket.Conn
@@ -294,7 +295,8 @@ func replay(t testing.TB, s *jetsim.Sim, have map[string]bool) (fresh [][]byte) 
 	return fresh
 }
 
-// TestOverReplayOfAMillionEvents is a time cursor into a large active segment: everything comes again.
+// TestOverReplayOfAMillionEvents resumes by a time in a large active segment: the whole segment is
+// sent again.
 func TestOverReplayOfAMillionEvents(t *testing.T) {
 	const n = 1_000_000
 	s := start(t, jetsim.Options{Backlog: n, Segment: 2 * n})

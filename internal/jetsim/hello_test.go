@@ -25,7 +25,8 @@ func TestRequireHelloWaitsAndThenReplaysFromTheCursor(t *testing.T) {
 	s := start(t, jetsim.Options{Backlog: 1000})
 	all := subscribe(t, s, "cursor=0").read(1000)
 	conn, r := rawUpgrade(t, s, "/subscribe?cursor=0&requireHello=true", "")
-	// The pong is the first thing that comes: nothing was sent before it, and an unknown type is no hello.
+	// The pong is the first frame: the server sends nothing before it, and an unknown type does not
+	// count as an options_update.
 	for _, b := range [][]byte{clientFrame(0x81, `{"type":"hello","payload":{}}`), clientFrame(0x89, "?")} {
 		if _, err := conn.Write(b); err != nil {
 			t.Fatal(err)
@@ -48,7 +49,7 @@ func TestRequireHelloWaitsAndThenReplaysFromTheCursor(t *testing.T) {
 func TestRequireHelloWithoutCursorBeginsAtTheTipThatIsThen(t *testing.T) {
 	s := start(t, jetsim.Options{Backlog: 10})
 	conn, r := rawUpgrade(t, s, "/subscribe?requireHello=true", "")
-	s.Produce(100) // nobody hears it
+	s.Produce(100) // no subscriber gets these
 	newest := s.Stats().NewestSeq
 	for _, b := range [][]byte{clientFrame(0x81, `{"type":"options_update","payload":{}}`), clientFrame(0x89, "?")} {
 		if _, err := conn.Write(b); err != nil {
@@ -144,7 +145,7 @@ func TestBadOptionsUpdatesCloseTheConnection(t *testing.T) {
 	}
 }
 
-// didList is a JSON list of n accounts.
+// didList returns a JSON list of n accounts.
 func didList(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -156,7 +157,7 @@ func didList(n int) string {
 func TestOptionsUpdateTakes10000DIDsAnd10MB(t *testing.T) {
 	s := start(t, jetsim.Options{Backlog: 50})
 	account := decode(t, subscribe(t, s, "cursor=0").read(1))[0].DID
-	// Compressed messages too: the client compresses what is long.
+	// This works with compressed messages too: the client compresses long messages.
 	for _, mode := range []websocket.CompressionMode{websocket.CompressionDisabled, websocket.CompressionContextTakeover} {
 		opt := &websocket.DialOptions{CompressionMode: mode}
 		c := subscribeWith(t, s.URL()+"?cursor=0&requireHello=true", opt)
@@ -172,7 +173,8 @@ func TestOptionsUpdateTakes10000DIDsAnd10MB(t *testing.T) {
 			t.Errorf("mode %v: 10001 accounts end with %v", mode, err)
 		}
 		c = subscribeWith(t, s.URL()+"?requireHello=true", opt)
-		_ = c.conn.Write(c.ctx, websocket.MessageText, make([]byte, 10_000_001)) // it may be cut short
+		// The server may close the connection during the write.
+		_ = c.conn.Write(c.ctx, websocket.MessageText, make([]byte, 10_000_001))
 		if _, err := c.rest(); websocket.CloseStatus(err) != 1009 && websocket.CloseStatus(err) != -1 {
 			t.Errorf("mode %v: 10 MB and a byte end with %v", mode, err)
 		}
@@ -190,7 +192,7 @@ func FuzzOptionsUpdate(f *testing.F) {
 		defer conn.Close()
 		for _, b := range [][]byte{clientFrame(0x81, string(text)), clientFrame(0x89, "?")} {
 			if _, err := conn.Write(b); err != nil {
-				return // it was thrown out
+				return // the server has closed the connection
 			}
 		}
 		if head, _ := rawFrame(t, r); head != 0x8a && head != 0x88 {

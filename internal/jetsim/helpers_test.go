@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// newSim makes a simulator and closes it with the test.
+// newSim makes a simulator and closes it at the end of the test.
 func newSim(t testing.TB, opt jetsim.Options) *jetsim.Sim {
 	t.Helper()
 	s, err := jetsim.New(opt)
@@ -47,8 +47,9 @@ func start(t testing.TB, opt jetsim.Options) *jetsim.Sim {
 	return s
 }
 
-// startPiped makes a simulator that is reached through pipes only, so that it works in a synctest bubble. The client is to be used
-// for all dialling. end closes both: the bubble waits for what they started.
+// startPiped makes a simulator that is reachable only through pipes, so that it works in a synctest
+// bubble. All dials must use the options dial. end closes the simulator and the client; the bubble
+// waits for their goroutines.
 func startPiped(t testing.TB, opt jetsim.Options) (s *jetsim.Sim, dial *websocket.DialOptions, end func()) {
 	t.Helper()
 	s, err := jetsim.New(opt)
@@ -156,7 +157,7 @@ func (c *client) rest() (frames [][]byte, err error) {
 	}
 }
 
-// frame is what a frame says, read by encoding/json.
+// frame is the content of a frame, decoded by encoding/json.
 type frame struct {
 	DID    string `json:"did"`
 	TimeUS int64  `json:"time_us"`
@@ -181,7 +182,7 @@ type frame struct {
 	} `json:"account"`
 }
 
-// seq is the frame's sequence number, 0 where it has none.
+// seq returns the frame's sequence number, or 0 if it has none.
 func (f frame) seq() int64 {
 	if f.Cursor == nil {
 		return 0
@@ -189,7 +190,7 @@ func (f frame) seq() int64 {
 	return *f.Cursor
 }
 
-// identity names the event whatever its version.
+// identity identifies the event in all its versions.
 func (f frame) identity() string {
 	switch {
 	case f.Identity != nil:
@@ -231,7 +232,7 @@ func verify(t testing.TB, s *jetsim.Sim, frames [][]byte, opt jetsim.VerifyOptio
 	return r
 }
 
-// get asks the handler with a raw query, as a client that is no websocket.
+// get sends a request without a websocket to the handler.
 func get(t testing.TB, s *jetsim.Sim, method, target string, headers ...string) (*http.Response, string) {
 	t.Helper()
 	r := httptest.NewRequest(method, target, nil)
@@ -249,7 +250,7 @@ func get(t testing.TB, s *jetsim.Sim, method, target string, headers ...string) 
 	return resp, string(body)
 }
 
-// answer is the status of a plain GET with a raw query, whatever that holds.
+// answer returns the status of a GET with any raw query.
 func answer(s *jetsim.Sim, query string) int { return answerAt(s, "/subscribe", query).Code }
 
 func answerAt(s *jetsim.Sim, path, query string) *httptest.ResponseRecorder {

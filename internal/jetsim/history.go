@@ -9,16 +9,17 @@ import (
 	"sort"
 )
 
-// History is a fixed piece of ground truth: what a server had ingested when it was taken. It is safe for concurrent use.
+// History is a snapshot of the ground truth: everything that a server had ingested at that moment.
+// It is safe for concurrent use.
 type History struct {
 	net    *network
 	log    ingestLog
 	legacy bool
-	host   string // the server's address, "" when unknown
+	host   string // the server's address, "" if unknown
 }
 
-// OpenHistory reads the history at path, which a running simulator may be writing. It knows what Forget dropped, but not what has become
-// too old for the server's lookback.
+// OpenHistory reads the history file at path. A running simulator may be writing to it. The file
+// records what Forget dropped, but not what has become too old for the server's lookback.
 func OpenHistory(path string) (*History, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -26,7 +27,7 @@ func OpenHistory(path string) (*History, error) {
 	}
 	defer f.Close()
 	head := make([]byte, headerSize)
-	n, _ := io.ReadFull(f, head) // a short header is refused for what it is
+	n, _ := io.ReadFull(f, head) // decodeHeader reports a short header
 	h, err := decodeHeader(head[:n])
 	if err != nil {
 		return nil, fmt.Errorf("jetsim: history %s: %w", path, err)
@@ -45,13 +46,14 @@ func (h *History) seqOnWire(r *record) int64 {
 	return r.seq
 }
 
-// generation is the generation of the version at index.
+// generation returns the generation of the version at index.
 func (h *History) generation(index int) int {
 	return sort.SearchInts(h.log.generations, index+1) - 1
 }
 
-// expected yields, in log order, one version of every content that a subscription beginning with the version at first is to get: the
-// rest of its generation, and of later ones what was new then.
+// expected yields, in log order, one version of every content that a subscription must get if it
+// begins with the version at first: the rest of the generation of first, and the contents that
+// later generations ingested for the first time.
 func (h *History) expected(first int) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		end := h.log.n
@@ -76,10 +78,10 @@ func (h *History) expected(first int) iter.Seq[int] {
 // bitset is a set of content numbers.
 type bitset []uint64
 
-// newBitset has room for the numbers below n.
+// newBitset returns a set with room for the numbers from 0 to n.
 func newBitset(n int64) bitset { return make(bitset, n/64+1) }
 
-// set adds i and says whether it was there before.
+// set adds i and reports whether i was in the set before.
 func (b bitset) set(i int64) bool {
 	had := b.has(i)
 	b[i/64] |= 1 << (i % 64)

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Inject makes a fault happen now, whatever its After and Every say.
+// Inject makes a fault happen now; it ignores the fault's After and Every. It returns an error for
+// an invalid fault, and ErrClosed after Close.
 func (s *Sim) Inject(f Fault) error {
 	if err := f.validate(); err != nil {
 		return fmt.Errorf("jetsim: %w", err)
@@ -72,7 +73,7 @@ func (s *Sim) schedule(f Fault) {
 	}
 }
 
-// sleep waits on the simulation's clock. It returns false when ended was closed meanwhile.
+// sleep waits for d on the simulation's clock. It returns false when ended is closed before that.
 func (s *Sim) sleep(d time.Duration, ended <-chan struct{}) bool {
 	timer := s.clock.NewTimer(d)
 	defer timer.Stop()
@@ -84,7 +85,8 @@ func (s *Sim) sleep(d time.Duration, ended <-chan struct{}) bool {
 	}
 }
 
-// crash kills the server and has it restarted. Meanwhile the network goes on producing.
+// crash kills the server and restarts it after the downtime. Meanwhile the network continues to
+// produce.
 func (s *Sim) crash(downtime time.Duration) {
 	if s.down {
 		return
@@ -103,8 +105,8 @@ func (s *Sim) crash(downtime time.Duration) {
 	})
 }
 
-// goBlind lets the server miss most of what the network produces, for a while. Then, or once it is back after a crash, it reads what it
-// has missed.
+// goBlind makes the server miss most of what the network produces, for the duration d. After that,
+// or when the server is back after a crash, it ingests what it missed.
 func (s *Sim) goBlind(d time.Duration) {
 	s.blind++
 	s.wg.Go(func() {
@@ -120,7 +122,7 @@ func (s *Sim) goBlind(d time.Duration) {
 	})
 }
 
-// killAll ends every connection; new ones may come.
+// killAll ends every connection. New connections are possible afterwards.
 func (s *Sim) killAll() {
 	for c := range s.subs {
 		c.kill()
@@ -128,11 +130,12 @@ func (s *Sim) killAll() {
 	}
 }
 
-// restart reads the network again from what is durable, and then what it has produced meanwhile.
+// restart ingests again the contents that were not durable, and then those that the network has
+// produced meanwhile.
 func (s *Sim) restart() {
 	now := s.clock.Now()
 	s.down = false
-	s.lastTime = max(s.lastTime, now.UnixMicro()-1) // the server witnesses all of it only now
+	s.lastTime = max(s.lastTime, now.UnixMicro()-1) // the server sees all of it only now
 	s.ingestPending(now.UnixMicro())
 	if s.opt.Rate > 0 {
 		s.ingestDue(now)
@@ -144,7 +147,7 @@ func (s *Sim) restart() {
 	s.publish()
 }
 
-// suffer is what a fault does to one connection. An error ends it.
+// suffer applies a fault to one connection. The connection ends when it returns an error.
 func (c *subscriber) suffer(f Fault) error {
 	switch f.Name {
 	case FaultClose:
@@ -179,7 +182,8 @@ func (c *subscriber) suffer(f Fault) error {
 
 const oversize = 32 << 20
 
-// appendNext sets c.buf to the frame of the next event, or of the newest one at the tip: the raw material of broken frames.
+// appendNext sets c.buf to the frame of the subscriber's next event or, at the tip, of the newest
+// event. Faults make broken frames from it.
 func (c *subscriber) appendNext() {
 	r, _ := c.sim.peek(c)
 	e := c.sim.net.event(r.num)
@@ -187,7 +191,7 @@ func (c *subscriber) appendNext() {
 	c.appendEvent(&e, &r)
 }
 
-// reset ends the connection with RST where the transport has one.
+// reset ends the connection with RST if the transport has one.
 func (c *subscriber) reset() {
 	if tcp, ok := c.conn.(interface{ SetLinger(sec int) error }); ok {
 		_ = tcp.SetLinger(0)
@@ -195,9 +199,9 @@ func (c *subscriber) reset() {
 	c.conn.Close()
 }
 
-// freeze neither reads nor writes any more, for d or (0) until the server ends.
+// freeze neither reads nor writes for the duration d; 0 means until the server ends.
 func (c *subscriber) freeze(d time.Duration) {
-	c.writing.Lock() // the reader may be about to answer a ping
+	c.writing.Lock() // the read goroutine may be about to answer a ping
 	defer c.writing.Unlock()
 	_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 	var thaw <-chan time.Time
@@ -211,13 +215,13 @@ func (c *subscriber) freeze(d time.Duration) {
 	}
 }
 
-// The pace of a dribble: about 3 kB/s.
+// The pace of dribble: about 3 kB/s.
 const (
 	dribbleBytes = 64
 	dribblePause = 20 * time.Millisecond
 )
 
-// dribble writes the first wanted one of recs a few bytes at a time.
+// dribble writes the first of recs that the subscriber wants, a few bytes at a time.
 func (c *subscriber) dribble(recs []record) error {
 	select {
 	case <-c.slow.Chan():
@@ -251,7 +255,8 @@ func (c *subscriber) dribble(recs []record) error {
 	return nil
 }
 
-// appendGarbage appends messages that are no events, one of every sort, most of them made from the JSON of a valid one.
+// appendGarbage appends one message of every kind that is no event. Most of them are made from the
+// JSON of a valid event.
 func (c *subscriber) appendGarbage(b []byte) []byte {
 	r, _ := c.sim.peek(c)
 	e := c.sim.net.event(r.num)

@@ -6,47 +6,50 @@ import (
 	"sort"
 )
 
-// record is one ingestion: content num got this seq and this time. A content is ingested again after a crash.
+// record is one ingestion: content num got this seq and this time. After a crash a content may be
+// ingested again.
 type record struct {
 	num    int64
 	seq    int64
 	timeUS int64 // Unix µs
 }
 
-// chunkLen is how many records stand in one allocation. The log grows without copying what it holds.
+// chunkLen is the number of records per allocation. With chunks the log grows without copying.
 const chunkLen = 8192
 
 // span is a run of the log that the server still serves.
 type span struct {
-	start, end int // log indexes; the last span's end is the log's
-	rank       int // how many served records are before it
+	start, end int // log indexes; the end of the last span is the end of the log
+	rank       int // the number of served records before it
 }
 
-// ingestLog is every ingestion the server ever made, in the order it made them. Nothing is ever removed: a crash makes a part
-// invisible and the events of that part are appended again; what retention drops stays, below the lowest rank that is served. So seq
-// and time rise along the log within a generation, time rises along the whole log unless the server's clock was stepped back, and the order of the log is the order a
-// subscriber may see things in (see [Report]).
+// ingestLog holds every ingestion that the server ever made, in order. Nothing is removed. A crash
+// makes a part invisible, and the contents of that part are appended again. Records that retention
+// drops stay, below the lowest rank that is served. So seq and time rise along the log within a
+// generation. Time rises along the whole log, unless the server's clock was stepped back. A
+// subscriber may see events only in the order of the log (see [Report]).
 //
-// Three numberings are used. An index counts ingestions; a rank counts those still served; a content number is the network's.
+// There are three numberings. An index counts ingestions. A rank counts the ingestions that are
+// still served. A content number belongs to the network.
 //
-// The owner serialises writes. A copy of the struct is a snapshot that stays valid beside later appends.
+// The owner serialises writes. A snapshot stays valid while the owner appends.
 type ingestLog struct {
 	chunks      []*[chunkLen]record
 	n           int   // records
-	generations []int // the index each generation begins at; the first is 0
+	generations []int // the index at which each generation begins; the first is 0
 	spans       []span
-	contents    int64 // the greatest number of a content ingested so far, plus one
-	kept        int   // rank below which history was dropped
-	first       int   // index of the first record ever sent to a subscriber, -1 before that
-	firstUS     int64 // when that was, by a clock without the server's skew: Unix µs
-	stepped     bool  // times step back somewhere, as the server's clock did
+	contents    int64 // the greatest content number ingested so far, plus one
+	kept        int   // the lowest rank that retention has not dropped
+	first       int   // index of the first record sent to any subscriber; -1 before that
+	firstUS     int64 // when it was sent, by a clock without the server's skew: Unix µs
+	stepped     bool  // times step back somewhere, because the server's clock did
 }
 
 func newIngestLog() ingestLog {
 	return ingestLog{generations: []int{0}, spans: []span{{}}, first: -1}
 }
 
-// snapshot is a copy that later appends and crashes do not change.
+// snapshot returns a copy that later appends and crashes do not change.
 func (l *ingestLog) snapshot() ingestLog {
 	s := *l
 	s.generations = slices.Clone(l.generations)
@@ -67,13 +70,13 @@ func (l *ingestLog) append(r record) {
 	l.contents = max(l.contents, r.num+1)
 }
 
-// served is how many records the server would serve: the highest rank plus one.
+// served is the number of records that the server would serve: the highest rank plus one.
 func (l *ingestLog) served() int {
 	s := &l.spans[len(l.spans)-1]
 	return s.rank + s.end - s.start
 }
 
-// index is the log index of a rank below served().
+// index returns the log index of a rank below served().
 func (l *ingestLog) index(rank int) int {
 	i := len(l.spans) - 1
 	for l.spans[i].rank > rank {
@@ -84,12 +87,13 @@ func (l *ingestLog) index(rank int) int {
 
 func (l *ingestLog) ranked(rank int) *record { return l.at(l.index(rank)) }
 
-// search is the first rank whose record satisfies reached, or served(). reached must stay true once it is.
+// search returns the first rank whose record satisfies reached, or served(). If reached is true for
+// a record, it must be true for all later ones.
 func (l *ingestLog) search(reached func(*record) bool) int {
 	return sort.Search(l.served(), func(rank int) bool { return reached(l.ranked(rank)) })
 }
 
-// firstAt is the first rank whose record is not older than a time, or served().
+// firstAt returns the first rank whose record is not older than timeUS, or served().
 func (l *ingestLog) firstAt(timeUS int64) int {
 	if !l.stepped {
 		return l.search(func(r *record) bool { return r.timeUS >= timeUS })
@@ -102,7 +106,7 @@ func (l *ingestLog) firstAt(timeUS int64) int {
 	return l.served()
 }
 
-// between yields the indexes, in order, of the ingestions from one time to another.
+// between yields, in order, the indexes of the ingestions whose time is in [fromUS, toUS].
 func (l *ingestLog) between(fromUS, toUS int64) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		from := 0
@@ -120,7 +124,8 @@ func (l *ingestLog) between(fromUS, toUS int64) iter.Seq[int] {
 	}
 }
 
-// missing is the contents below l.contents that are not served, in order: forgotten by a crash, or never ingested yet.
+// missing returns, in order, the contents below l.contents that are not served: a crash forgot
+// them, or they were never ingested.
 func (l *ingestLog) missing() (nums []int64) {
 	have := make(bitset, l.contents/64+1)
 	for rank := range l.served() {
@@ -134,8 +139,8 @@ func (l *ingestLog) missing() (nums []int64) {
 	return nums
 }
 
-// crash makes everything from durable (a rank) on invisible and begins a generation. It returns the content numbers that
-// were forgotten, in the order they had been ingested in.
+// crash makes every record from the rank durable on invisible and begins a generation. It returns
+// the numbers of the forgotten contents, in the order of their ingestion.
 func (l *ingestLog) crash(durable int) []int64 {
 	var forgotten []int64
 	for rank := durable; rank < l.served(); rank++ {

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// version is one ingestion of one server.
+// version is one ingestion by one server.
 type version struct {
 	server int
-	index  int // in its log
+	index  int // in the server's log
 }
 
-// exact finds the version that has exactly these bytes. It reads where the simulator's frames hold their time and seq, and nothing
-// more: it is the comparison that decides.
+// exact finds the version that has exactly the bytes of b. It reads only the time and the seq from
+// their places in the simulator's frames, to find candidates. The comparison of all bytes decides.
 func (v *verifier) exact(b []byte) (version, bool) {
 	if bytes.HasPrefix(b, []byte(`{"$type"`)) {
 		return v.exactV2(b)
@@ -33,7 +33,8 @@ func (v *verifier) exact(b []byte) (version, bool) {
 	})
 }
 
-// withoutWitness is an entry without the last member that only v2 has, and the time that this says, 0 for none.
+// withoutWitness returns an entry without its last member witnessedAt, which only v2 has, and the
+// time in that member, or 0 if the entry has none.
 func (v *verifier) withoutWitness(b []byte) (entry []byte, us int64) {
 	const begin = `,"witnessedAt":"`
 	from := len(b) - len(timeLayout) - len(`"}`)
@@ -48,7 +49,7 @@ func (v *verifier) withoutWitness(b []byte) (entry []byte, us int64) {
 	return v.entryBuf, t.UnixMicro()
 }
 
-// exactV2 finds the version of a frame that is stored as it came.
+// exactV2 finds the version of a v2 frame that is stored as it was sent.
 func (v *verifier) exactV2(b []byte) (version, bool) {
 	end := len(b) - len(`"}}`)
 	if end < len(timeLayout) {
@@ -79,7 +80,8 @@ func leadingNumber(b []byte) (n int64, rest []byte) {
 	return n, b
 }
 
-// find finds a version by its time, beginning with the server of the entry before: most often it is that server's next one.
+// find finds a version by its time. It begins with the version that follows the last entry's in the
+// same log, which is the most frequent case.
 func (v *verifier) find(timeUS int64, is func(h *History, r *record) bool) (version, bool) {
 	h := v.servers[v.last.server]
 	if next := v.last.index + 1; next < h.log.n {
@@ -99,7 +101,7 @@ func (v *verifier) find(timeUS int64, is func(h *History, r *record) bool) (vers
 	return version{}, false
 }
 
-// decoded is an event's identity, read by encoding/json.
+// decoded is an event's identity, decoded by encoding/json.
 type decoded struct {
 	DID    string `json:"did"`
 	TimeUS int64  `json:"time_us"`
@@ -122,7 +124,7 @@ type decoded struct {
 	} `json:"sync"`
 }
 
-// altered finds the version whose identity, time and seq an entry has.
+// altered finds the version that has the entry's identity, time and seq.
 func (v *verifier) altered(e decoded) (version, bool) {
 	return v.find(e.TimeUS, func(h *History, r *record) bool {
 		var sent decoded

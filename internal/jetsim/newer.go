@@ -7,29 +7,35 @@ import (
 	"time"
 )
 
-// Newer is something that servers of the newer generation do and older ones do not. Both are in the field: a client tells them apart by what they send.
+// Newer names a behaviour that servers of the newer generation have and older ones do not. Both
+// generations are in use. A client tells them apart by what they send.
 type Newer string
 
-// What newer servers do.
+// The behaviours of newer servers.
 const (
-	// NewerWitnessed: every event of v2 says when the server witnessed it, which never steps back, whatever the server's clock does.
+	// NewerWitnessed: every v2 event says when the server witnessed it. That time never steps back,
+	// even when the server's clock does.
 	NewerWitnessed Newer = "witnessed-at"
-	// NewerFuture: v2 says FutureCursor, before the live tip, of a sequence number that lies beyond the next one.
+	// NewerFuture: v2 sends FutureCursor before the live tip when the cursor is a sequence number
+	// beyond the next one.
 	NewerFuture Newer = "future-cursor"
-	// NewerOutdated: v2 says OutdatedCursor also of a time before the oldest event there ever was.
+	// NewerOutdated: v2 sends OutdatedCursor also for a time before the oldest event that ever
+	// existed.
 	NewerOutdated Newer = "outdated-cursor"
-	// NewerLease: sequence numbers are leased ahead, and after a crash those that are left are given up: they rise with holes, and none is given twice.
+	// NewerLease: the server leases sequence numbers in advance and gives up the unused ones after
+	// a crash. So numbers have holes, and no number is given twice.
 	NewerLease Newer = "leased-seqs"
-	// NewerExact: a time within the active segment replays from the start of its block, not of the segment.
+	// NewerExact: a time in the active segment replays from the start of its block, not of the
+	// segment.
 	NewerExact Newer = "exact-times"
 )
 
-// AllNewer is everything that newer servers do.
+// AllNewer returns all behaviours of newer servers.
 func AllNewer() []Newer {
 	return []Newer{NewerWitnessed, NewerFuture, NewerOutdated, NewerLease, NewerExact}
 }
 
-// ParseNewer reads the names of what a server does, of which "all" stands for all.
+// ParseNewer parses the names of behaviours. The name "all" stands for all of them.
 func ParseNewer(names []string) (all []Newer, err error) {
 	for _, name := range names {
 		switch n := Newer(name); {
@@ -44,7 +50,7 @@ func ParseNewer(names []string) (all []Newer, err error) {
 	return all, nil
 }
 
-// NewerNames are the names that ParseNewer knows, but for "all".
+// NewerNames returns the names that ParseNewer accepts, without "all".
 func NewerNames() (names []string) {
 	for _, n := range AllNewer() {
 		names = append(names, string(n))
@@ -52,13 +58,13 @@ func NewerNames() (names []string) {
 	return names
 }
 
-// does says whether the server does what newer ones do.
+// does reports whether the server has a newer behaviour.
 func (s *Sim) does(n Newer) bool { return slices.Contains(s.opt.Newer, n) }
 
-// leaseLen is how many sequence numbers are leased at once.
+// leaseLen is the number of sequence numbers in one lease.
 const leaseLen = 4096
 
-// nextSeq is the least sequence number that may be given next.
+// nextSeq is the least sequence number that the next record can get.
 func (s *Sim) nextSeq() int64 {
 	next := s.opt.FirstSeq
 	if n := s.log.served(); n > 0 {
@@ -67,15 +73,17 @@ func (s *Sim) nextSeq() int64 {
 	return max(next, s.unused)
 }
 
-// lease notes that a sequence number was given.
+// lease notes that seq was given to a record, and takes a new lease if seq is beyond the current
+// one.
 func (s *Sim) lease(seq int64) {
 	if seq >= s.leased {
 		s.leased = seq + leaseLen
 	}
 }
 
-// StepClock steps the server's clock, ahead or back. The network's events go on as before. A newer server goes on counting up from the latest time it gave until its
-// clock has passed that again; an older one gives times that it has given before.
+// StepClock steps the server's clock by d, ahead or back. The network is not affected. While the
+// clock is behind the latest time that it gave, a newer server counts up from that time, and an
+// older server gives times a second time.
 func (s *Sim) StepClock(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,14 +98,17 @@ func (s *Sim) stepClock(d time.Duration) {
 	}
 }
 
-// route is which of the readers behind the server's name answers a request: the next one. All read the same archive. stale says that it lags behind and takes nobody.
+// route chooses the reader that answers a request: the readers behind the server's name take turns.
+// All of them read the same archive. stale is true when the reader lags behind and accepts no
+// subscriber.
 func (s *Sim) route() (reader int, stale bool) {
 	reader = s.turn % s.opt.Readers
 	s.turn++
 	return reader, s.opt.Clock.Now().Before(s.staleTill[reader])
 }
 
-// migrate is the reader whose turn it is to move elsewhere, and the end of its connections.
+// migrate ends the connections of the next reader in turn, as a reader that moves to another host
+// does.
 func (s *Sim) migrate() {
 	reader := s.migrated % s.opt.Readers
 	s.migrated++
@@ -108,7 +119,8 @@ func (s *Sim) migrate() {
 	}
 }
 
-// goStale lets the next reader that would be asked refuse everyone for a while, and ends its connections.
+// goStale makes the reader of the next request refuse all requests for the duration d, and ends its
+// connections.
 func (s *Sim) goStale(d time.Duration) {
 	reader := s.turn % s.opt.Readers
 	s.staleTill[reader] = s.opt.Clock.Now().Add(d)
@@ -119,7 +131,7 @@ func (s *Sim) goStale(d time.Duration) {
 	}
 }
 
-// fault has the connection suffer, unless it has a queue of faults to suffer already.
+// fault passes a fault to the connection, unless the connection's queue of faults is full.
 func (c *subscriber) fault(f Fault) {
 	select {
 	case c.faults <- f:

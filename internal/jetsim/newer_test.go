@@ -19,13 +19,13 @@ import (
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// generations runs a test against a server of either generation.
+// generations runs a test against a server of each generation.
 func generations(t *testing.T, test func(t *testing.T, newer []jetsim.Newer)) {
 	t.Run("older", func(t *testing.T) { test(t, nil) })
 	t.Run("newer", func(t *testing.T) { test(t, jetsim.AllNewer()) })
 }
 
-// v2Frame is what a v2 frame says, read by encoding/json.
+// v2Frame is the content of a v2 frame, decoded by encoding/json.
 type v2Frame struct {
 	Type    string `json:"$type"`
 	Payload struct {
@@ -49,7 +49,8 @@ func payloads(t testing.TB, frames [][]byte) []v2Frame {
 	return out
 }
 
-// A newer server says of every v2 event, of whatever kind, when it witnessed it, as the last member; v1 is as it was.
+// A newer server adds to every v2 event, as the last member, the time when it witnessed the event.
+// v1 is unchanged.
 func TestWitnessedAt(t *testing.T) {
 	generations(t, func(t *testing.T, newer []jetsim.Newer) {
 		s := start(t, jetsim.Options{Backlog: 2000, Syncs: true, Newer: newer})
@@ -73,7 +74,8 @@ func TestWitnessedAt(t *testing.T) {
 				t.Fatalf("v1 sends %s", b)
 			}
 		}
-		// A stream made of v2, of v1, and of v2 as it came, is what was sent.
+		// A stream that holds v1 frames, v2 frames in v1's shape, and v2 frames as sent is equal to
+		// what was sent.
 		var entries [][]byte
 		for i, b := range raw {
 			if i%2 == 0 {
@@ -91,7 +93,8 @@ func TestWitnessedAt(t *testing.T) {
 	})
 }
 
-// A number beyond the next one is another instance's, and only a newer server says so. Both begin at the live tip.
+// A number beyond the next one belongs to another instance. Only a newer server reports that. Both
+// generations begin at the live tip.
 func TestANumberBeyondTheNextOne(t *testing.T) {
 	generations(t, func(t *testing.T, newer []jetsim.Newer) {
 		s := start(t, jetsim.Options{Backlog: 50, Newer: newer})
@@ -120,7 +123,7 @@ func TestANumberBeyondTheNextOne(t *testing.T) {
 	})
 }
 
-// A time that nothing was ever archived of is one that the server cannot go back to.
+// A time before the oldest event: only a newer server reports that it cannot go back so far.
 func TestATimeBeforeTheOldestEvent(t *testing.T) {
 	generations(t, func(t *testing.T, newer []jetsim.Newer) {
 		s := start(t, jetsim.Options{Clock: clockwork.NewFakeClockAt(noon), Backlog: 50, Newer: newer})
@@ -143,7 +146,8 @@ func TestATimeBeforeTheOldestEvent(t *testing.T) {
 	})
 }
 
-// What a crash forgets gets new numbers: on an older server those that were given already, on a newer one never.
+// After a crash the forgotten events get new numbers: on an older server numbers that were given
+// before, on a newer server never.
 func TestNumbersAfterACrash(t *testing.T) {
 	generations(t, func(t *testing.T, newer []jetsim.Newer) {
 		_, before, after, _ := crashed(t, jetsim.Options{Block: 300, Newer: newer})
@@ -169,7 +173,8 @@ func TestNumbersAfterACrash(t *testing.T) {
 // leastHole is more than compaction leaves out.
 const leastHole = 10
 
-// A time of the active segment is found to the segment by an older server, and to the block by a newer one.
+// An older server resolves a time in the active segment to the start of the segment, a newer server
+// to the start of the block.
 func TestATimeOfTheActiveSegment(t *testing.T) {
 	const segment, block = 500, 100
 	generations(t, func(t *testing.T, newer []jetsim.Newer) {
@@ -181,7 +186,7 @@ func TestATimeOfTheActiveSegment(t *testing.T) {
 				want--
 			}
 			switch {
-			case i < 1000: // of a sealed segment, exact on both
+			case i < 1000: // in a sealed segment: exact on both
 			case newer == nil:
 				want = 1000
 			default:
@@ -194,7 +199,8 @@ func TestATimeOfTheActiveSegment(t *testing.T) {
 	})
 }
 
-// Several readers are behind a name: one that moves says 1001 to its own subscribers, and cursors stay good; one that is behind answers 503 while the others serve.
+// Several readers are behind a name. A reader that moves closes its connections with 1001, and
+// cursors stay valid. A reader that lags answers 503 while the others serve.
 func TestSeveralReadersBehindAName(t *testing.T) {
 	clock := clockwork.NewFakeClockAt(noon)
 	s := start(t, jetsim.Options{Clock: clock, Backlog: 100, Readers: 2})
@@ -230,7 +236,7 @@ func TestSeveralReadersBehindAName(t *testing.T) {
 		if resp.StatusCode != 503 || body != `{"error":"ServiceUnavailable","message":"service not ready: reader is behind"}` {
 			t.Errorf("v2: %d %q", resp.StatusCode, body)
 		}
-		get(t, s, "GET", "/subscribe") // the other one's turn
+		get(t, s, "GET", "/subscribe") // the turn of the other reader
 	}
 	clock.Advance(time.Minute)
 	for range 2 {
@@ -240,7 +246,7 @@ func TestSeveralReadersBehindAName(t *testing.T) {
 	}
 }
 
-// Every answer tells the server's clock, skewed and stepped as that is.
+// Every answer has the time of the server's own clock, with its skew and its steps.
 func TestTheDateIsTheServersOwn(t *testing.T) {
 	clock := clockwork.NewFakeClockAt(noon)
 	s := start(t, jetsim.Options{Clock: clock, Backlog: 10, Skew: time.Hour})
@@ -271,7 +277,8 @@ func TestTheDateIsTheServersOwn(t *testing.T) {
 	}
 }
 
-// A clock that steps back takes an older server's times along, and not a newer one's. What is asked for by time is found either way, and so is what was stored.
+// When the clock steps back, the times of an older server step back too, but not those of a newer
+// server. In both cases resumes by time and the verification still work.
 func TestAClockThatStepsBack(t *testing.T) {
 	generations(t, func(t *testing.T, newer []jetsim.Newer) {
 		clock := clockwork.NewFakeClockAt(noon)
@@ -296,7 +303,9 @@ func TestAClockThatStepsBack(t *testing.T) {
 		if !slices.IsSortedFunc(all, func(a, b frame) int { return int(a.seq() - b.seq()) }) {
 			t.Error("the numbers do not rise")
 		}
-		if newer == nil { // a newer one's times lie in its own clock's future by now: they are answered as such
+		// The times of a newer server are in the future of its own clock now, and are answered as
+		// such.
+		if newer == nil {
 			at := decode(t, subscribe(t, s, fmt.Sprint("cursor=", all[60].TimeUS)).read(1))[0]
 			if at.seq() > all[60].seq() {
 				t.Errorf("a time is found behind its event: %d, %d", at.seq(), all[60].seq())
@@ -308,7 +317,7 @@ func TestAClockThatStepsBack(t *testing.T) {
 	})
 }
 
-// A clock that steps must not be taken for time in which the network produced.
+// A step of the clock does not count as time in which the network produces.
 func TestAClockThatStepsDoesNotProduce(t *testing.T) {
 	clock := clockwork.NewFakeClockAt(noon)
 	s := start(t, jetsim.Options{Clock: clock, Rate: 10})
@@ -325,7 +334,8 @@ func TestAClockThatStepsDoesNotProduce(t *testing.T) {
 	}
 }
 
-// A server that minds no size sends what is large to everyone, again at every resume.
+// A server that ignores the size limit sends large events to every subscriber, again at every
+// resume.
 func TestAServerThatIgnoresTheSize(t *testing.T) {
 	const large = 100_000
 	for _, ignores := range []bool{false, true} {

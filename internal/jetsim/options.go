@@ -12,98 +12,112 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// Options say what a simulator simulates. The zero value, but for a Clock, is a ready server that produces nothing by itself.
+// Options say what a simulator simulates. With the zero value the simulator is ready and serves
+// both protocols, but produces nothing by itself.
 type Options struct {
-	// Clock is the server's. Nil is the real one.
+	// Clock is the server's clock. Nil is the real clock.
 	Clock clockwork.Clock
 
-	// Seed chooses the network: the same seed produces the same contents. 0 is the seed of the history at Path, or 1.
+	// Seed chooses the network: the same seed produces the same contents. 0 means the seed of the
+	// history at Path, or 1.
 	Seed uint64
 
-	// Accounts is how many accounts the network has, 1…1 000 000; 0 is 20 000 (or the history's).
+	// Accounts is the number of the network's accounts, 1…1 000 000. 0 means the history's number,
+	// or 20 000.
 	Accounts int
 
-	// Syncs has the network send sync events, 2 or 3 in a thousand. v1 subscribers never see them and get fewer frames
-	// than there are events.
+	// Syncs makes the network send sync events, 2 or 3 in a thousand. v1 subscribers never see
+	// them, so they get fewer frames than there are events.
 	Syncs bool
 
-	// Rate is how many events a second the network produces in real time, as long as the simulator runs: from 0.000001, one in
-	// eleven days, to 1 000 000. 0 produces none: see Produce.
+	// Rate is the number of events that the network produces per second of real time, as long as
+	// the simulator runs: from 0.000001, one in eleven days, to 1 000 000. With 0 it produces none;
+	// see Produce.
 	Rate float64
 
 	// Flood produces events as fast as the fastest subscriber takes them, instead of at a rate.
 	Flood bool
 
-	// Count ends production with this many events in all, those of an existing history included. 0 sets no bound.
+	// Count ends production at this total number of events, with those of an existing history. 0
+	// sets no bound.
 	Count int64
 
-	// Backlog is how many events a new history begins with. Their times lie before the start, 1/Rate apart (1 ms without one).
+	// Backlog is the number of events that a new history begins with. Their times are before the
+	// start, 1/Rate apart (1 ms without a rate).
 	Backlog int64
 
-	// Path is the history's file; "" keeps it in memory alone. An existing file is continued, under the same Seed and Accounts.
+	// Path is the history's file. With "" the history is only in memory. An existing file is
+	// continued; its Seed and Accounts must be the same.
 	Path string
 
-	// FirstSeq is the first sequence number of a new history; 0 is 1. With any other the server is another one of the same network: it
-	// also ingests events in an order of its own.
+	// FirstSeq is the first sequence number of a new history; 0 means 1. With a number above 1 the
+	// simulator is another server of the same network: it also ingests events in its own order.
 	FirstSeq int64
 
-	// Skew is how far the server's clock is ahead of Clock, or behind it when negative. StepClock changes it.
+	// Skew is how far the server's clock is ahead of Clock, or behind it when negative. StepClock
+	// changes it.
 	Skew time.Duration
 
-	// NoDate leaves out the header that tells the server's clock, in whatever it answers.
+	// NoDate leaves out the Date header, which tells the server's clock, in all answers.
 	NoDate bool
 
-	// Newer is what the server does as newer ones do; AllNewer is everything. Nil is a server of the older generation.
+	// Newer lists the newer server's behaviours that this server has. AllNewer returns all of them.
+	// Nil is a server of the older generation.
 	Newer []Newer
 
-	// Readers is how many readers of one archive are behind the server's name, and answer in turns: 1 to 100, 0 is 1.
+	// Readers is the number of readers of one archive that are behind the server's name and answer
+	// in turns: 1 to 100; 0 means 1.
 	Readers int
 
-	// IgnoreSize sends what is larger than a subscriber asks for, as some servers do.
+	// IgnoreSize sends events that are larger than the subscriber's limit, as some servers do.
 	IgnoreSize bool
 
-	// LargeEvery makes one in so many events large: its record has LargeBytes more, 1 MiB if 0. 0 makes none. A history's file does not keep either.
+	// LargeEvery makes one in LargeEvery events large: its record has LargeBytes more (1 MiB if 0).
+	// 0 makes none. The history's file keeps neither number.
 	LargeEvery int64
 	LargeBytes int
 
-	// Lag is how much later than the network produced them the server ingests events.
+	// Lag is the delay between the production of an event and its ingestion by the server.
 	Lag time.Duration
 
-	// Protocol is the only one that is served, "" both. A legacy server serves v1 in any case.
+	// Protocol is the only protocol that is served; "" means both. A legacy server serves only v1.
 	Protocol Protocol
 
-	// V1Dictionary is the zstd dictionary of the v1 endpoint; nil is one of the simulator's own: see Sim.V1Dictionary.
+	// V1Dictionary is the zstd dictionary of the v1 endpoint. With nil the simulator trains its
+	// own; see Sim.V1Dictionary.
 	V1Dictionary []byte
 
-	// Legacy behaves as the legacy server: no cursor field, times that are unique, cursors compared as strings.
+	// Legacy makes the server behave as the legacy server: no cursor member, unique times, and
+	// cursors compared as strings.
 	Legacy bool
 
-	// Segment is how many events make a segment of the server's archive; 0 is 65 536. A cursor that is a time newer than the last
-	// full segment replays the active one from its start.
+	// Segment is the number of events in a segment of the server's archive; 0 means 65 536. A
+	// cursor that is a time after the last full segment replays the active segment from its start,
+	// unless the server has NewerExact.
 	Segment int
 
-	// Lookback is how far back full segments are served; 0 is 36 h.
+	// Lookback is how far back full segments are served; 0 means 36 h.
 	Lookback time.Duration
 
 	// NoReplay ignores every cursor, as a server with a lookback of 0 does.
 	NoReplay bool
 
-	// Block and BlockAge bound what a crash forgets: events are durable once there are Block of them (0 is 4 096) or the oldest
-	// is BlockAge old (0 is 30 s).
+	// Block and BlockAge bound what a crash forgets: events become durable when there are Block of
+	// them (0 means 4 096) or when the oldest is BlockAge old (0 means 30 s).
 	Block    int
 	BlockAge time.Duration
 
-	// NotReady starts the server in bootstrap: see SetReady.
+	// NotReady starts the server in bootstrap; see SetReady.
 	NotReady bool
 
-	// Faults happen by themselves. Others can be injected at any time: see Inject.
+	// Faults happen by themselves at their times. Inject makes other faults happen at any time.
 	Faults []Fault
 }
 
-// order is the order of the server's own in which it ingests; 0 is the network's.
+// order selects the server's own order of ingestion; 0 is the network's order.
 func (o *Options) order() uint64 { return mix(uint64(o.FirstSeq - 1)) }
 
-// skewedClock is a clock that is wrong.
+// skewedClock is a clock that deviates from the real one by skew.
 type skewedClock struct {
 	clockwork.Clock
 	skew *atomic.Int64 // ns
@@ -166,7 +180,7 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// maxLarge bounds a large event, in bytes.
+// maxLarge bounds LargeBytes.
 const maxLarge = 1 << 28
 
 func setDefault[T comparable](v *T, d T) {

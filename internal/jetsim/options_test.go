@@ -35,7 +35,7 @@ func TestOneEventAnHourForAWeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, end := startPiped(t, jetsim.Options{Rate: 1.0 / 3600})
 		defer end()
-		time.Sleep(7*24*time.Hour + time.Minute) // virtual
+		time.Sleep(7*24*time.Hour + time.Minute) // virtual time
 		if n := s.Stats().Contents; n < 168 || n > 168+8 {
 			t.Errorf("%d events in a week", n)
 		}

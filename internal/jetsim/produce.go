@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// minTick is the shortest time between two rounds of production: long enough for a round to be worth its wake-ups.
+// minTick is the shortest time between two rounds of production. It is long enough for a round to
+// be worth its wake-up.
 const minTick = 5 * time.Millisecond
 
-// produceAtRate lets the network produce in real time until production or the simulator ends.
+// produceAtRate makes the network produce in real time until production or the simulator ends.
 func (s *Sim) produceAtRate() {
 	for {
 		s.mu.Lock()
@@ -25,8 +26,8 @@ func (s *Sim) produceAtRate() {
 	}
 }
 
-// ingestDue ingests what has come from the network by now. While the server is down that is nothing: it reads the network's
-// backlog once it is back.
+// ingestDue ingests what the network has produced by now. While the server is down it ingests
+// nothing; it reads the network's backlog when it is back.
 func (s *Sim) ingestDue(now time.Time) {
 	if s.down {
 		return
@@ -39,8 +40,9 @@ func (s *Sim) ingestDue(now time.Time) {
 	})
 }
 
-// produce takes n contents from the network, and those that complete the last commit, unless production has ended. at gives the time a
-// content was witnessed.
+// produce ingests n contents of the network, and those that complete the last commit. It does
+// nothing when production has ended. at returns the time at which the server sees a content, in
+// Unix µs.
 func (s *Sim) produce(n int64, at func(num int64) int64) {
 	if s.stopped || n <= 0 {
 		return
@@ -56,7 +58,7 @@ func (s *Sim) produce(n int64, at func(num int64) int64) {
 	}
 }
 
-// take ingests the contents up to until, within Count.
+// take ingests the contents below until, but not more than Count allows.
 func (s *Sim) take(until int64, at func(num int64) int64) {
 	if s.err != nil {
 		return
@@ -70,7 +72,7 @@ func (s *Sim) take(until int64, at func(num int64) int64) {
 		}
 		return
 	}
-	// Another server's relay hands the events on in another order.
+	// A server with its own order gets the events from its relay in that order.
 	var nums []int64
 	for s.next < until {
 		nums = nums[:0]
@@ -85,10 +87,10 @@ func (s *Sim) take(until int64, at func(num int64) int64) {
 	}
 }
 
-// reorderLen is how many contents are put into another order at once.
+// reorderLen is the number of contents that are reordered together.
 const reorderLen = 4096
 
-// witness ingests content num, or keeps it for later while the server is blind to it.
+// witness ingests content num. While the server is blind to num, witness keeps it for later.
 func (s *Sim) witness(num, at int64) {
 	if s.blind > 0 && s.net.hidden(num) {
 		s.pending = append(s.pending, num)
@@ -97,8 +99,9 @@ func (s *Sim) witness(num, at int64) {
 	s.ingest(num, at)
 }
 
-// hidden says whether a blind server does not see content num. What it has lost are the hosts of Bluesky's own accounts: what still flows are
-// commits of other applications, and the markers, which the relay makes by itself.
+// hidden reports whether a blind server does not see content num. It has lost the hosts of
+// Bluesky's own accounts. It still gets commits of other applications, and the markers, which the
+// relay produces itself.
 func (w *network) hidden(num int64) bool {
 	return strings.HasPrefix(w.specs[w.event(num).shape].collection, "app.bsky.")
 }
@@ -109,7 +112,7 @@ func (s *Sim) publish() {
 	s.wakeAll()
 }
 
-// flush writes the history. When that fails production ends.
+// flush writes the history. Production ends when that fails.
 func (s *Sim) flush() {
 	if err := s.file.flush(); err != nil && s.err == nil {
 		s.err = err
@@ -121,8 +124,9 @@ func (s *Sim) wakeAll() {
 	s.wake = make(chan struct{})
 }
 
-// ingest gives content num its seq and its time: at (Unix µs), or as much later as order demands. Operations of one commit
-// share their time, but for a legacy server, which makes every time unique.
+// ingest gives content num a seq and a time: at (Unix µs), or later if that is necessary to keep
+// times in order. The operations of one commit share a time, except on a legacy server, which makes
+// every time unique.
 func (s *Sim) ingest(num, at int64) {
 	rank, seq := s.log.served(), s.nextSeq()
 	if h := s.net.hash(saltGap, uint64(s.log.n)^s.opt.order()); h>>60 == 0 {
@@ -146,7 +150,8 @@ func (s *Sim) ingest(num, at int64) {
 	}
 }
 
-// forget is what a crash does to the log: whatever is not durable will be ingested anew.
+// forget applies a crash to the log: the contents that are not durable are kept for a new
+// ingestion.
 func (s *Sim) forget(nowUS int64) {
 	if nowUS-s.undue >= s.opt.BlockAge.Microseconds() {
 		s.durable = s.log.served()
@@ -159,8 +164,9 @@ func (s *Sim) forget(nowUS int64) {
 	s.lastNum = -1
 }
 
-// Forget drops the n oldest events that can still be had, as retention does. A subscriber that is connected reads on, one that comes
-// later begins after them. It returns how many were dropped.
+// Forget drops the n oldest events that are still served, as retention does. A connected subscriber
+// continues to read them; a subscriber that connects later begins after them. It returns the number
+// of dropped events.
 func (s *Sim) Forget(n int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,17 +176,18 @@ func (s *Sim) Forget(n int) int {
 func (s *Sim) drop(n int) int {
 	floor := s.archive().floor(s.clock.Now().UnixMicro())
 	s.log.kept = floor + max(0, min(n, s.log.served()-floor))
-	s.durable = max(s.durable, s.log.kept) // or a crash would bring it back
+	s.durable = max(s.durable, s.log.kept) // or a crash would bring them back
 	s.file.add(record{num: slotDrop, seq: int64(s.log.kept)})
 	s.flush()
 	return s.log.kept - floor
 }
 
-// maxLag bounds, in contents, how far accounts fall behind each other when the relay is read again.
+// maxLag bounds, in contents, how far an account can fall behind another one when contents are
+// reordered.
 const maxLag = 64
 
-// reorder puts contents in an order of a relay's own choosing: every account's commits stay in order and whole, but accounts fall
-// behind by lags of their own.
+// reorder puts contents into another order, as a relay may choose it. Each account's commits stay
+// whole and in order, but each account falls behind by its own lag.
 func (w *network) reorder(nums []int64, salt uint64) {
 	type placed struct{ place, num int64 }
 	all := make([]placed, len(nums))
@@ -194,7 +201,7 @@ func (w *network) reorder(nums []int64, salt uint64) {
 	}
 }
 
-// ingestPending ingests, at a time, the events that were forgotten or not seen.
+// ingestPending ingests the events that were forgotten or not seen, with the time at (Unix µs).
 func (s *Sim) ingestPending(at int64) {
 	s.net.reorder(s.pending, uint64(len(s.log.generations))^s.opt.order())
 	for _, num := range s.pending {
@@ -203,8 +210,9 @@ func (s *Sim) ingestPending(at int64) {
 	s.pending = nil
 }
 
-// Produce lets the network produce n more events now, and those that complete the last commit. A server that lags ingests them that
-// much later, one that is down once it is back.
+// Produce makes the network produce n more events now, and the events that complete the last
+// commit. A server with a lag ingests them after its lag. A server that is down ingests them when
+// it is up again.
 func (s *Sim) Produce(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,7 +222,8 @@ func (s *Sim) Produce(n int64) {
 	s.afterLag(func() { s.produceNow(n) })
 }
 
-// afterLag calls do with the simulator locked, as it is now, after the server's lag.
+// afterLag calls do after the server's lag. do runs with the simulator locked; the caller of
+// afterLag holds that lock too.
 func (s *Sim) afterLag(do func()) {
 	if s.opt.Lag == 0 {
 		do()
@@ -229,7 +238,8 @@ func (s *Sim) afterLag(do func()) {
 	})
 }
 
-// reach takes the network's contents up to target: after the server's lag or at once, and in any case once it is up.
+// reach ingests the network's contents up to target: after the server's lag or at once, but not
+// before the server is up.
 func (s *Sim) reach(target int64, lag bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -244,7 +254,7 @@ func (s *Sim) reach(target int64, lag bool) {
 	s.afterLag(func() { s.catchUp(target) })
 }
 
-// catchUp takes the network's contents up to target, whether production has ended or not.
+// catchUp ingests the network's contents up to target, even when production has ended.
 func (s *Sim) catchUp(target int64) {
 	if s.down || target <= s.next {
 		return
@@ -267,7 +277,8 @@ func (s *Sim) produceNow(n int64) {
 	s.extra += s.next - before
 }
 
-// StopProducing ends production for good; what there is goes on being served. Afterwards a subscriber can catch up with everything.
+// StopProducing ends production for good. The server continues to serve what it has, so afterwards
+// a subscriber can get everything.
 func (s *Sim) StopProducing() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"tempestd/internal/jetsim"
 )
 
-// One test a fact that was observed of real servers.
+// Each test checks one observed fact about real servers.
 
 func TestRefusalsBeforeTheUpgrade(t *testing.T) {
 	s := newSim(t, jetsim.Options{Backlog: 10})
@@ -87,12 +87,14 @@ func TestHandshakeIsValidated(t *testing.T) {
 	}
 }
 
-// TestCursorMeansWhatTheProtocolSays compares where replays begin with what was observed of real servers, stated once more here.
+// TestCursorMeansWhatTheProtocolSays compares the beginnings of replays with a second model of what
+// was observed of real servers.
 func TestCursorMeansWhatTheProtocolSays(t *testing.T) {
 	const segment = 300
 	clock := clockwork.NewFakeClockAt(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
 	s := start(t, jetsim.Options{Clock: clock, Backlog: 1000, Rate: 100, Segment: segment, Lookback: 7500 * time.Millisecond})
-	// The backlog is 10 s long. Of the three full segments the oldest ends 7 s ago, inside the lookback: all are served.
+	// The backlog is 10 s long. The oldest of the three full segments ends 7 s ago, inside the
+	// lookback, so all are served.
 	all := decode(t, subscribe(t, s, "cursor=0").read(1000))
 	now := clock.Now().UnixMicro()
 	model := func(cursor int64) int {
@@ -115,7 +117,7 @@ func TestCursorMeansWhatTheProtocolSays(t *testing.T) {
 		cursor := max(0, rapid.SampledFrom([]int64{all[i].seq(), all[i].TimeUS, now, 999_999_999_999_999, 1e15, 0}).Draw(rt, "near")+d)
 		want := model(cursor)
 		if want == len(all) {
-			return // nothing would come: TestFutureCursorsAreSilentlyLive
+			return // there would be no event: TestFutureCursorsAreSilentlyLive
 		}
 		c := subscribe(t, s, fmt.Sprint("cursor=", cursor))
 		got := decode(t, c.read(1))[0]
@@ -160,9 +162,10 @@ func TestOldCursorsStartSilentlyAtTheFloor(t *testing.T) {
 		floor int
 	}{
 		{36*time.Hour - 8*time.Second, 0}, // the oldest segment's newest event is 36 h - 1 s old
-		{2 * time.Second, 300},            // now 36 h + 1 s
-		{36 * time.Hour, 600},             // all full segments are too old: the newest of them is served
-		{100 * 24 * time.Hour, 600},       // for ever
+		{2 * time.Second, 300},            // now it is 36 h + 1 s old
+		// All full segments are too old, so only the newest of them is served,
+		{36 * time.Hour, 600},
+		{100 * 24 * time.Hour, 600}, // however old it is
 	} {
 		clock.Advance(fact.pass)
 		for _, cursor := range []int64{0, 1, all[0].seq(), all[0].TimeUS, 1e15} {
@@ -190,7 +193,7 @@ func TestLegacyServerHasNoCursorFieldAndComparesStrings(t *testing.T) {
 	if f := decode(t, subscribe(t, s, fmt.Sprint("cursor=", all[321].TimeUS)).read(1))[0]; f.TimeUS != all[321].TimeUS {
 		t.Errorf("begins at %d, want %d", f.TimeUS, all[321].TimeUS)
 	}
-	// A seq is a string like any other: "20000" is after every time, so nothing is replayed.
+	// A seq is compared as a string too: "20000" comes after every time, so nothing is replayed.
 	c := subscribe(t, s, "cursor=20000")
 	s.Produce(1)
 	if f := decode(t, c.read(1))[0]; f.TimeUS <= all[499].TimeUS {
@@ -235,7 +238,8 @@ func TestRateIsKeptAndTimesFollowTheClock(t *testing.T) {
 	s := start(t, jetsim.Options{Clock: clock, Rate: 200, Count: 999})
 	c := subscribe(t, s, "")
 	for range 10 {
-		if err := clock.BlockUntilContext(t.Context(), 2); err != nil { // production's timer and the subscriber's ping
+		// Two sleepers: production's timer and the subscriber's ping.
+		if err := clock.BlockUntilContext(t.Context(), 2); err != nil {
 			t.Fatal(err)
 		}
 		clock.Advance(500 * time.Millisecond)
@@ -243,7 +247,7 @@ func TestRateIsKeptAndTimesFollowTheClock(t *testing.T) {
 	all := decode(t, c.read(999))
 	began := clock.Now().Add(-5 * time.Second).UnixMicro()
 	for i, f := range all {
-		// Operations of one commit share the time of its first.
+		// Operations of one commit have the time of its first operation.
 		if ideal := began + int64(i)*5000; f.TimeUS > ideal || f.TimeUS < ideal-9*5000 {
 			t.Fatalf("event %d is of %d µs after the start, want %d", i, f.TimeUS-began, ideal-began)
 		}

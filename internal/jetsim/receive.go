@@ -10,7 +10,7 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// What ends a connection on the client's side of it.
+// These errors end a connection because of what the client sent.
 var (
 	errBadClientFrame = errors.New("client sent an invalid frame")
 	errMessageTooBig  = fmt.Errorf("read limited at %d bytes", subscribe.MaxClientMessage+1)
@@ -19,16 +19,17 @@ var (
 // receiver reads a client's messages.
 type receiver struct {
 	br      *bufio.Reader
-	deflate *inflater // nil unless permessage-deflate was agreed on
-	refuse  bool      // data messages are reported by their first header, not read
+	deflate *inflater // nil if permessage-deflate was not negotiated
+	refuse  bool      // report a data message by its first header, and do not read it
 
-	message    []byte // of the data message so far
+	message    []byte // the data message so far
 	op         byte   // its opcode, 0 between messages
 	compressed bool
 	control    [125]byte
 }
 
-// next is the next control frame or whole data message. The payload is valid until the next call.
+// next returns the next control frame or whole data message. The payload is valid until the next
+// call.
 func (r *receiver) next() (op byte, payload []byte, err error) {
 	for {
 		h, err := r.header()
@@ -69,7 +70,7 @@ func (r *receiver) next() (op byte, payload []byte, err error) {
 	}
 }
 
-// header of a client's frame.
+// header is the header of a client's frame.
 type header struct {
 	op                byte
 	final, compressed bool

@@ -5,21 +5,22 @@ import (
 	"strconv"
 )
 
-// appendRecord appends an event's record. Keys are sorted, as the network's encoders sort them.
+// appendRecord appends an event's record. Its keys are sorted, because the network's encoders sort
+// them.
 func (w *network) appendRecord(b []byte, r *random, e *event, us uint64) []byte {
 	b = append(b, `{"$type":"`...)
 	b = append(b, w.specs[e.shape].collection...)
 	b = append(b, '"')
 	b = w.appendMembers(b, r, e, us)
 	if w.isLarge(e.num) {
-		b = append(b, `,"zz":"`...) // its keys are sorted
+		b = append(b, `,"zz":"`...) // "zz" sorts last
 		b = append(b, bytes.Repeat([]byte("z"), w.largeBytes)...)
 		b = append(b, '"')
 	}
 	return append(b, '}')
 }
 
-// isLarge says whether content num is one of the large ones, if it has a record.
+// isLarge reports whether content num, if it has a record, is a large one.
 func (w *network) isLarge(num int64) bool {
 	return w.largeEvery > 0 && num%w.largeEvery == w.largeEvery-1
 }
@@ -99,7 +100,8 @@ func (w *network) appendMembers(b []byte, r *random, e *event, us uint64) []byte
 	}
 }
 
-// appendPost appends a post: a quarter is plain text, the others reply, link or show an image.
+// appendPost appends a post. A quarter of the posts is plain text; the others reply, link or show
+// an image.
 func appendPost(b []byte, r *random, us uint64) []byte {
 	b = appendCreatedAt(b, us)
 	lang := languageFor(r)

@@ -8,8 +8,9 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// appendV1 appends the v1 JSON of an event as a server sent it: with its seq, or without when seq is 0 (a legacy server). A sync event,
-// which no v1 server sends, is written in v1's manner: it is the one shape that a consumer of both protocols can give it.
+// appendV1 appends the v1 JSON of an event as a server sends it: with its seq, or without when seq
+// is 0 (a legacy server). No v1 server sends sync events. They are written in the style of v1, the
+// only shape that a consumer of both protocols can give them.
 func (w *network) appendV1(b []byte, e *event, seq, timeUS int64) []byte {
 	b = append(b, `{"did":"`...)
 	b = append(b, w.did(e.account)...)
@@ -49,8 +50,8 @@ func (w *network) appendV1(b []byte, e *event, seq, timeUS int64) []byte {
 	return append(b, `"}}`...)
 }
 
-// appendV2 appends the v2 JSON of an event as a server sent it: an envelope around a payload with sorted keys, and when it was witnessed as the last of them where
-// the server says that.
+// appendV2 appends the v2 JSON of an event as a server sends it: an envelope around a payload with
+// sorted keys. If witnessed is true, the payload ends with the member witnessedAt.
 func (w *network) appendV2(b []byte, e *event, seq, timeUS int64, witnessed bool) []byte {
 	kind := e.shape.kind()
 	b = append(b, `{"$type":"message","payload":{"$type":"`+subscribe.V2Type...)
@@ -59,7 +60,7 @@ func (w *network) appendV2(b []byte, e *event, seq, timeUS int64, witnessed bool
 		b = w.appendV2Commit(b, e)
 		b = appendV2Seq(b, seq)
 	} else {
-		// The marker's key sorts before "did", or between it and "seq", or after that.
+		// The marker's key sorts before "did", between "did" and "seq", or after "seq".
 		did := func(b []byte) []byte { return append(append(b, `","did":"`...), w.did(e.account)...) }
 		marker := func(b []byte) []byte {
 			b = append(b, '"')
@@ -90,7 +91,7 @@ func (w *network) appendV2(b []byte, e *event, seq, timeUS int64, witnessed bool
 	return append(b, `"}}`...)
 }
 
-// witnessedAt is what stands between an event's own time and when it was witnessed.
+// witnessedAt is the JSON between an event's own time and the time when it was witnessed.
 const witnessedAt = `","witnessedAt":"`
 
 func appendV2Seq(b []byte, seq int64) []byte {
@@ -123,18 +124,19 @@ func (w *network) appendV2Commit(b []byte, e *event) []byte {
 	return append(b, '"')
 }
 
-// commitParts is what the parts of a commit's JSON share, whatever order they are written in.
+// commitParts holds the values that the parts of a commit's JSON share. v1 and v2 write the parts
+// in different orders.
 type commitParts struct {
-	us    uint64 // of the commit's rev
-	clock uint64 // its account's
-	key   uint64 // µs of the record's key
-	relay uint64 // number of a relay that some keys name
+	us    uint64 // the time of the commit's rev
+	clock uint64 // the clock identifier of the account's TIDs
+	key   uint64 // the time of the record's key, in µs
+	relay uint64 // the number of a relay, for the keys that name one
 	bits  random // the source of the record
 }
 
 func (w *network) commitOf(e *event) commitParts {
 	c := commitParts{us: w.revUS(e), clock: w.hash(saltSkew, e.account) >> 32, bits: e.bits}
-	// The operation's index in the key's lowest bits keeps the keys of one commit apart.
+	// The operation's index in the key's lowest bits keeps the keys of one commit distinct.
 	c.key = c.us - c.bits.below(1_500_000)
 	if w.specs[e.shape].operation == "delete" {
 		c.key = c.us - c.bits.next()%(300*24*3600*1_000_000)
@@ -160,13 +162,14 @@ func (w *network) appendKey(b []byte, e *event, c *commitParts) []byte {
 	return appendTID(b, c.key, c.clock)
 }
 
-// appendRecordCID appends the record's CID: of random bits of its own, because v2 writes it before the record and v1 after it.
+// appendRecordCID appends the record's CID. It has its own random bits, because v2 writes it before
+// the record and v1 after it.
 func (w *network) appendRecordCID(b []byte, e *event) []byte {
 	r := random(w.hash(saltCID, uint64(e.num)))
 	return r.appendCID(b, recordCID)
 }
 
-// appendMarker appends the object that an event which is no commit carries: the relay's own message.
+// appendMarker appends the object of an event that is no commit: the relay's own message.
 func (w *network) appendMarker(b []byte, e *event) []byte {
 	r := e.bits
 	us := w.revUS(e)
@@ -199,7 +202,8 @@ func (w *network) appendMarker(b []byte, e *event) []byte {
 	case e.shape.kind() == subscribe.Sync:
 		b = append(b, `","rev":"`...)
 		b = appendTID(b, us, w.hash(saltSkew, e.account)>>32)
-	case e.shape.kind() == subscribe.Identity && r.below(2) == 0: // servers were seen to send both sorts
+	// Real servers send identity events with and without a handle.
+	case e.shape.kind() == subscribe.Identity && r.below(2) == 0:
 		b = append(b, `","handle":"`...)
 		b = r.appendBase32(b, 8)
 		b = append(b, ".example"...)
@@ -221,10 +225,10 @@ func appendTime(b []byte, us uint64) []byte {
 	return time.UnixMicro(int64(us)).UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
 }
 
-// timeLayout is how v2 servers write times.
+// timeLayout is the layout of times in v2.
 const timeLayout = "2006-01-02T15:04:05.000000Z"
 
-// appendTimeUS appends Unix µs as v2 servers write them.
+// appendTimeUS appends Unix µs in the layout of v2.
 func appendTimeUS(b []byte, us int64) []byte {
 	return time.UnixMicro(us).UTC().AppendFormat(b, timeLayout)
 }

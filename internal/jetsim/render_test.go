@@ -13,7 +13,8 @@ import (
 	"tempestd/internal/jetsim"
 )
 
-// sample is the frames of a legacy server's backlog: without the cursor field, as the sample of the production network is.
+// sample returns the frames of a legacy server's backlog. They have no cursor member, like the
+// sample of the production network.
 func sample(t *testing.T, n int, opt jetsim.Options) [][]byte {
 	t.Helper()
 	opt.Backlog = int64(n)
@@ -36,7 +37,8 @@ func TestFramesHaveTheNetworksSizes(t *testing.T) {
 	}
 	slices.Sort(sizes)
 	quantile := func(q float64) int { return sizes[int(q*float64(len(sizes)))] }
-	// Of the production network: p10 502, median 502, mean 550, p90 667, p99 1157, max 1246; 5 % non-ASCII, 5 % with escapes.
+	// In the production network: p10 502, median 502, mean 550, p90 667, p99 1157, max 1246 bytes;
+	// 5 % non-ASCII, 5 % with escapes.
 	for _, fact := range []struct {
 		name           string
 		got, low, high int
@@ -135,7 +137,7 @@ func TestTheSeedIsTheNetwork(t *testing.T) {
 	}
 }
 
-// layout is the order of the keys of an event and its record, values and cursor left out.
+// layout returns the order of the keys of an event and its record, without values and cursor.
 func layout(t *testing.T, b []byte) string {
 	t.Helper()
 	var out []string
@@ -168,7 +170,8 @@ func layout(t *testing.T, b []byte) string {
 	}
 }
 
-// TestFramesHaveTheNetworksLayout compares the order of keys with real frames of the same kind. The corpus adds to those given here.
+// TestFramesHaveTheNetworksLayout compares the order of keys with real frames of the same kind. The
+// corpus adds more real frames.
 func TestFramesHaveTheNetworksLayout(t *testing.T) {
 	real := []string{
 		`{"did":"d","time_us":1,"kind":"commit","commit":{"rev":"r","operation":"create","collection":"app.bsky.feed.like","rkey":"k","record":{"$type":"app.bsky.feed.like","createdAt":"t","subject":{"cid":"c","uri":"u"}},"cid":"c"}}`,

@@ -10,7 +10,7 @@ import (
 // Protocol is a protocol that Jetstream servers speak.
 type Protocol string
 
-// The protocols. Where one may be left open, the empty one means either.
+// The protocols. Where the choice may be open, "" means either.
 const (
 	ProtocolV1 Protocol = "v1" // /subscribe
 	ProtocolV2 Protocol = "v2" // /xrpc/network.bsky.jetstream.subscribeEvents
@@ -23,10 +23,10 @@ func (p Protocol) validate() error {
 	return nil
 }
 
-// includes says whether p, which may be left open, allows q.
+// includes reports whether p allows q. An empty p allows both.
 func (p Protocol) includes(q Protocol) bool { return p == "" || p == q }
 
-// version is p as the rules for subscribers know it.
+// version is p as the package subscribe names it.
 func (p Protocol) version() subscribe.Version {
 	if p == ProtocolV2 {
 		return subscribe.V2
@@ -34,15 +34,15 @@ func (p Protocol) version() subscribe.Version {
 	return subscribe.V1
 }
 
-// request is what a subscriber asks for, and how its messages are packed.
+// request is what a subscriber asks for, and the encoding of its messages.
 type request struct {
 	subscribe.Request
 	zstd      *dictionary // nil for none
 	deflate   *deflateParams
-	extension string // agreed on
+	extension string // the negotiated extension
 }
 
-// parseRequest reads what a subscriber asks for.
+// parseRequest parses a subscriber's request. It returns a refusal when the request is invalid.
 func (s *Sim) parseRequest(r *http.Request, p Protocol) (req request, refusal *subscribe.Refusal) {
 	req.Request, refusal = subscribe.Parse(r, p.version(), func(id uint32) *subscribe.Refusal {
 		var err error
@@ -68,7 +68,7 @@ func (s *Sim) parseRequest(r *http.Request, p Protocol) (req request, refusal *s
 	return req, nil
 }
 
-// codec is the codec of a connection, nil for plain text.
+// codec returns the codec of a connection, or nil for plain text.
 func (req *request) codec() codec {
 	switch {
 	case req.zstd != nil:
@@ -79,7 +79,7 @@ func (req *request) codec() codec {
 	return nil
 }
 
-// wire names what was negotiated, for Stats.
+// wire names the negotiated protocol and encoding, for Stats.
 func (req *request) wire() string {
 	switch {
 	case req.zstd != nil:

@@ -25,7 +25,7 @@ func TestForgetRaisesTheFloor(t *testing.T) {
 	if n := s.Forget(400); n != 400 || s.Stats().Dropped != 400 {
 		t.Errorf("dropped %d, %+v", n, s.Stats())
 	}
-	connected.read(999) // a reader has its segment open
+	connected.read(999) // a connected reader keeps its segment open
 	for _, cursor := range []int64{0, all[399].seq(), all[399].TimeUS, all[0].TimeUS} {
 		if f := decode(t, subscribe(t, s, fmt.Sprint("cursor=", cursor)).read(1))[0]; f.seq() != all[400].seq() {
 			t.Errorf("cursor %d begins with seq %d, want %d", cursor, f.seq(), all[400].seq())
@@ -34,7 +34,8 @@ func TestForgetRaisesTheFloor(t *testing.T) {
 	if resp, body := get(t, s, "GET", fmt.Sprint(pathV2, "?cursor=", all[399].seq())); resp.StatusCode != 400 {
 		t.Errorf("v2 answers %d %s", resp.StatusCode, body)
 	}
-	if err := s.Inject(jetsim.Fault{Name: jetsim.FaultForget}); err != nil { // the older half of what is left
+	// It drops the older half of the rest.
+	if err := s.Inject(jetsim.Fault{Name: jetsim.FaultForget}); err != nil {
 		t.Fatal(err)
 	}
 	if f := decode(t, subscribe(t, s, "cursor=0").read(1))[0]; f.seq() != all[700].seq() {
@@ -58,7 +59,8 @@ func TestForgottenHistoryStaysForgotten(t *testing.T) {
 	}
 	s.Produce(500)
 	s.Forget(200)
-	if err := s.Inject(jetsim.Fault{Name: jetsim.FaultCrash, For: time.Hour}); err != nil { // nothing was durable but what is gone
+	// Apart from the dropped events, nothing was durable.
+	if err := s.Inject(jetsim.Fault{Name: jetsim.FaultCrash, For: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	contents := s.Stats().Contents
@@ -84,7 +86,8 @@ func TestForgottenHistoryStaysForgotten(t *testing.T) {
 	}
 }
 
-// TestI4_DroppedEventsMustBeCoveredByAGap looks at a consumer that was away while the server dropped 300 events.
+// TestI4_DroppedEventsMustBeCoveredByAGap has a consumer that was away while the server dropped 300
+// events.
 func TestI4_DroppedEventsMustBeCoveredByAGap(t *testing.T) {
 	const n = 1000
 	s := start(t, jetsim.Options{Backlog: n, Rate: 0})
@@ -106,12 +109,14 @@ func TestI4_DroppedEventsMustBeCoveredByAGap(t *testing.T) {
 		"and one for nothing": {append(with(gapEntry("", lastBefore, firstAfter)), gapEntry("", all[900].TimeUS, all[910].TimeUS)),
 			jetsim.Report{Sent: n, Stored: 700, Dropped: 300, Gaps: 2, NeedlessGaps: 1}},
 		"and more is missing": {slices.Concat(before, [][]byte{gapEntry("", lastBefore, all[800].TimeUS)}, frames[650:]),
-			jetsim.Report{Sent: n, Stored: 650, Dropped: 300, Lost: 50, Gaps: 1}}, // the server still has them
+			// The server still has the events that are missing without a gap entry.
+			jetsim.Report{Sent: n, Stored: 650, Dropped: 300, Lost: 50, Gaps: 1}},
 		"malformed": {with([]byte(`{"kind":"gap","gap":"wide"}`)), jetsim.Report{Sent: n, Stored: 700, Lost: 300, Gaps: 1, NeedlessGaps: 1}},
 	} {
 		r := verify(t, s, fact.stream, jetsim.VerifyOptions{})
 		if name == "half of it said" {
-			if r.Dropped < 150 || r.Dropped > 160 || r.Lost != 300-r.Dropped || r.OK() { // a run of equal times may reach over the edge
+			// A run of equal times may extend beyond the end of the gap.
+			if r.Dropped < 150 || r.Dropped > 160 || r.Lost != 300-r.Dropped || r.OK() {
 				t.Errorf("%s: %v", name, r)
 			}
 			continue

@@ -45,7 +45,7 @@ func (s *Sim) handleSubscribe(p Protocol) http.HandlerFunc {
 	}
 }
 
-// date is what the server's clock shows, as a header; "" for none.
+// date is the time of the server's clock as a Date header, or "" for none.
 func (s *Sim) date() string {
 	if s.opt.NoDate {
 		return ""
@@ -53,7 +53,7 @@ func (s *Sim) date() string {
 	return s.clock.Now().UTC().Format(http.TimeFormat)
 }
 
-// sized is a subscriber's filter as the server minds it.
+// sized is a subscriber's filter as the server applies it.
 func (s *Sim) sized(f subscribe.Filter) *subscribe.Filter {
 	if s.opt.IgnoreSize {
 		f.MaxBytes = 0
@@ -61,7 +61,8 @@ func (s *Sim) sized(f subscribe.Filter) *subscribe.Filter {
 	return &f
 }
 
-// admit lets a request in, to a reader, or answers it as a server that is down, busy or not ready does.
+// admit assigns a request to a reader, or answers it as a server that is down, busy or not ready
+// does.
 func (s *Sim) admit(w http.ResponseWriter, p Protocol) (reader int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +91,7 @@ func (s *Sim) admit(w http.ResponseWriter, p Protocol) (reader int, ok bool) {
 	return reader, false
 }
 
-// locate is where a subscription begins.
+// locate returns the position where a subscription begins.
 func (s *Sim) locate(c subscribe.Cursor) position {
 	if s.opt.NoReplay {
 		c = subscribe.Cursor{}
@@ -98,7 +99,7 @@ func (s *Sim) locate(c subscribe.Cursor) position {
 	return s.archive().resolve(c, s.clock.Now().UnixMicro())
 }
 
-// checkCursor refuses a sequence that v2 does not serve any more. v1 moves it silently.
+// checkCursor refuses a sequence number that v2 no longer serves. v1 moves such a cursor silently.
 func (s *Sim) checkCursor(req *request) *subscribe.Refusal {
 	if req.Version != subscribe.V2 || req.Cursor.IsTime() {
 		return nil
@@ -111,7 +112,8 @@ func (s *Sim) checkCursor(req *request) *subscribe.Refusal {
 	return nil
 }
 
-// enter registers a subscriber at its cursor.
+// enter registers a subscriber at the position of its cursor. It returns false when the server has
+// gone meanwhile.
 func (s *Sim) enter(c *subscriber, req *request) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,7 +144,8 @@ func (s *Sim) exit(c *subscriber) {
 	s.wg.Done()
 }
 
-// greet notes a subscriber's options_update: one that had to wait for it begins now, where its cursor says or at the tip that is now.
+// greet notes a subscriber's first options_update. A subscriber that had to wait for it begins now,
+// at its cursor or at the current tip.
 func (s *Sim) greet(c *subscriber) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,7 +168,7 @@ func (s *Sim) archive() archive {
 	return a
 }
 
-// seqAt is the seq at a rank, or the next one at the tip.
+// seqAt returns the seq at a rank, or the next seq at the tip.
 func (s *Sim) seqAt(rank int) int64 {
 	if rank < s.log.served() {
 		return s.log.ranked(rank).seq
@@ -173,8 +176,8 @@ func (s *Sim) seqAt(rank int) int64 {
 	return s.nextSeq()
 }
 
-// pull copies the subscriber's next records. more is ready when there are any, or once there are; while the connection is
-// stalled there are none.
+// pull copies the subscriber's next records. more is ready when there are records, or becomes ready
+// when there are some. While the connection is stalled it is nil.
 func (s *Sim) pull(c *subscriber) (recs []record, more <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +187,7 @@ func (s *Sim) pull(c *subscriber) (recs []record, more <-chan struct{}) {
 	if c.waiting {
 		return nil, s.wake
 	}
-	// A flood of a blind server may be nothing it sees.
+	// When the server is blind, it may see nothing of a flood. So try several times.
 	for range 16 {
 		if s.opt.Flood && c.rank == s.log.served() {
 			s.produceNow(4 * batchLen)
@@ -200,14 +203,16 @@ func (s *Sim) pull(c *subscriber) (recs []record, more <-chan struct{}) {
 	return c.recs[:n], s.always
 }
 
-// serves says whether c is still connected to this incarnation of the server: its rank means nothing to the next one.
+// serves reports whether c is connected to this incarnation of the server. The rank of an earlier
+// incarnation's subscriber has no meaning.
 func (s *Sim) serves(c *subscriber) bool {
 	_, ok := s.subs[c]
 	return ok
 }
 
-// peek is the subscriber's next record, the newest one at the tip, or one of the event that will be the first. behind is how many
-// events it is behind the tip.
+// peek returns the subscriber's next record or, at the tip, the newest one. When there is none, it
+// returns a record for the first event to come. behind is how many events the subscriber is behind
+// the tip.
 func (s *Sim) peek(c *subscriber) (next record, behind int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,7 +223,7 @@ func (s *Sim) peek(c *subscriber) (next record, behind int) {
 	return *s.log.ranked(min(c.rank, served-1)), served - c.rank
 }
 
-// sending notes frames that are about to be written, the first of them the record at rank.
+// sending notes the frames that are about to be written. The first of them is the record at rank.
 func (s *Sim) sending(c *subscriber, rank int, frames int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -235,7 +240,7 @@ func (s *Sim) sending(c *subscriber, rank int, frames int64) {
 	}
 }
 
-// seqOnWire is the seq a frame shows: none on a legacy server.
+// seqOnWire is the seq that a frame shows: 0, for none, on a legacy server.
 func (s *Sim) seqOnWire(r *record) int64 {
 	if s.opt.Legacy {
 		return 0

@@ -17,43 +17,44 @@ import (
 
 const defaultAccounts = 20_000
 
-// Sim is a simulated Jetstream server and the network behind it. All its methods are safe for concurrent use.
+// Sim is a simulated Jetstream server and the network behind it. Its methods are safe for
+// concurrent use.
 type Sim struct {
 	opt    Options
-	clock  clockwork.Clock // skewed
+	clock  clockwork.Clock // with the skew
 	skew   atomic.Int64    // ns
 	net    *network
 	seed   uint64
 	dicts  dictionaries
 	mux    *http.ServeMux
 	done   chan struct{}  // closed by Close
-	always chan struct{}  // always closed: ready at any time
-	served chan struct{}  // closed once the first frame ever of this Sim is being sent
-	leave  chan struct{}  // closed by Shutdown: subscribers say goodbye
+	always chan struct{}  // always closed, so always ready
+	served chan struct{}  // closed when this Sim sends its first frame
+	leave  chan struct{}  // closed by Shutdown: subscribers send a close frame
 	wg     sync.WaitGroup // production, faults, listeners, subscribers
 
 	mu       sync.Mutex
 	log      ingestLog
 	file     *logFile
 	err      error         // why production ended
-	durable  int           // rank below which a crash forgets nothing
+	durable  int           // the lowest rank that a crash forgets
 	undue    int64         // Unix µs of the oldest record that is not durable
-	next     int64         // the network's next content to take
-	pending  []int64       // contents taken and not in the log: forgotten, or not seen for blindness
+	next     int64         // the next content to take from the network
+	pending  []int64       // contents taken but not in the log: forgotten, or missed while blind
 	lastTime int64         // Unix µs of the newest record
 	leased   int64         // the first sequence number that is not leased
-	unused   int64         // the first that was not given up
-	lastNum  int64         // its content
-	origin   time.Time     // when the rate began to count,
-	base     int64         // and with which content
-	extra    int64         // contents asked for by Produce beyond the rate's
-	owed     int64         // contents asked for by Produce while the server is down
-	upTo     int64         // contents that a fleet's network has produced: to be taken after the lag, once the server is up
-	blind    int           // how many spells of blindness last
+	unused   int64         // the least number above those given up
+	lastNum  int64         // the content of the newest record
+	origin   time.Time     // when Rate began to count
+	base     int64         // the content at which Rate began to count
+	extra    int64         // contents produced by Produce, in addition to Rate
+	owed     int64         // contents asked for by Produce while the server was down
+	upTo     int64         // contents that a fleet's network has produced
+	blind    int           // the number of active blind faults
 	stopped  bool          // StopProducing was called
 	wake     chan struct{} // closed and replaced when there is more to send
 
-	turn      int // of the readers
+	turn      int // the request counter that chooses the reader
 	migrated  int
 	staleTill []time.Time // by reader
 
@@ -68,8 +69,8 @@ type Sim struct {
 	stats      Stats
 }
 
-// New makes a simulator: it opens the history, fills in the backlog and starts to produce. Close ends it. It serves once its Handler is
-// mounted or Listen is called.
+// New makes a simulator: it opens the history, adds the backlog and starts production. It serves
+// when its Handler is mounted or Listen is called. The caller must end it with Close or Shutdown.
 func New(opt Options) (*Sim, error) {
 	opt, err := opt.withDefaults()
 	if err != nil {
@@ -110,12 +111,12 @@ func New(opt Options) (*Sim, error) {
 	return s, nil
 }
 
-// begin brings the history up to now.
+// begin ingests the events between the end of the history and now.
 func (s *Sim) begin() error {
 	s.origin = s.clock.Now()
 	now := s.origin.UnixMicro()
 	if s.log.n > 0 {
-		last := s.log.at(s.log.n - 1) // forgotten or not
+		last := s.log.at(s.log.n - 1) // it may be a forgotten record
 		s.lastTime, s.lastNum = last.timeUS, last.num
 		if s.does(NewerLease) {
 			for i := range s.log.n {
@@ -139,7 +140,8 @@ func (s *Sim) begin() error {
 	return s.file.flush()
 }
 
-// Handler serves both protocols' endpoints and, to loopback clients, the control endpoint /_sim/.
+// Handler serves the endpoints of both protocols and, for loopback clients, the control endpoint
+// /_sim/.
 func (s *Sim) Handler() http.Handler { return s.mux }
 
 // Listen serves the Handler on a TCP address, such as "127.0.0.1:0", until Close.
@@ -151,7 +153,8 @@ func (s *Sim) Listen(addr string) error {
 	return s.Serve(l)
 }
 
-// Serve serves the Handler on a listener, which it owns from then on, until Close. It returns at once.
+// Serve serves the Handler on a listener until Close, and takes ownership of the listener. It
+// returns at once.
 func (s *Sim) Serve(l net.Listener) error {
 	server := &http.Server{Handler: s.mux, ReadHeaderTimeout: 10 * time.Second}
 	s.mu.Lock()
@@ -162,14 +165,14 @@ func (s *Sim) Serve(l net.Listener) error {
 	}
 	s.servers = append(s.servers, server)
 	s.addr = l.Addr()
-	s.wg.Go(func() { _ = server.Serve(l) }) // it always ends with an error: the listener was closed
+	s.wg.Go(func() { _ = server.Serve(l) }) // the closed listener makes it return an error
 	return nil
 }
 
-// ErrClosed is returned by calls on a simulator after its Close.
+// ErrClosed is the error of calls on a closed simulator.
 var ErrClosed = errors.New("jetsim: the simulator is closed")
 
-// Addr is the address of the newest listener, "" without one.
+// Addr is the address of the newest listener, or "" without one.
 func (s *Sim) Addr() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,10 +182,11 @@ func (s *Sim) Addr() string {
 	return s.addr.String()
 }
 
-// URL is the v1 endpoint of the newest listener, "" without one. Clients that choose their protocol need no more than Addr.
+// URL is the v1 endpoint of the newest listener, or "" without one. Clients that choose their
+// protocol need only Addr.
 func (s *Sim) URL() string { return s.url(subscribe.PathV1) }
 
-// URLv2 is the v2 endpoint of the newest listener, "" without one.
+// URLv2 is the v2 endpoint of the newest listener, or "" without one.
 func (s *Sim) URLv2() string { return s.url(subscribe.PathV2) }
 
 func (s *Sim) url(path string) string {
@@ -192,15 +196,16 @@ func (s *Sim) url(path string) string {
 	return ""
 }
 
-// SetReady says whether the server has left bootstrap. Until then it answers 503.
+// SetReady sets whether the server has left bootstrap. A server in bootstrap answers 503.
 func (s *Sim) SetReady(ready bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ready = ready
 }
 
-// Shutdown ends the server as SIGTERM does: every subscriber gets close 1001 "server shutting down". It returns when all have left or ctx
-// is done, and the simulator is closed either way.
+// Shutdown ends the server as SIGTERM does: every subscriber gets close 1001 "server shutting
+// down". It returns when all subscribers have left or ctx is done. In both cases the simulator is
+// closed.
 func (s *Sim) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	if !s.leaving {
@@ -224,8 +229,8 @@ func (s *Sim) Shutdown(ctx context.Context) error {
 	return s.Close()
 }
 
-// Close ends the server as SIGKILL does, and everything it started. It returns the error that ended production early, if one
-// did. The history can still be read afterwards.
+// Close ends the server as SIGKILL does, and everything that it started. It returns the error that
+// ended production early, if there is one. The history is still readable afterwards.
 func (s *Sim) Close() error {
 	s.mu.Lock()
 	if !s.closed {
@@ -246,7 +251,7 @@ func (s *Sim) Close() error {
 	return s.err
 }
 
-// History is everything the server ingested so far. It does not change afterwards.
+// History returns a snapshot of everything that the server has ingested so far.
 func (s *Sim) History() *History {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -254,6 +259,6 @@ func (s *Sim) History() *History {
 	if s.addr != nil {
 		h.host = s.addr.String()
 	}
-	h.log.kept = s.archive().floor(s.clock.Now().UnixMicro()) // aged out or dropped, it is gone
+	h.log.kept = s.archive().floor(s.clock.Now().UnixMicro()) // what is older is no longer served
 	return h
 }

@@ -2,27 +2,33 @@ package jetsim
 
 import "maps"
 
-// Stats is what a simulator has done since it was made, but for what is of its history.
+// Stats says what a simulator has done since it was made, and the state of its history.
 type Stats struct {
-	Seed        uint64           `json:"seed"`
-	Contents    int64            `json:"contents"`    // events the server has taken from the network, all in all
-	Served      int              `json:"served"`      // events in the server's archive; less than Contents while some wait to be ingested, or ingested again
-	Dropped     int              `json:"dropped"`     // events of Served that are too old to be had
-	Generation  int              `json:"generation"`  // crashes in the history
-	Newest      int64            `json:"newest_us"`   // Unix µs of the newest event, 0 without one
-	NewestSeq   int64            `json:"newest_seq"`  // its seq
-	Subscribers int              `json:"subscribers"` // connected now
-	Connections int64            `json:"connections"` // made
-	Wires       map[string]int64 `json:"wires"`       // connections made, by what was negotiated: "v1", "v1+zstd", "v1+deflate", "v2", "v2+zstd"
-	Refused     int64            `json:"refused"`     // by the fault refuse
-	Frames      int64            `json:"frames"`      // of events, handed to the network
-	Bytes       int64            `json:"bytes"`       // of those, websocket headers included
-	Faults      map[string]int64 `json:"faults"`      // injected, by name
-	Down        bool             `json:"down"`
-	Error       string           `json:"error,omitempty"` // why production ended early
+	Seed uint64 `json:"seed"`
+	// Contents is the number of events that the server has taken from the network, with those of
+	// the history.
+	Contents int64 `json:"contents"`
+	// Served is the number of events in the server's archive. It is less than Contents while some
+	// events wait for their first or next ingestion.
+	Served      int   `json:"served"`
+	Dropped     int   `json:"dropped"`     // events of Served that are no longer served
+	Generation  int   `json:"generation"`  // crashes in the history
+	Newest      int64 `json:"newest_us"`   // Unix µs of the newest event, 0 without one
+	NewestSeq   int64 `json:"newest_seq"`  // its seq, 0 on a legacy server
+	Subscribers int   `json:"subscribers"` // connected now
+	Connections int64 `json:"connections"` // accepted so far
+	// Wires counts the connections by what was negotiated: "v1", "v1+zstd", "v1+deflate", "v2",
+	// "v2+zstd".
+	Wires   map[string]int64 `json:"wires"`
+	Refused int64            `json:"refused"` // requests refused by the fault refuse
+	Frames  int64            `json:"frames"`  // event frames handed to the network
+	Bytes   int64            `json:"bytes"`   // their bytes, with websocket headers
+	Faults  map[string]int64 `json:"faults"`  // injected, by name
+	Down    bool             `json:"down"`
+	Error   string           `json:"error,omitempty"` // why production ended early
 }
 
-// Stats is a snapshot.
+// Stats returns a snapshot.
 func (s *Sim) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,22 +13,23 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// A server's limits towards a subscriber.
+// These are a server's limits for a subscriber.
 const (
-	writeTimeout = 5 * time.Second  // a frame that takes longer ends the connection, wherever it stands
-	pingInterval = 30 * time.Second // and the pong must come within
+	writeTimeout = 5 * time.Second  // a frame that takes longer ends the connection
+	pingInterval = 30 * time.Second // the pong must come within pongTimeout
 	pongTimeout  = 5 * time.Second
 	goodbye      = time.Second // how long a close frame waits for its answer
 )
 
-// The endings of a subscription that are the server's doing.
+// These errors end a subscription from the server's side.
 var (
 	errFault    = errors.New("ended by a fault")
 	errNoPong   = errors.New("no pong")
 	errShutdown = errors.New("server shut down")
 )
 
-// batchLen is how many records a subscriber takes from the log at once; they go out in one write.
+// batchLen is the number of records that a subscriber takes from the log at once. They are sent in
+// one write.
 const batchLen = 128
 
 // subscriber is one connection. It pulls from the log at its own pace.
@@ -39,25 +40,27 @@ type subscriber struct {
 	codec    codec // nil for plain text
 	in       receiver
 	filter   atomic.Pointer[subscribe.Filter]
-	notice   []byte        // to be sent first
-	faults   chan Fault    // to be suffered
+	notice   []byte        // sent before the first event
+	faults   chan Fault    // the faults to apply
 	gone     chan struct{} // closed when nothing more can be read from the client
 	pong     chan struct{}
 	dead     chan struct{} // closed by kill
 
-	reader  int  // behind the server's name
-	rank    int  // of the next record to look at
-	live    bool // begins at the tip
-	waiting bool // for the options_update that was announced: until then the simulator's lock guards these
+	reader int  // the reader, behind the server's name, that serves it
+	rank   int  // the rank of the next record
+	live   bool // it begins at the tip
+	// waiting is true until the announced options_update arrives. Until then the simulator's lock
+	// guards waiting, live and rank.
+	waiting bool
 
-	writing sync.Mutex // a write of whole frames
-	over    bool       // a close frame went out; guarded by writing
+	writing sync.Mutex // held for a write of whole frames
+	over    bool       // a close frame was sent; guarded by writing
 
 	recs    [batchLen]record
-	buf     []byte           // frames to write
-	text    []byte           // of a message to be compressed
+	buf     []byte           // the frames to write
+	text    []byte           // the text of a message to compress
 	stalled <-chan time.Time // no frames until it fires
-	slow    clockwork.Timer  // frames dribble until it fires
+	slow    clockwork.Timer  // dribble frames until it fires
 }
 
 func newSubscriber(s *Sim, conn net.Conn, br *bufio.Reader, req *request) *subscriber {
@@ -75,14 +78,14 @@ func newSubscriber(s *Sim, conn net.Conn, br *bufio.Reader, req *request) *subsc
 func (c *subscriber) serve() {
 	var reader sync.WaitGroup
 	reader.Go(c.read)
-	_ = c.send() // how it ended shows on the wire
+	_ = c.send() // the client sees on the wire how it ended
 	if !c.isOver() {
 		c.conn.Close()
 	}
 	reader.Wait()
 }
 
-// read answers pings, close frames and what a subscriber may say.
+// read handles pings, pongs, close frames and messages of the client.
 func (c *subscriber) read() {
 	defer close(c.gone)
 	for {
@@ -121,7 +124,7 @@ func (c *subscriber) read() {
 	}
 }
 
-// listen does what a subscriber's message asks for. It returns false when that ends the connection.
+// listen handles a client's message. It returns false when the message ends the connection.
 func (c *subscriber) listen(op byte, text []byte) bool {
 	if c.protocol == subscribe.V2 {
 		c.expel(closePolicy, subscribe.UnexpectedReason)
@@ -145,8 +148,9 @@ func (c *subscriber) listen(op byte, text []byte) bool {
 	return true
 }
 
-// expel closes the connection for what the client did, and reads on for the answer: to close at once, with something unread, would be
-// to reset, and the client might never see why.
+// expel closes the connection because of what the client did, and reads on until the client
+// answers. A close with unread data would reset the connection, and the client might never see the
+// reason.
 func (c *subscriber) expel(code int, reason string) {
 	c.writing.Lock()
 	err := c.writeLocked(appendClose(nil, code, reason))
@@ -169,7 +173,7 @@ func (c *subscriber) isOver() bool {
 	return c.over
 }
 
-// write sends whole frames, or cuts the connection wherever it stands after the write timeout.
+// write sends whole frames. After the write timeout it fails, possibly within a frame.
 func (c *subscriber) write(b []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -180,12 +184,13 @@ func (c *subscriber) writeLocked(b []byte) error {
 	if c.over {
 		return net.ErrClosed
 	}
-	_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // the network's own clock, whatever the simulation's is
+	// The deadline belongs to the real network, so it uses the real clock, not the simulation's.
+	_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	_, err := c.conn.Write(b)
 	return err
 }
 
-// send is the life of the connection.
+// send runs the connection until it ends.
 func (c *subscriber) send() error {
 	if c.notice != nil {
 		if err := c.write(c.appendText(nil, c.notice)); err != nil {
@@ -228,7 +233,7 @@ func (c *subscriber) send() error {
 	}
 }
 
-// close says goodbye and waits a little for the answer.
+// close sends a close frame and waits a moment for the answer.
 func (c *subscriber) close() {
 	if c.write(appendClose(nil, closeGoingAway, subscribe.ShutdownReason)) != nil {
 		return
@@ -240,13 +245,13 @@ func (c *subscriber) close() {
 	}
 }
 
-// kill ends the connection wherever it stands, as the death of the server's process does.
+// kill ends the connection at any point, as the death of the server's process does.
 func (c *subscriber) kill() {
 	close(c.dead)
 	c.conn.Close()
 }
 
-// sendRecords writes the wanted ones of recs, which begin at c.rank, in one go.
+// sendRecords writes those of recs that the subscriber wants, in one write. recs begin at c.rank.
 func (c *subscriber) sendRecords(recs []record) error {
 	if len(recs) == 0 {
 		return nil
@@ -275,7 +280,8 @@ func (c *subscriber) sendRecords(recs []record) error {
 	return nil
 }
 
-// appendRecord appends a record's websocket frame to c.buf. It returns false, and appends nothing, when it is not wanted.
+// appendRecord appends a record's websocket frame to c.buf. When the subscriber does not want the
+// record, it returns false and appends nothing.
 func (c *subscriber) appendRecord(r *record, f *subscribe.Filter) bool {
 	w := c.sim.net
 	e := w.event(r.num)
@@ -290,10 +296,11 @@ func (c *subscriber) appendRecord(r *record, f *subscribe.Filter) bool {
 	return true
 }
 
-// frameHeader is the header of a frame of 126 to 65 535 bytes, as all events' are.
+// frameHeader is the length of the header of a frame of 126 to 65 535 bytes. All events but the
+// large ones have that length.
 const frameHeader = 4
 
-// appendEvent appends a record's websocket frame to c.buf and returns how long its JSON is.
+// appendEvent appends a record's websocket frame to c.buf and returns the length of its JSON.
 func (c *subscriber) appendEvent(e *event, r *record) int {
 	if c.codec != nil {
 		c.text = c.appendJSON(c.text[:0], e, r)
@@ -328,7 +335,8 @@ func (c *subscriber) appendText(b, text []byte) []byte {
 	return appendMessage(b, opText, text)
 }
 
-// tooSlow is the end of a subscriber that does not keep up: v2 says why, and neither says goodbye.
+// tooSlow ends a subscriber that does not keep up. v2 sends the reason first. Neither protocol
+// sends a close frame.
 func (c *subscriber) tooSlow() error {
 	if c.protocol == subscribe.V2 {
 		next, behind := c.sim.peek(c)

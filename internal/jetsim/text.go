@@ -14,7 +14,7 @@ const (
 	languageCount
 )
 
-// tag is the language as a post names it.
+// tag is the language's tag in a post.
 func (l language) tag() string { return [...]string{"en", "ja", "pt", "de", "ko"}[l] }
 
 func languageFor(r *random) language {
@@ -31,8 +31,9 @@ func languageFor(r *random) language {
 	return korean
 }
 
-// The words of the network's posts, as they stand inside a JSON string: quotes, ampersands, angle brackets and newlines are escaped
-// the way the network's encoders escape them. The tables are never written to.
+// These are the words of the network's posts as they are written inside a JSON string: quotes,
+// ampersands, angle brackets and newlines are escaped the way the network's encoders escape them.
+// Nothing writes to the tables.
 var lexicon = [languageCount][]string{
 	english: strings.Fields(`the a and to of in is it that for on was with you this be at have not are as we they but from he she or
 		what so if about out can just like there when all one my me your more will do no up get time new people how who know some

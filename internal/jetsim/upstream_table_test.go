@@ -18,7 +18,7 @@ import (
 	"tempestd/messages"
 )
 
-// heard is what a connection heard of a server: all that a feed has to decide on.
+// heard is what a connection learns from a server: all facts from which a feed decides.
 type heard struct {
 	t       testing.TB
 	events  []messages.Event
@@ -32,7 +32,7 @@ type heard struct {
 
 	enough int
 	conn   *jetstream.Conn
-	active func() // called once the connection stands
+	active func() // called when the connection is open
 }
 
 func (h *heard) take(b *messages.Batch) {
@@ -42,7 +42,7 @@ func (h *heard) take(b *messages.Batch) {
 	}
 	h.skipped = append(h.skipped, b.Skipped...)
 	if b.Reset(); len(h.events)+len(h.skipped) >= h.enough {
-		go h.conn.CloseNow() // it waits for the read that take is called from
+		go h.conn.CloseNow() // it waits for the read that calls take
 	}
 }
 
@@ -52,7 +52,7 @@ func (h *heard) Bad([]byte, error)                                 { h.bad++ }
 func (h *heard) First(messages.Event)                              {}
 func (h *heard) Info(name, _ string)                               { h.infos = append(h.infos, name) }
 
-// listen subscribes and reads until enough events have come, or the connection ends.
+// listen subscribes and reads until enough events have arrived or the connection ends.
 func (h *heard) listen(s *jetsim.Sim, p jetstream.Protocol, cursor func(host string) jetstream.Cursor) *heard {
 	h.t.Helper()
 	url := s.URL()
@@ -92,13 +92,14 @@ func atSeq(seq int64) func(string) jetstream.Cursor {
 
 func live(string) jetstream.Cursor { return jetstream.Cursor{} }
 
-// TestUpstreamTable runs the rows of docs/upstream.md: what each generation of servers does, over either protocol, as far as a connection can tell.
+// TestUpstreamTable runs the rows of docs/upstream.md: the behaviour of each generation of servers,
+// over both protocols, as a connection sees it.
 func TestUpstreamTable(t *testing.T) {
 	const backlog, segment, block = 1250, 500, 100
 	type server struct {
 		*jetsim.Sim
 		clock *clockwork.FakeClock
-		all   []frame // what it has, oldest first
+		all   []frame // its events, oldest first
 		newer bool
 		v2    bool
 		p     jetstream.Protocol
@@ -113,7 +114,8 @@ func TestUpstreamTable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// begins checks where a subscription begins: with event want, or live where that is len(all); and what is said before.
+	// begins checks that a subscription begins with event want, or is live if want is len(all), and
+	// that info comes before it.
 	begins := func(t *testing.T, s *server, cursor func(string) jetstream.Cursor, want int, info string) {
 		t.Helper()
 		h := &heard{t: t, enough: 1}
@@ -154,7 +156,7 @@ func TestUpstreamTable(t *testing.T) {
 			begins(t, s, atSeq(s.all[i].seq()-1), i, "")
 		}},
 		"seq-ahead": {test: func(t *testing.T, s *server) {
-			begins(t, s, atSeq(s.all[len(s.all)-1].seq()+1), len(s.all), "") // the next one
+			begins(t, s, atSeq(s.all[len(s.all)-1].seq()+1), len(s.all), "") // the next number
 			s.all = append(s.all, decode(t, subscribe(t, s.Sim, fmt.Sprint("cursor=", s.Stats().NewestSeq)).read(1))...)
 			begins(t, s, atSeq(1_000_000), len(s.all), either(s.newer && s.v2, jetstream.InfoFutureCursor))
 		}},
@@ -298,7 +300,9 @@ func TestUpstreamTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := map[string]bool{"bad-request": true, "endless": true} // TestDialRefused and TestAFrameThatAnnouncesTooMuchEndsTheConnectionAtOnce
+	// These rows have tests of their own: TestDialRefused and
+	// TestAFrameThatAnnouncesTooMuchEndsTheConnectionAtOnce.
+	elsewhere := map[string]bool{"bad-request": true, "endless": true}
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` ").FindAllStringSubmatch(string(page), -1) {
 		if _, ok := rows[m[1]]; !ok && !elsewhere[m[1]] {
 			t.Errorf("docs/upstream.md has the row %s, which nothing runs", m[1])
@@ -310,7 +314,7 @@ func TestUpstreamTable(t *testing.T) {
 	}
 }
 
-// first is the first event that has the time of event i.
+// first returns the index of the first event with the time of event i.
 func first(all []frame, i int) int {
 	for i > 0 && all[i-1].TimeUS == all[i].TimeUS {
 		i--
@@ -318,7 +322,8 @@ func first(all []frame, i int) int {
 	return i
 }
 
-// TestWhatIsByteEqual checks what docs/upstream.md says of bytes, against servers of both generations.
+// TestWhatIsByteEqual checks what docs/upstream.md says about bytes, against servers of both
+// generations.
 func TestWhatIsByteEqual(t *testing.T) {
 	generations(t, func(t *testing.T, newer []jetsim.Newer) {
 		const n = 3000
@@ -339,7 +344,7 @@ func TestWhatIsByteEqual(t *testing.T) {
 			if string(entry) != want {
 				t.Fatalf("v2's entry is\n%s, want\n%s", entry, want)
 			}
-			for _, stored := range [][]byte{v2[i], entry} { // raw or not
+			for _, stored := range [][]byte{v2[i], entry} { // with raw and without
 				read.Read(stored)
 				one, _ := read.V1(nil)
 				two, _ := read.V2(nil)

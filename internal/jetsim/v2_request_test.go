@@ -37,13 +37,14 @@ func TestV2Refusals(t *testing.T) {
 		"collections=not_an_nsid.*":                     options("invalid collection wildcard: not_an_nsid.*"),
 		"collections=*":                                 options("invalid collection: *"),
 		"dids=nobody":                                   options("invalid DID: nobody"),
-		many.String()[1:]:                               options("too many collections values: 101 > 100"), // though but 26 differ
-		"maxMessageSizeBytes=garbage":                   options(`invalid maxMessageSizeBytes "garbage"`),
-		"maxMessageSizeBytes=":                          options("maxMessageSizeBytes must be one unsigned 32-bit integer"),
-		"maxMessageSizeBytes=-1":                        options(`invalid maxMessageSizeBytes "-1"`),
-		"compress=true":                                 `{"error":"InvalidRequest","message":"compress=true / Socket-Encoding: zstd is the /subscribe (v1) opt-in; this endpoint uses zstdDictionary=\u003cid\u003e with the dictionary from getZstdDictionary"}`,
-		"zstdDictionary=0":                              `{"error":"InvalidRequest","message":"zstdDictionary must be a positive integer zstd dictionary ID"}`,
-		"zstdDictionary=abc":                            `{"error":"InvalidRequest","message":"zstdDictionary must be a positive integer zstd dictionary ID"}`,
+		// The values count with their repeats: only 26 of them differ.
+		many.String()[1:]:             options("too many collections values: 101 > 100"),
+		"maxMessageSizeBytes=garbage": options(`invalid maxMessageSizeBytes "garbage"`),
+		"maxMessageSizeBytes=":        options("maxMessageSizeBytes must be one unsigned 32-bit integer"),
+		"maxMessageSizeBytes=-1":      options(`invalid maxMessageSizeBytes "-1"`),
+		"compress=true":               `{"error":"InvalidRequest","message":"compress=true / Socket-Encoding: zstd is the /subscribe (v1) opt-in; this endpoint uses zstdDictionary=\u003cid\u003e with the dictionary from getZstdDictionary"}`,
+		"zstdDictionary=0":            `{"error":"InvalidRequest","message":"zstdDictionary must be a positive integer zstd dictionary ID"}`,
+		"zstdDictionary=abc":          `{"error":"InvalidRequest","message":"zstdDictionary must be a positive integer zstd dictionary ID"}`,
 		"zstdDictionary=1612007021": fmt.Sprintf(`{"error":"UnknownZstdDictionary","message":"unknown zstd dictionary id 1612007021; current dictionary id is %d (fetch it via getZstdDictionary and reconnect)"}`,
 			s.DictionaryID()),
 	} {
@@ -98,7 +99,7 @@ func TestSubprotocolIsEchoedExactlyOrNotAtAll(t *testing.T) {
 	}
 }
 
-// upgrade sends an upgrade request with one more header and returns the answer.
+// upgrade sends an upgrade request with an additional header and returns the answer.
 func upgrade(t testing.TB, s *jetsim.Sim, path, key, value string) *http.Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr()+path, nil)

@@ -33,7 +33,7 @@ func subscribeV2(t testing.TB, s *jetsim.Sim, query string) *client {
 	return subscribeWith(t, s.URLv2()+"?"+query, nil)
 }
 
-// frameV2 is what a v2 frame says.
+// frameV2 is the content of a v2 frame.
 type frameV2 struct {
 	Type    string          `json:"$type"`
 	Payload json.RawMessage `json:"payload"`
@@ -76,7 +76,7 @@ func decodeV2(t testing.TB, frames [][]byte) []payloadV2 {
 	return out
 }
 
-// asV1 is a v2 event in v1's shape, as encoding/json makes it of the parts.
+// asV1 returns a v2 event in v1's shape, encoded by encoding/json from its parts.
 func asV1(t testing.TB, p payloadV2) []byte {
 	t.Helper()
 	at, err := time.Parse(time.RFC3339Nano, p.Time)
@@ -127,7 +127,7 @@ func TestBothProtocolsSendTheSameEventsUnderTheSameSeqs(t *testing.T) {
 	if syncs == 0 {
 		t.Fatal("no sync events")
 	}
-	v1 := subscribe(t, s, "cursor=0").read(n - syncs) // which never sends them
+	v1 := subscribe(t, s, "cursor=0").read(n - syncs) // v1 never sends sync events
 	for i := range v1 {
 		if !bytes.Equal(v1[i], converted[i]) {
 			t.Fatalf("event %d is\n%s in v1 and\n%s in v2", i, v1[i], converted[i])
@@ -146,8 +146,9 @@ func TestV2FramesAreWhatServersWrite(t *testing.T) {
 		b := frames[i]
 		kinds[p.kind()]++
 		var parts struct {
-			Type    string                     `json:"$type"`
-			Payload map[string]json.RawMessage `json:"payload"` // encoding/json writes a map's keys sorted
+			Type string `json:"$type"`
+			// encoding/json writes the keys of a map sorted.
+			Payload map[string]json.RawMessage `json:"payload"`
 		}
 		if err := json.Unmarshal(b, &parts); err != nil {
 			t.Fatal(err)
@@ -170,7 +171,8 @@ func TestV2FramesAreWhatServersWrite(t *testing.T) {
 	}
 }
 
-// TestV2FramesHaveTheCapturedLayout compares with frames of a real server. The corpus adds to those given here.
+// TestV2FramesHaveTheCapturedLayout compares with frames of a real server. The corpus adds more
+// real frames.
 func TestV2FramesHaveTheCapturedLayout(t *testing.T) {
 	real := []string{
 		`{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#commit","cid":"c","collection":"app.bsky.graph.follow","did":"d","operation":"create","record":{"$type":"app.bsky.graph.follow","createdAt":"t","subject":"s"},"rev":"r","rkey":"k","seq":18472,"time":"t"}}`,
@@ -227,7 +229,8 @@ func TestV2FiltersSelectAsServersDo(t *testing.T) {
 		},
 		"kinds=sync&kinds=account": func(_ int, p payloadV2) bool { return p.kind() == "sync" || p.kind() == "account" },
 		"dids=" + account:          func(_ int, p payloadV2) bool { return p.DID == account },
-		"maxMessageSizeBytes=600":  func(i int, _ payloadV2) bool { return len(frames[i]) <= 600 }, // the envelope counts
+		// The size includes the envelope.
+		"maxMessageSizeBytes=600": func(i int, _ payloadV2) bool { return len(frames[i]) <= 600 },
 	} {
 		var wanted []int
 		for i, p := range all {
@@ -242,7 +245,7 @@ func TestV2FiltersSelectAsServersDo(t *testing.T) {
 				break
 			}
 		}
-		// The oracle knows these filters too.
+		// Verify supports these filters too.
 		q, err := url.ParseQuery(query)
 		if err != nil {
 			t.Fatal(err)
@@ -256,7 +259,8 @@ func TestV2FiltersSelectAsServersDo(t *testing.T) {
 func TestV2CursorsBelowTheFloor(t *testing.T) {
 	clock := clockwork.NewFakeClockAt(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
 	s := start(t, jetsim.Options{Clock: clock, Backlog: 1000, Rate: 100, Segment: 300})
-	all := decodeV2(t, subscribeV2(t, s, "cursor=0").read(1000)) // 0 is fine while everything is there
+	// The cursor 0 is valid while nothing is dropped.
+	all := decodeV2(t, subscribeV2(t, s, "cursor=0").read(1000))
 	s.StopProducing()
 	if got := decodeV2(t, subscribeV2(t, s, "cursor=1").read(1))[0].Seq; got != all[0].Seq {
 		t.Errorf("cursor 1 begins with %d", got)
@@ -282,7 +286,7 @@ func TestV2CursorsBelowTheFloor(t *testing.T) {
 		got[0].Name != "OutdatedCursor" || got[0].Message != want || got[1].Seq != floor {
 		t.Errorf("an old time begins with %+v, %+v", got[0], got[1])
 	}
-	// v1 moves both without a word: TestOldCursorsStartSilentlyAtTheFloor.
+	// v1 moves both cursors silently: TestOldCursorsStartSilentlyAtTheFloor.
 }
 
 func TestV2FutureCursorsAreSilentlyLive(t *testing.T) {
@@ -327,7 +331,7 @@ func TestV2ReaderThatStopsIsCutInMidFrame(t *testing.T) {
 		defer end()
 		c := subscribeWith(t, pipedV2URL+"cursor=0", dial)
 		c.read(1)
-		time.Sleep(8 * time.Second) // virtual
+		time.Sleep(8 * time.Second) // virtual time
 		frames, err := c.rest()
 		if websocket.CloseStatus(err) != -1 || !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 			t.Errorf("ends with %v", err)

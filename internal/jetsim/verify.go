@@ -10,18 +10,20 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// Verify compares entries, the JSON of a stream's events from its oldest entry on, with everything the server has ingested by now.
+// Verify compares entries with everything that the server has ingested so far. Entries are the JSON
+// of a stream's events, from its oldest entry on.
 func (s *Sim) Verify(entries iter.Seq2[[]byte, error], opt VerifyOptions) (Report, error) {
 	return s.History().Verify(entries, opt)
 }
 
-// Verify compares entries, the JSON of a stream's events from its oldest entry on, with the history. It reads them once and
-// keeps nothing of them; memory is a few bits a content. It returns the iteration's first error, or that of a bad query.
+// Verify compares entries with the history. Entries are the JSON of a stream's events, from its
+// oldest entry on. It reads them once and keeps none; it needs a few bits of memory per content. It
+// returns the first error of the iteration, or the error of an invalid query.
 func (h *History) Verify(entries iter.Seq2[[]byte, error], opt VerifyOptions) (Report, error) {
 	return verify([]*History{h}, entries, opt)
 }
 
-// verify compares entries with what servers of one network ingested.
+// verify compares entries with what the servers of one network ingested.
 func verify(servers []*History, entries iter.Seq2[[]byte, error], opt VerifyOptions) (Report, error) {
 	v := &verifier{servers: servers, opt: opt, net: servers[0].net}
 	if err := opt.Protocol.validate(); err != nil {
@@ -56,19 +58,19 @@ type verifier struct {
 	opt     VerifyOptions
 	filter  subscribe.Filter
 
-	stored  bitset // in the stream so far
-	dropped bitset // not to be had any more from one of the servers at least
-	covered bitset // of those, what a gap entry includes
+	stored  bitset // contents in the stream so far
+	dropped bitset // contents that at least one server no longer serves
+	covered bitset // dropped contents that a gap entry includes
 
-	newest []map[int]int // by server and generation: the newest version in the stream
-	last   version       // of the entry before
-	first  version       // of the first entry; its index is -1 before that
+	newest []map[int]int // the newest version in the stream, by server and generation
+	last   version       // the version of the previous entry
+	first  version       // the version of the first entry; its index is -1 before that
 	buf    []byte
 
 	entryBuf []byte
 }
 
-// setFilter reads the filter of a subscription by either protocol.
+// setFilter sets the filter of a subscription by either protocol.
 func (v *verifier) setFilter(q url.Values) error {
 	f, err := subscribe.FilterV1(slices.Concat(q["wantedCollections"], q["collections"]), slices.Concat(q["wantedDids"], q["dids"]))
 	if err != nil {
@@ -90,7 +92,7 @@ func (v *verifier) example(format string, args ...any) {
 	}
 }
 
-// entry judges one entry.
+// entry evaluates one entry.
 func (v *verifier) entry(b []byte) {
 	at, ok := v.exact(b)
 	if !ok {
@@ -133,7 +135,7 @@ func (v *verifier) entry(b []byte) {
 	v.last = at
 }
 
-// before is the newest version in the stream that a version has to follow.
+// before returns the index of the newest version in the stream that at must follow.
 func (v *verifier) before(at version) (index int, ok bool) {
 	newest := v.newest[at.server]
 	if len(v.servers) > 1 {
@@ -156,7 +158,7 @@ func (v *verifier) describe(at version) string {
 	return text
 }
 
-// wanted says whether a stream may hold a version, and whether it must.
+// wanted reports whether a stream may hold a version, and whether it must.
 func (v *verifier) wanted(h *History, r *record) (may, must bool) {
 	e := h.net.event(r.num)
 	kind := e.shape.kind()
@@ -179,10 +181,10 @@ func (v *verifier) wanted(h *History, r *record) (may, must bool) {
 	return v1 || v2, v1 && v2
 }
 
-// missing counts what should be there and is not.
+// missing counts the contents that should be in the stream but are not.
 func (v *verifier) missing() {
 	settled := v.settled()
-	early := v.stored.count() // stored, but sent before the first
+	early := v.stored.count() // stored, but sent before the first expected version
 	for at := range v.expected() {
 		h := v.servers[at.server]
 		r := h.log.at(at.index)
@@ -207,7 +209,8 @@ func (v *verifier) missing() {
 	v.Sent += early
 }
 
-// expected yields one version of every content that the stream should hold, as far as the subscription wants it.
+// expected yields one version of every content that the stream should hold; it does not apply the
+// filter.
 func (v *verifier) expected() iter.Seq[version] {
 	return func(yield func(version) bool) {
 		first, ok := v.begin()
@@ -215,7 +218,7 @@ func (v *verifier) expected() iter.Seq[version] {
 			return
 		}
 		h := v.servers[first.server]
-		known := newBitset(int64(len(v.stored))*64 - 1) // what first's server ingested
+		known := newBitset(int64(len(v.stored))*64 - 1) // what the server of first has ingested
 		for i := range h.log.n {
 			known.set(h.log.at(i).num)
 		}
@@ -234,7 +237,8 @@ func (v *verifier) expected() iter.Seq[version] {
 	}
 }
 
-// begin is the version that the stream should begin with: its own first one, or the first that any server sent.
+// begin returns the version with which the stream should begin: its own first one with
+// FromFirstStored, otherwise the first that any server sent.
 func (v *verifier) begin() (first version, ok bool) {
 	if v.opt.FromFirstStored {
 		return v.first, v.first.index >= 0
@@ -250,7 +254,8 @@ func (v *verifier) begin() (first version, ok bool) {
 	return first, ok
 }
 
-// settled says of a missing content whether it is lost: with AllowTail only one that a server serves before something that is stored.
+// settled returns a function that reports whether a missing content is lost. With AllowTail it is
+// lost only if a server serves it before a content that is stored.
 func (v *verifier) settled() func(num int64) bool {
 	if !v.opt.AllowTail {
 		return func(int64) bool { return true }

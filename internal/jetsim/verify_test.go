@@ -37,7 +37,7 @@ func TestReportReadsAsOneLine(t *testing.T) {
 	}
 }
 
-// TestVerifyCatchesAnyDamage damages a perfect stream in one place of every sort.
+// TestVerifyCatchesAnyDamage damages a perfect stream in one place, with every kind of damage.
 func TestVerifyCatchesAnyDamage(t *testing.T) {
 	const n = 150
 	s := start(t, jetsim.Options{Backlog: n})
@@ -76,7 +76,7 @@ func TestVerifyCatchesAnyDamage(t *testing.T) {
 				examples := got.Examples
 				got.Examples = nil
 				if name == "moved" && got.OutOfOrder > 0 {
-					got.OutOfOrder = 1 // an event that was put j-i places too late stands before each of them
+					got.OutOfOrder = 1 // one moved event counts as one fault
 				}
 				if got.String() != d.want.String() || got.OK() != d.want.OK() {
 					rt.Fatalf("%v, want %v\n%q", got, d.want, examples)
@@ -94,7 +94,7 @@ func TestVerifyOfAFilteredStream(t *testing.T) {
 	c := subscribe(t, s, query.Encode()+"&cursor=0")
 	everything := subscribe(t, s, "cursor=0").read(3000)
 	full := verify(t, s, everything, opt)
-	frames := c.read(3000 - int(full.Foreign)) // what the filter does not want is foreign
+	frames := c.read(3000 - int(full.Foreign)) // unwanted events are foreign
 	if r := verify(t, s, frames, opt); !r.OK() || r.Sent != int64(len(frames)) || r.Sent == 0 {
 		t.Errorf("%v %q", r, r.Examples)
 	}
@@ -154,7 +154,8 @@ func TestVerifyBeginsWithTheFirstFrameSent(t *testing.T) {
 	if r := verify(t, s, live, jetsim.VerifyOptions{}); !r.OK() || r.Sent != int64(len(live)) {
 		t.Errorf("live: %v", r)
 	}
-	// A subscriber that comes later may hold what was sent to nobody before, or less.
+	// A subscriber that comes later may hold events that were sent to no subscriber before, or may
+	// hold fewer.
 	if r := verify(t, s, subscribe(t, s, "cursor=0").read(1000+len(live)), jetsim.VerifyOptions{}); !r.OK() || r.Sent != int64(1000+len(live)) {
 		t.Errorf("from the start: %v", r)
 	}
@@ -204,7 +205,7 @@ func FuzzVerify(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Whatever it is, it is not two events in good order.
+		// Two copies of one entry are never two events in good order.
 		if r.Gaps != 2 && r.OK() || r.Gaps+r.Stored != 2 || r.Sent != r.Lost+r.Stored-r.Duplicated-r.Foreign {
 			t.Errorf("%q twice: %v", b, r)
 		}
@@ -235,7 +236,7 @@ func FuzzOpenHistory(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = slices.Clone(b)
 		if len(b) >= 24 {
-			clear(b[17:24]) // a million accounts are fine, but slow to make
+			clear(b[17:24]) // a million accounts would be valid, but slow to make
 		}
 		path := filepath.Join(t.TempDir(), "history")
 		if err := os.WriteFile(path, b, 0o600); err != nil {

@@ -11,8 +11,8 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// The server's side of RFC 6455, by hand: most faults need a connection that a websocket library would not let us misuse, and
-// many frames go out in one write.
+// This file is the server's side of RFC 6455. Most faults need a connection that a websocket
+// library would not let us misuse, and many frames are sent in one write.
 
 const (
 	opContinuation = 0x0
@@ -22,19 +22,20 @@ const (
 	opPing         = 0x9
 	opPong         = 0xA
 	finalBit       = 0x80
-	compressedBit  = 0x40 // the message is compressed, by permessage-deflate
+	compressedBit  = 0x40 // the message is compressed by permessage-deflate
 )
 
 // Close codes.
 const (
 	closeGoingAway = 1001
 	closeProtocol  = 1002
-	closeNotText   = 1007 // a message's payload is not what its type says
+	closeNotText   = 1007 // a message's payload does not match its type
 	closePolicy    = 1008
 	closeTooBig    = 1009
 )
 
-// handshake answers a websocket upgrade request. It returns false after having refused one.
+// handshake checks a websocket upgrade request. When it refuses the request, it has answered it and
+// returns false.
 func handshake(w http.ResponseWriter, r *http.Request) (accept string, ok bool) {
 	refuse := func(code int, text string) (string, bool) {
 		http.Error(w, text, code)
@@ -68,7 +69,8 @@ func hasToken(h http.Header, key, token string) bool {
 	})
 }
 
-// upgradeResponse agrees to the upgrade and, unless they are empty, to a subprotocol and an extension. It tells the date unless that is empty.
+// upgradeResponse is the answer that accepts the upgrade and, unless they are empty, a subprotocol
+// and an extension. It has a Date header unless date is empty.
 func upgradeResponse(accept, date, subprotocol, extension string) []byte {
 	b := []byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + "\r\n")
 	if date != "" {
@@ -99,7 +101,7 @@ func appendMessage(b []byte, op byte, payload []byte) []byte {
 	return append(appendHeader(b, op, len(payload)), payload...)
 }
 
-// appendClose appends a close frame. A reason that a control frame has no room for is cut.
+// appendClose appends a close frame. A reason too long for a control frame is cut.
 func appendClose(b []byte, code int, reason string) []byte {
 	reason = subscribe.CloseReason(reason)
 	b = appendHeader(b, opClose, 2+len(reason))

@@ -13,13 +13,13 @@ import (
 	"tempestd/internal/jetsim"
 )
 
-// rawDial upgrades by hand and returns the connection behind the server's answer.
+// rawDial upgrades by hand and returns the connection after the server's answer.
 func rawDial(t testing.TB, s *jetsim.Sim) (*net.TCPConn, *bufio.Reader) {
 	t.Helper()
 	return rawUpgrade(t, s, "/subscribe", "")
 }
 
-// rawUpgrade is rawDial for any target and with more header lines.
+// rawUpgrade is rawDial for any target and with additional header lines.
 func rawUpgrade(t testing.TB, s *jetsim.Sim, target, headers string) (*net.TCPConn, *bufio.Reader) {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.Addr())
@@ -27,7 +27,7 @@ func rawUpgrade(t testing.TB, s *jetsim.Sim, target, headers string) (*net.TCPCo
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	// The key and its answer are RFC 6455's own example.
+	// The key and its answer are the example of RFC 6455.
 	const fixed = "Host: sim\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	if _, err := io.WriteString(conn, "GET "+target+" HTTP/1.1\r\n"+fixed+headers+"\r\n"); err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func rawUpgrade(t testing.TB, s *jetsim.Sim, target, headers string) (*net.TCPCo
 	return conn.(*net.TCPConn), r
 }
 
-// rawFrame reads one frame of a server: its first byte and its payload.
+// rawFrame reads one frame of a server and returns its first byte and its payload.
 func rawFrame(t testing.TB, r *bufio.Reader) (head byte, payload []byte) {
 	t.Helper()
 	var h [10]byte
@@ -70,7 +70,7 @@ func rawFrame(t testing.TB, r *bufio.Reader) (head byte, payload []byte) {
 	return h[0], payload
 }
 
-// clientFrame is a frame as clients send it, with a mask that changes nothing.
+// clientFrame returns a frame as clients send it, with a mask that changes nothing.
 func clientFrame(head byte, payload string) []byte {
 	b := []byte{head}
 	switch n := len(payload); {
@@ -99,7 +99,7 @@ func TestClientDataIsIgnoredAndPingsAreAnswered(t *testing.T) {
 		clientFrame(0x81, `{"type":"whatever"}`),
 		clientFrame(0x82, string(make([]byte, 200))),
 		clientFrame(0x82, string(make([]byte, 70_000))),
-		clientFrame(0x01, `{"type":`), // in pieces
+		clientFrame(0x01, `{"type":`), // a message in fragments
 		clientFrame(0x80, `"else"}`),
 		clientFrame(0x89, "are you there"),
 	} {
@@ -153,8 +153,8 @@ func FuzzClientFrames(f *testing.F) {
 		}
 		conn, r := rawUpgrade(t, s, "/subscribe", headers)
 		defer conn.Close()
-		_, _ = conn.Write(b) // the server may have ended it already
+		_, _ = conn.Write(b) // the server may have closed the connection
 		_ = conn.CloseWrite()
-		_, _ = io.Copy(io.Discard, r) // comes to an end, whatever was sent
+		_, _ = io.Copy(io.Discard, r) // the connection ends, whatever was sent
 	})
 }

@@ -10,24 +10,24 @@ import (
 	"strings"
 )
 
-// packing is a compression that was decided on.
+// packing is the compression that was chosen.
 type packing struct {
 	compression Compression // not CompressAuto
-	dictionary  *dictionary // of zstd
+	dictionary  *dictionary // for zstd
 }
 
 // attempt is one way to speak to a server.
 type attempt struct {
 	protocol Protocol
-	open     bool // v1 can be tried where v2 is not there
+	open     bool // v1 may be tried if the server has no v2
 	packing  packing
-	renewed  bool // … with a dictionary that was fetched because the server did not know the one before
-	short    bool // the filter's DIDs are too many for the server's URLs
+	renewed  bool // the dictionary was fetched again: the server did not know the previous one
+	short    bool // the filter's DIDs make the URL too long for the server
 
-	v1Why, plainWhy, shortWhy string // why it is not what was preferred
+	v1Why, plainWhy, shortWhy string // why the attempt is not the preferred one
 }
 
-// fallback says why it is not what was preferred.
+// fallback says why the attempt is not the preferred one, "" if it is.
 func (a attempt) fallback() string { return join(a.v1Why, a.plainWhy, a.shortWhy) }
 
 func join(reasons ...string) string {
@@ -40,7 +40,7 @@ func join(reasons ...string) string {
 	return strings.Join(said, "; ")
 }
 
-// dial makes attempts until one succeeds, or fails in a way that teaches nothing.
+// dial makes attempts until one succeeds or a failure leaves no other way to try.
 func (d *dialer) dial(ctx context.Context) (*Conn, error) {
 	a, err := d.first(ctx)
 	if err != nil {
@@ -64,7 +64,7 @@ func (d *dialer) dial(ctx context.Context) (*Conn, error) {
 	}
 }
 
-// first is the attempt to begin with.
+// first returns the attempt to begin with.
 func (d *dialer) first(ctx context.Context) (attempt, error) {
 	e, asked := d.req.Endpoint, d.req.Protocol
 	pinned, known := e.Protocol(), d.memory.about(e)
@@ -92,14 +92,15 @@ func (d *dialer) first(ctx context.Context) (attempt, error) {
 	return a, nil
 }
 
-// legacySeq says whether a sequence number is about to be sent to what seems to be a legacy server: it was not chosen but fallen back to, and never gave
-// sequence numbers.
+// legacySeq says whether the attempt would send a sequence number to what seems to be a legacy
+// server: v1 was a fallback and not a choice, and the endpoint never gave sequence numbers.
 func (d *dialer) legacySeq(a attempt) bool {
 	_, _, bySeq := d.req.Cursor.Sequence()
 	return bySeq && a.v1Why != "" && !d.memory.about(d.req.Endpoint).sequenced
 }
 
-// next is what to try after an attempt failed, if there is anything. Each attempt gives something up, so that they come to an end.
+// next returns the attempt to make after a failed one, if there is any. Each attempt gives
+// something up, so the number of attempts is bounded.
 func (d *dialer) next(ctx context.Context, a attempt, err error) (attempt, bool) {
 	refusal, ok := errors.AsType[*RefusedError](err)
 	if !ok {
@@ -124,7 +125,8 @@ func (d *dialer) next(ctx context.Context, a attempt, err error) (attempt, bool)
 	return a, true
 }
 
-// pack decides on the compression, and says why it is not what was asked for. stale is the ID of a dictionary that the server does not know (any more).
+// pack chooses the compression, and says why it is not the one that was asked for. stale is the ID
+// of a dictionary that the server does not know (any more).
 func (d *dialer) pack(ctx context.Context, p Protocol, stale uint32) (packing, string) {
 	e, asked := d.req.Endpoint, d.req.Compress
 	off := packing{compression: CompressOff}
@@ -159,7 +161,7 @@ func (d *dialer) pack(ctx context.Context, p Protocol, stale uint32) (packing, s
 	return packing{compression: CompressZstd, dictionary: dict}, ""
 }
 
-// isLoopback says whether the endpoint is on this machine, as far as its name tells.
+// isLoopback says whether the endpoint is on this machine, judged by its name or address alone.
 func (e Endpoint) isLoopback() bool {
 	name, _, err := net.SplitHostPort(e.host)
 	if err != nil {

@@ -24,7 +24,8 @@ import (
 	"tempestd/messages"
 )
 
-// realistic is n frames with the network's mix of shapes, sizes (568 bytes in the mean) and entropy.
+// realistic returns n frames with the network's mix of shapes, sizes (568 bytes on average) and
+// entropy.
 func realistic(n int) [][]byte {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	word := func(n int) string {
@@ -112,7 +113,7 @@ func BenchmarkSameIdentity(b *testing.B) {
 	}
 }
 
-// asV2 is a v1 commit as a v2 server sends it.
+// asV2 returns a v1 commit as a v2 server sends it.
 func asV2(v1 []byte) []byte {
 	var e struct {
 		DID    string
@@ -158,13 +159,14 @@ func BenchmarkUnwrap(b *testing.B) {
 	}
 }
 
-// floodVariable makes the test binary a flood server.
+// floodVariable is the environment variable that turns the test binary into a flood server.
 const floodVariable = "TEMPESTD_TEST_FLOOD"
 
-// floodDictionary is the dictionary that the flood server packs with.
+// floodDictionary returns the dictionary that the flood server compresses with.
 func floodDictionary(t testing.TB) []byte { return newDictionary(t, v1DictionaryID) }
 
-// flood serves frames as fast as they are read, until its standard input ends: of the version and with the compression asked for.
+// flood serves frames as fast as they are read, until its standard input ends. It uses the protocol
+// and the compression of the request.
 func flood() {
 	v1 := realistic(4096)
 	v2 := allAsV2(v1)
@@ -216,7 +218,7 @@ func flood() {
 	io.Copy(io.Discard, os.Stdin)
 }
 
-// startFlood starts a flood server in a process of its own.
+// startFlood starts a flood server in its own process.
 func startFlood(b *testing.B) jetstream.Request {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -244,7 +246,7 @@ func startFlood(b *testing.B) jetstream.Request {
 	return jetstream.Request{Endpoint: endpoint(b, "ws"+strings.TrimSpace(addr))}
 }
 
-// cpu is the processor time this process has used.
+// cpu returns the processor time that this process has used.
 func cpu() time.Duration {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
@@ -253,13 +255,13 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// report adds what a reader of a feed costs.
+// report adds the rate and the processor time of a reader.
 func report(b *testing.B, used time.Duration) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 	b.ReportMetric(used.Seconds()/float64(b.N)*1e6, "CPU-s/M-events")
 }
 
-// counter is a sink that ends the connection after some frames.
+// counter is a sink that ends the connection after a number of frames.
 type counter struct {
 	conn *jetstream.Conn
 	left int
@@ -267,7 +269,7 @@ type counter struct {
 
 func (c *counter) TryHand(b *messages.Batch) (*messages.Batch, bool) {
 	if c.left -= b.Frames; c.left <= 0 {
-		go c.conn.CloseNow() // it waits for the read that we are called from
+		go c.conn.CloseNow() // in a goroutine, because it waits for the read that calls TryHand
 		return b, false
 	}
 	b.Reset()
@@ -278,7 +280,8 @@ func (c *counter) Bad([]byte, error)                    {}
 func (c *counter) First(messages.Event)                 {}
 func (c *counter) Info(string, string)                  {}
 
-// BenchmarkReadLoop compares Conn.Run with a bare loop of the websocket library, over the same frames.
+// BenchmarkReadLoop compares Conn.Run with a plain loop over the websocket library, with the same
+// frames.
 func BenchmarkReadLoop(b *testing.B) {
 	req := startFlood(b)
 	b.Run("library", func(b *testing.B) {

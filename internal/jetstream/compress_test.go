@@ -24,7 +24,7 @@ import (
 
 const v1DictionaryID = 1612007021
 
-// zstdRequest asks for zstd, on this machine too.
+// zstdRequest returns a request that asks for zstd, although the server is on this machine.
 func zstdRequest(up *upstream, p jetstream.Protocol) jetstream.Request {
 	req := up.serve()
 	req.Protocol, req.Compress = p, jetstream.CompressZstd
@@ -36,7 +36,8 @@ func TestV2MessagesAreUnpackedWithTheServersDictionary(t *testing.T) {
 	up := &upstream{t: t, v2: series(300, v2JSON), dict: newDictionary(t, 7)}
 	req := zstdRequest(up, jetstream.ProtocolV2)
 	for round := range 3 {
-		opt := jetstream.DialOptions{Negotiator: jetstream.NewNegotiator(filepath.Join(dir, "cache"), clockwork.NewRealClock())} // as after a restart
+		// A new Negotiator, as after a restart.
+		opt := jetstream.DialOptions{Negotiator: jetstream.NewNegotiator(filepath.Join(dir, "cache"), clockwork.NewRealClock())}
 		sink, err := read(t, req, opt)
 		sink.expect(t, 1, 301)
 		if wire := sink.conn.Wire(); wire.Compression != jetstream.CompressZstd || wire.Fallback != "" || !jetstream.Classify(err).Clean || len(sink.bad) > 0 {
@@ -46,7 +47,7 @@ func TestV2MessagesAreUnpackedWithTheServersDictionary(t *testing.T) {
 	if got := up.paths(); slices.Index(got[1:], got[0]) >= 0 || len(got) != 4 {
 		t.Errorf("asked for %q", got)
 	}
-	// A file that is damaged is not used.
+	// A damaged file is not used.
 	files, _ := filepath.Glob(filepath.Join(dir, "cache", "*"))
 	if len(files) != 1 || !strings.Contains(files[0], ".7.") {
 		t.Fatalf("the files are %q", files)
@@ -159,7 +160,7 @@ func TestV1MessagesAreUnpackedWithTheGivenDictionary(t *testing.T) {
 	}
 }
 
-// That there is no dictionary for v2 says nothing about v1, which is fallen back to.
+// That a server has no dictionary for v2 does not prevent zstd after the fallback to v1.
 func TestZstdAfterTheFallbackToV1(t *testing.T) {
 	dict := newDictionary(t, v1DictionaryID)
 	up := &upstream{t: t, v1: series(10, eventJSON), dict: dict}
@@ -208,12 +209,12 @@ func TestDeflate(t *testing.T) {
 	}
 }
 
-// What cannot be unpacked ends the connection, and the next one does without.
+// A message that cannot be decompressed ends the connection. The next connection is not compressed.
 func TestI7_GarbageDegradesToUncompressed(t *testing.T) {
 	dict := newDictionary(t, 7)
 	good := newEncoder(t, dict).EncodeAll([]byte(v2JSON(1)), nil)
 	broken := slices.Clone(good)
-	broken[len(broken)-2]++ // its checksum
+	broken[len(broken)-2]++ // in its checksum
 	other := newEncoder(t, newDictionary(t, 9)).EncodeAll([]byte(v2JSON(2)), nil)
 	for name, frame := range map[string][]byte{"not zstd": []byte(v2JSON(2)), "cut off": good[:len(good)-3], "a wrong checksum": broken, "another dictionary": other} {
 		t.Run(name, func(t *testing.T) {
@@ -277,7 +278,8 @@ func FuzzZstdFrame(f *testing.F) {
 	f.Add(pack(eventJSON(1)))
 	f.Add(append(pack(`{"did":`), pack(`"a","time_us":1,"kind":"x"}`)...))
 	f.Add(pack(strings.Repeat(" ", 5000) + "{}"))
-	f.Add([]byte("(\xb5/\xfd0\x000\x00\x0000000000y\xa9CA700I0|0\x959A900\a0")) // says that it is empty, and is not
+	// Its header says that it is empty, but it is not.
+	f.Add([]byte("(\xb5/\xfd0\x000\x00\x0000000000y\xa9CA700I0|0\x959A900\a0"))
 	f.Add([]byte{})
 	f.Add([]byte("\x28\xb5\x2f\xfd"))
 	f.Add([]byte("\x28\xb5\x2f\xfd\xe0\xff\xff\xff\xff\xff\xff\xff\xff"))
@@ -316,7 +318,7 @@ func referenceDecoder(t testing.TB, dict []byte) *zstd.Decoder {
 	return d
 }
 
-// packedCorpus is the frames of a file of packed frames, and what each must unpack to.
+// packedCorpus returns the compressed frames of a file, and what each of them must decompress to.
 func packedCorpus(t testing.TB, name string) (packed, plain [][]byte) {
 	dir := os.Getenv("TEMPEST_CORPUS")
 	if dir == "" {

@@ -66,7 +66,7 @@ func TestControlFramesAreBadFramesOnV1(t *testing.T) {
 	}
 }
 
-// A server that speaks v1 where v2 should be, or the other way round, is understood.
+// Frames of the other protocol are understood, whichever protocol was asked for.
 func TestFramesOfTheOtherProtocolAreUnderstood(t *testing.T) {
 	up := &upstream{t: t, v1: []string{v2JSON(1), eventJSON(2)}, v2: []string{eventJSON(1), v2JSON(2)}}
 	req := up.serve()
@@ -105,7 +105,8 @@ func TestADictionaryThatDoesNotComeIsNotWaitedForLong(t *testing.T) {
 	})
 }
 
-// FuzzCursor holds that a cursor is sent as the kind of number it is, to the host it belongs to, and to no other.
+// FuzzCursor checks that a cursor is sent as the kind of number that it is, and only to the host
+// that it belongs to.
 func FuzzCursor(f *testing.F) {
 	f.Add(int64(0), true, true)
 	f.Add(int64(4711), true, true)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// firstTimeCursor divides the two grammars of an upstream's cursor parameter: below it a number is a sequence number, from it on Unix
-// microseconds. It is September 2001.
+// firstTimeCursor divides the two grammars of an upstream's cursor parameter: a smaller number is a
+// sequence number, all others are Unix microseconds. It is in September 2001.
 const firstTimeCursor = 1_000_000_000_000_000
 
 type cursorKind uint8
@@ -17,16 +17,17 @@ const (
 	byTime
 )
 
-// Cursor is where an upstream is asked to begin, inclusive: at the live tip (the zero Cursor), at a sequence number of one host, or at a time.
-// A sequence number cannot be taken for a time, nor be sent to another host than its own.
+// Cursor is where an upstream is asked to begin, inclusive: at the live tip (the zero Cursor), at a
+// sequence number of one host, or at a time. The type prevents that a sequence number is taken for
+// a time, or is sent to another host.
 type Cursor struct {
 	kind cursorKind
 	n    int64
 	host string
 }
 
-// SequenceCursor begins at the event with the sequence number seq of the host ("host:port"), or at the first one after it. A number that cannot be
-// one gives the live tip.
+// SequenceCursor begins at the event of the host ("host:port") with the sequence number seq, or at
+// the first one after it. A value that cannot be a sequence number gives the live tip.
 func SequenceCursor(host string, seq int64) Cursor {
 	if seq < 1 || seq >= firstTimeCursor || host == "" {
 		return Cursor{}
@@ -34,7 +35,8 @@ func SequenceCursor(host string, seq int64) Cursor {
 	return Cursor{kind: bySequence, n: seq, host: host}
 }
 
-// TimeCursor begins at the Unix microsecond us or, as servers do it, up to hours before. Times before September 2001 are taken for that.
+// TimeCursor begins at the Unix microsecond us. Servers begin there or up to hours earlier. A time
+// before September 2001 is replaced by the first one that can be a time cursor.
 func TimeCursor(us int64) Cursor {
 	return Cursor{kind: byTime, n: max(us, firstTimeCursor)}
 }
@@ -42,15 +44,15 @@ func TimeCursor(us int64) Cursor {
 // IsLive says whether the cursor is the live tip.
 func (c Cursor) IsLive() bool { return c.kind == liveTip }
 
-// Sequence is the host and sequence number of a sequence cursor.
+// Sequence returns the host and number of a sequence cursor; ok is false for any other cursor.
 func (c Cursor) Sequence() (host string, seq int64, ok bool) {
 	return c.host, c.n, c.kind == bySequence
 }
 
-// TimeUS is the Unix microseconds of a time cursor.
+// TimeUS returns the Unix microseconds of a time cursor; ok is false for any other cursor.
 func (c Cursor) TimeUS() (us int64, ok bool) { return c.n, c.kind == byTime }
 
-// String is for people: "live", "seq 4711 of host:443" or "time 2026-08-01T12:00:00.5Z".
+// String returns text for people: "live", "seq 4711 of host:443" or "time 2026-08-01T12:00:00.5Z".
 func (c Cursor) String() string {
 	switch c.kind {
 	case bySequence:

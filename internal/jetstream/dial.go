@@ -13,47 +13,57 @@ import (
 	"github.com/jonboulle/clockwork"
 )
 
-// DefaultMaxMessageSize is the size limit where none is set: the largest record the network allows is 1 MiB of CBOR.
+// DefaultMaxMessageSize is the default size limit of a message, in bytes. The largest record that
+// the network allows is 1 MiB of CBOR.
 const DefaultMaxMessageSize = 4 << 20
 
-// maxMessage keeps the offsets within a batch below 32 bits, with maxBatchBytes.
+// maxMessage, together with maxBatchBytes, keeps the offsets within a batch below 32 bits.
 const maxMessage = 1 << 30
 
-// maxResponseHeader bounds what an upstream may answer to a handshake, in bytes.
+// maxResponseHeader bounds the header of an upstream's answer to a handshake, in bytes.
 const maxResponseHeader = 64 << 10
 
-// subprotocol is what a v2 client offers: the framing that is spoken there anyway.
+// subprotocol is the subprotocol that a v2 client offers. It names the framing that v2 has anyway.
 const subprotocol = "xrpc.v1.json"
 
-// DialOptions are how to connect. Zero fields have defaults.
+// DialOptions say how to connect. Zero fields have defaults.
 type DialOptions struct {
-	Clock clockwork.Clock // nil means the real one, which is virtual in a testing/synctest bubble
-	// MaxMessageSize is the most bytes of one message, unpacked; 1 GiB at most, DefaultMaxMessageSize if 0. Servers are asked to leave larger events
-	// out, which they do without a word. A message that is larger all the same is passed over and becomes a messages.SkippedEvent, unless it has more than 64 times as
-	// much, and more than 64 MiB: that, or a frame that announces it, ends the connection.
+	Clock clockwork.Clock // nil means the real clock, which is virtual in a testing/synctest bubble
+	// MaxMessageSize is the limit of one message, decompressed, in bytes: at most 1 GiB,
+	// DefaultMaxMessageSize if 0. Servers are asked to leave out larger events, which they do
+	// silently. A larger message that is sent all the same is read and discarded, and becomes a
+	// messages.SkippedEvent. A message of more than 64 times the limit and more than 64 MiB ends
+	// the connection, and so does a frame that announces one.
 	MaxMessageSize int64
 	UserAgent      string
 	TLS            *tls.Config
-	// DialContext makes the TCP connection; a net.Dialer's by default. Deadlines of the connection it makes must run on Clock.
+	// DialContext makes the TCP connection; default: that of a net.Dialer. The deadlines of the
+	// connection that it makes must run on Clock.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Proxy is asked which proxy to use; http.ProxyFromEnvironment by default.
+	// Proxy chooses the proxy; default: http.ProxyFromEnvironment.
 	Proxy func(*http.Request) (*url.URL, error)
-	// Negotiator remembers what endpoints can do. Without one nothing is tried out: ProtocolAuto is v1 where the path does not say otherwise, and
-	// CompressAuto is CompressOff.
+	// Negotiator remembers what endpoints can do. Without it Dial tries no alternatives:
+	// ProtocolAuto is v1 unless the endpoint's path says otherwise, and CompressAuto is
+	// CompressOff.
 	Negotiator *Negotiator
-	// V1Dictionary is the zstd dictionary of v1 servers, which they do not give out. Without it v1 has no zstd.
+	// V1Dictionary is the zstd dictionary of v1 servers, which they do not give out. Without it v1
+	// is never compressed with zstd.
 	V1Dictionary []byte
 }
 
-// Dial opens a subscription. ctx bounds everything it takes together, and nothing after. An upstream that answers but does not accept gives a
-// *[RefusedError]; whatever else fails is the network's doing. No error holds userinfo or the query.
+// Dial opens a subscription. ctx bounds the whole dial, and nothing after it. An upstream that
+// answers but does not accept gives a *[RefusedError]; any other error is a bad request
+// (ErrBadRequest, ErrBadEndpoint, ErrForeignSeq, ErrLegacySeq) or comes from the network. No error
+// contains userinfo or the query. Dial is safe for concurrent use.
 //
-// With ProtocolAuto and an endpoint without a path v2 is tried first, and v1 when the answer is that there is no such thing. The answer is
-// remembered, a fault of the network is none.
+// With ProtocolAuto and an endpoint without a path, Dial tries v2 first. It tries v1 if the server
+// answers that it has no v2. That answer is remembered; a network error is not.
 //
-// With CompressAuto messages are packed over wss, and not over ws or to this machine, where bytes are cheaper than the time to unpack them: with zstd
-// where there is a dictionary, which v2 servers give out, or else not at all: deflate takes two to three times the time of zstd. A compression that
-// cannot be had degrades to none. [Conn.Wire] tells what came of it.
+// With CompressAuto, Dial asks for compression over wss, but not over ws and not to this machine,
+// where bytes cost less than the time to decompress them. The compression is zstd if there is a
+// dictionary, which v2 servers give out. Otherwise there is none, because deflate takes two to
+// three times the time of zstd. Dial falls back to no compression if the chosen one is not
+// available. [Conn.Wire] returns the result.
 func Dial(ctx context.Context, req Request, opt DialOptions) (*Conn, error) {
 	if req.Endpoint.IsZero() {
 		return nil, badEndpoint("it is empty")
@@ -82,15 +92,18 @@ type dialer struct {
 	memory *Negotiator
 }
 
-// httpClient makes a client for one request within ctx. Once that has been answered, socket is the connection it was answered on, and
-// frames, where that was the upgrade, what is above it.
+// httpClient makes a client for one request within ctx. When that request is answered, socket is
+// the connection of the answer. If the answer was the upgrade, frames is the layer above that
+// connection.
 func (d *dialer) httpClient(ctx context.Context) (client *http.Client, socket **wire, frames *link) {
 	socket, frames = new(*wire), &link{frames: framing{most: skipLimit(d.opt.MaxMessageSize)}}
-	// The buffer lies below TLS: a server that writes one frame at a time sends one TLS record a frame, and without it
-	// each record is a system call. HTTP/2 is off because the transport has a DialContext of its own.
+	// The buffer is below TLS: a server that writes one frame at a time sends one TLS record per
+	// frame, and without the buffer each record is a system call. HTTP/2 is off because the
+	// transport has its own DialContext.
 	transport := &http.Transport{
 		Proxy: d.opt.Proxy,
-		// The transport would go on connecting, for other requests to come, when this one has ended.
+		// ctx is that of this request. With its own context the transport would go on connecting,
+		// for later requests, after this one has ended.
 		DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
 			c, err := d.opt.DialContext(ctx, network, addr)
 			if err != nil {
@@ -101,12 +114,13 @@ func (d *dialer) httpClient(ctx context.Context) (client *http.Client, socket **
 		},
 		TLSClientConfig:        d.opt.TLS,
 		DisableCompression:     true,
-		DisableKeepAlives:      true, // a connection that is not needed after all is closed
+		DisableKeepAlives:      true, // close a connection that turns out not to be needed
 		MaxResponseHeaderBytes: maxResponseHeader,
 	}
 	return &http.Client{
 		Transport: &linked{transport, frames},
-		// Sequence numbers belong to the host that was asked: another one must be configured, not stumbled into.
+		// Sequence numbers belong to the host that was asked. Another host must be configured; a
+		// redirection must not lead to it.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, socket, frames
 }
@@ -122,7 +136,9 @@ func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
 		return nil, err
 	}
 	if hail.hello != nil {
-		// The legacy server keeps live events for a subscriber that has not said hello, and sends them with the first of those that it wants.
+		// The legacy server holds live events back for a subscriber that has not sent its hello,
+		// and then sends them, unfiltered, with the first event that the subscriber wants. So the
+		// whole filter is applied here.
 		local = d.req.Filter
 	}
 	conn := &Conn{endpoint: d.req.Endpoint, clock: d.opt.Clock, maxSize: d.opt.MaxMessageSize, memory: d.memory, raw: d.req.Raw,
@@ -131,7 +147,7 @@ func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
 	conn.filter.Store(NewMatcher(local))
 	if a.packing.compression == CompressZstd {
 		if conn.inflater, err = newInflater(a.packing.dictionary, d.opt.MaxMessageSize); err != nil {
-			return nil, err // it was parsed before
+			return nil, err // cannot happen: the dictionary was parsed before
 		}
 	}
 	client, socket, frames := d.httpClient(ctx)
@@ -158,20 +174,23 @@ func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
 	}
 	if hail.hello != nil {
 		if err := ws.Write(ctx, websocket.MessageText, hail.hello); err != nil {
-			_ = ws.CloseNow() // it is over either way
+			_ = ws.CloseNow() // the dial has failed anyway
 			return nil, fmt.Errorf("send the filter to %s: %w", d.req.Endpoint, err)
 		}
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil && date.Unix() > 0 {
 		conn.date = date
 	}
-	ws.SetReadLimit(-1) // the read loop counts: what the library refuses it leaves in the middle of
+	// The read loop counts the bytes itself: the library stops in the middle of a message that
+	// exceeds its own limit.
+	ws.SetReadLimit(-1)
 	conn.ws, conn.wire, conn.link, conn.start = ws, *socket, frames, d.opt.Clock.Now()
 	frames.hangUp = func() { _ = conn.wire.Close() }
 	return conn, nil
 }
 
-// withoutURL is the cause inside of net/http's error, whose text repeats the URL.
+// withoutURL returns the cause inside net/http's error, because the text of that error repeats the
+// URL.
 func withoutURL(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err

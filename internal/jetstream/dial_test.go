@@ -112,7 +112,7 @@ func TestDialRefused(t *testing.T) {
 	}
 }
 
-// A date that a server sends is one of its own clock, which may be hours from ours.
+// A date in a server's answer is on the server's clock, which may be hours apart from ours.
 func TestADateInARefusalIsTheServersOwn(t *testing.T) {
 	server := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 	req := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {

@@ -19,17 +19,20 @@ import (
 )
 
 const (
-	// maxDictionary bounds what a server can give out as one, in bytes; the known ones have 64 and 110 KiB.
+	// maxDictionary bounds the size of a dictionary that a server gives out, in bytes; the known
+	// ones have 64 and 110 KiB.
 	maxDictionary = 1 << 20
 	// dictionaryTimeout bounds the download, which delays the dial.
 	dictionaryTimeout = 5 * time.Second
-	// dictionarySuffix ends the names of the files they are kept in: <host>.<ID>.<SHA-256>.zdict. The sum matters: with a damaged dictionary
-	// messages may well unpack, to something else.
+	// dictionarySuffix ends the names of the files that hold dictionaries:
+	// <host>.<ID>.<SHA-256>.zdict. The checksum matters: with a damaged dictionary messages may
+	// well decompress, but to other contents.
 	dictionarySuffix = ".zdict"
 )
 
-// dictionary gives the host's dictionary: the one at hand, unless it is the one with the ID stale, or what the host gives out. That there is none is
-// remembered, a fault of the network is not.
+// dictionary returns the host's dictionary: the one in memory or on disk, unless its ID is stale,
+// or else the one that the host gives out. It remembers that a host has none; it does not remember
+// a network error.
 func (d *dialer) dictionary(ctx context.Context, stale uint32) (*dictionary, error) {
 	n, e := d.memory, d.req.Endpoint
 	if why := n.about(e).bare.why; why != "" {
@@ -53,7 +56,8 @@ func (d *dialer) dictionary(ctx context.Context, stale uint32) (*dictionary, err
 	return fetched, nil
 }
 
-// fetchDictionary downloads the dictionary that the endpoint's server compresses with. passing says that an error may be gone the next time.
+// fetchDictionary downloads the dictionary that the endpoint's server compresses with. passing says
+// that the error may be gone the next time.
 func (d *dialer) fetchDictionary(ctx context.Context) (dict *dictionary, passing bool, err error) {
 	ctx, cancel := clockwork.WithTimeout(ctx, d.opt.Clock, dictionaryTimeout)
 	defer cancel()
@@ -96,7 +100,7 @@ func (d *dialer) fetchDictionary(ctx context.Context) (dict *dictionary, passing
 	return dict, false, nil
 }
 
-// dictionaryOf is the newest dictionary of a host that is at hand, nil for none.
+// dictionaryOf returns the newest known dictionary of a host, nil for none.
 func (n *Negotiator) dictionaryOf(host string) *dictionary {
 	if n == nil {
 		return nil
@@ -109,7 +113,8 @@ func (n *Negotiator) dictionaryOf(host string) *dictionary {
 	return n.dictionaries[host]
 }
 
-// Dictionary is the newest dictionary that the host ("host:port") gave out and that is at hand, nil for none. It must not be changed.
+// Dictionary returns the newest known dictionary that the host ("host:port") gave out, nil for
+// none. The caller must not change it. It is safe for concurrent use.
 func (n *Negotiator) Dictionary(host string) []byte {
 	if d := n.dictionaryOf(host); d != nil {
 		return d.data
@@ -117,7 +122,8 @@ func (n *Negotiator) Dictionary(host string) []byte {
 	return nil
 }
 
-// keepDictionary keeps a host's newest dictionary. What cannot be written is downloaded again after a restart.
+// keepDictionary keeps a host's newest dictionary. If its file cannot be written, the dictionary is
+// downloaded again after a restart.
 func (n *Negotiator) keepDictionary(host string, d *dictionary) {
 	if n == nil {
 		return
@@ -131,7 +137,8 @@ func (n *Negotiator) keepDictionary(host string, d *dictionary) {
 	}
 }
 
-// forgetDictionary forgets a host's dictionary: something was wrong with what it unpacked.
+// forgetDictionary removes a host's dictionary, because a message could not be decompressed with
+// it.
 func (n *Negotiator) forgetDictionary(host string) {
 	if n == nil {
 		return
@@ -142,7 +149,8 @@ func (n *Negotiator) forgetDictionary(host string) {
 	delete(n.dictionaries, host)
 }
 
-// readDictionary reads a host's dictionary from its file; one that is not as it was written is none.
+// readDictionary reads a host's dictionary from its file. It ignores a file whose contents do not
+// have the ID and the checksum of its name.
 func (n *Negotiator) readDictionary(host string) *dictionary {
 	for _, file := range n.dictionaryFiles(host) {
 		f, err := os.Open(file)
@@ -150,7 +158,7 @@ func (n *Negotiator) readDictionary(host string) *dictionary {
 			continue
 		}
 		data, err := io.ReadAll(io.LimitReader(f, maxDictionary+1))
-		_ = f.Close() // it was only read
+		_ = f.Close() // only read: a close error does not matter
 		if err != nil {
 			continue
 		}
@@ -161,7 +169,8 @@ func (n *Negotiator) readDictionary(host string) *dictionary {
 	return nil
 }
 
-// writeDictionary writes a file that is there with all of its contents or not at all.
+// writeDictionary writes a dictionary to its file. The file has all of its contents or does not
+// exist.
 func (n *Negotiator) writeDictionary(host string, d *dictionary) (err error) {
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
 		return err
@@ -184,7 +193,7 @@ func (n *Negotiator) writeDictionary(host string, d *dictionary) (err error) {
 
 func (n *Negotiator) removeDictionaries(host string) {
 	for _, file := range n.dictionaryFiles(host) {
-		_ = os.Remove(file) // the newest one is told by its ID
+		_ = os.Remove(file) // a file that stays does no harm: the server rejects an old ID
 	}
 }
 

@@ -12,35 +12,39 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Cause is how a connection ended, or why there was none.
+// Cause says how a connection ended, or why there was none.
 type Cause string
 
-// The causes.
+// Causes.
 const (
-	CauseServerClose Cause = "server_close"    // a close frame
-	CauseEOF         Cause = "eof"             // the stream ended between two messages, without a close frame
-	CauseMidFrame    Cause = "mid_frame_eof"   // the stream ended within a message: the server gave up on a slow reader, or died
-	CauseReset       Cause = "reset"           // a TCP reset
-	CauseTooBig      Cause = "message_too_big" // so much so that it was not even passed over
-	CauseClosed      Cause = "closed"          // Close, CloseNow, or a sink that gave no batch
-	CauseRefused     Cause = "refused"         // the handshake was not accepted
-	CauseTimeout     Cause = "timeout"         // of the dial, its handshake, or a write
-	CauseProtocol    Cause = "protocol"        // not the websocket protocol, or not as we speak it
-	CauseNetwork     Cause = "network"         // anything else
-	CauseUpstream    Cause = "upstream_error"  // the upstream said why, in a frame
-	CauseCompression Cause = "compression"     // a message could not be unpacked: the next connection to the endpoint is not compressed
+	CauseServerClose Cause = "server_close" // a close frame
+	CauseEOF         Cause = "eof"          // EOF between two messages, without a close frame
+	// CauseMidFrame: the stream ended within a message. The server gave up on a slow reader, or it
+	// died.
+	CauseMidFrame Cause = "mid_frame_eof"
+	CauseReset    Cause = "reset"           // a TCP reset
+	CauseTooBig   Cause = "message_too_big" // larger than the most that is read and discarded
+	CauseClosed   Cause = "closed"          // Close, CloseNow, or a sink that gave no batch
+	CauseRefused  Cause = "refused"         // the handshake was not accepted
+	CauseTimeout  Cause = "timeout"         // of the dial, its handshake, or a write
+	CauseProtocol Cause = "protocol"        // not the websocket protocol, or not our use of it
+	CauseNetwork  Cause = "network"         // anything else
+	CauseUpstream Cause = "upstream_error"  // the upstream said why, in a frame
+	// CauseCompression: a message could not be decompressed. The next connection to the endpoint is
+	// not compressed.
+	CauseCompression Cause = "compression"
 )
 
-// Ending is what is to be said about a connection that ended.
+// Ending describes the end of a connection.
 type Ending struct {
 	Cause  Cause
 	Code   int    // of the server's close frame, or the HTTP status of a refusal; 0 otherwise
-	Name   string // what the upstream calls it, such as "ConsumerTooSlow" or "CursorTooOld"; "" where it has no name
+	Name   string // the upstream's own name for it, such as "CursorTooOld"; "" if it has none
 	Reason string // one line, bounded, printable
-	Clean  bool   // the server ended it in good order (1001 or 1000): its sequence numbers stand
+	Clean  bool   // the server ended it in good order (1001, 1000): its sequence numbers stay valid
 }
 
-// EndError is what Run returns.
+// EndError is the error that Run returns.
 type EndError struct {
 	Ending Ending
 	cause  error
@@ -48,15 +52,16 @@ type EndError struct {
 
 func (e *EndError) Error() string { return "connection ended: " + e.Ending.Reason }
 
-// Unwrap is what the network, or the websocket library, said.
+// Unwrap returns the error of the network or of the websocket library.
 func (e *EndError) Unwrap() error { return e.cause }
 
-// Is matches ErrClosed when it was our own doing.
+// Is matches ErrClosed if we ended the connection.
 func (e *EndError) Is(target error) bool {
 	return target == ErrClosed && e.Ending.Cause == CauseClosed
 }
 
-// Classify says how the connection ended, or why there was none. It takes the errors of Run and of Dial.
+// Classify says how the connection ended, or why there was none. It accepts the errors of Run and
+// of Dial. It is safe for concurrent use.
 func Classify(err error) Ending {
 	if end, ok := errors.AsType[*EndError](err); ok {
 		return end.Ending
@@ -73,7 +78,7 @@ func Classify(err error) Ending {
 	return network(err)
 }
 
-// ending classifies what a read loop ended with.
+// ending classifies the error that ended a read loop.
 func (c *Conn) ending(err error, inFrame bool) Ending {
 	closed, byServer := errors.AsType[websocket.CloseError](err)
 	switch {
@@ -108,20 +113,20 @@ func (c *Conn) ending(err error, inFrame bool) Ending {
 	return Ending{Cause: CauseEOF, Reason: "the stream ended without a close frame"}
 }
 
-// isUnpackable says whether a read loop ended with a message that cannot be unpacked.
+// isUnpackable says whether a read loop ended because a message cannot be decompressed.
 func isUnpackable(err error) bool {
 	_, zstd := errors.AsType[*unpackError](err)
 	_, deflate := errors.AsType[flate.CorruptInputError](err)
 	return zstd || deflate
 }
 
-// isTooLong says whether a read loop ended with a message that is too large to be passed over.
+// isTooLong says whether a read loop ended because a message is too large even to be discarded.
 func isTooLong(err error) bool {
 	_, ok := errors.AsType[*tooLongError](err)
 	return ok
 }
 
-// serverClose tells of a close frame; 1005 is one without a code.
+// serverClose describes the end by a close frame; code 1005 means a frame without a code.
 func serverClose(closed websocket.CloseError) Ending {
 	end := Ending{Cause: CauseServerClose, Code: int(closed.Code)}
 	end.Clean = closed.Code == websocket.StatusGoingAway || closed.Code == websocket.StatusNormalClosure
@@ -132,7 +137,7 @@ func serverClose(closed websocket.CloseError) Ending {
 	return end
 }
 
-// network tells of an error of the network.
+// network describes the end by a network error.
 func network(err error) Ending {
 	if errors.Is(err, syscall.ECONNRESET) {
 		return Ending{Cause: CauseReset, Reason: "connection reset by the server"}

@@ -9,14 +9,15 @@ import (
 	"strings"
 )
 
-// Where servers listen.
+// The paths at which servers listen.
 const (
 	subscribePath  = "/subscribe"
 	eventsPath     = "/xrpc/network.bsky.jetstream.subscribeEvents"
 	dictionaryPath = "/xrpc/network.bsky.jetstream.getZstdDictionary"
 )
 
-// path is where the protocol is spoken at an endpoint: at the path that it was given with, or else where servers have it.
+// path returns the path of the protocol at an endpoint: the endpoint's own path if it has one, or
+// else the path that servers use.
 func (p Protocol) path(e Endpoint) string {
 	switch {
 	case e.path != "":
@@ -27,17 +28,18 @@ func (p Protocol) path(e Endpoint) string {
 	return subscribePath
 }
 
-// Endpoint is where an upstream listens. The zero Endpoint is none; ParseEndpoint makes the others. It is immutable, and prints without its
-// userinfo (I10).
+// Endpoint is where an upstream listens. The zero Endpoint is none; ParseEndpoint makes the others.
+// It is immutable, and it prints without its userinfo (I10).
 type Endpoint struct {
 	scheme string // "ws" or "wss"
 	host   string // "host:port"
-	path   string // as it is escaped; "" where none was given
+	path   string // escaped; "" if none was given
 	user   *url.Userinfo
 }
 
-// ParseEndpoint reads "wss://host/path", "ws://127.0.0.1:6008" or a bare host, which means wss. Without a path either protocol can be spoken, each at
-// its own. Userinfo is sent as basic authentication. Errors match ErrBadEndpoint and do not repeat what may be secret.
+// ParseEndpoint reads "wss://host/path", "ws://127.0.0.1:6008" or a bare host, which means wss. An
+// endpoint without a path can serve both protocols, each at its own path. Userinfo is sent as basic
+// authentication. Errors match ErrBadEndpoint and do not repeat parts that may be secret.
 func ParseEndpoint(s string) (Endpoint, error) {
 	if !strings.Contains(s, "://") {
 		if scheme, _, _ := strings.Cut(strings.ToLower(s), ":"); scheme == "ws" || scheme == "wss" {
@@ -46,7 +48,7 @@ func ParseEndpoint(s string) (Endpoint, error) {
 		s = "wss://" + s
 	}
 	u, err := url.Parse(s)
-	if err != nil { // whose words repeat pieces of what may be a password
+	if err != nil { // its text repeats parts that may be a password
 		for _, what := range []string{"invalid character", "invalid port"} {
 			if strings.Contains(err.Error(), what) && !strings.Contains(s, "@") {
 				return Endpoint{}, badEndpoint("it has an " + what)
@@ -75,7 +77,8 @@ func ParseEndpoint(s string) (Endpoint, error) {
 		return Endpoint{}, badEndpoint("it has a fragment")
 	case strings.HasSuffix(u.Host, ":"): // as in wss:/user:password@host
 		return Endpoint{}, badEndpoint("its port is empty")
-	case strings.ContainsAny(u.Path, "@:\\"): // userinfo that a slash, written too few or too often, has made a path of
+	// The path is really userinfo: it has one slash too few or too many before it.
+	case strings.ContainsAny(u.Path, "@:\\"):
 		return Endpoint{}, badEndpoint("its path has an '@', a ':' or a '\\'; a user and password stand before the host, with '%' codes for '/', '@' and ':'")
 	case port == "" && e.scheme == "ws":
 		port = "80"
@@ -89,7 +92,8 @@ func ParseEndpoint(s string) (Endpoint, error) {
 	return e, nil
 }
 
-// validHost keeps out of the host what does not read back as it is written: zones, what is not ASCII, and colons but in an address.
+// validHost refuses a host that does not read back as it is written: one with a zone, with
+// characters that are not ASCII, or with a colon outside of an address.
 func validHost(host string) bool {
 	if strings.Contains(host, ":") {
 		addr, err := netip.ParseAddr(host)
@@ -104,14 +108,17 @@ func badEndpoint(what string) error {
 	return fmt.Errorf(`%w: %s; want a host such as "jetstream.us-east.bsky.network" or a URL such as "ws://127.0.0.1:6008/subscribe"`, ErrBadEndpoint, what)
 }
 
-// IsZero says whether e is no endpoint.
+// IsZero says whether e is the zero Endpoint.
 func (e Endpoint) IsZero() bool { return e.host == "" }
 
-// Host is "host:port", in lower case: the instance that sequence numbers belong to (messages.Position).
+// Host returns "host:port" in lower case. It names the instance that sequence numbers belong to
+// (messages.Position).
 func (e Endpoint) Host() string { return e.host }
 
-// Protocol is the one that the endpoint's path stands for: v1 for /subscribe, v2 for /xrpc/network.bsky.jetstream.subscribeEvents, and ProtocolAuto for
-// no path. Another path can be a server's of either protocol; it is taken for v1 unless the request says v2, and gives ProtocolAuto as well.
+// Protocol returns the protocol that the endpoint's path stands for: v1 for /subscribe, v2 for
+// /xrpc/network.bsky.jetstream.subscribeEvents, and ProtocolAuto for no path. Any other path also
+// gives ProtocolAuto: a server of either protocol may be there, and Dial uses v1 unless the request
+// says v2.
 func (e Endpoint) Protocol() Protocol {
 	switch e.path {
 	case subscribePath:
@@ -122,14 +129,15 @@ func (e Endpoint) Protocol() Protocol {
 	return ProtocolAuto
 }
 
-// url is the URL of a path and query at the endpoint, for "ws" or "http". It may hold userinfo: it is not for showing.
+// url returns the URL of a path and query at the endpoint; scheme is "ws" or "http". The URL may
+// contain userinfo, so it must not be shown.
 func (e Endpoint) url(scheme, path, query string) string {
 	u := url.URL{Scheme: scheme + strings.TrimPrefix(e.scheme, "ws"), User: e.user, Host: e.host, RawPath: path, RawQuery: query}
-	u.Path, _ = url.PathUnescape(path) // it is what url.Parse gave
+	u.Path, _ = url.PathUnescape(path) // cannot fail: the path came from url.Parse
 	return u.String()
 }
 
-// String is the endpoint as a URL, without userinfo. It can be shown and logged.
+// String returns the endpoint as a URL without userinfo. It may be shown and logged.
 func (e Endpoint) String() string {
 	if e.IsZero() {
 		return ""

@@ -97,7 +97,8 @@ func TestCursor(t *testing.T) {
 		"live":                            {},
 		"seq 17 of host:443":              jetstream.SequenceCursor("host:443", 17),
 		"time 2026-11-22T06:20:36.56303Z": jetstream.TimeCursor(1795328436563030),
-		"time 2001-09-09T01:46:40Z":       jetstream.TimeCursor(17), // a smaller number would be taken for a sequence number
+		// A smaller number would be taken for a sequence number.
+		"time 2001-09-09T01:46:40Z": jetstream.TimeCursor(17),
 	} {
 		if c.String() != want {
 			t.Errorf("got %q, want %q", c, want)

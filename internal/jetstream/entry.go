@@ -9,17 +9,19 @@ import (
 	"tempestd/messages"
 )
 
-// Entry is a stream's entry as it is read for someone who speaks Jetstream: an event in v1's shape, a v2 frame that was kept as it came, or a gap
-// entry of our own. The zero Entry is ready to Read; one that is used again and again allocates nothing but for what is spelled with escapes. It is not safe for
+// Entry reads a stream's entry for a subscriber that speaks Jetstream: an event in v1's shape, a v2
+// frame that was stored as it came, or a gap entry of our own. The zero Entry is ready for Read. A
+// reused Entry allocates only for strings that are spelled with escapes. It is not safe for
 // concurrent use.
 type Entry struct {
 	event  []byte
 	f      fields
 	id     identity
-	number int64 // what Renumber gave it, 0 for the upstream's own
+	number int64 // the number that Renumber gave it, 0 for the upstream's own
 }
 
-// Read reads an entry, which must not change as long as e is used. It says false of what is none, and then nothing else may be asked.
+// Read reads an entry. Its bytes must not change while e is used. It returns false for bytes that
+// are no entry; then no other method may be called.
 func (e *Entry) Read(event []byte) bool {
 	e.event, e.f, e.id, e.number = event, fields{}, identity{}, 0
 	if e.f.parse(event) < 0 {
@@ -34,26 +36,29 @@ func (e *Entry) Read(event []byte) bool {
 	return lack == ""
 }
 
-// Kind is the event's kind.
+// Kind returns the event's kind.
 func (e *Entry) Kind() messages.Kind { return e.id.kind }
 
-// DID is the account's, nil of a gap.
+// DID returns the account's DID, nil for a gap entry.
 func (e *Entry) DID() []byte { return e.id.did }
 
-// Collection is a commit's, nil of anything else.
+// Collection returns a commit's collection, nil for any other kind.
 func (e *Entry) Collection() []byte { return e.id.path[0] }
 
-// TimeUS is the event's position in time, Unix µs: see Scan.
+// TimeUS returns the event's position in time, Unix µs: see Scan.
 func (e *Entry) TimeUS() int64 { return e.f.positionUS() }
 
-// Seq is the upstream's sequence number, 0 where it has none.
+// Seq returns the upstream's sequence number, 0 if the event has none.
 func (e *Entry) Seq() int64 { return e.f.seq }
 
-// Renumber gives the event another sequence number, from 1: V1 and V2 then have it in place of the upstream's.
+// Renumber gives the event another sequence number, at least 1. V1 and V2 then use it in place of
+// the upstream's.
 func (e *Entry) Renumber(n int64) { e.f.seq, e.number = n, n }
 
-// V1 is the event as v1 servers send it: the very bytes of the entry, but for another number, for the last member of one that came by v2 (Unwrap), and but for a v2
-// frame, which gets that shape. What is not the entry's bytes is appended to buf, which is given back, grown if need be.
+// V1 returns the event as v1 servers send it. These are the entry's own bytes, with three
+// exceptions: the number that Renumber gave; the "witnessedAt" at the end of an entry that came by
+// v2 (Unwrap), which is left out; and a v2 frame, which is converted to v1's shape. An exception is
+// appended to buf. V1 returns buf, grown if need be.
 func (e *Entry) V1(buf []byte) (event, grown []byte) {
 	start := len(buf)
 	if e.f.wrapped() {
@@ -72,7 +77,8 @@ func (e *Entry) V1(buf []byte) (event, grown []byte) {
 	return grown[start:], grown
 }
 
-// witness is how many bytes the entry ends with that v1 servers do not send: its last member, and its brace.
+// witness returns how many bytes at the end of the entry v1 servers do not send: the "witnessedAt",
+// if it is the last member, and the closing brace. It returns 0 if there is nothing to leave out.
 func (e *Entry) witness() int {
 	v := e.f.values.witnessed
 	if e.f.witnessedUS == 0 || v.to != len(e.event)-1 || !bytes.HasSuffix(e.event[:v.from], []byte(witnessedMember)) {
@@ -81,8 +87,9 @@ func (e *Entry) witness() int {
 	return len(e.event) - v.from + len(witnessedMember)
 }
 
-// renumbered is the entry as it is stored, but for its number. Where it has none it gets a member for it: behind the value that ends at
-// an index, or before the first member of the object that begins before it.
+// renumbered returns the entry as it is stored, with the number that Renumber gave. If the entry
+// has no member for the number, it gets one: behind the value that ends at index at, or, if a '{'
+// is before at, as the first member of that object.
 func (e *Entry) renumbered(buf []byte, key string, at int) (event, grown []byte) {
 	if e.number == 0 {
 		return e.event, buf
@@ -104,12 +111,15 @@ func (e *Entry) renumbered(buf []byte, key string, at int) (event, grown []byte)
 	return buf[start:], buf
 }
 
-// V2 is the event's v2 frame: the very bytes of the entry where it is one, or else what a server that speaks both protocols sends of the same event, appended to
-// buf. buf is given back, grown if need be.
+// V2 returns the event's v2 frame: the entry's own bytes if it is a v2 frame, and otherwise the
+// bytes that a server of both protocols sends for the same event, appended to buf. V2 returns buf,
+// grown if need be. The frame is nil for a gap entry and for a kind that v2 cannot name.
 //
-// The values are the entry's own bytes, beneath sorted keys; "witnessedAt" is the last of them where the entry has it. An event without a sequence number, of a server that has none, gets its time for one: that is
-// a cursor too. A kind that this version does not know has its own object in the payload and nothing else; further members of the event itself, which no server
-// sends, are left out. There is no frame, nil, of a gap nor of a kind that v2 has no way to name.
+// The values are the entry's own bytes, under sorted keys; "witnessedAt" is the last key if the
+// entry has it. If the event has no sequence number because its server has none, its time takes
+// that place: a time is a cursor too. A kind that this version does not know has its own object in
+// the payload and nothing else; further members of the event itself, which no server sends, are
+// left out.
 func (e *Entry) V2(buf []byte) (frame, grown []byte) {
 	if e.f.wrapped() {
 		return e.renumbered(buf, `"seq":`, e.f.v2.from+1)
@@ -122,7 +132,7 @@ func (e *Entry) V2(buf []byte) (frame, grown []byte) {
 	return buf[start:], buf
 }
 
-// envelope is where a v2 frame begins, up to the name of the event's kind.
+// envelope is the beginning of a v2 frame, up to the name of the event's kind.
 const envelope = `{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#`
 
 // appendV2 appends the v2 frame of an identified event in v1's shape.
@@ -187,8 +197,9 @@ func (f *fields) appendV2Seq(dst []byte) []byte {
 	return strconv.AppendInt(append(dst, `,"seq":`...), seq, 10)
 }
 
-// appendV2Members is appendV2, after the type, of an event with members that servers do not send so far: those of the commit, or else the one that has the
-// name of the kind.
+// appendV2Members does the same as appendV2, after the "$type", for an event with members that
+// servers do not send so far: the unknown members of a commit, or the member that has the name of
+// an unknown kind.
 func (f *fields) appendV2Members(dst, event []byte, commit span) []byte {
 	type member struct{ key, value []byte }
 	text := func(key string, spelled []byte) member {
@@ -224,7 +235,7 @@ func (f *fields) appendV2Members(dst, event []byte, commit span) []byte {
 	slices.SortStableFunc(members, func(a, b member) int { return bytes.Compare(a.key, b.key) })
 	for i, m := range members {
 		if i+1 < len(members) && bytes.Equal(m.key, members[i+1].key) {
-			continue // of a key given twice the last one counts
+			continue // of a repeated key the last member counts
 		}
 		dst = append(dst, `,"`...)
 		dst = append(dst, m.key...)
@@ -234,10 +245,11 @@ func (f *fields) appendV2Members(dst, event []byte, commit span) []byte {
 	return append(dst, "}}"...)
 }
 
-// lastMicro is the last microsecond that RFC 3339 has a way to write.
+// lastMicro is the last microsecond that RFC 3339 can express.
 var lastMicro = time.Date(9999, 12, 31, 23, 59, 59, 999_999_000, time.UTC).UnixMicro()
 
-// appendTime appends Unix µs as v2 servers write them, "2026-11-22T06:07:16.582807Z". Later than the year 9999 it is not.
+// appendTime appends Unix µs as v2 servers write them, "2026-11-22T06:07:16.582807Z". A time after
+// the year 9999 becomes the last moment of that year.
 func appendTime(dst []byte, us int64) []byte {
 	t := time.UnixMicro(min(us, lastMicro)).UTC()
 	year, month, day := t.Date()

@@ -14,7 +14,7 @@ import (
 	"tempestd/messages"
 )
 
-// wrapped is the v2 frame of an entry.
+// wrapped returns the v2 frame of an entry.
 func wrapped(t testing.TB, entry string) string {
 	t.Helper()
 	var e jetstream.Entry
@@ -26,7 +26,7 @@ func wrapped(t testing.TB, entry string) string {
 }
 
 func TestAnEntryBecomesTheV2FrameOfTheSameEvent(t *testing.T) {
-	for _, pair := range pairs[:5] { // what servers send
+	for _, pair := range pairs[:5] { // the events that servers send
 		if got := wrapped(t, pair[0]); got != pair[1] {
 			t.Errorf("it is\n%s, want\n%s", got, pair[1])
 		}
@@ -66,7 +66,8 @@ func TestRecordedFramesAreWrappedAsTheyCame(t *testing.T) {
 	t.Logf("%d frames", len(frames))
 }
 
-// Whatever an upstream may add to a commit, what was unwrapped is wrapped as it was.
+// A frame that was unwrapped and wrapped again has its original bytes, whatever members an upstream
+// adds to a commit.
 func TestUnwrappedAndWrappedAgainAFrameIsItself(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		payload := map[string]any{
@@ -95,7 +96,8 @@ func TestUnwrappedAndWrappedAgainAFrameIsItself(t *testing.T) {
 	})
 }
 
-// An event of a server without sequence numbers has its time in their place, and is stored by another daemon as it was by the first.
+// An event from a server without sequence numbers has its time as its number. Another daemon that
+// reads it stores the same bytes as the first.
 func TestAnEventWithoutASequenceNumberGetsItsTime(t *testing.T) {
 	const event = `{"did":"did:plc:a","time_us":1795327636563030,"kind":"identity","identity":{"did":"did:plc:a","seq":43}}`
 	frame := wrapped(t, event)
@@ -156,7 +158,8 @@ func TestARenumberedEntryIsTheSameButForItsNumber(t *testing.T) {
 	}
 }
 
-// renumbered is an entry in either shape under the number 12345, which both must have, and nothing else that is new.
+// renumbered returns an entry in both shapes with the number 12345. Both must have this number and
+// must otherwise be unchanged.
 func renumbered(t testing.TB, event []byte) (v1, v2 string) {
 	t.Helper()
 	const number = 12345

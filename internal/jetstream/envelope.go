@@ -9,10 +9,11 @@ import (
 	"tempestd/messages"
 )
 
-// maxKind is the longest name of a kind, in bytes.
+// maxKind is the greatest length of a kind's name, in bytes.
 const maxKind = 64
 
-// open reads what a v2 payload says in its own way: the kind, which is the fragment of its "$type", and the time. It says what the payload lacks.
+// open reads the members that a v2 payload spells in its own way: the kind, which is the fragment
+// of its "$type", and the time. It returns what the payload lacks, "" for nothing.
 func (f *fields) open() string {
 	name := f.kind[bytes.LastIndexByte(f.kind, '#')+1:]
 	if len(name) == len(f.kind) {
@@ -26,7 +27,9 @@ func (f *fields) open() string {
 	}
 	f.kind = name
 	if f.seq >= firstTimeCursor {
-		f.seq = 0 // a time in the place of a sequence number: tempestd gives it to events that came without one (Entry)
+		// The number is a time: tempestd puts a time here for an event without a sequence number
+		// (Entry).
+		f.seq = 0
 	}
 	if f.timeUS = unixMicro(f.v2.time); f.timeUS == 0 {
 		return `the payload's "time" must be a time of RFC 3339 after 1970`
@@ -34,10 +37,11 @@ func (f *fields) open() string {
 	return ""
 }
 
-// typeLack says why a payload's "$type" cannot name that kind.
+// typeLack says why a payload's "$type" cannot name this kind, "" if it can.
 func typeLack(kind []byte) string {
 	switch string(kind) {
-	case "did", "time_us", "cursor", "kind", "payload", witnessedKey: // members that every event has in v1's shape, or that would make an envelope of it
+	// These are members that every event has in v1's shape, or that would turn it into an envelope.
+	case "did", "time_us", "cursor", "kind", "payload", witnessedKey:
 		return `the payload's "$type" must not name a member of every event`
 	case "info":
 		return `an info frame is none`
@@ -48,7 +52,7 @@ func typeLack(kind []byte) string {
 	return ""
 }
 
-// plainName says whether a name can stand in JSON, and in a log, as it is.
+// plainName says whether a name can be put into JSON, and into a log, unchanged.
 func plainName(name []byte) bool {
 	for _, c := range name {
 		if !(isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_' || c == '-') {
@@ -58,7 +62,8 @@ func plainName(name []byte) bool {
 	return len(name) > 0 && len(name) <= maxKind
 }
 
-// appendEntry appends the event of an identified frame as it is stored: in v1's shape, with what only v2 says of its time as the last member.
+// appendEntry appends the event of an identified frame as it is stored: in v1's shape, and with the
+// "witnessedAt" of a v2 frame as the last member.
 func (f *fields) appendEntry(dst, frame []byte) []byte {
 	if dst = f.appendV1(dst, frame); f.wrapped() && f.witnessedUS > 0 {
 		dst = append(dst[:len(dst)-1], witnessedMember...)
@@ -67,13 +72,13 @@ func (f *fields) appendEntry(dst, frame []byte) []byte {
 	return dst
 }
 
-// witnessedMember is how an entry's last member begins, where it has that.
+// witnessedMember is the beginning of an entry's last member, if the entry has a "witnessedAt".
 const witnessedMember = `,"` + witnessedKey + `":`
 
 // appendV1 appends the event of an identified frame in v1's shape.
 //
-// A commit's members that v1 does not know go to the end of its object. A kind that has no member of its own name gets one of what else the payload
-// holds.
+// The members of a commit that v1 does not know go to the end of the commit's object. If the
+// payload has no member with the name of its kind, that member is made of the rest of the payload.
 func (f *fields) appendV1(dst, frame []byte) []byte {
 	if !f.wrapped() {
 		return append(dst, frame...)
@@ -117,7 +122,7 @@ func (f *fields) appendV1(dst, frame []byte) []byte {
 	return append(dst, "}}"...)
 }
 
-// appendCommit appends the object that v1 has for a commit.
+// appendCommit appends a commit's object in v1's shape.
 func (f *fields) appendCommit(dst, frame []byte) []byte {
 	dst = append(dst, `{"rev":"`...)
 	dst = append(dst, f.commit.rev...)
@@ -143,7 +148,7 @@ func (f *fields) appendCommit(dst, frame []byte) []byte {
 	return append(dst, '}')
 }
 
-// isEnvelope says whether a payload's member tells what v1 has beside the kind's own object.
+// isEnvelope says whether v1 has a payload's member beside the object of the kind.
 func isEnvelope(key []byte) bool {
 	switch string(key) {
 	case "$type", "did", "seq", "time", witnessedKey:
@@ -152,7 +157,7 @@ func isEnvelope(key []byte) bool {
 	return false
 }
 
-// isUnknown says whether a payload's member is none that payloadMember knows.
+// isUnknown says whether payloadMember does not know a payload's member.
 func isUnknown(key []byte) bool {
 	switch string(key) {
 	case "rev", "operation", "collection", "rkey", "record", "cid", "identity", "account", "sync":
@@ -161,7 +166,7 @@ func isUnknown(key []byte) bool {
 	return !isEnvelope(key)
 }
 
-// appendMembers appends the members of a valid object that are wanted, with commas between them.
+// appendMembers appends the wanted members of a valid object, with commas between them.
 func appendMembers(dst, frame []byte, from int, wanted func(key []byte) bool) []byte {
 	first := true
 	eachMember(frame, from, func(key, spelled []byte, value span) {
@@ -180,7 +185,8 @@ func appendMembers(dst, frame []byte, from int, wanted func(key []byte) bool) []
 	return dst
 }
 
-// eachMember walks through an object that begins at i, of a frame that was parsed: its nesting was bounded then.
+// eachMember yields the members of the object that begins at i. The frame must have been parsed,
+// because parsing bounds the nesting.
 func eachMember(b []byte, i int, yield func(key, spelled []byte, value span)) {
 	for i = skipSpace(b, i+1); b[i] != '}'; {
 		if b[i] == ',' {
@@ -193,17 +199,22 @@ func eachMember(b []byte, i int, yield func(key, spelled []byte, value span)) {
 	}
 }
 
-// Unwrap is [Scan] for an event that is to be kept in v1's shape: it appends the event of a v2 frame to dst in that shape, and a v1 frame as it is. The
-// values are the upstream's own bytes. After an error dst is returned as it was.
+// Unwrap is [Scan] for an event that is kept in v1's shape: it appends the event of a v2 frame to
+// dst in that shape, and a v1 frame as it is. The values are the upstream's own bytes. After an
+// error dst is returned unchanged. Unwrap is safe for concurrent use on different dst and e.
 //
-//	{"did":…,"time_us":…,"cursor":<seq>,"kind":"commit","commit":{"rev":…,"operation":…,"collection":…,"rkey":…,"record":…,"cid":…}}
+//	{"did":…,"time_us":…,"cursor":<seq>,"kind":"commit",
+//	 "commit":{"rev":…,"operation":…,"collection":…,"rkey":…,"record":…,"cid":…}}
 //	{"did":…,"time_us":…,"cursor":<seq>,"kind":"sync","sync":{…}}
 //
-// "cursor" is what v1 servers call the sequence number. A server that speaks both sends the same event in v1 with exactly these bytes, kinds that
-// v1 does not have apart. A payload's members that are new to us are kept within a commit and an unknown kind, and left out elsewhere.
+// "cursor" is v1's name for the sequence number. A server that speaks both protocols sends the same
+// event in v1 with exactly these bytes (without the line break), except for kinds that v1 does not
+// have. Members of a payload that this version does not know are kept in a commit and in an unknown
+// kind, and left out elsewhere.
 //
-// A "witnessedAt" that is a time becomes the event's last member, spelled as it came. v1 servers have no such member: of one event the entry made of v2 is
-// the entry made of v1 and that member, where the server sends it.
+// A "witnessedAt" that is a time becomes the event's last member, spelled as it came. v1 servers
+// have no such member. So the entry that is made of a v2 frame is the entry that is made of the v1
+// frame, plus that member if the server sends it.
 func Unwrap(dst, frame []byte, e *messages.Event) ([]byte, error) {
 	var f fields
 	if i := f.parse(frame); i < 0 {
@@ -218,13 +229,13 @@ func Unwrap(dst, frame []byte, e *messages.Event) ([]byte, error) {
 	return dst, nil
 }
 
-// control is a v2 frame that is no event.
+// control is a v2 frame that is not an event.
 type control struct {
 	isError       bool
 	name, message string // printable, bounded
 }
 
-// control gives the info or error frame that f was parsed from.
+// control returns the info or error frame that f was parsed from; ok is false for any other frame.
 func (f *fields) control(frame []byte) (c control, ok bool) {
 	switch {
 	case f.wrapped():
@@ -240,7 +251,7 @@ func (f *fields) control(frame []byte) (c control, ok bool) {
 		Error, Message string
 		Payload        struct{ Name, Message string }
 	}
-	_ = json.Unmarshal(frame, &said) // what is of the wrong type is missing
+	_ = json.Unmarshal(frame, &said) // a member of the wrong type counts as missing
 	c.name, c.message = said.Payload.Name, said.Payload.Message
 	if c.isError {
 		c.name, c.message = said.Error, said.Message
@@ -252,7 +263,8 @@ func (f *fields) control(frame []byte) (c control, ok bool) {
 	return c, true
 }
 
-// unixMicro is the Unix µs of an RFC 3339 time after 1970, 0 of anything else. Servers write it in one way only, which is read without an allocation.
+// unixMicro returns the Unix µs of an RFC 3339 time after 1970, and 0 for anything else. Servers
+// use one spelling only, which is read without an allocation.
 func unixMicro(s []byte) int64 {
 	if us, ok := fixedTime(s); ok {
 		return max(us, 0)
@@ -264,7 +276,7 @@ func unixMicro(s []byte) int64 {
 	return max(t.UnixMicro(), 0)
 }
 
-// fixedTime reads "2026-11-22T06:07:16.582807Z".
+// fixedTime reads the one spelling that servers use, "2026-11-22T06:07:16.582807Z".
 func fixedTime(s []byte) (us int64, ok bool) {
 	const form = "0000-00-00T00:00:00.000000Z"
 	if len(s) != len(form) {
@@ -284,7 +296,7 @@ func fixedTime(s []byte) (us int64, ok bool) {
 	day := int(number(8, 10))
 	t := time.Date(int(number(0, 4)), time.Month(number(5, 7)), day, int(number(11, 13)), int(number(14, 16)), int(number(17, 19)), 0, time.UTC)
 	if month := number(5, 7); month < 1 || month > 12 || t.Day() != day || number(11, 13) > 23 || number(14, 16) > 59 || number(17, 19) > 59 {
-		return 0, false // what is in no calendar
+		return 0, false // no such date or time of day
 	}
 	return t.UnixMicro() + number(20, 26), true
 }

@@ -1,48 +1,53 @@
 package jetstream
 
-// fields is what an event is known by, as it stands in the frame. Of a key that is given twice the last one counts, as in encoding/json; a value
-// of the wrong type counts as missing. Strings alias the frame and are nil where missing.
+// fields are the members of a frame that order and identify its event. If a key is given twice, the
+// last one counts, as in encoding/json; a value of the wrong type counts as missing. Strings alias
+// the frame and are nil if missing.
 //
-// Of a v2 frame they are the members of its payload, where a commit's own lie beside the event's.
+// For a v2 frame they are the members of its payload, in which a commit's members are beside those
+// of the event.
 type fields struct {
-	did, kind []byte // of a v2 frame, kind is the payload's "$type" until identify has read it
+	did, kind []byte // for a v2 frame, kind is the payload's "$type" until identify has read it
 	commit    struct{ rev, operation, collection, rkey []byte }
 	syncRev   []byte
 	blocks    []byte // of a sync, as they are spelled
 
-	timeUS, seq             int64 // 0 where missing, not an integer or not positive
-	witnessedUS             int64 // Unix µs, 0 where missing or no time; known once identified
-	identitySeq, accountSeq int64 // the relay's
-	escaped                 bool  // a string may hold escapes
+	timeUS, seq             int64 // 0 if missing, not an integer or not positive
+	witnessedUS             int64 // Unix µs, 0 if missing or no time; set by identify
+	identitySeq, accountSeq int64 // the relay's sequence numbers
+	escaped                 bool  // a string may contain escapes
 
 	witnessed []byte // "witnessedAt"
-	values    values // that are no more than copied
-	v1Only    bool   // "payload" is a member like any other
+	values    values // values that are only copied
+	v1Only    bool   // "payload" is an ordinary member
 	envelope  []byte // the frame's own "$type"
 	v2        payload
 }
 
-// span is where a value stands in the frame; the zero span is none.
+// span is the place of a value in the frame; the zero span is none.
 type span struct{ from, to int }
 
 func (s span) of(frame []byte) []byte { return frame[s.from:s.to] }
 
-// values are where an event's values stand. Those of a commit, and more, are within its object in v1's shape and beside it in v2's.
+// values are the places of an event's values. In v1's shape the values of a commit, an identity and
+// so on are inside of an object of their own; in v2's shape a commit's values are beside the
+// event's.
 type values struct {
 	commit, record, cid, identity, account, sync, witnessed span
-	time, number                                            span // the event's own, in either shape
-	more                                                    bool // there are members of other names than those that are known
+	time, number                                            span // the event's own, in both shapes
+	// There are members with names that this version does not know.
+	more bool
 }
 
-// payload is what more there is to a v2 frame.
+// payload describes the payload of a v2 frame.
 type payload struct {
-	seen, is bool // there was a payload that is an object; the last one is
+	seen, is bool // seen: there was a payload that is an object; is: the last payload is one
 	from     int  // where it begins
 	time     []byte
 	blocks   []byte // of a sync without an object of its own
 }
 
-// object says which object's members are looked at.
+// object says which object the current member belongs to.
 type object uint8
 
 const (
@@ -54,7 +59,8 @@ const (
 	thePayload
 )
 
-// parse fills f from a frame that is one JSON object. A frame that is not gives the complement of the index it is wrong at.
+// parse fills f from a frame that is one JSON object. For any other frame it returns the complement
+// of the index of the error.
 func (f *fields) parse(frame []byte) int {
 	i := skipSpace(frame, 0)
 	if at(frame, i) != '{' {
@@ -73,12 +79,13 @@ func (f *fields) parse(frame []byte) int {
 	return i
 }
 
-// wrapped says whether the frame is a v2 message: an envelope of that type around a payload.
+// wrapped says whether the frame is a v2 message: an envelope with the "$type" "message" and a
+// payload.
 func (f *fields) wrapped() bool {
 	return f.v2.is && string(unescape(f.envelope)) == "message"
 }
 
-// members takes the index of an object and walks through its members.
+// members takes the index of an object and reads its members.
 func (f *fields) members(b []byte, i int, of object) int {
 	if i++; at(b, i) <= ' ' {
 		i = skipSpace(b, i)
@@ -190,7 +197,7 @@ func (f *fields) member(b []byte, i int, of object, key []byte) int {
 	return valueEnd(b, i, f.depth())
 }
 
-// depth is how many levels a member of a nested object lies inside of.
+// depth returns how many levels a member of a nested object is nested in.
 func (f *fields) depth() int {
 	if f.v2.seen {
 		return 3
@@ -198,7 +205,7 @@ func (f *fields) depth() int {
 	return 2
 }
 
-// payload takes the index of what should be a v2 frame's payload.
+// payload takes the index of the value of "payload", which in a v2 frame is an object.
 func (f *fields) payload(b []byte, i int) int {
 	if f.v1Only {
 		return valueEnd(b, i, 1)
@@ -253,10 +260,13 @@ func (f *fields) payloadMember(b []byte, i int, key []byte) int {
 	return valueEnd(b, i, 2)
 }
 
-// witnessedKey is the member that says when the upstream's instance witnessed the event: of a v2 payload, and of the entry that is made of it.
+// witnessedKey is the member that says when the upstream's instance witnessed the event. A v2
+// payload has it, and so has the entry that is made of that payload.
 const witnessedKey = "witnessedAt"
 
-// positionUS is where the event stands in time: when its instance witnessed it, where that is said, for it is what a time cursor is compared with.
+// positionUS returns the event's position in time: the time at which the instance witnessed it, if
+// the event says that, because servers compare a time cursor with that time; otherwise its own
+// time.
 func (f *fields) positionUS() int64 {
 	if f.witnessedUS > 0 {
 		return f.witnessedUS
@@ -264,7 +274,7 @@ func (f *fields) positionUS() int64 {
 	return f.timeUS
 }
 
-// set notes a value from its index and the index after it, which it returns.
+// set stores a value's index and the index after it, and returns the latter.
 func (s *span) set(i, end int) int {
 	*s = span{i, end}
 	return end
@@ -302,7 +312,7 @@ func (f *fields) text(b []byte, i int, into *[]byte) int {
 	return end + 1
 }
 
-// safeDigits is how many decimal digits an int64 surely holds.
+// safeDigits is a number of decimal digits that always fits in an int64.
 const safeDigits = 18
 
 // integer takes the index of a value that should be a positive integer.
@@ -317,7 +327,7 @@ func (f *fields) integer(b []byte, i int, into *int64) int {
 		end++
 	}
 	switch c := at(b, end); {
-	case isDigit(c): // a 19th digit: no time, no sequence number
+	case isDigit(c): // a 19th digit: neither a time nor a sequence number
 		return numberEnd(b, i)
 	case c == '.', c|0x20 == 'e':
 		return numberEnd(b, i)
@@ -326,7 +336,7 @@ func (f *fields) integer(b []byte, i int, into *int64) int {
 	return end
 }
 
-// unescape replaces the strings by what they mean.
+// unescape resolves the escapes of the strings.
 func (f *fields) unescape() {
 	for _, s := range [...]*[]byte{&f.did, &f.kind, &f.commit.rev, &f.commit.operation, &f.commit.collection, &f.commit.rkey, &f.syncRev, &f.v2.time, &f.witnessed} {
 		*s = unescape(*s)

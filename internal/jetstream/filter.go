@@ -6,47 +6,53 @@ import (
 	"strings"
 )
 
-// Caps of what a server filters by. A longer list is not asked for: the server sends all, and Run keeps what is wanted.
+// Greatest lengths of a filter's lists that servers accept. The server is not asked for a longer
+// list: it sends everything, and Run keeps the events that are wanted.
 const (
 	MaxCollections = 100
 	MaxDIDs        = 10_000
 )
 
-// kinds are what Filter.Kinds can name, readerKinds what it can in a filter of this daemon's readers.
+// kinds are the names that Filter.Kinds can have; readerKinds are those in a filter of this
+// daemon's readers.
 var (
 	kinds       = [...]string{"commit", "identity", "account", "sync"}
 	readerKinds = [...]string{"commit", "identity", "account", "sync", "gap"}
 )
 
-// Filter says which events are wanted. The zero Filter wants all; each list that is not empty must hold for an event to be wanted. The lists are without
-// repeats, and are not changed once they were given away.
+// Filter says which events are wanted. The zero Filter wants all. An event is wanted if it
+// satisfies each list that is not empty. The lists have no repeats, and must not be changed after
+// the Filter was passed on.
 //
-// Collections say nothing about identity, account and sync events, which have none; DIDs and Kinds do. A kind that this version does not know
-// is wanted only where Kinds is empty.
+// Collections do not apply to identity, account and sync events, which have none; DIDs and Kinds
+// do. An event of a kind that this version does not know is wanted only if Kinds is empty.
 type Filter struct {
-	Collections []string // NSIDs, or prefixes of some that end in ".*"
+	Collections []string // NSIDs, or prefixes of NSIDs that end in ".*"
 	DIDs        []string
 	Kinds       []string // "commit", "identity", "account", "sync"
 }
 
-// IsZero says whether the filter wants everything.
+// IsZero says whether the filter wants every event.
 func (f Filter) IsZero() bool { return len(f.Collections)+len(f.DIDs)+len(f.Kinds) == 0 }
 
-// FilterError is one thing that servers refuse in a filter.
+// FilterError is one fault in a filter, for which servers refuse it.
 type FilterError struct {
 	List   string // "collections", "dids" or "kinds"
-	Value  string // the value it is about, "" for the list as a whole
+	Value  string // the faulty value, "" for the list as a whole
 	Reason string // in the server's own words
 }
 
 func (e *FilterError) Error() string { return e.Reason }
 
-// ValidateFilter finds what a server of the protocol would refuse: every error is a *FilterError. With ProtocolAuto the filter must suit
-// both protocols, because either may be met. How long a list is matters to no server: see MaxCollections and MaxDIDs.
+// ValidateFilter returns what a server of the protocol would refuse; every error is a *FilterError.
+// With ProtocolAuto the filter must be valid in both protocols, because the server may speak
+// either. The lengths of the lists are not checked: see MaxCollections and MaxDIDs. It is safe for
+// concurrent use.
 func ValidateFilter(f Filter, p Protocol) []error { return validate(f, p, kinds[:]) }
 
-// ValidateReader finds what is refused in a filter of this daemon's readers, which may name the kind "gap" and no list of which may be longer than servers' are:
-// every error is a *FilterError.
+// ValidateReader returns what is refused in a filter of this daemon's readers; every error is a
+// *FilterError. Such a filter may name the kind "gap", and its lists must not be longer than
+// servers accept. It is safe for concurrent use.
 func ValidateReader(f Filter) []error {
 	errs := validate(f, ProtocolV2, readerKinds[:])
 	tooMany := func(list string, n, most int) {
@@ -69,7 +75,8 @@ func validate(f Filter, p Protocol, kinds []string) []error {
 		switch {
 		case !wildcard && !validNSID(c):
 			refuse("collections", c, "invalid collection: %s")
-		case wildcard && p != ProtocolV1 && !validNSID(head+".x"): // v1 servers take any prefix, and match nothing
+		// v1 servers accept any prefix; an invalid one matches nothing
+		case wildcard && p != ProtocolV1 && !validNSID(head+".x"):
 			refuse("collections", c, "invalid collection wildcard: %s")
 		}
 	}
@@ -89,7 +96,8 @@ func validate(f Filter, p Protocol, kinds []string) []error {
 	return errs
 }
 
-// split divides the filter into what a server of the protocol is asked for and what is left to do here.
+// split divides the filter into the part that a server of the protocol is asked for and the part
+// that is applied here.
 func (f Filter) split(p Protocol) (ask, local Filter) {
 	ask = f
 	if len(f.Collections) > MaxCollections {
@@ -104,15 +112,15 @@ func (f Filter) split(p Protocol) (ask, local Filter) {
 	return ask, local
 }
 
-// The syntax of identifiers, from the AT Protocol's specifications.
+// The syntax of identifiers, from the specifications of the AT Protocol. Lengths in bytes.
 const (
 	maxNSID  = 317
 	maxLabel = 63
 	maxDID   = 2048
 )
 
-// validNSID: three segments at least, the last of letters and digits, the others also of inner hyphens; neither the first nor the last one begins
-// with a digit.
+// validNSID: at least three segments. The last one has letters and digits, the others may also have
+// inner hyphens. The first and the last segment do not begin with a digit.
 func validNSID(s string) bool {
 	labels := strings.Split(s, ".")
 	if len(s) > maxNSID || len(labels) < 3 {
@@ -135,7 +143,8 @@ func validNSID(s string) bool {
 	return true
 }
 
-// validDID: "did:", a method of lower-case letters, and an identifier that ends in neither ':' nor '%'.
+// validDID: "did:", a method of lower-case letters, ":", and an identifier that does not end in ':'
+// or '%'.
 func validDID(s string) bool {
 	rest, ok := strings.CutPrefix(s, "did:")
 	method, id, found := strings.Cut(rest, ":")

@@ -59,7 +59,7 @@ func TestValidateFilter(t *testing.T) {
 	}
 }
 
-// stories is one event of each kind and of several accounts and collections, in v1's shape.
+// stories returns one event of each kind, for several accounts and collections, in v1's shape.
 func stories() []string {
 	var frames []string
 	us := 1795327636563030
@@ -76,7 +76,7 @@ func stories() []string {
 	return frames
 }
 
-// wanted is which of the frames the filter wants.
+// wanted returns the frames that the filter wants.
 func wanted(frames []string, f jetstream.Filter) []string {
 	var kept []string
 	for _, frame := range frames {
@@ -100,7 +100,7 @@ func wanted(frames []string, f jetstream.Filter) []string {
 	return kept
 }
 
-// padded is a list made longer than servers take by values that nothing matches.
+// padded makes a list longer than servers accept, with values that nothing matches.
 func padded(list []string, n int, format string) []string {
 	list = slices.Clone(list)
 	for i := len(list); i < n; i++ {
@@ -136,7 +136,7 @@ func TestWhatServersCannotFilterIsFilteredHere(t *testing.T) {
 		if sink.conn.Wire().Local == f.IsZero() || strings.Contains(up.last(), "wanted") {
 			r.Fatalf("%+v after %s", sink.conn.Wire(), up.last())
 		}
-		// Every frame counts, wanted or not, and says how far the stream was read.
+		// Every frame counts, wanted or not, and moves the position.
 		a := sink.conn.Activity()
 		if sink.frames != len(up.v1) || int(a.Frames) != len(up.v1) || len(sink.bad) > 0 {
 			r.Fatalf("%d frames; the activity is %+v", sink.frames, a)
@@ -172,7 +172,7 @@ func TestI4_UnwantedFramesMoveThePosition(t *testing.T) {
 	})
 }
 
-// forwarder shows batches.
+// forwarder is a sink that sends a copy of each batch to the test.
 type forwarder struct{ batches chan<- messages.Batch }
 
 func (f *forwarder) TryHand(b *messages.Batch) (*messages.Batch, bool) {
@@ -255,7 +255,7 @@ func TestUpdateFilter(t *testing.T) {
 		}
 		updates <- said
 		<-next
-		for _, f := range frames[9:] { // whatever was on its way
+		for _, f := range frames[9:] { // sent before the server applies the update
 			write(ctx, t, ws, f)
 		}
 	}}

@@ -29,7 +29,7 @@ func (l *readLoop) message(kind websocket.MessageType, r io.Reader) error {
 	return err
 }
 
-// oversizedError is a message that was passed over.
+// oversizedError is a message that was read and discarded because of its size.
 type oversizedError struct {
 	size  int64
 	known *outline
@@ -37,12 +37,14 @@ type oversizedError struct {
 
 func (e *oversizedError) Error() string { return errTooLarge.Error() }
 
-// take reads one message and, if need be, unpacks it. What is kept as it is goes straight to the end of the batch's arena, where it stands from l.start on.
+// take reads one message and decompresses it if needed. A message that is stored as it is goes
+// straight to the end of the batch's arena, behind the last event (arenaEnd).
 func (l *readLoop) take(kind websocket.MessageType, r io.Reader) (frame []byte, err error) {
 	packed := l.conn.inflater != nil && kind != websocket.MessageText
 	switch {
 	case packed:
-		l.packed, err = l.read(r, l.packed[:0], l.conn.maxSize+l.conn.maxSize/128+64) // what cannot be packed grows by its headers
+		// The header of a message that cannot be compressed makes it larger: hence the extra bytes.
+		l.packed, err = l.read(r, l.packed[:0], l.conn.maxSize+l.conn.maxSize/128+64)
 		if frame = l.packed; err == nil {
 			frame, err = l.unpack()
 		}
@@ -54,7 +56,7 @@ func (l *readLoop) take(kind websocket.MessageType, r io.Reader) (frame []byte, 
 	}
 	if err == errTooLarge {
 		if l.whole {
-			r = bytes.NewReader(nil) // the library's must not be asked again
+			r = bytes.NewReader(nil) // the library's reader must not be asked again after its EOF
 		}
 		size, known, err := l.skip(r, frame, packed)
 		if err != nil {
@@ -68,7 +70,8 @@ func (l *readLoop) take(kind websocket.MessageType, r io.Reader) (frame []byte, 
 	return frame, err
 }
 
-// unpack unpacks the message that was read to where it belongs. One that is too large is given back as it is.
+// unpack decompresses the message that was read, to the arena or, if it must be unwrapped, to
+// l.plain. A message that is too large is returned as it is, compressed.
 func (l *readLoop) unpack() (frame []byte, err error) {
 	home := &l.batch.Buf
 	if l.unwrap {
@@ -82,7 +85,8 @@ func (l *readLoop) unpack() (frame []byte, err error) {
 	return (*home)[from:], err
 }
 
-// readInto reads one message into the arena. The library writes to it whenever something comes, so that, when the events before it have to go meanwhile, they go as a
+// readInto reads one message into the arena. The library writes into the arena whenever bytes
+// arrive. If the events before the message must be handed over meanwhile, they are handed over as a
 // copy (handOver), and the arena stays.
 func (l *readLoop) readInto(r io.Reader) (frame []byte, err error) {
 	start := len(l.batch.Buf)
@@ -99,7 +103,8 @@ func (l *readLoop) readInto(r io.Reader) (frame []byte, err error) {
 	return buf[start:], err
 }
 
-// read appends one message of most bytes at most to buf. Of a larger one it gives the beginning, and errTooLarge.
+// read appends one message of at most most bytes to buf. For a larger one it returns the beginning
+// and errTooLarge.
 func (l *readLoop) read(r io.Reader, buf []byte, most int64) ([]byte, error) {
 	most += int64(len(buf))
 	for {
@@ -120,7 +125,8 @@ func (l *readLoop) read(r io.Reader, buf []byte, most int64) ([]byte, error) {
 	}
 }
 
-// growth is how much an arena of the given size grows: it doubles, up to what a batch may hold, and beyond that only for a large message.
+// growth returns how many bytes an arena of the given size grows by. The arena doubles up to the
+// size that a batch may have, and grows beyond that only for a large message.
 func (l *readLoop) growth(size int) int {
 	by := max(size, firstArena)
 	if room := l.lim.Bytes + firstArena - size; room > 0 {
@@ -129,7 +135,7 @@ func (l *readLoop) growth(size int) int {
 	return by
 }
 
-// keepScratch is how much memory each of the two ways to the arena may keep, in bytes.
+// keepScratch bounds the memory that each scratch buffer (packed, plain, spare) may keep, in bytes.
 const keepScratch = 1 << 20
 
 func scratch(buf []byte) []byte {
@@ -139,7 +145,8 @@ func scratch(buf []byte) []byte {
 	return buf
 }
 
-// event makes an event of a frame, at the end of the arena. A frame that gives none is a *FrameError.
+// event makes an event of a frame, at the end of the arena. A frame that gives none is a
+// *FrameError.
 func (l *readLoop) event(frame []byte) error {
 	b, start := l.batch, l.arenaEnd()
 	var f fields
@@ -178,7 +185,8 @@ func (l *readLoop) event(frame []byte) error {
 	return nil
 }
 
-// arenaEnd is where the last event of the batch ends: what follows is a frame that was read and gave none yet.
+// arenaEnd returns where the last event of the batch ends. The bytes after it belong to a frame
+// that has not become an event yet.
 func (l *readLoop) arenaEnd() int {
 	if n := len(l.batch.Events); n > 0 {
 		e := &l.batch.Events[n-1]
@@ -187,7 +195,7 @@ func (l *readLoop) arenaEnd() int {
 	return 0
 }
 
-// first tells the sink of the connection's first event.
+// first tells the sink the connection's first event.
 func (l *readLoop) first(e messages.Event) {
 	if l.begun {
 		return
@@ -208,7 +216,7 @@ func (l *readLoop) count() {
 	l.batch.Frames++
 }
 
-// bad leaves out a frame that gave no event.
+// bad reports a frame that gave no event, and removes it from the arena.
 func (l *readLoop) bad(frame []byte, err *FrameError) error {
 	if err := l.truncated(nil); err != nil {
 		return err
@@ -220,8 +228,9 @@ func (l *readLoop) bad(frame []byte, err *FrameError) error {
 	return nil
 }
 
-// truncated gives the true error of a message that is wrong, which is err unless the connection has ended: the library takes one that ends at certain
-// places within a message for the message's end.
+// truncated returns the true error of a faulty message: err, unless the connection has ended. The
+// library takes the end of the connection at certain places within a message for the end of the
+// message.
 func (l *readLoop) truncated(err error) error {
 	if l.conn.wire.failed.Load() {
 		return io.ErrUnexpectedEOF
@@ -229,7 +238,8 @@ func (l *readLoop) truncated(err error) error {
 	return err
 }
 
-// control passes on what the upstream says beside its events. After an error it says nothing more.
+// control passes on what the upstream says beside its events. After an error frame the upstream
+// says nothing more.
 func (l *readLoop) control(c control) error {
 	l.count()
 	l.batch.Buf = l.batch.Buf[:l.arenaEnd()]
@@ -242,7 +252,7 @@ func (l *readLoop) control(c control) error {
 
 var errBinary = &FrameError{Kind: ErrBadEvent, Detail: "a binary message, where compression was not asked for; want text"}
 
-// upstreamError is what a v2 server says before it ends a connection.
+// upstreamError is an error frame: a v2 server sends it before it ends a connection.
 type upstreamError struct{ control }
 
 func (e *upstreamError) Error() string { return "the upstream said " + e.text() }
@@ -254,7 +264,7 @@ func (c control) text() string {
 	return c.name + ": " + c.message
 }
 
-// unpackError is a message that cannot be unpacked.
+// unpackError is a message that cannot be decompressed.
 type unpackError struct{ cause error }
 
 func (e *unpackError) Error() string { return "a message cannot be unpacked: " + e.cause.Error() }

@@ -17,8 +17,9 @@ import (
 	"tempestd/messages"
 )
 
-// A live socket is left alone until the batch is due, and a steady one is not even waited for: what
-// comes meanwhile is read at once and handed over together, no later than it would have been.
+// A live socket is not read until the batch is due. If it gets events steadily, Run does not even
+// wait for the first of them. The events that come meanwhile are read at once and handed over
+// together, no later than without the pause.
 func TestALiveSocketGathersUntilTheBatchIsDue(t *testing.T) {
 	const delay = 5 * time.Millisecond
 	lines := make(chan string)
@@ -62,12 +63,12 @@ func TestALiveSocketGathersUntilTheBatchIsDue(t *testing.T) {
 	send()
 	clock.Advance(delay)
 	got := []int{<-handed}
-	asleep() // nobody waits for the fourth
+	asleep() // Run pauses without waiting for the fourth event
 	send()
 	clock.Advance(delay)
 	got = append(got, <-handed)
 	asleep()
-	clock.Advance(delay) // nothing came: the next event is waited for, or just caught
+	clock.Advance(delay) // nothing came: Run waits for the next event, or just catches it
 	send()
 	for len(got) < 3 {
 		select {
@@ -84,7 +85,7 @@ func TestALiveSocketGathersUntilTheBatchIsDue(t *testing.T) {
 
 	defer close(lines)
 	closed := make(chan struct{})
-	go func() { // hung up, it ends when it wakes
+	go func() { // Run ends after the pause
 		defer close(closed)
 		conn.CloseNow()
 	}()
@@ -103,8 +104,8 @@ func TestALiveSocketGathersUntilTheBatchIsDue(t *testing.T) {
 	sink.expect(t, 0, n)
 }
 
-// awaitDelivered returns once the other end's system has all that was written: acknowledged, it can
-// be read there.
+// awaitDelivered returns once the other end's system has acknowledged everything that was written,
+// so that it can be read there.
 func awaitDelivered(c net.Conn) {
 	raw, err := c.(syscall.Conn).SyscallConn()
 	if err != nil {
@@ -117,7 +118,7 @@ func awaitDelivered(c net.Conn) {
 	}
 }
 
-// What a socket that is left alone was sent before it ended is read, and then its end.
+// If a socket ends during a pause, Run reads what was sent before, and then the end.
 func TestASocketThatEndsWhileItGathersIsReadToItsEnd(t *testing.T) {
 	const n = 20
 	req := serveRaw(t, func(c net.Conn) {
@@ -130,7 +131,8 @@ func TestASocketThatEndsWhileItGathersIsReadToItsEnd(t *testing.T) {
 	sink.expect(t, 0, n)
 }
 
-// A socket that is left alone tells how it ended: what a poll is told of a reset nobody is told again.
+// If a reset comes during a pause, Run reports it, although the system tells it only once, to the
+// poll.
 func TestAResetThatComesWhileASocketGathersIsTold(t *testing.T) {
 	req := serveRaw(t, func(c net.Conn) {
 		c.Write([]byte(rawText(eventJSON(0))))

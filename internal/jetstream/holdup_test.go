@@ -15,16 +15,18 @@ import (
 	"tempestd/internal/jetstream"
 )
 
-// framed is a message on the wire, as text or packed.
+// framed returns a message on the wire, as text or compressed.
 func framed(opcode byte, payload string) string {
 	return string([]byte{opcode, 126, byte(len(payload) >> 8), byte(len(payload))}) + payload
 }
 
-// What is complete is handed over when its time has come, whatever the server holds back of the next message.
+// Complete events are handed over when they are due, even if the server holds back the rest of the
+// next message.
 func TestCompleteEventsDoNotWaitForAnIncompleteOne(t *testing.T) {
 	const delay = 25 * time.Millisecond
 	dict := newDictionary(t, v1DictionaryID)
-	packed := map[string]string{} // before the bubble: an encoder belongs to the one that it was made in
+	// Before the bubble, because an encoder belongs to the bubble in which it was made.
+	packed := map[string]string{}
 	for i, encoder := 1, newEncoder(t, dict); i <= 4; i++ {
 		packed[eventJSON(i)] = string(encoder.EncodeAll([]byte(eventJSON(i)), nil))
 	}
@@ -40,7 +42,8 @@ func TestCompleteEventsDoNotWaitForAnIncompleteOne(t *testing.T) {
 		{"v2/raw", jetstream.Request{Protocol: jetstream.ProtocolV2, Raw: true}, v2JSON, plain},
 		{"v1/zstd", jetstream.Request{Compress: jetstream.CompressZstd}, eventJSON, func(text string) string { return framed(0x82, packed[text]) }},
 	} {
-		for _, slow := range []bool{false, true} { // the sink takes what is due a minute later
+		// With slow, the sink takes each batch a minute after it is due.
+		for _, slow := range []bool{false, true} {
 			t.Run(c.name+map[bool]string{true: "/slow sink"}[slow], func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					third := c.frame(c.event(3))
@@ -91,7 +94,7 @@ func TestCompleteEventsDoNotWaitForAnIncompleteOne(t *testing.T) {
 	}
 }
 
-// pipeRequest is a connection over a pipe, to a server that sends what it likes and hangs up.
+// pipeRequest makes a connection over a pipe. The server sends what send writes, and closes.
 func pipeRequest(t testing.TB, req jetstream.Request, opt jetstream.DialOptions, send func(net.Conn)) *jetstream.Conn {
 	t.Helper()
 	opt.DialContext = func(context.Context, string, string) (net.Conn, error) {
@@ -116,7 +119,8 @@ func pipeRequest(t testing.TB, req jetstream.Request, opt jetstream.DialOptions,
 	return dial(t, req, opt)
 }
 
-// TestCloseUnderAFloodIsQuick: nothing of what still comes is read to find the server's answer.
+// TestCloseUnderAFloodIsQuick checks that Close does not read what the server still sends in order
+// to find the server's answer.
 func TestCloseUnderAFloodIsQuick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var after int

@@ -9,21 +9,28 @@ import (
 	"tempestd/messages"
 )
 
-// identity is what makes an event itself, wherever and whenever it is sent: (did, rev, collection, rkey, operation) of a commit, (did, the relay's
-// sequence number) of an identity or account event, (did, rev, blocks) of a sync: a repository can be declared anew at the rev that it has, by a commit that was signed
-// anew. It holds neither the upstream's time nor its sequence number, which change when an upstream is restarted or replaced. It is the same whichever wire
-// brought the event.
+// identity is what makes two events the same, wherever and whenever they are sent: for a commit
+// (did, rev, collection, rkey, operation); for an identity or account event (did, the relay's
+// sequence number); for a sync (did, rev, blocks). A sync needs the blocks because a repository can
+// be declared again at the same rev, by a commit that was signed again. The upstream's time and
+// sequence number are not part of the identity: they change when an upstream is restarted or
+// replaced. The identity is the same in both protocols.
 type identity struct {
 	kind     messages.Kind
 	seq      int64
 	did, rev []byte
-	path     [3][]byte // collection, rkey, operation; of a sync, its blocks; of what is nameless, the kind's name
-	nameless bool      // it has no identity of its own: an unknown kind, or without the number that would give it one
-	whole    []byte    // then its content is its identity
+	// path is collection, rkey and operation of a commit. path[0] is the blocks of a sync, and the
+	// name of the kind of a nameless event.
+	path [3][]byte
+	// A nameless event has no identity of its own: its kind is unknown, or it lacks the number or
+	// rev that would be its identity.
+	nameless bool
+	whole    []byte // the content of a nameless event, which is its identity
 }
 
-// identify gives the identity of the event in the frame that f was parsed from, or what the event lacks. Of a nameless one the bytes are not filled in.
-// f keeps its strings as they are spelled.
+// identify returns the identity of the event in the frame that f was parsed from, or what the event
+// lacks. It does not set whole for a nameless event. The strings of f stay as they are spelled,
+// with escapes.
 func (f *fields) identify() (identity, string) {
 	if !f.escaped {
 		return f.identifyPlain()
@@ -38,7 +45,7 @@ func (f *fields) identify() (identity, string) {
 	return id, lack
 }
 
-// identifyPlain is identify without escapes.
+// identifyPlain does what identify does, for fields without escapes.
 func (f *fields) identifyPlain() (identity, string) {
 	if f.wrapped() {
 		if lack := f.open(); lack != "" {
@@ -81,8 +88,9 @@ func (f *fields) identifyPlain() (identity, string) {
 	return id, ""
 }
 
-// fingerprint is a 64-bit hash of the identity: the xxhash of the xxhashes of its parts, so that no separator can be forged and nothing is
-// copied together. It is stored, so it must never change; a wire version that spells the same event differently gives the same.
+// fingerprint returns a 64-bit hash of the identity: the xxhash of the xxhashes of its parts, so
+// that no separator can be forged and the parts need not be copied together. It is stored, so it
+// must never change. It is the same for an event that the protocols spell differently.
 func (id *identity) fingerprint() uint64 {
 	var parts [7 * 8]byte
 	binary.LittleEndian.PutUint64(parts[0:], uint64(id.kind))
@@ -106,7 +114,9 @@ func (id *identity) fingerprint() uint64 {
 	return xxhash.Sum64(parts[:])
 }
 
-// content is the members of an identified event, in v1's shape and as they are spelled, but for those that are known otherwise or are its instance's own.
+// content returns the members of an identified event, in v1's shape and as they are spelled. It
+// leaves out the members that are already part of the identity (did, kind) and those that are
+// specific to the instance (time, number).
 func (f *fields) content(frame []byte) []byte {
 	if f.wrapped() {
 		frame = f.appendV1(nil, frame)
@@ -127,10 +137,11 @@ func (id *identity) equal(other *identity) bool {
 		bytes.Equal(id.whole, other.whole)
 }
 
-// SameIdentity says whether two frames, each of v1 or v2, tell the same event: exactly, where a fingerprint only says so very probably. What [Scan]
-// refuses is the same as nothing but its own bytes. It is safe for concurrent use.
+// SameIdentity says whether two frames, each v1 or v2, carry the same event. It is exact, while
+// equal fingerprints make that only very probable. A frame that [Scan] refuses is the same only as
+// a frame with the same bytes. SameIdentity is safe for concurrent use.
 func SameIdentity(a, b []byte) bool {
-	if bytes.Equal(a, b) { // what a server sends again it sends as before, unless it was restarted
+	if bytes.Equal(a, b) { // a server sends the same bytes again unless it was restarted
 		return true
 	}
 	var fa, fb fields

@@ -8,7 +8,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// v1DictionaryID is the dictionary that v1 servers compress with. They do not give it out.
+// v1DictionaryID is the ID of the dictionary that v1 servers compress with. They do not give it
+// out.
 const v1DictionaryID = 1612007021
 
 // dictionary is a zstd dictionary.
@@ -29,7 +30,8 @@ func parseDictionary(data []byte) (*dictionary, error) {
 	return &dictionary{id: d.ID(), data: data}, nil
 }
 
-// CheckV1Dictionary says what is wrong with the contents of a file that is to be DialOptions.V1Dictionary.
+// CheckV1Dictionary says what is wrong with data that is meant for DialOptions.V1Dictionary; nil if
+// nothing is.
 func CheckV1Dictionary(data []byte) error {
 	d, err := parseDictionary(data)
 	if err == nil && d.id != v1DictionaryID {
@@ -38,16 +40,17 @@ func CheckV1Dictionary(data []byte) error {
 	return err
 }
 
-// inflater unpacks a connection's messages. It is not safe for concurrent use.
+// inflater decompresses a connection's messages. It is not safe for concurrent use.
 type inflater struct {
 	decoder    *zstd.Decoder
 	dictionary []byte
-	max        int // bytes of an unpacked message
+	max        int // greatest size of a decompressed message, in bytes
 }
 
 func newInflater(d *dictionary, maxSize int64) (*inflater, error) {
-	// One decoder decodes in the caller's goroutine and starts none. It is given the room there is, and never makes its own: what a frame says about
-	// its window and its size costs nothing.
+	// With a concurrency of 1 the decoder decodes in the caller's goroutine and starts none. It
+	// writes to the room that it is given and allocates none: a frame that lies about its window or
+	// its size costs nothing.
 	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderDicts(d.data))
 	if err != nil {
 		return nil, err
@@ -55,17 +58,18 @@ func newInflater(d *dictionary, maxSize int64) (*inflater, error) {
 	return &inflater{decoder: decoder, dictionary: d.data, max: int(maxSize)}, nil
 }
 
-// errTooLarge is a message that is larger, as it is or unpacked, than is read.
+// errTooLarge is a message that is too large to be kept, as it came or decompressed.
 var errTooLarge = errors.New("larger than max_message_size")
 
-// packedRatio is how many times larger than packed a message is thought to be when it does not say so.
+// packedRatio is the assumed ratio of decompressed to compressed size, for a message that does not
+// say its size.
 const packedRatio = 4
 
-// minUnpacked is the least room, in bytes, for a message that did not fit in what it said it needs.
+// minUnpacked is the least room, in bytes, for a message that did not fit the size that it said.
 const minUnpacked = 4 << 10
 
-// append unpacks a message to the end of dst. After an error dst is returned as it was. An error other than errTooLarge says that the message cannot be
-// unpacked.
+// append decompresses a message to the end of dst. After an error dst is returned unchanged. An
+// error other than errTooLarge says that the message cannot be decompressed.
 func (z *inflater) append(dst, packed []byte) ([]byte, error) {
 	size := packedRatio * len(packed)
 	var h zstd.Header
@@ -78,7 +82,8 @@ func (z *inflater) append(dst, packed []byte) ([]byte, error) {
 	for {
 		size = min(size, z.max)
 		dst = slices.Grow(dst, size)
-		// The decoder counts what is in its destination against its bounds, so it gets the room alone.
+		// The decoder counts the bytes already in its destination against its limits, so it gets
+		// the free room only.
 		room := dst[len(dst):len(dst):cap(dst)]
 		out, err := z.decoder.DecodeAll(packed, room)
 		switch {
@@ -89,6 +94,6 @@ func (z *inflater) append(dst, packed []byte) ([]byte, error) {
 		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
 			return dst, &unpackError{err}
 		}
-		size = max(2*size, 2*cap(room), minUnpacked) // what it says of its size may be a lie
+		size = max(2*size, 2*cap(room), minUnpacked) // the size that the message says may be a lie
 	}
 }

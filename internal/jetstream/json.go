@@ -6,12 +6,13 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth is how deep a frame may nest. Records of the network are bounded at 32 levels; encoding/json gives up at 10 000. The bound is
-// what keeps the bookkeeping of a value in a fixed array.
+// maxDepth is how deep a frame may nest. Records of the network are bounded at 32 levels;
+// encoding/json gives up at 10 000. Because of the bound the state of containerEnd fits in a fixed
+// array.
 const maxDepth = 512
 
-// The functions here take a frame and the index of a value, and return the index after it. An invalid value gives the complement of
-// the index it is wrong at, which is always negative.
+// The functions here take a frame and the index of a value, and return the index after it. For an
+// invalid value they return the complement of the index of the error, which is always negative.
 
 const (
 	ones    = 0x0101010101010101
@@ -21,10 +22,12 @@ const (
 	slashes = '\\' * ones
 )
 
-// stringEnd takes the index after an opening quote and returns the index of the closing one, and whether there are escapes in between.
+// stringEnd takes the index after an opening quote. It returns the index of the closing one, and
+// whether there are escapes in between.
 //
-// Eight bytes are looked at together. For a byte below 0x80, x-1 sets the high bit only for x = 0, and b-0x20 only for a control
-// character; a borrow reaches only bytes above one that is flagged itself, and the lowest flag is the one that is used.
+// It looks at eight bytes at once. For a byte below 0x80, x-1 sets the high bit only for x = 0, and
+// b-0x20 only for a control character. A borrow can only disturb bytes above a byte that is flagged
+// itself, and only the lowest flag is used.
 func stringEnd(b []byte, i int) (end int, escaped bool) {
 	for {
 		if i+8 <= len(b) {
@@ -114,7 +117,7 @@ func numberEnd(b []byte, i int) int {
 	return i
 }
 
-// digitsEnd wants one digit at least.
+// digitsEnd requires at least one digit.
 func digitsEnd(b []byte, i int) int {
 	if i >= len(b) || !isDigit(b[i]) {
 		return ^min(i, len(b))
@@ -133,7 +136,7 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// at is the byte at i, or 0, which stands nowhere in JSON outside of strings.
+// at returns the byte at i, or 0 beyond the end. A 0 byte is valid nowhere in JSON.
 func at(b []byte, i int) byte {
 	if i < len(b) {
 		return b[i]
@@ -141,7 +144,7 @@ func at(b []byte, i int) byte {
 	return 0
 }
 
-// scalarEnd takes the index of any value but an object or an array.
+// scalarEnd takes the index of any value except an object or an array.
 func scalarEnd(b []byte, i int) int {
 	switch at(b, i) {
 	case '"':
@@ -167,8 +170,8 @@ func literalEnd(b []byte, i int, literal string) int {
 	return ^i
 }
 
-// keyEnd takes the index where a key must stand and returns the index after its colon and the white space that follows. The key is
-// b[i+1:end].
+// keyEnd takes the index where a key must be. It returns the index after its colon and the white
+// space that follows. The key is b[i+1:end].
 func keyEnd(b []byte, i int) (end, value int, escaped bool) {
 	if at(b, i) != '"' {
 		return ^i, ^i, false
@@ -188,7 +191,7 @@ func keyEnd(b []byte, i int) (end, value int, escaped bool) {
 	return end, i, escaped
 }
 
-// valueEnd takes the index of any value, inside depth levels of others.
+// valueEnd takes the index of any value that is nested in depth levels.
 func valueEnd(b []byte, i, depth int) int {
 	if c := at(b, i); c != '{' && c != '[' {
 		return scalarEnd(b, i)
@@ -196,7 +199,8 @@ func valueEnd(b []byte, i, depth int) int {
 	return containerEnd(b, i, depth)
 }
 
-// containerEnd takes the index of an object or array, inside depth levels of others. It keeps one bit a level, set for an object.
+// containerEnd takes the index of an object or array that is nested in depth levels. It keeps one
+// bit per level, set for an object.
 func containerEnd(b []byte, i, depth int) int {
 	var objects [maxDepth / 64]uint64
 	outer := depth
@@ -235,7 +239,7 @@ func containerEnd(b []byte, i, depth int) int {
 				return i
 			}
 		}
-		// What follows a value, and closes the containers it is the last of.
+		// After a value: close the containers that it is the last value of.
 		for {
 			if at(b, i) <= ' ' {
 				i = skipSpace(b, i)

@@ -9,7 +9,8 @@ import (
 	"sync/atomic"
 )
 
-// linked is a transport that puts a link between the websocket and what was upgraded to it, whether that is TLS or not.
+// linked is a transport that puts a link between the websocket and the upgraded connection, with or
+// without TLS.
 type linked struct {
 	http.RoundTripper
 	link *link
@@ -27,19 +28,21 @@ func (l *linked) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// link is the stream of websocket frames. It looks at the frames' headers as they pass, so that the length of a frame counts when it is announced: the websocket library
-// says nothing of it, and waits for what will never come. And it sees the close frame on its way out, after which nothing is waited for.
+// link is the stream of websocket frames. It looks at the frames' headers as they pass, so that a
+// frame that is too long is found when its header announces it. The websocket library does not
+// report the length, and would wait for bytes that may never come. The link also sees the close
+// frame on its way out; after that it waits for nothing.
 type link struct {
 	io.ReadWriteCloser
 	frames framing
-	end    error // what Read gives next
+	end    error // what the next Read returns
 
-	parting atomic.Bool // the next close frame that is written is the last of everything
-	parted  atomic.Bool // it was
+	parting atomic.Bool // the next close frame that is written ends everything
+	parted  atomic.Bool // that close frame was written
 	hangUp  func()      // closes the socket
 }
 
-// Read is the websocket's.
+// Read is called by the websocket library.
 func (l *link) Read(p []byte) (int, error) {
 	if l.parted.Load() {
 		return 0, net.ErrClosed
@@ -60,7 +63,7 @@ func (l *link) Read(p []byte) (int, error) {
 // closeFrame is the first byte of a close frame.
 const closeFrame = 0x88
 
-// Write is the websocket's, which writes a control frame in one go.
+// Write is called by the websocket library, which writes a control frame in one call.
 func (l *link) Write(p []byte) (int, error) {
 	n, err := l.ReadWriteCloser.Write(p)
 	if len(p) > 0 && p[0] == closeFrame && l.parting.Load() {
@@ -70,7 +73,7 @@ func (l *link) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// tooLongError is a frame that announces, or a message that has, more bytes than are passed over.
+// tooLongError: a frame announces, or a message has, more bytes than are read and discarded.
 type tooLongError struct{ bytes uint64 }
 
 func (e *tooLongError) Error() string {
@@ -79,14 +82,15 @@ func (e *tooLongError) Error() string {
 
 // framing follows a stream of frames from header to header (RFC 6455, 5.2).
 type framing struct {
-	most   int64 // the longest payload that passes
-	left   int64 // of the payload that is passing
+	most   int64 // the longest payload that is let through
+	left   int64 // bytes of the current payload that are still to come
 	header [14]byte
-	have   int // bytes of the header that is passing
+	have   int // bytes of the current header so far
 	lost   bool
 }
 
-// walk takes the next bytes of the stream and says how many of them pass: all, or those before a header that announces too much.
+// walk takes the next bytes of the stream and returns how many of them pass: all of them, or those
+// before a header that announces a payload that is too long.
 func (f *framing) walk(b []byte) (pass int, announced uint64) {
 	for i := 0; i < len(b) && !f.lost; {
 		if f.left > 0 {
@@ -97,7 +101,7 @@ func (f *framing) walk(b []byte) (pass int, announced uint64) {
 		}
 		from := i
 		rest := b[i:]
-		if f.have > 0 { // it began in what came before
+		if f.have > 0 { // the header began in earlier bytes
 			n := copy(f.header[f.have:], rest)
 			rest = f.header[:f.have+n]
 		}
@@ -110,7 +114,7 @@ func (f *framing) walk(b []byte) (pass int, announced uint64) {
 			f.have = len(rest)
 			return len(b), 0
 		case payload>>63 != 0:
-			f.lost = true // not the websocket protocol, as the library will say
+			f.lost = true // not the websocket protocol; the library will report it
 		case payload > uint64(f.most):
 			f.lost = true
 			return from, payload
@@ -121,7 +125,8 @@ func (f *framing) walk(b []byte) (pass int, announced uint64) {
 	return len(b), 0
 }
 
-// frameHeader reads the length of a frame's header, and of its payload, from where the frame begins; whole is false if there is not enough of it.
+// frameHeader reads a frame's header from the frame's first byte. It returns the length of the
+// header and of the payload; whole is false if b does not contain the whole header.
 func frameHeader(b []byte) (size int, payload uint64, whole bool) {
 	if len(b) < 2 {
 		return 0, 0, false

@@ -7,8 +7,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain is also the flood server's main function: a benchmark starts the test binary a second time, so that the server's work is not counted as
-// the client's.
+// TestMain is also the main function of the flood server. A benchmark starts the test binary a
+// second time, so that the server's work is not counted as the client's.
 func TestMain(m *testing.M) {
 	if os.Getenv(floodVariable) != "" {
 		flood()

@@ -6,19 +6,21 @@ import (
 	"tempestd/messages"
 )
 
-// Matcher is a Filter made ready to be asked once an event. A nil Matcher wants everything. It is immutable, and so safe for concurrent use.
+// Matcher is a Filter that is prepared for one check per event. A nil Matcher wants everything. It
+// is immutable, and so safe for concurrent use.
 type Matcher struct {
-	kinds       uint8 // one bit a messages.Kind; 0 is all
+	kinds       uint8 // one bit per messages.Kind; 0 means all
 	dids        map[string]struct{}
 	collections map[string]struct{}
-	prefixes    map[string]struct{} // with the dot they end in
+	prefixes    map[string]struct{} // including the final dot
 }
 
-// noKind is a bit that no event has: kinds were named, be they known or not.
+// noKind is a bit that no event has. It says that kinds were named, known or not.
 const noKind = 1 << 7
 
-// NewMatcher gives the matcher of a filter of this daemon's readers, nil for one that wants everything. The filter may name the kind "gap" too, and what
-// [ValidateReader] refuses in it matches nothing.
+// NewMatcher returns the matcher of a filter, nil for a filter that wants everything. The filter
+// may be one of this daemon's readers and name the kind "gap" too. Values that [ValidateReader]
+// refuses match nothing.
 func NewMatcher(f Filter) *Matcher {
 	if f.IsZero() {
 		return nil
@@ -48,8 +50,11 @@ func NewMatcher(f Filter) *Matcher {
 	return m
 }
 
-// WantsEvent says whether the stored event is wanted: v1's shape, a v2 frame as it came, or a gap entry of our own, which only a list of kinds without "gap" leaves
-// out. The fields are scanned, and nothing is allocated unless they are spelled with escapes. What is neither has no account and an unknown kind.
+// WantsEvent says whether the stored event is wanted: an event in v1's shape, a v2 frame as it
+// came, or a gap entry of our own. Only a list of kinds without "gap" leaves a gap entry out. The
+// event is scanned, and nothing is allocated unless its fields are spelled with escapes. JSON that
+// is no event is treated as an unknown kind without an account; bytes that are not JSON are not
+// wanted.
 func (m *Matcher) WantsEvent(event []byte) bool {
 	if m == nil {
 		return true
@@ -81,7 +86,7 @@ func setOf(list []string) map[string]struct{} {
 	return set
 }
 
-// wants says whether an event is wanted, by the server's own rules.
+// wants says whether an event is wanted, by the rules that servers use.
 func (m *Matcher) wants(id *identity) bool {
 	if m == nil {
 		return true

@@ -12,7 +12,8 @@ import (
 
 const gapEntry = `{"kind":"gap","time_us":1795370836563030,"gap":{"host":"jetstream2.us-east.bsky.network:443","from_us":1,"to_us":2,"cause":"replay_window"}}`
 
-// A reader's filter keeps what a server's would, whichever way the entry is stored.
+// A reader's filter keeps the events that a server's filter would keep, in whichever shape the
+// entry is stored.
 func TestReadersFilterAsServersDo(t *testing.T) {
 	frames := stories()
 	rapid.Check(t, func(r *rapid.T) {

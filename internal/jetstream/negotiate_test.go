@@ -175,7 +175,7 @@ func TestI2_ASequenceIsNotSentToALegacyServer(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	// It was a server of v2, with the sequence numbers that are asked for, before it became a legacy one.
+	// The server speaks v2 and has the sequence numbers; then it becomes a legacy one.
 	up.v2 = series(1, v2JSON)
 	read(t, req, opt)
 	up.v2 = nil
@@ -187,7 +187,7 @@ func TestI2_ASequenceIsNotSentToALegacyServer(t *testing.T) {
 			t.Errorf("asked for %s", uri)
 		}
 	}
-	// A server of v1 alone that has sequence numbers may be asked for them.
+	// A server that speaks v1 only, but has sequence numbers, may be asked for them.
 	up.v1 = series(1, eventJSON)
 	read(t, req, opt)
 	if err := tryDial(t, bySeq, opt); err != nil || !strings.Contains(up.last(), "cursor=20000") {

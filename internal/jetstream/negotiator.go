@@ -9,15 +9,16 @@ import (
 	"tempestd/messages"
 )
 
-// How long a lesson about an endpoint holds. Servers are renewed, and a lesson that is learned again costs one request.
+// How long a lesson about an endpoint is valid. Servers are upgraded, and it costs one request to
+// learn a lesson again.
 const (
-	v1For    = 6 * time.Hour    // it has no v2
-	plainFor = 30 * time.Minute // its messages, or its dictionary, are of no use
-	shortFor = 6 * time.Hour    // long URLs do not reach it
+	v1For    = 6 * time.Hour    // the endpoint has no v2
+	plainFor = 30 * time.Minute // its messages, or its dictionary, are unusable
+	shortFor = 6 * time.Hour    // it refuses long URLs
 )
 
-// Negotiator remembers what endpoints can do, and the dictionaries they gave out. Feeds share one. A nil Negotiator remembers nothing. It is safe for
-// concurrent use.
+// Negotiator remembers what endpoints can do, and the dictionaries that they gave out. All feeds
+// share one. A nil Negotiator remembers nothing. It is safe for concurrent use.
 type Negotiator struct {
 	clock clockwork.Clock
 	dir   string
@@ -27,24 +28,25 @@ type Negotiator struct {
 	dictionaries map[string]*dictionary
 }
 
-// lessons are what was learned about one endpoint.
+// lessons are what is known about one endpoint.
 type lessons struct {
 	v1, plain, bare, short lesson
-	sequenced              bool // its v1 frames have sequence numbers: it is no legacy server
+	sequenced              bool // its v1 frames have sequence numbers, so it is no legacy server
 }
 
-// lesson is something to be believed for a while.
+// lesson is a fact that is valid for a while.
 type lesson struct {
 	until time.Time
 	why   string
 }
 
-// NewNegotiator makes a Negotiator that keeps dictionaries in cacheDir, which is made when there is something to keep. With "" they are kept in memory only.
+// NewNegotiator makes a Negotiator that keeps dictionaries in the directory cacheDir, which is
+// created with the first dictionary. With "" dictionaries are kept in memory only.
 func NewNegotiator(cacheDir string, clock clockwork.Clock) *Negotiator {
 	return &Negotiator{clock: clock, dir: cacheDir, endpoints: make(map[string]*lessons), dictionaries: make(map[string]*dictionary)}
 }
 
-// about gives what is known of an endpoint, outdated lessons left out.
+// about returns what is known about an endpoint, without expired lessons.
 func (n *Negotiator) about(e Endpoint) lessons {
 	if n == nil {
 		return lessons{}
@@ -64,7 +66,7 @@ func (n *Negotiator) about(e Endpoint) lessons {
 	return *known
 }
 
-// learn changes what is known of an endpoint.
+// learn changes what is known about an endpoint.
 func (n *Negotiator) learn(e Endpoint, change func(*lessons)) {
 	if n == nil {
 		return
@@ -79,7 +81,7 @@ func (n *Negotiator) learn(e Endpoint, change func(*lessons)) {
 	change(known)
 }
 
-// lesson is something to be believed from now on.
+// lesson makes a lesson that is valid from now on, for d.
 func (n *Negotiator) lesson(d time.Duration, why string) lesson {
 	return lesson{until: n.clock.Now().Add(d), why: why}
 }
@@ -100,7 +102,7 @@ func (n *Negotiator) wantsShortURLs(e Endpoint, why string) {
 	n.learn(e, func(l *lessons) { l.short = n.lesson(shortFor, why) })
 }
 
-// sawFirst learns from a v1 connection's first event.
+// sawFirst learns from the first event of a v1 connection.
 func (n *Negotiator) sawFirst(e Endpoint, first messages.Event) {
 	n.learn(e, func(l *lessons) { l.sequenced = first.Seq > 0 })
 }

@@ -2,20 +2,22 @@ package jetstream
 
 import "bytes"
 
-// outline is what is kept of a message that is too large to be read: enough to know which event it was. It is JSON again, in which what is nested deeper than an event's own
-// members (the record, above all) is null and long strings are empty. The message passes through in pieces, and whatever it is, no more than maxOutline bytes of
-// it are held.
+// outline is the part that is kept of a message that is too large: enough to know which event it
+// was. It is JSON again. In it, values nested deeper than an event's own members (above all the
+// record) are null, and long strings are empty. The message passes through in pieces, and at most
+// maxOutline bytes are kept, whatever it contains.
 //
-// It is not checked on the way: what is left of bad JSON is bad JSON, or of no interest.
+// The message is not validated on the way. The outline of bad JSON is bad JSON too, or does not
+// matter.
 type outline struct {
 	json    []byte
 	depth   int
-	text    int // where the string that is passing begins in json, with its quote; only when inText
+	text    int // the index in json of the current string's opening quote; only if inText
 	inText  bool
 	begun   bool
-	none    bool // what passes is not one object
-	escaped bool // the byte before was a backslash
-	full    bool // … or of no use: nothing more is kept
+	none    bool // the message is not one object
+	escaped bool // the previous byte was a backslash
+	full    bool // json has no more room, or is useless: nothing more is kept
 }
 
 // Bounds of an outline.
@@ -38,7 +40,7 @@ func (o *outline) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// plainText is how many bytes there are before the next that means something in a string.
+// plainText returns how many bytes come before the next byte that has a meaning in a string.
 func plainText(p []byte) int {
 	n := bytes.IndexByte(p, '"')
 	if n < 0 {
@@ -90,13 +92,13 @@ func (o *outline) within(c byte) {
 	}
 }
 
-// kept says whether what is passing is kept.
+// kept says whether the current bytes are kept.
 func (o *outline) kept() bool { return o.depth <= outlineDepth && !o.full }
 
 func (o *outline) keep(c ...byte) {
 	switch {
 	case !o.kept():
-	case o.inText && len(o.json)-o.text > outlineText+2: // it will be empty
+	case o.inText && len(o.json)-o.text > outlineText+2: // the string will be empty
 	case len(o.json)+len(c) > maxOutline:
 		o.full = true
 	default:
@@ -104,7 +106,8 @@ func (o *outline) keep(c ...byte) {
 	}
 }
 
-// bytes is the whole outline; known is false where there was too much of it, or it could not be had. Of what is not one object it is nil.
+// bytes returns the whole outline. known is false if the outline is too large or is not available.
+// For a message that is not one object it returns nil and true.
 func (o *outline) bytes() (json []byte, known bool) {
 	if o.none {
 		return nil, true

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// FuzzOutline holds that the outline of an event, however it comes in pieces, is a bounded event with the same identity and place, wherever its own members are of a
-// length that is kept.
+// FuzzOutline checks that the outline of an event is bounded and gives the same identity and place,
+// however the message is cut into pieces, if the event's own members are short enough to be kept.
 func FuzzOutline(f *testing.F) {
 	for _, s := range []string{
 		`{"did":"did:plc:a","time_us":5,"cursor":6,"kind":"commit","commit":{"rev":"r","operation":"create","collection":"c","rkey":"k","record":{"a":["}",{"b":"\\\""}]},"cid":"x"}}`,
@@ -55,7 +55,7 @@ func longest(parts ...[]byte) (n int) {
 	return n
 }
 
-// FuzzFraming holds that frames' headers are found however the stream is cut.
+// FuzzFraming checks that the headers of frames are found however the stream is cut.
 func FuzzFraming(f *testing.F) {
 	for _, s := range []string{"\x81\x02{}\x81\x00\x89\x04ping\x81\x7e\x00\x80" + strings.Repeat("x", 128), "\x81\x7f\x00\x00\x00\x00\x00\x00\x00\x01x\x81\x7f\x7f\xff\xff\xff\xff\xff\xff\xff", "\x81\x84\x01\x02\x03\x04abcd\x82\xfe\x01\x00",
 		"\x81\xff\xff\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03\x04"} {
@@ -86,7 +86,8 @@ func FuzzFraming(f *testing.F) {
 	})
 }
 
-// referenceFraming is where the first header that announces too much begins.
+// referenceFraming returns where the first header begins that announces too much, and what it
+// announces.
 func referenceFraming(b []byte, most uint64) (at int, announced uint64) {
 	r := bytes.NewReader(b)
 	for {

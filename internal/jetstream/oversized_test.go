@@ -18,12 +18,13 @@ import (
 	"tempestd/messages"
 )
 
-// large is a frame made larger by n bytes within its record.
+// large returns a frame whose record was made larger by n bytes.
 func large(frame string, n int) string {
 	return strings.Replace(frame, "2026-08-01T10:08:18Z", strings.Repeat(`\"{[x`, n/5)+`","seq":9,"time_us":9,"more":[{"did":"no"}],"x":"`, 1)
 }
 
-// TestAMessageThatIsTooLargeIsPassedOver is for servers that do not know, or mind, what is asked of them: such an event is sent again at every resume.
+// TestAMessageThatIsTooLargeIsPassedOver is about servers that do not know or ignore
+// maxMessageSizeBytes: they would send such an event again at every resume.
 func TestAMessageThatIsTooLargeIsPassedOver(t *testing.T) {
 	const size = 70_000
 	v2 := func(n int) string { return witnessed(v2JSON(n), "2026-11-22T06:07:17.000000Z") }
@@ -65,7 +66,7 @@ func TestAMessageThatIsTooLargeIsPassedOver(t *testing.T) {
 	}
 }
 
-// What is passed over is neither held nor read in one piece.
+// A message that is too large is not kept in memory, and is not read in one piece.
 func TestI5_AMessageThatIsTooLargeTakesNoMemory(t *testing.T) {
 	frame := large(eventJSON(1), 8<<20)
 	req := serve(t, func(ctx context.Context, ws *websocket.Conn) {
@@ -120,7 +121,7 @@ func TestI7_WhatIsTooLargeAndNoEventIsBad(t *testing.T) {
 	}
 }
 
-// What nobody can tell is missing all the same.
+// If it is unknown which event a message was, the event is missing all the same.
 func TestI4_WhatIsTooLargeAndNotKnownIsMissing(t *testing.T) {
 	names := make([]string, 9000)
 	for i := range names {
@@ -140,7 +141,7 @@ func TestI4_WhatIsTooLargeAndNotKnownIsMissing(t *testing.T) {
 	}
 }
 
-// A full batch is one of events that were skipped, too.
+// Skipped events count for the size of a batch.
 func TestI5_SkippedEventsAreBoundedAsEventsAre(t *testing.T) {
 	const n = 12
 	req := serve(t, func(ctx context.Context, ws *websocket.Conn) {
@@ -156,7 +157,7 @@ func TestI5_SkippedEventsAreBoundedAsEventsAre(t *testing.T) {
 	}
 }
 
-// A header that announces what will never come counts when it is read.
+// A header that announces too much ends the connection at once; the payload may never come.
 func TestAFrameThatAnnouncesTooMuchEndsTheConnectionAtOnce(t *testing.T) {
 	for _, header := range []string{"\x81\x7f\x7f\xff\xff\xff\xff\xff\xff\xff", "\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff", "\x81\x7f\x00\x00\x00\x00\x04\x00\x00\x01", "\x01\x05{\"did\x80\x7f\x10\x00\x00\x00\x04\x00\x00\x01"} {
 		hold := make(chan struct{})
@@ -174,7 +175,7 @@ func TestAFrameThatAnnouncesTooMuchEndsTheConnectionAtOnce(t *testing.T) {
 		sink.expect(t, 0, 2)
 		close(hold)
 	}
-	// What is announced and comes is passed over.
+	// A message within the bound is read and discarded.
 	frame := "\x81\x7f\x00\x00\x00\x00\x00\x02\x00\x00" + strings.Repeat(" ", 131072)
 	req := serveRaw(t, func(c net.Conn) {
 		io.Copy(c, bytes.NewReader([]byte(rawText(eventJSON(0))+frame+rawText(eventJSON(1)))))

@@ -9,16 +9,16 @@ import (
 	"syscall"
 )
 
-// poller reads what a socket has, without waiting.
+// poller reads the bytes that a socket has, without waiting.
 type poller struct {
 	raw  syscall.RawConn
-	read func(fd uintptr) bool // once made, so that a poll allocates nothing
+	read func(fd uintptr) bool // made once, so that a poll allocates nothing
 	into []byte
 	n    int
 	err  error
 }
 
-// newPoller gives nil for a connection that is no socket of the operating system's.
+// newPoller returns nil for a connection that is not a socket of the operating system.
 func newPoller(c net.Conn) *poller {
 	s, ok := c.(syscall.Conn)
 	if !ok {
@@ -36,8 +36,8 @@ func newPoller(c net.Conn) *poller {
 	return p
 }
 
-// poll gives what net.Conn.Read would give, and no bytes and no error where that would wait. What has
-// befallen a socket is told once: whoever is told must pass it on.
+// poll returns what net.Conn.Read would return, or no bytes and no error if Read would wait. The
+// system reports a socket error only once, so the caller must pass it on.
 func (p *poller) poll(into []byte) (int, error) {
 	p.into, p.n, p.err = into, 0, nil
 	err := p.raw.Read(p.read)

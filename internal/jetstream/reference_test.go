@@ -17,7 +17,7 @@ import (
 	"tempestd/messages"
 )
 
-// reference is what a frame says according to encoding/json, and whether it is an event.
+// reference returns what a frame says according to encoding/json, and whether it is an event.
 func reference(frame []byte) (e messages.Event, id string, valid, event bool) {
 	var top map[string]json.RawMessage
 	if !json.Valid(frame) || !utf8.Valid(frame) || json.Unmarshal(frame, &top) != nil || top == nil {
@@ -63,7 +63,7 @@ func reference(frame []byte) (e messages.Event, id string, valid, event bool) {
 	return e, id, true, true
 }
 
-// otherMembers is what an event has beside what every event has, as it is spelled.
+// otherMembers returns the members, as spelled, that are not common to all events.
 func otherMembers(frame []byte) (spelled []string) {
 	d := json.NewDecoder(bytes.NewReader(frame))
 	for _, err := d.Token(); err == nil && d.More(); {
@@ -97,7 +97,7 @@ func integer(raw json.RawMessage) int64 {
 	return n
 }
 
-// depth is how deep a valid frame nests.
+// depth returns how deep a valid frame nests.
 func depth(frame []byte) int {
 	deepest, now := 0, 0
 	d := json.NewDecoder(bytes.NewReader(frame))
@@ -173,7 +173,8 @@ func FuzzSameIdentity(f *testing.F) {
 	})
 }
 
-// Frames built from few names and values, so that known keys, duplicates, wrong types and broken syntax meet often.
+// The frames are built from few names and values, so that known keys, duplicates, wrong types and
+// broken syntax often occur together.
 func TestScanAgreesWithEncodingJSON(t *testing.T) {
 	words := []string{`"did"`, `"time_us"`, `"cursor"`, `"kind"`, `"commit"`, `"identity"`, `"account"`, `"sync"`, `"gap"`, `"rev"`, `"operation"`, `"collection"`, `"rkey"`,
 		`"seq"`, `"witnessedAt"`, `"2026-11-22T06:05:51.918217Z"`, `"k\u0069nd"`, `"s\u0065q"`, `""`, `"a\"b\\c\/\n"`, `"é🌩"`, `"\ud83c\udf29"`, `"\udf29x"`}
@@ -189,7 +190,7 @@ func TestScanAgreesWithEncodingJSON(t *testing.T) {
 	})
 }
 
-// anyValue generates JSON values, objects mostly.
+// anyValue generates JSON values, mostly objects.
 func anyValue(words, others []string, depth int) *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		shape := rapid.IntRange(0, 9).Draw(t, "shape")

@@ -13,21 +13,25 @@ import (
 	"unicode"
 )
 
-// Bounds of what an upstream may make us say and wait for.
+// Bounds on what an upstream's answer can make us log and wait for.
 const (
 	maxRefusal     = 200       // bytes of its message
-	maxRefusalBody = 1 << 10   // bytes of the answer that are looked at
-	maxRetryAfter  = time.Hour // how long it can send us away
+	maxRefusalBody = 1 << 10   // bytes of the answer that are read
+	maxRetryAfter  = time.Hour // the longest wait that it can ask for
 )
 
 // RefusedError is an upstream's answer to a handshake that it did not accept.
 type RefusedError struct {
-	Status     int           // HTTP status
-	Name       string        // what v2 servers call it, such as "InvalidRequest"; "" where there is none
-	Message    string        // its reason: one line, printable, 200 bytes at most; may be empty
-	RetryAfter time.Duration // how long it asks us to stay away, an hour at most; 0 if it does not say
-	Permanent  bool          // asking again in the same way is useless
-	Passing    bool          // another of the host's servers may take us at once, and this one soon: it says nothing of the host's health
+	Status  int    // HTTP status
+	Name    string // v2 servers' name for it, such as "InvalidRequest"; "" if there is none
+	Message string // the reason: one line, printable, at most 200 bytes; may be empty
+	// RetryAfter is how long the upstream asks us to stay away, at most one hour; 0 if it does not
+	// say.
+	RetryAfter time.Duration
+	Permanent  bool // the same request would be refused again
+	// Passing: another server of the host may accept the request at once, and this server soon. It
+	// says nothing about the host's health.
+	Passing bool
 }
 
 func (e *RefusedError) Error() string {
@@ -41,17 +45,21 @@ func (e *RefusedError) Error() string {
 	return text
 }
 
-// The names of refusals that are answered otherwise than by their status.
+// Names of refusals that are not judged by their HTTP status alone.
 const (
-	// RefusedCursorTooOld: the sequence number asked for lies below what the server still has. Asked by time it begins at its oldest event.
+	// RefusedCursorTooOld: the requested sequence number is below the oldest one that the server
+	// still has. If the server is asked by time, it begins at its oldest event.
 	RefusedCursorTooOld = "CursorTooOld"
-	// refusedUnavailable: the server is not ready. Of several behind one name, one that is behind the others says so too.
+	// refusedUnavailable: the server is not ready. If several servers share one name, one that is
+	// behind the others says this too.
 	refusedUnavailable = "ServiceUnavailable"
-	// unknownDictionary: the server compresses with another dictionary than the one named. Dial sees to it.
+	// unknownDictionary: the server compresses with another dictionary than the one in the request.
+	// Dial handles it.
 	unknownDictionary = "UnknownZstdDictionary"
 )
 
-// answeredAt is when the answer was given, by the server's clock where it tells, and else by ours: a date in an answer is the server's.
+// answeredAt returns the moment of the answer: by the server's clock if the answer has a Date, and
+// otherwise by ours. A date in the answer's other headers is on the server's clock too.
 func answeredAt(resp *http.Response, now time.Time) time.Time {
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		return date
@@ -59,8 +67,9 @@ func answeredAt(resp *http.Response, now time.Time) time.Time {
 	return now
 }
 
-// refused reads the answer, whose body holds 1 KiB at most. Only a server's own trouble (5xx), a timeout, "too many requests" and a cursor that is too
-// old pass by themselves; a redirection, a page, and every other fault of the client stay.
+// refused reads the answer, whose body has at most 1 KiB. Refusals that may be temporary are a
+// server error (5xx), a timeout, "too early", "too many requests", a cursor that is too old and an
+// unknown dictionary. A redirection, a page and every other client error are permanent.
 func refused(resp *http.Response, now time.Time) *RefusedError {
 	e := &RefusedError{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), answeredAt(resp, now))}
 	if resp.Body != nil {
@@ -82,7 +91,7 @@ func refused(resp *http.Response, now time.Time) *RefusedError {
 	return e
 }
 
-// said reads a body: {"error":…,"message":…}, of which the end may be cut off, or text.
+// said reads a body: {"error":…,"message":…}, whose end may be cut off, or text.
 func said(body []byte) (name, message string) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -110,7 +119,8 @@ func said(body []byte) (name, message string) {
 	return name, printable(message)
 }
 
-// noSuchThing says whether the answer is that what was asked for is not there, rather than that something is wrong with it or with us.
+// noSuchThing says whether the answer means that the server does not have what was asked for, and
+// not that the server or the request is faulty.
 func (e *RefusedError) noSuchThing() bool {
 	switch e.Status {
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusUpgradeRequired, http.StatusNotImplemented:
@@ -119,13 +129,13 @@ func (e *RefusedError) noSuchThing() bool {
 	return e.Status >= 200 && e.Status < 300 // a page
 }
 
-// tooLong says whether it is the URL's length that is refused, by a server or a proxy before it.
+// tooLong says whether the server, or a proxy before it, refuses the length of the URL.
 func (e *RefusedError) tooLong() bool {
 	return e.Status == http.StatusRequestURITooLong || e.Status == http.StatusRequestHeaderFieldsTooLarge
 }
 
-// ResumeByTime says whether an error of Dial means that the sequence number asked for is no good there, and the same endpoint should be asked by time at
-// once: see Resume.ByTime.
+// ResumeByTime says whether an error of Dial means that the sequence number is of no use at the
+// endpoint, so that the same endpoint should be asked by time at once: see Reach.ByTime.
 func ResumeByTime(err error) bool {
 	refusal, ok := errors.AsType[*RefusedError](err)
 	return ok && refusal.Name == RefusedCursorTooOld || errors.Is(err, ErrLegacySeq)
@@ -143,7 +153,7 @@ func retryAfter(header string, now time.Time) time.Duration {
 	return 0
 }
 
-// printable makes one bounded line of what an upstream wrote.
+// printable turns text of an upstream into one line of at most maxRefusal bytes.
 func printable(s string) string {
 	s = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(s, "\uFFFD"), func(r rune) bool {
 		return unicode.IsSpace(r) || !unicode.IsPrint(r)

@@ -8,44 +8,46 @@ import (
 	"strings"
 )
 
-// Protocol is a version of the wire.
+// Protocol is a version of the wire protocol.
 type Protocol uint8
 
-// The protocols.
+// Protocols.
 const (
-	ProtocolAuto Protocol = iota // what the endpoint's path says, or else v2 where the server has it
-	ProtocolV1                   // /subscribe
-	ProtocolV2                   // /xrpc/network.bsky.jetstream.subscribeEvents
+	// ProtocolAuto is the protocol of the endpoint's path, or else v2 if the server has it and v1
+	// if not.
+	ProtocolAuto Protocol = iota
+	ProtocolV1            // /subscribe
+	ProtocolV2            // /xrpc/network.bsky.jetstream.subscribeEvents
 )
 
 var protocolNames = [...]string{"auto", "v1", "v2"}
 
-// String is "auto", "v1" or "v2".
+// String returns "auto", "v1" or "v2".
 func (p Protocol) String() string { return nameOf(protocolNames[:], int(p)) }
 
-// ParseProtocol reads what String writes.
+// ParseProtocol reads what String returns.
 func ParseProtocol(s string) (Protocol, error) {
 	i, err := indexOf(protocolNames[:], "protocol", s)
 	return Protocol(i), err
 }
 
-// Compression is how an upstream packs its messages.
+// Compression is how an upstream compresses its messages.
 type Compression uint8
 
-// The compressions.
+// Compressions.
 const (
-	CompressAuto    Compression = iota // the best that is worth its processor time: see Dial
+	CompressAuto    Compression = iota // the best one that is worth its processor time: see Dial
 	CompressOff                        // none
-	CompressZstd                       // a zstd frame a message, with a dictionary
-	CompressDeflate                    // permessage-deflate, which only v1 servers speak
+	CompressZstd                       // one zstd frame per message, with a dictionary
+	CompressDeflate                    // permessage-deflate, in v1 only
 )
 
 var compressionNames = [...]string{"auto", "off", "zstd", "deflate"}
 
-// String is "auto", "off", "zstd" or "deflate".
+// String returns "auto", "off", "zstd" or "deflate".
 func (c Compression) String() string { return nameOf(compressionNames[:], int(c)) }
 
-// ParseCompression reads what String writes.
+// ParseCompression reads what String returns.
 func ParseCompression(s string) (Compression, error) {
 	i, err := indexOf(compressionNames[:], "compression", s)
 	return Compression(i), err
@@ -74,23 +76,27 @@ type Request struct {
 	Cursor   Cursor
 	Protocol Protocol
 	Compress Compression
-	Raw      bool // keep v2 frames as they are, envelope and all, instead of in v1's shape (Unwrap)
+	Raw      bool // keep v2 frames as they came, envelope included, not in v1's shape (Unwrap)
 }
 
-// maxQuery is the longest query, in bytes, that is put into a v1 URL: common proxies refuse lines above 8 KiB. A longer one goes into the first message
-// instead. v2 has no such message, and its servers take lines of up to 1 MiB.
+// maxQuery is the greatest length of the filter in a v1 URL, in bytes: common proxies refuse lines
+// above 8 KiB. A longer filter goes into the first message. v2 has no such message, and its servers
+// accept lines of up to 1 MiB.
 const maxQuery = 8000
 
-// hail is what an attempt says to a server: a URL and, where the filter is too long for one, a first message.
+// hail is what an attempt sends to a server: a URL and, if the filter is too long for a URL, a
+// first message.
 type hail struct {
-	url   string // it may hold userinfo: not for showing
+	url   string // it may contain userinfo, so it must not be shown
 	hello []byte // an options_update, nil for none
 }
 
-// hail is the one place where a request is put on the wire. ask is the part of the filter that the server is asked for.
+// hail is the only place where a request is written for the wire. ask is the part of the filter
+// that the server is asked for.
 //
-// A message size is asked for, although servers leave larger events out silently: otherwise an event that is larger than what is
-// read ends the connection, and the next one at the same place, for ever.
+// The request asks for a size limit, although servers then leave out larger events silently.
+// Without it, an event larger than we read would end the connection, and the next connection at the
+// same place, forever.
 func (r Request) hail(p Protocol, ask Filter, maxSize int64, packing packing) (hail, error) {
 	if host, seq, ok := r.Cursor.Sequence(); ok && host != r.Endpoint.host {
 		return hail{}, fmt.Errorf("%w: %d belongs to %s, not to %s", ErrForeignSeq, seq, host, r.Endpoint.host)
@@ -144,7 +150,7 @@ func (q *query) addAll(key string, values []string) {
 	}
 }
 
-// optionsUpdate is the message that gives a v1 subscription another filter, in place of all of the one it has.
+// optionsUpdate returns the message that replaces the whole filter of a v1 subscription.
 func optionsUpdate(ask Filter, maxSize int64) []byte {
 	type payload struct {
 		WantedCollections   []string `json:"wantedCollections,omitempty"`
@@ -156,7 +162,7 @@ func optionsUpdate(ask Filter, maxSize int64) []byte {
 		Payload payload `json:"payload"`
 	}{"options_update", payload{ask.Collections, ask.DIDs, maxSize}})
 	if err != nil {
-		panic(err) // strings and a number
+		panic(err) // cannot happen: strings and a number
 	}
 	return message
 }

@@ -6,33 +6,41 @@ import (
 	"tempestd/messages"
 )
 
-// seqRewind is how far a sequence number is rewound where the event at the position is not what it was: an upstream that crashed
-// numbers up to one block, 4 096 events, anew, and a second one is the margin.
+// seqRewind is how far a sequence number is rewound if the event at the position is another one
+// than before. An upstream that crashed gives the numbers of up to one block, 4 096 events, to
+// other events; a second block is the margin.
 const seqRewind = 2 * 4096
 
-// maxReach is how far back a time is rewound at the most where no replay window bounds it: what public servers keep.
+// maxReach is the furthest that a time is rewound if there is no replay window to bound it. It is
+// what public servers keep.
 const maxReach = 36 * time.Hour
 
-// Reach is what the connections so far have taught about resuming: ask for more where a replay began too late, for less where
-// connections end before they bring anything. The zero Reach is how a feed begins, and begins again with every progress.
+// Reach is what the connections so far have taught about resuming. After a replay that began too
+// late the next one asks for more; after connections that end before they bring anything it asks
+// for less. A feed begins with the zero Reach, and returns to it with every progress.
 type Reach struct {
-	Late   int  // replays in a row that began with nothing that the stream holds
+	Late   int  // replays in a row that did not begin with an event that the stream holds
 	Cut    int  // connections in a row that ended where they began
-	Proven bool // the last of them had begun with the very event at the position
-	ByTime bool // the host's sequence numbers are no good
-	// Poison says that one of them ended within a message, or because of one: it may be that message that nobody gets past.
+	Proven bool // the last of them began with exactly the event at the position
+	ByTime bool // the host's sequence numbers cannot be used
+	// Poison says that one of them ended within a message, or because of one. So that message may
+	// be what ends every connection.
 	Poison bool
 }
 
-// Connections in a row that end where they began, after which another way is tried. The next endpoint and the other protocol are tried as well, by the feed.
+// The number of connections in a row that end where they began (Reach.Cut), after which another way
+// is tried. The feed also tries the next endpoint and the other protocol.
 const (
-	cutNext   = 2  // the event at the position is not asked for again
-	cutSkip   = 6  // with Poison: what comes next is passed over, more of it each time
-	cutLive   = 10 // with Poison: all of it is
-	cutSilent = 30 // likewise without: an upstream that takes connections and sends nothing may only need time
+	cutNext = 2  // the event at the position is not asked for again
+	cutSkip = 6  // with Poison: what comes next is passed over, more of it each time
+	cutLive = 10 // with Poison: everything up to the live tip is passed over
+	// The same without Poison. An upstream that accepts connections and sends nothing may only need
+	// time.
+	cutSilent = 30
 )
 
-// skips is how often something was passed over without any success yet, from 1 on; 0 while nothing is to be.
+// skips returns how often something was passed over so far without success, counting this time; 0
+// if nothing is to be passed over yet.
 func (r Reach) skips() int {
 	if !r.Poison || r.Cut < cutSkip {
 		return 0
@@ -40,54 +48,68 @@ func (r Reach) skips() int {
 	return r.Cut - cutSkip + 1
 }
 
-// live says whether there is no other way left than the live tip.
+// live says whether the live tip is the only way left.
 func (r Reach) live() bool { return r.Cut >= cutSilent || r.Poison && r.Cut >= cutLive }
 
-// Exhausted says whether every way was tried, the live tip twice: it is not the position that connections end at.
+// Exhausted says whether every way was tried, the live tip twice. Then it is not the position that
+// ends the connections.
 func (r Reach) Exhausted() bool { return r.Cut >= cutSilent+2 || r.Poison && r.Cut >= cutLive+2 }
 
-// Overlap says what of a replay the stream may hold.
+// Overlap says which part of a replay the stream may already hold.
 type Overlap uint8
 
-// The overlaps.
+// Overlaps.
 const (
-	OverlapNone  Overlap = iota // nothing: what comes is new
-	OverlapShort                // the event at the position, and what an upstream repeats of late
-	OverlapFull                 // whatever the dedupe horizon reaches
+	OverlapNone  Overlap = iota // nothing: everything that comes is new
+	OverlapShort                // the event at the position, and recent repeats of an upstream
+	OverlapFull                 // everything within the dedupe horizon
 )
 
-// Proof says what shows that a replay begins early enough.
+// Proof says what proves that a replay begins early enough.
 type Proof uint8
 
-// The proofs.
+// Proofs.
 const (
-	ProofNone  Proof = iota // nothing can, or nothing needs to
-	ProofExact              // its first event is the very one at the position, by number and time: see VerifyFirst
-	ProofHeld               // its first event is one that the stream holds
+	ProofNone Proof = iota // no proof is possible, or none is needed
+	// ProofExact: its first event is exactly the one at the position, by number and time: see
+	// VerifyFirst.
+	ProofExact
+	ProofHeld // its first event is one that the stream holds
 )
 
-// Resume is what PlanResume decides on.
+// Resume is what PlanResume decides from.
 type Resume struct {
 	Checkpoint messages.Checkpoint
-	Found      bool // whether there is a checkpoint
+	Found      bool // there is a checkpoint
 	Endpoint   Endpoint
 	Now        time.Time             // our wall clock
-	HostNow    messages.UpstreamTime // the endpoint's present, where its clock is known
-	Dated      bool                  // … from the host itself: what its events tell may be ahead of it, once its clock was set back
-	Since      time.Duration         // how long ago the position was reached, by our monotonic clock; 0 where that is not known
-	Awake      time.Duration         // how long ago the position was known to hold, by our monotonic clock; 0 where that is not known
-	// Ahead is by how much the endpoint's clock is ahead of the clock of the position's host, where both are known.
+	HostNow    messages.UpstreamTime // the endpoint's present, if its clock is known
+	// Dated says that HostNow comes from the host itself. A HostNow that comes from the times of
+	// its events may be ahead of the host, after its clock was set back.
+	Dated bool
+	// Since is how long ago the position was reached, by our monotonic clock; 0 if unknown.
+	Since time.Duration
+	// Awake is how long ago the position was known to be valid, by our monotonic clock; 0 if
+	// unknown.
+	Awake time.Duration
+	// Ahead is the lead of the endpoint's clock over the clock of the position's host, if both are
+	// known.
 	Ahead time.Duration
-	// ReplayWindow is how far back the upstream can be asked to replay; 0 sets no bound. With Auto it is the bound of those alone that say nothing when
-	// they cannot go back that far: of v1. Spoken is the protocol, ProtocolAuto while it is not known.
+	// ReplayWindow is how far back the upstream can be asked to replay; 0 sets no bound. With Auto
+	// the bound applies only to an upstream that is silent when it cannot go back that far, which
+	// means v1. Spoken is the protocol, ProtocolAuto while it is unknown.
 	ReplayWindow time.Duration
 	Auto         bool
 	Spoken       Protocol
-	Rewind       time.Duration // how far a time is rewound on another host's clock, or where nothing can prove it
-	Repair       time.Duration // how far a time is rewound on the same host, for what an earlier process may have left to be fetched
-	Reach        Reach
-	// NoProof says that the event at the position may not be wanted any more, as after a change of the filter: neither it nor its
-	// number tells anything.
+	// Rewind is how far a time is rewound on another host's clock, or if nothing can prove the
+	// replay.
+	Rewind time.Duration
+	// Repair is how far a time is rewound on the same host, for events that an earlier process may
+	// have left for a backfill.
+	Repair time.Duration
+	Reach  Reach
+	// NoProof says that the event at the position may no longer be wanted, as after a change of the
+	// filter. Then neither the event nor its number proves anything.
 	NoProof bool
 }
 
@@ -97,13 +119,16 @@ type Plan struct {
 	From    messages.Position // the place that is asked for, or rewound from
 	Overlap Overlap
 	Proof   Proof
-	Accept  bool          // a replay that proves nothing is as good as it gets: a gap is recorded, and it is stored
-	Gap     *messages.Gap // what is lost, ToUS still unknown; nil when nothing is
-	Skip    *messages.Gap // what is passed over, lost once something comes
-	Behind  time.Duration // from what is covered to now; 0 without a checkpoint
+	// Accept says that it makes no sense to ask for more: a replay without proof is stored after a
+	// gap entry.
+	Accept bool
+	Gap    *messages.Gap // what is lost, ToUS still unknown; nil if nothing is
+	Skip   *messages.Gap // what is passed over; lost as soon as an event comes
+	Behind time.Duration // from the last covered moment to now; 0 without a checkpoint
 }
 
-// PlanResume says where to resume, whichever protocol is spoken: see the package's "Resuming".
+// PlanResume decides where to resume, in either protocol: see the package's "Resuming". It is a
+// pure function, safe for concurrent use.
 func PlanResume(r Resume) Plan {
 	cp := r.Checkpoint
 	covered := cp.Covered()
@@ -122,11 +147,11 @@ func PlanResume(r Resume) Plan {
 	}
 	if r.Reach.live() {
 		plan.Skip = &messages.Gap{Host: cp.Host, FromUS: covered.US, Cause: messages.GapSkipped}
-		plan.Overlap = OverlapFull // of what a server sends besides
+		plan.Overlap = OverlapFull // for what a server sends besides
 		return plan
 	}
-	// A quiet feed's last event may lie before the window although everything since is covered: neither its number nor its time may be
-	// anything the upstream still has.
+	// The last event of a quiet feed may be older than the window although everything since then is
+	// covered. Then the upstream may have neither its number nor its time any more.
 	reachable := plan.From.TimeUS > 0 && !r.tooOld(plan.From.At())
 	bySeq := reachable && plan.From.Host == host && plan.From.Seq > 0 && !r.Reach.ByTime && !r.NoProof
 	if bySeq && r.bySequence(&plan) {
@@ -136,7 +161,9 @@ func PlanResume(r Resume) Plan {
 	return plan
 }
 
-// bySequence asks for the very event at the position, which proves that the numbers stand; for the ones before it where it is not there.
+// bySequence plans by sequence number. It asks for exactly the event at the position, which proves
+// that the host's numbers are still valid, or for earlier numbers if that event was not there. It
+// returns false if a number is of no use.
 func (r *Resume) bySequence(plan *Plan) bool {
 	seq := plan.From.Seq
 	switch {
@@ -159,7 +186,9 @@ func (r *Resume) bySequence(plan *Plan) bool {
 	return !plan.Cursor.IsLive()
 }
 
-// byTime asks for the moment of the position, rewound. Beyond its present an upstream begins at the live tip, without a word: there it is the present that is rewound.
+// byTime plans by time. It asks for the moment of the position, rewound. An upstream that is asked
+// for a time beyond its present silently begins at the live tip, so such a time is replaced by the
+// present before the rewind.
 func (r *Resume) byTime(plan *Plan, covered messages.UpstreamTime, reachable, numbered bool) {
 	plan.Overlap = OverlapFull
 	from := covered.US
@@ -172,7 +201,8 @@ func (r *Resume) byTime(plan *Plan, covered messages.UpstreamTime, reachable, nu
 	}
 	if present := r.HostNow.US; r.HostNow.Host == host && present > 0 {
 		if plan.From.Host != host || from > present {
-			from = min(from, present-r.Since.Microseconds()) // as long ago as the position was reached, by the host's own clock
+			// the same time ago as the position was reached, on the host's own clock
+			from = min(from, present-r.Since.Microseconds())
 		}
 	}
 	most := r.ReplayWindow
@@ -185,7 +215,9 @@ func (r *Resume) byTime(plan *Plan, covered messages.UpstreamTime, reachable, nu
 	}
 	rewind := r.Rewind
 	if reachable && late <= 0 && plan.From.Host == host && !plan.From.Moment && !r.NoProof {
-		rewind = r.Repair // the very event: to ask for more is what keeps a link that cuts from getting on
+		// Ask for no more than the event at the position: to ask for more keeps a feed whose
+		// connections are cut often from making progress.
+		rewind = r.Repair
 	}
 	for range late {
 		rewind = min(max(6*rewind, time.Minute), most)
@@ -206,17 +238,18 @@ func (r *Resume) byTime(plan *Plan, covered messages.UpstreamTime, reachable, nu
 	plan.Cursor = TimeCursor(from - rewind.Microseconds())
 }
 
-// lateSameClock is how often a time is rewound on a host whose clock is known to be past the position: that clock is the one that the position is of, and
-// only an event that was stamped wrongly makes any difference.
+// lateSameClock is how often a time is rewound on a host whose clock is the position's and is known
+// to be past the position. On the same clock only an event with a wrong time can make a difference.
 const lateSameClock = 2
 
-// showsMore says whether the endpoint's clock is the position's and shows a later time, in the host's own words.
+// showsMore says whether the endpoint's clock is the position's clock and shows a later time,
+// according to a Date of the host itself.
 func (r *Resume) showsMore(p messages.Position) bool {
 	d, ok := r.HostNow.Sub(p.At())
 	return ok && r.Dated && d >= 0
 }
 
-// window is the replay window that holds, 0 for none.
+// window returns the replay window that applies, 0 for none.
 func (r *Resume) window() time.Duration {
 	if r.Auto && r.Spoken != ProtocolV1 {
 		return 0
@@ -224,8 +257,8 @@ func (r *Resume) window() time.Duration {
 	return r.ReplayWindow
 }
 
-// Stands says whether the plan is still what it would be, now that the connection tells which protocol is spoken and, where the host
-// says so, what its clock shows.
+// Stands says whether the plan is still right once the connection tells which protocol is spoken
+// and, if the host says so, what its clock shows.
 func (p Plan) Stands(r Resume, spoken Protocol, present messages.UpstreamTime) bool {
 	r.Spoken = spoken
 	if !present.IsZero() {
@@ -234,7 +267,8 @@ func (p Plan) Stands(r Resume, spoken Protocol, present messages.UpstreamTime) b
 	return (PlanResume(r).Gap == nil) == (p.Gap == nil)
 }
 
-// behind is how long ago the moment was: by its host's own clock where that is known, else by ours.
+// behind returns how long ago the moment was: by its host's clock if that is known, otherwise by
+// our wall clock.
 func (r *Resume) behind(t messages.UpstreamTime) time.Duration {
 	d, ok := r.HostNow.Sub(t)
 	if !ok {
@@ -243,8 +277,9 @@ func (r *Resume) behind(t messages.UpstreamTime) time.Duration {
 	return max(d, 0)
 }
 
-// tooOld says whether the moment lies before the replay window: by every clock that can tell. Any of them may be wrong, and to ask
-// for what an upstream does not have any more costs little; not to ask for what it has loses it.
+// tooOld says whether the moment is before the replay window, by every clock that can tell. All of
+// them must agree because any of them may be wrong. To ask for something that an upstream has
+// dropped costs little; not to ask for something that it has loses events.
 func (r *Resume) tooOld(t messages.UpstreamTime) bool {
 	w := r.window()
 	if w <= 0 || r.Now.Sub(time.UnixMicro(t.US)) <= w {
@@ -259,27 +294,31 @@ func (r *Resume) tooOld(t messages.UpstreamTime) bool {
 // FirstFrame is what the first event of a connection tells about its upstream.
 type FirstFrame uint8
 
-// The verdicts of VerifyFirst.
+// Results of VerifyFirst.
 const (
-	// FirstContinues: nothing speaks against what was asked for.
+	// FirstContinues: nothing contradicts the request.
 	FirstContinues FirstFrame = iota
-	// FirstExact: it is the very event at the position. The host's numbers stand: what follows is new.
+	// FirstExact: it is exactly the event at the position. The host's numbers are valid and
+	// everything that follows is new.
 	FirstExact
-	// FirstSequenceReset: the host's sequence numbers began anew, or are another instance's. What follows cannot be relied on: end the
-	// connection and resume with Reach.ByTime. It is also what an upstream gives that did not know the number yet, and silently began at its
-	// live tip.
+	// FirstSequenceReset: the host's sequence numbers began again, or they belong to another
+	// instance. What follows cannot be relied on: end the connection and resume with Reach.ByTime.
+	// An upstream that did not have the number yet, and silently began at its live tip, gives the
+	// same result.
 	FirstSequenceReset
-	// FirstLate: what was asked for was not sent: the upstream has it no more, or numbered its events anew.
+	// FirstLate: the upstream did not send what was asked for: it no longer has it, or it
+	// renumbered its events.
 	FirstLate
 )
 
-// Said is what an upstream said of a cursor before its first event.
+// Said is what an upstream said about a cursor before its first event.
 type Said struct {
 	Outdated bool // InfoOutdatedCursor
 	Future   bool // InfoFutureCursor
 }
 
-// VerifyFirst compares the first event of a connection, wanted or not, with what was asked for.
+// VerifyFirst compares the first event of a connection, wanted or not, with the request. It is a
+// pure function, safe for concurrent use.
 func VerifyFirst(p Plan, seq, timeUS int64, said Said) FirstFrame {
 	if _, asked, ok := p.Cursor.Sequence(); ok {
 		switch {

@@ -12,12 +12,12 @@ import (
 
 var noon = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
-// ago is the Unix µs that long before noon.
+// ago returns the Unix µs at d before noon.
 func ago(d time.Duration) int64 { return noon.Add(-d).UnixMicro() }
 
 const hostA = "a.example:443"
 
-// at is the place of an event that many events ago, that long before noon, on host a.
+// at returns the position of the event with the number seq, at d before noon, on host a.
 func at(seq int64, d time.Duration) messages.Position {
 	return messages.Position{Host: hostA, Seq: seq, TimeUS: ago(d)}
 }
@@ -128,7 +128,8 @@ func TestI4_ResumeBeyondTheReplayWindowIsAGap(t *testing.T) {
 	}
 }
 
-// Whatever the checkpoint says, a plan either asks for no later than what is covered, or names what is lost.
+// For every checkpoint, a plan either asks for a time no later than what is covered, or says what
+// is lost.
 func TestI4_NoPlanLeavesASilentGap(t *testing.T) {
 	here := endpoint(t, "a.example")
 	rapid.Check(t, func(t *rapid.T) {
@@ -160,7 +161,7 @@ func TestI4_NoPlanLeavesASilentGap(t *testing.T) {
 		switch {
 		case plan.Behind < 0:
 			t.Fatalf("behind %v", plan.Behind)
-		case plan.Gap != nil || plan.Skip != nil: // what is lost is named
+		case plan.Gap != nil || plan.Skip != nil: // the plan says what is lost
 		case bySeq:
 			if next := plan.From.Seq + 1; host != here.Host() || host != plan.From.Host || seq > next || seq == next && !r.Reach.Proven || plan.Overlap == jetstream.OverlapNone {
 				t.Fatalf("%+v after %+v", plan, cp)
@@ -221,7 +222,7 @@ func TestHostClock(t *testing.T) {
 	for i := range int64(5) {
 		c.SawEvent(at+i*second, time.Duration(i)*time.Second)
 	}
-	c.SawEvent(at+time.Hour.Microseconds(), 5*time.Second) // one event that lies
+	c.SawEvent(at+time.Hour.Microseconds(), 5*time.Second) // one event with a wrong time
 	if us, ok := c.Earliest(10 * time.Second); !ok || us != at+10*second {
 		t.Errorf("events tell that it is %s", time.UnixMicro(us))
 	}

@@ -7,56 +7,66 @@ import (
 	"tempestd/messages"
 )
 
-// Sink takes the batches of one connection. Its methods are called from Run's goroutine only. What was handed over belongs to the
-// sink; what it gives back is empty and belongs to Run.
+// Sink takes the batches of one connection. Run calls its methods from its own goroutine only. A
+// batch that was handed over belongs to the sink. A batch that the sink returns is empty and
+// belongs to Run.
 type Sink interface {
-	// TryHand takes b over and gives the next batch, or, if there is none to give, does not take b and says false. It never blocks, and does not close the
-	// connection, which waits for the read that TryHand is called from.
+	// TryHand takes b over and returns the next batch. If there is no next batch it does not take b
+	// and returns false. It must not block. It must not close the connection, because a close waits
+	// for the read that TryHand is called from.
 	TryHand(b *messages.Batch) (next *messages.Batch, ok bool)
-	// Hand takes b over and gives the next batch as soon as there is one: this is backpressure. With nil Run ends; select on Conn.Done, so that
-	// CloseNow can end the wait.
+	// Hand takes b over and returns the next batch as soon as there is one: this is backpressure. A
+	// nil batch ends Run. Select on Conn.Done while it waits, so that CloseNow can end the wait.
 	Hand(b *messages.Batch) (next *messages.Batch)
-	// Bad is told of a frame that gave no event; the frame is valid during the call only. It is called for each of them: limit the rate of what
-	// you do about it.
+	// Bad takes a frame that gave no event; the frame is valid during the call only. It is called
+	// for each such frame, so limit the rate of what it does.
 	Bad(frame []byte, err error)
-	// First is told of the connection's first event, wanted or not, before it is in a batch: see VerifyFirst. Off and Len say nothing.
+	// First takes the connection's first event, wanted or not, before it is in a batch: see
+	// VerifyFirst. Off and Len are not meaningful.
 	First(e messages.Event)
-	// Info is told what the upstream says beside its events, such as InfoOutdatedCursor. Both are printable and bounded, and the name may be empty.
+	// Info takes what the upstream says beside its events, such as InfoOutdatedCursor. Both strings
+	// are printable and bounded; the name may be empty.
 	Info(name, message string)
 }
 
-// InfoOutdatedCursor is the name of what a v2 server says before its first event when it cannot go back as far as it was asked to by time: past its retention, or
-// before the oldest event it ever archived.
+// InfoOutdatedCursor is a message of a v2 server before its first event. The server cannot go back
+// to the requested time: the time is before its retention, or before the oldest event that it ever
+// archived.
 const InfoOutdatedCursor = "OutdatedCursor"
 
-// InfoFutureCursor is the name of what a v2 server says before its first event when the sequence number that it was asked for lies beyond the next one it will give: the
-// numbers are another instance's, or from before this one was rebuilt, and what follows began at the live tip.
+// InfoFutureCursor is a message of a v2 server before its first event. The requested sequence
+// number is beyond the next one that the server will give. So the number is another instance's, or
+// from before this instance was rebuilt. What follows began at the live tip.
 const InfoFutureCursor = "FutureCursor"
 
-// Limits are when a batch is handed over: when it has so many events or bytes, or when its oldest frame has waited for so long and the
-// socket has nothing more to give. A batch may hold one message more than Bytes. A batch can be without events: of frames that are not wanted.
+// Limits say when a batch is handed over: when it has that many events or bytes, or when its oldest
+// frame has waited for that long and the socket has nothing more to give. A batch may exceed Bytes
+// by one message. A batch without events is possible, of frames that are not wanted.
 type Limits struct {
 	Events int           // at least 1
-	Bytes  int           // at least 1; 1 GiB at most
-	Delay  time.Duration // 0 hands over whenever the socket is empty
+	Bytes  int           // 1 to 1 GiB
+	Delay  time.Duration // 0 hands the batch over whenever the socket is empty
 }
 
 // Bounds of a batch's memory.
 const (
 	maxBatchBytes = 1 << 30
-	firstArena    = 64 << 10 // bytes a batch starts with; it doubles from there
+	firstArena    = 64 << 10 // bytes of a new arena; it doubles from there
 	firstEvents   = 64
 )
 
-// retryDelay is the least time between two attempts to hand over a batch that the sink did not take.
+// retryDelay is the shortest time between two attempts to hand over a batch that the sink did not
+// take.
 const retryDelay = 5 * time.Millisecond
 
-// Run reads the connection to its end, into b first and then into what the sink gives. It returns the batch in hand, which may be empty, with every
-// event read since the last one was handed over (nil if the sink ended it), and an error that is never nil: an *[EndError]. The connection is closed then,
-// and no goroutine is left.
+// Run reads the connection to its end, first into b and then into the batches that the sink
+// returns. It returns the current batch, which may be empty, with every event read since the last
+// one was handed over (nil if the sink ended Run), and an error that is never nil: an *[EndError].
+// When it returns, the connection is closed and no goroutine is left.
 //
-// A frame that does not scan is left out, counted in the batch and reported to the sink; it ends nothing. An event that is not wanted is left out too;
-// the batch counts its frame and tells how far it reaches.
+// A frame that does not scan is left out, counted in the batch and reported to the sink; it does
+// not end the connection. An event that is not wanted is left out too; the batch counts its frame,
+// and the batch's position includes it.
 func (c *Conn) Run(b *messages.Batch, sink Sink, lim Limits) (rest *messages.Batch, err error) {
 	lim.Events = max(lim.Events, 1)
 	lim.Bytes = min(max(lim.Bytes, 1), maxBatchBytes)
@@ -73,34 +83,35 @@ func (c *Conn) Run(b *messages.Batch, sink Sink, lim Limits) (rest *messages.Bat
 	return l.batch, &EndError{Ending: end, cause: err}
 }
 
-// readLoop is the state of a Run. It is the running goroutine's own.
+// readLoop is the state of a Run. Only Run's goroutine uses it.
 type readLoop struct {
 	conn   *Conn
 	sink   Sink
 	lim    Limits
 	batch  *messages.Batch
-	unwrap bool // v2 frames are kept in v1's shape
+	unwrap bool // v2 frames are stored in v1's shape
 
 	frames uint64 // data messages read to their end
 	newest int64  // greatest upstream time of their events, Unix µs
-	begun  bool   // the sink was told of the first event
+	begun  bool   // the sink was told the first event
 
-	inFrame bool // a message was begun and not read to its end
-	partial bool // … as it was published
-	whole   bool // the message that take reads was read to its end
-	inArena bool // … and what there is of it lies behind the batch's events
-	copied  bool // … which were copied to spare
-	lent    bool // … and handed over
+	inFrame bool // a message has begun and was not read to its end
+	partial bool // inFrame as it was last published
+	whole   bool // the current message was read to its end
+	inArena bool // its bytes so far are in the arena, behind the batch's events
+	copied  bool // the batch's events were copied to spare meanwhile
+	lent    bool // that copy was handed over
 	spare   []byte
 	oldest  time.Time // when the batch's first frame was read from the socket
-	retryAt time.Time // when to try again to hand over a batch that the sink did not take
+	retryAt time.Time // when to try again after the sink did not take a batch
 
-	packed, plain []byte // a message on its way to the arena
+	packed, plain []byte // a compressed or a v2 message on its way to the arena
 }
 
 func (l *readLoop) run() error {
 	for {
-		kind, r, err := l.conn.ws.Reader(context.Background()) // a context that can end costs 8 allocations a frame
+		// A context that can end would cost 8 allocations per frame.
+		kind, r, err := l.conn.ws.Reader(context.Background())
 		if err != nil {
 			return err
 		}
@@ -118,8 +129,9 @@ func (l *readLoop) run() error {
 	}
 }
 
-// idle is called before each real socket read. It hands the batch over when it has waited long enough, be it in the middle of a message, and says when to be called
-// again at the latest; the zero time is "whenever something was read".
+// idle is called before each real socket read. It hands the batch over if that has waited long
+// enough, even in the middle of a message. It returns the latest time of its next call; the zero
+// time means the next time that something was read.
 func (l *readLoop) idle() time.Time {
 	l.publish()
 	if l.batch.Frames == 0 {
@@ -140,8 +152,9 @@ func (l *readLoop) idle() time.Time {
 	return l.retryAt
 }
 
-// handOver hands the batch over if the sink takes it. Where a message is being read behind its events, they go as a copy, once a message at most, and the arena
-// stays: the library holds the part of it that is to be filled.
+// handOver hands the batch over if the sink takes it. If a message is being read into the arena
+// behind the events, the events are handed over as a copy, which is made at most once per message.
+// The arena stays, because the library holds the part of it that it is filling.
 func (l *readLoop) handOver() bool {
 	b := l.batch
 	arena := b.Buf
@@ -163,7 +176,7 @@ func (l *readLoop) handOver() bool {
 	return true
 }
 
-// hand hands a full batch over and waits for the next one.
+// hand hands a full batch over and waits for the next one. It returns false if the sink gives none.
 func (l *readLoop) hand() bool {
 	if next, ok := l.sink.TryHand(l.batch); ok {
 		l.batch = next
@@ -177,7 +190,7 @@ func (l *readLoop) hand() bool {
 	return l.batch != nil
 }
 
-// publish makes the activity known.
+// publish makes the loop's counts visible to Activity.
 func (l *readLoop) publish() {
 	if c := l.conn; l.frames != c.frames.Load() {
 		c.lastFrame.Store(c.since(c.wire.readAt))

@@ -119,7 +119,7 @@ func TestBatchesAreBounded(t *testing.T) {
 }
 
 func TestI5_BackpressureStopsReading(t *testing.T) {
-	const n, each = 60_000, 500 // more than every buffer between the two ends holds
+	const n, each = 60_000, 500 // more than all buffers between the two ends hold
 	written := make(chan int, n)
 	req := serve(t, func(ctx context.Context, ws *websocket.Conn) {
 		for i := range n {
@@ -172,7 +172,7 @@ func TestBatchIsHandedOverAfterItsDelay(t *testing.T) {
 			if waited := time.Since(start); waited != 50*time.Millisecond {
 				t.Errorf("round %d: handed over after %v", round, waited)
 			}
-			<-time.After(time.Hour) // a quiet feed: deadlines that pass are nobody's error
+			<-time.After(time.Hour) // a quiet feed: expired deadlines are not errors
 		}
 		close(more)
 		if err := <-ended; !jetstream.Classify(err).Clean {
@@ -337,7 +337,7 @@ func TestClose(t *testing.T) {
 			over := make(chan struct{})
 			req, opt := serveVirtual(t, func(ctx context.Context, ws *websocket.Conn) {
 				write(ctx, t, ws, eventJSON(0))
-				<-over // it neither reads nor writes: on a pipe, not even the close frame gets away
+				<-over // it does not read or write: on a pipe, even the close frame gets stuck
 			})
 			sink := &collector{conn: dial(t, req, opt)}
 			ended := make(chan error)

@@ -2,22 +2,28 @@ package jetstream
 
 import "tempestd/messages"
 
-// Scan reads the event in a v1 or v2 frame: it sets e's Kind, TimeUS, Seq and Fingerprint, and leaves the rest of e alone. One forward pass both
-// validates the frame, so that it can be stored and embedded in other JSON as it is, and finds the fields, in any order and spelling.
+// Scan reads the event in a v1 or v2 frame. It sets e's Kind, TimeUS, Seq and Fingerprint, and
+// leaves the rest of e alone. One forward pass validates the frame, so that it can be stored and
+// embedded in other JSON as it is, and finds the fields, in any order and spelling.
 //
-// The frame must be exactly one JSON object of RFC 8259, in UTF-8, nested at most 512 deep. Of a key given twice the last one
-// counts, and a value of the wrong type is none. An event has a "did", a positive "time_us" and a "kind", a commit also "rev", "operation",
-// "collection" and "rkey"; a "cursor" is optional and gives Seq. An unknown kind is accepted as KindUnknown; "gap" is not, which is tempestd's own.
-// What has no identity of its own (an unknown kind, an identity or account event without the relay's "seq", a sync without "rev") is told
-// apart by all its bytes but those of its time and sequence number, which are its instance's.
+// The frame must be exactly one JSON object of RFC 8259, in UTF-8, nested at most 512 deep. If a
+// key is given twice, the last one counts; a value of the wrong type counts as missing. An event
+// has a "did", a positive "time_us" and a "kind"; a commit also has "rev", "operation",
+// "collection" and "rkey". A "cursor" is optional and gives Seq. An unknown kind is accepted as
+// KindUnknown; the kind "gap" is refused, because it is tempestd's own. Some events have no
+// identity of their own: an event of an unknown kind, an identity or account event without the
+// relay's "seq", a sync without "rev". All their bytes identify them, except their time and
+// sequence number, which belong to the instance.
 //
-// TimeUS is the event's position in time: its "witnessedAt" where it has one, in RFC 3339, and else its own time. They are the same on today's
-// servers; where they are not, a time cursor means the former.
+// TimeUS is the event's position in time: its "witnessedAt" (RFC 3339) if it has one, and otherwise
+// its own time. The two are the same on today's servers. If they ever differ, servers compare a
+// time cursor with "witnessedAt".
 //
-// A v2 frame has the "$type" "message" and a "payload", which says the same in its own way ([Unwrap]); the event has the same identity in either.
+// A v2 frame has the "$type" "message" and a "payload" with the same members in another spelling
+// ([Unwrap]). An event has the same identity in both protocols.
 //
-// The error is a *[FrameError], and e is unchanged. Without escapes in the fields nothing is allocated, but for what has no identity of its own.
-// Scan is safe for concurrent use.
+// The error is a *[FrameError], and then e is unchanged. Scan allocates only for fields with
+// escapes and for events without an identity of their own. It is safe for concurrent use.
 func Scan(frame []byte, e *messages.Event) error {
 	var f fields
 	if i := f.parse(frame); i < 0 {
@@ -31,7 +37,7 @@ func Scan(frame []byte, e *messages.Event) error {
 	return nil
 }
 
-// fill sets what is known of the event.
+// fill sets e from the identified event.
 func (f *fields) fill(e *messages.Event, id *identity, frame []byte) {
 	if id.nameless {
 		id.whole = f.content(frame)
@@ -41,7 +47,7 @@ func (f *fields) fill(e *messages.Event, id *identity, frame []byte) {
 
 func badEvent(lack string) error { return &FrameError{Kind: ErrBadEvent, Detail: lack} }
 
-// badJSON says what is wrong at byte i.
+// badJSON returns the error for a frame that is wrong at byte i.
 func badJSON(frame []byte, i int) error {
 	detail := "unexpected byte"
 	switch c := at(frame, i); {
@@ -57,8 +63,9 @@ func badJSON(frame []byte, i int) error {
 	return &FrameError{Kind: ErrBadJSON, Detail: detail, Offset: i}
 }
 
-// Describe finds an event's "did" and, of a commit, its "collection"; nil where there is none. Escapes are resolved; what is returned may alias the event,
-// which must be one that Scan has accepted.
+// Describe returns an event's "did" and the "collection" of a commit; nil for none. Escapes are
+// resolved. The results may alias the event, which Scan must have accepted. It is safe for
+// concurrent use.
 func Describe(event []byte) (did, collection []byte) {
 	var f fields
 	if i := f.parse(event); i < 0 {

@@ -10,7 +10,7 @@ import (
 	"tempestd/messages"
 )
 
-// One frame of each shape the network has, with names and texts of nobody's.
+// One frame of each shape that the network has, with invented names and texts.
 var shapes = []string{
 	eventJSON(1),
 	`{"did":"did:plc:aaaaaaaaaaaaaaaaaaaaaaaa","time_us":1779719009157119,"kind":"commit","commit":{"rev":"3mmoojpaqkn2z","operation":"create","collection":"app.bsky.feed.post","rkey":"3mmoojp4cd223","record":{"$type":"app.bsky.feed.post","createdAt":"2026-05-25T14:23:28.757Z","langs":["en"],"reply":{"parent":{"cid":"bafyreia","uri":"at://did:plc:b/app.bsky.feed.post/1"},"root":{"cid":"bafyreia","uri":"at://did:plc:b/app.bsky.feed.post/1"}},"text":"a \"quoted\" line\nand 🌩️ ünïcode \u00e9 \ud83d\ude00"},"cid":"bafyreic"}}`,
@@ -66,9 +66,10 @@ func TestScanLeavesTheRestOfTheEventAlone(t *testing.T) {
 	}
 }
 
-// The fingerprint is stored beside the entries: a change of it makes every stored stream forget what it holds.
+// The fingerprint is stored beside the entries. If it changed, no stored entry would be recognised
+// any more.
 func TestI2_FingerprintsNeverChange(t *testing.T) {
-	for i, want := range []uint64{0x27142c27e1159e72, 0x14dd4e49c215820e, 0xeef8efb725cddfda, 0x3ed045a4b4649f5a, 0x710ffd2b7bbb419b, 0x76bc6b2aea8f4133, 0x42ab9b8f3d48e844, 0x43da2f308edda230} { //
+	for i, want := range []uint64{0x27142c27e1159e72, 0x14dd4e49c215820e, 0xeef8efb725cddfda, 0x3ed045a4b4649f5a, 0x710ffd2b7bbb419b, 0x76bc6b2aea8f4133, 0x42ab9b8f3d48e844, 0x43da2f308edda230} {
 		if got := scan(t, shapes[i]).Fingerprint; got != want {
 			t.Errorf("shape %d has the fingerprint %#x, want %#x", i, got, want)
 		}
@@ -212,7 +213,7 @@ func TestI7_ErrorsAreBoundedAndRepeatNothing(t *testing.T) {
 }
 
 func TestScanDoesNotAllocate(t *testing.T) {
-	for i, shape := range shapes[:7] { // the last has no identity of its own
+	for i, shape := range shapes[:7] { // the last one has no identity of its own
 		frame := []byte(shape)
 		var e messages.Event
 		if n := testing.AllocsPerRun(100, func() {
@@ -225,7 +226,7 @@ func TestScanDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// Padding moves every byte of a frame over every position within a machine word.
+// The padding puts every byte of a frame at every position within a machine word.
 func TestScanIsTheSameAtEveryAlignment(t *testing.T) {
 	for _, shape := range shapes[:7] {
 		want := scan(t, shape)

@@ -23,7 +23,7 @@ import (
 	"tempestd/internal/jetstream"
 )
 
-// serve starts a server that does with each websocket what handle says, and returns the request that leads to it.
+// serve starts a server that calls handle for each websocket, and returns the request for it.
 func serve(t testing.TB, handle func(ctx context.Context, ws *websocket.Conn)) jetstream.Request {
 	t.Helper()
 	return serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
@@ -53,7 +53,7 @@ func endpoint(t testing.TB, s string) jetstream.Endpoint {
 	return ep
 }
 
-// serveRaw starts a server that answers the handshake and then leaves the connection to handle.
+// serveRaw starts a server that answers the handshake and then calls handle with the connection.
 func serveRaw(t testing.TB, handle func(c net.Conn)) jetstream.Request {
 	t.Helper()
 	return serveHTTP(t, rawHandler(handle))
@@ -78,7 +78,7 @@ func answer(w io.Writer, r *http.Request, headers ...string) {
 		base64.StdEncoding.EncodeToString(sum[:]), strings.Join(append(headers, ""), "\r\n"))
 }
 
-// rawText is an unfragmented text message as a server puts it on the wire.
+// rawText returns an unfragmented text message as a server puts it on the wire.
 func rawText(text string) string {
 	return string(binary.BigEndian.AppendUint16([]byte{0x81, 126}, uint16(len(text)))) + text
 }
@@ -100,7 +100,7 @@ func (v *virtual) Accept() (net.Conn, error) {
 func (v *virtual) Close() error   { close(v.closed); return nil }
 func (v *virtual) Addr() net.Addr { return &net.UnixAddr{Name: "virtual", Net: "unix"} }
 
-// serveVirtual is serve in a bubble, over pipes.
+// serveVirtual does the same as serve in a bubble, over pipes.
 func serveVirtual(t testing.TB, handle func(ctx context.Context, ws *websocket.Conn)) (jetstream.Request, jetstream.DialOptions) {
 	t.Helper()
 	v := &virtual{conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -127,7 +127,7 @@ func serveVirtual(t testing.TB, handle func(ctx context.Context, ws *websocket.C
 	return jetstream.Request{Endpoint: endpoint(t, "ws://virtual")}, opt
 }
 
-// within is how long anything on loopback may take before a test gives up on it.
+// within is how long anything on loopback may take before a test fails.
 const within = 2 * time.Minute
 
 func dial(t testing.TB, req jetstream.Request, opt jetstream.DialOptions) *jetstream.Conn {
@@ -143,7 +143,7 @@ func dial(t testing.TB, req jetstream.Request, opt jetstream.DialOptions) *jetst
 	return conn
 }
 
-// eventJSON is a like with the sequence number n.
+// eventJSON returns a like with the sequence number n.
 func eventJSON(n int) string {
 	return fmt.Sprintf(`{"did":"did:plc:333libf5czqkykcsyqbqtcvs","time_us":%d,"cursor":%d,"kind":"commit","commit":{"rev":"3ke6kg3wxps22","operation":"create",`+
 		`"collection":"app.bsky.feed.like","rkey":"r%d","record":{"$type":"app.bsky.feed.like","createdAt":"2026-08-01T10:08:18Z",`+
@@ -157,7 +157,7 @@ func write(ctx context.Context, t testing.TB, ws *websocket.Conn, text string) {
 	}
 }
 
-// corpus is the frames of the files in the folder that TEMPEST_CORPUS names; none without it.
+// corpus returns the frames of the files in the folder that TEMPEST_CORPUS names; none without it.
 func corpus(t testing.TB, files ...string) [][]byte {
 	t.Helper()
 	dir := os.Getenv("TEMPEST_CORPUS")

@@ -9,11 +9,11 @@ import (
 	"tempestd/messages"
 )
 
-// collector is a sink that keeps what it is given.
+// collector is a sink that keeps everything that it gets.
 type collector struct {
 	conn  *jetstream.Conn
-	taken chan int      // when not nil: gets the size of each batch
-	free  chan struct{} // when not nil: a batch is free once it is closed, and none before
+	taken chan int      // if not nil: gets the size of each batch
+	free  chan struct{} // if not nil: a batch is free only after it is closed
 	full  func()        // called when Hand has to wait
 
 	mu     sync.Mutex
@@ -25,7 +25,7 @@ type collector struct {
 	said   []string
 	seq    int64
 
-	skipped []messages.SkippedEvent // After counts what was collected
+	skipped []messages.SkippedEvent // After counts all collected events
 }
 
 func (c *collector) First(e messages.Event) {
@@ -90,7 +90,7 @@ func (c *collector) take(b *messages.Batch) {
 	}
 }
 
-// expect compares what was collected with the events from…to-1.
+// expect compares the collected events with the events from…to-1.
 func (c *collector) expect(t *testing.T, from, to int) {
 	t.Helper()
 	if len(c.events) != to-from {

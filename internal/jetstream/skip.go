@@ -9,20 +9,24 @@ import (
 	"tempestd/messages"
 )
 
-// Bounds of a message that is passed over. Nothing of it is kept but its outline, so what bounds it is the time that it takes, and what a server can mean by it: the
-// largest record of the network is 1 MiB. A message that is larger still ends the connection.
+// Bounds of a message that is read and discarded. Only its outline is kept, so memory sets no
+// bound. The bound follows from the time that such a message takes, and from the sizes that a
+// server can mean: the largest record of the network is 1 MiB. A still larger message ends the
+// connection.
 const (
 	skipFactor = 64 // times max_message_size
 	leastSkip  = 64 << 20
 	skipBuffer = 32 << 10
-	// skipWindow bounds what unpacking the outline of a packed message may take in memory. One with a larger window has no outline.
+	// skipWindow bounds the memory for decompressing the outline of a compressed message. A message
+	// with a larger window has no outline.
 	skipWindow = 16 << 20
 )
 
 func skipLimit(maxSize int64) int64 { return max(skipFactor*maxSize, leastSkip) }
 
-// skip passes over the rest of a message of which first was read, and finds its outline. It returns its size as it came, or, of a packed message that could be
-// unpacked, as it would have been. An error ends the connection.
+// skip reads and discards the rest of a message whose beginning was read as first, and makes its
+// outline. It returns the message's size: decompressed if it could be decompressed, and otherwise
+// as it came. An error ends the connection.
 func (l *readLoop) skip(r io.Reader, first []byte, packed bool) (size int64, known *outline, err error) {
 	rest := &limited{r: r, n: int64(len(first)), most: skipLimit(l.conn.maxSize)}
 	known = &outline{}
@@ -35,18 +39,18 @@ func (l *readLoop) skip(r io.Reader, first []byte, packed bool) (size int64, kno
 	} else {
 		size, _ = io.CopyBuffer(known, onlyReader{whole}, buf)
 	}
-	// The message is read to its end whatever became of its outline.
+	// The rest of the message is read even if there is no outline.
 	_, err = io.CopyBuffer(onlyWriter{io.Discard}, onlyReader{rest}, buf)
 	return max(size, rest.n), known, err
 }
 
-// onlyReader and onlyWriter keep io.CopyBuffer from ways of its own, without the buffer.
+// onlyReader and onlyWriter hide other methods, so that io.CopyBuffer uses the given buffer.
 type (
 	onlyReader struct{ io.Reader }
 	onlyWriter struct{ io.Writer }
 )
 
-// limited reads the rest of a message, up to the most that is passed over, and keeps an error.
+// limited reads the rest of a message, up to the most that is discarded, and repeats its error.
 type limited struct {
 	r    io.Reader
 	n    int64 // bytes so far
@@ -65,7 +69,7 @@ func (l *limited) Read(p []byte) (n int, err error) {
 	return n, l.err
 }
 
-// outline unpacks a message into its outline, most bytes of it at most, and says how many there were.
+// outline decompresses at most most bytes of a message into its outline, and returns their number.
 func (z *inflater) outline(into *outline, packed io.Reader, buf []byte, most int64) (int64, error) {
 	d, err := zstd.NewReader(packed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(skipWindow),
 		zstd.WithDecoderDicts(z.dictionary))
@@ -76,7 +80,8 @@ func (z *inflater) outline(into *outline, packed io.Reader, buf []byte, most int
 	return io.CopyBuffer(into, onlyReader{io.LimitReader(d, most)}, buf)
 }
 
-// tooLarge notes an event that was passed over, as far as it is known: it moves the position as any other does. What is no event is bad, however large.
+// tooLarge records an event that was discarded, with what is known of it. It moves the position as
+// any other event does. A message that is not an event counts as bad, whatever its size.
 func (l *readLoop) tooLarge(size int64, known *outline) error {
 	skipped := messages.SkippedEvent{Size: size, Why: errTooLarge.Error()}
 	wanted := true
@@ -113,7 +118,8 @@ func (l *readLoop) tooLarge(size int64, known *outline) error {
 	return nil
 }
 
-// describe says what is known of an event from its outline. Only a commit's identity is in it: those of other kinds lie deeper, or are all that there is.
+// describe fills s from an event's outline. Only a commit can be fingerprinted from it: the
+// identity of other kinds is nested deeper, or is the whole content.
 func describe(s *messages.SkippedEvent, f *fields, id *identity) {
 	s.Kind, s.TimeUS, s.Seq, s.DID = id.kind, f.positionUS(), f.seq, string(id.did)
 	if id.kind == messages.KindCommit {

@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// unescape gives the text of a validated JSON string: s itself when it has no escapes. Half of a surrogate pair becomes U+FFFD, as in encoding/json.
+// unescape returns the text of a validated JSON string: s itself if it has no escapes. Half of a
+// surrogate pair becomes U+FFFD, as in encoding/json.
 func unescape(s []byte) []byte {
 	i := bytes.IndexByte(s, '\\')
 	if i < 0 {
@@ -53,16 +54,17 @@ func unescape(s []byte) []byte {
 	return out
 }
 
-// hexRune is the number of the four hexadecimal digits at the start of s.
+// hexRune returns the value of the four hexadecimal digits at the start of s.
 func hexRune(s []byte) rune {
 	n, _ := strconv.ParseUint(string(s[:4]), 16, 16)
 	return rune(n)
 }
 
-// maxEscapedKey is the longest an escaped spelling of a key we know can be: six bytes for each of "collection"'s.
+// maxEscapedKey is the greatest length of an escaped spelling of a known key: six bytes for each
+// byte of "collection".
 const maxEscapedKey = 6 * len("collection")
 
-// shortKey is the text of an escaped key, or nil when it is too long to be one we know.
+// shortKey returns the text of an escaped key, or nil if it is too long to be a known one.
 func shortKey(key []byte) []byte {
 	if len(key) > maxEscapedKey {
 		return nil

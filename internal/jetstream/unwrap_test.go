@@ -17,7 +17,7 @@ import (
 	"tempestd/messages"
 )
 
-// pairs are the same events in v1 and in v2, with names and texts of nobody's.
+// pairs are the same events in v1 and in v2, with invented names and texts.
 var pairs = [][2]string{
 	{`{"did":"did:plc:a","time_us":1795327636563030,"cursor":18467,"kind":"commit","commit":{"rev":"3ke6","operation":"create","collection":"app.bsky.feed.like","rkey":"22b6","record":{"$type":"app.bsky.feed.like","createdAt":"1975-11-26T10:08:18Z","subject":{"cid":"b6ff7","uri":"at://did:plc:p5lw/app.bsky.feed.post/22an"},"text":"\u00e9 \"x\" 🌩️"},"cid":"bafyreigzx6"}}`,
 		`{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#commit","cid":"bafyreigzx6","collection":"app.bsky.feed.like","did":"did:plc:a","operation":"create","record":{"$type":"app.bsky.feed.like","createdAt":"1975-11-26T10:08:18Z","subject":{"cid":"b6ff7","uri":"at://did:plc:p5lw/app.bsky.feed.post/22an"},"text":"\u00e9 \"x\" 🌩️"},"rev":"3ke6","rkey":"22b6","seq":18467,"time":"2026-11-22T06:07:16.563030Z"}}`},
@@ -29,7 +29,7 @@ var pairs = [][2]string{
 		`{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#account","account":{"active":false,"did":"did:plc:b","seq":44,"status":"deleted","time":"2023-11-14T22:13:20.001Z"},"did":"did:plc:b","seq":21,"time":"2026-11-22T06:05:51.918216Z"}}`},
 	{`{"did":"did:plc:b","time_us":1795327551918217,"cursor":22,"kind":"sync","sync":{"blocks":{"$bytes":"3q2+7w=="},"did":"did:plc:b","rev":"3l3rev","seq":45,"time":"2023-11-14T22:13:20.001Z"}}`,
 		`{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#sync","did":"did:plc:b","seq":22,"sync":{"blocks":{"$bytes":"3q2+7w=="},"did":"did:plc:b","rev":"3l3rev","seq":45,"time":"2023-11-14T22:13:20.001Z"},"time":"2026-11-22T06:05:51.918217Z"}}`},
-	// What servers do not send, so far.
+	// Events that servers do not send, so far.
 	{`{"did":"did:plc:b","time_us":1795327551918217,"cursor":22,"kind":"sync","sync":{"rev":"3l3rev","blocks":[]}}`,
 		`{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#sync","did":"did:plc:b","rev":"3l3rev","seq":22,"time":"2026-11-22T06:05:51.918217Z","blocks":[]}}`},
 	{`{"did":"did:plc:b","time_us":1795327551918217,"kind":"label","label":{"val":1}}`,
@@ -69,7 +69,7 @@ func TestI2_IdentitiesAreTheSameOverEitherWire(t *testing.T) {
 	for i, a := range pairs {
 		for j, b := range pairs {
 			if i == 4 && j == 5 || i == 5 && j == 4 {
-				continue // one sync, told in two ways
+				continue // the same sync in two shapes
 			}
 			for _, x := range a {
 				for _, y := range b {
@@ -169,7 +169,8 @@ func TestV2TimesInOtherForms(t *testing.T) {
 	})
 }
 
-// referenceV2 is a v2 frame in v1's shape according to encoding/json, for the members that servers send; event is false where it is none.
+// referenceV2 returns a v2 frame in v1's shape according to encoding/json, for the members that
+// servers send; event is false if the frame is not an event.
 func referenceV2(frame []byte) (v1 []byte, event bool) {
 	var top struct {
 		Type    json.RawMessage `json:"$type"`
@@ -185,7 +186,7 @@ func referenceV2(frame []byte) (v1 []byte, event bool) {
 		return nil, false
 	}
 	out := map[string]any{"did": p["did"], "time_us": at.UnixMicro(), "kind": kind}
-	if seq := integer(p["seq"]); seq > 0 && seq < 1e15 { // above, it is a time in its place
+	if seq := integer(p["seq"]); seq > 0 && seq < 1e15 { // a greater number is a time in its place
 		out["cursor"] = seq
 	}
 	if at, err := time.Parse(time.RFC3339Nano, str(p["witnessedAt"])); err == nil && at.UnixMicro() > 0 {
@@ -213,7 +214,8 @@ func referenceV2(frame []byte) (v1 []byte, event bool) {
 	return v1, err == nil
 }
 
-// exactKeys is the frame unless it has keys that differ in case only, which encoding/json takes for each other in structs.
+// exactKeys returns the frame with the exact keys only, because encoding/json ignores the case of
+// keys when it decodes into structs.
 func exactKeys(frame []byte) []byte {
 	var keys map[string]json.RawMessage
 	_ = json.Unmarshal(frame, &keys)
@@ -227,7 +229,8 @@ func exactKeys(frame []byte) []byte {
 	return out
 }
 
-// compareV2 compares Unwrap with the reference. Names that are none of a kind's are left to the other tests.
+// compareV2 compares Unwrap with the reference. Kinds whose names servers do not use are left to
+// other tests.
 func compareV2(t interface{ Fatalf(string, ...any) }, frame []byte) {
 	var e, raw messages.Event
 	got, err := jetstream.Unwrap(nil, frame, &e)
@@ -264,7 +267,7 @@ func compareV2(t interface{ Fatalf(string, ...any) }, frame []byte) {
 	}
 }
 
-// plain says whether the kind of a frame is spelled as kinds are.
+// plain says whether the kind of a frame is one of the usual names.
 func plain(v1 []byte) bool {
 	var top struct{ Kind string }
 	_ = json.Unmarshal(v1, &top)
@@ -300,7 +303,8 @@ func FuzzScanV2(f *testing.F) {
 	f.Fuzz(func(t *testing.T, frame []byte) { compareV2(t, frame) })
 }
 
-// Payloads built from few names and values, so that known keys, duplicates and wrong types meet often.
+// The payloads are built from few names and values, so that known keys, duplicates and wrong types
+// often occur together.
 func TestUnwrapAgreesWithEncodingJSON(t *testing.T) {
 	words := []string{`"$type"`, `"did"`, `"seq"`, `"time"`, `"witnessedAt"`, `"rev"`, `"operation"`, `"collection"`, `"rkey"`, `"record"`, `"cid"`, `"identity"`, `"account"`, `"sync"`, `"label"`,
 		`"#commit"`, `"x#identity"`, `"#account"`, `"#sync"`, `"#label"`, `"2026-11-22T06:05:51.918217Z"`, `"s\u0065q"`, `"é🌩"`, `"a\"b"`}

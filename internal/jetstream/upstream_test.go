@@ -24,19 +24,20 @@ const (
 	v2Path = "/xrpc/network.bsky.jetstream.subscribeEvents"
 )
 
-// upstream is a server of both protocols that sends the same frames to everyone and shuts down. What is nil or zero it does not have or do.
+// upstream is a server of both protocols that sends the same frames to every client and then shuts
+// down. It does not have or do what is nil or zero.
 type upstream struct {
 	t    testing.TB
 	v1   []string
 	v2   []string
-	dict []byte // what getZstdDictionary gives out, and what v2 and v1 messages are packed with
-	// refuse answers a request itself if it returns true.
+	dict []byte // the dictionary that getZstdDictionary gives out, and for v1 and v2
+	// refuse may answer a request itself; then it returns true.
 	refuse func(w http.ResponseWriter, r *http.Request) bool
-	// packed is written in place of the packed frames.
+	// packed is written in place of the compressed frames.
 	packed [][]byte
-	// after goes on with a connection once the frames are sent.
+	// after continues with a connection once the frames are sent.
 	after func(ctx context.Context, ws *websocket.Conn)
-	// hold keeps v1 frames back until the client has said something, which it is given.
+	// hold is called with the client's first message, before any v1 frame is sent.
 	hold func(message string)
 
 	mu    sync.Mutex
@@ -107,7 +108,7 @@ func (u *upstream) handle(w http.ResponseWriter, r *http.Request) {
 		}
 	default:
 		for _, f := range frames {
-			ws.Write(r.Context(), websocket.MessageText, []byte(f)) // to a client that may be gone
+			ws.Write(r.Context(), websocket.MessageText, []byte(f)) // the client may be gone
 		}
 	}
 	if u.after != nil {
@@ -116,7 +117,7 @@ func (u *upstream) handle(w http.ResponseWriter, r *http.Request) {
 	ws.Close(websocket.StatusGoingAway, "server shutting down")
 }
 
-// uris are the requests so far, each up to its query.
+// paths returns the requests so far, without their queries.
 func (u *upstream) paths() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -140,7 +141,7 @@ func refuse(w http.ResponseWriter, status int, name, message string) {
 	json.NewEncoder(w).Encode(map[string]string{"error": name, "message": message})
 }
 
-// v2JSON is eventJSON as a v2 server sends it.
+// v2JSON returns eventJSON as a v2 server sends it.
 func v2JSON(n int) string {
 	at := time.UnixMicro(1795327636563030 + int64(n)).UTC().Format("2006-01-02T15:04:05.000000Z")
 	return fmt.Sprintf(`{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#commit","cid":"bafyreidqpc7si3dbimffi64lz3xsx2qt45ip7rpna2qpslcddp23itjjzm",`+
@@ -158,7 +159,7 @@ func series(n int, frame func(int) string) []string {
 	return frames
 }
 
-// newDictionary makes a zstd dictionary for the test frames, another one for each ID.
+// newDictionary makes a zstd dictionary for the test frames, a different one for each ID.
 func newDictionary(t testing.TB, id uint32) []byte {
 	t.Helper()
 	rnd := rand.New(rand.NewPCG(uint64(id), 0))
@@ -193,7 +194,7 @@ func newEncoder(t testing.TB, dict []byte) *zstd.Encoder {
 	return e
 }
 
-// read dials and reads to the end.
+// read dials and reads the connection to its end.
 func read(t *testing.T, req jetstream.Request, opt jetstream.DialOptions) (*collector, error) {
 	t.Helper()
 	sink := &collector{conn: dial(t, req, opt)}

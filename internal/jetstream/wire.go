@@ -10,33 +10,35 @@ import (
 	"github.com/jonboulle/clockwork"
 )
 
-// wireBuffer is how much one system call may read. At this size they vanish from the profile.
+// wireBuffer is how much one system call may read. At this size system calls vanish from the
+// profile.
 const wireBuffer = 256 << 10
 
-// wire is the connection below the websocket. It reads ahead, and it alone knows when the socket has nothing more to give: before each real read it
-// tells the read loop, which may hand its batch over, and which says when it wants to be told again. That deadline is kept here: whoever reads from the
-// wire never sees it pass.
+// wire is the connection below the websocket. It reads ahead, and only the wire knows when the
+// socket has nothing more to give. Before each real read it calls the read loop (idle), which may
+// hand its batch over and says when it must be called again. The wire keeps that deadline: its
+// expiry is never visible to the reader of the wire.
 //
-// Reads have one caller at a time, by the websocket's own lock.
+// The websocket's own lock permits one reader at a time.
 type wire struct {
 	net.Conn
 	clock clockwork.Clock
 
 	buf      []byte
-	from, to int         // what is buffered
-	deadline time.Time   // what the socket's read deadline is set to
+	from, to int         // the part of buf that is not read yet
+	deadline time.Time   // the socket's current read deadline
 	failed   atomic.Bool // the socket gave an error: nothing comes after what is buffered
 
-	// The read loop's own.
-	loop   *readLoop // told before each real read; nil before Run
+	// Used by the read loop's goroutine only.
+	loop   *readLoop // called before each real read; nil before Run
 	readAt time.Time // when the socket last gave something
-	cameAt time.Time // when that can have come at the earliest
+	cameAt time.Time // the earliest time at which that can have arrived
 
-	poller *poller // nil where the socket cannot be asked without waiting for it
-	sparse bool    // the socket last gave little: it may gather some more before it is read
-	steady bool    // … and something came while it did
+	poller *poller // nil if the socket cannot be read without waiting
+	sparse bool    // the last read gave little: more may gather before the next one
+	steady bool    // something arrived during the last pause
 
-	detached atomic.Bool // whoever reads now may not be the read loop
+	detached atomic.Bool // the current reader may not be the read loop
 }
 
 func newWire(c net.Conn, clock clockwork.Clock) *wire {
@@ -44,13 +46,15 @@ func newWire(c net.Conn, clock clockwork.Clock) *wire {
 }
 
 const (
-	// sparseRead is less than a socket gives at once that has been waited for: a server that replays.
+	// sparseRead is a size below which a read counts as small. A replaying server gives more at
+	// once to a reader that has waited.
 	sparseRead = 32 << 10
-	// longestPause bounds how long a socket is left alone: what else comes, such as a ping, waits for that long.
+	// longestPause bounds how long the socket is not read. Everything else, such as a ping, waits
+	// that long.
 	longestPause = 10 * time.Millisecond
 )
 
-// Read gives what is buffered, or else what the socket has.
+// Read returns what is buffered, or else reads from the socket.
 func (w *wire) Read(p []byte) (int, error) {
 	for w.from == w.to {
 		if err := w.fill(); err != nil {
@@ -78,7 +82,7 @@ func (w *wire) fill() error {
 		}
 		if n == 0 && err == nil {
 			if live {
-				_ = w.setDeadline(due) // of a connection that has ended the read tells how
+				_ = w.setDeadline(due) // if the connection has ended, the read returns the error
 			}
 			n, err = w.Conn.Read(w.buf)
 			if !w.detached.Load() {
@@ -104,10 +108,11 @@ func (w *wire) fill() error {
 	}
 }
 
-// gather leaves a socket alone that gives little at a time, until the batch in hand is due, and then
-// takes what has come: to be woken for each event costs more than all that is done with it. While
-// something comes each time, the first event of the next batch is not waited for either. No event
-// waits longer than it would have in a batch. It gives no bytes and no error where nothing has come.
+// gather waits before it reads a socket that gives little at a time: until the current batch is
+// due. Then it takes what has come. Waking up for each event costs more than all the work on the
+// event. As long as something has come each time, it does not wait for the first event of the next
+// batch either, but pauses at once. No event waits longer than it would in a batch. gather returns
+// no bytes and no error if nothing has come or if it does not apply.
 func (w *wire) gather(due time.Time) (int, error) {
 	if w.poller == nil || !w.sparse || due.IsZero() && !w.steady {
 		return 0, nil
@@ -128,7 +133,7 @@ func (w *wire) gather(due time.Time) (int, error) {
 	return n, err
 }
 
-// setDeadline touches the socket only when the deadline is a new one.
+// setDeadline calls the socket only if the deadline has changed.
 func (w *wire) setDeadline(t time.Time) error {
 	if t.Equal(w.deadline) {
 		return nil

@@ -17,7 +17,7 @@ import (
 	"tempestd/messages"
 )
 
-// moody is a sink that has no free batch now and then.
+// moody is a sink that has no free batch at random times.
 type moody struct {
 	collector
 	rnd *rand.Rand
@@ -35,7 +35,8 @@ func (m *moody) Hand(b *messages.Batch) *messages.Batch {
 	return &messages.Batch{}
 }
 
-// However a server cuts its messages into fragments and its bytes into packets, and whatever it pings in between, the events are the same.
+// The events are the same however a server cuts its messages into fragments and its bytes into
+// packets, and whatever it pings in between.
 func TestI3_EventsSurviveAnyFragmentation(t *testing.T) {
 	const n = 200
 	for seed := range uint64(8) {
@@ -83,7 +84,7 @@ func TestI3_EventsSurviveAnyFragmentation(t *testing.T) {
 	}
 }
 
-// pipe is a connection to a server that sends what it likes and hangs up.
+// pipe makes a connection over a pipe. The server sends what send writes, and closes.
 func pipe(t testing.TB, send func(net.Conn)) *jetstream.Conn {
 	t.Helper()
 	return pipeTo(t, jetstream.CompressOff, jetstream.DialOptions{MaxMessageSize: 4096}, send)

@@ -8,13 +8,14 @@ import (
 	"tempestd/messages"
 )
 
-// witnessed is a v2 frame of a server that also says when it witnessed the event: as the payload's last member.
+// witnessed returns the v2 frame of a server that also says when it witnessed the event: as the
+// last member of the payload.
 func witnessed(v2, at string) string {
 	return strings.TrimSuffix(v2, "}}") + `,"witnessedAt":"` + at + `"}}`
 }
 
-// The generation of servers that says when it witnessed an event says so in v2 alone: both of its frames give one event, and both of its entries are the same but
-// for that.
+// Newer servers say only in v2 when they witnessed an event. The v1 and the v2 frame still give the
+// same event, and their entries differ in that member only.
 func TestAnEventStandsWhereItsServerWitnessedIt(t *testing.T) {
 	const at, us = "2026-11-22T06:07:20.000001Z", 1795327640000001
 	for _, pair := range pairs[:5] {
@@ -36,7 +37,7 @@ func TestAnEventStandsWhereItsServerWitnessedIt(t *testing.T) {
 		if got := wrapped(t, entry); got != frame {
 			t.Errorf("wrapped again it is\n%s, want\n%s", got, frame)
 		}
-		for _, stored := range []string{entry, frame} { // unwrapped, or kept raw
+		for _, stored := range []string{entry, frame} { // in v1's shape, or stored raw
 			var read jetstream.Entry
 			if !read.Read([]byte(stored)) || read.TimeUS() != us {
 				t.Fatalf("read as an entry it stands at %d", read.TimeUS())
@@ -69,7 +70,8 @@ func TestWitnessedAtIsKeptAsItIsSpelled(t *testing.T) {
 	}
 }
 
-// A kind that v2 has no shape of its own for, and a commit with members that are new to us, keep the time beside their object and not within it.
+// A kind for which v2 has no shape, and a commit with unknown members, keep the time beside their
+// object and not within it.
 func TestWitnessedAtIsTheEventsOwn(t *testing.T) {
 	const at = "2026-11-22T06:07:20.000001Z"
 	commit := [2]string{
@@ -87,7 +89,8 @@ func TestWitnessedAtIsTheEventsOwn(t *testing.T) {
 	}
 }
 
-// The times and numbers of an event are its instance's. What has no identity of its own is known by everything else, on either wire.
+// The times and numbers of an event belong to its instance. An event without an identity of its own
+// is recognised by everything else, in both protocols.
 func TestI2_FailoverDoesNotDoubleWhatHasNoIdentity(t *testing.T) {
 	for _, members := range []string{`"label":{"val":1}`, `"label":{}`} {
 		one := `{"did":"did:plc:b","time_us":1795327551918217,"cursor":7,"kind":"label",` + members + `}`
@@ -108,7 +111,7 @@ func TestI2_FailoverDoesNotDoubleWhatHasNoIdentity(t *testing.T) {
 	}
 }
 
-// A repository may be declared anew at the rev that it has.
+// A repository may be declared again at the same rev.
 func TestI2_SyncsOfOneRevAreToldApartByTheirBlocks(t *testing.T) {
 	again := func(s string) string { return strings.ReplaceAll(s, "3q2+7w==", "3q2+8w==") }
 	for i, frame := range pairs[4] {

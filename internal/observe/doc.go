@@ -1,13 +1,16 @@
-// Package observe names everything the daemon says about itself, in one place.
+// Package observe names everything that the daemon reports about itself, in one place.
 //
-// Whatever happens is one [Event] of the [Catalogue]. [Observer.Emit] turns it into one structured log record
-// (with the attribute event=<name>) and one increment of tempestd_events_total, so that logs and metrics cannot disagree (I9).
-// Gauges, histograms and the counters of what is too frequent to log stand in metrics.go.
+// Everything that happens is one [Event] of the [Catalogue]. [Observer.Emit] turns it into one
+// structured log record (with the attribute event=<name>) and one increment of
+// tempestd_events_total, so that logs and metrics cannot disagree (I9). Gauges, histograms, and
+// counters of facts that are too frequent to log are in metrics.go.
 //
-// Events are rare: changes, failures, decisions. What happens for every frame is counted, never emitted; that is what lets Emit
-// bound every field it is given (I7) and look into every argument of a strict observer.
+// Events are rare: changes, failures, decisions. What happens for every frame is counted and never
+// emitted. So Emit can afford to bound every field (I7), and a strict observer can afford to check
+// every argument.
 //
-// The README's two tables are written from the code and tested against it: go test ./internal/observe -update.
+// The README's two tables are generated from the code and tested against it: go test
+// ./internal/observe -update.
 //
 //	events.go   the catalogue
 //	observer.go Emit

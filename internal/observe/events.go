@@ -2,10 +2,10 @@ package observe
 
 import "log/slog"
 
-// Event is the name of something that happens, stable across versions.
+// Event is the name of something that happens. It is stable across versions.
 type Event string
 
-// The events. Catalogue says what each means and which fields it has.
+// The events. Catalogue says what each one means and which fields it has.
 const (
 	DaemonStarted  Event = "daemon.started"
 	DaemonReady    Event = "daemon.ready"
@@ -90,13 +90,15 @@ const (
 
 // Definition documents one event.
 type Definition struct {
-	Event  Event
-	Level  slog.Level
-	Help   string
-	Fields []string // besides time, level, msg and event, and each only where it is known; what the event is about comes first
+	Event Event
+	Level slog.Level
+	Help  string
+	// Fields are the event's own fields, in addition to time, level, msg and event. A field appears
+	// only when its value is known. The first field names the subject of the event.
+	Fields []string
 }
 
-// Catalogue is every event there is, in the order of the README's table.
+// Catalogue lists every event, in the order of the README's table.
 var Catalogue = []Definition{
 	{DaemonStarted, slog.LevelInfo, "the process began its work", []string{"version", "config", "data_dir", "feeds"}},
 	{DaemonReady, slog.LevelInfo, "the store is open and every feed is supervised", nil},
@@ -179,7 +181,8 @@ var Catalogue = []Definition{
 	{HealthUnanswered, slog.LevelError, "the actor tree did not answer a health check in time; systemd's watchdog is not fed", []string{"timeout", "error"}},
 }
 
-// subject is the field that names what an event is about, "feed" or "stream"; "" for an event about the daemon.
+// subject returns the field that names the subject of an event, "feed" or "stream". It is "" for an
+// event about the daemon.
 func (d Definition) subject() string {
 	if len(d.Fields) > 0 && (d.Fields[0] == "feed" || d.Fields[0] == "stream") {
 		return d.Fields[0]

@@ -18,8 +18,9 @@ const (
 	FormatText = "text"
 )
 
-// NewLogger gives a logger that writes one record a line to w, from level on. Durations are written as the configuration takes them ("1.5s"),
-// in both formats. An unknown format is an error.
+// NewLogger returns a logger that writes one record per line to w, from level upward. In both
+// formats, durations are written as the configuration accepts them ("1.5s"). An unknown format is
+// an error.
 func NewLogger(w io.Writer, level slog.Leveler, format string) (*slog.Logger, error) {
 	if format == FormatAuto {
 		format = FormatJSON
@@ -38,8 +39,9 @@ func NewLogger(w io.Writer, level slog.Leveler, format string) (*slog.Logger, er
 	return nil, fmt.Errorf("log format %q is not one of %q, %q, %q", format, FormatAuto, FormatJSON, FormatText)
 }
 
-// escaping is an output of records, each in one Write. What of them a terminal would obey is spelled as escapes: C1 controls and marks that turn the direction of
-// writing, which the handlers pass.
+// escaping wraps an output that gets each record in one Write. It escapes characters that a
+// terminal would obey and that the handlers do not escape: C1 controls, and marks that change the
+// direction of text.
 type escaping struct{ to io.Writer }
 
 func (e escaping) Write(record []byte) (int, error) {
@@ -52,7 +54,8 @@ func (e escaping) Write(record []byte) (int, error) {
 	return len(record), nil
 }
 
-// durationsAsText keeps the JSON handler from writing a duration as a bare number of nanoseconds.
+// durationsAsText prevents the JSON handler from writing a duration as a bare number of
+// nanoseconds.
 func durationsAsText(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		a.Value = slog.StringValue(a.Value.Duration().String())

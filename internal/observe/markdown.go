@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// EventsTable is the catalogue as a Markdown table.
+// EventsTable returns the catalogue as a Markdown table.
 func EventsTable() string {
 	var b strings.Builder
 	b.WriteString("| event | level | meaning | fields |\n|---|---|---|---|\n")
@@ -15,7 +15,7 @@ func EventsTable() string {
 	return b.String()
 }
 
-// MetricsTable is every metric of ours as a Markdown table.
+// MetricsTable returns every tempestd metric as a Markdown table.
 func MetricsTable() string {
 	var b strings.Builder
 	b.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
@@ -25,7 +25,7 @@ func MetricsTable() string {
 	return b.String()
 }
 
-// codes is the words as a list of code spans, "–" for none.
+// codes returns the words as a list of code spans, "–" for none.
 func codes(words []string) string {
 	if len(words) == 0 {
 		return "–"

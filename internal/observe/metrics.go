@@ -6,26 +6,27 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// namespace is the first word of every metric of ours.
+// namespace is the first word of the name of every tempestd metric.
 const namespace = "tempestd"
 
-// Metrics are the daemon's Prometheus collectors, in a registry of their own.
+// Metrics are the daemon's Prometheus collectors, in their own registry. They are safe for
+// concurrent use. The comments below give the labels, then the meaning or the unit.
 type Metrics struct {
 	Registry *prometheus.Registry
 
-	Events *prometheus.CounterVec // event, feed: one for every event of the catalogue
+	Events *prometheus.CounterVec // event, feed: events of the catalogue that were emitted
 
 	Frames     *prometheus.CounterVec   // feed: websocket messages read
 	Stored     *prometheus.CounterVec   // feed: entries appended
 	Duplicates *prometheus.CounterVec   // feed: events dropped because the stream held them
-	Skipped    *prometheus.CounterVec   // feed: events dropped because they stand before the stream, or its index
+	Skipped    *prometheus.CounterVec   // feed: events older than the stream or its index, dropped
 	Gaps       *prometheus.CounterVec   // feed, cause: gap entries written
 	BadFrames  *prometheus.CounterVec   // feed
-	Misses     *prometheus.CounterVec   // feed: events that were looked up during an overlap and are new
+	Misses     *prometheus.CounterVec   // feed: events that an overlap looked up and that are new
 	FalseHits  *prometheus.CounterVec   // feed: fingerprint hits that the stored entry disproved
 	State      *prometheus.GaugeVec     // feed, state: 1 for the state the feed is in
 	Lease      *prometheus.GaugeVec     // feed: fencing epoch of the lease that is held
-	Position   *prometheus.GaugeVec     // feed: Unix seconds of the durable position
+	Position   *prometheus.GaugeVec     // feed: upstream time of the durable position, Unix seconds
 	Lag        *prometheus.GaugeVec     // feed: seconds behind the upstream
 	Suspicion  *prometheus.GaugeVec     // feed: phi
 	Append     *prometheus.HistogramVec // feed: seconds
@@ -36,7 +37,8 @@ type Metrics struct {
 	Served     *prometheus.CounterVec   // stream: frames written to readers
 	Tails      *prometheus.GaugeVec     // stream: tails being served
 
-	// Of named consumers, with the labels stream and consumer; they go with the consumer.
+	// Metrics of named consumers, with the labels stream and consumer. They are deleted with the
+	// consumer.
 	ConsumerLag  *prometheus.GaugeVec   // entries after its position
 	ConsumerAge  *prometheus.GaugeVec   // seconds from its position to the newest entry
 	ConsumerBusy *prometheus.GaugeVec   // 1 while a batch is leased
@@ -53,7 +55,7 @@ type MetricDefinition struct {
 	Labels []string
 }
 
-// NewMetrics makes and registers the collectors.
+// NewMetrics creates and registers the collectors.
 func NewMetrics() *Metrics {
 	m := &Metrics{Registry: prometheus.NewRegistry()}
 	m.Events = m.counter("events_total", "events of the catalogue, by name", "event", "feed")
@@ -74,7 +76,8 @@ func NewMetrics() *Metrics {
 	m.BatchSize = m.histogram("append_entries", "entries in one append", prometheus.ExponentialBuckets(1, 4, 8), "feed")
 	m.StreamSize = m.gauge("stream_bytes", "compressed size of the stream", "stream")
 	m.StreamLen = m.gauge("stream_entries", "entries in the stream", "stream")
-	// A tail may wait for 30 s, which the default buckets do not tell from longer.
+	// A tail may wait for 30 s. The default buckets end at 10 s, so they cannot tell it from a
+	// longer request.
 	m.HTTP = m.histogram("http_request_seconds", "time of HTTP requests, the wait of tails included",
 		[]float64{.001, .0025, .01, .025, .1, .25, 1, 2.5, 10, 30, 60}, "route", "code")
 	m.Served = m.counter("served_frames_total", "frames written to HTTP readers", "stream")
@@ -88,7 +91,7 @@ func NewMetrics() *Metrics {
 	return m
 }
 
-// TailsOf is how many tails of the stream are being served now.
+// TailsOf returns how many tails of the stream are being served now.
 func (m *Metrics) TailsOf(stream string) int {
 	var now dto.Metric
 	if m.Tails.WithLabelValues(stream).Write(&now) != nil {
@@ -97,7 +100,8 @@ func (m *Metrics) TailsOf(stream string) int {
 	return int(now.GetGauge().GetValue())
 }
 
-// Definitions is every metric of ours, in the order of the README's table. The Go runtime's and the process's are not among them.
+// Definitions returns every tempestd metric, in the order of the README's table. The metrics of the
+// Go runtime and of the process are not among them.
 func (m *Metrics) Definitions() []MetricDefinition { return m.definitions }
 
 func (m *Metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {

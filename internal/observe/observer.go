@@ -10,7 +10,7 @@ import (
 	"tempestd/internal/beside"
 )
 
-// Bounds of one field in a log record, in bytes (I7: what an upstream sends ends up in some of them).
+// Bounds of one field in a log record, in bytes. Some fields contain data from an upstream (I7).
 const (
 	maxField = 1 << 10
 	maxStack = 16 << 10
@@ -22,17 +22,18 @@ type Observer struct {
 	metrics *Metrics
 	known   map[Event]Definition
 	strict  bool
-	seen    sync.Map // name -> struct{}: the feeds, and so their streams, whose series exist
+	seen    sync.Map // name -> struct{}: the feeds and streams whose series exist
 }
 
-// Option changes what New gives.
+// Option changes an Observer that New returns.
 type Option func(*Observer)
 
-// Strict makes Emit panic when it is given an event or a field that the catalogue does not have. Tests want that; a daemon rather says
-// something undocumented than stops.
+// Strict makes Emit panic when it gets an event or a field that is not in the catalogue. It is for
+// tests: a daemon reports something undocumented rather than stop.
 func Strict() Option { return func(o *Observer) { o.strict = true } }
 
-// New gives an observer that logs to log and counts in metrics. Neither may be nil; NewMetrics and slog.DiscardHandler serve tests.
+// New returns an observer that logs to log and counts in metrics. Neither may be nil; tests can use
+// NewMetrics and slog.DiscardHandler.
 func New(log *slog.Logger, metrics *Metrics, opts ...Option) *Observer {
 	o := &Observer{log: log, metrics: metrics, known: make(map[Event]Definition, len(Catalogue))}
 	for _, d := range Catalogue {
@@ -47,17 +48,18 @@ func New(log *slog.Logger, metrics *Metrics, opts ...Option) *Observer {
 	return o
 }
 
-// Discard is a strict observer that nobody listens to, for tests.
+// Discard returns a strict observer without a log, for tests.
 func Discard() *Observer { return New(slog.New(slog.DiscardHandler), NewMetrics(), Strict()) }
 
-// Metrics are the collectors the observer counts in.
+// Metrics returns the collectors in which the observer counts.
 func (o *Observer) Metrics() *Metrics { return o.metrics }
 
-// Logger is where the events go, for the libraries that want a logger of their own.
+// Logger returns the logger of the events, for libraries that need a logger.
 func (o *Observer) Logger() *slog.Logger { return o.log }
 
-// Emit logs and counts one event. Feed is the feed (or stream) concerned, "" for none; args are the fields the catalogue names, as
-// slog.Logger.Log takes them, without the feed. Strings and errors longer than 1 KiB (a stack: 16 KiB) are cut.
+// Emit logs and counts one event. feed is the feed or stream that it concerns, "" for none. args
+// are the fields that the catalogue names, as slog.Logger.Log takes them, without the feed or
+// stream. Strings and errors longer than 1 KiB (a stack: 16 KiB) are cut.
 func (o *Observer) Emit(e Event, feed string, args ...any) {
 	d, ok := o.known[e]
 	if !ok {
@@ -85,13 +87,14 @@ func (o *Observer) Emit(e Event, feed string, args ...any) {
 	o.log.LogAttrs(ctx, d.Level, d.Help, attrs...)
 }
 
-// TaskPanicked emits TaskFailed: what a beside.Crew tells.
+// TaskPanicked emits TaskFailed. It is the Tell function of a beside.Crew.
 func (o *Observer) TaskPanicked(task string, p *beside.Panic) {
 	o.Emit(TaskFailed, "", "task", task, "error", p.Error(), "stack", string(p.Stack))
 }
 
-// announce makes the series of every event that a feed or its stream can have when the first one comes, at zero: a rate over a counter
-// that springs into being at 1 misses that first one.
+// announce creates the series of every event that a feed or its stream can have, at zero, when the
+// first of these events occurs. Otherwise a series would begin at 1, and a rate over it would miss
+// the first event.
 func (o *Observer) announce(feed string) {
 	if feed == "" {
 		return
@@ -106,7 +109,7 @@ func (o *Observer) announce(feed string) {
 	}
 }
 
-// check panics when the arguments are not what the catalogue promises.
+// check panics when the arguments do not match the catalogue.
 func (o *Observer) check(d Definition, known bool, feed string, args []any) {
 	if !known {
 		panic(fmt.Sprintf("observe: event %q is not in the catalogue", d.Event))
@@ -121,14 +124,14 @@ func (o *Observer) check(d Definition, known bool, feed string, args []any) {
 	}
 }
 
-// fields iterates over args as slog reads them: attributes, or a key and its value in turn.
+// fields iterates over args as slog reads them: attributes, or keys and values in turn.
 func fields(args []any) func(yield func(slog.Attr) bool) {
 	var r slog.Record
 	r.Add(args...)
 	return r.Attrs
 }
 
-// bounded is a with its text cut to the bound.
+// bounded returns a with its text cut to the bound.
 func bounded(a slog.Attr) slog.Attr {
 	limit := maxField
 	if a.Key == "stack" {

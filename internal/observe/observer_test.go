@@ -17,7 +17,7 @@ import (
 	"tempestd/internal/observe"
 )
 
-// logged is a strict observer and what it has written.
+// logged returns a strict observer and the buffer of its log.
 func logged(t *testing.T, opts ...observe.Option) (*observe.Observer, *bytes.Buffer) {
 	t.Helper()
 	var out bytes.Buffer
@@ -28,7 +28,7 @@ func logged(t *testing.T, opts ...observe.Option) (*observe.Observer, *bytes.Buf
 	return observe.New(log, observe.NewMetrics(), opts...), &out
 }
 
-// records parses one JSON record a line.
+// records parses a log with one JSON record per line.
 func records(t *testing.T, out *bytes.Buffer) []map[string]any {
 	t.Helper()
 	var all []map[string]any
@@ -140,7 +140,7 @@ func TestLenientObserverSaysWhatTheCatalogueLacks(t *testing.T) {
 	}
 }
 
-// What an upstream sends can end up in a field; it may not grow the log without bound.
+// Text from an upstream can be in a field. It must not grow the log without bound.
 func TestI7_FieldsAreBounded(t *testing.T) {
 	o, out := logged(t, observe.Strict())
 	huge := strings.Repeat("x", 1<<20)
@@ -202,7 +202,7 @@ func TestLogger(t *testing.T) {
 	}
 }
 
-// masked stands for a secret: it knows how to be logged, and Emit lets it.
+// masked is a secret that masks itself when it is logged. Emit must let it do so.
 type masked string
 
 func (masked) LogValue() slog.Value { return slog.StringValue("***") }
@@ -234,7 +234,7 @@ func ExampleObserver_Emit() {
 	// Output: level=INFO msg="connected; what comes is stored" event=feed.live feed=bluesky from=connecting epoch=1
 }
 
-// What an upstream says reaches the log, and who reads that has a terminal.
+// Text from an upstream reaches the log, and the log may be read on a terminal.
 func TestRecordsHoldNothingThatATerminalObeys(t *testing.T) {
 	for _, format := range []string{observe.FormatJSON, observe.FormatText} {
 		var out bytes.Buffer

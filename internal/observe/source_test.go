@@ -14,7 +14,8 @@ import (
 	"tempestd/internal/observe"
 )
 
-// Every Emit in the project is read, those that no test reaches too: a field that the catalogue does not name would not be in the README.
+// The test reads every Emit in the project, because tests do not reach all of them: a field that
+// the catalogue does not name would be missing in the README.
 func TestEveryEmitKeepsToTheCatalogue(t *testing.T) {
 	names := eventsByConstant(t)
 	fields := map[observe.Event][]string{}
@@ -50,7 +51,7 @@ func TestEveryEmitKeepsToTheCatalogue(t *testing.T) {
 	}
 }
 
-// eventsByConstant reads events.go for what each constant's name stands for.
+// eventsByConstant reads events.go and returns the event name of each constant.
 func eventsByConstant(t *testing.T) map[string]observe.Event {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "events.go", nil, parser.SkipObjectResolution)
@@ -72,7 +73,8 @@ func eventsByConstant(t *testing.T) map[string]observe.Event {
 	return names
 }
 
-// emission is the constant's name and the fields of a call x.Emit(observe.Name, feed, fields…); "" for any other node.
+// emission returns the constant's name and the fields of a call x.Emit(observe.Name, feed,
+// fields…). It returns "" for every other node.
 func emission(n ast.Node) (event string, args []ast.Expr) {
 	call, ok := n.(*ast.CallExpr)
 	if !ok || len(call.Args) < 2 {

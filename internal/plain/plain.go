@@ -1,6 +1,8 @@
-// Package plain makes text that came from anywhere fit for a terminal, a log and a JSON document: an upstream, a server, a client and whoever writes into a shared store
-// choose the bytes of names, reasons and events, and a terminal obeys some of them. Control characters (C0, DEL, C1), the marks that turn the direction of writing, and
-// what is not UTF-8 never reach one.
+// Package plain makes text from outside safe for a terminal, a log and a JSON document. An
+// upstream, a server, a client or another writer of a shared store chooses the bytes of names,
+// reasons and events, and a terminal obeys some bytes as commands. The package removes or escapes
+// control characters (C0, DEL, C1), the marks that change the direction of writing, and bytes that
+// are not UTF-8.
 //
 //	plain.go  Line, Quote and Escape
 package plain
@@ -15,7 +17,7 @@ import (
 	"unicode/utf8"
 )
 
-// Line is a text on one line, without what a terminal would obey.
+// Line returns a text as one line, without the characters that a terminal obeys.
 func Line(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -28,25 +30,28 @@ func Line(s string) string {
 	}, s)
 }
 
-// acts says whether a terminal, or a text's layout, obeys the character instead of showing it.
+// acts reports whether a terminal, or the layout of a text, obeys the character instead of showing
+// it.
 func acts(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Noncharacter_Code_Point, r) ||
-		unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Join_Control, r) // joiners are part of words and of emoji
+		// Joiners are part of words and of emoji, so they stay.
+		unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Join_Control, r)
 }
 
-// Quote appends a text as a JSON string.
+// Quote appends a text as a JSON string, escaped as by Escape.
 func Quote(dst []byte, s string) []byte {
 	var quoted bytes.Buffer
 	enc := json.NewEncoder(&quoted)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(s); err != nil {
-		panic(err) // a string has a JSON form
+		panic(err) // cannot happen: every string has a JSON form
 	}
 	return Escape(dst, bytes.TrimSuffix(quoted.Bytes(), []byte("\n")))
 }
 
-// Escape appends a JSON document that means the same and has no such character but white space between its tokens: within strings they are spelled as escapes, and what
-// is not UTF-8 as U+FFFD, which is how decoders read it. The document must be valid.
+// Escape appends a JSON document with the same meaning and without such characters, except for
+// white space between its tokens. Within strings it writes them as escapes. It writes bytes that
+// are not UTF-8 as U+FFFD, as decoders read them. doc must be valid JSON.
 func Escape(dst, doc []byte) []byte {
 	for i := 0; i < len(doc); {
 		if doc[i] < 0x7f {
@@ -77,7 +82,8 @@ func appendEscape(dst []byte, r rune) []byte {
 	return fmt.Appendf(dst, `\u%04x`, r)
 }
 
-// IsASCII says whether nothing in a document needs Escape.
+// IsASCII reports whether all bytes of a document are below 0x7f. Such a document does not need
+// Escape.
 func IsASCII(doc []byte) bool {
 	for _, c := range doc {
 		if c >= 0x7f {

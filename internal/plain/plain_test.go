@@ -12,10 +12,12 @@ import (
 	"tempestd/internal/plain"
 )
 
-// obeyed are what a terminal or a text's layout obeys: C0, DEL, C1, bidirectional marks, line separators, and bytes that are not UTF-8.
+// obeyed lists characters that a terminal or the layout of a text obeys: C0, DEL, C1, bidirectional
+// marks, line separators, and bytes that are not UTF-8.
 var obeyed = []string{"\x1b[2J", "\x07", "\x7f", "\u009b31m", "\u0080", "\u009f", "\u202e", "\u2066", "\u2069", "\u200f", "\u061c", "\u2028", "\ufeff", "\U000e0041", "\ufff9", "\xff", "\xc2", "\xed\xa0\x80", "\uffff"}
 
-// clean checks that none of them is in a text but, where it may, the white space of a document.
+// clean checks that a text has none of these characters, except for the white space that space
+// permits.
 func clean(t testing.TB, text string, space string) {
 	t.Helper()
 	if !utf8.ValidString(text) {
@@ -68,7 +70,8 @@ func FuzzEscape(f *testing.F) {
 	})
 }
 
-// meaning is what a document holds; numbers are as they are written, for some are too great for any type.
+// meaning returns the content of a document. Numbers stay text, because some are too great for any
+// type.
 func meaning(t *testing.T, doc []byte) (v any) {
 	d := json.NewDecoder(bytes.NewReader(doc))
 	d.UseNumber()

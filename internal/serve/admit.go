@@ -9,18 +9,19 @@ import (
 	"time"
 )
 
-// Bounds of what waits at one time, where the configuration says nothing.
+// Defaults of the numbers of requests that may wait at one time.
 const (
 	defaultMaxTails       = 16_384 // on one stream
 	defaultMaxClientTails = 10_000 // of one client, on all streams
 )
 
-// longTail is how long a tail without an end of its own is taken to go on, and so what Retry-After says when nothing else holds a slot. No tail that has
-// an end waits longer.
+// longTail is the time that a tail without an end of its own is assumed to last. Retry-After says
+// this value when no other request holds a slot. No tail with an end waits longer.
 const longTail = 60 // seconds
 
-// admission bounds the requests that wait: per stream, and per client over all streams. A client is a remote address, of IPv6 the /64 it is in, whatever
-// token it sends: a daemon has one token, and so no other name for its clients. Behind a proxy all of its clients are one.
+// admission bounds the requests that wait, per stream and per client over all streams. A client is
+// a remote address, for IPv6 its /64 network. The token does not matter: a daemon has one token, so
+// the token does not tell clients apart. All clients behind one proxy count as one.
 type admission struct {
 	perStream, perClient int
 	now                  func() time.Time
@@ -34,14 +35,16 @@ func newAdmission(perStream, perClient int, now func() time.Time) *admission {
 	return &admission{perStream: perStream, perClient: perClient, now: now, streams: make(map[string]*slots), clients: make(map[netip.Addr]*slots)}
 }
 
-// slots are what one stream, or one client, has in use.
+// slots are the used slots of one stream or one client.
 type slots struct {
 	used int
-	// ends counts the slots by the second, modulo its length, in which their block budgets end.
+	// ends counts the slots by the second in which their block budgets end, modulo the length of
+	// ends.
 	ends [2 * longTail]int32
 }
 
-// free is in how many seconds the first of the slots is likely to be free: when its budget ends, or now where that is over and its answer on the way.
+// free returns in how many seconds a slot is likely to become free: when the first budget ends, or
+// in 1 s if a budget has ended and its answer is on the way.
 func (s *slots) free(now int64) int {
 	for in := int64(-longTail + 1); in < longTail; in++ {
 		if s.ends[uint64(now+in)%uint64(len(s.ends))] > 0 {
@@ -51,7 +54,8 @@ func (s *slots) free(now int64) int {
 	return longTail
 }
 
-// enter takes a slot for a request of client on stream that waits for up to budget, 0 for as long as its client likes. The error is a *apiError, 429.
+// enter takes a slot for a request by client that follows stream and waits for up to budget, 0 for
+// no limit. The error is an *apiError with status 429.
 func (a *admission) enter(stream string, client netip.Addr, budget time.Duration) (leave func(), err error) {
 	now := a.now()
 	a.mu.Lock()
@@ -73,7 +77,7 @@ func (a *admission) enter(stream string, client netip.Addr, budget time.Duration
 	}
 	end := -1
 	if budget > 0 && budget < longTail*time.Second {
-		// Rounded up: who comes back after so many seconds finds it over.
+		// Rounded up, so that a client that retries after this many seconds finds the budget ended.
 		end = int(uint64(now.Add(budget+time.Second-1).Unix()) % (2 * longTail))
 	}
 	ofStream.take(end, 1)
@@ -102,11 +106,11 @@ func tooManyTails(message string, seconds int) error {
 		header: retryAfter(seconds)}
 }
 
-// clientOf is whom a request counts for.
+// clientOf returns the address that the request counts for.
 func clientOf(r *http.Request) netip.Addr {
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
-		return netip.Addr{} // no network's; all of those are one
+		return netip.Addr{} // not an IP network; all such requests count as one client
 	}
 	addr := remote.Addr().Unmap().WithZone("")
 	if addr.Is6() {
@@ -117,8 +121,10 @@ func clientOf(r *http.Request) netip.Addr {
 	return addr
 }
 
-// admit takes a slot for a request that follows stream, which every request that waits or stays must hold: 429 TooManyTails when there is none, 503
-// while the server stops. budget is how long it waits at the most, 0 for as long as its client likes. Release gives the slot back, once.
+// admit takes a slot for a request that follows stream. Every request that waits or stays must hold
+// one. The error is 429 TooManyTails when no slot is free, and 503 while the server stops. budget
+// is the longest time that the request waits, 0 for no limit. The caller must call release exactly
+// once.
 func (s *Server) admit(r *http.Request, stream string, budget time.Duration) (release func(), err error) {
 	if s.draining() {
 		return nil, errShuttingDown()

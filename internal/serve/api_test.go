@@ -27,7 +27,7 @@ func TestBadParametersAreNamed(t *testing.T) {
 	const read, tail = "/v1/streams/bluesky/frames?", "/v1/streams/bluesky/tail?"
 	for _, c := range []struct {
 		path string
-		says []string // what was given, and what is accepted
+		says []string // parts of the message: the given value and the accepted ones
 	}{
 		{read + "limit=0", []string{`limit: got "0"`, "1…1000"}},
 		{read + "limit=1001", []string{`limit: got "1001"`, "1…1000"}},
@@ -76,7 +76,7 @@ func TestBadParametersAreNamed(t *testing.T) {
 	d.want(d.do("POST", "/v1/feeds/bluesky/pause?for=1h"), http.StatusBadRequest, "InvalidRequest")
 }
 
-// Whatever stands in a query, the answer is one of ours: a result or a refusal that is JSON, never a fault.
+// Every query is answered with JSON, either a result or a refusal, and never with a fault.
 func FuzzQuery(f *testing.F) {
 	for _, q := range []string{"", "after=0-0", "after=0-0&limit=5", "from=start&to=end", "limit=5&limit=6", "%zz", "a;b", "after=18446744073709551615-18446744073709551615",
 		"from=end&to=start", "after=\x00", "limit=%31", "&&&=&", "after=5-5&block_ms=0", "after=1", "from=18446744073709551616", strings.Repeat("a=b&", 100)} {
@@ -87,7 +87,7 @@ func FuzzQuery(f *testing.F) {
 	d := newDaemon(f, store)
 	f.Fuzz(func(t *testing.T, query string) {
 		if values, _ := url.ParseQuery(query); values.Get("block_ms") > "0" {
-			return // waiting is another test's
+			return // another test covers waiting
 		}
 		for _, path := range []string{"/v1/streams/bluesky/frames", "/v1/streams/bluesky/tail", "/v1/feeds"} {
 			req := httptest.NewRequest("GET", path, nil)
@@ -153,7 +153,7 @@ func TestFeedsAndTheirControl(t *testing.T) {
 	}
 }
 
-// Actors that do not answer cost their requests, and these know it in time.
+// When the actors do not answer, only their requests fail, and they fail in time.
 func TestActorsThatHangAreNotWaitedForForever(t *testing.T) {
 	d := newDaemon(t, openStore(t))
 	d.control.hang = true
@@ -203,7 +203,8 @@ func TestTheTokenIsAskedFor(t *testing.T) {
 	}
 	d.want(d.do("POST", "/v1/feeds/bluesky/pause"), http.StatusUnauthorized, "Unauthorized")
 	d.want(d.do("POST", "/v1/feeds/bluesky/pause", "Authorization", "Bearer hunter2"), http.StatusAccepted, "")
-	for _, path := range []string{"/healthz", "/readyz", "/"} { // the page is the same for everyone and holds nothing of the daemon
+	// The page is the same for everyone and contains nothing about the daemon.
+	for _, path := range []string{"/healthz", "/readyz", "/"} {
 		if r := d.get(path); r.status != http.StatusOK {
 			t.Errorf("%s asks for the token: %d", path, r.status)
 		}
@@ -231,7 +232,8 @@ func TestWebPagesDoNotReachALoopbackDaemon(t *testing.T) {
 	d.want(d.do("POST", path, "Origin", "null"), http.StatusForbidden, "Forbidden")
 	d.want(d.do("POST", path, "Sec-Fetch-Site", "same-origin"), http.StatusAccepted, "")
 	d.want(d.do("POST", path, "Origin", "http://"+d.addr), http.StatusAccepted, "")
-	d.want(d.do("GET", "/v1/feeds", "Sec-Fetch-Site", "cross-site"), http.StatusOK, "") // its page cannot read it
+	// The other site's page cannot read it.
+	d.want(d.do("GET", "/v1/feeds", "Sec-Fetch-Site", "cross-site"), http.StatusOK, "")
 	if n := len(d.control.commands); n != 2 {
 		t.Errorf("the feed was told %d times, want the 2 that were allowed", n)
 	}
@@ -315,7 +317,7 @@ func TestCloseAStream(t *testing.T) {
 	}
 }
 
-// Control needs the token whenever one is set.
+// Commands need the token whenever one is set.
 func TestClosingNeedsTheToken(t *testing.T) {
 	store := openStore(t)
 	openStream(t, store, "bluesky")

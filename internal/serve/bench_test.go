@@ -10,14 +10,14 @@ import (
 	"tempestd/persistence"
 )
 
-// nowhere takes a response at no cost.
+// nowhere discards a response at no cost.
 type nowhere struct{ header http.Header }
 
 func (n nowhere) Header() http.Header         { return n.header }
 func (n nowhere) Write(p []byte) (int, error) { return len(p), nil }
 func (n nowhere) WriteHeader(int)             {}
 
-// BenchmarkFrames is what this package adds to a read of 1000 entries of 568 bytes.
+// BenchmarkFrames measures what this package adds to a read of 1000 entries of 568 bytes.
 func BenchmarkFrames(b *testing.B) {
 	var read persistence.StreamFrames
 	event := []byte(`{"text":"` + strings.Repeat("x", 568-11) + `"}`)
@@ -37,7 +37,7 @@ func BenchmarkFrames(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(read.Frames)), "ns/entry")
 }
 
-// BenchmarkRead is the way from the store through a loopback connection, page after page.
+// BenchmarkRead measures reads from the store through a loopback connection, page after page.
 func BenchmarkRead(b *testing.B) {
 	store := openStore(b)
 	stream := openStream(b, store, "bluesky")

@@ -15,13 +15,16 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a request's body. Nothing is done with most, and they are read only because net/http would wait for them without bounds otherwise.
+// Bounds of a request's body. Most routes do not use a body. It is read all the same, because
+// net/http would otherwise wait for it without a bound.
 const (
 	maxIgnoredBody = 4 << 10
 	maxJSONBody    = 16 << 10
 )
 
-// takeBody reads a request's body within bounds of size and time, of which the latter was set already. A route that wants it finds it in r.Body, at hand; for the others it is gone.
+// takeBody reads a request's body within a bound of size; the time is already bounded by the read
+// deadline. Afterwards r.Body holds the body in memory if wanted is true; otherwise the body is
+// discarded.
 func takeBody(w http.ResponseWriter, r *http.Request, wanted bool) error {
 	if r.ContentLength == 0 {
 		return nil
@@ -47,14 +50,16 @@ func takeBody(w http.ResponseWriter, r *http.Request, wanted bool) error {
 	return nil
 }
 
-// field is one that a JSON body may have.
+// field is a field that a JSON body may have.
 type field struct {
 	name     string
-	into     any    // pointer that its value is decoded into
-	accepted string // what it may be
+	into     any    // pointer to the decoded value
+	accepted string // accepted values, for the error
 }
 
-// decodeBody reads a JSON object with no fields but these. A body that is not there has none. Whether a field was given is for its pointer to say.
+// decodeBody reads a JSON object that may have only these fields. An absent body is an object
+// without fields. A caller that must know whether a field was given decodes it into a pointer,
+// which stays nil otherwise.
 func decodeBody(r *http.Request, fields ...field) error {
 	raw, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -66,7 +71,8 @@ func decodeBody(r *http.Request, fields ...field) error {
 	return decodeObject("body", raw, fields...)
 }
 
-// decodeObject reads a JSON object with no fields but these, each once at most and spelt like this.
+// decodeObject reads a JSON object that may have only these fields, each at most once and with
+// exactly this spelling.
 func decodeObject(what string, raw []byte, fields ...field) error {
 	bad := invalid(what, string(raw), "a JSON object with the fields "+fieldNames(fields))
 	if !utf8.Valid(raw) || !json.Valid(raw) {
@@ -107,7 +113,7 @@ func fieldNames(fields []field) string {
 	return strings.Join(names, ", ")
 }
 
-// millis are whole milliseconds of a JSON body, within bounds.
+// millis is a field of whole milliseconds in a JSON body, within bounds.
 type millis struct {
 	low, high, value time.Duration
 }
@@ -125,7 +131,7 @@ func (m *millis) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// accepted says what is within the bounds.
+// accepted describes the bounds.
 func (m *millis) accepted() string {
 	return fmt.Sprintf("whole milliseconds %d…%d", m.low.Milliseconds(), m.high.Milliseconds())
 }

@@ -80,10 +80,10 @@ func TestBadBodiesAreNamed(t *testing.T) {
 	}
 	d.want(d.send("PUT", consumerAt(), `{"after":"now","filter":{"dids":["`+strings.Repeat("x", 16<<10)+`"]}}`), http.StatusRequestEntityTooLarge, "BodyTooLarge")
 	d.want(d.send("POST", "/v1/feeds/bluesky/pause", strings.Repeat("x", 5<<10)), http.StatusRequestEntityTooLarge, "BodyTooLarge")
-	d.want(d.tell("ack", token), http.StatusOK, "") // none of it has changed anything
+	d.want(d.tell("ack", token), http.StatusOK, "") // none of the bodies has changed anything
 }
 
-// Whatever a body holds, the answer is ours: the change or a refusal, as JSON, and never a fault.
+// Every body is answered with JSON, either the change or a refusal, and never with a fault.
 func FuzzConsumerBody(f *testing.F) {
 	for _, b := range []string{``, `{}`, `null`, `{"after":"now"}`, `{"after":"0-0","filter":{"kinds":["commit"],"collections":["app.bsky.*"],"dids":["did:plc:a"]}}`,
 		`{"token":"5-0.AAAAAAAAAAAAAAAAAAAAAAAAAA"}`, `{"token":"","delay_ms":0}`, `{"token":"x","lease_ms":1000}`, `{"after":"now","after":"now"}`, `{"":0}`,
@@ -118,7 +118,7 @@ func FuzzConsumerBody(f *testing.F) {
 	})
 }
 
-// What is wrong with how a body comes is said, and ends the connection.
+// A body that is transferred badly is refused with the reason, and its connection ends.
 func TestBodiesThatComeBadly(t *testing.T) {
 	for name, c := range map[string]struct {
 		request string

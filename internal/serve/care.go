@@ -13,24 +13,25 @@ import (
 )
 
 const (
-	// defaultVerifyRate is how much of a store is read in a second by a verification that says
-	// nothing: a disk has more, and a core unpacks four times as much.
+	// defaultVerifyRate is how much of a store a verification without a rate reads per second. It
+	// leaves room for other work: a disk reads faster, and one core unpacks four times as much.
 	defaultVerifyRate = 64 // MiB
 	maxVerifyRate     = 4096
-	// careEvery is how often a long answer has a line, so that both sides know of each other.
+	// careEvery is how often a long answer sends a line, so that each side notices when the other
+	// is gone.
 	careEvery = time.Second
 )
 
 const nameNoFiles = "NoFiles"
 
-// errNoFiles answers what only a store with files can do.
+// errNoFiles is the answer to a request that only a store with files can serve.
 func errNoFiles(what string) error {
 	return &apiError{status: http.StatusNotFound, name: nameNoFiles,
 		message: "the streams are in a server and not in files of this daemon: " + what + " them by the server's own means"}
 }
 
-// verify looks at the files of one stream, or of all of the store, and answers in lines of JSON:
-// findings and progress as they come, and what was done at the end. One verification runs at a
+// verify checks the files of one stream or of the whole store. It answers with lines of JSON:
+// findings and progress while it runs, and the result at the end. Only one verification runs at a
 // time.
 func (s *Server) verify(w http.ResponseWriter, r *http.Request) error {
 	p := parseParams(r, "rate")
@@ -70,8 +71,8 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// snapshot names the files that a backup is made of, in a line of JSON, and keeps them there until
-// the client is done with them and goes.
+// snapshot answers with one line of JSON that names the files of a backup. The files stay in place
+// until the client closes the request.
 func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) error {
 	if err := parseParams(r).err; err != nil {
 		return err
@@ -93,14 +94,14 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// untilDrained gives a context that ends when the server begins to stop, too.
+// untilDrained returns a context that also ends when the server begins to stop.
 func (s *Server) untilDrained(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(s.drained, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
-// jsonLines is an answer of JSON documents, a line each.
+// jsonLines is a response of JSON documents, one per line.
 type jsonLines struct {
 	s *Server
 	w http.ResponseWriter
@@ -111,7 +112,8 @@ func (s *Server) jsonLines(w http.ResponseWriter) *jsonLines {
 	return &jsonLines{s, w}
 }
 
-// write writes a line and sends it. A client that is gone ends the request's context.
+// write writes a line and sends it. It ignores errors: a client that is gone ends the request's
+// context.
 func (l *jsonLines) write(v any) {
 	line, err := json.Marshal(v)
 	if err != nil {
@@ -122,7 +124,7 @@ func (l *jsonLines) write(v any) {
 	_ = http.NewResponseController(l.w).Flush()
 }
 
-// endLines writes the last line: what was done, or why it was not.
+// endLines writes the last line: the result, or the error.
 func (s *Server) endLines(r *http.Request, lines *jsonLines, name string, done any, err error) {
 	if err == nil {
 		lines.write(map[string]any{name: done})

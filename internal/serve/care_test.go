@@ -14,7 +14,7 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// openFiles is a store in a directory, with a stream.
+// openFiles opens a store in a directory, with one stream.
 func openFiles(t *testing.T) *embedded.Store {
 	t.Helper()
 	store, err := embedded.Open(t.Context(), filepath.Join(t.TempDir(), "store"), embedded.Options{MinFree: 1 << 20})
@@ -32,7 +32,7 @@ func openFiles(t *testing.T) *embedded.Store {
 	return store
 }
 
-// noFiles is a store without files of its own.
+// noFiles is a store that has no files in this daemon.
 type noFiles struct{ persistence.Store }
 
 func TestVerifyAndSnapshotOverHTTP(t *testing.T) {
@@ -80,7 +80,7 @@ func TestVerifyAndSnapshotOverHTTP(t *testing.T) {
 		}
 	}
 
-	// A snapshot lasts for as long as its request, which a stop of the server ends.
+	// A snapshot lasts as long as its request. The request ends when the server stops.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	resp := post(ctx, "/v1/store/snapshot", "hunter2")

@@ -17,9 +17,12 @@ import (
 	"tempestd/persistence/streamtest"
 )
 
-// BenchmarkCatchUp is one reader from the start of a stream of ENTRIES entries, 200 000 where the environment does not say otherwise: over HTTP in pages, as a stream of events, over a
-// Jetstream websocket, and straight from the store, all in one run. The client does no more than find the cursor, or the events, in memory that it uses again: an io.ReadAll
-// of every page takes about as long as all that the daemon does for it. The stream's blocks are those of a feed that catches up itself, some 4 MiB of events.
+// BenchmarkCatchUp measures one reader that reads a stream from its beginning: over HTTP in pages,
+// as an event stream, over a Jetstream websocket, and directly from the store. The stream has
+// ENTRIES entries (environment), by default 200 000. The client only searches for the cursor, or
+// the events, in a buffer that it reuses: an io.ReadAll of every page takes about as long as all of
+// the daemon's work. The stream's blocks have the size that a feed writes while it catches up, some
+// 4 MiB of events.
 func BenchmarkCatchUp(b *testing.B) {
 	total := 200_000
 	if s := os.Getenv("ENTRIES"); s != "" {
@@ -118,7 +121,7 @@ func BenchmarkCatchUp(b *testing.B) {
 	}
 }
 
-// cpuSeconds is what the process, clients and server, has used.
+// cpuSeconds returns the CPU time of the process, which is client and server.
 func cpuSeconds() float64 {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)

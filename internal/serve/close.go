@@ -9,10 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxReason is the longest reason for closing a stream, in bytes: it is stored with the stream, logged, and told to every reader.
+// maxReason is the longest reason for closing a stream, in bytes. The reason is stored with the
+// stream, logged, and sent to every reader.
 const maxReason = 200
 
-// closeStream ends a stream for good and describes it as it is then: with the reason that it was first closed for.
+// closeStream closes a stream for good and answers with its description. A stream that was closed
+// before keeps its first reason.
 func (s *Server) closeStream(w http.ResponseWriter, r *http.Request) error {
 	p := parseParams(r, "reason")
 	reason := p.reason()
@@ -29,7 +31,8 @@ func (s *Server) closeStream(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// reason is why a stream is closed. It has no default: it cannot be undone, and whoever finds the stream closed will ask.
+// reason returns why a stream is closed. It is required: closing cannot be undone, and readers will
+// ask for the reason.
 func (p *params) reason() string {
 	const name = "reason"
 	given := strings.TrimSpace(p.values.Get(name))

@@ -9,7 +9,7 @@ import (
 	"tempestd/persistence"
 )
 
-// describe makes a consumer's status.
+// describe returns a consumer's status.
 func (s *Server) describe(ctx context.Context, stream persistence.Stream, state *persistence.ConsumerState) (messages.ConsumerStatus, error) {
 	d, err := definitionOf(state)
 	if err != nil {
@@ -30,7 +30,8 @@ func (s *Server) describe(ctx context.Context, stream persistence.Stream, state 
 	return told, err
 }
 
-// lag is behind, where retention may have overtaken the position: then it is from the oldest position that there is, which is expired.
+// lag is like behind, but the position may be overtaken by retention. Then the page is that of the
+// oldest position that is left, and expired is that position.
 func (s *Server) lag(ctx context.Context, stream persistence.Stream, position persistence.EntryID) (p tailPage, expired *persistence.EntryID, err error) {
 	p, err = s.behind(ctx, stream, position)
 	if overtaken, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
@@ -40,14 +41,14 @@ func (s *Server) lag(ctx context.Context, stream persistence.Stream, position pe
 	return p, expired, err
 }
 
-// behind is an empty page at a position: it tells what follows it.
+// behind returns an empty page at a position. It says how much follows the position.
 func (s *Server) behind(ctx context.Context, stream persistence.Stream, position persistence.EntryID) (tailPage, error) {
 	read, err := stream.Tail(ctx, persistence.CursorAt(position), 0, 1)
 	if err == nil {
 		err = checkBeginning(ctx, stream, position)
 	}
 	if _, corrupt := errors.AsType[*persistence.CorruptError](err); corrupt {
-		// The next request meets it. Until somebody moves the consumer the lag cannot be told.
+		// The next request returns this error. The lag is unknown until the consumer is moved.
 		return tailPage{}, nil
 	}
 	read.Behind += int64(len(read.Frames))
@@ -55,7 +56,8 @@ func (s *Server) behind(ctx context.Context, stream persistence.Stream, position
 	return tailPage{StreamFrames: read}, err
 }
 
-// checkBeginning is what Tail's 0-0, which asks for whatever there is, leaves out: a consumer that has seen nothing yet may be overtaken too.
+// checkBeginning makes the check that Tail leaves out for 0-0: to Tail, 0-0 means the oldest entry
+// there is. But retention can also overtake a consumer that has seen no entry yet.
 func checkBeginning(ctx context.Context, stream persistence.Stream, position persistence.EntryID) error {
 	if !position.IsZero() {
 		return nil
@@ -67,7 +69,7 @@ func checkBeginning(ctx context.Context, stream persistence.Stream, position per
 	return &persistence.CursorExpiredError{Stream: stream.Name(), Cursor: position, Oldest: *info.Trimmed}
 }
 
-// describeAll makes the status of every consumer of a stream, by name.
+// describeAll returns the status of every consumer of a stream, by name.
 func (s *Server) describeAll(ctx context.Context, stream persistence.Stream) ([]messages.ConsumerStatus, error) {
 	states, err := s.store.Consumers(ctx, stream.Name())
 	if err != nil {

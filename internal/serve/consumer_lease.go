@@ -38,11 +38,12 @@ func leaseBody(r *http.Request, other string, ms *millis) (token string, err err
 	return *given, nil
 }
 
-// leaseAnswer is what came of an ack, a nack or an extension.
+// leaseAnswer is the response to an ack, a nack or an extension.
 type leaseAnswer struct {
-	Acked persistence.EntryID `json:"acked"`           // the position
-	Moved *bool               `json:"moved,omitempty"` // an ack's: false where the position was there already
-	Until *time.Time          `json:"until,omitempty"` // when the batch goes out again
+	Acked persistence.EntryID `json:"acked"` // the position
+	// Moved is only in the answer to an ack. It is false if the position was there already.
+	Moved *bool      `json:"moved,omitempty"`
+	Until *time.Time `json:"until,omitempty"` // when the batch goes out again
 }
 
 func (s *Server) ackBatch(w http.ResponseWriter, r *http.Request) error {
@@ -77,7 +78,7 @@ func (s *Server) extendLease(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// changeLease changes what is out and answers with what came of it.
+// changeLease changes the lease and answers with the result.
 func (s *Server) changeLease(w http.ResponseWriter, r *http.Request, moved *bool, change func(time.Time, *persistence.ConsumerState) error) error {
 	state, err := s.changeConsumer(r, func(at time.Time, state *persistence.ConsumerState) (*persistence.ConsumerState, error) {
 		return state, change(at, state)
@@ -94,7 +95,7 @@ func (s *Server) changeLease(w http.ResponseWriter, r *http.Request, moved *bool
 	return nil
 }
 
-// until says when, to a client whose clock may be another.
+// until formats a time, and the milliseconds until then, for clients with another clock.
 func until(at, now time.Time) string {
 	return fmt.Sprintf(`"until":"%s","until_ms":%d,`, at.UTC().Format(time.RFC3339Nano), max(at.Sub(now), 0).Milliseconds())
 }

@@ -7,7 +7,8 @@ import (
 	"tempestd/persistence"
 )
 
-// consumerSeries are the consumers whose metrics exist. There are persistence.MaxConsumers a stream at the most, and they go when the consumer does.
+// consumerSeries are the consumers that have metrics. A stream has at most
+// persistence.MaxConsumers, and the metrics go when the consumer is deleted.
 type consumerSeries struct {
 	mu    sync.Mutex
 	known map[consumerID]struct{}
@@ -15,7 +16,8 @@ type consumerSeries struct {
 
 type consumerID struct{ stream, name string }
 
-// measureConsumers brings the metrics of the streams' consumers up to date. What the store cannot tell now stays as it is.
+// measureConsumers updates the metrics of the streams' consumers. When the store cannot answer, the
+// metrics stay as they are.
 func (s *Server) measureConsumers(ctx context.Context, streams []persistence.StreamInfo) {
 	m := s.observer.Metrics()
 	s.series.mu.Lock()

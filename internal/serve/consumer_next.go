@@ -13,13 +13,14 @@ import (
 	"tempestd/persistence"
 )
 
-// lookAgain is how often a request that waits for its turn asks the store: another daemon may have been told of the ack.
+// lookAgain is how often a request that waits for its turn reads the state from the store: an ack
+// may arrive at another daemon, which wakes no request here.
 const lookAgain = time.Second
 
-// errUnchanged ends an update that was a look.
+// errUnchanged ends an update that changes nothing, for example a read of the state.
 var errUnchanged = errors.New("nothing is to be changed")
 
-// turnRequest is one next.
+// turnRequest is one request for the next batch.
 type turnRequest struct {
 	server  *Server
 	stream  persistence.Stream
@@ -28,15 +29,17 @@ type turnRequest struct {
 	lease   time.Duration
 	until   time.Time       // the end of the block budget
 	request context.Context // the client's
-	waiting context.Context // ends when the server stops, too
+	waiting context.Context // ends with the request, and when the server stops
 }
 
-// next hands out a batch. While another one is out it waits for its turn.
+// next hands out a batch. While another batch is out, it waits for its turn.
 func (s *Server) next(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
-		return errMethod(r.Method, http.MethodGet) // a HEAD would lease a batch that nobody sees
+		// A HEAD would lease a batch that the client does not see.
+		return errMethod(r.Method, http.MethodGet)
 	}
-	if err := s.checkCrossSite(r, http.MethodPost); err != nil { // which a GET that leases something is as good as
+	// A GET that leases a batch is as unsafe as a POST.
+	if err := s.checkCrossSite(r, http.MethodPost); err != nil {
 		return err
 	}
 	p := parseParams(r, "limit", "block_ms", "lease_ms")
@@ -78,17 +81,18 @@ func (s *Server) next(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// answer is what a next is answered with.
+// answer is the response to a request for the next batch.
 type answer struct {
 	page  tailPage
 	head  string // members of the JSON before the frames
-	retry int    // seconds until asking again makes sense, 0 for at once
+	retry int    // seconds until a new request makes sense, 0 for at once
 }
 
-// attempt looks at the consumer and does what it finds: waits for the batch that is out, or hands one out. again says that the consumer was not, or is no
-// longer, as it was seen.
+// attempt looks at the consumer and acts on its phase: it waits for the batch that is out, or hands
+// one out. again says that the state has changed since the look, so that the caller must try again.
 func (t *turnRequest) attempt() (a answer, again bool, err error) {
-	turn := t.server.turns.join(turnOf(t.stream.Name(), t.name)) // what happens from here on is not missed
+	// Join before the look, so that no change is missed.
+	turn := t.server.turns.join(turnOf(t.stream.Name(), t.name))
 	defer turn.leave()
 	seen, now, err := t.look()
 	if err != nil {
@@ -115,7 +119,7 @@ func (t *turnRequest) attempt() (a answer, again bool, err error) {
 	}
 	switch {
 	case err != nil && ctx.Err() != nil && t.request.Err() == nil:
-		return a, true, nil // somebody got, gave back or moved something meanwhile
+		return a, true, nil // another request leased, returned or moved something during the read
 	case err != nil:
 		return a, false, err
 	case len(a.page.Frames) == 0:
@@ -125,7 +129,7 @@ func (t *turnRequest) attempt() (a answer, again bool, err error) {
 	return a, again, err
 }
 
-// look gives the consumer's state and the store's time.
+// look returns the consumer's state and the store's time.
 func (t *turnRequest) look() (seen *persistence.ConsumerState, now time.Time, err error) {
 	_, err = t.server.store.UpdateConsumer(t.request, t.stream.Name(), t.name,
 		func(at time.Time, state *persistence.ConsumerState) (*persistence.ConsumerState, error) {
@@ -140,7 +144,8 @@ func (t *turnRequest) look() (seen *persistence.ConsumerState, now time.Time, er
 	return seen, now, err
 }
 
-// wait waits for the turn: until the batch that is out was acknowledged or given back, until its lease ends, or until the block budget is used up.
+// wait waits for the turn: until the batch that is out is acknowledged or returned, until its lease
+// ends, or until the block budget is used up.
 func (t *turnRequest) wait(turn *turn, seen *persistence.ConsumerState, now time.Time) (a answer, again bool, err error) {
 	left := t.until.Sub(t.server.clock.Now())
 	if left <= 0 {
@@ -148,7 +153,7 @@ func (t *turnRequest) wait(turn *turn, seen *persistence.ConsumerState, now time
 		if a.page, _, err = t.server.lag(t.request, t.stream, seen.Acked); err != nil {
 			return a, false, err
 		}
-		if seen.Lease.Token == "" { // nobody can end a delay early
+		if seen.Lease.Token == "" { // after a nack only time ends the delay
 			a.retry = int((seen.Lease.Until.Sub(now) + time.Second - 1) / time.Second)
 		}
 		return a, false, nil
@@ -167,7 +172,7 @@ func (t *turnRequest) wait(turn *turn, seen *persistence.ConsumerState, now time
 	return a, true, nil
 }
 
-// queue waits while somebody else reads for the consumer, up to the end of the block budget.
+// queue waits while another request reads for this consumer, until the block budget ends.
 func (t *turnRequest) queue(turn *turn, seen *persistence.ConsumerState) (a answer, again bool, err error) {
 	left := t.until.Sub(t.server.clock.Now())
 	if left <= 0 {
@@ -189,7 +194,8 @@ func (t *turnRequest) queue(turn *turn, seen *persistence.ConsumerState) (a answ
 	return a, true, nil
 }
 
-// claim leases what was read, provided that the consumer is still as it was seen.
+// claim leases the page that was read, provided that the consumer's state is unchanged since the
+// look.
 func (t *turnRequest) claim(seen *persistence.ConsumerState, p *tailPage) (head string, again bool, err error) {
 	token := newToken(p.Cursor)
 	var granted time.Time
@@ -198,7 +204,7 @@ func (t *turnRequest) claim(seen *persistence.ConsumerState, p *tailPage) (head 
 			switch {
 			case state == nil:
 				return nil, errNoConsumer(t.stream.Name(), t.name)
-			case holds(state, token): // it was done, and the store's answer got lost
+			case holds(state, token): // the update was stored, but the store's answer was lost
 				return state, nil
 			case !unchanged(state, seen):
 				return nil, errUnchanged
@@ -219,7 +225,8 @@ func (t *turnRequest) claim(seen *persistence.ConsumerState, p *tailPage) (head 
 	return fmt.Sprintf(`"token":"%s",%s"deliveries":%d,`, token, until(state.Lease.Until, granted), state.Lease.Deliveries), false, nil
 }
 
-// skip moves the position past what the filter left out, where that is worth a write. Somebody who was quicker has moved it already.
+// skip moves the position past entries that the filter left out, if that is worth a write. If
+// another request has moved the position already, skip does nothing.
 func (t *turnRequest) skip(seen *persistence.ConsumerState, p *tailPage) error {
 	if p.Cursor.Compare(seen.Acked) <= 0 {
 		return nil
@@ -238,7 +245,7 @@ func (t *turnRequest) skip(seen *persistence.ConsumerState, p *tailPage) error {
 	return err
 }
 
-// readOn reads what an idle consumer is given next, and waits for it.
+// readOn reads the next batch of an idle consumer, and waits for it.
 func (t *turnRequest) readOn(ctx context.Context, seen *persistence.ConsumerState) (tailPage, error) {
 	f, err := t.follow(ctx, seen)
 	if err != nil {
@@ -252,7 +259,8 @@ func (t *turnRequest) readOn(ctx context.Context, seen *persistence.ConsumerStat
 	return p, err
 }
 
-// readAgain reads the batch that was returned: from the position to where it ended, whatever the stream has got since.
+// readAgain reads the returned batch once more: from the position to the batch's end, without
+// entries that were appended later.
 func (t *turnRequest) readAgain(ctx context.Context, seen *persistence.ConsumerState) (tailPage, error) {
 	f, err := t.follow(ctx, seen)
 	if err != nil {
@@ -279,7 +287,9 @@ func (t *turnRequest) readAgain(ctx context.Context, seen *persistence.ConsumerS
 				return tailPage{}, err
 			}
 		}
-		// An end that is not there any more, as after a server came back with older data, is not waited for: what comes in its place is the next batch's.
+		// The batch's last entry may be gone, for example after a server came back with older data.
+		// readAgain does not wait for it: the entries that come in its place belong to the next
+		// batch.
 		if p.Cursor == end || p.Behind == 0 {
 			p.Frames, p.size = frames, size
 			return p, nil
@@ -287,7 +297,7 @@ func (t *turnRequest) readAgain(ctx context.Context, seen *persistence.ConsumerS
 	}
 }
 
-// follow gives a follower of the stream from the consumer's position, with its filter.
+// follow returns a follower of the stream from the consumer's position, with the consumer's filter.
 func (t *turnRequest) follow(ctx context.Context, seen *persistence.ConsumerState) (*follower, error) {
 	d, err := definitionOf(seen)
 	if err != nil {

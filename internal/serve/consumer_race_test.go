@@ -10,18 +10,19 @@ import (
 	"tempestd/persistence"
 )
 
-// ledger is what the workers of one consumer see, written down as they see it.
+// ledger records what the workers of one consumer see, in that order.
 type ledger struct {
 	t  testing.TB
 	mu sync.Mutex
 
-	holder string // the token that is out, "" when it was given up
-	batch  []int  // what was handed out last
-	dealt  int    // entries that were acknowledged
+	holder string // the token of the batch that is out, "" once it is given up
+	batch  []int  // the last batch that was handed out
+	dealt  int    // acknowledged entries
 	again  int    // batches that went out again
 }
 
-// took writes down a batch. Nobody may hold one, and it must be the one that came back or what follows the last that was acknowledged.
+// took records a batch. No worker may hold another one. The batch must be the returned one, or the
+// entries after the last acknowledged one.
 func (l *ledger) took(b leased) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -44,7 +45,8 @@ func (l *ledger) took(b leased) {
 	l.holder, l.batch = b.Token, got
 }
 
-// gives notes that the worker is about to give the batch up, before the daemon is told: from then on somebody else may have it.
+// gives records that the worker is about to give up the batch, before it tells the daemon: from
+// then on another worker may get the batch.
 func (l *ledger) gives(acked bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,7 +56,8 @@ func (l *ledger) gives(acked bool) {
 	}
 }
 
-// Many workers, at two daemons that share the store, on one consumer: one lease at a time, every entry once acknowledged, in order, whoever gives what back.
+// Many workers, at two daemons that share the store, work on one consumer. There is one lease at a
+// time, and every entry is acknowledged once and in order, although workers return batches.
 func TestI3_ManyWorkersOfOneConsumer(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		const total, workers = 300, 6

@@ -18,7 +18,7 @@ func at(n int) persistence.EntryID { return persistence.EntryID{MS: uint64(n)} }
 
 var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
-// lost says whether the error is the refusal of a token.
+// lost reports whether the error says that the lease is lost.
 func lost(err error) bool {
 	api, ok := errors.AsType[*apiError](err)
 	return ok && api.status == http.StatusConflict && api.name == nameLeaseLost
@@ -96,7 +96,7 @@ func TestConsumerStateMachine(t *testing.T) {
 		{out, 0, leased, true},
 		{out, lease - 1, leased, true},
 		{out, lease, returned, false},
-		{back, 0, leased, false}, // it is held back
+		{back, 0, leased, false}, // held back after the nack
 		{back, time.Second, returned, false},
 		{done, 0, idle, false},
 	} {
@@ -134,22 +134,24 @@ func TestThePositionMovesPastWhatIsFilteredOutNowAndThen(t *testing.T) {
 	}
 }
 
-// consumerModel drives the state machine as any number of workers do, over a stream that is a number: its newest entry.
+// consumerModel drives the state machine as any number of workers do. Its stream is a number: the
+// newest entry.
 type consumerModel struct {
 	state  persistence.ConsumerState
 	now    time.Time
 	newest int
 
-	tokens []string // all that were ever given
+	tokens []string // all tokens that were given
 	ends   map[string]int
 
-	dealt      []int // entries of the batches that were acknowledged, in order
-	live       string
-	liveUntil  time.Time
-	last, sent int // of the batch that is not acknowledged: its end, how often it went out
+	dealt     []int // entries of the acknowledged batches, in order
+	live      string
+	liveUntil time.Time
+	// last is the end of the batch that is not acknowledged, sent is how often it went out.
+	last, sent int
 }
 
-// next is what serving a next amounts to without the waiting.
+// next does what a request for the next batch does, without waiting.
 func (m *consumerModel) next(t *rapid.T) {
 	limit := rapid.IntRange(1, 5).Draw(t, "limit")
 	lease := time.Duration(rapid.IntRange(1, 60).Draw(t, "lease")) * time.Second
@@ -187,7 +189,7 @@ func (m *consumerModel) next(t *rapid.T) {
 	m.ends[token] = end
 }
 
-// someToken is one that was given, or none that ever was.
+// someToken returns a token that was given, or a forged one.
 func (m *consumerModel) someToken(t *rapid.T) string {
 	if len(m.tokens) == 0 || rapid.IntRange(0, 9).Draw(t, "forged") == 0 {
 		return rapid.SampledFrom([]string{"", "x", "0-0.x", newToken(at(1 << 20))}).Draw(t, "token")
@@ -251,8 +253,9 @@ func (m *consumerModel) extend(t *rapid.T) {
 	}
 }
 
-// Whatever the workers do, in whatever order and however late: what is acknowledged is the stream from its beginning, in order and without holes or repeats,
-// one batch is out at a time, and one that is not acknowledged goes out again as it was.
+// In every order and with every delay of the workers' calls: the acknowledged entries are the
+// stream from its beginning, in order, without holes or repeats; at most one batch is out; and a
+// batch that is not acknowledged goes out again unchanged.
 func TestI3_AConsumersBatchesFollowOneAnother(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &consumerModel{now: noon, ends: map[string]int{}}

@@ -17,13 +17,14 @@ import (
 
 const acceptedStart = acceptedAfter + `, or "now" for what is appended from now on`
 
-// definition is what a consumer is made from; making it again finds out whether it is the same. The lists are sorted and without repeats.
+// definition is what a client specifies to create a consumer. A second PUT compares it with the
+// stored one. The lists are sorted and have no repeats.
 type definition struct {
 	After  string                  `json:"after"` // an ID, or "now"
 	Filter messages.ConsumerFilter `json:"filter,omitzero"`
 }
 
-// fromNow is the start of a consumer that is given only what is appended after it was made.
+// fromNow is the start of a consumer that gets only entries appended after its creation.
 const fromNow = "now"
 
 // parseDefinition reads the body of a PUT.
@@ -53,7 +54,8 @@ func parseDefinition(r *http.Request) (d definition, err error) {
 	return d, checkFilter(jetstream.Filter(d.Filter))
 }
 
-// parseStart is the place of a body's field "after", as definitions have it. It has no default: see params.after.
+// parseStart reads the body's field "after" into the form that definitions have. It has no default,
+// for the reason given at params.after.
 func parseStart(after *string) (string, error) {
 	if after == nil {
 		return "", &apiError{status: http.StatusBadRequest, name: nameInvalidRequest, message: "after: missing; accepted: " + acceptedStart}
@@ -72,7 +74,7 @@ func parseStart(after *string) (string, error) {
 	return id.String(), nil
 }
 
-// differs says what of the definition is not as that of the consumer which is there.
+// differs describes how the definition differs from the one that is stored; "" if it does not.
 func (d definition) differs(there definition) string {
 	var parts []string
 	add := func(what string, a, b any) {
@@ -87,7 +89,7 @@ func (d definition) differs(there definition) string {
 	return strings.Join(parts, "; ")
 }
 
-// definitionOf is the consumer's.
+// definitionOf decodes the consumer's definition.
 func definitionOf(s *persistence.ConsumerState) (d definition, err error) {
 	if err = json.Unmarshal(s.Definition, &d); err != nil {
 		err = fmt.Errorf("decode the definition of consumer %s: %w", s.Name, err)
@@ -95,7 +97,9 @@ func definitionOf(s *persistence.ConsumerState) (d definition, err error) {
 	return d, err
 }
 
-// resolve is the entry that a start stands for now. 0-0 is what comes before everything that is kept: from then on nothing may be dropped unseen.
+// resolve returns the entry after which a start begins now. "0-0" resolves to the last entry that
+// retention has dropped, so that entries dropped later are noticed. The error is a
+// *persistence.CursorExpiredError when retention has overtaken the start.
 func resolve(ctx context.Context, stream persistence.Stream, start string) (persistence.EntryID, error) {
 	info, err := stream.Info(ctx)
 	if err != nil {
@@ -123,7 +127,7 @@ func resolve(ctx context.Context, stream persistence.Stream, start string) (pers
 	return id, nil
 }
 
-// consumerRoutes are those of named consumers. Their requests may have a body.
+// consumerRoutes are the routes of named consumers. Their requests may have a body.
 func (s *Server) consumerRoutes() map[string]methods {
 	const all = "/v1/streams/{stream}/consumers"
 	const one = all + "/{consumer}"
@@ -138,7 +142,7 @@ func (s *Server) consumerRoutes() map[string]methods {
 	}
 }
 
-// putConsumer makes a consumer, or finds that it is there already, the same.
+// putConsumer creates a consumer, or confirms that the same consumer exists.
 func (s *Server) putConsumer(w http.ResponseWriter, r *http.Request) error {
 	d, err := parseDefinition(r)
 	if err != nil {
@@ -152,7 +156,8 @@ func (s *Server) putConsumer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("encode a definition: %w", err)
 	}
-	start, startErr := resolve(r.Context(), stream, d.After) // which is of no concern where the consumer is there already
+	// startErr matters only if the consumer does not exist yet.
+	start, startErr := resolve(r.Context(), stream, d.After)
 	status := http.StatusOK
 	state, err := s.store.UpdateConsumer(r.Context(), stream.Name(), r.PathValue("consumer"),
 		func(at time.Time, state *persistence.ConsumerState) (*persistence.ConsumerState, error) {
@@ -224,7 +229,7 @@ func (s *Server) deleteConsumer(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// changeConsumer changes a consumer that is there, and tells those who wait for their turn.
+// changeConsumer changes an existing consumer and wakes the requests that wait for their turn.
 func (s *Server) changeConsumer(r *http.Request, change func(time.Time, *persistence.ConsumerState) (*persistence.ConsumerState, error)) (*persistence.ConsumerState, error) {
 	stream, name := r.PathValue("stream"), r.PathValue("consumer")
 	state, err := s.store.UpdateConsumer(r.Context(), stream, name, func(at time.Time, state *persistence.ConsumerState) (*persistence.ConsumerState, error) {
@@ -243,7 +248,8 @@ func errNoConsumer(stream, name string) error {
 	return fmt.Errorf("%w: stream %s has none named %.80q", persistence.ErrNoConsumer, stream, name)
 }
 
-// seekConsumer moves the position, back or on, and ends the lease. It is how a consumer goes on that retention has overtaken.
+// seekConsumer moves the position backward or forward and ends the lease. A consumer that retention
+// has overtaken continues this way.
 func (s *Server) seekConsumer(w http.ResponseWriter, r *http.Request) error {
 	var after *string
 	if err := decodeBody(r, field{"after", &after, acceptedStart}); err != nil {

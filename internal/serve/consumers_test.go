@@ -20,7 +20,7 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// onBothBackends runs a test on an embedded store and on a Valkey.
+// onBothBackends runs a test on an embedded store and on a Valkey store.
 func onBothBackends(t *testing.T, run func(t *testing.T, store persistence.Store)) {
 	t.Run("embedded", func(t *testing.T) { run(t, openStore(t)) })
 	t.Run("valkey", func(t *testing.T) {
@@ -34,7 +34,7 @@ func onBothBackends(t *testing.T, run func(t *testing.T, store persistence.Store
 	})
 }
 
-// owner is a Valkey store that takes the lease of every stream it opens.
+// owner is a Valkey store that acquires the lease of every stream that it opens.
 type owner struct{ *persistence.Valkey }
 
 func (o owner) OpenStream(ctx context.Context, name string, opt persistence.StreamOptions) (persistence.Stream, error) {
@@ -45,12 +45,12 @@ func (o owner) OpenStream(ctx context.Context, name string, opt persistence.Stre
 	return o.Valkey.OpenStream(ctx, name, opt)
 }
 
-// consumerAt is the path of the consumer "c", or of something it does.
+// consumerAt returns the path of the consumer "c", or of one of its verbs.
 func consumerAt(verb ...string) string {
 	return strings.Join(append([]string{"/v1/streams/bluesky/consumers/c"}, verb...), "/")
 }
 
-// leased is the answer to a next.
+// leased is the response to a request for the next batch.
 type leased struct {
 	Token      string
 	Until      *time.Time
@@ -67,7 +67,7 @@ type leased struct {
 	ClosedReason string     `json:"closed_reason"`
 }
 
-// numbers are the events' numbers, "n" of each.
+// numbers returns the number "n" of each event.
 func (l leased) numbers() []int {
 	var all []int
 	for _, f := range l.Frames {
@@ -78,7 +78,7 @@ func (l leased) numbers() []int {
 	return all
 }
 
-// decoded is a response's JSON.
+// decoded decodes a response's JSON.
 func decoded[T any](d *daemon, r response, status int) (v T) {
 	d.t.Helper()
 	if err := json.Unmarshal([]byte(r.body), &v); err != nil || r.status != status {
@@ -93,13 +93,13 @@ func (d *daemon) next(query string) leased {
 	return decoded[leased](d, d.get(consumerAt("next")+"?"+query), http.StatusOK)
 }
 
-// tell sends a token, and more of a JSON body.
+// tell sends a token, and further fields in more.
 func (d *daemon) tell(verb, token string, more ...string) response {
 	d.t.Helper()
 	return d.send("POST", consumerAt(verb), fmt.Sprintf(`{"token":%q%s}`, token, strings.Join(more, "")))
 }
 
-// made makes the consumer "c" and gives its status.
+// made creates the consumer "c" and returns its status.
 func (d *daemon) made(definition string) messages.ConsumerStatus {
 	d.t.Helper()
 	return decoded[messages.ConsumerStatus](d, d.send("PUT", consumerAt(), definition), http.StatusCreated)
@@ -110,7 +110,7 @@ func (d *daemon) told() messages.ConsumerStatus {
 	return decoded[messages.ConsumerStatus](d, d.get(consumerAt()), http.StatusOK)
 }
 
-// idOf is the ID of event n.
+// idOf returns the ID of event n.
 func idOf(n int) persistence.EntryID { return persistence.EntryID{MS: firstUS/1000 + uint64(n)} }
 
 func TestConsumersAreMadeToldAndDeleted(t *testing.T) {
@@ -201,7 +201,7 @@ func TestBatchesFollowOneAnother(t *testing.T) {
 			t.Fatalf("the second batch is %+v", second)
 		}
 		add(t, stream, numbered(5, 8)...)
-		d.want(d.tell("ack", first.Token), http.StatusOK, "") // still there
+		d.want(d.tell("ack", first.Token), http.StatusOK, "") // a repeated ack is no error
 		d.want(d.tell("nack", second.Token), http.StatusOK, "")
 		d.want(d.tell("ack", second.Token), http.StatusConflict, "LeaseLost")
 		if s := d.told(); s.Lease != nil || s.Deliveries != 1 || s.Acked != idOf(2) {
@@ -224,14 +224,15 @@ func TestBatchesFollowOneAnother(t *testing.T) {
 		}
 
 		d.want(d.send("POST", consumerAt("seek"), fmt.Sprintf(`{"after":"%v"}`, idOf(5))), http.StatusOK, "")
-		d.want(d.tell("ack", again.Token), http.StatusOK, "") // the position is past it
+		d.want(d.tell("ack", again.Token), http.StatusOK, "") // the position is past the batch
 		if l := d.next(""); !slices.Equal(l.numbers(), []int{6, 7}) || l.Deliveries != 1 {
 			t.Errorf("after the seek: %+v", l)
 		}
 	})
 }
 
-// Who waits for the turn gets it when the batch is acknowledged, or given back; who waits for entries, when they come.
+// A request that waits for its turn gets it when the batch is acknowledged or returned. A request
+// that waits for entries is answered when they are appended.
 func TestNextWaitsForTheTurnAndForEntries(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky", numbered(0, 2)...)
@@ -278,7 +279,7 @@ func TestNextWaitsForTheTurnAndForEntries(t *testing.T) {
 	})
 }
 
-// waits counts the readers who wait for the stream's next entry.
+// waits counts the readers that wait for the stream's next entry.
 type waits struct {
 	persistence.Store
 	now, most atomic.Int64
@@ -304,7 +305,8 @@ func (c countedStream) Tail(ctx context.Context, after persistence.StreamCursor,
 	return c.Stream.Tail(ctx, after, block, limit)
 }
 
-// However many workers wait for one consumer's entries, the stream is read for one of them; each has its turn, or its answer when its time is up.
+// Of many workers that wait for one consumer's entries, only one reads the stream. Each gets its
+// turn, or an answer when its time is over.
 func TestI8_WaitingWorkersReadOnce(t *testing.T) {
 	store := &waits{Store: openStore(t)}
 	stream := openStream(t, store.Store, "bluesky", numbered(0, 1)...)
@@ -332,7 +334,7 @@ func TestI8_WaitingWorkersReadOnce(t *testing.T) {
 	}
 }
 
-// A worker that dies keeps nobody waiting for longer than its lease.
+// A worker that dies blocks other workers only until its lease ends.
 func TestABatchGoesOutAgainWhenItsLeaseEnds(t *testing.T) {
 	clock := clockwork.NewFakeClockAt(time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC))
 	dir := t.TempDir()
@@ -353,7 +355,7 @@ func TestABatchGoesOutAgainWhenItsLeaseEnds(t *testing.T) {
 		t.Errorf("a nanosecond before its end the lease gave way to %+v", l)
 	}
 
-	// The daemon goes as well, and comes back.
+	// The daemon stops too, and starts again.
 	if err := d.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -372,7 +374,8 @@ func TestABatchGoesOutAgainWhenItsLeaseEnds(t *testing.T) {
 	}
 	d2.want(d2.tell("ack", first.Token), http.StatusConflict, "LeaseLost")
 	clock.Advance(time.Hour)
-	d2.want(d2.tell("ack", again.Token), http.StatusOK, "") // nobody else had it meanwhile
+	// No other worker had the batch in the meantime.
+	d2.want(d2.tell("ack", again.Token), http.StatusOK, "")
 	if s := d2.told(); s.Acked != idOf(1) || s.LagEntries != 4 {
 		t.Errorf("%+v", s)
 	}
@@ -390,7 +393,7 @@ func TestAValkeysClockEndsLeasesToo(t *testing.T) {
 	})
 }
 
-// counting counts the consumers' changes.
+// counting counts the changes of consumers.
 type counting struct {
 	persistence.Store
 	changes atomic.Int64
@@ -404,7 +407,7 @@ func (c *counting) UpdateConsumer(ctx context.Context, stream, name string, chan
 	return state, err
 }
 
-// post and like are events of two collections.
+// post and like return events of two collections.
 func post(n int) string { return commitOf("app.bsky.feed.post", n) }
 func like(n int) string { return commitOf("app.bsky.feed.like", n) }
 
@@ -444,7 +447,7 @@ func TestAFilteredConsumerMovesPastWhatIsLeftOut(t *testing.T) {
 		t.Errorf("after the batch the position is %v, want past the like behind it", s.Acked)
 	}
 
-	// Nothing but likes: looking is no write, until a minute has passed.
+	// Only likes, which the filter leaves out: a request writes nothing until a minute has passed.
 	add(t, stream, likes(53, 60)...)
 	before := counted.changes.Load()
 	for range 10 {
@@ -551,7 +554,7 @@ func TestAStopReleasesThoseWhoWait(t *testing.T) {
 	}
 }
 
-// A client that leaves while it waits takes no batch with it.
+// A client that leaves while it waits leases no batch.
 func TestAWorkerThatLeavesTakesNothing(t *testing.T) {
 	store := openStore(t)
 	stream := openStream(t, store, "bluesky", numbered(0, 1)...)
@@ -620,7 +623,7 @@ func TestWhatChangesAConsumerIsGuarded(t *testing.T) {
 	if s := open.told(); s.Acked.Compare(persistence.EntryID{}) != 0 || s.Deliveries != 0 {
 		t.Errorf("something was changed: %+v", s)
 	}
-	// A HEAD is answered by no handler that leases a batch.
+	// A HEAD does not lease a batch.
 	if r := open.do("HEAD", consumerAt("next")); r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "GET" {
 		t.Errorf("HEAD: %d, Allow %q", r.status, r.header.Get("Allow"))
 	}

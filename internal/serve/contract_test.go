@@ -17,7 +17,7 @@ import (
 	"tempestd/persistence"
 )
 
-// TestTheTailsContract is the contract of tails, sentence by sentence.
+// TestTheTailsContract checks the contract of tails, sentence by sentence.
 func TestTheTailsContract(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky", numbered(0, 10)...)
@@ -42,7 +42,8 @@ func TestTheTailsContract(t *testing.T) {
 			}
 		}
 
-		// Tails that wait delay no write; one more than there may be is sent away, and a peek is not one.
+		// Waiting tails do not delay a write. A tail beyond the bound is refused. A peek does not
+		// count as a tail.
 		got := make(chan response, 3)
 		wait := func() {
 			for range 3 {
@@ -57,7 +58,9 @@ func TestTheTailsContract(t *testing.T) {
 			t.Error("no Retry-After")
 		}
 		d.frames(d.get(path + "0-0"))
-		add(t, stream, numbered(10, 20)...) // behind the tails it would come when they have given up, and wake none of them
+		// If the tails delayed this write, it would come after their time-outs and wake none of
+		// them.
+		add(t, stream, numbered(10, 20)...)
 		for range 3 {
 			if f := d.frames(<-got); f.Count == 0 || f.Frames[0].ID != at(10) {
 				t.Errorf("a tail was woken with %+v", f)
@@ -65,7 +68,7 @@ func TestTheTailsContract(t *testing.T) {
 		}
 		d.tailing("bluesky", 0)
 
-		// What retention has overtaken is told.
+		// A tail that retention has overtaken gets an error.
 		if _, err := stream.Trim(context.Background(), persistence.Retention{Entries: 10}); err != nil {
 			t.Fatal(err)
 		}
@@ -75,11 +78,12 @@ func TestTheTailsContract(t *testing.T) {
 			t.Errorf("expired: %s", r.body)
 		}
 
-		// The end comes with the last frames, and at once.
+		// The end comes with the last entries, and at once.
 		if err := stream.Close(context.Background(), "over"); err != nil {
 			t.Fatal(err)
 		}
-		// The first one waits for the end: what tails of a server's stream have in memory may trail the end by a moment.
+		// The first tail waits for the end: the memory from which tails of a Valkey stream are
+		// answered may be some milliseconds late.
 		for _, c := range []struct {
 			after string
 			n     int
@@ -100,8 +104,8 @@ func TestTheTailsContract(t *testing.T) {
 	})
 }
 
-// A tail that races with the last append and the close is never given the end before the last entry: whoever is told that the stream is closed, and up to date, has
-// everything.
+// Tails race with the last append and the close. No tail gets the end before the last entry: a
+// reader that learns that the stream is closed and that it is up to date has every entry.
 func TestI3_TheEndNeverOvertakesTheLastEntry(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		d := newDaemon(t, store)
@@ -137,7 +141,8 @@ func TestI3_TheEndNeverOvertakesTheLastEntry(t *testing.T) {
 	})
 }
 
-// A thousand tails of one Valkey stream, over HTTP, are one blocked connection to the server, and each has its full block budget.
+// A thousand tails of one Valkey stream over HTTP need one blocked connection to the server, and
+// each has its full block budget.
 func TestI8_TailsOfAValkeyStreamShareOneBlockingConnection(t *testing.T) {
 	server := valkeytest.Start(t, valkeytest.Options{})
 	v, err := persistence.OpenValkey(t.Context(), persistence.ValkeyOptions{Addresses: []string{server.Addr}})
@@ -190,7 +195,7 @@ func blocked(server *valkeytest.Server) (n int) {
 	return n
 }
 
-// Whatever stands for a cursor, the answer is a page or a refusal that names the parameter.
+// Every text for a cursor is answered with a page, or with a refusal that names the parameter.
 func FuzzCursor(f *testing.F) {
 	for _, c := range []string{"0-0", "start", "end", "1-2", "18446744073709551615-18446744073709551615", "-", "$", "1-+2", "0x1-0", "١-٠", "1\x00", "1-0 ", strings.Repeat("1", 400)} {
 		f.Add(c)

@@ -9,22 +9,24 @@ import (
 	"time"
 )
 
-// frameTimeout is how long a subscriber may take to let one write go out. A real server gives one frame as long; here a write has as many as fit into chunkSize.
+// frameTimeout is how long a subscriber may take for one write. A real server gives one frame the
+// same time; here a write holds as many frames as fit into chunkSize.
 const frameTimeout = 5 * time.Second
 
-// corked is a connection whose small writes can be held back and go out as one: the websocket library writes, and would send, every frame by itself. A write that is
-// not taken in time fails, wherever it stands. It is safe for concurrent use.
+// corked is a connection that can hold back small writes and send them as one: the websocket
+// library writes, and so sends, every frame separately. A write that the client does not take in
+// time fails, at any byte. It is safe for concurrent use.
 type corked struct {
 	net.Conn
 	bufs *sync.Pool // *[]byte of chunkSize
 
-	taken atomic.Int64 // bytes that were written and taken
+	taken atomic.Int64 // bytes that the connection has taken
 
 	mu   sync.Mutex
-	held *[]byte // what is held back; nil while nothing is to be
+	held *[]byte // bytes held back; nil when not corked
 }
 
-// cork holds back what is written from now on.
+// cork holds back the writes from now on.
 func (c *corked) cork() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -34,7 +36,7 @@ func (c *corked) cork() {
 	}
 }
 
-// uncork sends what was held back.
+// uncork sends the bytes held back.
 func (c *corked) uncork() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,7 +77,8 @@ func (c *corked) flush() error {
 }
 
 func (c *corked) send(p []byte) (int, error) {
-	_ = c.Conn.SetWriteDeadline(time.Now().Add(frameTimeout)) // the network's own clock
+	// Network deadlines are in real time: the server's clock cannot be used.
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(frameTimeout))
 	n, err := c.Conn.Write(p)
 	c.taken.Add(int64(n))
 	return n, err
@@ -88,7 +91,8 @@ type hijack struct {
 	conn *corked
 }
 
-// frameHeader is the longest header of a frame that a server sends. A buffer of just that leaves the payload to be written by itself, without a copy.
+// frameHeader is the length of the longest header of a frame from a server. With a buffer of
+// exactly this size, the library writes the payload separately and does not copy it.
 const frameHeader = 16
 
 // Hijack implements http.Hijacker.
@@ -97,7 +101,7 @@ func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	_ = conn.SetDeadline(time.Time{}) // those of a request
+	_ = conn.SetDeadline(time.Time{}) // deadlines of the HTTP request
 	h.conn = &corked{Conn: conn, bufs: h.bufs}
 	return h.conn, bufio.NewReadWriter(rw.Reader, bufio.NewWriterSize(h.conn, frameHeader)), nil
 }

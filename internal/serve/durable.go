@@ -16,13 +16,19 @@ import (
 	"tempestd/persistence"
 )
 
-// The read side of the Durable Streams protocol, version 1.0 (github.com/durable-streams/durable-streams: its protocol document, whose sections are cited here and in the
-// other files of this name). A stream is one of application/json: its messages are the entries' events, gaps among them, byte for byte. Its readers remember
-// one offset and ask for what comes after it: page by page (durable_page.go), with a wait for more (live=long-poll), or as one response that goes on (live=sse,
-// durable_sse.go). The write side is not served (section 3 lets servers implement one of them): a stream's one writer is its feed, and PUT, POST and DELETE are
+// The read side of the Durable Streams protocol, version 1.0
+// (github.com/durable-streams/durable-streams). The sections that the durable*.go files cite are
+// those of its protocol document.
+//
+// A stream has the content type application/json. Its messages are the events of the entries, gap
+// entries included, byte for byte. A reader remembers one offset and asks for the messages after
+// it: page by page (durable_page.go), with a wait for more (live=long-poll), or as one response
+// that goes on (live=sse, durable_sse.go). The write side is not served (section 3 lets a server
+// implement one side): the only writer of a stream is its feed, and PUT, POST and DELETE are
 // answered 405.
 
-// What live accepts, and a filter as an extension, which every tail has (section 10.1).
+// The parameters of the protocol, and as an extension (section 10.1) the filter that every tail
+// has.
 var durableParams = slices.Concat([]string{"offset", "live", "cursor"}, filterParams)
 
 const (
@@ -97,13 +103,14 @@ func (s *Server) durableHead(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// streamTail is where a stream ends.
+// streamTail is the end of a stream.
 type streamTail struct {
-	at     messages.EntryID // the last entry that it ever had
-	closed bool             // for good
+	at     messages.EntryID // the last entry that the stream ever had
+	closed bool             // the stream is closed for good
 }
 
-// place is the entry after which a read begins – 0-0 is the beginning of what there is – and, where that was asked for, the tail.
+// place returns the entry after which a read begins, 0-0 for the beginning of the stored entries,
+// and the tail if from asks for it.
 func (s *Server) place(ctx context.Context, stream persistence.Stream, from position) (messages.EntryID, streamTail, error) {
 	if !from.start && !from.now && !from.after.IsZero() {
 		return from.after, streamTail{}, nil
@@ -116,21 +123,24 @@ func (s *Server) place(ctx context.Context, stream persistence.Stream, from posi
 		return messages.EntryID{}, streamTail{}, err
 	case from.now:
 		tail := streamTail{closed: info.ClosedAt != nil}
-		if last := cmp.Or(info.Newest, info.Trimmed); last != nil { // retention may have dropped everything
+		// Retention may have dropped every entry.
+		if last := cmp.Or(info.Newest, info.Trimmed); last != nil {
 			tail.at = *last
 		}
 		return tail.at, tail, nil
 	case from.start && info.Newest == nil && info.Trimmed != nil:
-		return *info.Trimmed, streamTail{}, nil // nothing is kept: the beginning is the tail
+		return *info.Trimmed, streamTail{}, nil // nothing is stored: the beginning is the tail
 	case !from.start && info.Trimmed != nil:
-		// The offset of an empty stream is a position like any other. Only the sentinel asks for whatever there is.
+		// The offset of an empty stream is a position like any other and can be overtaken by
+		// retention. Only the sentinel "-1" asks for the oldest entry there is.
 		return messages.EntryID{}, streamTail{}, errOffsetGone(from.after, *info.Trimmed)
 	}
 	return messages.EntryID{}, streamTail{}, nil
 }
 
-// durableError says in offsets what the stream said in entry IDs. A reader cannot wait for lost entries to come back, and protocol clients repeat what is answered
-// with a 500 for ever: what cannot be read any more is gone (section 5.6).
+// durableError turns an error about entry IDs into one about offsets. An entry that cannot be read
+// is answered as gone (410, section 5.6), because waiting does not bring it back, and protocol
+// clients repeat a request for ever when the answer is a 500.
 func durableError(err error) error {
 	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
 		return errOffsetGone(expired.Cursor, expired.Oldest)
@@ -142,7 +152,8 @@ func durableError(err error) error {
 	return err
 }
 
-// parseKnown reads the query as parseParams does, but for parameters that it does not know: the protocol's extensions have to be ignored (section 10.1).
+// parseKnown reads the query as parseParams does, but ignores unknown parameters: the protocol
+// requires that for its extensions (section 10.1).
 func parseKnown(r *http.Request, known ...string) *params {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -157,7 +168,8 @@ func parseKnown(r *http.Request, known ...string) *params {
 	return p
 }
 
-// offset is where the read begins: the beginning when a catch-up does not say, for the live modes have to (sections 5.6 to 5.8).
+// offset returns where the read begins. The default of a catch-up is the beginning; the live modes
+// require the parameter (sections 5.6 to 5.8).
 func (p *params) offset(required bool) position {
 	const name = "offset"
 	if !p.values.Has(name) {
@@ -173,7 +185,7 @@ func (p *params) offset(required bool) position {
 	return from
 }
 
-// live is the mode: "" is a catch-up.
+// live returns the mode, "" for a catch-up.
 func (p *params) live() string {
 	const name = "live"
 	mode := p.values.Get(name)

@@ -14,7 +14,8 @@ import (
 	"tempestd/messages"
 )
 
-// Section 7: offsets sort as the positions do, are tokens that need no escaping in a URL, and are never a sentinel; each position has one.
+// Section 7: offsets sort as their positions do, need no escaping in a URL, and are never a
+// sentinel. Each position has exactly one offset.
 func TestOffsetsSortAsPositionsDo(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	pick := func() uint64 { return r.Uint64() >> r.IntN(64) }
@@ -37,7 +38,7 @@ func TestOffsetsSortAsPositionsDo(t *testing.T) {
 		if back, err := parsePosition(text); err != nil || back != (position{after: a}) {
 			t.Fatalf("offset %q of %v is read as %+v, %v", text, a, back, err)
 		}
-		// Whoever knows the other API may tail after it.
+		// An offset is also a cursor of /tail.
 		if id, err := messages.ParseEntryID(text); err != nil || id != a {
 			t.Fatalf("offset %q of %v is the entry ID %v, %v", text, a, id, err)
 		}
@@ -73,7 +74,7 @@ func FuzzOffset(f *testing.F) {
 	})
 }
 
-// What a query holds is refused, or read as one thing.
+// Every query is refused, or has exactly one meaning.
 func FuzzDurableQuery(f *testing.F) {
 	for _, s := range []string{"", "offset=-1", "offset=now&live=sse&cursor=123", "offset=" + formatOffset(messages.MaxEntryID) + "&live=long-poll", "foo=bar&baz",
 		"offset=-1&offset=-1", "live=", "offset=%zz", "offset=-1;live=sse", "cursor=-1", "cursor=99999999999999999999", "kinds=gap&kinds=commit,sync", "dids=,"} {
@@ -130,7 +131,7 @@ func TestCollapsingCursors(t *testing.T) {
 		t.Errorf("only %d steps were seen: readers march in step", len(seen))
 	}
 
-	c := newCollapser(1000, now) // it is ahead of its time
+	c := newCollapser(1000, now) // the given cursor is ahead of the current interval
 	for last := uint64(c); last < 1300; {
 		now = now.Add(7 * time.Second)
 		n, err := strconv.ParseUint(c.next(now), 10, 64)

@@ -19,7 +19,7 @@ import (
 
 const longPoll = durable + "?live=long-poll&offset="
 
-// Section 5.7: what is there is answered at once, and what comes when it comes.
+// Section 5.7: stored messages are answered at once, new ones as soon as they are appended.
 func TestDurableLongPoll(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky", numbered(0, 2)...)
@@ -58,7 +58,7 @@ func TestDurableLongPoll(t *testing.T) {
 	})
 }
 
-// Section 9.1: the cursor that a reader sends makes the next one another.
+// Section 9.1: the cursor that a reader sends changes the next one.
 func TestDurableLongPollCursor(t *testing.T) {
 	store := openStore(t)
 	openStream(t, store, "bluesky", numbered(0, 2)...)
@@ -70,7 +70,8 @@ func TestDurableLongPollCursor(t *testing.T) {
 	}
 }
 
-// Section 5.7, 204: after its time a long-poll tells where it stands, and what to ask with next.
+// Section 5.7, 204: when its time is over, a long-poll returns its offset and the cursor for the
+// next request.
 func TestDurableLongPollTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := startVirtual(t, quiet{})
@@ -84,7 +85,7 @@ func TestDurableLongPollTimesOut(t *testing.T) {
 	})
 }
 
-// Who waits is admitted as every tail is, and let go when the server stops.
+// A waiting reader needs a slot as every tail does, and is released when the server stops.
 func TestDurableReadersAreAdmitted(t *testing.T) {
 	for _, live := range []string{"long-poll", "sse"} {
 		store := openStore(t)
@@ -112,10 +113,10 @@ func TestDurableReadersAreAdmitted(t *testing.T) {
 	}
 }
 
-// messageEvent is one event of a stream of events; a comment has no type.
+// messageEvent is one event of an event stream. A comment has no type.
 type messageEvent struct{ kind, data string }
 
-// control is the data of a control event.
+// control returns the data of a control event.
 type controlData struct {
 	StreamNextOffset, StreamCursor string
 	UpToDate, StreamClosed         bool
@@ -156,7 +157,7 @@ func (d *daemon) events(t *testing.T, query string) *messageReader {
 	return &messageReader{t, body, resp}
 }
 
-// next is the next event; false at the connection's end.
+// next returns the next event, false at the end of the connection.
 func (e *messageReader) next() (messageEvent, bool) {
 	e.t.Helper()
 	var event messageEvent
@@ -189,7 +190,8 @@ func (e *messageReader) must() messageEvent {
 	return event
 }
 
-// Section 5.8: data and, after each, where it ends; what comes while the connection lives; the end of the stream is the end of it.
+// Section 5.8: every data event is followed by a control event with its end. New messages are sent
+// while the connection lives. The end of the stream ends the connection.
 func TestDurableEvents(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky", numbered(0, 2)...)
@@ -230,7 +232,7 @@ func TestDurableEvents(t *testing.T) {
 	})
 }
 
-// Section 7, now: where the reader stands is told at once.
+// Section 7, now: the reader gets its offset at once.
 func TestDurableEventsFromNow(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky")
@@ -250,7 +252,7 @@ func TestDurableEventsFromNow(t *testing.T) {
 	})
 }
 
-// An event may have line ends between its tokens: each line of it is a line of data.
+// An event may have line ends between its JSON tokens. Each of its lines becomes a data line.
 func TestDurableEventsOfSeveralLines(t *testing.T) {
 	events := append([]string{"{\n  \"a\": 1,\r\n\t\"b\":\r2\n}", " {\"leading\":\" space\"}\n", "\r\n\r\n{\"event\" : \"control\"}\n\n"}, oddEvents...)
 	store := openStore(t)
@@ -266,7 +268,7 @@ func TestDurableEventsOfSeveralLines(t *testing.T) {
 	}
 }
 
-// A reader far behind is given one bounded event after the other.
+// A reader that is far behind gets one bounded event after the other.
 func TestDurableEventsAreBounded(t *testing.T) {
 	store := openStore(t)
 	openStream(t, store, "bluesky", numbered(0, 2500)...)
@@ -292,7 +294,7 @@ func TestDurableEventsAreBounded(t *testing.T) {
 	}
 }
 
-// Section 9.2: a connection has an end; until then it is never silent for long.
+// Section 9.2: a connection ends after some time. Until then it is never silent for long.
 func TestDurableEventsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _ := startVirtual(t, quiet{})
@@ -335,7 +337,7 @@ func TestI8_ASlowReaderOfMessagesLosesItsConnection(t *testing.T) {
 		if _, err := io.CopyN(io.Discard, conn, 10<<20); err != nil {
 			t.Fatalf("a reader that reads was cut: %v", err)
 		}
-		<-time.After(11 * time.Second) // of reading nothing
+		<-time.After(11 * time.Second) // the client reads nothing
 		if n, err := io.Copy(io.Discard, conn); err != nil || n > 128<<10 {
 			t.Errorf("%d bytes and %v, want the connection closed", n, err)
 		}
@@ -343,7 +345,8 @@ func TestI8_ASlowReaderOfMessagesLosesItsConnection(t *testing.T) {
 	})
 }
 
-// The end of a stream and its last messages are one: no reader is told of the end before it has them, nor has to ask for them after it.
+// The end of a stream and its last messages are atomic: a reader never learns of the end before it
+// has them, and never has to ask for them after it.
 func TestDurableEndIsAtomic(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		d := start(t, store)

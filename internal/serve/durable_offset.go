@@ -8,13 +8,15 @@ import (
 	"tempestd/messages"
 )
 
-// An offset of the Durable Streams protocol (section 7, Offsets) is the ID of the last entry before the position, in 20 digits each, so that offsets sort as the
-// text they are: "00000001795327636563-00000000000000030000". Every position has one spelling. It is an entry ID as well, which /tail takes for a cursor.
+// An offset of the Durable Streams protocol (section 7, Offsets) is the ID of the last entry before
+// the position, with 20 digits for each part, so that offsets sort as text:
+// "00000001795327636563-00000000000000030000". Every position has exactly one offset. An offset is
+// also an entry ID that /tail accepts as a cursor.
 const (
-	offsetDigits = 20 // of the greatest 64-bit number
+	offsetDigits = 20 // digits of the greatest 64-bit number
 	offsetLength = 2*offsetDigits + 1
 
-	// The protocol's sentinels, which no offset can be mistaken for.
+	// The protocol's sentinels. No offset looks like one of them.
 	offsetStart = "-1"
 	offsetNow   = "now"
 
@@ -37,16 +39,16 @@ func appendDigits(b []byte, n uint64) []byte {
 	return append(b, digits[:]...)
 }
 
-// formatOffset is appendOffset's text.
+// formatOffset returns the offset of the position after the entry.
 func formatOffset(last messages.EntryID) string {
 	return string(appendOffset(make([]byte, 0, offsetLength), last))
 }
 
-// position is where a read begins: after an entry, or at one of the sentinels.
+// position is where a read begins: after an entry, or at a sentinel.
 type position struct {
-	after messages.EntryID // of an offset
-	start bool             // whatever is there, from the oldest on
-	now   bool             // the tail, wherever it is
+	after messages.EntryID // if the read begins at an offset
+	start bool             // at the oldest entry there is
+	now   bool             // at the tail
 }
 
 // parsePosition reads an offset or a sentinel.
@@ -68,7 +70,7 @@ func parsePosition(text string) (position, error) {
 	return position{after: messages.EntryID{MS: ms, Seq: seq}}, nil
 }
 
-// parseDigits is ParseUint for digits alone, of which the first may be 0.
+// parseDigits is strconv.ParseUint for text of digits only. Leading zeros are allowed.
 func parseDigits(s string) (uint64, error) {
 	if s[0] < '0' || s[0] > '9' { // a sign
 		return 0, strconv.ErrSyntax
@@ -76,7 +78,7 @@ func parseDigits(s string) (uint64, error) {
 	return strconv.ParseUint(s, 10, 64)
 }
 
-// errOffsetGone is the answer to an offset that the stream no longer reaches back to (section 5.6, 410).
+// errOffsetGone is the answer to an offset that retention has overtaken (section 5.6, 410).
 func errOffsetGone(given, oldest messages.EntryID) error {
 	return &apiError{status: http.StatusGone, name: nameCursorExpired, message: fmt.Sprintf(
 		"offset: %s is before the oldest entry that is still kept; reading goes on, with a loss, at offset=%s, or at offset=-1", formatOffset(given), formatOffset(oldest))}

@@ -10,13 +10,14 @@ import (
 )
 
 const (
-	// durableLimit is how many messages a page has at the most; maxResponse bounds its bytes.
+	// durableLimit is the largest number of messages in a page; maxResponse bounds its bytes.
 	durableLimit = persistence.MaxCount
-	// longPollWait is how long a long-poll waits for the first message (section 5.7, Timeout Behavior): less than proxies commonly wait for a response.
+	// longPollWait is how long a long-poll waits for the first message (section 5.7, Timeout
+	// Behavior). It is shorter than the time that proxies commonly wait for a response.
 	longPollWait = 25 * time.Second
 )
 
-// catchUp answers with what there is at the offset (section 5.6).
+// catchUp answers with the messages after the offset (section 5.6).
 func (s *Server) catchUp(w http.ResponseWriter, read *durableRead) error {
 	page, err := read.follower.next(0, durableLimit)
 	if err != nil {
@@ -26,14 +27,15 @@ func (s *Server) catchUp(w http.ResponseWriter, read *durableRead) error {
 	return nil
 }
 
-// writeTail answers a catch-up from now: with no message, be it as new as it likes, and where the tail is (section 7, now).
+// writeTail answers a catch-up from "now": no message, however new, and the offset of the tail
+// (section 7, now).
 func (s *Server) writeTail(w http.ResponseWriter, read *durableRead, tail streamTail) {
 	s.placeHeaders(w.Header(), read, tail.at, true, tail.closed)
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write([]byte("[]")) // a client that is gone is the server's to notice
+	_, _ = w.Write([]byte("[]")) // the HTTP server handles a failed write
 }
 
-// longPoll answers with what there is at the offset, or what comes there soon (section 5.7).
+// longPoll answers with the messages after the offset, or waits for the first one (section 5.7).
 func (s *Server) longPoll(w http.ResponseWriter, read *durableRead) error {
 	release, err := s.admit(read.request, read.stream.Name(), longPollWait)
 	if err != nil {
@@ -57,7 +59,8 @@ func (s *Server) longPoll(w http.ResponseWriter, read *durableRead) error {
 	return nil
 }
 
-// placeHeaders says where a response ends, and whether what there is ends there, and for good.
+// placeHeaders sets the headers that say where the response ends, whether that is the end of the
+// stored messages, and whether the stream is closed.
 func (s *Server) placeHeaders(h http.Header, read *durableRead, next messages.EntryID, upToDate, closed bool) {
 	h.Set("Stream-Next-Offset", formatOffset(next))
 	if upToDate {
@@ -70,11 +73,12 @@ func (s *Server) placeHeaders(h http.Header, read *durableRead, next messages.En
 	}
 }
 
-// writeMessages writes the page as a JSON array (section 8.1.5), or 304 to who has it.
+// writeMessages writes the page as a JSON array (section 8.1.5), or a 304 for a client that has the
+// page.
 func (s *Server) writeMessages(w http.ResponseWriter, read *durableRead, page *tailPage) {
 	h := w.Header()
 	s.placeHeaders(h, read, page.Cursor, page.Behind == 0, page.ended())
-	if !read.from.now { // whose page is another one each time
+	if !read.from.now { // a page from "now" is different each time
 		h.Set("Cache-Control", s.cacheControl())
 		etag := entityTag(read, page)
 		h.Set("ETag", etag)
@@ -103,7 +107,8 @@ func (s *Server) writeMessages(w http.ResponseWriter, read *durableRead, page *t
 	s.observer.Metrics().Served.WithLabelValues(read.stream.Name()).Add(float64(len(page.Frames)))
 }
 
-// cacheControl is what caches may do with a page (section 9.1): any of them where everyone may read the stream, the client's own where a token is asked for.
+// cacheControl says which caches may keep a page (section 9.1): any cache if the stream is public,
+// only the client's own if the daemon has a token.
 func (s *Server) cacheControl() string {
 	const rest = ", max-age=60, stale-while-revalidate=300"
 	if s.needsToken {
@@ -112,7 +117,8 @@ func (s *Server) cacheControl() string {
 	return "public" + rest
 }
 
-// entityTag is the page's: stream, beginning and end, and whether the stream ends there, without which a 304 would hide that it was closed (section 9.1).
+// entityTag returns the page's tag: stream, beginning, end, and whether the stream ends there
+// (section 9.1). Without the last part a 304 would hide that the stream was closed.
 func entityTag(read *durableRead, page *tailPage) string {
 	tag := make([]byte, 0, 192)
 	tag = append(tag, '"')
@@ -132,7 +138,8 @@ func entityTag(read *durableRead, page *tailPage) string {
 	return string(append(tag, '"'))
 }
 
-// hasTag says whether an If-None-Match names the tag, in the weak comparison that is meant for it (RFC 9110, 13.1.2). Ours have no comma.
+// hasTag reports whether an If-None-Match header names the tag. It uses the weak comparison, as
+// that header requires (RFC 9110, 13.1.2). The tags of this server contain no comma.
 func hasTag(fields []string, tag string) bool {
 	for _, field := range fields {
 		for given := range strings.SplitSeq(field, ",") {

@@ -5,10 +5,12 @@ import (
 	"time"
 )
 
-// sseLife is how long a connection is kept (section 9.2): new readers then meet at a cache again.
+// sseLife is how long a connection is kept (section 9.2). Readers that reconnect can then share a
+// cache's answer again.
 const sseLife = 60 * time.Second
 
-// durableSSE answers with events for as long as a connection lives: data, the messages, and after each a control, where they end (section 5.8).
+// durableSSE answers with an event stream until sseLife has passed (section 5.8). Each data event
+// has messages, and a control event after it says where they end.
 func (s *Server) durableSSE(w http.ResponseWriter, read *durableRead) error {
 	release, err := s.admit(read.request, read.stream.Name(), sseLife)
 	if err != nil {
@@ -21,7 +23,8 @@ func (s *Server) durableSSE(w http.ResponseWriter, read *durableRead) error {
 		return durableError(err)
 	}
 	w.Header().Set("Content-Type", eventStream)
-	w.Header().Set("Cache-Control", "no-cache, no-store") // no-cache is what proxies know an event stream by
+	// Proxies recognize an event stream by no-cache.
+	w.Header().Set("Cache-Control", "no-cache, no-store")
 	w.Header().Set("X-Accel-Buffering", "no")
 	out := eventWriter{server: s, w: w, stream: read.stream.Name()}
 	for told := false; ; told = true {
@@ -37,13 +40,13 @@ func (s *Server) durableSSE(w http.ResponseWriter, read *durableRead) error {
 			return nil
 		}
 		if page, err = read.follower.next(min(heartbeat, left), ssePage); err != nil {
-			s.tooLate(read.request, err) // the request that follows meets it, and can be told
+			s.tooLate(read.request, err) // the client's next request gets the error as a status
 			return nil
 		}
 	}
 }
 
-// messages writes a page's messages as one data event, an array with a line for each.
+// messages writes a page's messages as one data event: an array with one line for each.
 func (e *eventWriter) messages(p *tailPage) {
 	if len(p.Frames) == 0 {
 		return
@@ -60,10 +63,11 @@ func (e *eventWriter) messages(p *tailPage) {
 	e.server.observer.Metrics().Served.WithLabelValues(e.stream).Add(float64(len(p.Frames)))
 }
 
-// control writes where the reader stands after a page.
+// control writes the reader's position after a page.
 func (e *eventWriter) control(p *tailPage, cursor *collapser) {
 	e.id = p.Cursor
-	e.text("event: control\ndata:{\"streamNextOffset\":\"") // without the space, as all servers write it and some readers want it
+	// No space after "data:": all servers write it so, and some clients require it.
+	e.text("event: control\ndata:{\"streamNextOffset\":\"")
 	e.text(formatOffset(p.Cursor))
 	e.text(`"`)
 	if p.ended() {

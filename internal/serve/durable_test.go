@@ -23,10 +23,11 @@ const (
 	emptyOffset = "00000000000000000000-00000000000000000000"
 )
 
-// offsetOf is the offset after event n.
+// offsetOf returns the offset after event n.
 func offsetOf(n int) string { return fmt.Sprintf("%020d-%020d", firstUS/1000+n, 0) }
 
-// wantHeaders checks headers, given as names and values in turn; "" is one that must not be there.
+// wantHeaders checks headers, given as names and values in turn. The value "" means that the header
+// must be absent.
 func (d *daemon) wantHeaders(r response, want ...string) {
 	d.t.Helper()
 	for i := 0; i < len(want); i += 2 {
@@ -46,7 +47,8 @@ func (d *daemon) wantCursor(r response) {
 	}
 }
 
-// Section 5.6: page by page, by the offsets that the responses tell, every message in order and byte for byte; section 8.1.5: in arrays.
+// Section 5.6: a reader that follows the offsets in the responses gets every message, page by page,
+// in order and byte for byte. Section 8.1.5: each page is an array.
 func TestDurableCatchUp(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		events := slices.Concat(oddEvents, []string{gap}, numbered(0, 12_000))
@@ -111,7 +113,8 @@ func TestDurablePagesAreBoundedInBytes(t *testing.T) {
 	}
 }
 
-// Sections 5.6 and 8.1.5: an empty stream, and the tail of one that is not, are an empty array at an offset that can be gone on from.
+// Sections 5.6 and 8.1.5: an empty stream, and the tail of another stream, are an empty array at an
+// offset from which reading can continue.
 func TestDurableCatchUpWithNothingThere(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky")
@@ -133,7 +136,7 @@ func TestDurableCatchUpWithNothingThere(t *testing.T) {
 		}
 		r := d.get(durable + "?offset=" + offsetOf(2))
 		d.wantHeaders(r, "Stream-Next-Offset", offsetOf(2), "Stream-Up-To-Date", "true")
-		// A reader is not sent back, be its offset ahead of what is there.
+		// A reader whose offset is ahead of the tail is not sent back.
 		r = d.get(durable + "?offset=" + offsetOf(50))
 		d.wantHeaders(r, "Stream-Next-Offset", offsetOf(50), "Stream-Up-To-Date", "true")
 		if r.body != "[]" {
@@ -142,7 +145,7 @@ func TestDurableCatchUpWithNothingThere(t *testing.T) {
 	})
 }
 
-// Section 7, now: no message, and the tail, which nothing may keep.
+// Section 7, now: the answer has no message and the offset of the tail. No cache may keep it.
 func TestDurableNow(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky", numbered(0, 3)...)
@@ -166,7 +169,7 @@ func TestDurableNow(t *testing.T) {
 	})
 }
 
-// Section 5.5.
+// Section 5.5: HEAD returns the stream's metadata.
 func TestDurableMetadata(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky")
@@ -190,7 +193,7 @@ func TestDurableMetadata(t *testing.T) {
 	})
 }
 
-// Section 9.1: who has a page is told so, and everyone is told of a stream's end.
+// Section 9.1: a client that has the page gets a 304. Every client learns that a stream is closed.
 func TestDurableEntityTags(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky", numbered(0, 3)...)
@@ -230,7 +233,7 @@ func TestDurableEntityTags(t *testing.T) {
 	})
 }
 
-// Section 9.1: a daemon that asks for a token has nothing for shared caches.
+// Section 9.1: shared caches may not keep pages of a daemon with a token.
 func TestDurableCaching(t *testing.T) {
 	const rest = ", max-age=60, stale-while-revalidate=300"
 	store := openStore(t)
@@ -247,7 +250,8 @@ func TestDurableCaching(t *testing.T) {
 	open.wantHeaders(r, "Cache-Control", "no-store")
 }
 
-// Sections 5.6 and 5.7: a page that ends where a closed stream does says so, and no other; at the end there is nothing to wait for.
+// Sections 5.6 and 5.7: only a page that ends where a closed stream ends says so. There is nothing
+// to wait for at that end.
 func TestDurableClosedStream(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky", numbered(0, 10_500)...)
@@ -277,7 +281,8 @@ func TestDurableClosedStream(t *testing.T) {
 	})
 }
 
-// Section 5.6, 410: an offset that retention has overtaken is never a silent skip, and the answer says how to go on.
+// Section 5.6, 410: an offset that retention has overtaken is never skipped silently. The answer
+// says how to continue.
 func TestDurableOffsetBeforeRetention(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky", numbered(0, 2000)...)
@@ -308,7 +313,7 @@ func TestDurableOffsetBeforeRetention(t *testing.T) {
 	})
 }
 
-// A stream whose messages were all dropped goes on where it was.
+// A stream whose messages were all dropped continues at the same offset.
 func TestDurableStreamThatRetentionEmptied(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, store persistence.Store) {
 		stream := openStream(t, store, "bluesky", numbered(0, 10)...)
@@ -344,7 +349,7 @@ func (s damagedStore) Stream(ctx context.Context, name string) (persistence.Stre
 	return damaged{stream}, err
 }
 
-// A client repeats for ever what is answered with a 500. Lost messages do not come back.
+// A client repeats a request for ever when the answer is a 500, but lost messages do not come back.
 func TestDurableDamageIsGone(t *testing.T) {
 	store := openStore(t)
 	openStream(t, store, "bluesky", numbered(0, 3)...)
@@ -371,7 +376,7 @@ func TestDurableRefusals(t *testing.T) {
 			t.Errorf("%q is refused without a word of what is accepted: %s", query, r.body)
 		}
 	}
-	// Section 10.1: what is not known may be an extension.
+	// Section 10.1: an unknown parameter may be an extension.
 	if r := d.get(durable + "?offset=-1&foo=bar&baz=qux&baz=2"); r.status != http.StatusOK {
 		t.Errorf("unknown parameters: %d %s", r.status, r.body)
 	}
@@ -382,7 +387,7 @@ func TestDurableRefusals(t *testing.T) {
 	}
 }
 
-// Section 5.2 and 5.4: whose write side is not served says so.
+// Sections 5.2 and 5.4: a server without the write side refuses writes with a 405.
 func TestDurableWritesAreRefused(t *testing.T) {
 	store := openStore(t)
 	openStream(t, store, "bluesky", numbered(0, 3)...)
@@ -397,7 +402,8 @@ func TestDurableWritesAreRefused(t *testing.T) {
 	}
 }
 
-// An extension (section 10.1) that every tail has. What does not pass is passed over, and the offset with it.
+// The filter is an extension (section 10.1) that every tail has. The offset moves past messages
+// that do not pass it.
 func TestDurableFilter(t *testing.T) {
 	store := openStore(t)
 	openStream(t, store, "bluesky", commit("did:plc:a", "app.bsky.feed.post", 0), commit("did:plc:b", "app.bsky.feed.like", 1), gap)

@@ -42,10 +42,11 @@ const (
 	nameNoAnswer         = "NoAnswer"
 )
 
-// failed is all that a client learns about a fault of ours: the ID under which the log tells the rest.
+// failed returns the error that a client sees when the daemon is at fault: it shows only an ID,
+// under which the log has the details.
 func failed() *apiError {
 	var b [4]byte
-	_, _ = rand.Read(b[:]) // it never fails
+	_, _ = rand.Read(b[:]) // cannot fail
 	id := hex.EncodeToString(b[:])
 	return &apiError{status: http.StatusInternalServerError, name: nameInternal, id: id, message: "the request failed; the daemon's log says why, under the id " + id}
 }
@@ -55,23 +56,24 @@ type apiError struct {
 	status  int
 	name    string
 	message string
-	oldest  persistence.EntryID // of an expired cursor: the oldest that is not
-	id      string              // of a fault of ours, in the log
+	oldest  persistence.EntryID // of an expired cursor: the oldest cursor that is valid
+	id      string              // of a fault of the daemon, also in the log
 	header  map[string]string   // further headers
 }
 
 func (e *apiError) Error() string { return e.name + ": " + e.message }
 
-// statusClientGone marks, in the metrics alone, a request whose client left before its answer (nginx's number).
+// statusClientGone is nginx's number. It is the status, in the metrics only, of a request whose
+// client left before the answer.
 const statusClientGone = 499
 
-// invalid is a 400 that names the parameter, what was given and what is accepted.
+// invalid returns a 400 that names the parameter, the given value and the accepted values.
 func invalid(param, given, accepted string) error {
 	return &apiError{status: http.StatusBadRequest, name: nameInvalidRequest,
 		message: fmt.Sprintf("%s: got %s; accepted: %s", param, quote(given), accepted)}
 }
 
-// quote is s in quotes, cut to a length fit for a message.
+// quote returns s in quotes, cut to at most 64 bytes for a message.
 func quote(s string) string {
 	const limit = 64
 	if len(s) > limit {
@@ -80,7 +82,7 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// retryAfter is what a response says about when to come back, in seconds.
+// retryAfter returns the header that says in how many seconds to try again.
 func retryAfter(seconds int) map[string]string {
 	return map[string]string{"Retry-After": strconv.Itoa(seconds)}
 }
@@ -90,9 +92,11 @@ func errShuttingDown() *apiError {
 		header: map[string]string{"Retry-After": "2", "Connection": "close"}}
 }
 
-// toAPI turns what a handler returned into a response. The second result says that the failure is ours and nobody else has logged it.
+// toAPI turns a handler's error into a response. ours says that the daemon is at fault and that
+// nothing has logged the error yet.
 func toAPI(err error) (api *apiError, ours bool) {
-	if corrupt, ok := errors.AsType[*persistence.CorruptError](err); ok { // it tells a reader how to go on
+	// The message of a CorruptError tells a reader how to continue.
+	if corrupt, ok := errors.AsType[*persistence.CorruptError](err); ok {
 		return &apiError{status: http.StatusInternalServerError, name: nameCorruptBlock, message: corrupt.Error()}, false
 	}
 	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
@@ -113,7 +117,7 @@ func toAPI(err error) (api *apiError, ours bool) {
 		return &apiError{status: http.StatusBadRequest, name: nameInvalidRequest, message: err.Error()}, false
 	case errors.Is(err, persistence.ErrStoreClosed):
 		return errShuttingDown(), false
-	case persistence.Temporary(err): // readiness says so too, and the store's own events
+	case persistence.Temporary(err): // the readiness and the store's own events report it too
 		return &apiError{status: http.StatusServiceUnavailable, name: nameStoreUnavailable, message: err.Error(), header: retryAfter(2)}, false
 	case errors.Is(err, context.DeadlineExceeded):
 		return &apiError{status: http.StatusServiceUnavailable, name: nameNoAnswer, message: "the daemon did not answer in time; try again",
@@ -125,7 +129,7 @@ func toAPI(err error) (api *apiError, ours bool) {
 // fail answers a request with err.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if _, refused := errors.AsType[*apiError](err); r.Context().Err() != nil && !refused {
-		w.WriteHeader(statusClientGone) // nobody reads it; the metrics do
+		w.WriteHeader(statusClientGone) // only the metrics see it
 		return
 	}
 	api, ours := toAPI(err)
@@ -138,30 +142,31 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	writeJSON(w, api.status, errorBody{api.name, api.message, api.oldest})
 }
 
-// tooLate tells of a failure of ours that the response, which has begun, cannot tell of.
+// tooLate logs a fault of the daemon when the response has already begun and cannot report it.
 func (s *Server) tooLate(r *http.Request, err error) {
 	if api, ours := toAPI(err); ours && r.Context().Err() == nil {
 		s.tellFault(r, api, err)
 	}
 }
 
-// tellFault logs a failure of ours.
+// tellFault logs a fault of the daemon.
 func (s *Server) tellFault(r *http.Request, api *apiError, err error) {
 	s.observer.Emit(observe.HTTPError, "", "route", route(r), "id", api.id, "error", err)
 }
 
-// errorBody is the body of every response that is an error.
+// errorBody is the body of every error response.
 type errorBody struct {
-	Error        string              `json:"error"`
-	Message      string              `json:"message"`
-	OldestCursor persistence.EntryID `json:"oldest_cursor,omitzero"` // of CursorExpired: nothing after it is missing
+	Error   string `json:"error"`
+	Message string `json:"message"`
+	// OldestCursor is only in a CursorExpired error. Nothing after it is missing.
+	OldestCursor persistence.EntryID `json:"oldest_cursor,omitzero"`
 }
 
-// writeJSON writes v, which always has a JSON form. A client that does not take it is the server's to notice.
+// writeJSON writes v, which must have a JSON form. The HTTP server handles a failed write.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false) // messages say "<ms>-<seq>", for people to read
+	enc.SetEscapeHTML(false) // messages contain "<ms>-<seq>" for people to read
 	if err := enc.Encode(v); err != nil {
 		panic(fmt.Sprintf("serve: %T has no JSON form: %v", v, err))
 	}

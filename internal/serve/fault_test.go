@@ -17,7 +17,7 @@ import (
 	"tempestd/internal/serve"
 )
 
-// sseLine waits for a line of an event stream that begins so.
+// sseLine waits for a line of an event stream with the given prefix.
 func sseLine(t *testing.T, lines *bufio.Scanner, prefix string) {
 	t.Helper()
 	for lines.Scan() {
@@ -28,7 +28,8 @@ func sseLine(t *testing.T, lines *bufio.Scanner, prefix string) {
 	t.Errorf("the event stream ended before a line %q: %v", prefix, lines.Err())
 }
 
-// A panic in a request, or in a goroutine beside one, ends that request or connection, is told once, and touches nobody else.
+// A panic in a request, or in a goroutine beside one, ends that request or connection and is
+// reported once. Others are not affected.
 func TestAPanicEndsItsOwnRequestAlone(t *testing.T) {
 	fails := func(path string) func(*daemon) {
 		return func(d *daemon) {
@@ -103,17 +104,18 @@ func TestAPanicEndsItsOwnRequestAlone(t *testing.T) {
 			sseLine(t, lines, "data: ")
 			d.tailing("bluesky", 2)
 
-			// Each of the two has followed to its event, and waits for the next one: the fault is not theirs.
+			// Both bystanders have read their event and wait for the next one, so the fault cannot
+			// hit them.
 			eventually(t, "both wait", func() bool { return followed.Load() == 4 })
 			armed.Store(&tt.point)
 			tt.victim(d)
 			counter := d.observer.Metrics().Events.WithLabelValues(string(tt.told), "")
-			// It is counted first, and then written to the log.
+			// The observer counts an event first and then logs it.
 			eventually(t, fmt.Sprintf("%s is told", tt.told), func() bool {
 				log := d.log.String()
 				return testutil.ToFloat64(counter) == 1 && strings.Contains(log, "injected") && strings.Contains(log, `"stack"`)
 			})
-			d.tailing("bluesky", 2) // the victim's place is free again
+			d.tailing("bluesky", 2) // the victim has released its slot
 
 			store(t, stream, event(firstUS+1000, 2))
 			bystander.read(1)

@@ -9,43 +9,48 @@ import (
 )
 
 const (
-	// lookPage is how many entries a filter is shown at a time, lookMost how many one page is looked for in before it is given although it could be longer.
+	// lookPage is how many entries one read passes to a filter. lookMost is how many entries are
+	// looked at for one page: after that the page is returned although it is not full.
 	lookPage = 1000
 	lookMost = 10_000
 )
 
-// follower reads a stream forward for one client: what comes after its cursor and passes its filter, page after page. It is used by one goroutine at a time,
-// and closed in the end.
+// follower reads a stream forward for one client: page after page, the entries after its cursor
+// that pass its filter. It is not safe for concurrent use. The caller must call close.
 type follower struct {
 	server  *Server
 	stream  persistence.Stream
-	filter  *jetstream.Matcher // nil passes everything
+	filter  *jetstream.Matcher // nil passes every entry
 	cursor  persistence.EntryID
 	request context.Context
 	waiting context.Context // ends with the request, or when the server stops
 	close   func()
 }
 
-// follow gives a follower of stream after the exclusive cursor. ctx is the request's.
+// follow returns a follower of stream after the exclusive cursor. ctx is the request's context.
 func (s *Server) follow(ctx context.Context, stream persistence.Stream, after persistence.EntryID, filter *jetstream.Matcher) *follower {
 	waiting, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(s.drained, cancel)
 	return &follower{server: s, stream: stream, filter: filter, cursor: after, request: ctx, waiting: waiting, close: func() { stop(); cancel() }}
 }
 
-// tailPage is what a follower found. Its Cursor is the last entry that was looked at, wanted or not.
+// tailPage is a page of a follower. Its Cursor is the last entry that was looked at, whether it
+// passed the filter or not.
 type tailPage struct {
 	persistence.StreamFrames
-	size    int  // bytes of the frames, and around them
+	size    int  // bytes of the entries and of the JSON around them
 	drained bool // the server is stopping: this is the last page
 }
 
-// ended says whether the stream is closed for good and nothing follows the page.
+// ended reports whether the stream is closed for good and nothing follows the page.
 func (p *tailPage) ended() bool { return p.IsClosed() && p.Behind == 0 }
 
-// next gives the next page: up to limit frames (1…persistence.MaxCount) and maxResponse bytes, one frame at least. Without any it waits for up to wait
-// (0…persistence.MaxBlock; 0 is a peek, which looks at up to lookMost entries). It returns at once, with what there is, when the stream is closed and when the server
-// is stopping. An empty page is no error; a *persistence.CursorExpiredError is one, and leaves the follower where it is.
+// next returns the next page: up to limit entries (1…persistence.MaxCount) and maxResponse bytes,
+// but one entry at least if there is one. If there is none, it waits for up to wait
+// (0…persistence.MaxBlock); 0 is a peek that looks at up to lookMost entries. It returns at once,
+// with the entries there are, when the stream is closed and when the server is stopping. An empty
+// page is no error. A *persistence.CursorExpiredError is an error that leaves the follower where it
+// is.
 func (f *follower) next(wait time.Duration, limit int) (tailPage, error) {
 	f.server.fault.At("http.follow")
 	var p tailPage
@@ -61,7 +66,7 @@ func (f *follower) next(wait time.Duration, limit int) (tailPage, error) {
 		read, err := f.read(left, ask, &p)
 		if err != nil {
 			if len(p.Frames) > 0 && f.request.Err() == nil {
-				return p, nil // the next call meets it
+				return p, nil // the next call returns the error
 			}
 			return tailPage{}, err
 		}
@@ -82,7 +87,8 @@ func (f *follower) next(wait time.Duration, limit int) (tailPage, error) {
 	}
 }
 
-// read asks the stream. When the server is stopping that is no error: what there is now is read, and p is the last page.
+// read reads from the stream. When the server is stopping, it reads without a wait and marks p as
+// the last page.
 func (f *follower) read(wait time.Duration, limit int, p *tailPage) (persistence.StreamFrames, error) {
 	read, err := f.stream.Tail(f.waiting, persistence.CursorAt(f.cursor), wait, limit)
 	if err == nil || f.request.Err() != nil || !f.server.draining() {
@@ -94,8 +100,8 @@ func (f *follower) read(wait time.Duration, limit int, p *tailPage) (persistence
 	return f.stream.Tail(ctx, persistence.CursorAt(f.cursor), 0, limit)
 }
 
-// add adds what passes the filter to the page and moves the cursor. It says whether the page is full. What the stream gave is not written to, for others
-// may read it too.
+// add adds the entries that pass the filter to the page, moves the cursor, and reports whether the
+// page is full. It does not write to the memory of read: other readers may share it.
 func (f *follower) add(p *tailPage, read persistence.StreamFrames, limit int) (full bool) {
 	kept := p.Frames
 	for i := range read.Frames {
@@ -104,7 +110,7 @@ func (f *follower) add(p *tailPage, read persistence.StreamFrames, limit int) (f
 			continue
 		}
 		if p.size += len(frame.Event) + frameOverhead; len(kept) > 0 && (len(kept) == limit || p.size > maxResponse) {
-			// This one is the next page's, and so is what follows it.
+			// This entry and all after it belong to the next page.
 			full = true
 			read.Behind += int64(len(read.Frames) - i)
 			read.Cursor = f.cursor
@@ -125,7 +131,8 @@ func (f *follower) add(p *tailPage, read persistence.StreamFrames, limit int) (f
 	return full || len(kept) == limit
 }
 
-// lag is for how long, by the entries' own times, the page is behind the newest entry: 0 at the tip.
+// lag returns how far the page is behind the newest entry, by the times in the entries' IDs. It is
+// 0 at the tip.
 func (p *tailPage) lag() time.Duration {
 	if p.Behind == 0 {
 		return 0

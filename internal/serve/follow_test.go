@@ -16,7 +16,7 @@ import (
 	"tempestd/persistence"
 )
 
-// commit is an event as it is stored.
+// commit returns a commit event as it is stored.
 func commit(did, collection string, n int) string {
 	return fmt.Sprintf(`{"did":"%s","time_us":%d,"kind":"commit","commit":{"rev":"r%d","operation":"create","collection":"%s","rkey":"k"}}`,
 		did, firstUS+n*1000, n, collection)
@@ -26,7 +26,7 @@ const gap = `{"kind":"gap","time_us":1,"gap":{"from_us":1,"to_us":2,"cause":"rep
 
 func at(n int) string { return fmt.Sprintf("%d-0", firstUS/1000+n) }
 
-// mixed is a stream's worth of events: a like each, but for what is set.
+// mixed returns n events: a like each, except for those in set.
 func mixed(n int, set map[int]string) []string {
 	events := make([]string, n)
 	for i := range events {
@@ -46,7 +46,7 @@ func TestReadersFilter(t *testing.T) {
 	const path = "/v1/streams/bluesky/tail?"
 	for _, c := range []struct {
 		query  string
-		want   string // the entries' numbers
+		want   string // the numbers of the expected entries
 		cursor int
 	}{
 		{"after=0-0&collections=app.bsky.feed.post", "0 700 2499", 2499},
@@ -70,7 +70,7 @@ func TestReadersFilter(t *testing.T) {
 		}
 	}
 
-	// A tail whose filter lets nothing pass waits on, and is woken by what does.
+	// A tail whose filter passes nothing keeps waiting. An entry that passes wakes it.
 	got := make(chan response)
 	go func() { got <- d.get(path + "after=0-0&dids=did:plc:d&kinds=commit&block_ms=30000") }()
 	d.tailing("bluesky", 1)
@@ -81,7 +81,8 @@ func TestReadersFilter(t *testing.T) {
 	}
 }
 
-// A tail that has seen a lot and found nothing says how far it came, so that the next one goes on from there.
+// A tail that has looked at many entries and found none returns how far it came, so that the next
+// request continues there.
 func TestAPeekLooksAtABoundedNumberOfEntries(t *testing.T) {
 	store := openStore(t)
 	openStream(t, store, "bluesky", mixed(12_000, map[int]string{11_000: commit("did:plc:b", "app.bsky.feed.like", 0)})...)
@@ -180,8 +181,8 @@ func TestTailsAreBoundedPerStreamAndPerClient(t *testing.T) {
 		park(30 * time.Second)
 		park(12500 * time.Millisecond)
 		park(20 * time.Second)
-		refused("13")                                         // when the second one ends
-		d.frames(d.get("/v1/streams/bluesky/tail?after=0-0")) // a peek waits for nothing
+		refused("13")                                         // until the second one ends
+		d.frames(d.get("/v1/streams/bluesky/tail?after=0-0")) // a peek needs no slot
 		<-time.After(5 * time.Second)
 		refused("8")
 		<-time.After(8 * time.Second)

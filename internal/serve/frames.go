@@ -11,25 +11,28 @@ import (
 )
 
 const (
-	chunkSize     = 64 << 10  // of the buffer a response goes through, and so of its writes
-	maxResponse   = 8 << 20   // bytes of frames in one response; one frame is always allowed
-	minReadRate   = 128 << 10 // bytes a second, at which a client has to take a response
-	frameOverhead = 64        // a bound on the bytes around one event
+	chunkSize     = 64 << 10  // bytes of a response's buffer, and so of its writes
+	maxResponse   = 8 << 20   // bytes of entries in one response; one entry is always allowed
+	minReadRate   = 128 << 10 // bytes per second at which a client must take a response
+	frameOverhead = 64        // upper bound of the bytes around one event
 )
 
-// writePage writes what writeHeaded does, with nothing before it.
+// writePage writes a page as writeHeaded does, with an empty head.
 func (s *Server) writePage(w http.ResponseWriter, stream string, p *tailPage) {
 	s.writeHeaded(w, stream, "", p)
 }
 
-// What stands around an entry in a page.
+// The JSON around an entry in a page.
 const (
 	beforeID    = `{"id":"`
 	beforeEvent = `","event":`
 	afterEvent  = `}`
 )
 
-// writeHeaded writes {head"frames":[{"id":…,"event":…}],"count":n,"cursor":…,"oldest"?,"newest"?,"lag_entries":n,"lag_ms":n,"up_to_date":…,"closed_at"?,"closed_reason"?}.
+// writeHeaded writes a page as this JSON object, where ? marks members that may be absent:
+//
+//	{head"frames":[{"id":…,"event":…}],"count":n,"cursor":…,"oldest"?,"newest"?,
+//	"lag_entries":n,"lag_ms":n,"up_to_date":…,"closed_at"?,"closed_reason"?}
 func (s *Server) writeHeaded(w http.ResponseWriter, stream, head string, p *tailPage) {
 	s.allow(w, time.Duration(p.size)*time.Second/minReadRate)
 
@@ -57,12 +60,12 @@ func (s *Server) writeHeaded(w http.ResponseWriter, stream, head string, p *tail
 	s.observer.Metrics().Served.WithLabelValues(stream).Add(float64(len(p.Frames)))
 }
 
-// pageEnd is what follows a page's frames.
+// pageEnd returns the JSON that follows a page's entries.
 func pageEnd(p *tailPage) []byte {
 	b := make([]byte, 0, 256)
 	id := func(name string, id persistence.EntryID) {
 		b = append(b, name...)
-		b, _ = id.AppendText(b) // never fails
+		b, _ = id.AppendText(b) // cannot fail
 		b = append(b, '"')
 	}
 	b = append(b, `],"count":`...)
@@ -87,12 +90,12 @@ func pageEnd(p *tailPage) []byte {
 	return append(b, "}\n"...)
 }
 
-// idLen is how long an ID's text is.
+// idLen returns the length of an ID's text.
 func idLen(id persistence.EntryID) int { return digits(id.MS) + len("-") + digits(id.Seq) }
 
-// digits is how many decimal digits v has.
+// digits returns the number of decimal digits of v.
 func digits(v uint64) int {
-	// 1233/4096 is a little more than log10(2): the number of digits, or one less.
+	// 1233/4096 is a little less than log10(2): n is the number of digits, or one less.
 	n := bits.Len64(v|1) * 1233 >> 12
 	if v >= powersOf10[n] {
 		n++
@@ -100,19 +103,22 @@ func digits(v uint64) int {
 	return max(n, 1)
 }
 
-// powersOf10 are those that a uint64 holds.
+// powersOf10 are the powers of 10 that a uint64 can hold.
 var powersOf10 = [...]uint64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19}
 
-// chunks writes a body through a buffer of fixed size. After a failed write the rest goes nowhere: the client is gone, or was too slow, and
-// the server closes the connection.
+// chunks writes a body through a buffer of fixed size. After a failed write it discards the rest:
+// the client is gone or was too slow, and the HTTP server closes the connection.
 type chunks struct {
-	w      http.ResponseWriter
-	buf    []byte
-	before func() // of every write, where one deadline is not for all of them
+	w   http.ResponseWriter
+	buf []byte
+	// before is called before every write, to set a new deadline. It is nil if one deadline covers
+	// all writes.
+	before func()
 	err    error
 }
 
-// sizedJSON begins a JSON body that has size bytes, through buf. That the length is known beforehand spares both sides a second system call for every write.
+// sizedJSON begins a JSON body of size bytes, written through buf. A known length saves both sides
+// a second system call for every write.
 func sizedJSON(w http.ResponseWriter, buf []byte, size int) chunks {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(size))
@@ -130,7 +136,7 @@ func (c *chunks) id(id persistence.EntryID) {
 	if len(c.buf)+frameOverhead > cap(c.buf) {
 		c.flush()
 	}
-	c.buf, _ = id.AppendText(c.buf) // never fails
+	c.buf, _ = id.AppendText(c.buf) // cannot fail
 }
 
 func (c *chunks) bytes(p []byte) {

@@ -17,7 +17,8 @@ import (
 	"tempestd/persistence"
 )
 
-// TestPageSaysItsLength writes pages of all kinds: the length that the header promises is the body's.
+// TestPageSaysItsLength writes many kinds of pages. The length in the header must be that of the
+// body.
 func TestPageSaysItsLength(t *testing.T) {
 	s := New(Options{Control: struct{ Control }{}, Observer: observe.New(slog.New(slog.DiscardHandler), observe.NewMetrics()), Clock: clockwork.NewRealClock()})
 	rapid.Check(t, func(r *rapid.T) {

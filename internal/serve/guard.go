@@ -12,8 +12,9 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// checkBrowser refuses what a web page can make its visitor's browser send to a daemon on the same machine: requests under a name
-// that the page's owner points at 127.0.0.1 (DNS rebinding), and cross-site POSTs.
+// checkBrowser refuses requests that a web page can make its visitor's browser send to a daemon on
+// the same machine: requests with a host name that the page's owner points at 127.0.0.1 (DNS
+// rebinding), and cross-site POSTs.
 func (s *Server) checkBrowser(r *http.Request) error {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && local.IP.IsLoopback() && !isLoopbackHost(r.Host) {
 		return &apiError{status: http.StatusForbidden, name: nameForbidden,
@@ -22,7 +23,8 @@ func (s *Server) checkBrowser(r *http.Request) error {
 	return s.checkCrossSite(r, r.Method)
 }
 
-// checkCrossSite refuses a request of another site's page that changes something, as the method says, unless the page's origin may.
+// checkCrossSite refuses a request from another site's page that changes something, judged by
+// method, unless the page's origin may do so.
 func (s *Server) checkCrossSite(r *http.Request, method string) error {
 	asked := *r
 	asked.Method = method
@@ -33,7 +35,8 @@ func (s *Server) checkCrossSite(r *http.Request, method string) error {
 	return nil
 }
 
-// isLoopbackHost says whether a Host header names this machine by a word that no DNS server answers for.
+// isLoopbackHost reports whether a Host header names this machine by "localhost" or a loopback
+// address. No DNS server can redirect these.
 func isLoopbackHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -45,7 +48,8 @@ func isLoopbackHost(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// checkToken refuses a request without the daemon's bearer token, when it has one. The comparison takes the same time wherever, and by how much, a guess is wrong.
+// checkToken refuses a request without the daemon's bearer token, if the daemon has one. The
+// comparison takes constant time: its duration does not show where or how much a guess is wrong.
 func (s *Server) checkToken(r *http.Request) error {
 	if !s.needsToken {
 		return nil
@@ -58,14 +62,17 @@ func (s *Server) checkToken(r *http.Request) error {
 		header: map[string]string{"WWW-Authenticate": "Bearer"}}
 }
 
-// tokenOf is the token that a request has, "" for none. Websocket clients that can send no header of their own have two more places for it:
+// tokenOf returns the token of a request, "" if there is none. There are two other places for it,
+// for websocket clients that cannot send an Authorization header of their own:
 //
-// The password of basic authentication, of any user, which those that are no browsers take in their URL. Not so of another origin's page: a browser that has learned
-// the password adds it to whatever it is made to ask for.
+// The password of basic authentication, with any user name: programs that are not browsers take it
+// from their URL. It is not accepted from a page of another origin, because a browser that knows
+// the password adds it to every request that a page causes.
 //
-// A subprotocol, tokenProtocol and the token as base64url, which is all that a page's script has a say in.
+// A subprotocol, made of tokenProtocol and the token in base64url: a page's script can set nothing
+// else.
 //
-// In a query, where logs would keep it, the token is not looked for.
+// A token in the query is not accepted, because logs would keep it.
 func tokenOf(r *http.Request) string {
 	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
 		return token
@@ -83,8 +90,9 @@ func tokenOf(r *http.Request) string {
 }
 
 const (
-	// tokenProtocol begins the subprotocol that is the token.
+	// tokenProtocol is the prefix of the subprotocol that carries the token.
 	tokenProtocol = "bearer."
-	// plainProtocol is there to be agreed to: a browser that has offered subprotocols wants one of them, and the token is not to be sent back.
+	// plainProtocol is the subprotocol that the server selects: a browser that has offered
+	// subprotocols requires that one is selected, and the token must not be sent back.
 	plainProtocol = "tempestd"
 )

@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// openStore is an embedded store in a directory of its own.
+// openStore opens an embedded store in its own directory.
 func openStore(t testing.TB) persistence.Store {
 	t.Helper()
 	store, err := embedded.Open(context.Background(), t.TempDir(), embedded.Options{SyncInterval: time.Second})
@@ -37,7 +37,7 @@ func openStore(t testing.TB) persistence.Store {
 	return store
 }
 
-// openStream is the store's stream of that name, holding the events.
+// openStream opens the store's stream of that name and appends the events.
 func openStream(t testing.TB, store persistence.Store, name string, events ...string) persistence.Stream {
 	t.Helper()
 	stream, err := store.OpenStream(context.Background(), name, persistence.StreamOptions{})
@@ -48,7 +48,8 @@ func openStream(t testing.TB, store persistence.Store, name string, events ...st
 	return stream
 }
 
-// firstUS is the upstream time of a stream's first event; each that follows is a millisecond later.
+// firstUS is the upstream time of a stream's first event, in Unix microseconds. Each following
+// event is a millisecond later.
 const firstUS = 1_795_000_000_000_000
 
 // add appends the events in one batch.
@@ -73,12 +74,12 @@ func add(t testing.TB, stream persistence.Stream, events ...string) {
 	}
 }
 
-// control is a tree of actors that has one feed and notes what it is asked.
+// control is an actor tree with one feed. It records the commands that it gets.
 type control struct {
 	mu       sync.Mutex
 	commands []string
 	notReady []string
-	hang     bool // answers only once the caller has given up
+	hang     bool // answers only when the caller's context has ended
 	panics   bool
 	store    persistence.Store
 }
@@ -166,7 +167,7 @@ func (b *lockedBuffer) String() string {
 	return b.Buffer.String()
 }
 
-// newDaemon is a server that does not listen yet.
+// newDaemon returns a server that does not listen yet.
 func newDaemon(t testing.TB, store persistence.Store, change ...func(*serve.Options)) *daemon {
 	d := &daemon{t: t, log: &lockedBuffer{}, control: &control{store: store}, ended: make(chan error, 1)}
 	d.observer = observe.New(slog.New(slog.NewJSONHandler(d.log, nil)), observe.NewMetrics(), observe.Strict())
@@ -178,7 +179,7 @@ func newDaemon(t testing.TB, store persistence.Store, change ...func(*serve.Opti
 	return d
 }
 
-// start is a server on loopback that is shut down with the test.
+// start starts a server on loopback. It is shut down with the test.
 func start(t testing.TB, store persistence.Store, change ...func(*serve.Options)) *daemon {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -205,14 +206,14 @@ func (d *daemon) listen(ln net.Listener, transport *http.Transport) {
 	})
 }
 
-// response is what came back, read to its end.
+// response is a response, read to its end.
 type response struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// name is the error's name; "" for a response that is no error.
+// name returns the error's name, "" for a response that is not an error.
 func (r response) name() string {
 	var e struct{ Error string }
 	_ = json.Unmarshal([]byte(r.body), &e)
@@ -230,7 +231,7 @@ func (d *daemon) request(method, path string, header ...string) (*http.Request, 
 	return req, err
 }
 
-// try makes a request; header is names and values in turn.
+// try makes a request. header is names and values in turn.
 func (d *daemon) try(method, path string, header ...string) (response, error) {
 	req, err := d.request(method, path, header...)
 	if err != nil {
@@ -245,7 +246,7 @@ func (d *daemon) try(method, path string, header ...string) (response, error) {
 	return response{resp.StatusCode, resp.Header, string(body)}, err
 }
 
-// do is try for a request that must be answered. It may be called by any goroutine.
+// do is try for a request that must be answered. It is safe for concurrent use.
 func (d *daemon) do(method, path string, header ...string) response {
 	d.t.Helper()
 	r, err := d.try(method, path, header...)
@@ -289,7 +290,7 @@ func (d *daemon) want(r response, status int, name string) {
 	}
 }
 
-// patience bounds every wait in real time. What takes longer is broken, on the busiest machine too.
+// patience bounds every wait in real time. Longer means broken, even on a very busy machine.
 const patience = 2 * time.Minute
 
 // tailing waits until n tails of the stream are being served.
@@ -304,7 +305,7 @@ func (d *daemon) tailing(stream string, n int) {
 	}
 }
 
-// frames is a response to a read or a tail.
+// frames decodes the response to a read or a tail.
 type frames struct {
 	Frames []struct {
 		ID    string

@@ -9,7 +9,8 @@ import (
 	"tempestd/messages"
 )
 
-// history answers what a feed remembers: everything, or what came at or after a moment, in samples of the step asked for or the next longer one there is.
+// history answers with the recorded history of a feed: all of it, or the part at or after a moment.
+// The samples have the requested step, or the next longer step that exists.
 func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 	p := parseParams(r, "since", "step_s")
 	q := messages.HistoryQuery{Since: p.moment("since"), Step: time.Duration(p.number("step_s", 10, 1, 60, "whole seconds 1…60")) * time.Second}
@@ -26,7 +27,7 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// moment is the time of the parameter, in Unix milliseconds; zero when it is not given.
+// moment returns the parameter as a time from Unix milliseconds, zero if it is not given.
 func (p *params) moment(name string) time.Time {
 	if !p.values.Has(name) {
 		return time.Time{}

@@ -22,7 +22,7 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// rawSubscribe makes a websocket by hand, so that anything can be sent.
+// rawSubscribe makes a websocket handshake by hand, so that the test can send any bytes.
 func (d *daemon) rawSubscribe(path string) (net.Conn, *bufio.Reader) {
 	d.t.Helper()
 	conn, err := net.Dial("tcp", d.addr)
@@ -44,7 +44,7 @@ func (d *daemon) rawSubscribe(path string) (net.Conn, *bufio.Reader) {
 	}
 }
 
-// frame is a client's frame with a mask of zeros.
+// frame returns a client's websocket frame with a mask of zeros.
 func frame(head byte, length uint64, payload []byte) []byte {
 	b := []byte{head}
 	switch {
@@ -60,7 +60,7 @@ func frame(head byte, length uint64, payload []byte) []byte {
 
 func textFrame(payload string) []byte { return frame(0x81, uint64(len(payload)), []byte(payload)) }
 
-// No client can do more than end its own connection.
+// A client can end only its own connection, whatever it sends.
 func TestI8_WhateverAClientSendsEndsItsOwnConnectionAtMost(t *testing.T) {
 	v1, _ := simulated()
 	storage := openStore(t)
@@ -82,7 +82,7 @@ func TestI8_WhateverAClientSendsEndsItsOwnConnectionAtMost(t *testing.T) {
 	for name, c := range map[string]struct {
 		path  string
 		sent  []byte
-		close bool // it is an offence, and the connection ends
+		close bool // the frame breaks a rule, and the connection ends
 	}{
 		"noise":                           {"/subscribe", noise, false},
 		"an unmasked frame":               {"/subscribe", []byte{0x81, 2, '{', '}'}, true},
@@ -116,7 +116,8 @@ func TestI8_WhateverAClientSendsEndsItsOwnConnectionAtMost(t *testing.T) {
 	same(t, bystander.read(200), v1[100:300])
 }
 
-// A subscriber that does not read is cut after the write timeout, and nobody else waits for it.
+// A subscriber that does not read is disconnected after the write timeout. Other subscribers do not
+// wait for it.
 func TestI8_ASubscriberThatDoesNotReadIsCut(t *testing.T) {
 	storage := openStore(t)
 	stream := openStream(t, storage, "bluesky")
@@ -126,7 +127,7 @@ func TestI8_ASubscriberThatDoesNotReadIsCut(t *testing.T) {
 	_, r := d.rawSubscribe("/subscribe?cursor=0")
 	reads := d.dial("/subscribe")
 	d.tailing("bluesky", 2)
-	// More than the sockets hold.
+	// More events than the socket buffers hold.
 	var events []string
 	for i := range int64(300) {
 		events = append(events, strings.Replace(event(firstUS+1000+i, i+2), `"identity":{`, `"identity":{"filler":"`+filler+`",`, 1))
@@ -142,7 +143,7 @@ func TestI8_ASubscriberThatDoesNotReadIsCut(t *testing.T) {
 	eventually(t, "it is told", func() bool { return strings.Contains(d.log.String(), `"event":"subscriber.cut"`) })
 }
 
-// unpack reads what is packed with zstd, with a dictionary or without.
+// unpack decompresses zstd messages, with a dictionary or without.
 func unpack(t *testing.T, packed []string, dictionary []byte) (texts []string) {
 	t.Helper()
 	opt := []zstd.DOption{zstd.WithDecoderConcurrency(1)}
@@ -200,7 +201,8 @@ func TestPackedMessagesAreTheSameEvents(t *testing.T) {
 	if n, m := len(strings.Join(packed[:400], "")), len(strings.Join(v1[:400], "")); n > m*3/4 {
 		t.Errorf("%d bytes are packed to %d", m, n)
 	}
-	// Without the dictionary a client that has it reads the messages all the same, as does one that has none.
+	// When the server lacks the dictionary, clients with it and clients without it can read the
+	// messages.
 	header := plain.dial("/subscribe?cursor=0", "Socket-Encoding", "zstd").read(401)
 	same(t, unpack(t, header, dict1), want)
 	same(t, unpack(t, header, nil), want)
@@ -237,7 +239,7 @@ func TestASubscriberThatCannotBeAdmitted(t *testing.T) {
 	d.dial(pathV2).silent(pathV2)
 }
 
-// When Shutdown's time is over, subscribers that do not say goodbye are cut.
+// When Shutdown's context ends, subscribers that have not answered the close frame are cut.
 func TestShutdownDoesNotWaitForASubscriberForEver(t *testing.T) {
 	storage := openStore(t)
 	openStream(t, storage, "bluesky", event(firstUS, 1))

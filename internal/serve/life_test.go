@@ -58,7 +58,7 @@ func TestRequestsDuringTheShutdownAreRefused(t *testing.T) {
 	}
 }
 
-// A second signal ends the daemon at once: its requests are not waited for.
+// A second signal ends the daemon at once, without waiting for its requests.
 func TestTheEndOfServesContextCutsConnections(t *testing.T) {
 	store := openStore(t)
 	openStream(t, store, "bluesky")
@@ -73,7 +73,7 @@ func TestTheEndOfServesContextCutsConnections(t *testing.T) {
 	got := make(chan int)
 	go func() {
 		r, _ := d.try("GET", "/v1/streams/bluesky/tail?after=0-0&block_ms=30000")
-		got <- r.status // 0 when the connection was cut before the handler said that it was
+		got <- r.status // 0 if the connection was cut before the handler answered
 	}()
 	d.tailing("bluesky", 1)
 	cancel()
@@ -89,7 +89,8 @@ func TestTheEndOfServesContextCutsConnections(t *testing.T) {
 	}
 }
 
-// A client that leaves while it waits is no fault of ours, and is told apart in the metrics.
+// A client that leaves while it waits is not a fault of the daemon. It has its own status in the
+// metrics.
 func TestAClientThatLeaves(t *testing.T) {
 	store := openStore(t)
 	openStream(t, store, "bluesky")
@@ -107,7 +108,7 @@ func TestAClientThatLeaves(t *testing.T) {
 	cancel()
 	<-got
 	d.tailing("bluesky", 0)
-	if err := d.Shutdown(context.Background()); err != nil { // which waits for the handler's end
+	if err := d.Shutdown(context.Background()); err != nil { // waits for the handler's end
 		t.Error(err)
 	}
 	if n := testutil.CollectAndCount(d.observer.Metrics().HTTP); n != 1 {
@@ -150,7 +151,7 @@ func TestI9_APanicIsOneEventAndOneAnswer(t *testing.T) {
 	}
 }
 
-// pipes is a listener in memory, whose connections have deadlines in virtual time and no buffer at all.
+// pipes is a listener in memory. Its connections have deadlines in virtual time and no buffer.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -185,7 +186,7 @@ func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
 	}
 }
 
-// startVirtual is a server in a bubble of virtual time.
+// startVirtual starts a server in a bubble of virtual time.
 func startVirtual(t *testing.T, stream persistence.Stream) (*daemon, *pipes) {
 	p := newPipes()
 	d := newDaemon(t, only{stream: stream})
@@ -193,7 +194,7 @@ func startVirtual(t *testing.T, stream persistence.Stream) (*daemon, *pipes) {
 	return d, p
 }
 
-// only is a store of one stream.
+// only is a store with one stream.
 type only struct {
 	persistence.Store
 	stream persistence.Stream
@@ -201,7 +202,8 @@ type only struct {
 
 func (o only) Stream(context.Context, string) (persistence.Stream, error) { return o.stream, nil }
 
-// quiet is a stream to which nothing is ever appended, with frames that are there already. It waits as the contract says.
+// quiet is a stream that never grows and returns the given entries. It waits as the contract of
+// Stream says.
 type quiet struct {
 	persistence.Stream
 	read persistence.StreamFrames
@@ -257,7 +259,7 @@ func TestASlowReaderLosesItsConnection(t *testing.T) {
 		if line, err := r.ReadString('\n'); err != nil || line != "HTTP/1.1 200 OK\r\n" {
 			t.Fatalf("%q, %v", line, err)
 		}
-		<-time.After(time.Minute) // of reading nothing
+		<-time.After(time.Minute) // the client reads nothing
 		if rest, err := io.ReadAll(r); err != nil || len(rest) > 1<<20 {
 			t.Errorf("%d bytes and %v, want the connection closed early", len(rest), err)
 		}
@@ -321,7 +323,7 @@ func TestIdleAndStallingClientsLoseTheirConnections(t *testing.T) {
 	}
 }
 
-// brittle is a connection that is a fault of ours from the second write on.
+// brittle is a response writer that panics from the second write on.
 type brittle struct {
 	*httptest.ResponseRecorder
 	writes int

@@ -8,24 +8,30 @@ import (
 	"github.com/rs/cors"
 )
 
-// Web pages of other origins. A browser lets any page send a GET, or a POST of a form, to any server, and keeps the answer from it unless the server names the
-// page's origin (CORS); before it sends anything else it asks, in a preflight; and it lets any page open a websocket and read it. So there are two questions
-// to an origin: may its pages read (mayRead), which decides about the headers of every answer and about websockets, and may they change something
-// (mayControl), which decides about preflights and, with checkCrossSite, about the requests themselves, which come without a preflight too. Neither has to do with the Host
-// that was asked for: checkBrowser looks at that first, for every request.
+// Web pages of other origins.
 //
-// Credentials that a browser adds by itself are never asked for: there are no cookies, no Access-Control-Allow-Credentials is sent, and of another origin's page the
-// token is taken as a bearer's alone (checkToken), which only the page's own script can send.
+// A browser lets every page send a GET, or a POST of a form, to any server. It hides the answer
+// from the page unless the server names the page's origin (CORS). Before other requests it asks the
+// server with a preflight. It also lets every page open a websocket and read from it. So each
+// origin has two permissions. mayRead decides about the CORS headers of every answer and about
+// websockets. mayControl decides about preflights and, with checkCrossSite, about the requests
+// themselves, which can also come without a preflight. Neither depends on the requested Host:
+// checkBrowser checks that first, for every request.
+//
+// The server never asks for credentials that a browser adds by itself. There are no cookies, and
+// Access-Control-Allow-Credentials is never sent. From a page of another origin, basic
+// authentication is not accepted (tokenOf): only the page's own script can send its token.
 
-// origins are those whose pages may use the API, beside the daemon's own.
+// origins are the web origins whose pages may use the API, besides the daemon's own.
 type origins struct {
-	any     bool            // "*"
-	full    map[string]bool // as browsers send them
+	any     bool            // "*" is among them
+	full    map[string]bool // in the form that browsers send
 	below   []below
-	control bool // those in full may change something, as there is a token to send
+	control bool // origins in full may change something, because there is a token
 }
 
-// below is all origins of a scheme and port below a host: what stands before and after the * of "https://*.example.org:8443".
+// below matches all origins of one scheme and port below a host. It holds the text before and after
+// the * of "https://*.example.org:8443".
 type below struct{ before, after string }
 
 func newOrigins(allowed []string, token bool) origins {
@@ -42,7 +48,7 @@ func newOrigins(allowed []string, token bool) origins {
 	return o
 }
 
-// mayRead says whether pages of the origin may read what is served.
+// mayRead reports whether pages of the origin may read responses.
 func (o *origins) mayRead(origin string) bool {
 	if o.any || o.full[origin] {
 		return true
@@ -57,23 +63,26 @@ func (o *origins) mayRead(origin string) bool {
 	return false
 }
 
-// mayControl says whether pages of the origin may change something, with the token.
+// mayControl reports whether pages of the origin may change something, with the token.
 func (o *origins) mayControl(origin string) bool { return o.control && o.full[origin] }
 
-// sharedMethods are what pages of other origins may ask for, as far as the route has it.
+// sharedMethods are the methods that pages of other origins may use, where the route has them.
 var sharedMethods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete}
 
-// acceptedHeaders are what such a page may send: all that is looked at here, and what clients for event streams add.
+// acceptedHeaders are the headers that such a page may send: all that this package reads, and those
+// that event stream clients add.
 var acceptedHeaders = []string{"Accept", "Authorization", "Cache-Control", "Content-Type", "If-None-Match", "Last-Event-ID"}
 
-// exposedHeaders are what it may read, beside what every page may: all that is sent here and tells a client something.
+// exposedHeaders are the response headers that such a page may read, in addition to those that
+// every page may read: all that this package sends with information for a client.
 var exposedHeaders = []string{"Allow", "Date", "ETag", "Retry-After", "Stream-Closed", "Stream-Cursor", "Stream-Next-Offset", "Stream-Up-To-Date", "WWW-Authenticate",
 	"X-Zstd-Dictionary-Id"}
 
-// preflightLife is for how many seconds a browser may remember the answer to a preflight: as long as Chromium does at the most.
+// preflightLife is how long a browser may remember the answer to a preflight, in seconds. Chromium
+// does not keep it for longer.
 const preflightLife = 2 * 60 * 60
 
-// newCORS writes the headers. Where it is asked, the request has passed the guards or been refused by them.
+// newCORS returns the code that writes the CORS headers.
 func newCORS(o *origins) *cors.Cors {
 	return cors.New(cors.Options{
 		AllowOriginVaryRequestFunc: func(r *http.Request, origin string) (bool, []string) {
@@ -86,11 +95,12 @@ func newCORS(o *origins) *cors.Cors {
 		AllowedHeaders:      acceptedHeaders,
 		ExposedHeaders:      exposedHeaders,
 		MaxAge:              preflightLife,
-		AllowPrivateNetwork: true, // a page of the internet that is allowed may well be one for this machine
+		AllowPrivateNetwork: true, // an allowed page of the internet may be meant for this machine
 	})
 }
 
-// mayAsk answers a preflight: of a method that changes nothing, or one that does. A GET that leases a batch asks for itself (checkCrossSite).
+// mayAsk decides about a preflight, by whether the method changes something. It answers a GET that
+// leases a batch as a read; checkCrossSite checks that request itself.
 func (o *origins) mayAsk(origin, method string) bool {
 	if method == http.MethodGet || method == http.MethodHead {
 		return o.mayRead(origin)
@@ -98,12 +108,14 @@ func (o *origins) mayAsk(origin, method string) bool {
 	return o.mayControl(origin)
 }
 
-// isPreflight says whether a browser asks if its page may make the request that it describes.
+// isPreflight reports whether the request is a browser's question whether its page may make a
+// request.
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// checkPreflight refuses a preflight in words, which browsers show in their tools; without them they would only say that some header is missing.
+// checkPreflight refuses a preflight with a message that browsers show in their developer tools.
+// Without it they only say that a header is missing.
 func (s *Server) checkPreflight(r *http.Request) error {
 	origin, method := r.Header.Get("Origin"), r.Header.Get("Access-Control-Request-Method")
 	switch {
@@ -115,7 +127,8 @@ func (s *Server) checkPreflight(r *http.Request) error {
 	return errMayNotRead(r, origin)
 }
 
-// checkOrigin refuses a websocket that a page opens whose origin may not read. Programs that are no browser send no Origin.
+// checkOrigin refuses a websocket from a page whose origin may not read. Programs that are not
+// browsers send no Origin.
 func (s *Server) checkOrigin(r *http.Request) error {
 	if !foreign(r) {
 		return nil
@@ -126,7 +139,8 @@ func (s *Server) checkOrigin(r *http.Request) error {
 	return nil
 }
 
-// foreign says whether a browser sent the request for a page of another origin, and said so.
+// foreign reports whether a browser sent the request for a page of another origin, by its Origin
+// header.
 func foreign(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	u, err := url.Parse(origin)

@@ -50,7 +50,7 @@ func TestOriginsThatMayReadAndThoseThatMayControl(t *testing.T) {
 	}
 }
 
-// FuzzOrigins holds that an origin that is let in is one that is named, as a browser understands it.
+// FuzzOrigins checks that only origins match that are named, as browsers understand them.
 func FuzzOrigins(f *testing.F) {
 	for _, seed := range []string{"https://app.example", "https://a.example.org:8443", "https://evil.example/.example.org:8443", "https://u@.example.org:8443", "null", "", "*"} {
 		f.Add(seed)

@@ -12,7 +12,7 @@ import (
 	"tempestd/internal/serve"
 )
 
-// Origins of pages, of which the last two are not allowed where the first two are.
+// Origins of pages. In the tests that allow the first two, the last two are not allowed.
 const (
 	appOrigin   = "https://app.example"
 	belowOrigin = "https://a.example.org"
@@ -20,12 +20,12 @@ const (
 	nullOrigin  = "null"
 )
 
-// allow lets pages of the origins in.
+// allow allows pages of the origins.
 func allow(token string, origins ...string) func(*serve.Options) {
 	return func(o *serve.Options) { o.Token, o.AllowedOrigins = token, origins }
 }
 
-// startShared is a daemon with a stream of three entries and a consumer.
+// startShared starts a daemon with a stream of three entries and a consumer.
 func startShared(t *testing.T, token string, origins ...string) *daemon {
 	t.Helper()
 	storage := openStore(t)
@@ -35,7 +35,7 @@ func startShared(t *testing.T, token string, origins ...string) *daemon {
 	return d
 }
 
-// reads are requests that change nothing, by what they answer.
+// reads are requests that change nothing, with their status.
 var reads = map[string]int{
 	"/healthz": 200, "/readyz": 200, "/metrics": 200, "/v1/feeds": 200, "/v1/feeds/bluesky": 200, "/v1/feeds/bluesky/history": 200, "/v1/streams": 200, "/v1/streams/bluesky": 200,
 	"/v1/streams/bluesky/frames": 200, "/v1/streams/bluesky/tail?after=0-0": 200, "/v1/streams/bluesky/consumers": 200, consumerAt(): 200,
@@ -50,7 +50,8 @@ var changes = []struct{ method, path, body string }{
 	{"POST", consumerAt("seek"), `{"after":"now"}`}, {"PUT", consumerAt(), `{"after":"0-0"}`}, {"DELETE", consumerAt(), ""}, {"POST", "/v1/streams/bluesky/close?reason=a", ""},
 }
 
-// A page reads what its origin may read, refusals among it, and nothing that is answered carries a word about credentials.
+// A page can read all responses if its origin may read, refusals too. No response allows
+// credentials.
 func TestPagesOfAllowedOriginsRead(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -77,7 +78,7 @@ func TestPagesOfAllowedOriginsRead(t *testing.T) {
 					t.Errorf("a websocket of %s: %v", origin, err)
 				}
 			}
-			// Caches keep apart what differs.
+			// Caches keep responses to different origins apart.
 			if r := d.get("/streams/bluesky?offset=-1"); (r.header.Get("Vary") == "Origin") != (tt.allowed != nil) || r.header.Get("Access-Control-Allow-Origin") != "" {
 				t.Errorf("without an origin: %v", r.header)
 			}
@@ -102,7 +103,8 @@ func wantShared(t *testing.T, what string, r response, origin string, can bool) 
 	}
 }
 
-// preflight asks whether a page of the origin may make a request, and holds that it can, or is told why not.
+// preflight asks whether a page of the origin may make a request. It checks that the answer is yes,
+// or a refusal with its reason.
 func (d *daemon) preflight(path, origin, method string, can bool) {
 	d.t.Helper()
 	r := d.do("OPTIONS", path, "Origin", origin, "Sec-Fetch-Site", "cross-site", "Access-Control-Request-Method", method,
@@ -120,14 +122,15 @@ func (d *daemon) preflight(path, origin, method string, can bool) {
 	}
 }
 
-// What changes something is done for a page of an origin that is named in full, where there is a token, with it as a bearer's, and for no other.
+// A page may change something only if its origin is named in full, the daemon has a token, and the
+// page sends it as a bearer token.
 func TestPagesOfOtherOriginsChangeNothing(t *testing.T) {
 	for _, tt := range []struct {
 		name, token string
 		allowed     []string
 		origin      string
 		header      []string
-		status      int // 0 for that the request is taken
+		status      int // 0 if the request is accepted
 	}{
 		{"none is allowed", "hunter2", nil, appOrigin, []string{"Authorization", "Bearer hunter2"}, 403},
 		{"another is", "hunter2", []string{appOrigin}, evilOrigin, []string{"Authorization", "Bearer hunter2"}, 403},
@@ -152,7 +155,8 @@ func TestPagesOfOtherOriginsChangeNothing(t *testing.T) {
 					t.Errorf("%s %s: %d %s, want %d", c.method, c.path, r.status, r.body, tt.status)
 				}
 				if c.method != "GET" && !slices.Contains(tt.header, "Host") {
-					d.preflight(c.path, tt.origin, c.method, tt.status == 401 || tt.status == 0) // which is asked without the token
+					// A preflight carries no token.
+					d.preflight(c.path, tt.origin, c.method, tt.status == 401 || tt.status == 0)
 				}
 			}
 			if n := len(d.control.commands); n != 3 && tt.status == 0 || n != 0 && tt.status != 0 {
@@ -165,7 +169,8 @@ func TestPagesOfOtherOriginsChangeNothing(t *testing.T) {
 	}
 }
 
-// A request without an Origin that a browser says another site made it send is nobody's who is allowed.
+// A cross-site request without an Origin is refused, because no allowed origin can be responsible
+// for it.
 func TestAllowedOriginsHaveToBeSent(t *testing.T) {
 	d := startShared(t, "hunter2", "*", appOrigin)
 	for _, c := range changes {
@@ -173,7 +178,8 @@ func TestAllowedOriginsHaveToBeSent(t *testing.T) {
 	}
 }
 
-// The token stays asked for: an origin is no proof of anything that a program could not write into a header.
+// The token is still required: a program can write any origin into a header, so an origin proves
+// nothing.
 func TestAllowedOriginsDoNotReplaceTheToken(t *testing.T) {
 	d := startShared(t, "hunter2", appOrigin)
 	for _, header := range [][]string{{}, {"Authorization", "Basic YTpodW50ZXIy"}} {
@@ -191,7 +197,7 @@ func TestAllowedOriginsDoNotReplaceTheToken(t *testing.T) {
 	d.dial("/subscribe?cursor=0", "Origin", appOrigin, "Authorization", "Bearer hunter2").read(3)
 }
 
-// A name that is pointed at this machine stays refused, whatever is allowed.
+// A foreign host name that points at this machine stays refused, whatever is allowed.
 func TestAllowedOriginsDoNotOpenOtherHosts(t *testing.T) {
 	d := startShared(t, "", "*", "http://app.example:7077")
 	for _, header := range [][]string{{"Host", "app.example:7077"}, {"Host", "app.example:7077", "Origin", "http://app.example:7077"}, {"Host", "evil.example", "Origin", "http://evil.example"}} {
@@ -200,22 +206,23 @@ func TestAllowedOriginsDoNotOpenOtherHosts(t *testing.T) {
 	}
 }
 
-// A preflight for what no client of ours sends is answered without leave.
+// A preflight for a method or header that is not accepted gets no permission.
 func TestPreflightsNameWhatTheyAskFor(t *testing.T) {
 	d := startShared(t, "", appOrigin)
-	for _, ask := range [][]string{{"GET", "x-api-key"}, {"PATCH", ""}, {"GET", "Authorization"}} { // browsers write names in small letters
+	// Browsers send header names in lower case.
+	for _, ask := range [][]string{{"GET", "x-api-key"}, {"PATCH", ""}, {"GET", "Authorization"}} {
 		r := d.do("OPTIONS", "/v1/feeds", "Origin", appOrigin, "Access-Control-Request-Method", ask[0], "Access-Control-Request-Headers", ask[1])
 		if r.header.Get("Access-Control-Allow-Origin") != "" || r.header.Get("Access-Control-Allow-Methods") != "" {
 			t.Errorf("%v: %d %v", ask, r.status, r.header)
 		}
 	}
-	// An OPTIONS that is no preflight is a method like any other.
+	// An OPTIONS that is not a preflight is refused as a method of the route.
 	d.want(d.do("OPTIONS", "/v1/feeds", "Origin", appOrigin), http.StatusMethodNotAllowed, "MethodNotAllowed")
 }
 
-// Whatever an answer tells in a header of its own, a page is shown.
+// A page may read every header that the server sets with information for a client.
 func TestPagesSeeEveryHeader(t *testing.T) {
-	// Those that every page sees, those that are the browser's alone, and those about the page itself.
+	// Headers that every page may read, headers for the browser alone, and the CORS headers.
 	known := []string{"Cache-Control", "Content-Length", "Content-Type", "Vary", "X-Content-Type-Options", "X-Accel-Buffering", "Connection", "Transfer-Encoding",
 		"Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Cross-Origin-Resource-Policy"}
 	storage := openStore(t)

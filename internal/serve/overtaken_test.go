@@ -15,7 +15,7 @@ import (
 	"tempestd/persistence"
 )
 
-// held is a stream whose reader gets a page at a time, each when it is let go.
+// held is a stream that delays each page until the test releases it.
 type held struct {
 	persistence.Stream
 	turn chan struct{}
@@ -30,18 +30,19 @@ func (h held) Tail(ctx context.Context, after persistence.StreamCursor, block ti
 	}
 }
 
-// What a v2 subscriber is told in the place of events that it cannot have.
+// The frames that a v2 subscriber gets in place of events that it cannot have.
 const (
 	droppedFrame    = `{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#info","message":"events were dropped by retention before they were read","name":"Gap"}}`
 	unreadableFrame = `{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#info","message":"events are stored and cannot be read","name":"Gap"}}`
 )
 
-// growing is a stream to which events are appended in blocks of a hundred, and a daemon whose one subscriber gets a page of it at each turn.
+// growing is a stream that gets events in blocks of a hundred, and a daemon. The daemon's one
+// subscriber gets one page per turn.
 type growing struct {
 	*daemon
 	stream persistence.Stream
 	turn   chan struct{}
-	texts  []string // all that was ever appended
+	texts  []string // all events that were ever appended
 }
 
 func newGrowing(t testing.TB, storage persistence.Store, name string) *growing {
@@ -68,7 +69,8 @@ func (g *growing) keep(entries int64) {
 	}
 }
 
-// readInto reads messages of either protocol and gives the v1 events, "" for each time that the subscriber was told of dropped ones.
+// readInto reads messages of either protocol. It returns the v1 events, and "" for each notice
+// about dropped events.
 func (s *subscriber) readInto(path string, n int) (texts []string) {
 	s.t.Helper()
 	for _, text := range s.read(n) {
@@ -83,12 +85,12 @@ func (s *subscriber) readInto(path string, n int) (texts []string) {
 	return texts
 }
 
-// Retention that overtakes a subscriber in the middle of its reading is told to it where the protocol can, and it goes on with the oldest event there is, on the same
-// connection.
+// When retention overtakes a subscriber in the middle of the stream, a v2 subscriber is told. Both
+// versions continue with the oldest event there is, on the same connection.
 func TestI4_ASubscriberThatRetentionOvertakes(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, storage persistence.Store) {
 		for i, c := range []struct {
-			path string // and the cursor
+			path string // with the cursor
 			told bool
 		}{{"/subscribe?cursor=0", false}, {pathV2 + "?cursor=0", true}, {pathV2 + "?cursor=1", true}, {pathV2 + fmt.Sprint("?cursor=", firstUS), true}} {
 			g := newGrowing(t, storage, fmt.Sprint("s", i))
@@ -103,11 +105,11 @@ func TestI4_ASubscriberThatRetentionOvertakes(t *testing.T) {
 			same(t, s.readInto(c.path, 1000), g.texts[:1000])
 			g.grow(10)
 			g.keep(500)
-			g.turn <- struct{}{} // and learns that it is too late
+			g.turn <- struct{}{} // this read finds that retention has overtaken it
 			g.turn <- struct{}{}
 			same(t, s.readInto(c.path, len(told)+500), append(told, g.texts[2000:]...))
 
-			// What it has read may go. That is no gap.
+			// Retention may drop events that the subscriber has read. That is no gap.
 			g.keep(100)
 			g.grow(1)
 			g.turn <- struct{}{}
@@ -116,7 +118,7 @@ func TestI4_ASubscriberThatRetentionOvertakes(t *testing.T) {
 	})
 }
 
-// Between the search for a cursor and the first page retention may pass, too.
+// Retention may also drop events between the search for a cursor and the first page.
 func TestI4_ASubscriberThatRetentionOvertakesBeforeItsFirstEvent(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, storage persistence.Store) {
 		for i, cursor := range []int64{0, 1, 2, 150, firstUS - 1, firstUS, firstUS + 150_000} {
@@ -135,7 +137,8 @@ func TestI4_ASubscriberThatRetentionOvertakesBeforeItsFirstEvent(t *testing.T) {
 	})
 }
 
-// However retention and the feed run beside a subscriber: every event comes once and in order, or, of v2, is among those that it was told of.
+// While retention and the feed run beside a subscriber, every event comes once and in order, or is
+// missing; a v2 subscriber is told of missing events.
 func TestI4_ASubscriberIsToldOfWhateverItMisses(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, storage persistence.Store) {
 		for _, path := range []string{"/subscribe?cursor=0", pathV2 + "?cursor=0"} {
@@ -186,7 +189,7 @@ func TestI4_ASubscriberIsToldOfWhateverItMisses(t *testing.T) {
 	})
 }
 
-// broken is a stream of which one block, up to its last entry, is damaged.
+// broken is a stream with one damaged block. last is the last entry of that block.
 type broken struct {
 	persistence.Stream
 	first, last persistence.EntryID

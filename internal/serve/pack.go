@@ -9,12 +9,13 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// packer makes the binary message of a subscriber that wants its messages packed with zstd: one zstd frame. It is safe for concurrent use.
+// packer compresses a subscriber's messages with zstd: each binary message is one zstd frame. It is
+// safe for concurrent use.
 type packer interface {
 	pack(dst, text []byte) []byte
 }
 
-// dictionaryPacker packs with a dictionary that the subscriber has too.
+// dictionaryPacker compresses with a dictionary that the subscriber has too.
 type dictionaryPacker struct {
 	id   uint32
 	data []byte
@@ -23,7 +24,8 @@ type dictionaryPacker struct {
 
 func (p *dictionaryPacker) pack(dst, text []byte) []byte { return p.enc.EncodeAll(text, dst) }
 
-// zstdWindow is how far back in a message matches are looked for, in bytes. Hardly any is longer.
+// zstdWindow is how far back in a message the encoder looks for matches, in bytes. Hardly any
+// message is longer.
 const zstdWindow = 128 << 10
 
 func newPacker(dictionary []byte) (*dictionaryPacker, error) {
@@ -39,13 +41,15 @@ func newPacker(dictionary []byte) (*dictionaryPacker, error) {
 	return &dictionaryPacker{id: info.ID(), data: dictionary, enc: enc}, nil
 }
 
-// plainPacker is for v1 subscribers when their dictionary is not at hand. Each message is a zstd frame all the same, of blocks that are stored as they are: any
-// decoder reads it, with whatever dictionary, and it is 12 bytes longer instead of shorter.
+// plainPacker serves v1 subscribers when their dictionary is not available. Each message is still a
+// zstd frame, but of stored (raw) blocks: every decoder can read it, with any dictionary, and it is
+// 12 bytes longer instead of shorter.
 type plainPacker struct{}
 
 const (
 	zstdMagic = 0xFD2FB528
-	// singleSegment is a frame header descriptor: the content's size follows in four bytes, there is no window, checksum or dictionary ID.
+	// singleSegment is a frame header descriptor: the size of the content follows in four bytes,
+	// and there is no window, checksum or dictionary ID.
 	singleSegment = 0xA0
 	maxRawBlock   = 128 << 10
 )
@@ -56,9 +60,9 @@ func (plainPacker) pack(dst, text []byte) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(text))) // events have at most 32 MiB
 	for {
 		n := min(len(text), maxRawBlock)
-		header := uint32(n) << 3 // of a raw block
+		header := uint32(n) << 3 // type raw
 		if n == len(text) {
-			header |= 1 // the last
+			header |= 1 // the last block
 		}
 		dst = append(dst, byte(header), byte(header>>8), byte(header>>16))
 		dst = append(dst, text[:n]...)
@@ -68,15 +72,16 @@ func (plainPacker) pack(dst, text []byte) []byte {
 	}
 }
 
-// packers are the packers of the dictionaries that subscribers were served with.
+// packers are the packers of the dictionaries in use.
 type packers struct {
 	of func(stream string) (v1, v2 []byte) // nil for no dictionaries
 
-	mu   sync.Mutex
-	made map[uint32]*dictionaryPacker // by dictionary ID, which stands for the same bytes wherever it comes from
+	mu sync.Mutex
+	// made is indexed by dictionary ID. An ID stands for the same bytes wherever they come from.
+	made map[uint32]*dictionaryPacker
 }
 
-// v1 is the packer of a stream's v1 subscribers.
+// v1 returns the packer of a stream's v1 subscribers.
 func (p *packers) v1(stream string) (packer, error) {
 	if p.of != nil {
 		if data, _ := p.of(stream); data != nil {
@@ -86,7 +91,7 @@ func (p *packers) v1(stream string) (packer, error) {
 	return plainPacker{}, nil
 }
 
-// v2 is the packer of a stream's v2 subscribers, nil where no dictionary is at hand.
+// v2 returns the packer of a stream's v2 subscribers, nil if no dictionary is available.
 func (p *packers) v2(stream string) (*dictionaryPacker, error) {
 	if p.of != nil {
 		if _, data := p.of(stream); data != nil {

@@ -10,20 +10,22 @@ import (
 	"time"
 )
 
-// The status page: a shell of HTML, a style sheet and a few ES modules, the same bytes for everyone who asks, which fetch everything
-// that they show from the API. That is why they are served without the token: a browser cannot send one with a navigation, they hold nothing of
-// this daemon, not even its version, and the API behind them asks for the token as ever. The page takes it from its user, keeps it in the
-// tab's sessionStorage and sends it as a header; a cookie or Basic auth would be sent by the browser itself, with what other sites make it ask for.
+// The status page: an HTML shell, a style sheet and a few ES modules. They are the same bytes for
+// every client, and fetch all data from the API. They are served without the token: a browser
+// cannot send a token with a navigation, the files contain nothing about this daemon (not even its
+// version), and the API behind them requires the token as always. The page asks its user for the
+// token, keeps it in the tab's sessionStorage and sends it as a header. A cookie or basic
+// authentication would be unsafe: the browser adds them also to requests that other sites cause.
 
 //go:embed page
 var pageFiles embed.FS
 
-// pagePolicy lets the page load and ask nothing but its own server, and closes every way in which a string could become markup or script: what
-// upstreams send is shown on it.
+// pagePolicy allows the page to load from and connect to its own server only, and closes every way
+// in which a string can become markup or script: the page shows text that comes from upstreams.
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// pageTypes are the kinds of files that the page is made of.
+// pageTypes are the content types of the page's files.
 var pageTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -45,12 +47,13 @@ func page(name string) handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Cache-Control", "no-cache") // asked for each time, and sent when it is another
+		// The browser asks each time and gets the file only if it has changed.
+		h.Set("Cache-Control", "no-cache")
 		h.Set("Etag", `"`+base64.RawURLEncoding.EncodeToString(sum[:12])+`"`)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 		return nil
 	}
 }
 
-// asset serves a file that the page asks for.
+// asset serves a file that the page loads.
 func asset(w http.ResponseWriter, r *http.Request) error { return page(r.PathValue("file"))(w, r) }

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// pageFiles are the status page's files, by name, as they stand in the tree.
+// pageFiles returns the status page's files by name, read from the source tree.
 func pageFiles(t *testing.T) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir("page")
@@ -70,7 +70,7 @@ func TestStatusPageIsServed(t *testing.T) {
 	d.want(d.do("POST", "/"), http.StatusMethodNotAllowed, "MethodNotAllowed")
 }
 
-// What the page is made of comes from the daemon, all of it, and nothing of it lies about unused.
+// The page loads all of its files from the daemon, and uses every file.
 func TestStatusPageRefersToNothingElse(t *testing.T) {
 	files := pageFiles(t)
 	elsewhere := regexp.MustCompile(`(?i)(?:https?|wss?|ftp|data|blob):[^\s"'` + "`" + `]*|["'(=]\s*//[a-z0-9]|@import|\burl\(|\bimport\(|importScripts|\beval\b|innerHTML|outerHTML|insertAdjacentHTML|document\.write`)

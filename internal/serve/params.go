@@ -15,13 +15,13 @@ import (
 	"tempestd/persistence"
 )
 
-// Bounds and defaults of the reading calls.
+// Bounds and defaults of the parameter limit.
 const (
-	maxLimit     = 1000 // REST's ceiling; persistence.MaxCount is the store's
+	maxLimit     = 1000 // of this API; the store's own bound is persistence.MaxCount
 	defaultLimit = 100
 )
 
-// What parameters accept, as their errors say it.
+// The texts that errors show as accepted values.
 var acceptedLimit = fmt.Sprintf("a whole number 1…%d", maxLimit)
 
 const (
@@ -29,14 +29,15 @@ const (
 	acceptedAfter = `"<ms>-<seq>" (the ID of the last entry read), "<ms>", or "0-0" for the beginning`
 )
 
-// params are the query parameters of one request. Its methods record the first bad one, which err then returns: a handler reads them all
-// and checks once.
+// params are the query parameters of one request. Its methods record the first bad parameter in
+// err, so that a handler reads all parameters and checks once.
 type params struct {
 	values url.Values
 	err    error
 }
 
-// parseParams reads the query. Any parameter that is not among the accepted is an error, and so is one that is given twice, but for the filter's.
+// parseParams reads the query. A parameter that is not in accepted is an error, and so is a
+// parameter that is given twice, except those of the filter.
 func parseParams(r *http.Request, accepted ...string) *params {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -63,7 +64,7 @@ func (p *params) fail(err error) {
 	}
 }
 
-// number is the whole number of the parameter, in [low, high]; absent when it is not given.
+// number returns the parameter as a whole number in [low, high], or absent if it is not given.
 func (p *params) number(name string, absent, low, high int, accepted string) int {
 	if !p.values.Has(name) {
 		return absent
@@ -83,13 +84,13 @@ func (p *params) block() time.Duration {
 	return p.millis("block_ms", 0, 0, persistence.MaxBlock)
 }
 
-// millis is the whole milliseconds of the parameter, in [low, high]; absent when it is not given.
+// millis returns the parameter as whole milliseconds in [low, high], or absent if it is not given.
 func (p *params) millis(name string, absent, low, high time.Duration) time.Duration {
 	m := millis{low: low, high: high}
 	return time.Duration(p.number(name, int(absent.Milliseconds()), int(low.Milliseconds()), int(high.Milliseconds()), m.accepted())) * time.Millisecond
 }
 
-// cursor is the stream cursor of the parameter; absent is what its absence stands for.
+// cursor returns the parameter as a stream cursor. The text absent is its default.
 func (p *params) cursor(name, absent string) persistence.StreamCursor {
 	text := absent
 	if p.values.Has(name) {
@@ -102,7 +103,8 @@ func (p *params) cursor(name, absent string) persistence.StreamCursor {
 	return c
 }
 
-// after is the exclusive cursor of a tail. It has no default: a consumer that forgot its place must not be given another one.
+// after returns the exclusive cursor of a tail. It has no default: a client that forgot its
+// position must not get another one.
 func (p *params) after() persistence.EntryID {
 	const name = "after"
 	if p.err == nil && !p.values.Has(name) {
@@ -120,17 +122,18 @@ func (p *params) after() persistence.EntryID {
 	return id
 }
 
-// filterParams are the parameters of a reader's filter. Each may be given more than once, and hold several values with commas between them.
+// filterParams are the parameters of a reader's filter. Each may be given more than once, and may
+// hold several values with commas between them.
 var filterParams = []string{"collections", "dids", "kinds"}
 
-// acceptedIn is what each of the filter's lists accepts.
+// acceptedIn says what each list of a filter accepts.
 var acceptedIn = map[string]string{
 	"collections": fmt.Sprintf(`up to %d NSIDs such as app.bsky.feed.post, or all below one as in app.bsky.graph.*`, jetstream.MaxCollections),
 	"dids":        fmt.Sprintf("up to %d DIDs such as did:plc:…", jetstream.MaxDIDs),
 	"kinds":       "commit, identity, account, sync, gap",
 }
 
-// filter is what the request wants to see of a stream.
+// filter returns the request's filter.
 func (p *params) filter() jetstream.Filter {
 	f := jetstream.Filter{Collections: p.list("collections"), DIDs: p.list("dids"), Kinds: p.list("kinds")}
 	if err := checkFilter(f); err != nil {
@@ -139,7 +142,7 @@ func (p *params) filter() jetstream.Filter {
 	return f
 }
 
-// checkFilter refuses what a reader's filter may not have.
+// checkFilter returns the error of a filter that a reader may not have.
 func checkFilter(f jetstream.Filter) error {
 	errs := jetstream.ValidateReader(f)
 	if len(errs) == 0 {
@@ -152,7 +155,7 @@ func checkFilter(f jetstream.Filter) error {
 	return invalid(bad.List, bad.Value, acceptedIn[bad.List])
 }
 
-// list is the values of a parameter, without repeats.
+// list returns the values of a parameter, sorted and without repeats.
 func (p *params) list(name string) []string {
 	var list []string
 	for _, given := range p.values[name] {

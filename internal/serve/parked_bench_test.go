@@ -22,7 +22,8 @@ import (
 	"tempestd/persistence/streamtest"
 )
 
-// parked is how many tails wait in BenchmarkParkedTails: PARKED in the environment, or 10 000, or as many as the limit of open files leaves room for: two a tail.
+// parked returns the number of tails that wait in BenchmarkParkedTails: PARKED in the environment,
+// or 10 000, or as many as the limit of open files allows. Each tail needs two files.
 func parked(b *testing.B) int {
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
@@ -38,8 +39,10 @@ func parked(b *testing.B) int {
 	return n
 }
 
-// BenchmarkParkedTails parks long-polls on one stream, each on a connection of its own over loopback, and measures what one costs while it waits, both of its ends in this
-// process; how long after an append each of them has its answer; and what an append takes with all of them waiting (I8), next to what it takes without.
+// BenchmarkParkedTails parks long-polls on one stream, each on its own connection over loopback. It
+// measures the memory of a waiting tail, with both of its ends in this process; the time from an
+// append to each tail's answer; and the duration of an append with all tails waiting (I8), compared
+// with an append without tails.
 func BenchmarkParkedTails(b *testing.B) {
 	n := parked(b)
 	store := openStore(b)
@@ -77,8 +80,9 @@ func BenchmarkParkedTails(b *testing.B) {
 		defer conn.Close()
 		conns[i] = conn
 	}
-	// Those that wait for what never comes are woken by every append, and stay. Their clients read before there is anything: thousands that begin to would be in the way of
-	// the answers.
+	// Tails whose cursor is beyond every entry are woken by each append and keep waiting. The
+	// clients start reading before there is an answer: thousands of goroutines that start at that
+	// moment would slow down the answers.
 	park := func(after persistence.EntryID) (answers func(from time.Time) []time.Duration) {
 		came := make([]time.Time, n)
 		var readers sync.WaitGroup
@@ -123,7 +127,8 @@ func BenchmarkParkedTails(b *testing.B) {
 		for woken == nil {
 			select {
 			case woken = <-answered:
-			case <-time.After(5 * time.Millisecond): // a writer that never rests would have to wait its turn as everyone else
+			// Without a pause, the writer would have to queue for the CPU as the tails do.
+			case <-time.After(5 * time.Millisecond):
 				meanwhile = append(meanwhile, put(100))
 			}
 		}

@@ -2,7 +2,7 @@
 
 package serve_test
 
-// The race detector makes everything some ten times slower.
+// The race detector makes everything about ten times slower, so the tests do less.
 const (
 	closeRaces  = 60
 	sharedTails = 200

@@ -13,19 +13,19 @@ import (
 	"tempestd/messages"
 )
 
-// handler answers a request, or says why not.
+// handler answers a request. It returns an error if it has not answered.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// methods are a route's handlers, by HTTP method. GET serves HEAD as well.
+// methods are a route's handlers by HTTP method. GET serves HEAD as well.
 type methods map[string]handler
 
-// mux is the table of routes.
+// mux returns the table of routes.
 func (s *Server) mux() *http.ServeMux {
 	const open, guarded = true, false
 	mux := http.NewServeMux()
 	for _, route := range []struct {
 		pattern string
-		public  bool // without the token
+		public  bool // needs no token
 		methods methods
 	}{
 		{"/healthz", open, methods{"GET": s.healthz}},
@@ -62,7 +62,7 @@ func (s *Server) mux() *http.ServeMux {
 	return mux
 }
 
-// route answers the requests of one route.
+// route returns the handler of one route.
 func (s *Server) route(public, body bool, by methods) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		err := takeBody(w, r, body)
@@ -75,7 +75,7 @@ func (s *Server) route(public, body bool, by methods) http.HandlerFunc {
 	}
 }
 
-// dispatch finds the method's handler.
+// dispatch calls the handler of the request's method.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, public bool, by methods) error {
 	if !public {
 		if err := s.checkToken(r); err != nil {
@@ -105,13 +105,14 @@ func errMethod(got string, accepted ...string) error {
 		message: "method: got " + quote(got) + "; accepted: " + list, header: map[string]string{"Allow": list}}
 }
 
-// healthz says that the process serves requests, and no more: whether the actors answer is systemd's watchdog's question.
+// healthz says only that the process serves requests. systemd's watchdog checks whether the actors
+// answer.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	return nil
 }
 
-// readyz asks the actors and the store.
+// readyz asks the actors and the store whether they are ready.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), briefTimeout)
 	defer cancel()
@@ -128,7 +129,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// brief is a handler without parameters that is done in a moment, or fails.
+// brief wraps a handler that takes no parameters and must be done within briefTimeout.
 func brief(do handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := parseParams(r).err; err != nil {
@@ -146,7 +147,7 @@ func (s *Server) feeds(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if feeds == nil {
-		feeds = []messages.FeedStatus{} // [] in JSON, not null
+		feeds = []messages.FeedStatus{} // so that JSON has [] and not null
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"feeds": feeds})
 	return nil
@@ -161,7 +162,8 @@ func (s *Server) feed(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// command hands an operator's wish to the feed. The answer is 202: the feed has it, and its status will tell what came of it.
+// command passes an operator's command to the feed. The answer is 202: the feed has received the
+// command, and its status shows the result.
 func command(name string, do func(ctx context.Context, feed string) error) handler {
 	return brief(func(w http.ResponseWriter, r *http.Request) error {
 		feed := r.PathValue("feed")
@@ -173,8 +175,9 @@ func command(name string, do func(ctx context.Context, feed string) error) handl
 	})
 }
 
-// metrics serves the Prometheus registry, the sizes of the streams and the lags of consumers brought up to date first. A store that cannot tell them has told of
-// its own trouble, and takes no other metric with it.
+// metrics serves the Prometheus registry. It first updates the sizes of the streams and the lags of
+// the consumers. When the store cannot answer, it reports that itself, and the other metrics are
+// served without an update of these.
 func (s *Server) metrics() handler {
 	m := s.observer.Metrics()
 	serve := promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})

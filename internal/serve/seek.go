@@ -10,30 +10,38 @@ import (
 	"tempestd/persistence"
 )
 
-// Where a subscriber's cursor points to in a stream.
+// seekPage is how many entries a search reads at a time once it is near.
 //
-// A time is exact here, and inclusive: an entry's ID is never below the one that its time says, so that the first entry of that time stands at or after that
-// millisecond. What is newer than everything that is stored is the live tip.
+// The rules for a subscriber's cursor in a stream:
 //
-// A sequence number is the entry's number in the stream: how many were ever appended up to it. It is exact as well, and inclusive. It rises from entry to entry and stays
-// with an entry as long as that is stored, whatever the upstream, the daemon or retention do. The upstream's own numbers cannot serve: another host has others, and
-// after a crash the same host gives them to other events. A client that drops what is not above the last number it has seen would lose events at every change.
+// A time is exact and inclusive. An entry's ID is never below its event's time, so the first entry
+// of a time is at or after that millisecond. A time that is newer than every stored entry means the
+// live tip.
 //
-// The number of the next entry to come is the live tip. One beyond it was never given here.
-const seekPage = 1000 // entries that a search reads at a time once it is near
+// A sequence number is the entry's number in the stream: how many entries were appended up to and
+// including it. It is exact and inclusive as well. It rises from entry to entry, and an entry keeps
+// it for as long as it is stored, whatever happens to the upstream, the daemon or older entries.
+// The upstream's own numbers do not work here: another host has other numbers, and the same host
+// gives them to other events after a crash. A client that drops every event whose number is not
+// above its last number would lose events at each such change.
+//
+// The number after the newest entry means the live tip. A higher number was never given by this
+// stream.
+const seekPage = 1000
 
 // place is where a subscription begins.
 type place struct {
-	after persistence.EntryID // what follows
-	// Events before fromUS are left out until the first that is not, but none that follows until.
+	after persistence.EntryID // the subscription begins after this entry
+	// Events before fromUS are left out up to the first event that is not before it. Entries after
+	// until are never left out.
 	fromUS int64
 	until  persistence.EntryID
-	below  bool  // the cursor is of events that retention has dropped
-	first  int64 // then the sequence number of the first event it does
-	ahead  bool  // the cursor is a number that was never given; it is not the next one either
+	below  bool  // the cursor names events that retention has dropped
+	first  int64 // if below: the sequence number of the first event that is still stored
+	ahead  bool  // the cursor is a number beyond the next one: it was never given
 }
 
-// seek finds the place that a cursor means. Seeking is bounded by ctx alone.
+// seek finds the place of a cursor. Only ctx bounds its time.
 func seek(ctx context.Context, stream persistence.Stream, c subscribe.Cursor, now time.Time) (place, error) {
 	s := seeker{ctx: ctx, stream: stream}
 	for {
@@ -41,7 +49,7 @@ func seek(ctx context.Context, stream persistence.Stream, c subscribe.Cursor, no
 		if _, expired := errors.AsType[*persistence.CursorExpiredError](err); !expired {
 			return p, err
 		}
-		// Retention has moved on meanwhile.
+		// Retention has dropped entries during the search: search again.
 	}
 }
 
@@ -64,7 +72,7 @@ func (s *seeker) seek(c subscribe.Cursor, now time.Time) (place, error) {
 	return s.number(info, c.Value)
 }
 
-// tip is where the stream ends.
+// tip returns the place at the end of the stream.
 func tip(info persistence.StreamInfo) place {
 	switch {
 	case info.Newest != nil:
@@ -75,7 +83,7 @@ func tip(info persistence.StreamInfo) place {
 	return place{}
 }
 
-// time finds the first event at or after us.
+// time finds the first event at or after us, in Unix microseconds.
 func (s *seeker) time(info persistence.StreamInfo, us int64) (place, error) {
 	from := persistence.EntryID{MS: uint64(us / 1000)}
 	switch {
@@ -88,12 +96,13 @@ func (s *seeker) time(info persistence.StreamInfo, us int64) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	// It does not begin at 0-0, which never expires: what retention drops before the first page is to be told of.
+	// The place is not 0-0: that cursor never expires, and the subscriber must learn of entries
+	// that retention drops before the first page.
 	return place{after: info.Oldest.Prev(), fromUS: us, until: *info.Newest, first: number,
 		below: info.Trimmed != nil && from.MS <= info.Trimmed.MS && us < firstUS}, nil
 }
 
-// firstEvent gives the number and the time of the oldest entry that is an event, and not a gap's.
+// firstEvent returns the number and the time of the oldest entry that is an event and not a gap.
 func (s *seeker) firstEvent() (number, us int64, err error) {
 	var entry jetstream.Entry
 	after := persistence.EntryID{}
@@ -123,7 +132,7 @@ func (s *seeker) number(info persistence.StreamInfo, n int64) (place, error) {
 		p := tip(info)
 		p.ahead = true
 		return p, nil
-	case n > oldest.Appended: // the next one
+	case n > oldest.Appended: // the next entry's number
 		return tip(info), nil
 	case n < first && first > 1:
 		p := tip(info)
@@ -146,7 +155,7 @@ type sighting struct {
 	number int64
 }
 
-// between finds the entry with the number n, which follows low and does not follow high.
+// between finds the entry with the number n. That entry comes after low and not after high.
 func (s *seeker) between(low sighting, high persistence.EntryID, n int64) (place, error) {
 	for n-low.number > seekPage && low.id.Compare(high) < 0 {
 		mid := middle(low.id, high)
@@ -166,7 +175,7 @@ func (s *seeker) between(low sighting, high persistence.EntryID, n int64) (place
 			return place{}, err
 		}
 		last := len(page.Frames) - 1
-		if last < 0 || numberOf(&page, last) >= n { // entries before it cannot be read any more
+		if last < 0 || numberOf(&page, last) >= n { // the entries before n cannot be read any more
 			break
 		}
 		low = sighting{page.Frames[last].ID, numberOf(&page, last)}
@@ -174,7 +183,7 @@ func (s *seeker) between(low sighting, high persistence.EntryID, n int64) (place
 	return place{after: low.id}, nil
 }
 
-// middle is an ID from low on and before high, which is greater.
+// middle returns an ID at or after low and before high. high must be greater than low.
 func middle(low, high persistence.EntryID) persistence.EntryID {
 	switch high.MS - low.MS {
 	case 0:
@@ -188,7 +197,7 @@ func middle(low, high persistence.EntryID) persistence.EntryID {
 	return persistence.EntryID{MS: low.MS + (high.MS-low.MS)/2}
 }
 
-// page reads what follows after. What cannot be read is passed over.
+// page reads up to limit entries after an exclusive cursor. It skips blocks that cannot be read.
 func (s *seeker) page(after persistence.EntryID, limit int) (persistence.StreamFrames, error) {
 	for {
 		page, err := s.stream.Read(s.ctx, persistence.CursorAt(after.Next()), persistence.End(), limit)
@@ -200,7 +209,7 @@ func (s *seeker) page(after persistence.EntryID, limit int) (persistence.StreamF
 	}
 }
 
-// numberOf is the number of the page's frame i.
+// numberOf returns the number of the page's entry i.
 func numberOf(page *persistence.StreamFrames, i int) int64 {
 	return page.Appended - page.Behind - int64(len(page.Frames)-1-i)
 }

@@ -12,7 +12,7 @@ import (
 	"tempestd/persistence"
 )
 
-// entry is an event to be looked for: its time and number.
+// entry is the time and the upstream's number of an event.
 type entry struct{ us, seq int64 }
 
 func events(entries []entry) (texts []string) {
@@ -22,7 +22,7 @@ func events(entries []entry) (texts []string) {
 	return texts
 }
 
-// run is n events of one upstream, a millisecond and a number apart.
+// run returns n events of one upstream. Each is one millisecond and one number after the previous.
 func run(us, seq int64, n int) (entries []entry) {
 	for i := range int64(n) {
 		entries = append(entries, entry{us + i*1000, seq + i})
@@ -32,7 +32,7 @@ func run(us, seq int64, n int) (entries []entry) {
 
 func TestACursorIsATimeOrANumber(t *testing.T) {
 	storage := openStore(t)
-	// Some share a time, some steps back, and the upstream's numbers are as they are.
+	// Some events share a time, some go back in time, and the upstream's numbers are irregular.
 	all := []entry{{firstUS, 10}, {firstUS + 5, 12}, {firstUS + 5, 13}, {firstUS + 9, 3}, {firstUS + 2, 0}, {firstUS + 2000, 20}}
 	store(t, openStream(t, storage, "bluesky"), events(all)...)
 	d := start(t, storage)
@@ -49,7 +49,8 @@ func TestACursorIsATimeOrANumber(t *testing.T) {
 	}
 }
 
-// mirrored is what a mirror sends of the entries in v1, the first of which has that number in the stream.
+// mirrored returns the v1 messages for the entries. The first entry has the number first in the
+// stream.
 func mirrored(entries []entry, first int) (texts []string) {
 	for i, e := range entries {
 		texts = append(texts, event(e.us, int64(first+i)))
@@ -57,7 +58,8 @@ func mirrored(entries []entry, first int) (texts []string) {
 	return texts
 }
 
-// A number that was never given is one of another server, or of this one before it lost its stream. v2 can say so.
+// A number that was never given comes from another server, or from this stream before it lost its
+// entries. v2 can report that.
 func TestI4_ANumberThatWasNeverGivenIsToldOf(t *testing.T) {
 	storage := openStore(t)
 	stream := openStream(t, storage, "bluesky")
@@ -66,7 +68,7 @@ func TestI4_ANumberThatWasNeverGivenIsToldOf(t *testing.T) {
 	const want = `{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#info","message":"requested sequence cursor was never given here; starting at the live tip","name":"FutureCursor"}}`
 	next := event(firstUS+1_000_000, 4)
 	v1, told := d.dial("/subscribe?cursor=5002"), d.dial(pathV2+"?cursor=5002")
-	expected := d.dial(pathV2 + "?cursor=4") // the next one
+	expected := d.dial(pathV2 + "?cursor=4") // the number of the next entry
 	if got := told.read(1)[0]; got != want {
 		t.Errorf("it begins with %s, want %s", got, want)
 	}
@@ -80,7 +82,8 @@ func TestI4_ANumberThatWasNeverGivenIsToldOf(t *testing.T) {
 	}
 }
 
-// startsWith checks with which of the events, all of which are sent in v1's bytes or wrapped, a subscription begins; with the tip it must say nothing.
+// startsWith checks with which event a subscription begins. texts are the events as v1 sends them;
+// v2 wraps them. With from at the tip, nothing may be sent.
 func (d *daemon) startsWith(path string, texts []string, from int) {
 	d.t.Helper()
 	s := d.dial(path)
@@ -98,7 +101,7 @@ func (d *daemon) startsWith(path string, texts []string, from int) {
 	}
 }
 
-// silent checks that nothing comes: the pong does, and would come behind it.
+// silent checks that nothing is sent: only the pong comes, and it would come after a message.
 func (s *subscriber) silent(what string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -118,7 +121,7 @@ func (s *subscriber) silent(what string) {
 	}
 }
 
-// unwrapped is the number of a v2 frame's identity event, as event makes it.
+// unwrapped returns the identity event in a v2 frame, in the form of event.
 func unwrapped(t testing.TB, frame string) string {
 	t.Helper()
 	var f struct {
@@ -136,14 +139,19 @@ func unwrapped(t testing.TB, frame string) string {
 	return event(f.Payload.Identity.Seq, f.Payload.Seq)
 }
 
-// A client that resumes by the number of the last event it has seen, and drops what is not above it, has every event once, whatever the upstream's numbers do:
-// given anew after a crash, of another host, or none at all; and whatever retention and the daemon do meanwhile.
+// A client resumes by the number of its last event and drops every event whose number is not above
+// it. It gets every event exactly once, whatever happens to the upstream's numbers (given again
+// after a crash, of another host, or none at all), and whatever retention and the daemon do in the
+// meantime.
 func TestI2_AClientThatDropsNumbersItHasSeenMissesNothing(t *testing.T) {
 	all := slices.Concat(
 		run(firstUS, 1_000_000, 900), run(firstUS+890_000, 1_000_800, 400), // a crash
-		run(firstUS+1_300_000, 77, 700),                                                       // a host with lower numbers
-		run(firstUS-3_600_000_000, 9_000_000_000, 1500),                                       // one with higher numbers, whose clock is an hour behind
-		[]entry{{firstUS + 2_000_000, 0}, {firstUS + 2_000_000, 0}, {firstUS + 2_000_000, 0}}, // a legacy host
+		// A host with lower numbers.
+		run(firstUS+1_300_000, 77, 700),
+		// A host with higher numbers, whose clock is an hour behind.
+		run(firstUS-3_600_000_000, 9_000_000_000, 1500),
+		// A legacy host.
+		[]entry{{firstUS + 2_000_000, 0}, {firstUS + 2_000_000, 0}, {firstUS + 2_000_000, 0}},
 		run(firstUS+2_000_001, 77_500, 1200),
 	)
 	onBothBackends(t, func(t *testing.T, storage persistence.Store) {
@@ -161,7 +169,7 @@ func TestI2_AClientThatDropsNumbersItHasSeenMissesNothing(t *testing.T) {
 				}
 				return max(f.Cursor, f.Payload.Seq)
 			}
-			last, got := int64(1), 0 // the client has an old number of nothing
+			last, got := int64(1), 0 // the client begins with a number, but has no event
 			stored := 0
 			for stored < len(all) {
 				n := min(len(all)-stored, 311)
@@ -169,11 +177,12 @@ func TestI2_AClientThatDropsNumbersItHasSeenMissesNothing(t *testing.T) {
 				stored += n
 				d := start(t, storage, func(o *serve.Options) { o.DefaultStream = name })
 				s := d.dial(fmt.Sprintf("%s?cursor=%d", path, last))
-				for want := stored - got - min(got%3, 2); want > 0; { // and leaves some for the next connection
+				// Leave some events for the next connection.
+				for want := stored - got - min(got%3, 2); want > 0; {
 					text := s.read(1)[0]
 					number := numbers(text)
 					if got > 0 && number <= last {
-						continue // seen
+						continue // already seen
 					}
 					if path != "/subscribe" {
 						text = unwrapped(t, text)
@@ -192,7 +201,7 @@ func TestI2_AClientThatDropsNumbersItHasSeenMissesNothing(t *testing.T) {
 	})
 }
 
-// slow is a stream that takes its time to answer.
+// slow is a stream that delays its Info.
 type slow struct {
 	persistence.Stream
 	takes time.Duration
@@ -207,7 +216,8 @@ func (s slow) Info(ctx context.Context) (persistence.StreamInfo, error) {
 	}
 }
 
-// A search that takes longer than a client is given to take its answer is answered all the same. The time is the network's, and so real.
+// A search that takes longer than the write timeout is still answered. Network deadlines are in
+// real time, so the test takes real time.
 func TestASearchMayTakeLongerThanAnAnswer(t *testing.T) {
 	t.Parallel()
 	storage := openStore(t)
@@ -225,7 +235,9 @@ func TestANumberIsFoundExactlyInALongStream(t *testing.T) {
 		for hour := range int64(4) {
 			part := run(firstUS+hour*3_600_000_000, 1_000_000+hour*50_000, 5000)
 			if hour == 2 {
-				part = run(firstUS, 1, 5000) // all of them within some microseconds
+				// These are older than the newest entry: their IDs are all within a few
+				// microseconds.
+				part = run(firstUS, 1, 5000)
 			}
 			store(t, stream, events(part)...)
 			all = append(all, part...)
@@ -258,7 +270,7 @@ func TestI4_ACursorBelowRetention(t *testing.T) {
 	if err := json.Unmarshal(read.Frames[0].Event, &e); err != nil || e.Cursor == 1100 {
 		t.Fatalf("%v: nothing was trimmed, the oldest is %s", err, read.Frames[0].Event)
 	}
-	e.Cursor -= 1099 // how many there were up to it
+	e.Cursor -= 1099 // its number in the stream: the upstream's begin at 1100
 	oldest := event(e.TimeUS, e.Cursor)
 	d := start(t, storage)
 	for _, cursor := range []int64{0, 1, 150, firstUS, firstUS + 5} {

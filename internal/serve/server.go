@@ -26,15 +26,20 @@ import (
 
 // Bounds of one connection and one request.
 const (
-	readTimeout    = 5 * time.Second // for the headers, and for a body
-	idleTimeout    = 2 * time.Minute
-	maxHeaderBytes = 448 << 10        // a filter of 10 000 DIDs, percent-encoded, fits the request line
-	writeTimeout   = 10 * time.Second // for a client to take its response, beside what its size allows (frames.go)
-	briefTimeout   = 5 * time.Second  // for the actors or the store to answer what needs no waiting
+	readTimeout = 5 * time.Second // for the headers, and for a body
+	idleTimeout = 2 * time.Minute
+	// maxHeaderBytes has room for a request line with a filter of 10 000 DIDs, percent-encoded.
+	maxHeaderBytes = 448 << 10
+	// writeTimeout is the time for a client to take its response, in addition to the time for its
+	// size (frames.go).
+	writeTimeout = 10 * time.Second
+	// briefTimeout bounds a call to the actors or the store that needs no waiting.
+	briefTimeout = 5 * time.Second
 )
 
-// Control is what HTTP asks of the actors. The supervisor implements it with messages. Methods that take a feed's name return an error that
-// matches messages.ErrNoFeed when there is none. All are safe for concurrent use and honour ctx.
+// Control is the set of calls that HTTP makes to the actors. The supervisor implements it with
+// messages. Methods that take the name of a feed return an error that matches messages.ErrNoFeed
+// when no feed has that name. All methods are safe for concurrent use and end when ctx ends.
 type Control interface {
 	Feeds(ctx context.Context) ([]messages.FeedStatus, error)
 	Feed(ctx context.Context, name string) (messages.FeedStatus, error)
@@ -42,27 +47,34 @@ type Control interface {
 	Reconnect(ctx context.Context, feed string) error
 	Pause(ctx context.Context, feed string) error
 	Resume(ctx context.Context, feed string) error
-	// Close ends a stream for good; the error matches persistence.ErrNoStream when there is none of that name.
+	// Close closes a stream for good. The error matches persistence.ErrNoStream when no stream has
+	// that name.
 	Close(ctx context.Context, stream, reason string) (persistence.StreamInfo, error)
 	Ready(ctx context.Context) messages.Readiness
 }
 
-// Options are what a Server needs. Only Token, AllowedOrigins and the bounds may be zero.
+// Options configure a Server. All fields are required, except those whose comment says what zero or
+// nil means.
 type Options struct {
 	Store    persistence.Store
 	Control  Control
 	Observer *observe.Observer
-	Token    string // bearer token; "" asks for none
+	Token    string // bearer token; "" for no authentication
 	Clock    clockwork.Clock
-	// AllowedOrigins are those of web pages of other servers that may use the API, in the form that config.HTTP has them.
+	// AllowedOrigins are the web origins of other servers whose pages may use the API, in the form
+	// of config.HTTP. nil allows none.
 	AllowedOrigins []string
-	// Tails that wait, or stay, at one time: on one stream, 0 for 16384; of one client address, 0 for 10000.
+	// MaxTails is how many tails may wait or stay at one time on one stream, 0 for 16384.
+	// MaxClientTails is the same for one client address, 0 for 10000.
 	MaxTails, MaxClientTails int
-	// DefaultStream is the stream of websocket subscribers that name none, "" for the only one there is.
+	// DefaultStream is the stream of websocket subscribers that name none. "" stands for the
+	// daemon's stream if it has only one.
 	DefaultStream string
-	// Dictionaries are the zstd dictionaries that a stream's websocket subscribers may be packed with, nil where there is none.
+	// Dictionaries returns the zstd dictionaries for compressing the messages of a stream's
+	// websocket subscribers, nil where there is none. The function may be nil: then no stream has
+	// one.
 	Dictionaries func(stream string) (v1, v2 []byte)
-	// Fault is nil, but in tests of what a fault does.
+	// Fault injects faults in tests. It is nil in production.
 	Fault beside.Fault
 }
 
@@ -73,35 +85,36 @@ type Server struct {
 	observer *observe.Observer
 	clock    clockwork.Clock
 	fault    beside.Fault
-	crew     beside.Crew // what is called when something ends
+	crew     beside.Crew // runs the functions that are called when a context ends
 
 	needsToken  bool
 	tokenSum    [sha256.Size]byte
 	crossOrigin *http.CrossOriginProtection
 	origins     origins
-	cors        *cors.Cors // nil where no page of another origin may do anything
+	cors        *cors.Cors // nil when AllowedOrigins is empty
 
 	http   *http.Server
 	tails  *admission
-	turns  turns          // those who wait for a consumer's batch
+	turns  turns          // requests that wait for a consumer's batch
 	series consumerSeries // consumers that have metrics
 	bufs   sync.Pool      // *[]byte of chunkSize
 
-	verifying     sync.Mutex // by the verification that is under way
+	verifying     sync.Mutex // held while a verification runs
 	defaultStream string
 	packers       packers
-	gate          sync.Mutex     // nobody joins once the server is stopping
-	subscribers   sync.WaitGroup // connections that are no longer the HTTP server's
-	seeks, large  chan struct{}  // a slot for every search for a cursor, and for every large message that is read
-	deflating     chan struct{}  // and for every connection that is compressed by permessage-deflate
+	gate          sync.Mutex     // guards joining: no subscriber joins once the server is stopping
+	subscribers   sync.WaitGroup // connections that the HTTP server no longer owns
+	// A slot for each cursor search, and for each large message that is being read.
+	seeks, large chan struct{}
+	deflating    chan struct{} // one slot for each connection with permessage-deflate
 
 	drained context.Context // done once the server is stopping
 	drain   context.CancelFunc
-	cutOff  context.Context // done once the websocket subscribers are to be gone
+	cutOff  context.Context // done when the remaining websocket connections must be cut
 	cut     context.CancelFunc
 }
 
-// New gives a server that is not listening yet.
+// New returns a server that does not listen yet.
 func New(opt Options) *Server {
 	s := &Server{
 		store: opt.Store, control: opt.Control, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
@@ -129,11 +142,12 @@ func New(opt Options) *Server {
 	return s
 }
 
-// Handler is the whole API, for a server of the caller's.
+// Handler returns the whole API, for use in another HTTP server.
 func (s *Server) Handler() http.Handler { return s.http.Handler }
 
-// Serve answers the listener's connections until Shutdown, after which it returns nil, at once: it is Shutdown that waits. When ctx ends,
-// every connection is cut. The listener is closed when Serve returns.
+// Serve answers the listener's connections until Shutdown is called, then returns nil at once:
+// Shutdown does the waiting. When ctx ends, every connection is cut. The listener is closed when
+// Serve returns.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
 	defer s.crew.After(ctx, "http.close", func() { s.http.Close() })()
@@ -147,9 +161,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return fmt.Errorf("http server on %s: %w", ln.Addr(), err)
 }
 
-// Shutdown stops the server: waiting tails are answered at once with what they have, connections that are still open get a 503 for further
-// requests, and the listener is closed. It returns when the last response is written. When ctx ends before that, the connections are
-// cut and ctx's error is returned. Websocket subscribers are told goodbye and waited for.
+// Shutdown stops the server. Waiting tails are answered at once with the entries that they have,
+// further requests on open connections get a 503, and the listener is closed. Websocket subscribers
+// get a close frame, and Shutdown waits for them. It returns when the last response is written.
+// When ctx ends before that, the connections are cut and Shutdown returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.gate.Lock()
 	s.drain()
@@ -162,7 +177,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.subscribers.Wait()
 	if err == nil {
-		err = ctx.Err() // it ended while they were waited for
+		err = ctx.Err() // ctx ended during the wait
 	}
 	if err != nil {
 		return fmt.Errorf("http shutdown: connections were cut: %w", err)
@@ -170,7 +185,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// join counts a websocket subscriber, whom Shutdown waits for until it leaves. While the server is stopping there are none.
+// join counts a websocket subscriber; Shutdown waits until leave is called. While the server is
+// stopping, join returns an error.
 func (s *Server) join() (leave func(), err error) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
@@ -181,11 +197,11 @@ func (s *Server) join() (leave func(), err error) {
 	return s.subscribers.Done, nil
 }
 
-// draining says whether the server is stopping.
+// draining reports whether the server is stopping.
 func (s *Server) draining() bool { return s.drained.Err() != nil }
 
-// barrier is the outermost layer: it measures every request, bounds what it may take to read and write, and keeps a panic from
-// ending more than its own request.
+// barrier is the outermost layer. It measures every request and sets its write deadline, and it
+// limits a panic to its own request.
 func (s *Server) barrier(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
 		began := s.clock.Now()
@@ -197,14 +213,15 @@ func (s *Server) barrier(next http.Handler) http.Handler {
 				api := failed()
 				s.observer.Emit(observe.HTTPPanic, "", "route", route(r), "id", api.id, "error", fmt.Sprint(fault), "stack", string(debug.Stack()))
 				switch {
-				case w.hijacked: // what took the connection has ended it
+				case w.hijacked: // the code that took the connection has ended it
 					fault = nil
 				case w.status == 0:
 					w.Header().Set("Connection", "close")
 					writeJSON(w, api.status, errorBody{Error: api.name, Message: api.message})
 					fault = nil
 				default:
-					fault = http.ErrAbortHandler // half a response is out: cutting the connection is what tells the client
+					// Half of the response is sent: only a cut connection tells the client.
+					fault = http.ErrAbortHandler
 				}
 			}
 			s.observer.Metrics().HTTP.WithLabelValues(route(r), strconv.Itoa(cmp.Or(w.status, http.StatusOK))).
@@ -218,18 +235,19 @@ func (s *Server) barrier(next http.Handler) http.Handler {
 	})
 }
 
-// guarded is what is checked before a route is looked for.
+// guarded makes the checks that come before the search for a route.
 func (s *Server) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
 		if r.ContentLength != 0 {
-			// Until somebody takes the body (body.go) it may not come for ever: net/http waits for what is left of it.
+			// net/http waits for the rest of an unread body without a bound. This deadline holds
+			// until takeBody (body.go) has read the body.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
 		}
 		preflight := isPreflight(r)
 		if s.cors != nil && !preflight {
-			s.cors.HandlerFunc(w, r) // before anything is refused: the page may read why
+			s.cors.HandlerFunc(w, r) // before any refusal, so that the page may read the reason
 		}
 		err := s.check(r)
 		if err == nil && preflight {
@@ -250,19 +268,21 @@ func (s *Server) check(r *http.Request) error {
 	if s.draining() {
 		return errShuttingDown()
 	}
-	if r.URL.Path == "" { // of CONNECT, for which the mux has its own words
+	if r.URL.Path == "" { // a CONNECT request; the mux would answer it in another form
 		return errMethod(r.Method, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete)
 	}
 	return s.checkBrowser(r)
 }
 
-// allow gives the client writeTimeout and more to take the response: a slow one loses its connection. Errors are ignored, for a
-// ResponseWriter without deadlines has no connection to hold either.
+// allow sets the deadline of the response: writeTimeout plus more from now. A client that is slower
+// loses its connection. Errors are ignored: a ResponseWriter without deadlines has no connection to
+// hold open.
 func (s *Server) allow(w http.ResponseWriter, more time.Duration) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(more + writeTimeout))
 }
 
-// route is the request's route as metrics and events name it: the pattern, never the path, which anyone can vary.
+// route returns the name of the request's route for metrics and events: the pattern, never the
+// path, because a client can vary the path without limit.
 func route(r *http.Request) string { return cmp.Or(r.Pattern, "none") }
 
 // recorder remembers the status of a response.

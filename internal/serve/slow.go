@@ -2,27 +2,29 @@ package serve
 
 import "time"
 
-// What a subscriber that does not keep up is known by, as real servers do.
+// The limits by which a subscriber counts as too slow, the same as on real servers.
 const (
 	slowBehind = 100_000 // entries behind the tip
-	slowRate   = 5       // entries a second
+	slowRate   = 5       // entries per second
 	slowWindow = 60 * time.Second
 )
 
-// pace judges whether a subscriber is too slow to ever arrive: far behind, and hardly moving for a whole window. The zero pace is ready.
+// pace judges whether a subscriber is too slow to ever reach the tip: far behind, and below
+// slowRate for a whole window. The zero pace is ready to use.
 type pace struct {
 	since time.Time
 	moved int64
 }
 
-// slow notes that the subscriber has moved on by n entries, at now, and is behind by so many. It says whether that is too slow.
+// slow records that the subscriber has advanced by n entries at now and is behind by that many
+// entries. It reports whether the subscriber is too slow.
 func (p *pace) slow(now time.Time, n, behind int64) bool {
 	if p.since.IsZero() || behind <= slowBehind {
 		p.since, p.moved = now, 0
 		return false
 	}
 	p.moved += n
-	took := now.Sub(p.since) // longer than the window where the last n took their time
+	took := now.Sub(p.since) // longer than the window if the last n entries took long
 	if took < slowWindow {
 		return false
 	}

@@ -13,7 +13,7 @@ func TestPaceOfASubscriber(t *testing.T) {
 	const far = slowBehind + 1
 	for name, c := range map[string]struct {
 		steps []step
-		slow  int // the step that is too slow, -1 for none
+		slow  int // index of the step that is too slow, -1 for none
 	}{
 		"its first page, however long that took":      {[]step{{time.Hour, 1, far}}, -1},
 		"hardly moving":                               {[]step{{0, 1000, far}, {30 * time.Second, 10, far}, {30 * time.Second, 289, far}}, 2},

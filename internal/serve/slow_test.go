@@ -17,13 +17,14 @@ import (
 	"tempestd/persistence"
 )
 
-// padded is an event that is some bytes longer.
+// padded returns an event that is longer by that many bytes.
 func padded(us, seq int64, bytes int) string {
 	return strings.Replace(event(us, seq), `"identity":{`, `"identity":{"filler":"`+strings.Repeat("x", bytes)+`",`, 1)
 }
 
-// virtualSubscribers is a server of the stream in a bubble of virtual time, and a way to subscribe to it. The connections hold what a subscriber does not take, up
-// to so many bytes, as sockets do; with none the server is left with it.
+// virtualSubscribers returns a server of the stream in a bubble of virtual time, and a function
+// that subscribes to it. The connections buffer up to buffer bytes that a subscriber has not read,
+// as sockets do. With 0, every write waits for its reader.
 func virtualSubscribers(t *testing.T, stream persistence.Stream, buffer int) (*daemon, func(path string) *subscriber) {
 	d, p := startVirtual(t, stream)
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -42,7 +43,7 @@ func virtualSubscribers(t *testing.T, stream persistence.Stream, buffer int) (*d
 	}
 }
 
-// buffered is a connection that takes what comes before it is read.
+// buffered is a connection that takes bytes before they are read.
 type buffered struct {
 	net.Conn
 	held chan []byte
@@ -78,7 +79,7 @@ func (b *buffered) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close also lets go of what nobody reads.
+// Close also drops the bytes that were not read.
 func (b *buffered) Close() error {
 	err := b.Conn.Close()
 	for range b.held {
@@ -91,7 +92,7 @@ const (
 	bySequenceV2 = pathV2 + "?stream=bluesky&cursor=%d"
 )
 
-// cut finds what the log says of the subscribers that were cut.
+// cut returns what the log says about subscribers that were cut.
 func (d *daemon) cut(protocol string) (reasons []string) {
 	for line := range strings.Lines(d.log.String()) {
 		if strings.Contains(line, `"event":"subscriber.cut"`) && strings.Contains(line, `"protocol":"`+protocol+`"`) && strings.Contains(line, `"stream":"bluesky"`) {
@@ -103,8 +104,8 @@ func (d *daemon) cut(protocol string) (reasons []string) {
 	return reasons
 }
 
-// A subscriber that takes nothing has the 5 s that a write may take, and then an end of its connection in the middle of a frame, as of a real server. For
-// other subscribers and for appends not a moment passes.
+// A subscriber that takes nothing is cut after the 5 s that a write may take, in the middle of a
+// frame, as on a real server. Other subscribers and appends are not delayed at all.
 func TestI8_ASubscriberThatTakesNothingHasFiveSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stream := openStream(t, openStore(t), "bluesky")
@@ -144,8 +145,8 @@ func TestI8_ASubscriberThatTakesNothingHasFiveSeconds(t *testing.T) {
 	})
 }
 
-// The ping to a subscriber that is behind comes to it behind what it has not read yet: for as long as it takes every write in time it stays, however late its
-// answers are.
+// The ping to a subscriber that is behind is queued after the bytes that it has not read. As long
+// as it takes every write in time, it stays connected, however late its pongs are.
 func TestI8_ASubscriberThatTakesEveryWriteInTimeStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stream := openStream(t, openStore(t), "bluesky")
@@ -158,7 +159,7 @@ func TestI8_ASubscriberThatTakesEveryWriteInTimeStays(t *testing.T) {
 		s := subscribe(fmt.Sprintf(bySequence, 0))
 		began := time.Now()
 		for i, want := range texts {
-			<-time.After(400 * time.Millisecond) // eight of them are a write
+			<-time.After(400 * time.Millisecond) // one write holds eight messages
 			_, got, err := s.Read(context.Background())
 			if err != nil {
 				t.Fatalf("it was cut after %d events and %v: %v %q", i, time.Since(began), err, d.cut("v1"))
@@ -168,7 +169,7 @@ func TestI8_ASubscriberThatTakesEveryWriteInTimeStays(t *testing.T) {
 	})
 }
 
-// A subscriber at the tip to whom nothing is sent must answer.
+// A subscriber at the tip must answer pings, although nothing is sent to it.
 func TestI8_ASubscriberThatDoesNotAnswerIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, subscribe := virtualSubscribers(t, openStream(t, openStore(t), "bluesky"), 256<<10)
@@ -191,7 +192,8 @@ func TestI8_ASubscriberThatDoesNotAnswerIsCut(t *testing.T) {
 	})
 }
 
-// distant is a stream whose tip is further away than it is, by as many entries as a subscriber may be behind. Its pages are small.
+// distant is a stream that reports its tip 100 000 entries too far away: as many as a subscriber
+// may be behind. Its pages are small.
 type distant struct{ persistence.Stream }
 
 const (
@@ -206,8 +208,9 @@ func (d distant) Tail(ctx context.Context, after persistence.StreamCursor, block
 	return page, err
 }
 
-// A subscriber far behind that takes fewer than five events a second will not arrive: it is told, on v2, where to go on, and cut. A little more is enough to stay, and
-// nobody else notices.
+// A subscriber that is far behind and takes fewer than five events per second will never arrive. It
+// is cut, and v2 is told where to continue. A slightly faster subscriber stays. Others are not
+// affected.
 func TestI8_ASubscriberThatFallsBehindForGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stream := openStream(t, openStore(t), "bluesky")
@@ -221,8 +224,9 @@ func TestI8_ASubscriberThatFallsBehindForGood(t *testing.T) {
 		}
 		d, subscribe := virtualSubscribers(t, distant{stream}, 0)
 		live := subscribe("/v1/streams/bluesky/subscribe")
-		// read takes up to as many messages, one at each interval, and gives those that came and how long that took. The intervals are such that no ping goes out just
-		// at the end of a page, where it would wait for a mutex, which stops a bubble's time.
+		// read takes up to entries messages, one per interval, and returns them and the time that
+		// they took. The intervals are chosen so that no ping is sent at the end of a page: there
+		// it would wait for a mutex, which stops the time of a bubble.
 		read := func(path string, interval time.Duration) (got []string, took time.Duration, ending error) {
 			s := subscribe(fmt.Sprintf(path, 1))
 			defer s.CloseNow()

@@ -15,17 +15,20 @@ import (
 
 const (
 	eventStream = "text/event-stream"
-	// heartbeat is how long an event stream is silent at the most: proxies take longer ones for dead.
+	// heartbeat is the longest silence of an event stream: proxies cut a connection that is silent
+	// for longer.
 	heartbeat = 10 * time.Second
-	ssePage   = 1000 // frames
-	// sseRetry is what clients are told to wait before they connect again.
+	ssePage   = 1000 // entries of one read
+	// sseRetry tells clients how long to wait before they connect again: 1000 ms.
 	sseRetry = "retry: 1000\n\n"
 )
 
-// sseParams are what an event stream takes: a tail's, but for what bounds one response.
+// sseParams are the parameters of an event stream: those of a tail, except the ones that bound a
+// single response.
 var sseParams = append([]string{"after", "live"}, filterParams...)
 
-// wantsEvents says whether a tail is to be an event stream (Server-Sent Events of the HTML standard).
+// wantsEvents reports whether a tail is to be an event stream (Server-Sent Events of the HTML
+// standard).
 func wantsEvents(r *http.Request) bool {
 	if strings.Contains(r.URL.RawQuery, "live=") {
 		return true
@@ -41,7 +44,8 @@ func wantsEvents(r *http.Request) bool {
 	return false
 }
 
-// lastEventID is the exclusive cursor that a client comes back with; it is newer than the one in the URL, which does not change.
+// lastEventID returns the exclusive cursor of a client that reconnects. It is newer than the cursor
+// in the URL, which does not change.
 func (p *params) lastEventID(r *http.Request) (id persistence.EntryID, ok bool) {
 	given := r.Header.Get("Last-Event-ID")
 	if given == "" {
@@ -53,9 +57,11 @@ func (p *params) lastEventID(r *http.Request) (id persistence.EntryID, ok bool) 
 	return id, true
 }
 
-// events answers a tail as an event stream: an entry's ID is its event's id, its bytes are the data. When the stream ends there is an event "closed", and a client that
-// comes back after it is answered 204, which ends an EventSource; when retention overtakes the reader, an event "expired" with the body of a 410. An event of an
-// id alone, which is dispatched to nobody, moves the client's position past entries that its filter left out.
+// events answers a tail as an event stream. The entry's ID is the id of its event, and the entry's
+// bytes are the data. When the stream ends, an event "closed" is sent; a client that reconnects
+// after it gets a 204, which stops an EventSource. When retention overtakes the reader, an event
+// "expired" is sent with the body of a 410. An event that has only an id calls no handler in the
+// client: it moves the client's last event ID past entries that the filter left out.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	p := parseParams(r, sseParams...)
 	if live := p.values.Get("live"); p.values.Has("live") && live != "sse" {
@@ -81,7 +87,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	f := s.follow(r.Context(), stream, after, jetstream.NewMatcher(filter))
 	defer f.close()
 
-	// What is wrong with the cursor is answered as it is to every tail.
+	// An error of the cursor is answered with a status, as for every tail.
 	found, err := f.next(0, ssePage)
 	if err != nil {
 		return err
@@ -91,7 +97,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	w.Header().Set("Content-Type", eventStream)
-	w.Header().Set("X-Accel-Buffering", "no") // a proxy's, which would hold events back
+	w.Header().Set("X-Accel-Buffering", "no") // or a proxy would hold events back
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return nil
@@ -117,7 +123,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		found, err = f.next(heartbeat, ssePage)
 		out.begin()
 		if err != nil {
-			// What is not the cursor's fault is over, or told, when the client comes back.
+			// Other errors are over, or answered with a status, when the client reconnects.
 			if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
 				out.expired(expired)
 			} else {
@@ -129,13 +135,13 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// eventWriter writes events, through a buffer that it has only while there is something to write.
+// eventWriter writes events. It has a buffer only while there is something to write.
 type eventWriter struct {
 	chunks
 	server *Server
 	w      http.ResponseWriter
 	stream string
-	id     persistence.EntryID // what the client knows as its last id
+	id     persistence.EntryID // the last id that the client knows
 	pooled *[]byte
 }
 
@@ -144,7 +150,8 @@ func (e *eventWriter) begin() {
 	e.chunks = chunks{w: e.w, buf: (*e.pooled)[:0], before: func() { e.server.allow(e.w, 0) }}
 }
 
-// end sends what was written. A client that has left, or does not take it in time, has lost its connection.
+// end sends the buffered events. When it returns false, the client has left or was too slow, and
+// the connection is lost.
 func (e *eventWriter) end() (taken bool) {
 	e.flush()
 	e.server.bufs.Put(e.pooled)
@@ -166,7 +173,7 @@ func (e *eventWriter) page(p *tailPage) {
 	}
 	e.server.observer.Metrics().Served.WithLabelValues(e.stream).Add(float64(len(p.Frames)))
 	switch {
-	case p.Cursor != e.id: // past what the filter left out
+	case p.Cursor != e.id: // past entries that the filter left out
 		e.text("id: ")
 		e.chunks.id(p.Cursor)
 		e.text("\n\n")
@@ -176,7 +183,8 @@ func (e *eventWriter) page(p *tailPage) {
 	}
 }
 
-// data writes an event. Line ends between the tokens of its JSON are the only ones it can have: each begins another line of data.
+// data writes an event. JSON has line ends only between its tokens; after each of them a new data
+// line begins.
 func (e *eventWriter) data(event []byte) {
 	for i := lineEnd(event); i >= 0; i = lineEnd(event) {
 		e.bytes(event[:i])
@@ -186,7 +194,7 @@ func (e *eventWriter) data(event []byte) {
 	e.bytes(event)
 }
 
-// lineEnd is the index of the first line feed or carriage return, -1 for none.
+// lineEnd returns the index of the first line feed or carriage return, -1 if there is none.
 func lineEnd(b []byte) int {
 	feed := bytes.IndexByte(b, '\n')
 	if feed >= 0 {
@@ -199,7 +207,7 @@ func lineEnd(b []byte) int {
 }
 
 func (e *eventWriter) closed(p *tailPage) {
-	body, _ := json.Marshal(struct { // always has a JSON form
+	body, _ := json.Marshal(struct { // cannot fail
 		ClosedAt     time.Time `json:"closed_at"`
 		ClosedReason string    `json:"closed_reason"`
 	}{p.ClosedAt.UTC(), p.ClosedReason})

@@ -14,10 +14,11 @@ import (
 	"tempestd/persistence"
 )
 
-// sseEvent is one event of a stream, as the HTML standard's parser leaves it. One of an id alone has no data, a comment nothing at all.
+// sseEvent is one event of an event stream, as the HTML standard's parser reads it. An event of
+// only an id has no data. A comment has nothing at all.
 type sseEvent struct{ id, name, data string }
 
-// sse is a client's end of an event stream.
+// sse is the client's end of an event stream.
 type sse struct {
 	t    testing.TB
 	resp *http.Response
@@ -43,7 +44,7 @@ func (d *daemon) sse(path string, header ...string) *sse {
 	return &sse{d.t, resp, in}
 }
 
-// block is the next block of lines, whatever is in it; false at the end of the stream.
+// block returns the next block of lines, false at the end of the stream.
 func (s *sse) block() (e sseEvent, lines []string, ok bool) {
 	var data []string
 	for s.in.Scan() {
@@ -65,7 +66,7 @@ func (s *sse) block() (e sseEvent, lines []string, ok bool) {
 	return e, lines, false
 }
 
-// next is the next event that is dispatched; the zero event at the end.
+// next returns the next dispatched event, the zero event at the end.
 func (s *sse) next() sseEvent {
 	for {
 		if e, _, ok := s.block(); !ok || e.data != "" {
@@ -124,7 +125,8 @@ func TestEventsResumeAfterTheLastID(t *testing.T) {
 	if e := d.sse("/v1/streams/bluesky/tail?live=sse", "Last-Event-ID", at(18)).next(); e.id != at(19) {
 		t.Errorf("without a cursor in the URL came %q", e)
 	}
-	// A filter's reader is told how far it is: an id, and nothing to dispatch.
+	// A reader with a filter learns how far it is: an event with only an id, which is not
+	// dispatched.
 	s := d.sse("/v1/streams/bluesky/tail?live=sse&after=0-0&dids=did:plc:b")
 	if e := s.next(); e.id != at(7) {
 		t.Errorf("the filter lets %q pass", e)
@@ -160,7 +162,7 @@ func TestEventsOfAnExpiredCursor(t *testing.T) {
 	}
 }
 
-// expiring is a stream that goes on without its reader.
+// expiring is a stream that overtakes its reader after the first page.
 type expiring struct {
 	quiet
 	reads int
@@ -216,7 +218,7 @@ func TestEventsHaveAHeartbeat(t *testing.T) {
 	})
 }
 
-// endless is a stream with always more to read.
+// endless is a stream that always has more entries.
 type endless struct{ quiet }
 
 func (endless) Tail(_ context.Context, after persistence.StreamCursor, _ time.Duration, limit int) (persistence.StreamFrames, error) {
@@ -242,7 +244,7 @@ func TestI8_ASlowReaderOfEventsLosesItsConnection(t *testing.T) {
 		if _, err := io.CopyN(io.Discard, conn, 10<<20); err != nil {
 			t.Fatalf("a reader that reads was cut: %v", err)
 		}
-		<-time.After(11 * time.Second) // of reading nothing
+		<-time.After(11 * time.Second) // the client reads nothing
 		if n, err := io.Copy(io.Discard, conn); err != nil || n > 128<<10 {
 			t.Errorf("%d bytes and %v, want the connection closed", n, err)
 		}

@@ -8,13 +8,13 @@ import (
 	"tempestd/persistence"
 )
 
-// tailParams are what a tail takes.
+// tailParams are the parameters of a tail.
 var tailParams = slices.Concat([]string{"after", "block_ms", "limit"}, filterParams)
 
-// streamStatus is a stream as HTTP tells of it.
+// streamStatus is a stream's status in the API.
 type streamStatus struct {
 	persistence.StreamInfo
-	Readers int `json:"readers"` // tails being served
+	Readers int `json:"readers"` // tails that are being served
 }
 
 func (s *Server) statusOf(info persistence.StreamInfo) streamStatus {
@@ -26,7 +26,7 @@ func (s *Server) streams(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	streams := []streamStatus{} // [] in JSON, not null
+	streams := []streamStatus{} // so that JSON has [] and not null
 	for _, info := range infos {
 		streams = append(streams, s.statusOf(info))
 	}
@@ -69,8 +69,9 @@ func (s *Server) frames(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// tail answers what follows an exclusive cursor and passes the filter, and waits for it up to the block budget. While the server stops, or starts to, the
-// answer is what there is, and open.
+// tail answers with the entries after an exclusive cursor that pass the filter, and waits for them
+// up to the block budget. When the server is stopping, or begins to stop during the wait, it
+// answers with the entries there are and does not mark the stream as closed.
 func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
 	if wantsEvents(r) {
 		return s.events(w, r)

@@ -17,7 +17,7 @@ import (
 	"tempestd/persistence"
 )
 
-// oddEvents are valid JSON that no encoder of ours would write like this.
+// oddEvents are valid JSON in forms that the daemon's own encoder would not write.
 var oddEvents = []string{
 	`{"did":"did:plc:a","time_us":1,"kind":"commit"}`,
 	`{ "spaced" :  [ 1.0e+05 , -0 ] }`,
@@ -30,7 +30,8 @@ var oddEvents = []string{
 
 func TestFramesAreTheUpstreamsBytes(t *testing.T) {
 	events := slices.Clone(oddEvents)
-	events = append(events, `{"text":"`+strings.Repeat("x", 200<<10)+`"}`) // more than the response's buffer
+	// Larger than the response's buffer.
+	events = append(events, `{"text":"`+strings.Repeat("x", 200<<10)+`"}`)
 	for i := range 300 {
 		events = append(events, fmt.Sprintf(`{"n":%d,"text":%q}`, i, strings.Repeat("y", i*7)))
 	}
@@ -174,7 +175,8 @@ func TestAClosedStreamSaysSo(t *testing.T) {
 	}
 }
 
-// Many tails, an appender, a close and a shutdown at once: every tail sees a prefix of the stream, in order.
+// Tails, appends, a close and a shutdown run at the same time. Every tail sees a prefix of the
+// stream, in order.
 func TestI8_TailsRaceWithAppendsCloseAndShutdown(t *testing.T) {
 	store := openStore(t)
 	stream := openStream(t, store, "bluesky", numbered(0, 1)...)
@@ -187,7 +189,7 @@ func TestI8_TailsRaceWithAppendsCloseAndShutdown(t *testing.T) {
 			after, next := "0-0", 0
 			for {
 				r, err := d.try("GET", "/v1/streams/bluesky/tail?block_ms=30000&limit=7&after="+after)
-				if err != nil || r.status != http.StatusOK { // shut down
+				if err != nil || r.status != http.StatusOK { // the server has shut down
 					return
 				}
 				f := d.frames(r)
@@ -234,7 +236,7 @@ func TestTooManyTails(t *testing.T) {
 	if r.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	d.frames(d.get("/v1/streams/bluesky/frames")) // reading is not tailing
+	d.frames(d.get("/v1/streams/bluesky/frames")) // a read is not a tail
 
 	add(t, stream, numbered(1, 2)...)
 	for range 2 {

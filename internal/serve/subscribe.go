@@ -16,15 +16,16 @@ import (
 )
 
 const (
-	// seekTimeout bounds the search for a cursor, maxSeeks how many are searched for at one time.
+	// seekTimeout bounds the search for a cursor. maxSeeks is how many searches run at one time.
 	seekTimeout = 30 * time.Second
 	maxSeeks    = 4
-	// maxDeflate is how many connections are compressed by permessage-deflate at one time, which takes about a megabyte each. More get plain text, as the
-	// extension allows.
+	// maxDeflate is how many connections may use permessage-deflate at one time: each takes about a
+	// megabyte. Further connections get uncompressed text, which the extension allows.
 	maxDeflate = 128
 )
 
-// subscribe answers a request for a subscription as a Jetstream server does, its refusals included.
+// subscribe answers a subscription request as a Jetstream server does, and refuses in the same
+// form.
 func (s *Server) subscribe(v subscribe.Version) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		err := s.accept(w, r, v)
@@ -47,7 +48,7 @@ func (s *Server) subscribe(v subscribe.Version) handler {
 	}
 }
 
-// accept serves a subscription to its end. An error was not answered yet.
+// accept serves a subscription until it ends. When it returns an error, no response was sent yet.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request, v subscribe.Version) error {
 	if err := s.checkOrigin(r); err != nil {
 		return err
@@ -77,7 +78,8 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, v subscribe.Vers
 	}
 	defer leave()
 	upgrade := &hijack{ResponseWriter: w, bufs: &s.bufs}
-	opt := &websocket.AcceptOptions{InsecureSkipVerify: true, Subprotocols: []string{plainProtocol}} // the origin was checked
+	// checkOrigin has checked the origin already, so the library must not.
+	opt := &websocket.AcceptOptions{InsecureSkipVerify: true, Subprotocols: []string{plainProtocol}}
 	if req.Subprotocol != "" {
 		opt.Subprotocols = []string{req.Subprotocol}
 	}
@@ -91,13 +93,14 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, v subscribe.Vers
 	}
 	conn, err := websocket.Accept(upgrade, r, opt)
 	if err != nil {
-		return nil // it was answered
+		return nil // the library has answered the request
 	}
 	c.serve(r.Context(), conn, upgrade.conn, &req)
 	return nil
 }
 
-// streamOf is the stream that a request is about: the path's, the parameter's, the configured one, or else the only one there is.
+// streamOf finds the stream of a request: the one in the path, in the parameter, in the
+// configuration, or else the daemon's only stream.
 func (s *Server) streamOf(r *http.Request) (persistence.Stream, error) {
 	name := r.PathValue("stream")
 	if name == "" {
@@ -124,7 +127,8 @@ func (s *Server) streamOf(r *http.Request) (persistence.Stream, error) {
 	return s.store.Stream(r.Context(), name)
 }
 
-// choosePacker finds what packs the messages of a subscriber who wants zstd: id is the dictionary that a v2 client has, 0 of a v1 client's.
+// choosePacker selects the packer for a subscriber that wants zstd. id is the dictionary that a v2
+// client has; it is 0 for a v1 client.
 func (c *subscription) choosePacker(v subscribe.Version, id uint32) *subscribe.Refusal {
 	packers := &c.server.packers
 	if v == subscribe.V1 {
@@ -149,7 +153,7 @@ func (c *subscription) choosePacker(v subscribe.Version, id uint32) *subscribe.R
 	return nil
 }
 
-// seek finds where the subscription begins. Of v2, a sequence that is too old is refused.
+// seek finds the place where the subscription begins. v2 refuses a sequence number that is too old.
 func (c *subscription) seek(ctx context.Context, req *subscribe.Request) error {
 	ctx, cancel := context.WithTimeout(ctx, seekTimeout)
 	defer cancel()
@@ -167,7 +171,7 @@ func (c *subscription) seek(ctx context.Context, req *subscribe.Request) error {
 	return err
 }
 
-// dictionary gives out the dictionary of v2's compression.
+// dictionary serves the zstd dictionary of v2.
 func (s *Server) dictionary(w http.ResponseWriter, r *http.Request) error {
 	err := s.writeDictionary(w, r)
 	if refusal, ok := errors.AsType[*subscribe.Refusal](err); ok {
@@ -204,6 +208,6 @@ func (s *Server) writeDictionary(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Etag", fmt.Sprintf(`"zstd-dict-%d"`, p.id))
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("X-Zstd-Dictionary-Id", strconv.FormatUint(uint64(p.id), 10))
-	_, _ = w.Write(p.data) // a client that does not take it is the server's to notice
+	_, _ = w.Write(p.data) // the HTTP server handles a failed write
 	return nil
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// BenchmarkSubscribe replays a stream of some 500 bytes an event to websocket readers on loopback, all of them at once, which read frames and do nothing with them.
+// BenchmarkSubscribe replays a stream with events of some 500 bytes to websocket readers on
+// loopback, all at the same time. The readers discard the frames.
 func BenchmarkSubscribe(b *testing.B) {
 	v1, _ := simulated()
 	storage := openStore(b)

@@ -22,7 +22,7 @@ import (
 	"tempestd/persistence"
 )
 
-// simulated is the events of a simulated network, in v1 and in v2. They are made once.
+// simulated returns the events of a simulated network in v1 and v2. They are made once.
 var simulated = sync.OnceValues(func() (v1, v2 []string) {
 	const n = 1500
 	sim, err := jetsim.New(jetsim.Options{Backlog: n, Accounts: 60})
@@ -47,7 +47,8 @@ var simulated = sync.OnceValues(func() (v1, v2 []string) {
 		}
 		_ = conn.CloseNow()
 	}
-	// Numbered as in a stream that has them from the beginning: servers leave numbers out.
+	// Servers leave numbers out. These are the numbers in a stream that has all events from the
+	// beginning.
 	for i := range n {
 		v1[i], v2[i] = withNumber(v1[i], i+1), withNumber(v2[i], i+1)
 	}
@@ -56,12 +57,12 @@ var simulated = sync.OnceValues(func() (v1, v2 []string) {
 
 var itsNumber = regexp.MustCompile(`("time_us":\d+,"cursor":|,"seq":)\d+(,"kind":|,"time":)`)
 
-// withNumber is an event or frame with another sequence number.
+// withNumber returns an event or frame with another sequence number.
 func withNumber(text string, n int) string {
 	return itsNumber.ReplaceAllString(text, fmt.Sprint("${1}", n, "${2}"))
 }
 
-// store appends events, each with the time and the number that it says, as a feed does.
+// store appends events as a feed does, with the time and the number that each one contains.
 func store(t testing.TB, stream persistence.Stream, events ...string) {
 	t.Helper()
 	var batch messages.Batch
@@ -82,7 +83,8 @@ func store(t testing.TB, stream persistence.Stream, events ...string) {
 	}
 }
 
-// event is an identity event of that time and number; 0 leaves the number out, as legacy hosts do.
+// event returns an identity event with that time and number. 0 leaves the number out, as legacy
+// hosts do.
 func event(us, seq int64) string {
 	if seq == 0 {
 		return fmt.Sprintf(`{"did":"did:plc:a","time_us":%d,"kind":"identity","identity":{"seq":%d}}`, us, us)
@@ -281,7 +283,7 @@ func TestHelloAndOptionsUpdate(t *testing.T) {
 	same(t, replay.read(200), v1[:200])
 	live.say(`{"type":"options_update","payload":{"wantedDids":["did:plc:nobody"]}}`)
 	live.say(`{"type":"options_update","payload":{}}`)
-	// When it is answered its message was read.
+	// When the ping is answered, the server has read the message before it.
 	if err := live.CloseRead(context.Background()).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -307,7 +309,7 @@ func TestHelloAndOptionsUpdate(t *testing.T) {
 	}
 }
 
-// Answers before the upgrade are the protocol's, to the byte.
+// Responses before the upgrade match the protocol byte for byte.
 func TestRefusalsBeforeTheUpgrade(t *testing.T) {
 	storage := openStore(t)
 	openStream(t, storage, "one", event(firstUS, 7))
@@ -382,7 +384,7 @@ func TestSubprotocolAndDeflate(t *testing.T) {
 	}
 }
 
-// A stream that ends is sent to its end, and a daemon that stops says goodbye.
+// A closed stream is sent up to its end. A daemon that stops sends a close frame.
 func TestEndings(t *testing.T) {
 	v1, v2 := simulated()
 	storage := openStore(t)
@@ -453,7 +455,8 @@ func TestTheTokenOfASubscriber(t *testing.T) {
 	}
 }
 
-// A page's script can send nothing but subprotocols, and its browser wants one of them agreed to, which is never the token.
+// A page's script can send only subprotocols, and its browser requires that the server selects one
+// of them. The server never selects the token.
 func TestTheTokenOfAPagesSubscriber(t *testing.T) {
 	const token = "s3cret/+=~"
 	storage := openStore(t)
@@ -463,7 +466,7 @@ func TestTheTokenOfAPagesSubscriber(t *testing.T) {
 	for _, tt := range []struct {
 		path    string
 		offered []string
-		agreed  string // "" for none; "401" for a refusal
+		agreed  string // the selected subprotocol, "" for none; "401" for a refusal
 	}{
 		{"/subscribe?cursor=0", []string{"tempestd", bearer}, "tempestd"}, {"/subscribe?cursor=0", []string{bearer, "tempestd"}, "tempestd"}, {"/subscribe?cursor=0", []string{bearer}, ""},
 		{pathV2 + "?cursor=0", []string{bearer, "xrpc.v1.json", "tempestd"}, "xrpc.v1.json"}, {pathV2 + "?cursor=0", []string{"tempestd", bearer}, "tempestd"},

@@ -21,21 +21,25 @@ import (
 	"tempestd/persistence"
 )
 
-// A server's limits towards a subscriber.
+// Limits of one subscriber's connection.
 const (
-	pingInterval  = 30 * time.Second
-	pongTimeout   = 5 * time.Second
-	leastTaken    = chunkSize / 2 // bytes in pongTimeout of who takes every write in time: a chunk is sent when the next frame does not fit
-	subscribePage = 1000          // entries that are read at a time
-	// smallMessage is what of a subscriber's message is read at once. Of larger ones, up to subscribe.MaxClientMessage, only maxLarge are read at one time.
+	pingInterval = 30 * time.Second
+	pongTimeout  = 5 * time.Second
+	// leastTaken is how many bytes a client takes at least in pongTimeout if it takes every write
+	// in time. It is less than a chunk: a chunk is sent as soon as the next frame does not fit, so
+	// it may be partly empty.
+	leastTaken    = chunkSize / 2
+	subscribePage = 1000 // entries of one read
+	// smallMessage is how many bytes of a subscriber's message are read without a slot. Larger
+	// messages, up to subscribe.MaxClientMessage, are read maxLarge at a time.
 	smallMessage = 64 << 10
 	maxLarge     = 4
-	// messageTimeout is how long the rest of a message may take to come once it has begun.
+	// messageTimeout is how long the rest of a message may take once the message has begun.
 	messageTimeout = 10 * time.Second
 )
 
-// subscription is one subscriber's connection, to its end. Two goroutines serve it: one sends and owns everything that is not said to be shared; one reads. A third
-// pings.
+// subscription is the connection of one subscriber, until it ends. Three goroutines serve it: the
+// first sends and owns every field that is not marked as shared, the second reads, the third pings.
 type subscription struct {
 	server  *Server
 	stream  persistence.Stream
@@ -45,20 +49,21 @@ type subscription struct {
 
 	conn   *websocket.Conn
 	wire   *corked
-	filter atomic.Pointer[subscribe.Filter] // shared
-	hello  chan struct{}                    // closed by the reader when an options_update has come
-	greet  sync.Once
-	end    context.CancelCauseFunc
+	filter atomic.Pointer[subscribe.Filter] // shared with the reading goroutine
+	// hello is closed by the reading goroutine when an options_update arrives.
+	hello chan struct{}
+	greet sync.Once
+	end   context.CancelCauseFunc
 
 	entry  jetstream.Entry
 	number int64  // of the last entry that was looked at
-	buf    []byte // of what an entry becomes
+	buf    []byte // holds the message made from an entry
 	packed []byte
 	pace   pace
-	served int64 // frames written since the last count
+	served int64 // frames written since the metric was last updated
 }
 
-// Why a subscription ended, where it was not the client's doing.
+// Reasons why the server ends a subscription.
 var (
 	errNoPong  = errors.New("no pong within 5 s")
 	errTooSlow = errors.New("fell behind, and below the least rate")
@@ -70,9 +75,10 @@ func (c *subscription) serve(request context.Context, conn *websocket.Conn, wire
 	defer end(nil)
 	crew := beside.Crew{Tell: c.server.observer.TaskPanicked, Fault: c.server.fault}
 	defer context.AfterFunc(c.server.cutOff, func() { end(context.Canceled) })()
-	// Whatever ends the subscription also ends a write that is stuck.
+	// Every end of the subscription also ends a write that is stuck.
 	defer crew.After(ctx, "subscription.close", func() { _ = conn.CloseNow() })()
-	// And whatever ends this goroutine ends the others: they are gone before the server forgets the subscriber.
+	// Every end of this goroutine, a panic too, ends the others. They have ended before the server
+	// forgets the subscriber.
 	defer crew.Wait()
 	defer func() { end(errGone); _ = conn.CloseNow() }()
 	c.conn, c.wire, c.version, c.end, c.hello = conn, wire, req.Version, end, make(chan struct{})
@@ -84,7 +90,7 @@ func (c *subscription) serve(request context.Context, conn *websocket.Conn, wire
 	crew.Start("subscription.ping", func() { c.ping(ctx) }, end)
 	err := c.send(ctx, req)
 	if cause := context.Cause(ctx); cause != nil {
-		err = cause // it made the write fail
+		err = cause // the cause made the write fail
 	}
 	_ = conn.CloseNow()
 	end(err)
@@ -92,7 +98,7 @@ func (c *subscription) serve(request context.Context, conn *websocket.Conn, wire
 	c.tell(err)
 }
 
-// tell logs an ending that the client will not have wanted.
+// tell logs an end that was not the client's choice: a timeout, no pong, or too slow.
 func (c *subscription) tell(err error) {
 	var slow net.Error
 	if errors.As(err, &slow) && slow.Timeout() || errors.Is(err, errNoPong) || errors.Is(err, errTooSlow) {
@@ -100,7 +106,7 @@ func (c *subscription) tell(err error) {
 	}
 }
 
-// ping asks every pingInterval whether the client is there.
+// ping checks every pingInterval whether the client still answers.
 func (c *subscription) ping(ctx context.Context) {
 	ticker := c.server.clock.NewTicker(pingInterval)
 	defer ticker.Stop()
@@ -117,8 +123,9 @@ func (c *subscription) ping(ctx context.Context) {
 	}
 }
 
-// isThere pings the client and waits for its answer. The ping stands behind what the client has not read yet: one that goes on taking that is there, however late it
-// answers, and one that no longer does is found by the write timeout.
+// isThere pings the client and waits for the pong. The ping is queued behind bytes that the client
+// has not read yet. So a client that still takes bytes counts as alive, however late its pong is. A
+// client that has stopped taking bytes is found by the write timeout.
 func (c *subscription) isThere(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, pongTimeout)
 	defer cancel()
@@ -135,10 +142,11 @@ func (c *subscription) isThere(ctx context.Context) error {
 	return errNoPong
 }
 
-// errGone is the end of a connection on the client's side.
+// errGone says that the connection ended on the client's side.
 var errGone = errors.New("the client is gone")
 
-// read reads what the client says until there is nothing more, and answers its pings.
+// read reads the client's messages until the connection ends. The library answers pings while it
+// reads.
 func (c *subscription) read() error {
 	c.conn.SetReadLimit(subscribe.MaxClientMessage)
 	for {
@@ -155,7 +163,7 @@ func (c *subscription) read() error {
 	}
 }
 
-// listen does what a v1 client's message asks for.
+// listen handles one message of a v1 client.
 func (c *subscription) listen(kind websocket.MessageType, message io.Reader) error {
 	_ = c.wire.SetReadDeadline(time.Now().Add(messageTimeout))
 	defer c.wire.SetReadDeadline(time.Time{})
@@ -187,13 +195,14 @@ func (c *subscription) listen(kind websocket.MessageType, message io.Reader) err
 	return nil
 }
 
-// expel closes the connection for what the client did.
+// expel closes the connection because the client broke a rule.
 func (c *subscription) expel(code websocket.StatusCode, reason string) error {
 	_ = c.close(code, reason)
 	return errGone
 }
 
-// close says goodbye, and waits a little for the answer. The deadline is for the rest of a message that never comes, which the library would wait for.
+// close sends a close frame and waits a short time for the client's. The read deadline is for a
+// message whose rest never comes: the library would wait for it.
 func (c *subscription) close(code websocket.StatusCode, reason string) error {
 	_ = c.wire.SetReadDeadline(time.Now().Add(frameTimeout))
 	return c.conn.Close(code, subscribe.CloseReason(reason))
@@ -208,7 +217,7 @@ func (c *subscription) send(ctx context.Context, req *subscribe.Request) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if req.Hello && !req.Cursor.Given { // the tip that is now
+	if req.Hello && !req.Cursor.Given { // the tip has moved since the request
 		var err error
 		if c.place, err = seek(ctx, c.stream, req.Cursor, c.server.clock.Now()); err != nil {
 			return err
@@ -244,8 +253,9 @@ func (c *subscription) send(ctx context.Context, req *subscribe.Request) error {
 	}
 }
 
-// passOver goes on after entries that cannot be had any more, or at all. A v2 subscriber is told; a v1 subscriber, who cannot be, gets where a real server puts it: at
-// the oldest event there is.
+// passOver continues after entries that are dropped by retention or cannot be read. A v2 subscriber
+// is told with an info frame. v1 has no such frame: its subscriber continues silently, as on a real
+// server, which moves a cursor that is too old to its oldest event.
 func (c *subscription) passOver(f *follower, err error) error {
 	var said string
 	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
@@ -261,13 +271,15 @@ func (c *subscription) passOver(f *follower, err error) error {
 	return c.write(subscribe.InfoFrame(infoGap, said))
 }
 
-// infoGap is the name of the info frame that tells of missing events. It is tempestd's own: a client passes over names that it does not know.
+// infoGap is the name of the info frame that reports missing events. It is tempestd's own: clients
+// ignore names that they do not know.
 const infoGap = "Gap"
 
-// infoFuture is the name of the info frame before the first event when the cursor is a number that no entry had so far.
+// infoFuture is the name of the info frame that comes before the first event when the cursor is a
+// number that no entry has had yet.
 const infoFuture = "FutureCursor"
 
-// sendPage sends the entries that are wanted, in as few writes as there is room for.
+// sendPage sends the wanted entries of a page in as few writes as fit the buffer.
 func (c *subscription) sendPage(page *persistence.StreamFrames) error {
 	if len(page.Frames) == 0 {
 		return nil
@@ -286,7 +298,7 @@ func (c *subscription) sendPage(page *persistence.StreamFrames) error {
 	return err
 }
 
-// sendEntry sends one entry if it is wanted.
+// sendEntry sends one entry if it passes the cursor's time and the filter.
 func (c *subscription) sendEntry(f *persistence.Frame) error {
 	if !c.entry.Read(f.Event) {
 		return nil
@@ -318,7 +330,7 @@ func (c *subscription) sendEntry(f *persistence.Frame) error {
 	return c.write(text)
 }
 
-// kindOf is a kind as subscribers name it.
+// kindOf converts a kind to the type of package subscribe.
 func kindOf(k messages.Kind) subscribe.Kinds {
 	switch k {
 	case messages.KindCommit:
@@ -333,7 +345,7 @@ func kindOf(k messages.Kind) subscribe.Kinds {
 	return subscribe.Other
 }
 
-// sendGap tells a v2 subscriber of a gap entry. v1 has no way to.
+// sendGap sends a gap entry to a v2 subscriber as an info frame. v1 has no frame for it.
 func (c *subscription) sendGap(entry []byte) error {
 	var said struct {
 		Gap struct {
@@ -348,10 +360,10 @@ func (c *subscription) sendGap(entry []byte) error {
 	return c.write(subscribe.InfoFrame(infoGap, fmt.Sprintf("events are missing from %d to %d (%s)", said.Gap.From, said.Gap.To, said.Gap.Cause)))
 }
 
-// keepBuffer is how much memory a subscription keeps for what an entry becomes, in bytes.
+// keepBuffer is the capacity in bytes up to which a subscription keeps its message buffers.
 const keepBuffer = 256 << 10
 
-// write writes one message.
+// write sends one message.
 func (c *subscription) write(text []byte) error {
 	kind := websocket.MessageText
 	if c.packer != nil {
@@ -359,7 +371,7 @@ func (c *subscription) write(text []byte) error {
 		c.packed = c.packer.pack(c.packed[:0], text)
 		text = c.packed
 	}
-	// Without a deadline of its own, which the connection has: see corked.
+	// No deadline in the context: the connection has its own write timeout (see corked).
 	err := c.conn.Write(context.Background(), kind, text)
 	if cap(c.packed) > keepBuffer {
 		c.packed = nil
@@ -370,7 +382,8 @@ func (c *subscription) write(text []byte) error {
 	return err
 }
 
-// tooSlow ends the subscription of a client that does not keep up: v2 says why, and neither says goodbye.
+// tooSlow ends the subscription of a client that does not keep up. v2 gets an error frame with the
+// reason; no version gets a close frame.
 func (c *subscription) tooSlow(behind int64) error {
 	if c.version == subscribe.V2 {
 		_ = c.write(subscribe.TooSlow(behind, c.number+1))

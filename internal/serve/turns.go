@@ -5,34 +5,36 @@ import (
 	"sync"
 )
 
-// turns wakes the requests that wait for a consumer when something has happened to it: a batch was acknowledged or given back, the position was moved.
-// Nothing is kept of a consumer that nobody waits for. The zero value is ready, and safe for concurrent use.
+// turns wakes the requests that wait for a consumer when the consumer changes: a batch was
+// acknowledged or returned, or the position was moved. It keeps nothing for a consumer without
+// waiting requests. The zero value is ready to use and safe for concurrent use.
 type turns struct {
 	mu    sync.Mutex
 	queue map[string]*queue // by turnOf
 }
 
-// queue are those who wait for one consumer.
+// queue is the set of requests that wait for one consumer.
 type queue struct {
-	next    context.Context // done, and replaced, when something happens
+	next    context.Context // done, and replaced, when the consumer changes
 	end     context.CancelFunc
 	waiting int
 	reading chan struct{} // full while one of them reads the stream: the others would read the same
 }
 
-// turn is one that waits.
+// turn is one waiting request.
 type turn struct {
 	turns *turns
 	key   string
-	next  context.Context // done when something has happened since the turn was joined
+	next  context.Context // done when the consumer has changed since join
 
 	reading chan struct{} // the queue's
 }
 
-// turnOf is a consumer's key. A "/" is in no name.
+// turnOf returns a consumer's key. No name contains a "/".
 func turnOf(stream, consumer string) string { return stream + "/" + consumer }
 
-// join begins to wait: what happens from now on ends the turn's context. leave must be called.
+// join begins to wait: the next change of the consumer ends the turn's context. The caller must
+// call leave.
 func (t *turns) join(key string) *turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -49,7 +51,7 @@ func (t *turns) join(key string) *turn {
 	return &turn{turns: t, key: key, next: q.next, reading: q.reading}
 }
 
-// happened wakes all who wait.
+// happened wakes all requests that wait for the consumer.
 func (t *turns) happened(key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

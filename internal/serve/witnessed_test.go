@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// An entry that says when its upstream witnessed it says so to v2 subscribers, and stands there for a cursor that is a time. v1 has no such member.
+// If an entry has the time at which its upstream witnessed it, v2 subscribers get that time, and a
+// cursor that is a time uses it. v1 has no such member.
 func TestWitnessedAtIsSentWhereTheStreamHasIt(t *testing.T) {
 	const later = 10_000_000
 	at := func(us int64) string { return time.UnixMicro(us).UTC().Format("2006-01-02T15:04:05.000000Z") }

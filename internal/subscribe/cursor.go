@@ -6,20 +6,22 @@ import (
 	"strconv"
 )
 
-// FirstTime is the least cursor that is a time: smaller ones are sequence numbers. It is September 2001.
+// FirstTime is the least cursor that is a time, in Unix µs; smaller ones are sequence numbers. It
+// is in September 2001.
 const FirstTime = 1_000_000_000_000_000
 
-// Cursor is a parsed cursor parameter. The zero Cursor is none: the live tip.
+// Cursor is a parsed cursor parameter. The zero Cursor is no cursor: the live tip.
 type Cursor struct {
 	Given bool
-	Value int64  // sequence number, or Unix µs
-	Text  string // as it came: a legacy server compares it as a string
+	Value int64  // a sequence number, or Unix µs
+	Text  string // as it came, because a legacy server compares it as a string
 }
 
 // IsTime says whether the cursor is a time.
 func (c Cursor) IsTime() bool { return c.Given && c.Value >= FirstTime }
 
-// ParseCursor reads the cursor as servers do: the first one counts, an empty one is none.
+// ParseCursor reads the cursor parameter as servers do: of several the first one counts, and an
+// empty one is none.
 func ParseCursor(q url.Values) (Cursor, error) {
 	text := q.Get("cursor")
 	if text == "" {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Caps of a subscription's filter.
+// Greatest numbers of values in a subscription's filter.
 const (
 	maxKinds       = 4
 	maxCollections = 100
@@ -27,13 +27,13 @@ const (
 	Identity
 	Account
 	Sync
-	Other // one that this version does not know
+	Other // a kind that this version does not know
 
 	KindsV1 = Commit | Identity | Account // what v1 servers send
-	KindsV2 = KindsV1 | Sync | Other      // what v2 subscribers get who name no kinds
+	KindsV2 = KindsV1 | Sync | Other      // what a v2 subscriber gets if it names no kinds
 )
 
-// Filter is what a subscriber wants. It never changes: an options_update replaces it.
+// Filter is what a subscriber wants. It is immutable after parsing: an options_update replaces it.
 type Filter struct {
 	Kinds       Kinds
 	MaxBytes    int  // of a frame's JSON; 0 is no limit
@@ -55,17 +55,17 @@ func invalidOptions(format string, args ...any) error {
 	return errors.New("subscribe: invalid options: " + fmt.Sprintf(format, args...))
 }
 
-// ParseFilterV1 reads a v1 filter with a server's own error texts.
+// ParseFilterV1 reads a v1 filter. Its errors have the text of a server.
 func ParseFilterV1(q url.Values) (Filter, error) {
 	f, err := FilterV1(q["wantedCollections"], q["wantedDids"])
-	// Anything that is no size, a negative number included, silently means no limit.
+	// A value that is not a size, negative numbers included, silently means no limit.
 	if n, err := strconv.Atoi(q.Get("maxMessageSizeBytes")); err == nil && n > 0 && n <= math.MaxUint32 {
 		f.MaxBytes = n
 	}
 	return f, err
 }
 
-// FilterV1 is the filter of a v1 query or options_update.
+// FilterV1 makes the filter of a v1 query or options_update.
 func FilterV1(collections, dids []string) (Filter, error) {
 	f := Filter{Kinds: KindsV1}
 	if err := f.addCollections(collections); err != nil {
@@ -74,7 +74,8 @@ func FilterV1(collections, dids []string) (Filter, error) {
 	return f, f.addDIDs(dids)
 }
 
-// ParseFilterV2 reads a v2 filter with a server's own error texts. Unlike v1 it refuses whatever can be no more than a mistake.
+// ParseFilterV2 reads a v2 filter. Its errors have the text of a server. Unlike v1 it refuses
+// values that can only be mistakes.
 func ParseFilterV2(q url.Values) (Filter, error) {
 	for _, old := range []struct{ name, advice string }{
 		{"wantedDids", "wantedDids is the legacy /subscribe parameter; use dids"},
@@ -122,7 +123,7 @@ func ParseFilterV2(q url.Values) (Filter, error) {
 	return f, nil
 }
 
-// SetKinds names the only kinds that are wanted; no names leave them as they are.
+// SetKinds sets the wanted kinds to the named ones. No names leave the kinds unchanged.
 func (f *Filter) SetKinds(names []string) error {
 	if n := len(names); n > maxKinds {
 		return invalidOptions("too many kinds values: %d > %d", n, maxKinds)
@@ -178,8 +179,8 @@ func (f *Filter) addDIDs(dids []string) error {
 	return nil
 }
 
-// Wants says whether the subscriber wants an event of that kind, account and collection. The collections apply to commits only;
-// the size, which needs the rendered frame, is checked by Fits.
+// Wants says whether the subscriber wants an event of that kind, account and collection.
+// Collections apply to commits only. The size needs the rendered frame: Fits checks it.
 func (f *Filter) Wants(kind Kinds, did, collection []byte) bool {
 	if f.Kinds&kind == 0 || f.dids != nil && !f.dids[string(did)] {
 		return false
@@ -190,5 +191,5 @@ func (f *Filter) Wants(kind Kinds, did, collection []byte) bool {
 	return slices.ContainsFunc(f.prefixes, func(p string) bool { return len(collection) >= len(p) && string(collection[:len(p)]) == p })
 }
 
-// Fits says whether a frame of n bytes of JSON is not too large for the subscriber.
+// Fits says whether a frame of n bytes of JSON is within the subscriber's limit.
 func (f *Filter) Fits(n int) bool { return f.MaxBytes == 0 || n <= f.MaxBytes }

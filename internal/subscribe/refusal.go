@@ -15,7 +15,7 @@ type Refusal struct {
 
 func (f *Refusal) Error() string { return f.Name + ": " + f.Message }
 
-// Answer writes the refusal as the protocol does: a line of text, or JSON.
+// Answer writes the refusal in the form of the protocol: a line of text for v1, JSON for v2.
 func (f *Refusal) Answer(w http.ResponseWriter, v Version) {
 	if v == V1 {
 		http.Error(w, f.Message, f.Status)
@@ -23,12 +23,12 @@ func (f *Refusal) Answer(w http.ResponseWriter, v Version) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(f.Status)
-	_, _ = w.Write(errorJSON("", f.Name, f.Message)) // the client may have gone
+	_, _ = w.Write(errorJSON("", f.Name, f.Message)) // the client may be gone
 }
 
-// errorJSON is an error of v2; kind is the $type of an error frame.
+// errorJSON returns a v2 error; kind is the $type of an error frame, "" for an HTTP answer.
 func errorJSON(kind, name, message string) []byte {
-	b, _ := json.Marshal(struct { // strings always marshal
+	b, _ := json.Marshal(struct { // strings always encode
 		Type    string `json:"$type,omitempty"`
 		Error   string `json:"error"`
 		Message string `json:"message"`
@@ -36,29 +36,30 @@ func errorJSON(kind, name, message string) []byte {
 	return b
 }
 
-// Invalid is a request that asks for something it cannot have.
+// Invalid returns the refusal of a request that asks for something it cannot have.
 func Invalid(format string, args ...any) *Refusal {
 	return &Refusal{http.StatusBadRequest, "InvalidRequest", fmt.Sprintf(format, args...)}
 }
 
-// Unavailable is a server that cannot serve now.
+// Unavailable returns the refusal of a server that cannot serve now.
 func Unavailable(message string) *Refusal {
 	return &Refusal{http.StatusServiceUnavailable, "ServiceUnavailable", message}
 }
 
-// CursorTooOld is a sequence below the first one that v2 still serves. v1 moves it silently.
+// CursorTooOld returns v2's refusal of a sequence number below the first one that it still serves.
+// v1 silently moves such a cursor forward.
 func CursorTooOld(cursor, floor int64) *Refusal {
 	return &Refusal{http.StatusBadRequest, "CursorTooOld",
 		fmt.Sprintf("subscribe: cursor too old: cursor %d below lookback floor %d; re-backfill from your last seq", cursor, floor)}
 }
 
-// UnknownDictionary is a dictionary that the server does not pack with.
+// UnknownDictionary returns the refusal of a dictionary that the server does not compress with.
 func UnknownDictionary(id, current uint32) *Refusal {
 	return &Refusal{http.StatusBadRequest, "UnknownZstdDictionary",
 		fmt.Sprintf("unknown zstd dictionary id %d; current dictionary id is %d (fetch it via getZstdDictionary and reconnect)", id, current)}
 }
 
-// DictionaryNotFound is a dictionary that the server does not give out.
+// DictionaryNotFound returns the refusal of a dictionary that the server does not give out.
 func DictionaryNotFound(id int64, current uint32) *Refusal {
 	return &Refusal{http.StatusNotFound, "DictionaryNotFound", fmt.Sprintf("no dictionary with id %d; current dictionary id is %d", id, current)}
 }

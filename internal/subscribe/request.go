@@ -13,13 +13,14 @@ type Request struct {
 	Version     Version
 	Filter      Filter
 	Cursor      Cursor
-	Hello       bool   // v1: nothing is to be sent before an options_update
-	Zstd        bool   // messages are to be packed with zstd
-	Subprotocol string // v2: to be agreed to, "" for none
+	Hello       bool   // v1: send nothing before an options_update
+	Zstd        bool   // compress messages with zstd
+	Subprotocol string // v2: the one to agree to, "" for none
 }
 
-// Parse reads what a subscriber asks for, in the order a server looks at it. Of one that wants its messages packed with zstd, zstd says why they cannot
-// be: id is the dictionary that v2 clients name, and 0 for v1's only one.
+// Parse reads a subscriber's request, in the order in which a server checks it. If the request asks
+// for zstd, Parse calls zstd, which returns a refusal if that is not possible. id is the dictionary
+// that a v2 client names, and 0 for the only one that v1 has.
 func Parse(r *http.Request, v Version, zstd func(id uint32) *Refusal) (req Request, refusal *Refusal) {
 	req.Version = v
 	q, err := url.ParseQuery(r.URL.RawQuery)
@@ -80,7 +81,7 @@ func (req *Request) parseV2(r *http.Request, q url.Values, zstd func(uint32) *Re
 	return nil
 }
 
-// Subprotocols are the websocket subprotocols that a client offers, in its order.
+// Subprotocols returns the websocket subprotocols that a client offers, in the client's order.
 func Subprotocols(r *http.Request) (offered []string) {
 	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
 		for token := range strings.SplitSeq(line, ",") {

@@ -12,7 +12,7 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// parse parses a request with that query.
+// parse parses a request with the query.
 func parse(v subscribe.Version, query string, header ...string) (subscribe.Request, *subscribe.Refusal) {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.URL.RawQuery = query
@@ -42,7 +42,7 @@ func TestTheFirstOfTwoCountsAndTheUnknownIsIgnored(t *testing.T) {
 	}
 }
 
-// What is wrong is told in the order in which a server looks at it.
+// If several values are wrong, the refusal names the one that a server checks first.
 func TestRefusalsInTheirOrder(t *testing.T) {
 	for _, c := range []struct {
 		v           subscribe.Version

@@ -5,14 +5,15 @@ import (
 	"errors"
 )
 
-// What ends a connection with close 1007. Every other error of ParseUpdate does with 1008.
+// Errors of ParseUpdate that end a connection with close code 1007. Every other error of it ends
+// one with 1008.
 var (
 	ErrBadEnvelope = errors.New("bad SubscriberSourcedMessage envelope")
 	ErrBadPayload  = errors.New("bad options_update payload")
 )
 
-// ParseUpdate reads the text message of a v1 subscriber: the filter that replaces the one it has. update is false for a message of a type that servers
-// ignore.
+// ParseUpdate reads a text message of a v1 subscriber: the filter that replaces its current one.
+// update is false for a message of a type that servers ignore.
 func ParseUpdate(text []byte) (f Filter, update bool, err error) {
 	var message struct {
 		Type    string          `json:"type"`

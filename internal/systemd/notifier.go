@@ -11,16 +11,17 @@ import (
 	"tempestd/internal/observe"
 )
 
-// Notifier tells the service manager how the daemon is. It is safe for concurrent use.
+// Notifier reports the state of the daemon to the service manager. It is safe for concurrent use.
 type Notifier struct {
 	observer *observe.Observer
 	failed   sync.Once
 }
 
-// New gives a notifier of the service manager that the environment names, if it names one.
+// New returns a Notifier for the service manager that the environment names. Without one, the
+// Notifier does nothing.
 func New(o *observe.Observer) *Notifier { return &Notifier{observer: o} }
 
-// Ready says that the start is over: the store is open and every feed is supervised.
+// Ready reports the end of the start: the store is open and every feed is supervised.
 func (n *Notifier) Ready() { n.notify(daemon.SdNotifyReady) }
 
 // Status sets the line that systemctl status shows. Line breaks become spaces.
@@ -28,12 +29,13 @@ func (n *Notifier) Status(text string) {
 	n.notify("STATUS=" + strings.Join(strings.Fields(text), " "))
 }
 
-// Stopping says that a graceful stop began, which may take up to limit.
+// Stopping reports the beginning of a graceful stop that may take up to limit.
 func (n *Notifier) Stopping(limit time.Duration) {
 	n.notify(daemon.SdNotifyStopping + "\n" + extend(limit))
 }
 
-// Extend asks for up to limit from now for the start or the stop that is going on, should the unit's own timeout be shorter.
+// Extend asks for up to limit from now for the current start or stop, in case the unit's own
+// timeout is shorter.
 func (n *Notifier) Extend(limit time.Duration) { n.notify(extend(limit)) }
 
 func extend(limit time.Duration) string {

@@ -24,13 +24,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// manager is a service manager's end of the notification socket.
+// manager is the service manager's end of the notification socket.
 type manager struct{ conn *net.UnixConn }
 
-// listen makes the socket and puts it into the environment.
+// listen makes the socket and sets its name in the environment.
 func listen(t *testing.T) manager {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "notify") // t.TempDir's path may be too long for a socket
+	dir, err := os.MkdirTemp("", "notify") // the path of t.TempDir may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,8 @@ func listen(t *testing.T) manager {
 	return manager{conn}
 }
 
-// received is what was sent so far. It ends with a message of its own, so that it need not wait for the absence of one.
+// received returns the messages so far. It sends a last message itself, so that it does not have to
+// wait for a time to pass.
 func (m manager) received(t *testing.T) []string {
 	t.Helper()
 	systemd.New(observe.Discard()).Status("end")
@@ -123,8 +124,8 @@ func TestABadWatchdogPeriodIsSaid(t *testing.T) {
 	}
 }
 
-// watch runs the watchdog with a period of 20 s of virtual time until every answer of the script was asked for once, and returns when
-// each was.
+// watch runs the watchdog with a period of 20 s of virtual time until it has asked for every answer
+// of the script. It returns the times of the questions.
 func watch(t *testing.T, o *observe.Observer, script ...func(ctx context.Context) error) (asked []time.Duration) {
 	t.Helper()
 	t.Setenv("WATCHDOG_USEC", "20000000")
@@ -149,7 +150,7 @@ func answers(context.Context) error { return nil }
 func refuses(context.Context) error { return errors.New("feed bluesky does not answer") }
 func hangs(ctx context.Context) error {
 	<-ctx.Done()
-	return nil // however it ends, it was late
+	return nil // it is late, whatever it returns
 }
 
 func TestWatchdogAsksAtHalfThePeriodAndPings(t *testing.T) {

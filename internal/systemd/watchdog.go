@@ -11,12 +11,14 @@ import (
 	"tempestd/internal/observe"
 )
 
-// errLate is why a check that answers too late does not count.
+// errLate is the error of a check that returns too late.
 var errLate = errors.New("no answer in time")
 
-// RunWatchdog feeds the service manager's watchdog until ctx ends; it returns at once where there is none. At half of the watchdog's period it
-// calls check, which must return when its context ends, a quarter of a period later. Only a check that returns nil by then is followed by a ping; any other is
-// a health.unanswered event. One late check alone is survived: the next comes before the period is over.
+// RunWatchdog feeds the service manager's watchdog until ctx ends. It returns at once if there is
+// no watchdog. Twice per period of the watchdog it calls check. The context of check ends a quarter
+// of a period later, and check must return then. If check returns nil before that, RunWatchdog
+// sends a ping; otherwise it emits a health.unanswered event. A single late check does no harm,
+// because the next one comes before the period is over.
 func (n *Notifier) RunWatchdog(ctx context.Context, clock clockwork.Clock, check func(ctx context.Context) error) {
 	period, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -41,7 +43,7 @@ func (n *Notifier) RunWatchdog(ctx context.Context, clock clockwork.Clock, check
 	}
 }
 
-// within is check's answer, or errLate when it took limit or longer.
+// within returns the result of check, or errLate if check took limit or longer.
 func within(ctx context.Context, clock clockwork.Clock, limit time.Duration, check func(ctx context.Context) error) error {
 	began := clock.Now()
 	ctx, cancel := clockwork.WithTimeout(ctx, clock, limit)

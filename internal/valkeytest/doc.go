@@ -1,8 +1,9 @@
-// Package valkeytest starts real Valkey and Redis servers on loopback for tests: one alone, a cluster, a primary with a replica and sentinels; and a proxy
-// that does to their connections what networks do.
+// Package valkeytest starts real Valkey and Redis servers on loopback for tests: a single server, a
+// cluster, or a primary with a replica and sentinels. A proxy applies network faults to their
+// connections.
 //
-// Servers are processes of the caller's and end with the test, as do their files. A program that is missing fails the test and names .ci/needs,
-// which installs it.
+// The servers are child processes of the test. They and their files are removed when the test ends.
+// If a program is missing, the test fails and names .ci/needs, which installs it.
 //
 //	server.go    one server: start, kill, pause, restart, its command line
 //	topology.go  a cluster; a primary with a replica and sentinels

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// Proxy stands between clients and a server. It does nothing until it is told to.
+// Proxy passes bytes between clients and a server, until a method changes that. It is safe for
+// concurrent use.
 type Proxy struct {
 	Addr string
 
@@ -20,10 +21,10 @@ type Proxy struct {
 
 	swallow   atomic.Int64 // replies to swallow before the connection is cut
 	blackhole atomic.Bool
-	Swallowed atomic.Int64 // how many replies were
+	Swallowed atomic.Int64 // the number of swallowed replies
 }
 
-// NewProxy starts a proxy in front of the server.
+// NewProxy starts a proxy in front of the server at target.
 func NewProxy(tb testing.TB, target string) *Proxy {
 	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -36,14 +37,14 @@ func NewProxy(tb testing.TB, target string) *Proxy {
 	return p
 }
 
-// Close ends it and its connections.
+// Close ends the proxy and its connections.
 func (p *Proxy) Close() {
 	p.ln.Close()
 	p.Cut()
 	p.done.Wait()
 }
 
-// Cut ends every connection there is.
+// Cut ends all current connections.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,10 +53,12 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// SwallowNext lets the next answer of the server that is asked something get lost: the server did what it was told, and the client's connection is cut.
+// SwallowNext loses the next answer of the server: the server has executed the command, but the
+// client's connection is cut before the answer.
 func (p *Proxy) SwallowNext() { p.swallow.Store(1) }
 
-// BlackHole makes every byte vanish, both ways, with the connections left standing.
+// BlackHole(true) drops every byte in both directions, but keeps the connections open.
+// BlackHole(false) ends that.
 func (p *Proxy) BlackHole(on bool) { p.blackhole.Store(on) }
 
 func (p *Proxy) accept() {
@@ -87,7 +90,7 @@ func (p *Proxy) serve(client net.Conn) {
 	p.mu.Unlock()
 }
 
-// copy moves bytes until either end closes; answers come from the server.
+// copy moves bytes until either end closes. answers is true for the direction from the server.
 func (p *Proxy) copy(to, from net.Conn, answers bool) {
 	defer to.Close()
 	defer from.Close()

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Engine is which server to run.
+// Engine is the server program to run.
 type Engine string
 
 // The engines.
@@ -24,14 +24,15 @@ const (
 	Redis  Engine = "redis"
 )
 
-// Options configure a server. The zero value is a Valkey that writes nothing to disk.
+// Options configures a server. The zero value is a Valkey server that writes nothing to disk.
 type Options struct {
 	Engine Engine
-	// AOF is its appendfsync: "always", "everysec", "no"; "" keeps no log.
+	// AOF is the server's appendfsync: "always", "everysec" or "no". With "" the server has no
+	// append-only file.
 	AOF string
-	// Args are further directives as on the command line: "--maxmemory", "8mb".
+	// Args are additional directives, as on the command line: "--maxmemory", "8mb".
 	Args []string
-	// TLS serves TLS alone, with these certificates.
+	// TLS makes the server accept only TLS, with these certificates.
 	TLS *Certificates
 }
 
@@ -43,7 +44,7 @@ type Server struct {
 	opt    Options
 	dir    string
 	port   int
-	mode   []string // what makes it a sentinel or a cluster node
+	mode   []string // the directives that make it a sentinel or a cluster node
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	ended  chan struct{}
@@ -82,7 +83,7 @@ func tail(s string, n int) string {
 	return s
 }
 
-// Program is the path of one of an engine's programs, "server" or "cli" or "benchmark".
+// Program returns the path of a program of an engine: "server", "cli" or "benchmark".
 func Program(tb testing.TB, e Engine, what string) string {
 	tb.Helper()
 	if e == "" {
@@ -104,7 +105,7 @@ func freePort(tb testing.TB) int {
 		}
 		port := l.Addr().(*net.TCPAddr).Port
 		l.Close()
-		if port < 55000 { // a cluster node listens 10 000 above as well
+		if port < 55000 { // a cluster node also listens 10 000 ports above
 			return port
 		}
 	}
@@ -150,10 +151,10 @@ func (w *lockedWriter) Write(p []byte) (int, error) {
 	return w.s.output.Write(p)
 }
 
-// Kill ends the server at once, as a crash does.
+// Kill ends the server abruptly, as a crash does.
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 
-// Stop ends it in good order.
+// Stop ends the server in good order.
 func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 
 func (s *Server) end(sig syscall.Signal) {
@@ -169,22 +170,23 @@ func (s *Server) end(sig syscall.Signal) {
 	<-ended
 }
 
-// Restart starts it again, on the same port and with the same files, after Kill or Stop, and waits until it answers.
+// Restart starts the server again after Kill or Stop, on the same port and with the same files, and
+// waits until it answers.
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Relaunch()
 	s.awaitPing()
 }
 
-// Relaunch is Restart without the wait: the server may still have to read its data.
+// Relaunch is Restart without the wait. The server may still be loading its data.
 func (s *Server) Relaunch() {
 	s.tb.Helper()
 	s.end(syscall.SIGKILL)
 	s.run()
 }
 
-// Pause freezes the process: its connections stay and nothing is answered. It is frozen when Pause
-// returns. Continue ends that.
+// Pause freezes the process: its connections stay open, but it answers nothing. The process is
+// frozen when Pause returns. Continue resumes it.
 func (s *Server) Pause() {
 	s.tb.Helper()
 	s.signal(syscall.SIGSTOP)
@@ -195,10 +197,10 @@ func (s *Server) Pause() {
 	})
 }
 
-// Continue ends a Pause.
+// Continue resumes a paused server.
 func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
 
-// PID is the server's process, for whoever measures it.
+// PID returns the process ID of the server.
 func (s *Server) PID() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,7 +215,7 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-// CLI runs the engine's own command line client against the server and gives what it prints.
+// CLI runs the engine's command line client against the server and returns its output.
 func (s *Server) CLI(args ...string) string {
 	s.tb.Helper()
 	out, err := s.TryCLI(args...)
@@ -223,7 +225,7 @@ func (s *Server) CLI(args ...string) string {
 	return out
 }
 
-// TryCLI is CLI with its error.
+// TryCLI is CLI, but returns an error instead of failing the test.
 func (s *Server) TryCLI(args ...string) (string, error) {
 	s.tb.Helper()
 	all := []string{"-h", "127.0.0.1", "-p", fmt.Sprint(s.port)}
@@ -234,7 +236,7 @@ func (s *Server) TryCLI(args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// awaitPing waits until the server has read its data and answers.
+// awaitPing waits until the server has loaded its data and answers.
 func (s *Server) awaitPing() {
 	s.tb.Helper()
 	s.Await("it answers", func() bool {
@@ -243,7 +245,7 @@ func (s *Server) awaitPing() {
 	})
 }
 
-// Await polls until done says so, and fails the test after 20 s.
+// Await polls until done returns true. It fails the test after 20 s.
 func (s *Server) Await(what string, done func() bool) {
 	s.tb.Helper()
 	if err := await(done); err != nil {
@@ -270,17 +272,17 @@ func await(done func() bool) error {
 	}
 }
 
-// Dir is where the server keeps its files.
+// Dir returns the directory of the server's files.
 func (s *Server) Dir() string { return filepath.Clean(s.dir) }
 
-// Log is what the server has written.
+// Log returns the output of the server.
 func (s *Server) Log() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.output.String()
 }
 
-// writeFile makes a file among the server's.
+// writeFile writes a file into the server's directory.
 func (s *Server) writeFile(name, text string) string {
 	s.tb.Helper()
 	path := filepath.Join(s.dir, name)

@@ -16,10 +16,11 @@ import (
 	"time"
 )
 
-// Certificates are a CA and one certificate of it, for 127.0.0.1, that serves both ends; as files.
+// Certificates holds the file names of a CA, and of one certificate and key for 127.0.0.1 that
+// serves both ends.
 type Certificates struct{ CA, Cert, Key string }
 
-// NewCertificates makes them, valid for an hour.
+// NewCertificates makes certificates that are valid for an hour.
 func NewCertificates(tb testing.TB) *Certificates {
 	tb.Helper()
 	dir := tb.TempDir()
@@ -51,7 +52,7 @@ func NewCertificates(tb testing.TB) *Certificates {
 	return c
 }
 
-// Client is what a client that trusts the CA and shows the certificate uses.
+// Client returns the configuration of a client that trusts the CA and presents the certificate.
 func (c *Certificates) Client(tb testing.TB) *tls.Config {
 	tb.Helper()
 	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Cluster starts a cluster of n primaries, which have all slots between them.
+// Cluster starts a cluster of n primaries that share all slots.
 func Cluster(tb testing.TB, e Engine, n int) []*Server {
 	tb.Helper()
 	nodes := make([]*Server, n)
@@ -32,16 +32,17 @@ func Cluster(tb testing.TB, e Engine, n int) []*Server {
 	return nodes
 }
 
-// SentinelMaster is the name that Sentinels know their primary by.
+// SentinelMaster is the name of the primary in the sentinels' configuration.
 const SentinelMaster = "tempest"
 
-// Pair is a primary and its replica, watched by sentinels.
+// Pair is a primary and its replica, monitored by sentinels.
 type Pair struct {
 	Servers   [2]*Server // the first primary and the first replica
 	Sentinels []*Server
 }
 
-// Sentinel starts a pair and two sentinels, who agree on a failover after a second without an answer.
+// Sentinel starts a pair and two sentinels. They fail over when the primary has not answered for a
+// second.
 func Sentinel(tb testing.TB, e Engine) *Pair {
 	tb.Helper()
 	p := &Pair{}
@@ -68,10 +69,10 @@ sentinel parallel-syncs %[1]s 1
 	return p
 }
 
-// Addresses are the sentinels'.
+// Addresses returns the addresses of the sentinels.
 func (p *Pair) Addresses() []string { return Addresses(p.Sentinels) }
 
-// Primary is the one that the sentinels name now.
+// Primary returns the server that the sentinels name as primary now.
 func (p *Pair) Primary() *Server {
 	out := strings.Fields(p.Sentinels[0].CLI("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SentinelMaster))
 	if len(out) == 2 && p.Servers[1].Addr == out[0]+":"+out[1] {
@@ -80,7 +81,7 @@ func (p *Pair) Primary() *Server {
 	return p.Servers[0]
 }
 
-// Addresses are the servers'.
+// Addresses returns the addresses of the servers.
 func Addresses(servers []*Server) []string {
 	out := make([]string, len(servers))
 	for i, s := range servers {

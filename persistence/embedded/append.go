@@ -15,7 +15,7 @@ import (
 	"tempestd/persistence/embedded/segment"
 )
 
-// writer is how a stream is written: by one at a time, who holds the stream's write lock.
+// writer is the state of writing a stream. Only the holder of the stream's write lock uses it.
 type writer struct {
 	enc    segment.Encoder
 	kept   []int // indices of a batch's events that are not dropped
@@ -25,38 +25,38 @@ type writer struct {
 	recent ring
 	mark   *mark
 
-	seat           // in the active segment
+	seat           // of the active segment
 	low      int64 // times of its events, 0 for none
 	high     int64
 	stateOff int64 // where the block with the checkpoint begins
 	stateLen int   // length of its head
 	rows     []segment.Row
 
-	syncedOff int64 // up to where the active segment is known to be on disk
+	syncedOff int64 // the active segment is known to be on disk up to here
 	synced    EntryID
 
-	// What encode made: rows with offsets within buf, where its last block begins in it, the times
-	// of its events.
+	// The result of encode: rows with offsets in buf, where the last block begins in buf, and the
+	// times of the events.
 	fresh               []segment.Row
 	lastAt, lastLen     int
 	freshLow, freshHigh int64
 
-	spare   *spare       // the next segment, whose space was taken ahead
+	spare   *spare       // the next segment, whose space was allocated ahead
 	paced   atomic.Int64 // when counting began, Unix nanoseconds
 	counted int64
-	busy    atomic.Int64 // bytes appended in a second, about, when counting began
+	busy    atomic.Int64 // about how many bytes were appended per second before counting began
 
-	dead   []*segmentFile // dropped; to be unlinked once that is durable
+	dead   []*segmentFile // dropped segments, to be unlinked when the drop is durable
 	dying  int            // how many are being unlinked in the background
-	broken error          // why the files must be opened again; nil while all is well
+	broken error          // why the files must be opened again; nil if all is well
 }
 
-// seat is where a segment is written.
+// seat is the place in a segment where the next block is written.
 type seat struct {
 	file     disk.File
 	off      int64 // where the next block begins
-	reserved int64 // how much of it has its disk space
-	target   int64 // how large it is to become
+	reserved int64 // how much of the file has its disk space allocated
+	target   int64 // the intended size of the file
 }
 
 // Append implements persistence.Stream.
@@ -100,7 +100,7 @@ func (st *stream) Append(ctx context.Context, batch *messages.Batch, cp messages
 	return done, nil
 }
 
-// keep finds the batch's events that are kept, and gives them their IDs.
+// keep collects the batch's events that are kept and derives their IDs.
 func (st *stream) keep(batch *messages.Batch, last EntryID) {
 	st.w.ids, st.w.kept = st.w.ids[:0], st.w.kept[:0]
 	for i := range batch.Events {
@@ -120,8 +120,8 @@ func (st *stream) commitState(m meta) error {
 }
 
 // commit writes the kept events and the state m in one write, and makes them visible. It sets m's
-// end, and where a segment begins what retention drops. control is for what must be written on a
-// full disk too: it begins no segment unless there is none.
+// end. When a new segment begins, it also applies retention to m. control is set for changes that
+// must be possible on a full disk too: such a commit begins no segment unless there is none.
 func (st *stream) commit(batch *messages.Batch, m *meta, control bool) (persistence.Appended, error) {
 	w := &st.w
 	old := st.tip.Load()
@@ -130,8 +130,8 @@ func (st *stream) commit(batch *messages.Batch, m *meta, control bool) (persiste
 	var trimmed persistence.Trimmed
 	var header *segment.Header
 	if active == nil || !control && (w.off >= w.target || len(rows) >= maxRows) {
-		// The next segment begins. What retention no longer keeps goes with the old one, whose size
-		// is known now.
+		// The next segment begins. Retention is applied now, because the size of the old segment is
+		// known.
 		var err error
 		if next, err = st.nextSegment(control); err != nil {
 			return persistence.Appended{}, err
@@ -173,7 +173,7 @@ func (st *stream) commit(batch *messages.Batch, m *meta, control bool) (persiste
 	st.moveMark(m)
 	st.publish(&tip{meta: *m, segs: segs, active: active, rows: w.rows}, st.runOf(batch))
 	if w.dead = append(w.dead, dropped...); len(w.dead)+w.dying > mostDead && (st.store.sync || st.syncLocked() == nil) {
-		w.dead = st.unlink(w.dead) // what is done in the background does not keep up
+		w.dead = st.unlink(w.dead) // the background work does not keep up
 	}
 	if len(w.dead) > 0 || w.spare == nil && w.off >= w.target/2 {
 		st.store.kick()
@@ -190,15 +190,15 @@ func (st *stream) commit(batch *messages.Batch, m *meta, control bool) (persiste
 // mostDead is how many dropped segments may wait to be unlinked.
 const mostDead = 1
 
-// seal notes where a segment ends and keeps its rows.
+// seal records where a segment ends and keeps its rows.
 func (g *segmentFile) seal(end segment.Position, rows []segment.Row) {
 	g.end = end
 	g.rows.Store(&rows)
 	g.stream.store.indexes.add(g, len(rows))
 }
 
-// encode makes the blocks of an append, with the header of the segment that begins with them or
-// nil, and moves m's end behind them.
+// encode makes the blocks of an append and moves m's end behind them. header is the header of the
+// segment that begins with them, or nil.
 func (w *writer) encode(batch *messages.Batch, m *meta, header *segment.Header) (done persistence.Appended, err error) {
 	w.buf, w.fresh, w.blocks = w.buf[:0], w.fresh[:0], w.blocks[:0]
 	if header != nil {
@@ -243,7 +243,7 @@ func (w *writer) encode(batch *messages.Batch, m *meta, header *segment.Header) 
 	return done, nil
 }
 
-// write puts what was encoded into the active segment.
+// write writes the encoded blocks into the active segment.
 func (w *writer) write(sync bool) error {
 	if _, err := w.file.WriteAt(w.buf, w.off); err != nil {
 		return err
@@ -254,7 +254,7 @@ func (w *writer) write(sync bool) error {
 	return nil
 }
 
-// advance moves the writer behind what it wrote.
+// advance moves the writer behind the written blocks.
 func (w *writer) advance(rows []segment.Row) {
 	for i := range w.fresh {
 		w.fresh[i].Off += w.off
@@ -270,7 +270,7 @@ func (w *writer) advance(rows []segment.Row) {
 	}
 }
 
-// pace measures how much is appended in a second.
+// pace measures how many bytes are appended per second.
 func (w *writer) pace(now time.Time, n int) {
 	since := now.Sub(time.Unix(0, w.paced.Load()))
 	if w.counted += int64(n); since < time.Second && since >= 0 {
@@ -281,8 +281,8 @@ func (w *writer) pace(now time.Time, n int) {
 	w.counted = 0
 }
 
-// keepBuffer is how much memory the buffer of appends may keep however little of it was used: what
-// a catch-up needed is given back once the feed is live.
+// keepBuffer is how much memory the buffer of appends may always keep. A larger buffer, as after a
+// catch-up, is released when the feed is live and little of it is used.
 const keepBuffer = 256 << 10
 
 func (w *writer) shrink() {
@@ -291,8 +291,8 @@ func (w *writer) shrink() {
 	}
 }
 
-// moveMark moves the high-water mark. The append is durable whatever becomes of the mark, so a
-// failure is told and no error.
+// moveMark moves the high-water mark. The append is durable whether this succeeds or not, so a
+// failure is an event and not an error.
 func (st *stream) moveMark(m *meta) {
 	k := known{
 		last: m.end.Last, synced: st.w.synced, oldest: m.oldest, number: m.end.Number, closed: m.closedUS, found: true,
@@ -303,8 +303,8 @@ func (st *stream) moveMark(m *meta) {
 	}
 }
 
-// failed notes that the stream's files must be looked at before anything is written again, and
-// gives the error that says so.
+// failed records that the stream's files must be checked before the next write. It returns the
+// error for the caller.
 func (st *stream) failed(err error) error {
 	st.w.broken = err
 	told := st.store.failure(err)
@@ -314,7 +314,7 @@ func (st *stream) failed(err error) error {
 	return told
 }
 
-// recovered notes that writing works again.
+// recovered records that writing works again.
 func (st *stream) recovered() {
 	fault := st.fault.Swap(nil)
 	if fault == nil {
@@ -325,7 +325,7 @@ func (st *stream) recovered() {
 	}
 }
 
-// ready opens the stream's files again after a write that failed. The caller holds write.
+// ready opens the stream's files again after a failed write. The caller holds write.
 func (st *stream) ready() error {
 	if st.w.broken == nil {
 		return nil

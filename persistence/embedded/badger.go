@@ -10,12 +10,14 @@ import (
 )
 
 const (
-	memTableSize   = 256 << 10
-	valueThreshold = 32 << 10 // larger values are in the value log; a seventh of a memtable is the most there may be in it
+	memTableSize = 256 << 10
+	// valueThreshold is the size above which a value goes into the value log. It may be at most
+	// about a seventh of the memtable size.
+	valueThreshold = 32 << 10
 	vlogFileSize   = 2 << 20
 )
 
-// badgerOptions are for a state of some kilobytes: small files, nothing cached, every change synced.
+// badgerOptions are for a state of some kilobytes: small files, no caches, every change synced.
 func badgerOptions(dir string, log *slog.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithSyncWrites(true).
@@ -31,11 +33,11 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		WithIndexCacheSize(0).
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
-		WithBypassLockGuard(true) // lockDir's is the one
+		WithBypassLockGuard(true) // lockDir takes the lock
 }
 
-// badgerLog hands Badger's messages to slog. Badger is talkative: what it calls information is
-// debugging for us.
+// badgerLog passes Badger's messages to slog. Badger logs much, so its information messages become
+// debug messages.
 type badgerLog struct{ log *slog.Logger }
 
 func newBadgerLog(log *slog.Logger) badger.Logger {

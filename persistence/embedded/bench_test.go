@@ -13,7 +13,7 @@ import (
 	"tempestd/persistence/streamtest"
 )
 
-// openBench is a store with one stream.
+// openBench opens a store with one stream.
 func openBench(b *testing.B, dir string, opt embedded.Options) persistence.Stream {
 	store, err := embedded.Open(b.Context(), dir, opt)
 	if err != nil {
@@ -31,7 +31,7 @@ func openBench(b *testing.B, dir string, opt embedded.Options) persistence.Strea
 	return s
 }
 
-// cpuSeconds is what the process has used.
+// cpuSeconds returns the CPU time that the process has used.
 func cpuSeconds() float64 {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
@@ -96,8 +96,8 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// readPages reads a stream in pages for as long as the benchmark goes on, again and again from its
-// start, and gives how many entries it read.
+// readPages reads a stream in pages while the benchmark runs, again and again from its start. It
+// returns how many entries it has read.
 func readPages(b *testing.B, s persistence.Stream, limit int) (n int) {
 	b.ReportAllocs()
 	after := persistence.FromBeginning()
@@ -115,8 +115,8 @@ func readPages(b *testing.B, s persistence.Stream, limit int) (n int) {
 	return n
 }
 
-// BenchmarkReaders is pages of many readers in turn, each in a block of its own or nearly, which
-// are more than heads are kept for.
+// BenchmarkReaders measures pages of many readers in turn, each nearly in its own block. There are
+// more readers than heads that are kept.
 func BenchmarkReaders(b *testing.B) {
 	s := openBench(b, b.TempDir(), embedded.Options{SyncInterval: time.Second})
 	events := streamtest.NewEvents(1, start)
@@ -174,7 +174,7 @@ func BenchmarkFingerprints(b *testing.B) {
 	}
 }
 
-// BenchmarkTailWake is one event from append to a tail that waits for it, and the tail's next wait.
+// BenchmarkTailWake measures one event from its append to a waiting tail, and the tail's next wait.
 func BenchmarkTailWake(b *testing.B) {
 	s := openBench(b, b.TempDir(), embedded.Options{SyncInterval: time.Second})
 	events := streamtest.NewEvents(1, start)
@@ -203,7 +203,7 @@ func BenchmarkTailWake(b *testing.B) {
 	}
 }
 
-// BenchmarkEntry is what a replay costs that is confirmed entry by entry.
+// BenchmarkEntry measures the cost of confirming a replay entry by entry.
 func BenchmarkEntry(b *testing.B) {
 	for _, size := range []int{50, 8192} {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {

@@ -9,8 +9,8 @@ import (
 	"tempestd/persistence"
 )
 
-// consumerKey is the key of a stream's consumer, and with an empty name what the keys of all of
-// them begin with.
+// consumerKey is the key of a stream's consumer. With an empty name it is the prefix of the keys of
+// all its consumers.
 func consumerKey(stream, name string) []byte {
 	key := append([]byte{consumerPrefix}, stream...)
 	return append(append(key, 0), name...)
@@ -59,7 +59,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, stream, name string,
 		return nil, err
 	}
 	defer release()
-	// Changes follow one another: each sees what the one before it left.
+	// One change at a time: each change sees the result of the one before.
 	s.consumers.Lock()
 	defer s.consumers.Unlock()
 	old, err := s.getConsumer(stream, name)
@@ -94,7 +94,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, stream, name string,
 	return state, nil
 }
 
-// roomForConsumer refuses the consumer that would be one too many.
+// roomForConsumer returns an error if the stream already has MaxConsumers consumers.
 func (s *Store) roomForConsumer(stream string) error {
 	n := 0
 	err := s.state.each(consumerKey(stream, ""), func(_, _ []byte) error {
@@ -107,7 +107,7 @@ func (s *Store) roomForConsumer(stream string) error {
 	return err
 }
 
-// checkConsumer wants good names and the stream to be there, and keeps the store open until release
+// checkConsumer checks the names and that the stream exists. It keeps the store open until release
 // is called. The name may be "".
 func (s *Store) checkConsumer(ctx context.Context, stream, name string) (release func(), err error) {
 	if name != "" {
@@ -124,7 +124,7 @@ func (s *Store) checkConsumer(ctx context.Context, stream, name string) (release
 	return s.use()
 }
 
-// getConsumer is the stored state, nil where there is none.
+// getConsumer returns the stored state, nil if there is none.
 func (s *Store) getConsumer(stream, name string) (*persistence.ConsumerState, error) {
 	body, err := s.state.get(consumerKey(stream, name))
 	if err != nil || body == nil {

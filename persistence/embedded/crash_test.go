@@ -24,9 +24,9 @@ const (
 	crashInterval = "TEMPESTD_CRASH_INTERVAL"
 )
 
-// crashChild appends until it is killed, and prints the last ID of every append that was
-// acknowledged. Everything it does follows from what is stored, so the next one goes on where it
-// was killed.
+// crashChild appends until it is killed, and prints the last ID of every acknowledged append. What
+// it does depends only on what is stored, so the next crashChild continues where this one was
+// killed.
 func crashChild() error {
 	ctx := context.Background()
 	opt := embedded.Options{Maintenance: 20 * time.Millisecond, SegmentBytes: 16 << 10}
@@ -47,7 +47,7 @@ func crashChild() error {
 	for seq := info.Entries; ; {
 		n := int(seq%7) + 1
 		if opt.SyncInterval >= time.Minute {
-			n = 100 // blocks that are large enough for the value log
+			n = 100 // larger blocks
 		}
 		crashBatch(batch, seq, n)
 		seq += int64(n)
@@ -59,7 +59,7 @@ func crashChild() error {
 	}
 }
 
-// crashBatch makes events seq to seq+n-1. Each is recognised by its bytes.
+// crashBatch makes events seq to seq+n-1. Their bytes identify them.
 func crashBatch(b *messages.Batch, seq int64, n int) {
 	b.Reset()
 	for i := range int64(n) {
@@ -75,8 +75,8 @@ func crashEvent(seq int64) []byte {
 	return fmt.Appendf(nil, `{"seq":%d,"pad":"%s"}`, seq, bytes.Repeat([]byte{byte('a' + seq%26)}, int(seq%400)))
 }
 
-// runAndKill runs crashChild and kills it after it acknowledged the given number of appends. It
-// gives what was acknowledged last.
+// runAndKill runs crashChild and kills it after it has acknowledged the given number of appends. It
+// returns the last acknowledged ID and position.
 func runAndKill(t *testing.T, dir, interval string, appends int) (last persistence.EntryID, seq int64) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -104,8 +104,8 @@ func runAndKill(t *testing.T, dir, interval string, appends int) (last persisten
 	return last, seq
 }
 
-// checkCrashed compares all that is stored with what crashChild appends, and gives how many entries
-// there are.
+// checkCrashed compares everything that is stored with what crashChild appends, and returns the
+// number of entries.
 func checkCrashed(t *testing.T, s persistence.Stream) int64 {
 	t.Helper()
 	ctx := t.Context()
@@ -155,7 +155,7 @@ func checkCrashed(t *testing.T, s persistence.Stream) int64 {
 }
 
 // TestI1_I2_I3_KillLosesNothingAcknowledged kills a process that appends, maintains and syncs,
-// again and again.
+// again and again. No acknowledged entry is lost.
 func TestI1_I2_I3_KillLosesNothingAcknowledged(t *testing.T) {
 	t.Parallel()
 	for _, interval := range []string{"", "5ms"} {

@@ -18,7 +18,7 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// damages are the ways in which a file is damaged. Each gives what is left of it.
+// damages are the ways to damage a file. Each returns the remaining bytes.
 var damages = map[string]func(b []byte) []byte{
 	"deleted": func([]byte) []byte { return nil },
 	"cut":     func(b []byte) []byte { return b[:len(b)/2] },
@@ -44,13 +44,13 @@ func flip(b []byte, at int) []byte {
 	return b
 }
 
-// whole is what damagedStore left.
+// whole is the content of the store that damagedStore makes.
 type whole struct {
 	first, end int64 // the entries
 	acked      uint64
 }
 
-// damagedStore makes a store with streams, checkpoints and consumers in dir, and gives a copy of
+// damagedStore makes a store with streams, checkpoints and consumers in dir. It returns a copy of
 // its files as a kill leaves them.
 func damagedStore(t *testing.T, dir string) (killed string, w whole) {
 	t.Helper()
@@ -88,8 +88,8 @@ func damagedStore(t *testing.T, dir string) (killed string, w whole) {
 }
 
 // TestI4_DamageIsNeverSilent damages every file of a store in every way, after a clean stop and
-// after a kill. What is gone is named, what is there is as it was appended, and what was not
-// understood is still somewhere.
+// after a kill. Missing entries are reported, the remaining entries are as they were appended, and
+// bytes that were not understood still exist somewhere.
 func TestI4_DamageIsNeverSilent(t *testing.T) {
 	t.Parallel()
 	clean := filepath.Join(t.TempDir(), "clean")
@@ -123,7 +123,7 @@ func checkDamage(t *testing.T, what, from, file string, damage func([]byte) []by
 	must(t, err)
 	left := damage(bytes.Clone(before))
 	if bytes.Equal(left, before) {
-		return // an empty file, or zeros where zeros were
+		return // an empty file, or zeros that were zeros before
 	}
 	if left == nil {
 		must(t, os.Remove(path))
@@ -175,8 +175,9 @@ func checkDamage(t *testing.T, what, from, file string, damage func([]byte) []by
 	if err == nil && info.Newest != nil && (cp.LastID != *info.Newest || idOf(cp.Seq-1) != *info.Newest) {
 		t.Errorf("%s: the checkpoint is %+v, the newest entry %s", what, cp, info.Newest)
 	}
-	// What was taken ahead has nothing in it, the copy of the state is made again, and behind the
-	// end of Badger's logs, or in the head of an empty one, is nothing either.
+	// Some losses do not matter. Space that was allocated ahead has no data. The copy of the state
+	// is made again. After the end of Badger's logs, and in the head of an empty log, there is no
+	// data either.
 	nothing := missing == 0 && atEnd == 0 && (len(left) < len(before) || file == "state.copy" || strings.HasSuffix(file, ".vlog") || strings.HasSuffix(file, ".mem"))
 	if len(events.all()) == 0 && !nothing {
 		t.Errorf("%s: nobody was told (missing %d and %d)", what, missing, atEnd)
@@ -196,7 +197,7 @@ func checkDamage(t *testing.T, what, from, file string, damage func([]byte) []by
 	if strings.HasPrefix(file, "streams") {
 		checkNothingOverwritten(t, what, dir, path, before, left)
 	}
-	// It goes on from the checkpoint, under the IDs there were.
+	// The stream continues from the checkpoint, under the same IDs.
 	batch := new(messages.Batch)
 	seq := cp.Seq
 	if info.Newest == nil && info.Trimmed == nil {
@@ -210,7 +211,7 @@ func checkDamage(t *testing.T, what, from, file string, damage func([]byte) []by
 	}
 }
 
-// idOf is the ID of entry n that crashBatch made.
+// idOf returns the ID of entry n that crashBatch made.
 func idOf(n int64) (id persistence.EntryID) {
 	for i := max(n-10, 0) &^ 1; i <= n; i++ {
 		id = messages.DeriveID(start+i/2*300, id)
@@ -218,7 +219,8 @@ func idOf(n int64) (id persistence.EntryID) {
 	return id
 }
 
-// readPastDamage reads all that can be read, and what readers are told instead of the rest.
+// readPastDamage reads all readable entries, and returns them and the errors that readers get for
+// the rest.
 func readPastDamage(t *testing.T, what string, s persistence.Stream) (map[int64]bool, []*persistence.CorruptError) {
 	t.Helper()
 	stored := make(map[int64]bool)
@@ -250,7 +252,8 @@ func readPastDamage(t *testing.T, what string, s persistence.Stream) (map[int64]
 	}
 }
 
-// checkNothingOverwritten looks for what was damaged: it is where it was, or set aside.
+// checkNothingOverwritten checks that the damaged bytes are still in place or in the directory for
+// damaged data.
 func checkNothingOverwritten(t *testing.T, what, dir, path string, before, left []byte) {
 	t.Helper()
 	at := 0

@@ -12,20 +12,21 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// batchOf makes a batch of events, as the connection of a feed does of frames.
+// batchOf makes a batch of events, like the connection of a feed.
 func batchOf(timeUS int64, events ...string) *messages.Batch {
 	b := new(messages.Batch)
 	for i, event := range events {
 		b.Events = append(b.Events, messages.Event{
 			Off: uint32(len(b.Buf)), Len: uint32(len(event)), Kind: messages.KindCommit,
-			TimeUS: timeUS + int64(i), Fingerprint: uint64(timeUS) + uint64(i), // of the event's identity
+			// The fingerprint is that of the event's identity.
+			TimeUS: timeUS + int64(i), Fingerprint: uint64(timeUS) + uint64(i),
 		})
 		b.Buf = append(b.Buf, event...)
 	}
 	return b
 }
 
-// The embedded store needs nothing but a directory.
+// The embedded store only needs a directory.
 func Example() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "tempestd")
@@ -43,7 +44,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// The events and the position up to which they were read are stored together, or not at all.
+	// The events and the upstream position after them are stored together, or not at all.
 	batch := batchOf(1_795_327_636_563_030, `{"kind":"commit","n":1}`, `{"kind":"commit","n":2}`)
 	if _, err := stream.Append(ctx, batch, messages.Checkpoint{Position: messages.Position{Seq: 2}}); err != nil {
 		log.Fatal(err)
@@ -61,8 +62,8 @@ func Example() {
 	// 1795327636563-31000 {"kind":"commit","n":2}
 }
 
-// A consumer asks for what comes after the last entry it has dealt with. A time-out is an empty
-// page of an open stream, and a closed stream says so.
+// A consumer asks for the entries after the last entry that it has dealt with. A time-out is an
+// empty page of an open stream. The page of a closed stream says that it is closed.
 func ExampleStore_TailStream() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "tempestd")
@@ -97,7 +98,8 @@ func ExampleStore_TailStream() {
 		}
 		for _, f := range page.Frames {
 			fmt.Printf("%s\n", f.Event)
-			after = f.ID.String() // kept where it survives a crash, that is all there is to resuming
+			// To resume after a crash, it is enough to keep this ID durably.
+			after = f.ID.String()
 		}
 		if len(page.Frames) == 0 && page.IsClosed() {
 			fmt.Println("closed:", page.ClosedReason)

@@ -5,7 +5,7 @@ import "context"
 // Maintain runs one round of maintenance now.
 func Maintain(ctx context.Context, s *Store) { s.maintain(ctx) }
 
-// Pack packs what can be packed, at no pace.
+// Pack packs all segments that can be packed, without a bound on its rate.
 func Pack(ctx context.Context, s *Store) error {
 	p, err := s.newPacker()
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"tempestd/persistence/embedded/disk/memdisk"
 )
 
-// faulty is a store on a file system that refuses what fault says.
+// faulty is a store on a file system with the faults that fault defines.
 type faulty struct {
 	t     *testing.T
 	files *memdisk.FS
@@ -43,7 +43,7 @@ func openFaulty(t *testing.T, opt embedded.Options) *faulty {
 	return f
 }
 
-// refuse has the operations of a kind fail, until heal.
+// refuse makes the operations of a kind fail until heal is called.
 func (f *faulty) refuse(kind memdisk.Kind, err error) {
 	fault := func(op memdisk.Op) error {
 		if op.Kind == kind {
@@ -56,7 +56,7 @@ func (f *faulty) refuse(kind memdisk.Kind, err error) {
 
 func (f *faulty) heal() { f.fault.Store(nil) }
 
-// append appends n events, and counts them once they are stored.
+// append appends n events, and counts them when they are stored.
 func (f *faulty) append(n int) error {
 	batch := new(messages.Batch)
 	crashBatch(batch, f.seq, n)
@@ -90,9 +90,9 @@ func (f *faulty) toldOf(want persistence.Event) (n int) {
 	return n
 }
 
-// TestI2_WriteErrorsPass has writes and syncs fail in every place, again and again: the append says
-// so and may be tried again, readers read what is committed, and the same append stores its entries
-// once.
+// TestI2_WriteErrorsPass makes writes and syncs fail in every place, again and again. The append
+// returns the error and may be repeated. Readers read the committed entries. The repeated append
+// stores its entries once.
 func TestI2_WriteErrorsPass(t *testing.T) {
 	t.Parallel()
 	for _, interval := range []time.Duration{0, time.Hour} {
@@ -143,8 +143,8 @@ func TestI2_WriteErrorsPass(t *testing.T) {
 	}
 }
 
-// TestConflictAfterAnErrorThatTookEntries has the disk lose, with an error, what it had said was
-// stored: the writer is told where the stream ends now.
+// TestConflictAfterAnErrorThatTookEntries makes the disk lose, with an error, entries that it had
+// reported as stored. The writer learns where the stream ends now.
 func TestConflictAfterAnErrorThatTookEntries(t *testing.T) {
 	t.Parallel()
 	f := openFaulty(t, embedded.Options{Maintenance: time.Hour})
@@ -165,7 +165,7 @@ func TestConflictAfterAnErrorThatTookEntries(t *testing.T) {
 	f.heal()
 	file, err := f.files.Open("/store/streams/feed/000000000001.seg", 1)
 	must(t, err)
-	_, err = file.WriteAt(make([]byte, ends[4]-ends[2]), ends[2]) // the last two appends are gone
+	_, err = file.WriteAt(make([]byte, ends[4]-ends[2]), ends[2]) // the last two appends are lost
 	must(t, err)
 	err = f.append(10)
 	conflict, ok := errors.AsType[*persistence.ConflictError](err)
@@ -186,8 +186,8 @@ func TestConflictAfterAnErrorThatTookEntries(t *testing.T) {
 	}
 }
 
-// TestReadersAreToldThatTheDiskDoesNotAnswer has reads fail: what is in memory is read, the rest is
-// unavailable, not corrupt.
+// TestReadersAreToldThatTheDiskDoesNotAnswer makes reads fail. The error says that the store is
+// unavailable, not that data is corrupt.
 func TestReadersAreToldThatTheDiskDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	f := openFaulty(t, embedded.Options{SegmentBytes: 4 << 10, Maintenance: time.Hour})

@@ -14,7 +14,7 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// A panic in what the store does by itself is told like any other failure of it, and the next round does it.
+// A panic in the background work is reported like any other failure of it, and the next round runs.
 func TestAPanicInMaintenanceEndsNothing(t *testing.T) {
 	clock := clockwork.NewFakeClock()
 	failures := make(chan error, 8)
@@ -51,7 +51,7 @@ func TestAPanicInMaintenanceEndsNothing(t *testing.T) {
 		<-rounds
 	}
 	clock.Advance(time.Minute)
-	<-rounds // the next one
+	<-rounds // the next round
 	stream, err := store.OpenStream(context.Background(), "s", persistence.StreamOptions{})
 	if err != nil {
 		t.Fatal(err)

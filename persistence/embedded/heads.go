@@ -11,30 +11,32 @@ import (
 	"tempestd/persistence/embedded/segment"
 )
 
-// Bounds of the heads that are kept between pages (I5): some fifteen readers' that catch up in full
-// blocks.
+// Bounds of the heads that are kept between pages (I5). This is enough for about fifteen readers
+// that catch up in full blocks.
 const (
 	headsKept  = 32
 	headsBytes = 4 << 20
-	// chunkKept is what a chunk that is kept has at the most: all but those of giant events.
+	// chunkKept is the largest chunk that is kept, in raw bytes. Only chunks of giant events are
+	// larger.
 	chunkKept = 512 << 10
 )
 
-// heads lends readers the decoded heads of blocks. Where a page ends within a block, the next one
-// of the same reader begins there: so the head of such a block is kept, and the chunk that the page
-// ended in, unpacked. A block has up to some thousand entries, and decoding the head of all of them
-// anew costs a page of a hundred more than the page itself. Safe for concurrent use.
+// heads lends the decoded heads of blocks to readers. If a page ends inside a block, the next page
+// of the same reader begins there. So the head of such a block is kept, together with the unpacked
+// chunk in which the page ended. A block has up to some thousand entries. To decode all of them
+// again for a page of a hundred would cost more than the page itself. heads is safe for concurrent
+// use.
 type heads struct {
 	mu   sync.Mutex
-	kept []*sharedHead // the one that was kept last at the end
-	pool sync.Pool     // *sharedHead that nobody has
+	kept []*sharedHead // the head that was kept last is at the end
+	pool sync.Pool     // *sharedHead that nobody uses
 }
 
-// sharedHead is a head that any number of readers have at once, none of which writes to it. Its
-// memory is decoded into again when the last of them is done with it and it is kept no longer.
+// sharedHead is a head that several readers can use at once; none of them writes to it. Its memory
+// is reused for another head when its last reader is done and it is no longer kept.
 type sharedHead struct {
 	segment.Head
-	buf []byte // what it was decoded from
+	buf []byte // the bytes that it was decoded from
 	at  place
 
 	// Guarded by heads.mu.
@@ -43,31 +45,31 @@ type sharedHead struct {
 	unpacked
 }
 
-// place is where a block is.
+// place is the place of a block.
 type place struct {
 	g   *segmentFile
 	off int64
 }
 
-// unpacked are the raw bytes of one of a block's chunks. They are never written to again: frames
-// alias them.
+// unpacked is the raw bytes of one chunk of a block. They are never changed, because frames alias
+// them.
 type unpacked struct {
 	chunk int
 	raw   []byte // nil for none
 }
 
-// cost is what the head holds in memory.
+// cost is the memory that the head uses, in bytes.
 func (h *sharedHead) cost() int {
 	return 20*cap(h.IDs) + 48*cap(h.Chunks) + 8*cap(h.Parts) + cap(h.buf) + cap(h.raw) + 300
 }
 
-// openBlock is a block as one reader has it before him.
+// openBlock is a block in use by one reader.
 type openBlock struct {
-	*sharedHead // not written to
-	unpacked    // the chunk that was asked for last
+	*sharedHead // never changed
+	unpacked    // the chunk that was read last
 }
 
-// buffers is memory for what is read and not kept.
+// buffers is memory for bytes that are read and not kept.
 type buffers struct{ pool sync.Pool }
 
 func (p *buffers) get(n int) *[]byte {
@@ -85,7 +87,7 @@ func (p *buffers) put(b *[]byte) {
 	}
 }
 
-// open gives the block that a row names; it is valid until close.
+// open returns the block of a row. It is valid until close.
 func (h *heads) open(g *segmentFile, row *segment.Row) (openBlock, error) {
 	at := place{g, row.Off}
 	if b, ok := h.lend(at); ok {
@@ -104,7 +106,7 @@ func (h *heads) open(g *segmentFile, row *segment.Row) (openBlock, error) {
 	return openBlock{sharedHead: shared}, nil
 }
 
-// read reads and decodes the head of a block, which must be what its row says.
+// read reads and decodes the head of a block and compares it with the row.
 func (h *sharedHead) read(g *segmentFile, row *segment.Row) error {
 	f, err := g.use()
 	if err != nil {
@@ -124,7 +126,7 @@ func (h *sharedHead) read(g *segmentFile, row *segment.Row) error {
 	return nil
 }
 
-// readAt reads all of b. What is missing at the end of the file is damage, and no error of the file
+// readAt reads all of b. Missing bytes at the end of the file are damage, not an error of the file
 // system.
 func readAt(f io.ReaderAt, b []byte, off int64) error {
 	n, err := f.ReadAt(b, off)
@@ -137,7 +139,7 @@ func readAt(f io.ReaderAt, b []byte, off int64) error {
 	return err
 }
 
-// lend finds a head that is kept.
+// lend returns a head that is kept.
 func (h *heads) lend(at place) (openBlock, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -154,7 +156,7 @@ func (h *heads) index(at place) int {
 	return slices.IndexFunc(h.kept, func(k *sharedHead) bool { return k.at == at })
 }
 
-// close gives a block back. keep says that reading is likely to go on in it, where b's chunk is.
+// close gives a block back. keep says that the next page will probably continue in b's chunk.
 func (h *heads) close(b *openBlock, keep bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -166,7 +168,7 @@ func (h *heads) close(b *openBlock, keep bool) {
 			h.kept = append(h.kept, shared)
 		case h.kept[i] == shared:
 			h.kept = append(slices.Delete(h.kept, i, i+1), shared)
-		} // else another reader was first to keep what it decoded
+		} // else another reader has kept this head first
 	}
 	if shared.kept && keep && cap(b.unpacked.raw) <= chunkKept {
 		shared.unpacked = b.unpacked
@@ -178,15 +180,16 @@ func (h *heads) close(b *openBlock, keep bool) {
 	h.bound(headsKept, headsBytes)
 }
 
-// forget keeps nothing any longer: readers that have left need none of it, and the others decode
-// one head more.
+// forget drops all kept heads. Readers that have left need none of them, and the others decode one
+// head again.
 func (h *heads) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.bound(0, 0)
 }
 
-// bound forgets the heads that were kept first, until so many, and so many bytes, are left.
+// bound drops the heads that were kept first, until at most count heads and the given number of
+// bytes are left.
 func (h *heads) bound(count, bytes int) {
 	for _, k := range h.kept {
 		bytes -= k.cost()
@@ -202,7 +205,7 @@ func (h *heads) bound(count, bytes int) {
 	h.kept = slices.Delete(h.kept, 0, drop)
 }
 
-// recycle lends the memory of a head that is not kept to others, once nobody has it.
+// recycle makes the memory of a head that is not kept available to others when it has no reader.
 func (h *heads) recycle(shared *sharedHead) {
 	shared.unpacked = unpacked{}
 	if shared.readers == 0 {
@@ -213,7 +216,7 @@ func (h *heads) recycle(shared *sharedHead) {
 	}
 }
 
-// bytesOf gives the raw bytes of the block's chunk i.
+// bytesOf returns the raw bytes of the block's chunk i.
 func (s *Store) bytesOf(b *openBlock, i int) ([]byte, error) {
 	if b.unpacked.raw == nil || b.unpacked.chunk != i {
 		raw, err := s.unpack(nil, b.at, &b.Head, i)
@@ -225,7 +228,8 @@ func (s *Store) bytesOf(b *openBlock, i int) ([]byte, error) {
 	return b.unpacked.raw, nil
 }
 
-// unpack reads a chunk of a block, in dst's memory or new one.
+// unpack reads and unpacks chunk i of a block. It uses dst's memory, or allocates if that is too
+// small.
 func (s *Store) unpack(dst []byte, at place, h *segment.Head, i int) ([]byte, error) {
 	f, err := at.g.use()
 	if err != nil {
@@ -241,5 +245,5 @@ func (s *Store) unpack(dst []byte, at place, h *segment.Head, i int) ([]byte, er
 	return s.dec.Unpack(dst, *comp, h, c)
 }
 
-// isGone says whether a file is no longer there.
+// isGone reports whether a file no longer exists.
 func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) }

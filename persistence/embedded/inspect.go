@@ -11,35 +11,35 @@ import (
 	"tempestd/persistence/embedded/segment"
 )
 
-// inspection is all that is known of one segment's file after every byte of it was looked at.
+// inspection is the result of checking every byte of one segment's file.
 type inspection struct {
-	name   string // below the store's directory
+	name   string // relative to the store's directory
 	number uint64
 	size   int64
-	unused bool // its space was taken, and nothing was written
+	unused bool // its space was allocated, and nothing was written
 
 	header    segment.Header
-	headerErr error // what is wrong with the header; then header was made from the first block
+	headerErr error // the fault of the header; then header was made from the first block
 
 	parts   []part
 	end     segment.Position // after its last block, or as its trailer says
 	ending  segment.Ending
-	trailer *segment.Trailer // nil where there is no whole one
-	footer  error            // what is wrong with the footer
-	first   EntryID          // of its first entry; zero for none
-	wasShut bool             // it was sealed, and its footer is damaged since
-	torn    bool             // what follows its last block begins as a block does
-	damaged bool             // something was found
+	trailer *segment.Trailer // nil if there is no whole trailer
+	footer  error            // the fault of the footer
+	first   EntryID          // ID of its first entry; zero for none
+	wasShut bool             // it was sealed, and its footer was damaged later
+	torn    bool             // the bytes after its last block begin like a block
+	damaged bool             // there is a finding
 }
 
-// part is a block, or entries that are lost.
+// part is a block, or a hole of lost entries.
 type part struct {
 	off, len int64
 	head     segment.Fixed // of a block
 	hole     bool
 	from, to segment.Position // of a hole
-	err      error            // why there is a hole
-	known    bool             // the footer says that they are lost
+	err      error            // why there is a hole, or the fault of a block without entries
+	known    bool             // the footer says that the entries are lost
 }
 
 func (p *part) entries() uint64 { return p.to.Entries - p.from.Entries }
@@ -50,8 +50,8 @@ type inspector struct {
 	dec *segment.Decoder
 }
 
-// inspect looks at a segment of size bytes. before is where the segment with the number before it
-// ends, nil where there is none.
+// inspect checks a segment of size bytes. before is the end of the segment with the number before
+// it, nil if there is none.
 func (in *inspector) inspect(r io.ReaderAt, size int64, stream string, number uint64, before *segment.Position) (*inspection, error) {
 	n := &inspection{number: number, size: size}
 	b := make([]byte, min(size, segment.HeaderLen))
@@ -107,8 +107,8 @@ type partsWalk struct {
 	rows    []segment.Row
 	before  *segment.Position
 	started bool             // at is known
-	at      segment.Position // behind the last part
-	bad     *part            // bytes that are no block, before what comes next
+	at      segment.Position // after the last part
+	bad     *part            // bytes that are no block, before the next piece
 }
 
 func (w *partsWalk) visit(p *segment.Piece) error {
@@ -138,7 +138,7 @@ func (w *partsWalk) visit(p *segment.Piece) error {
 	return nil
 }
 
-// start begins at the first block where the header does not say where.
+// start finds the start position from the first block if the header is damaged.
 func (w *partsWalk) start(h *segment.Head, off int64) {
 	w.started = true
 	if w.before != nil && w.before.Entries <= h.Start() {
@@ -157,7 +157,7 @@ func (w *partsWalk) start(h *segment.Head, off int64) {
 	}
 }
 
-// noBlock notes bytes that are no block.
+// noBlock records bytes that are no block.
 func (w *partsWalk) noBlock(off, length int64, err error) {
 	if w.bad == nil {
 		w.bad = &part{off: off, err: err}
@@ -165,11 +165,11 @@ func (w *partsWalk) noBlock(off, length int64, err error) {
 	w.bad.len = off + length - w.bad.off
 }
 
-// passTo notes what is missing between the last part and the block h.
+// passTo records the entries that are missing between the last part and the block h.
 func (w *partsWalk) passTo(h *segment.Head, off int64) {
 	at := &w.at
 	follows := h.Prev == at.Link && h.Start() == at.Entries && (h.Count == 0 && h.End.Last == at.Last || h.Count > 0 && h.First.Compare(at.Last) > 0)
-	// In a sealed segment blocks without entries may be left out: what they said was said again.
+	// In a sealed segment blocks without entries may be missing: later blocks repeat their state.
 	sealed := w.n.trailer != nil || w.n.header.Packed > 0
 	if w.bad == nil && follows && (h.End.Number == at.Number+1 || sealed) {
 		return
@@ -183,7 +183,7 @@ func (w *partsWalk) passTo(h *segment.Head, off int64) {
 	w.pass(to, off, fmt.Errorf("%w: block %d does not follow block %d", segment.ErrDamaged, h.End.Number, at.Number))
 }
 
-// pass adds a hole up to a place, which begins at off in the file.
+// pass adds a hole up to the position to. The hole begins at off in the file.
 func (w *partsWalk) pass(to segment.Position, off int64, err error) {
 	hole := part{off: off, hole: true, from: w.at, to: to, err: err}
 	if w.bad != nil {
@@ -194,7 +194,7 @@ func (w *partsWalk) pass(to segment.Position, off int64, err error) {
 	w.at = to
 }
 
-// add adds a hole, or makes the one before it longer.
+// add adds a hole, or extends the hole before it.
 func (w *partsWalk) add(hole part) {
 	hole.known = w.known(&hole)
 	parts := w.n.parts
@@ -206,7 +206,7 @@ func (w *partsWalk) add(hole part) {
 	w.n.parts = append(parts, hole)
 }
 
-// known says whether the footer's rows have a hole where this one is.
+// known reports whether the rows of the footer have a hole at the same place.
 func (w *partsWalk) known(hole *part) bool {
 	if hole.to.Entries == hole.from.Entries {
 		return w.n.trailer != nil && hole.len == 0
@@ -228,7 +228,7 @@ func (w *partsWalk) known(hole *part) bool {
 	return true
 }
 
-// finish adds what is missing at the segment's end.
+// finish adds the entries that are missing at the segment's end.
 func (w *partsWalk) finish() {
 	n := w.n
 	n.end = w.at
@@ -240,7 +240,7 @@ func (w *partsWalk) finish() {
 	}
 }
 
-// blocks are the parts that can be read.
+// blocks returns the parts that can be read.
 func (n *inspection) blocks() (blocks []*part) {
 	for i := range n.parts {
 		if !n.parts[i].hole {
@@ -250,7 +250,7 @@ func (n *inspection) blocks() (blocks []*part) {
 	return blocks
 }
 
-// appendEnd is the last block that ends an append; nil for none.
+// appendEnd returns the last block that ends an append; nil for none.
 func (n *inspection) appendEnd() *part {
 	for i := len(n.parts) - 1; i >= 0; i-- {
 		if p := &n.parts[i]; !p.hole && !p.head.More {
@@ -281,7 +281,7 @@ func (n *inspection) compareFooter(rows []segment.Row) error {
 		p := at[row.Off]
 		switch {
 		case p == nil && slices.ContainsFunc(n.parts, func(p part) bool { return p.hole && p.from.Entries <= row.Start() && row.EndEntries <= p.to.Entries }):
-			// it is one of those that are damaged
+			// it is one of the damaged blocks
 		case p == nil:
 			return fmt.Errorf("%w: there is no block where the footer's row %d says", segment.ErrDamaged, i+1)
 		case rowOf(p) != *row:
@@ -307,7 +307,7 @@ func rowOf(p *part) segment.Row {
 		EndEntries: h.End.Entries, EndBytes: h.End.Bytes, Count: uint32(h.Count)}
 }
 
-// lossOf tells of the entries between two places.
+// lossOf returns the loss of the entries between two positions, nil for none.
 func lossOf(from, to segment.Position) *persistence.Loss {
 	if to.Entries <= from.Entries {
 		return nil
@@ -316,7 +316,7 @@ func lossOf(from, to segment.Position) *persistence.Loss {
 	return &persistence.Loss{First: first, Last: to.Last, Entries: to.Entries - from.Entries, From: timeOf(first), To: timeOf(to.Last)}
 }
 
-// timeOf is about when an entry was witnessed, by its ID.
+// timeOf is about the time when an entry was witnessed, from its ID.
 func timeOf(id EntryID) time.Time {
 	if id.IsZero() {
 		return time.Time{}

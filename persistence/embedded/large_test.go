@@ -16,7 +16,7 @@ import (
 )
 
 // TestBatchesOfAnySize appends batches as large as the configuration allows, of events that hardly
-// compress: each becomes several blocks, atomic as a whole.
+// compress. Each is stored in several blocks, and atomically as a whole.
 func TestBatchesOfAnySize(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -61,7 +61,7 @@ func TestBatchesOfAnySize(t *testing.T) {
 	must(t, store.Close())
 }
 
-// ageStream has entries of one second each, ten blocks, the newest at the time now.
+// ageStream makes a stream with one block per second of its own time, the newest at the time now.
 func ageStream(t *testing.T, clock clockwork.Clock, age time.Duration, seconds int, onEvent func(persistence.Event)) (*embedded.Store, persistence.Stream) {
 	t.Helper()
 	store, err := embedded.Open(t.Context(), t.TempDir(), embedded.Options{Clock: clock, Maintenance: time.Minute, OnEvent: onEvent})
@@ -86,8 +86,8 @@ func kept(t *testing.T, s persistence.Stream) int64 {
 	return info.Entries
 }
 
-// TestWrongClockEmptiesNoStream has the clock be wrong for good: the stream's own time says that
-// nothing is old.
+// TestWrongClockEmptiesNoStream sets the clock wrong for good. By the stream's own time no entry is
+// old, so none is dropped.
 func TestWrongClockEmptiesNoStream(t *testing.T) {
 	t.Parallel()
 	clock := clockwork.NewFakeClockAt(time.UnixMicro(start))
@@ -103,8 +103,8 @@ func TestWrongClockEmptiesNoStream(t *testing.T) {
 	must(t, store.Close())
 }
 
-// TestOneRoundDropsAPart has both times agree that nearly all is old: a round drops a quarter, the
-// next, which says the same, the rest.
+// TestOneRoundDropsAPart makes nearly all entries old by both times. One round drops a quarter; the
+// next round, which finds the same, drops the rest.
 func TestOneRoundDropsAPart(t *testing.T) {
 	t.Parallel()
 	clock := clockwork.NewFakeClockAt(time.UnixMicro(start))
@@ -120,8 +120,8 @@ func TestOneRoundDropsAPart(t *testing.T) {
 		dropped int64
 	}{
 		{time.Minute, 25},
-		{365 * 24 * time.Hour, 18}, // no clock goes on like this between two rounds
-		{time.Minute, 46},          // but for those of the last 10 s of the stream
+		{365 * 24 * time.Hour, 18}, // no correct clock moves so far between two rounds
+		{time.Minute, 46},          // all but the entries of the last 10 s of the stream
 	} {
 		clock.Advance(round.after)
 		if n := <-trimmed; n != round.dropped {
@@ -134,8 +134,8 @@ func TestOneRoundDropsAPart(t *testing.T) {
 	must(t, store.Close())
 }
 
-// TestBytesOnDiskStayNearTheBound appends far more than a stream may keep, as in a catch-up: what
-// the disk holds stays within a quarter of the bound.
+// TestBytesOnDiskStayNearTheBound appends far more than a stream may keep, as in a catch-up. The
+// disk usage stays below 5/4 of the bound.
 func TestBytesOnDiskStayNearTheBound(t *testing.T) {
 	t.Parallel()
 	const bound = 20 << 20

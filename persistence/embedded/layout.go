@@ -19,16 +19,16 @@ const (
 	streamsDir = "streams"
 	marksDir   = "marks"
 	stateDir   = "state"
-	asideDir   = "aside" // what was damaged and is kept
+	asideDir   = "aside" // damaged data that is kept
 )
 
-// formatVersion is what the format file says.
+// The version and the content of the format file.
 const (
 	formatVersion = 2
 	formatText    = "tempestd store 2\n"
 )
 
-// checkFormat refuses a store that another version laid out differently, and marks a new one.
+// checkFormat refuses a store with the layout of another version. It marks a new store.
 func (s *Store) checkFormat() error {
 	path := filepath.Join(s.dir, formatFile)
 	b, err := disk.ReadFile(s.files, path)
@@ -66,7 +66,7 @@ func (s *Store) checkFormat() error {
 	return nil
 }
 
-// asidePath makes up a name in the directory of what is set aside.
+// asidePath returns a new name in the directory for damaged data.
 func (s *Store) asidePath(path string) (string, error) {
 	dir := filepath.Join(s.dir, asideDir)
 	if err := s.files.MakeDir(dir); err != nil {
@@ -81,8 +81,8 @@ func (s *Store) asidePath(path string) (string, error) {
 	}
 }
 
-// setAside moves a file to where what is damaged is kept, and gives its new name below the store's
-// directory.
+// setAside moves a file to the directory for damaged data. It returns the new name, relative to the
+// store's directory.
 func (s *Store) setAside(path string) (string, error) {
 	aside, err := s.asidePath(path)
 	if err == nil {
@@ -97,7 +97,7 @@ func (s *Store) setAside(path string) (string, error) {
 	return s.below(aside), nil
 }
 
-// copyAside keeps some bytes of a file where what is damaged is kept.
+// copyAside stores some bytes of a file in the directory for damaged data.
 func (s *Store) copyAside(path string, b []byte) (string, error) {
 	aside, err := s.asidePath(path)
 	if err == nil {
@@ -109,7 +109,7 @@ func (s *Store) copyAside(path string, b []byte) (string, error) {
 	return s.below(aside), nil
 }
 
-// below is a path as events tell it: from the store's directory on.
+// below returns a path relative to the store's directory, as events name it.
 func (s *Store) below(path string) string {
 	if rel, err := filepath.Rel(s.dir, path); err == nil {
 		return rel

@@ -13,8 +13,8 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// TestOtherFormatsAreRefused opens what an earlier tempestd wrote, and what a later one did: the
-// error says what to do, nothing is changed, and nothing is left open.
+// TestOtherFormatsAreRefused opens stores of an earlier and of a later tempestd. The error says
+// what to do, nothing is changed, and nothing is left open.
 func TestOtherFormatsAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, write := range map[string]func(dir string) error{
@@ -41,7 +41,8 @@ func TestOtherFormatsAreRefused(t *testing.T) {
 	}
 }
 
-// TestSegmentsOfALaterVersionAreRefused has one segment of another layout.
+// TestSegmentsOfALaterVersionAreRefused opens a store with one segment of another layout. It is
+// refused and not changed.
 func TestSegmentsOfALaterVersionAreRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -62,7 +63,7 @@ func TestSegmentsOfALaterVersionAreRefused(t *testing.T) {
 	}
 }
 
-// putChecksum gives a segment's header its checksum.
+// putChecksum writes the checksum of a segment's header.
 func putChecksum(b []byte) {
 	binary.LittleEndian.PutUint32(b[12:], crc32.Checksum(b[16:512], crc32.MakeTable(crc32.Castagnoli)))
 }

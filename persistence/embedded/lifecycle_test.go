@@ -12,8 +12,8 @@ import (
 	"tempestd/persistence/streamtest"
 )
 
-// TestDiskLifeCycle fills small disks, by the stream and then by somebody else to the last byte;
-// stops, starts, reads, trims and goes on.
+// TestDiskLifeCycle fills small disks, first by the stream and then by another file to the last
+// byte. The store can be stopped, started, read and trimmed, and appends work again.
 func TestDiskLifeCycle(t *testing.T) {
 	t.Parallel()
 	for _, mib := range []int64{24, 128} {
@@ -44,7 +44,7 @@ func TestDiskLifeCycle(t *testing.T) {
 		foreign, err := files.Open("/foreign", 3)
 		must(t, err)
 		must(t, foreign.Preallocate(int64(free)))
-		must(t, store.Close()) // it needs no space
+		must(t, store.Close()) // closing needs no space
 
 		store, s = openFeed(t, "/store", opt)
 		if n := kept(t, s); n != stored {

@@ -11,7 +11,8 @@ import (
 	"tempestd/persistence/embedded/segment"
 )
 
-// look reads the stream's files. expected is where the writer left it, nil when the process begins.
+// look reads the stream's files. expected is where the writer left the stream, nil when the process
+// starts.
 func (st *stream) look(registered known, expected *segment.Position) (f *found, err error) {
 	l := &looker{st: st, expected: expected, found: new(found)}
 	defer func() {
@@ -45,15 +46,15 @@ func (st *stream) look(registered known, expected *segment.Position) (f *found, 
 	return l.found, nil
 }
 
-// looker looks at a stream's files.
+// looker reads a stream's files.
 type looker struct {
 	*found
 	st       *stream
 	expected *segment.Position
 	known    known
 	walker   segment.Walker
-	beyond   EntryID // the newest entry that was seen behind what is cut off
-	cut      error   // why something is
+	beyond   EntryID // the newest entry that was seen in the part that is cut off
+	cut      error   // why a part is cut off
 }
 
 // segments lists the files and reads their headers.
@@ -68,7 +69,7 @@ func (l *looker) segments() error {
 		if n, ok := parseSegmentName(name); ok {
 			numbers = append(numbers, n)
 		} else if l.expected == nil && isTemporary(name) {
-			_ = files.Unlink(l.st.dir + "/" + name) // it is the copy of a segment, and was not finished
+			_ = files.Unlink(l.st.dir + "/" + name) // an unfinished copy of a segment
 		}
 	}
 	slices.Sort(numbers)
@@ -84,7 +85,7 @@ func (l *looker) segments() error {
 	return nil
 }
 
-// header reads a segment's header; nil for a file that holds nothing.
+// header reads a segment's header. It returns nil for a file without data.
 func (l *looker) header(number uint64, newest bool) (*segmentFile, error) {
 	g := l.st.newSegment(number)
 	f, err := g.use()
@@ -123,7 +124,8 @@ func (l *looker) header(number uint64, newest bool) (*segmentFile, error) {
 	return l.salvage(g, f, size, newest, err)
 }
 
-// unused takes the file of a segment in which nothing was written yet.
+// unused handles the file of a segment whose space was allocated and in which nothing was written
+// yet.
 func (l *looker) unused(g *segmentFile, newest bool) error {
 	if newest && l.broken == nil {
 		w, err := l.st.store.files.Open(g.path, disk.Write)
@@ -134,10 +136,11 @@ func (l *looker) unused(g *segmentFile, newest bool) error {
 		l.spare = &spare{number: g.number, seat: seat{file: w, reserved: g.size.Load()}}
 		return nil
 	}
-	return nil // nothing is lost with it, and its number is passed over
+	return nil // nothing is lost with it, and its number is skipped
 }
 
-// salvage finds from the first block what a damaged header said. A file without any is set aside.
+// salvage makes the header from the first block if the header is damaged. A file without a block is
+// moved aside.
 func (l *looker) salvage(g *segmentFile, f disk.File, size int64, newest bool, fault error) (*segmentFile, error) {
 	at, h, err := l.walker.Find(f, size, segment.HeaderLen)
 	if err != nil {
@@ -150,7 +153,7 @@ func (l *looker) salvage(g *segmentFile, f disk.File, size int64, newest bool, f
 		return nil, l.setAside(g, fault)
 	}
 	if newest && l.known.found && h.End.Last.Compare(l.known.synced) > 0 && !(at == segment.HeaderLen && l.follows(h)) {
-		// Its beginning is gone, and it was not known to be on the disk: all of it is fetched again.
+		// Its beginning is lost and was not known to be on disk, so all of it is fetched again.
 		l.beyond = h.End.Last
 		return nil, l.setAside(g, fault)
 	}
@@ -161,7 +164,8 @@ func (l *looker) salvage(g *segmentFile, f disk.File, size int64, newest bool, f
 		start.Bytes -= min(start.Bytes, uint64(h.HeadLen+h.BodyLen))
 	}
 	if n := len(l.segs); at != segment.HeaderLen && n > 0 && l.segs[n-1].number+1 == g.number {
-		// The first blocks are damaged too: they were between the segment before it and this.
+		// The first blocks are damaged too. They were between the segment before this one and the
+		// first block found.
 		if t, err := l.endOf(l.segs[n-1]); err == nil {
 			start = t
 		}
@@ -172,7 +176,7 @@ func (l *looker) salvage(g *segmentFile, f disk.File, size int64, newest bool, f
 	return g, nil
 }
 
-// unacknowledged says whether nobody was told of anything after the segments seen so far.
+// unacknowledged reports whether nothing after the segments seen so far was acknowledged.
 func (l *looker) unacknowledged() bool {
 	var end segment.Position
 	if n := len(l.segs); n > 0 {
@@ -184,7 +188,7 @@ func (l *looker) unacknowledged() bool {
 	return l.expected != nil && l.expected.Number <= end.Number || l.known.found && l.known.number <= end.Number
 }
 
-// follows says whether a block follows the segments seen so far.
+// follows reports whether a block follows the segments seen so far.
 func (l *looker) follows(h *segment.Head) bool {
 	var end segment.Position
 	if n := len(l.segs); n > 0 {
@@ -196,7 +200,8 @@ func (l *looker) follows(h *segment.Head) bool {
 	return h.Prev == end.Link && h.Start() == end.Entries
 }
 
-// begun empties a segment whose first append was cut short, to begin it anew.
+// begun empties a segment whose first append was cut short, so that it is written from its
+// beginning.
 func (l *looker) begun(g *segmentFile) error {
 	if l.broken != nil {
 		return nil
@@ -213,7 +218,7 @@ func (l *looker) begun(g *segmentFile) error {
 	return nil
 }
 
-// setAside takes a file out of the stream that is none of its segments.
+// setAside moves a file aside that is not a segment of the stream.
 func (l *looker) setAside(g *segmentFile, fault error) error {
 	aside, err := l.st.store.setAside(g.path)
 	if err != nil {
@@ -223,7 +228,7 @@ func (l *looker) setAside(g *segmentFile, fault error) error {
 	return nil
 }
 
-// endOf finds where a segment ends by what stands in it.
+// endOf finds where a segment ends, from its content.
 func (l *looker) endOf(g *segmentFile) (segment.Position, error) {
 	f, err := g.use()
 	if err != nil {
@@ -244,8 +249,8 @@ func (l *looker) endOf(g *segmentFile) (segment.Position, error) {
 	return w.End, nil
 }
 
-// last finds the end of the stream: in the newest segment, or where that has no block in the one
-// before it.
+// last finds the end of the stream: in the newest segment, or in the segment before it if the
+// newest has no block.
 func (l *looker) last() error {
 	for i := len(l.segs) - 1; i >= 0; i-- {
 		g := l.segs[i]
@@ -269,7 +274,7 @@ func (l *looker) last() error {
 	return nil
 }
 
-// readLast reads a segment's state and, of the newest, its blocks.
+// readLast reads a segment's state. For the newest segment it also reads the blocks.
 func (l *looker) readLast(g *segmentFile, newest bool) (w *segment.Walk, sealed bool, err error) {
 	f, err := g.use()
 	if err != nil {
@@ -280,7 +285,7 @@ func (l *looker) readLast(g *segmentFile, newest bool) (w *segment.Walk, sealed 
 	if err == nil {
 		w = segment.New(&g.header)
 		w.End = t.End
-		if t.StateHead == 0 { // none of its blocks is left, or none that ends an append
+		if t.StateHead == 0 { // no block is left, or no block that ends an append
 			return w, true, nil
 		}
 		var h segment.Head
@@ -305,7 +310,7 @@ func (l *looker) readLast(g *segmentFile, newest bool) (w *segment.Walk, sealed 
 	if w, err = l.walk(g, f); err != nil {
 		return nil, false, err
 	}
-	// A footer that is not whole: its sealing was cut short, or it is damaged.
+	// The footer is not whole: the sealing was cut short, or the footer is damaged.
 	if w.Footer && newest {
 		if sealed, err = segment.Sealed(f, g.size.Load(), w.Off, len(w.Rows)); err != nil {
 			return nil, false, l.st.store.failure(err)
@@ -318,7 +323,7 @@ func (l *looker) readLast(g *segmentFile, newest bool) (w *segment.Walk, sealed 
 	return w, sealed || !newest, nil
 }
 
-// walk goes through the blocks of a segment up to where the stream can go on.
+// walk goes through the blocks of a segment up to the place where the stream can continue.
 func (l *looker) walk(g *segmentFile, f disk.File) (*segment.Walk, error) {
 	size := g.size.Load()
 	w := segment.New(&g.header)
@@ -327,8 +332,8 @@ func (l *looker) walk(g *segmentFile, f disk.File) (*segment.Walk, error) {
 		if l.expected != nil && h.End.Number > l.expected.Number {
 			return fmt.Errorf("%w: it was not acknowledged", segment.ErrDamaged)
 		}
-		// What is known to be on disk is left to its readers, but for the newest block: if it is
-		// damaged, it is fetched again.
+		// Blocks that are known to be on disk are left to their readers, except for the newest
+		// block: if that is damaged, it is fetched again.
 		if l.known.found && h.End.Last.Compare(l.known.synced) <= 0 && h.End.Number < l.known.number {
 			return nil
 		}
@@ -356,8 +361,8 @@ func (l *looker) walk(g *segmentFile, f disk.File) (*segment.Walk, error) {
 			return w, nil
 		}
 		if l.known.found && h.End.Last.Compare(l.known.synced) > 0 {
-			// It was not known to be on disk: a power cut may keep what was written last and lose
-			// what was written before it. It is fetched again.
+			// It was not known to be on disk. A power cut may keep the last writes and lose writes
+			// before them. All of them are fetched again.
 			l.beyond = later(l.beyond, h.End.Last)
 			return w, nil
 		}

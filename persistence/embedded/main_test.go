@@ -19,17 +19,17 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, crashChild())
 		os.Exit(1)
 	}
-	// rapid's default of 100 runs takes a while with stores; the command line may ask for more.
+	// rapid's default of 100 runs takes long with stores. The command line may ask for more.
 	if err := flag.Set("rapid.checks", "15"); err != nil {
 		panic(err)
 	}
-	// Badger leaves these behind when it cannot be opened.
+	// Badger leaves these goroutines behind when it cannot be opened.
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/dgraph-io/badger/v4.(*DB).monitorCache"),
 		goleak.IgnoreAnyFunction("github.com/dgraph-io/ristretto/v2/z.(*AllocatorPool).freeupAllocators"))
 }
 
-// start is the time at which the events of the tests begin, Unix µs.
+// start is the time of the first events in the tests, in Unix microseconds.
 const start = 1_795_000_000_000_000
 
 // openFeed opens a store and its stream "feed".
@@ -49,7 +49,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// told is what a store told, by whichever goroutine.
+// told collects the events of a store, from any goroutine.
 type told struct {
 	mu     sync.Mutex
 	events []persistence.Event
@@ -67,7 +67,7 @@ func (t *told) all() []persistence.Event {
 	return slices.Clone(t.events)
 }
 
-// lines are the events as text.
+// lines returns the events as text.
 func (t *told) lines() (lines []string) {
 	for _, e := range t.all() {
 		lines = append(lines, fmt.Sprintf("%T %+v", e, e))

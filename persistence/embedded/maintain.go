@@ -10,9 +10,9 @@ import (
 	"tempestd/persistence/embedded/disk"
 )
 
-// maintain is one round of what the store does by itself.
+// maintain is one round of the background work.
 func (s *Store) maintain(ctx context.Context) {
-	_ = s.space.check(0) // tells of free space that came back while nobody appended
+	_ = s.space.check(0) // reports free space that came back while nothing was appended
 	s.heads.forget()
 	if err := s.state.open(); err != nil && !persistence.Temporary(err) {
 		s.maintenanceFailed(ctx, "", err)
@@ -38,7 +38,7 @@ func (s *Store) maintain(ctx context.Context) {
 	}
 }
 
-// follow does what appends leave to be done, until the store closes.
+// follow does the work that appends leave, until the store is closed.
 func (s *Store) follow(ctx context.Context) {
 	for {
 		select {
@@ -55,7 +55,7 @@ func (s *Store) follow(ctx context.Context) {
 }
 
 func (s *Store) maintenanceFailed(ctx context.Context, stream string, err error) {
-	// A store that closes, or that refuses writes and said so, has not failed at this.
+	// A store that is closed, or that refuses writes and has reported that, has not failed at this.
 	if ctx.Err() == nil && !persistence.Temporary(err) && !errors.Is(err, persistence.ErrStoreClosed) {
 		s.emit(persistence.MaintenanceFailed{Stream: stream, Err: err})
 	}

@@ -12,33 +12,34 @@ import (
 	"tempestd/persistence/embedded/disk"
 )
 
-// EntryID is the ID of a stream's entry.
+// EntryID is the ID of an entry in a stream.
 type EntryID = persistence.EntryID
 
-// mark is a stream's high-water mark: what is known of its end outside its segments, to notice that
-// they lost it.
+// mark is a stream's high-water mark: what is known of the stream's end outside its segments. It
+// shows that the segments have lost their end.
 //
-// It is written after the commit, so it never leads what was committed, and it is not synced: it
-// costs a system call, survives any crash of the process, and after a power cut it may lag, which
-// only makes it blind to a loss as new as itself. If it leads after one, an acknowledged append was
-// lost indeed, and that is what it is there to tell.
+// It is written after the commit, so it is never ahead of the committed data. It is not synced: it
+// costs one system call and survives any crash of the process. After a power cut it may be behind.
+// Then it only fails to show the loss of the newest entries. If it is ahead of the segments after a
+// power cut, an acknowledged append was lost, and that is what the mark must show.
 type mark struct {
 	file disk.File
 	known
 }
 
-// known is what a mark says.
+// known is the content of a mark.
 type known struct {
-	last   EntryID // newest entry committed
-	synced EntryID // newest entry known to be on disk; the same when every append is synced
+	last   EntryID // the newest entry committed
+	synced EntryID // the newest entry known to be on disk; equal to last if every append is synced
 	oldest EntryID // the oldest entry that was kept
 	number uint64  // of the newest block
-	closed int64   // when the stream was closed for good, Unix µs
-	found  bool    // there was a mark
+	// closed is when the stream was closed for good, in Unix microseconds; 0 while it is open.
+	closed int64
+	found  bool // there was a mark
 
 	entries, bytes uint64 // ever appended
-	// told says that a repair found the stream shorter than this, and told: nothing new is wrong
-	// with it.
+	// told says that a repair found the stream shorter than this and reported it, so it is no new
+	// damage.
 	told bool
 }
 
@@ -49,8 +50,8 @@ const (
 
 func (s *Store) markPath(stream string) string { return filepath.Join(s.dir, marksDir, stream) }
 
-// openMark opens or makes a stream's mark. fault is what is wrong with one that cannot be
-// understood, which is set aside.
+// openMark opens or makes a stream's mark. fault is the fault of a mark that cannot be parsed; such
+// a mark is moved aside.
 func (s *Store) openMark(stream string) (m *mark, fault error, err error) {
 	path := s.markPath(stream)
 	b, err := disk.ReadFile(s.files, path)
@@ -73,7 +74,7 @@ func (s *Store) openMark(stream string) (m *mark, fault error, err error) {
 	if m.file, err = s.files.Open(path, disk.Create); err != nil {
 		return nil, nil, fmt.Errorf("open the high-water mark: %w", err)
 	}
-	if fault != nil { // its space is taken now, so that writing it never meets a full disk
+	if fault != nil { // allocate its space now, so that writing it never meets a full disk
 		err = m.write(m.known)
 		if err == nil {
 			err = m.file.Sync()
@@ -104,7 +105,7 @@ func parseMark(b []byte) (k known, err error) {
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
-// encode gives the bytes of a mark's file.
+// encode returns the bytes of a mark's file.
 func (k *known) encode() (b [markLen]byte) {
 	var told uint64
 	if k.told {

@@ -21,38 +21,39 @@ import (
 
 // RepairOptions say how a store is repaired.
 type RepairOptions struct {
-	DryRun   bool // only say what is wrong and what would be done
+	DryRun   bool // only report the faults and what a repair would do
 	Progress func(persistence.VerifyProgress)
 }
 
-// Repaired is what a repair found and did.
+// Repaired is the result of a repair.
 type Repaired struct {
 	DryRun   bool                  `json:"dry_run,omitempty"`
-	Findings []persistence.Finding `json:"findings"` // what was wrong
+	Findings []persistence.Finding `json:"findings"` // the faults
 	Done     []RepairStep          `json:"done"`
 	Lost     []RepairLoss          `json:"lost"`
-	// Remaining is what is still wrong; nothing is what it should be.
+	// Remaining is what is still wrong. It should be empty.
 	Remaining []persistence.Finding `json:"remaining"`
-	Verified  persistence.Verified  `json:"verified"` // the last time that all was looked at
+	Verified  persistence.Verified  `json:"verified"` // the last verification of the whole store
 }
 
-// RepairStep is one thing that was done.
+// RepairStep is one step of a repair.
 type RepairStep struct {
 	Stream string `json:"stream,omitempty"`
-	File   string `json:"file"`            // below the store's directory
-	Aside  string `json:"aside,omitempty"` // where the file as it was, or what was cut from it, is now
-	What   string `json:"what"`
+	File   string `json:"file"` // relative to the store's directory
+	// Aside is where the original file, or the part cut from it, is now.
+	Aside string `json:"aside,omitempty"`
+	What  string `json:"what"`
 }
 
-// RepairLoss is what is lost, and how the stream tells of it.
+// RepairLoss is a loss and the gap entry that reports it.
 type RepairLoss struct {
 	Stream string `json:"stream"`
 	persistence.Loss
-	Gap  *EntryID `json:"gap,omitempty"`  // the gap entry that tells of it
-	Note string   `json:"note,omitempty"` // why there is none
+	Gap  *EntryID `json:"gap,omitempty"`  // the gap entry that reports the loss
+	Note string   `json:"note,omitempty"` // why there is no gap entry
 }
 
-// repairer repairs a store that nobody else has open.
+// repairer repairs a store that no other process has open.
 type repairer struct {
 	dir   string
 	files disk.FS
@@ -64,17 +65,18 @@ type repairer struct {
 	events []persistence.Event
 }
 
-// RepairDir looks at all that the store in dir has on disk, and mends what is wrong with it: what
-// is bad is moved to aside/, what is good stays, and what is lost becomes a gap entry of its
-// stream. It holds the directory's lock meanwhile: the error matches persistence.ErrLocked while a
-// process has the store open. It may be repeated after an error, or when it was cut short: nothing
-// is lost by that, and no gap is told twice.
+// RepairDir verifies everything that the store in dir has on disk, and repairs its faults. Bad data
+// is moved to aside/, good data stays, and every loss becomes a gap entry in its stream. RepairDir
+// holds the directory's lock meanwhile: the error matches persistence.ErrLocked while a process has
+// the store open. It may be repeated after an error or an interruption: that loses nothing, and no
+// gap is recorded twice.
 //
-// The gap entry is appended here and not by the next start of the daemon: it is in the stream
-// before the damage is out of it, a stream whose feed is no longer configured gets it too, and
-// nothing needs to be remembered. What is lost at a stream's end is otherwise: the feed resumes
-// from what is left, under the old IDs, and whether there is a gap at all is for the upstream to
-// say. Its mark goes on knowing of it until then, and that it was told.
+// RepairDir itself appends the gap entry; the next start of the daemon does not. So the entry is in
+// the stream before the damage is removed from it. A stream whose feed is no longer configured gets
+// it too. And nothing must be remembered until the next start. A loss at the end of a stream is
+// different. The feed resumes from the remaining end and stores the entries under their old IDs.
+// Only the upstream can tell whether a gap remains. Until then the stream's mark keeps the loss,
+// and that it was reported.
 func RepairDir(ctx context.Context, dir string, opt RepairOptions) (Repaired, error) {
 	done := Repaired{DryRun: opt.DryRun, Findings: []persistence.Finding{}, Done: []RepairStep{}, Lost: []RepairLoss{}, Remaining: []persistence.Finding{}}
 	lock, err := lockStore(ctx, dir)
@@ -115,7 +117,7 @@ func RepairDir(ctx context.Context, dir string, opt RepairOptions) (Repaired, er
 	return done, err
 }
 
-// verify looks at all there is.
+// verify verifies the whole store.
 func (r *repairer) verify(ctx context.Context, into *[]persistence.Finding) (map[string]*verifiedStream, error) {
 	kept := make(map[string]*verifiedStream)
 	var err error
@@ -125,10 +127,10 @@ func (r *repairer) verify(ctx context.Context, into *[]persistence.Finding) (map
 	return kept, err
 }
 
-// open opens the store, by which all is mended that does not stand in a sealed segment, and appends
-// the gap entries.
+// open opens the store. This repairs everything outside the sealed segments. Then it appends the
+// gap entries.
 func (r *repairer) open(ctx context.Context) (err error) {
-	// The store closes its lock, and ours stays.
+	// The store closes the lock that it gets; the repairer keeps its own.
 	fd, err := unix.Dup(int(r.lock.Fd()))
 	if err != nil {
 		return fmt.Errorf("keep the store's lock: %w", err)
@@ -160,7 +162,7 @@ func (r *repairer) event(e persistence.Event) {
 	r.events = append(r.events, e)
 }
 
-// tellEvents makes steps of what opening the store did.
+// tellEvents makes repair steps of the events from opening the store.
 func (r *repairer) tellEvents() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -185,7 +187,7 @@ func (r *repairer) did(stream, file, aside, what string) {
 	r.done.Done = append(r.done.Done, RepairStep{Stream: stream, File: file, Aside: aside, What: what})
 }
 
-// gap appends the entry that tells of a loss, unless it is there.
+// gap appends the gap entry of a loss, unless the stream already has it.
 func (r *repairer) gap(ctx context.Context, s *Store, l *RepairLoss) error {
 	stream, err := s.Stream(ctx, l.Stream)
 	if err != nil {
@@ -199,7 +201,7 @@ func (r *repairer) gap(ctx context.Context, s *Store, l *RepairLoss) error {
 	if err != nil {
 		return err
 	}
-	// No host: it is the gap that the feed would record by itself, and it is not recorded twice.
+	// Without a host it is the same gap that the feed would record, so it is not recorded twice.
 	gap := messages.Gap{FromUS: l.First.TimeUS(), ToUS: l.Last.TimeUS(), Cause: messages.GapCorrupt}
 	event := gap.Entry()
 	print := xxhash.Sum64(event)
@@ -225,11 +227,11 @@ func (r *repairer) gap(ctx context.Context, s *Store, l *RepairLoss) error {
 	return err
 }
 
-// gapHorizon is how many of the newest entries are looked at for a gap entry that a repair which
-// was cut short has left.
+// gapHorizon is how many of the newest entries are searched for a gap entry of an earlier repair
+// that was interrupted.
 const gapHorizon = 10_000
 
-// tellMarks notes that it was told what is lost of the ends of streams.
+// tellMarks records in the marks that losses at the ends of streams were reported.
 func (r *repairer) tellMarks() error {
 	for _, f := range r.done.Findings {
 		if f.Stream == "" || f.Remedy != remedyEnd {
@@ -262,8 +264,8 @@ func (r *repairer) tellMarks() error {
 	return nil
 }
 
-// mend writes anew what is damaged of a stream's sealed segments, and puts empty ones in the place
-// of those that are missing.
+// mend rewrites the damaged segments among a stream's sealed ones, and puts empty segments in the
+// place of missing ones.
 func (r *repairer) mend(ctx context.Context, stream string, found *verifiedStream) error {
 	dir := filepath.Join(r.dir, streamsDir, stream)
 	for _, n := range found.segs {
@@ -304,7 +306,7 @@ func (r *repairer) mend(ctx context.Context, stream string, found *verifiedStrea
 	return nil
 }
 
-// keepAside gives a file a second name among what is set aside, or copies it there.
+// keepAside links a file into the directory for damaged data, or copies it there.
 func (r *repairer) keepAside(path string) (string, error) {
 	s := &Store{dir: r.dir, files: r.files}
 	aside, err := s.asidePath(path)

@@ -44,8 +44,8 @@ func manyFaults(t *testing.T) (dir string, entries int64) {
 	return dir, entries
 }
 
-// Several faults are mended at once: each loss within the stream has its gap entry, and the lost end
-// goes on being told until it is fetched again.
+// Several faults are repaired at once. Each loss inside the stream gets its gap entry. The lost end
+// is reported until it is fetched again.
 func TestI4_RepairOfManyFaults(t *testing.T) {
 	t.Parallel()
 	dir, entries := manyFaults(t)
@@ -86,7 +86,7 @@ func TestI4_RepairOfManyFaults(t *testing.T) {
 	}
 }
 
-// A repair that is cut short is taken up by the next one: no gap is told twice.
+// The next repair completes a repair that was cut short. No gap is recorded twice.
 func TestRepairMayBeCutShort(t *testing.T) {
 	t.Parallel()
 	dir, _ := manyFaults(t)

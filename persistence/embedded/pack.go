@@ -17,20 +17,21 @@ import (
 )
 
 const (
-	// packRate is how many bytes of segments are packed in a second: some 6 % of a core.
+	// packRate is how many bytes of segments are packed per second. This takes about 6 % of a core.
 	packRate = 1 << 20
-	// packBlock is where a packed block ends, raw bytes.
+	// packBlock is the raw bytes at which a packed block ends.
 	packBlock = 1 << 20
-	// coldAfter is how many of the newest sealed segments are left as they are: most of what is
-	// read is there.
+	// coldAfter is how many of the newest sealed segments are not packed, because most reads are
+	// there.
 	coldAfter = 1
-	// busyBytes are appended in a second where a feed catches up: then the cores and the disk are its.
+	// busyBytes is the number of bytes appended per second above which a feed is catching up. Then
+	// packing waits, and leaves the cores and the disk to the feed.
 	busyBytes = 2 << 20
 )
 
-// packer makes sealed segments smaller: their blocks anew, larger and with zstd. IDs, ordinals,
-// links and positions stay what they are. It runs in one goroutine, at a pace, and not while the
-// disk is nearly full or a feed catches up.
+// packer makes sealed segments smaller. It writes their blocks again, larger and compressed with
+// zstd. IDs, entry numbers, links and positions do not change. It runs in one goroutine, at a
+// bounded rate, and not while the disk is nearly full or a feed catches up.
 type packer struct {
 	store *Store
 	enc   segment.Encoder
@@ -56,8 +57,8 @@ func (s *Store) newPacker() (*packer, error) {
 	}}, nil
 }
 
-// packLoop packs after each round of maintenance, until the store closes. A fault of ours ends a
-// segment's packing and not the store.
+// packLoop packs after each round of maintenance, until the store is closed. A panic ends a round
+// of packing, but not the store.
 func (s *Store) packLoop(ctx context.Context) {
 	for {
 		select {
@@ -75,7 +76,7 @@ func (s *Store) packLoop(ctx context.Context) {
 	}
 }
 
-// all packs what can be packed.
+// all packs all segments that can be packed.
 func (p *packer) all(ctx context.Context) (err error) {
 	p.store.packing.Lock()
 	defer p.store.packing.Unlock()
@@ -92,10 +93,10 @@ func (p *packer) all(ctx context.Context) (err error) {
 			}
 			if err := p.one(ctx, st, g); err != nil {
 				if ctx.Err() != nil || persistence.Temporary(err) || isGone(err) {
-					return nil // it is tried again with the next round, or it is no longer there
+					return nil // the next round tries again, or the segment is gone
 				}
 				g.unpackable.Store(true)
-				if !errors.Is(err, segment.ErrDamaged) { // that is for its readers to meet, or for who looks for it
+				if !errors.Is(err, segment.ErrDamaged) { // readers and verification report damage
 					return err
 				}
 			}
@@ -104,7 +105,7 @@ func (p *packer) all(ctx context.Context) (err error) {
 	return nil
 }
 
-// packable is the oldest segment that is to be packed; nil for none.
+// packable returns the oldest segment that should be packed, nil if there is none.
 func (st *stream) packable() *segmentFile {
 	t := st.tip.Load()
 	idle := st.store.clock.Since(time.Unix(0, st.w.paced.Load())) > 10*time.Second
@@ -126,7 +127,7 @@ func (st *stream) packable() *segmentFile {
 	return nil
 }
 
-// one packs a segment beside itself, and puts it in its place.
+// one packs a segment into a temporary file, and replaces the segment by it.
 func (p *packer) one(ctx context.Context, st *stream, g *segmentFile) error {
 	files := p.store.files
 	temporary := g.path + disk.TemporarySuffix
@@ -149,7 +150,7 @@ func (p *packer) one(ctx context.Context, st *stream, g *segmentFile) error {
 	return err
 }
 
-// write writes a segment anew, and gives its size.
+// write writes the packed segment and returns its size.
 func (p *packer) write(ctx context.Context, g *segmentFile, header *segment.Header, out disk.File) (int64, error) {
 	rows, err := g.index()
 	if err != nil {
@@ -182,7 +183,7 @@ func (p *packer) write(ctx context.Context, g *segmentFile, header *segment.Head
 		if src, state, read, i, err = p.gather(in, rows, i); err != nil {
 			return 0, err
 		}
-		if i == len(rows) { // what the stream was at the segment's end
+		if i == len(rows) { // the state of the stream at the segment's end
 			state, src.Number = last, old.End.Number
 		}
 		begin := len(p.buf)
@@ -212,7 +213,7 @@ func (p *packer) write(ctx context.Context, g *segmentFile, header *segment.Head
 	return trailer.Size, nil
 }
 
-// state is what the block says of the stream that ends a segment.
+// state returns the stream's state from the block that ends a segment.
 func (p *packer) state(in disk.File, t *segment.Trailer) (segment.State, error) {
 	b := make([]byte, t.StateHead)
 	if err := readAt(in, b, t.StateOff); err != nil {
@@ -229,8 +230,8 @@ func stateOf(h *segment.Head) segment.State {
 		ClosedReason: string(h.Reason), Checkpoint: slices.Clone(h.Checkpoint)}
 }
 
-// gather unpacks blocks from row i on until they make a packed one, and gives the row after them.
-// They end with an append.
+// gather unpacks blocks from row i on until they make a packed block. It returns the row after
+// them. The last of them ends an append.
 func (p *packer) gather(in disk.File, rows []segment.Row, i int) (src segment.Source, state segment.State, read int64, next int, err error) {
 	p.raw = p.raw[:0]
 	var comp, chunk []byte
@@ -257,7 +258,7 @@ func (p *packer) gather(in disk.File, rows []segment.Row, i int) (src segment.So
 			off := uint32(len(p.raw))
 			p.raw = append(p.raw, chunk...)
 			for e := k.First; e < k.First+k.Count; e++ {
-				// Of the events' times the block keeps the least and the greatest.
+				// Of the events' times a block only keeps the smallest and the greatest.
 				src.Events = append(src.Events, messages.Event{Off: off, Len: h.Lens[e], Fingerprint: h.Print(e), TimeUS: h.MinUS})
 				src.Kept = append(src.Kept, len(src.Kept))
 				off += h.Lens[e]
@@ -281,8 +282,8 @@ func (p *packer) gather(in disk.File, rows []segment.Row, i int) (src segment.So
 	return src, state, read, i, nil
 }
 
-// replace puts a packed segment in the place of what it was made from. Readers that have that one
-// go on in it.
+// replace puts a packed segment in the place of the segment that it was made from. Readers that use
+// the old one continue to use it.
 func (st *stream) replace(g *segmentFile, header *segment.Header, temporary string, size int64) error {
 	st.write.Lock()
 	defer st.write.Unlock()
@@ -291,8 +292,8 @@ func (st *stream) replace(g *segmentFile, header *segment.Header, temporary stri
 	if i < 0 || st.w.broken != nil {
 		return errGone
 	}
-	// Whoever holds the old one must never open the new file with what he knows of it: its file
-	// stays open until nobody holds it.
+	// A holder of the old segment must never open the new file with the old rows. So the old file
+	// stays open until the old segment has no more holders.
 	if _, err := g.use(); err != nil {
 		return err
 	}
@@ -314,5 +315,5 @@ func (st *stream) replace(g *segmentFile, header *segment.Header, temporary stri
 	return nil
 }
 
-// errGone is why a segment that was packed is of no use any more.
+// errGone says that a packed segment is no longer needed.
 var errGone = fmt.Errorf("%w: it was dropped meanwhile", segment.ErrDamaged)

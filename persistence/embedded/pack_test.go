@@ -11,9 +11,9 @@ import (
 	"tempestd/persistence/streamtest"
 )
 
-// TestPackingChangesNothingButTheSize packs what a stream keeps while a reader is in the middle of
-// it: IDs, events, places and the identity index stay what they were, the disk holds far less, and
-// so it is when the store is opened again.
+// TestPackingChangesNothingButTheSize packs a stream while a reader is in the middle of it. IDs,
+// events, places and the identity index stay the same, also after the store is opened again. The
+// disk usage is much smaller.
 func TestPackingChangesNothingButTheSize(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

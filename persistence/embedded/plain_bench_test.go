@@ -15,10 +15,10 @@ import (
 	"tempestd/persistence/streamtest"
 )
 
-// BenchmarkAppendBesidePlainFile appends batches to a stream, and the same batches, compressed with
-// the same codec, to a plain file whose space was taken before: what the disk and the codec allow.
-// Both sync every batch. The two take turns, so that what else the machine does is the same for
-// both.
+// BenchmarkAppendBesidePlainFile appends batches to a stream. It also writes the same batches,
+// compressed with the same codec, to a plain file whose space was allocated before: this is the
+// limit of the disk and the codec. Both sync every batch. They take turns, so that other load on
+// the machine is the same for both.
 func BenchmarkAppendBesidePlainFile(b *testing.B) {
 	for _, size := range []int{256, 2048, 8192} {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {

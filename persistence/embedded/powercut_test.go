@@ -14,16 +14,16 @@ import (
 	"tempestd/persistence/embedded/disk/memdisk"
 )
 
-// step is one thing that a run does, and what it may promise when it is done.
+// acked is the state that was acknowledged after a step of a run.
 type acked struct {
-	ops     int   // operations on the file system when it was acknowledged
-	entries int64 // appended in all
-	trimmed int64 // the entries dropped
+	ops     int   // operations on the file system before the acknowledgement
+	entries int64 // appended in total
+	trimmed int64 // number of entries dropped
 	closed  bool
 }
 
-// powerRun appends, trims and closes on a file system in memory, and tells after which operation
-// what was acknowledged.
+// powerRun appends, trims and closes on a file system in memory. It records after which operation
+// each step was acknowledged.
 func powerRun(t *testing.T, opt embedded.Options) (*memdisk.FS, []acked) {
 	t.Helper()
 	files := new(memdisk.FS)
@@ -64,8 +64,9 @@ func powerRun(t *testing.T, opt embedded.Options) (*memdisk.FS, []acked) {
 	return files, done
 }
 
-// TestI1_I2_I3_PowerCut cuts the power between any two operations on the file system. What was not
-// synced is gone, there, or torn.
+// TestI1_I2_I3_PowerCut cuts the power between any two operations on the file system. Data that was
+// not synced is lost, kept or torn. Everything acknowledged is there, unless a sync interval allows
+// its loss.
 func TestI1_I2_I3_PowerCut(t *testing.T) {
 	t.Parallel()
 	for _, interval := range []time.Duration{0, time.Hour} {
@@ -95,8 +96,8 @@ func TestI1_I2_I3_PowerCut(t *testing.T) {
 	}
 }
 
-// checkAfterPowerCut opens what a power cut left, compares it with what was appended, goes on, and
-// opens it again.
+// checkAfterPowerCut opens the store after a power cut, compares it with what was appended, appends
+// more, and opens it again.
 func checkAfterPowerCut(t *testing.T, what string, files *memdisk.FS, opt embedded.Options, least acked, mayLose bool) {
 	t.Helper()
 	opt.Files = files
@@ -122,7 +123,7 @@ func checkAfterPowerCut(t *testing.T, what string, files *memdisk.FS, opt embedd
 	if least.closed && !mayLose && info.ClosedAt == nil {
 		t.Errorf("%s: the stream was closed and is open", what)
 	}
-	if info.ClosedAt == nil { // it goes on, and contiguous
+	if info.ClosedAt == nil { // appends continue after the last entry
 		batch := new(messages.Batch)
 		crashBatch(batch, n, 30)
 		_, err := s.Append(t.Context(), batch, messages.Checkpoint{Position: messages.Position{Seq: n + 30}})
@@ -138,8 +139,8 @@ func checkAfterPowerCut(t *testing.T, what string, files *memdisk.FS, opt embedd
 	must(t, store.Close())
 }
 
-// checkStored compares all that is stored with what crashBatch makes, and gives how many entries
-// were ever appended.
+// checkStored compares everything that is stored with what crashBatch makes, and returns how many
+// entries were ever appended.
 func checkStored(t *testing.T, what string, s persistence.Stream) int64 {
 	t.Helper()
 	ctx := t.Context()
@@ -150,7 +151,7 @@ func checkStored(t *testing.T, what string, s persistence.Stream) int64 {
 		cp, err = messages.Checkpoint{}, nil
 	}
 	must(t, err)
-	end := cp.Seq // of entries, as the checkpoint has it
+	end := cp.Seq // number of entries, by the checkpoint
 	seq := end - info.Entries
 	var last persistence.EntryID
 	for i := range seq {
@@ -194,8 +195,8 @@ func checkStored(t *testing.T, what string, s persistence.Stream) int64 {
 	return end
 }
 
-// TestI1_PowerCutLeavesNoPartOfAnAppend cuts the power while an append is written that has several
-// blocks: all of it is there, or nothing.
+// TestI1_PowerCutLeavesNoPartOfAnAppend cuts the power while an append of several blocks is
+// written. All of it is stored, or nothing.
 func TestI1_PowerCutLeavesNoPartOfAnAppend(t *testing.T) {
 	t.Parallel()
 	opt := embedded.Options{}

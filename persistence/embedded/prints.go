@@ -11,10 +11,10 @@ import (
 	"tempestd/persistence/embedded/segment"
 )
 
-// Fingerprints implements persistence.Stream. Heads alone are read. A packed block is given as the
-// blocks it was made of, so that what Entry is asked for later means the same however often blocks
-// were packed in between. A corrupt block is left out: its entries are lost to readers, so a replay
-// that brings them back is welcome.
+// Fingerprints implements persistence.Stream. It reads only heads. A packed block is returned as
+// the blocks that it was made of. So a later call of Entry means the same entries, however often
+// blocks were packed in between. A corrupt block is skipped: readers cannot read its entries, so a
+// replay should store them again.
 func (st *stream) Fingerprints(ctx context.Context, h persistence.Horizon, yield func(persistence.FingerprintBlock) bool) error {
 	release, err := st.store.use()
 	if err != nil {
@@ -37,7 +37,8 @@ func (st *stream) Fingerprints(ctx context.Context, h persistence.Horizon, yield
 			p.oldest = EntryID{MS: m.end.Last.MS - age}
 		}
 		err := st.eachRowBackwards(ctx, t, func(g *segmentFile, row *segment.Row) (bool, error) {
-			if p.given > 0 && row.EndEntries > p.given { // seen before retention made us begin anew
+			// This block was seen before retention made the loop begin again.
+			if p.given > 0 && row.EndEntries > p.given {
 				return true, nil
 			}
 			if row.Hole() {
@@ -85,16 +86,16 @@ func readHead(g *segmentFile, row *segment.Row, head *segment.Head, buf []byte) 
 	return buf, nil
 }
 
-// printReader gives fingerprints.
+// printReader returns fingerprints to yield.
 type printReader struct {
 	yield  func(persistence.FingerprintBlock) bool
 	oldest EntryID
-	left   int    // entries
-	given  uint64 // entries before those that were given; 0 before the first
+	left   int    // entries that are still wanted
+	given  uint64 // entries before the blocks already given; 0 before the first
 	prints []uint64
 }
 
-// give gives a block's, part by part, and says whether more are wanted.
+// give gives the fingerprints of a block, part by part. It reports whether more are wanted.
 func (p *printReader) give(h *segment.Head) bool {
 	if len(h.Parts) == 0 {
 		return p.one(h, 0, h.Count)
@@ -121,12 +122,12 @@ func (p *printReader) one(h *segment.Head, first, end int) bool {
 	return p.yield(persistence.FingerprintBlock{First: h.IDs[first], Last: h.IDs[end-1], Fingerprints: p.prints})
 }
 
-// entryCache is the chunk that Entry looked into last, and the head of its block.
+// entryCache is the chunk that Entry read last, and the head of its block.
 type entryCache struct {
 	head  segment.Head
 	buf   []byte
 	at    place
-	chunk int // -1: none
+	chunk int // -1 for none
 	raw   []byte
 }
 
@@ -186,8 +187,8 @@ func (st *stream) noEntry(last EntryID, i int) error {
 	return fmt.Errorf("%w: entry %d of block %s in stream %s", persistence.ErrNotFound, i, last, st.name)
 }
 
-// locate is the index, in the cached block, of entry i of the block that was appended with last as
-// its last entry.
+// locate returns the index in the cached block of entry i of the block that was appended with last
+// as its last entry.
 func (c *entryCache) locate(last EntryID, i int) (int, bool) {
 	if c.at.g == nil {
 		return 0, false
@@ -205,7 +206,7 @@ func (c *entryCache) locate(last EntryID, i int) (int, bool) {
 	return 0, false
 }
 
-// has says whether the entry lies in the unpacked chunk.
+// has reports whether the entry lies in the unpacked chunk.
 func (c *entryCache) has(entry int) bool {
 	if c.chunk < 0 {
 		return false
@@ -214,7 +215,7 @@ func (c *entryCache) has(entry int) bool {
 	return entry >= k.First && entry < k.First+k.Count
 }
 
-// load unpacks the chunk that holds the entry.
+// load unpacks the chunk that contains the entry.
 func (c *entryCache) load(s *Store, entry int) error {
 	c.chunk = -1
 	for i := range c.head.Chunks {
@@ -231,7 +232,7 @@ func (c *entryCache) load(s *Store, entry int) error {
 	return fmt.Errorf("%w: no chunk holds entry %d", segment.ErrDamaged, entry)
 }
 
-// bytes is an entry of the unpacked chunk.
+// bytes returns an entry of the unpacked chunk.
 func (c *entryCache) bytes(entry int) []byte {
 	off := 0
 	for _, n := range c.head.Lens[c.head.Chunks[c.chunk].First:entry] {

@@ -2,5 +2,5 @@
 
 package embedded_test
 
-// raceEnabled says that the race detector makes everything several times slower.
+// raceEnabled is true with the race detector, which makes tests several times slower.
 const raceEnabled = true

@@ -25,8 +25,8 @@ func (st *stream) Read(ctx context.Context, from, to persistence.StreamCursor, l
 	return st.page(ctx, st.tip.Load(), from.Lower(), to.Upper(), limit)
 }
 
-// pageOf makes a page of frames that were read at the state m: what follows cursor, or with no
-// frames nothing up to it, with behind entries after the last one.
+// pageOf makes a page of the frames that were read at the state m. cursor is the page's cursor if
+// there are no frames. behind is the number of entries after the last frame, or after cursor.
 func pageOf(m *meta, frames []persistence.Frame, cursor EntryID, behind int64) persistence.StreamFrames {
 	page := persistence.StreamFrames{Frames: frames, Cursor: cursor, Behind: behind, Appended: int64(m.end.Entries)}
 	if n := len(frames); n > 0 {
@@ -41,8 +41,8 @@ func pageOf(m *meta, frames []persistence.Frame, cursor EntryID, behind int64) p
 	return page
 }
 
-// page reads the entries of the closed range [from, to], oldest first, that are known at t, or
-// later where retention has overtaken that.
+// page reads the entries of the closed range [from, to] at t, oldest first. If retention has
+// unlinked a segment of t in the meantime, it reads at the present tip.
 func (st *stream) page(ctx context.Context, t *tip, from, to EntryID, limit int) (persistence.StreamFrames, error) {
 	for {
 		if err := persistence.CheckFrom(st.name, from, t.meta.floor); err != nil {
@@ -54,7 +54,7 @@ func (st *stream) page(ctx context.Context, t *tip, from, to EntryID, limit int)
 		}
 		now := st.tip.Load()
 		if now == t {
-			// A file was removed, and not by us.
+			// A file was removed, and not by this store.
 			return persistence.StreamFrames{}, st.missing(t, later(t.meta.oldest, from))
 		}
 		t = now
@@ -68,7 +68,7 @@ func later(a, b EntryID) EntryID {
 	return a
 }
 
-// missing makes a *CorruptError of a segment whose file is not there.
+// missing returns a *CorruptError for a segment whose file is missing.
 func (st *stream) missing(t *tip, from EntryID) error {
 	i := t.find(from)
 	for ; i < len(t.segs); i++ {
@@ -87,8 +87,8 @@ func (st *stream) missing(t *tip, from EntryID) error {
 	return st.store.failure(errors.New("a segment is missing"))
 }
 
-// pageAt reads a page of what is known at t. Without any entries, its cursor is how much of the
-// range there is nothing in.
+// pageAt reads a page at t. A page without entries has as its cursor the place up to which the
+// range is empty.
 func (st *stream) pageAt(ctx context.Context, t *tip, from, to EntryID, limit int) (persistence.StreamFrames, error) {
 	p := pageReader{store: st.store, from: later(from, t.meta.oldest), to: to, limit: limit, room: persistence.MaxPageBytes}
 	if p.to.Compare(t.meta.end.Last) > 0 {
@@ -106,7 +106,7 @@ func (st *stream) pageAt(ctx context.Context, t *tip, from, to EntryID, limit in
 		}
 		return !p.full(), nil
 	})
-	// What was read before a corrupt block is given first; the next page meets the error.
+	// The entries before a corrupt block are returned first. The next page returns the error.
 	if _, corrupt := errors.AsType[*persistence.CorruptError](err); err != nil && !(corrupt && len(p.frames) > 0) {
 		return persistence.StreamFrames{}, err
 	}
@@ -128,8 +128,8 @@ func (st *stream) addBlock(p *pageReader, g *segmentFile, row *segment.Row) erro
 	return st.readError(row, err)
 }
 
-// readError gives an error of reading a block the form that callers know. That of a file that is
-// gone stays as it is.
+// readError turns an error of reading a block into an error that callers know. The error for a file
+// that is gone is returned unchanged.
 func (st *stream) readError(row *segment.Row, err error) error {
 	switch {
 	case err == nil, isGone(err):
@@ -140,7 +140,7 @@ func (st *stream) readError(row *segment.Row, err error) error {
 	return st.store.failure(fmt.Errorf("read stream %s: %w", st.name, err))
 }
 
-// emptyPage is a page of a range that has nothing in it.
+// emptyPage returns the page of a range without entries.
 func (st *stream) emptyPage(ctx context.Context, t *tip, from, to EntryID) (persistence.StreamFrames, error) {
 	cursor := from.Prev()
 	if to.Compare(t.meta.end.Last) > 0 {
@@ -178,7 +178,7 @@ func (st *stream) behind(ctx context.Context, t *tip, id EntryID) (int64, error)
 	return behind, err
 }
 
-// endOf is where a segment ends at t.
+// endOf returns where a segment ends at t.
 func (t *tip) endOf(g *segmentFile) *segment.Position {
 	if g == t.active {
 		return &t.meta.end
@@ -186,7 +186,7 @@ func (t *tip) endOf(g *segmentFile) *segment.Position {
 	return &g.end
 }
 
-// rowsOf are the rows of a segment at t.
+// rowsOf returns the rows of a segment at t.
 func (st *stream) rowsOf(t *tip, g *segmentFile) ([]segment.Row, error) {
 	if g == t.active {
 		return t.rows, nil
@@ -198,13 +198,13 @@ func (st *stream) rowsOf(t *tip, g *segmentFile) ([]segment.Row, error) {
 	return rows, err
 }
 
-// find is the index of the segment that holds id, or of the next one.
+// find returns the index of the segment that contains id, or of the next one.
 func (t *tip) find(id EntryID) int {
 	i, _ := slices.BinarySearchFunc(t.segs, id, func(g *segmentFile, id EntryID) int { return t.endOf(g).Last.Compare(id) })
 	return i
 }
 
-// eachRow calls visit for the blocks from the one that holds from on, until it returns false.
+// eachRow calls visit for the blocks from the one that contains from on, until visit returns false.
 func (st *stream) eachRow(ctx context.Context, t *tip, from EntryID, visit func(*segmentFile, *segment.Row) (bool, error)) error {
 	for i := t.find(from); i < len(t.segs); i++ {
 		rows, err := st.rowsOf(t, t.segs[i])
@@ -224,7 +224,7 @@ func (st *stream) eachRow(ctx context.Context, t *tip, from EntryID, visit func(
 	return ctx.Err()
 }
 
-// eachRowBackwards calls visit for the blocks that have kept entries, newest first, until it
+// eachRowBackwards calls visit for the blocks that have kept entries, newest first, until visit
 // returns false.
 func (st *stream) eachRowBackwards(ctx context.Context, t *tip, visit func(*segmentFile, *segment.Row) (bool, error)) error {
 	for _, g := range slices.Backward(t.segs) {
@@ -247,26 +247,26 @@ func (st *stream) eachRowBackwards(ctx context.Context, t *tip, visit func(*segm
 	return ctx.Err()
 }
 
-// pageReader collects a page's frames from one block after the other.
+// pageReader collects a page's frames, one block after the other.
 type pageReader struct {
 	store    *Store
 	from, to EntryID
 	limit    int
-	room     int // bytes
+	room     int // bytes left in the page
 	frames   []persistence.Frame
 	ordinal  uint64 // entries ever appended up to the last frame
-	past     bool   // an entry after to was met
+	past     bool   // an entry after to was found
 }
 
 func (p *pageReader) full() bool { return p.past || len(p.frames) >= p.limit || p.room <= 0 }
 
-// within says whether the page ended within the block, so that the next one goes on there.
+// within reports whether the page ended inside the block, so that the next page continues there.
 func (p *pageReader) within(b *openBlock) bool {
 	return p.full() && !p.past && p.from.Compare(b.End.Last) <= 0
 }
 
-// add takes what belongs to the page from a block. Frames have memory that nothing writes to, a
-// piece a chunk.
+// add takes the entries of the page from a block. Each chunk has its own memory, which is not
+// written to again, and the frames alias it.
 func (p *pageReader) add(b *openBlock) error {
 	start := b.Search(p.from)
 	for i := range b.Chunks {
@@ -309,7 +309,7 @@ func (p *pageReader) addChunk(h *segment.Head, c *segment.Chunk, start int, raw 
 	}
 }
 
-// corruptBlock makes a *CorruptError of what is wrong with the block of a row, and tells of it once.
+// corruptBlock returns a *CorruptError for the block of a row, and reports each block once.
 func (st *stream) corruptBlock(row *segment.Row, err error) error {
 	corrupt := &persistence.CorruptError{Stream: st.name, First: row.First, Block: row.Last, Err: err}
 	if st.corrupt.add(corrupt.Block) {
@@ -318,8 +318,8 @@ func (st *stream) corruptBlock(row *segment.Row, err error) error {
 	return corrupt
 }
 
-// corruptSet remembers the corrupt blocks that were told of; beyond its bound it forgets that it
-// told of the first ones.
+// corruptSet remembers the corrupt blocks that were reported. It is bounded; beyond its bound it
+// forgets the oldest reports.
 type corruptSet struct {
 	mu  sync.Mutex
 	ids []EntryID

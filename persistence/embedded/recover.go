@@ -10,8 +10,8 @@ import (
 	"tempestd/persistence/internal/bell"
 )
 
-// loadStreams finds what is stored, and repairs what a power cut or damage left behind: a stream's
-// segments, its high-water mark and the register must tell of the same newest entry.
+// loadStreams finds the stored streams, and repairs the effects of a power cut or damage. A
+// stream's segments, its high-water mark and the register must name the same newest entry.
 func (s *Store) loadStreams(ctx context.Context) error {
 	registered := s.state.register()
 	names := make(map[string]bool)
@@ -45,7 +45,7 @@ func (s *Store) loadStreams(ctx context.Context) error {
 // load opens the stream's files for the first time.
 func (st *stream) load(registered known) error {
 	if err := st.store.files.MakeDir(st.dir); err != nil {
-		st.w.broken = err // the disk is full, say: it is tried again with the first append
+		st.w.broken = err // for example, the disk is full; the first append tries again
 	}
 	f, err := st.look(registered, nil)
 	if err != nil {
@@ -62,8 +62,8 @@ func (st *stream) load(registered known) error {
 	return nil
 }
 
-// noteLost has the mark know what is lost until the next append, where the register alone knew it:
-// the next process tells it, too.
+// noteLost stores the loss in the mark until the next append, if only the register knew of it. So
+// the next process reports it too.
 func (st *stream) noteLost(f *found, registered known) {
 	k := f.mark.known
 	if f.mark.file == nil || k.last.Compare(f.meta.lost.Expected) >= 0 {
@@ -78,12 +78,12 @@ func (st *stream) noteLost(f *found, registered known) {
 	}
 }
 
-// reopen opens the stream's files again after a write failed. What was acknowledged must be there;
-// what was not is erased. The caller holds write.
+// reopen opens the stream's files again after a failed write. The acknowledged data must be there.
+// Data that was not acknowledged is erased. The caller holds write.
 func (st *stream) reopen() error {
 	t := st.tip.Load()
 	expected := t.meta.end
-	_ = st.w.closeFiles() // what was wrong with them is known
+	_ = st.w.closeFiles() // their errors are already known
 	f, err := st.look(known{}, &expected)
 	if err == nil {
 		err = f.broken
@@ -114,8 +114,8 @@ func (st *stream) reopen() error {
 	return &persistence.ConflictError{Stream: st.name, Expected: expected.Last, Found: f.meta.end.Last}
 }
 
-// rewrite writes anew what was acknowledged and not yet synced: after a sync that failed the system
-// may say that it is on disk when it is not.
+// rewrite writes the data again that was acknowledged and not yet synced: after a failed sync the
+// system may report that it is on disk although it is not.
 func (st *stream) rewrite(f *found) error {
 	if f.active == nil || st.store.sync {
 		return nil
@@ -134,16 +134,16 @@ func (st *stream) rewrite(f *found) error {
 	return f.file.Sync()
 }
 
-// found is a stream as its files tell of it.
+// found is the state of a stream as its files show it.
 type found struct {
 	segs   []*segmentFile
 	meta   meta
 	mark   *mark
 	dead   []*segmentFile
 	spare  *spare
-	broken error // why nothing can be written
+	broken error // the reason why nothing can be written
 
-	// The segment that is written to; nil when all are sealed.
+	// The active segment; nil if all are sealed.
 	active    *segmentFile
 	file      disk.File
 	off       int64
@@ -158,7 +158,8 @@ func (f *found) closeFiles() {
 	_ = w.closeFiles()
 }
 
-// adopt makes what was found the stream. The caller holds write, or nobody else has the stream yet.
+// adopt makes the found state the stream's state. The caller holds write, or nothing else uses the
+// stream yet.
 func (st *stream) adopt(f *found) {
 	w := &st.w
 	w.seat, w.rows, w.low, w.high, w.stateOff, w.stateLen = seat{file: f.file, off: f.off}, f.rows, f.low, f.high, f.stateOff, f.stateLen

@@ -9,7 +9,8 @@ import (
 	"tempestd/persistence/embedded/segment"
 )
 
-// open prepares the newest segment for the next block, and sets aside what stands where it will be.
+// open prepares the newest segment for the next block. It moves aside the bytes that are in the
+// way.
 func (l *looker) open(g *segmentFile, w *segment.Walk) error {
 	l.active, l.off, l.rows = g, w.Off, w.Rows
 	l.low, l.high = w.MinUS, w.MaxUS
@@ -24,7 +25,7 @@ func (l *looker) open(g *segmentFile, w *segment.Walk) error {
 		return nil
 	}
 	l.file = f
-	if w.Footer { // a seal that was cut short; all it says follows from the blocks
+	if w.Footer { // its sealing was cut short; the blocks contain the same facts
 		if err := f.Truncate(w.Off); err != nil {
 			l.broken = err
 			return nil
@@ -49,7 +50,7 @@ func (l *looker) open(g *segmentFile, w *segment.Walk) error {
 		}
 	}
 	if w.End.Last.Compare(l.known.synced) > 0 || used > w.Off || w.Footer || guessed {
-		// What readers are shown must not be gone after a power cut.
+		// Entries that readers can see must survive a power cut.
 		if err := f.Sync(); err != nil {
 			l.broken = err
 		}
@@ -57,7 +58,7 @@ func (l *looker) open(g *segmentFile, w *segment.Walk) error {
 	return nil
 }
 
-// putHeader writes the header that was damaged.
+// putHeader replaces the damaged header.
 func (l *looker) putHeader(g *segmentFile) error {
 	b := make([]byte, segment.HeaderLen)
 	if err := readAt(l.file, b, 0); err != nil {
@@ -71,8 +72,8 @@ func (l *looker) putHeader(g *segmentFile) error {
 	return err
 }
 
-// erase makes room for the next block. What is a block that was cut short, of which nobody was
-// told, needs no keeping.
+// erase makes room for the next block. A block that was cut short and not acknowledged need not be
+// kept.
 func (l *looker) erase(g *segmentFile, end int64) error {
 	b := make([]byte, end-l.off)
 	if err := readAt(l.file, b, l.off); err != nil {
@@ -94,9 +95,9 @@ func (l *looker) erase(g *segmentFile, end int64) error {
 	return err
 }
 
-// goOnCounting keeps a stream of which no block is left from counting its entries from 0 again:
-// readers have numbers by which they go on, and those only rise. It stands as if retention had
-// dropped what is lost.
+// goOnCounting prevents that a stream without any remaining block counts its entries from 0 again.
+// Readers continue by entry numbers, and these may only increase. The stream then looks as if
+// retention had dropped the lost entries.
 func (l *looker) goOnCounting(registered known) {
 	m := &l.meta
 	if m.end.Number > 0 || m.end.Entries > 0 {
@@ -111,7 +112,7 @@ func (l *looker) goOnCounting(registered known) {
 	}
 	m.end.Entries, m.end.Bytes = k.entries, k.bytes
 	m.droppedEntries, m.droppedBytes = k.entries, k.bytes
-	if g := l.active; g != nil { // it has no block: its header says where its first one will stand
+	if g := l.active; g != nil { // it has no block: its header says where the first one will be
 		g.header.Start, g.end = m.end, m.end
 		if l.broken == nil {
 			if l.broken = l.putHeader(g); l.broken == nil {
@@ -121,7 +122,7 @@ func (l *looker) goOnCounting(registered known) {
 	}
 }
 
-// state takes over what the newest block says of the stream.
+// state takes over the stream's state from the newest block.
 func (l *looker) state(w *segment.Walk) {
 	m := &l.meta
 	m.floor, m.droppedEntries, m.droppedBytes = w.State.Floor, w.State.DroppedEntries, w.State.DroppedBytes
@@ -136,14 +137,14 @@ func (l *looker) state(w *segment.Walk) {
 	}
 }
 
-// holes puts in what is missing between the segments and before the first, and takes out what
-// retention dropped.
+// holes inserts holes for the segments that are missing before the first or between others. It
+// removes the segments that retention has dropped.
 func (l *looker) holes() error {
 	m := &l.meta
 	var whole []*segmentFile
 	at := segment.Position{Last: m.floor, Entries: m.droppedEntries, Bytes: m.droppedBytes}
 	if len(l.segs) > 0 && l.segs[0].header.Start.Entries > at.Entries && l.known.oldest.Compare(l.segs[0].header.Start.Last) > 0 {
-		// What says how far retention had come is lost; the mark still knows it.
+		// The record of how far retention had come is lost. The mark still has it.
 		at = l.segs[0].header.Start
 		m.floor, m.droppedEntries, m.droppedBytes = at.Last, at.Entries, at.Bytes
 	}
@@ -196,7 +197,7 @@ func (l *looker) oldest() error {
 			return false, nil
 		}
 		var h segment.Head
-		if _, err := readHead(g, row, &h, nil); err == nil { // the floor lies within a packed block
+		if _, err := readHead(g, row, &h, nil); err == nil { // the floor lies inside a packed block
 			if i := h.Search(m.oldest); i < h.Count {
 				m.oldest = h.IDs[i]
 			}
@@ -205,7 +206,7 @@ func (l *looker) oldest() error {
 	})
 }
 
-// compare tells what is known to have been there and is not.
+// compare reports the entries that are known to have been stored and are missing.
 func (l *looker) compare(registered known) {
 	m := &l.meta
 	if l.expected != nil {

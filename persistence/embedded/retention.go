@@ -22,8 +22,8 @@ func (st *stream) Trim(ctx context.Context, r persistence.Retention) (persistenc
 	return st.trim(bounds{entries: r.Entries, bytes: r.Bytes, oldestMS: st.cutoff(r.Age, st.store.clock.Now())})
 }
 
-// cutoff is the first millisecond that is not older than age at the time now; 0 where everything is
-// young enough.
+// cutoff is the first millisecond that is not older than age at the time now, 0 if there is none to
+// drop.
 func (st *stream) cutoff(age time.Duration, now time.Time) uint64 {
 	if ms := now.Add(-age).UnixMilli(); age > 0 && ms > 0 {
 		return uint64(ms)
@@ -31,15 +31,15 @@ func (st *stream) cutoff(age time.Duration, now time.Time) uint64 {
 	return 0
 }
 
-// retain is a round of what the stream's retention asks for.
+// retain is one round of the stream's retention.
 func (st *stream) retain() error {
 	r := *st.retention.Load()
 	m := &st.tip.Load().meta
 	b := bounds{entries: r.Entries, bytes: r.Bytes}
 	now := st.store.clock.Now()
 	if byClock := st.cutoff(r.Age, now); byClock > 0 {
-		// Too old is what is older than the age by the clock and by the stream's own time: neither
-		// alone may empty a stream by being wrong.
+		// An entry is too old if it is older than the age by the clock and by the stream's own
+		// time. If one of the two is wrong, it alone cannot empty a stream.
 		b.oldestMS = byClock
 		if age := uint64(r.Age.Milliseconds()); m.end.Last.MS < byClock+age {
 			b.oldestMS = m.end.Last.MS - min(age, m.end.Last.MS)
@@ -52,31 +52,34 @@ func (st *stream) retain() error {
 	return err
 }
 
-// ageGuard lets a round of retention by age drop more than a part only when another, a while
-// before, wanted that too: a clock that is wrong for a moment shall not cost the whole stream.
+// ageGuard limits retention by age: a round may drop more than a part of the stream only if an
+// earlier round wanted that too. So a clock that is wrong for a moment cannot drop the whole
+// stream.
 type ageGuard struct {
-	limited bool // the last round was
+	limited bool // the last round was limited
 	at      time.Time
 }
 
-// confirmed says whether the last round wanted more than it was given, by a clock that went on
-// since as clocks do.
+// confirmed reports whether the last round was limited, and whether the time since then is
+// plausible: positive and at most most.
 func (g *ageGuard) confirmed(now time.Time, most time.Duration) bool {
 	moved := now.Sub(g.at)
 	return g.limited && moved > 0 && moved <= most
 }
 
-// bounds are what a trim keeps. A zero field sets no bound.
+// bounds says what a trim keeps. A zero field sets no bound.
 type bounds struct {
-	entries  int64
-	bytes    int64
-	oldestMS uint64 // what ends before it is dropped …
-	// … but for its sake no more entries than this, or the oldest segment's where those are more.
+	entries int64
+	bytes   int64
+	// Blocks that end before oldestMS are dropped.
+	oldestMS uint64
+	// Because of their age, at most this many entries are dropped, or the oldest segment if that
+	// has more.
 	mostEntries int64
 }
 
-// trim drops the blocks that b does not keep: the floor moves, durably, and then whole files go.
-// The caller holds maintaining.
+// trim drops the blocks that b does not keep. It moves the floor durably, and then unlinks whole
+// files. The caller holds maintaining.
 func (st *stream) trim(b bounds) (done persistence.Trimmed, err error) {
 	st.write.Lock()
 	if err := st.ready(); err != nil {
@@ -102,8 +105,8 @@ func (st *stream) trim(b bounds) (done persistence.Trimmed, err error) {
 	return done, err
 }
 
-// cutBounds moves m's floor to where the bounds of entries and bytes ask for, as a segment ends; by
-// age is for maintenance.
+// cutBounds moves m's floor as the bounds of entries and bytes require, when a segment ends. The
+// bound of age is left to maintenance.
 func (st *stream) cutBounds(t *tip, m *meta) (done persistence.Trimmed) {
 	r := st.retention.Load()
 	if r.Bytes <= 0 && r.Entries <= 0 {
@@ -111,7 +114,7 @@ func (st *stream) cutBounds(t *tip, m *meta) (done persistence.Trimmed) {
 	}
 	kept := t.meta.keptBytes()
 	b := bounds{entries: r.Entries, bytes: r.Bytes}
-	if b.bytes > 0 { // with what the segment that begins will have
+	if b.bytes > 0 { // leave space for the new segment
 		b.bytes = max(b.bytes-st.segmentTarget(), 1)
 	}
 	if _, err := st.cut(t, m, b); err != nil {
@@ -120,8 +123,8 @@ func (st *stream) cutBounds(t *tip, m *meta) (done persistence.Trimmed) {
 	return persistence.Trimmed{Entries: int64(m.droppedEntries - t.meta.droppedEntries), Bytes: kept - m.keptBytes()}
 }
 
-// cut moves m's floor behind the blocks that b does not keep; limited says that more would have
-// gone by age.
+// cut moves m's floor behind the blocks that b does not keep. limited says that more blocks were
+// too old, but were kept because of mostEntries.
 func (st *stream) cut(t *tip, m *meta, b bounds) (limited bool, err error) {
 	entries, bytes, dropped := m.kept(), m.keptBytes(), int64(0)
 	for _, g := range t.segs {
@@ -160,14 +163,14 @@ func (st *stream) cut(t *tip, m *meta, b bounds) (limited bool, err error) {
 			if !byAge && (b.entries <= 0 || entries-count < b.entries) && (b.bytes <= 0 || bytes-size < b.bytes) {
 				if row.First.Compare(m.floor) > 0 {
 					m.oldest = row.First
-				} // else the floor lies within a packed block, and the oldest entry is known
+				} // else the floor lies inside a packed block, and the oldest entry is known
 				return limited, nil
 			}
 			m.drop(row.Last, row.EndEntries, row.EndBytes)
 			entries, bytes, dropped = entries-count, bytes-size, dropped+count
 		}
 	}
-	if dropped > 0 && m.kept() > 0 { // the next segment's first block is the oldest
+	if dropped > 0 && m.kept() > 0 { // the first block of the next segment is the oldest
 		m.oldest = m.floor.Next()
 	}
 	return limited, nil
@@ -192,8 +195,7 @@ func (st *stream) sizeOf(t *tip, g *segmentFile, droppedBytes uint64) int64 {
 	return max(n, 0)
 }
 
-// savedOf is how many bytes less the kept part of a packed segment takes than it did as it was
-// appended.
+// savedOf is how many bytes packing has saved for the kept part of a packed segment.
 func (g *segmentFile) savedOf(droppedBytes uint64) uint64 {
 	extent, size := g.extent(), uint64(g.size.Load())
 	if g.header.Packed == 0 || extent <= size {
@@ -203,7 +205,7 @@ func (g *segmentFile) savedOf(droppedBytes uint64) uint64 {
 	return uint64(float64(extent-size) * float64(kept) / float64(extent))
 }
 
-// saved is what packing saved of what is kept.
+// saved is how many bytes packing has saved for all kept entries.
 func saved(segs []*segmentFile, droppedBytes uint64) (total uint64) {
 	for _, g := range segs {
 		if g.header.Packed > 0 {
@@ -213,7 +215,7 @@ func saved(segs []*segmentFile, droppedBytes uint64) (total uint64) {
 	return total
 }
 
-// prune takes the segments of which nothing is kept off the list.
+// prune removes the segments without kept entries from the list.
 func prune(segs []*segmentFile, droppedEntries uint64, active *segmentFile) (left, dropped []*segmentFile) {
 	n := 0
 	for n < len(segs) && segs[n] != active && segs[n].end.Entries <= droppedEntries && n < len(segs)-1 {

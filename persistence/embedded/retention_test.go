@@ -15,7 +15,7 @@ import (
 	"tempestd/persistence/streamtest"
 )
 
-// diskUsage is what du tells: allocated blocks, not file lengths.
+// diskUsage returns the allocated bytes, like du, and not the lengths of the files.
 func diskUsage(tb testing.TB, dir string) int64 {
 	tb.Helper()
 	var total int64
@@ -28,7 +28,7 @@ func diskUsage(tb testing.TB, dir string) int64 {
 			info, err = d.Info()
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // it went while the directory was read
+			return nil // it was removed while the directory was read
 		}
 		if err != nil {
 			return err
@@ -42,8 +42,8 @@ func diskUsage(tb testing.TB, dir string) int64 {
 	return total
 }
 
-// TestTrimGivesTheDiskBack measures what a trim leaves on disk, while another stream shares the
-// files and an appender goes on: the trim may make it wait, but never fail.
+// TestTrimGivesTheDiskBack measures the disk usage after a trim, while another stream of the store
+// is appended to. The trim may delay an append, but never makes it fail.
 func TestTrimGivesTheDiskBack(t *testing.T) {
 	t.Parallel()
 	for name, opt := range map[string]embedded.Options{"sync": {}, "interval": {SyncInterval: time.Hour}} {
@@ -85,8 +85,7 @@ func TestTrimGivesTheDiskBack(t *testing.T) {
 			close(stop)
 			wg.Wait()
 			after := diskUsage(t, dir)
-			// One file of the value log is being written and cannot be given back, nor can the
-			// space reserved for it.
+			// The active segment and the space that is allocated ahead cannot be freed.
 			if freed := before - after; done.Bytes < 100<<20 || freed < done.Bytes-(40<<20) {
 				t.Errorf("dropped %d MiB, the disk got %d MiB back of %d", done.Bytes>>20, freed>>20, before>>20)
 			}

@@ -8,8 +8,8 @@ import (
 	"tempestd/persistence/embedded/segment"
 )
 
-// rewrite puts a segment with what is good of n in its place: its blocks as they are, and rows for
-// what is lost between them.
+// rewrite replaces a segment by its good part: its good blocks unchanged, and rows for the lost
+// entries between them.
 func (r *repairer) rewrite(dir, stream string, n *inspection) error {
 	path := filepath.Join(r.dir, n.name)
 	in, err := r.files.Open(path, disk.Read)
@@ -33,7 +33,7 @@ func (r *repairer) rewrite(dir, stream string, n *inspection) error {
 	})
 }
 
-// placeholder writes a segment that has nothing but the row of what is lost.
+// placeholder writes a segment that contains only a row for the lost entries.
 func (r *repairer) placeholder(dir, stream string, m missing) error {
 	return r.replace(dir, filepath.Join(dir, segmentName(m.number)), func(out disk.File) error {
 		w := &rewriting{out: out, trailer: segment.Trailer{Number: m.number, End: m.to}, rows: []segment.Row{holeRow(m.from, m.to)}}
@@ -44,7 +44,7 @@ func (r *repairer) placeholder(dir, stream string, m missing) error {
 	})
 }
 
-// replace puts the file that fill writes in the place of the one at path.
+// replace replaces the file at path by the file that fill writes.
 func (r *repairer) replace(dir, path string, fill func(disk.File) error) error {
 	if err := r.files.MakeDir(dir); err != nil {
 		return err
@@ -70,7 +70,7 @@ func (r *repairer) replace(dir, path string, fill func(disk.File) error) error {
 	return r.files.SyncDir(dir)
 }
 
-// rewriting is a segment that is being written anew.
+// rewriting is a segment that is being rewritten.
 type rewriting struct {
 	out     disk.File
 	off     int64
@@ -85,7 +85,7 @@ func (w *rewriting) write(b []byte) error {
 	return err
 }
 
-// part adds a block, or the row of what is lost.
+// part adds a block, or a row for lost entries.
 func (w *rewriting) part(in disk.File, p *part) error {
 	if p.hole {
 		if p.entries() > 0 {

@@ -8,10 +8,10 @@ import (
 	"tempestd/persistence"
 )
 
-// ringRuns bounds a stream's ring of recent entries besides persistence.RecentBytes (I5).
+// ringRuns bounds a stream's ring of recent entries, in addition to persistence.RecentBytes (I5).
 const ringRuns = 1 << 10
 
-// run is one append's entries, uncompressed. It is never written to again: frames that readers hold
+// run is the entries of one append, uncompressed. It is never changed: the frames that readers hold
 // alias it.
 type run struct {
 	ids  []EntryID
@@ -21,17 +21,17 @@ type run struct {
 
 func (g *run) last() EntryID { return g.ids[len(g.ids)-1] }
 
-// search is the index of the first entry with an ID of at least id.
+// search returns the index of the first entry with an ID of at least id.
 func (g *run) search(id EntryID) int {
 	i, _ := slices.BinarySearchFunc(g.ids, id, EntryID.Compare)
 	return i
 }
 
-// cost is what the run holds in memory.
+// cost is the memory that the run uses, in bytes.
 func (g *run) cost() int { return cap(g.buf) + 20*len(g.ids) + 100 }
 
-// appendFrames appends entries from i on, up to limit frames and until page is full, and reports
-// how many.
+// appendFrames appends entries from index i on to frames, until there are limit frames or the page
+// is full. page is the number of bytes left in the page.
 func (g *run) appendFrames(frames []persistence.Frame, i, limit int, page *int) []persistence.Frame {
 	for ; i < len(g.ids) && len(frames) < limit && *page > 0; i++ {
 		start := uint32(0)
@@ -44,14 +44,14 @@ func (g *run) appendFrames(frames []persistence.Frame, i, limit int, page *int) 
 	return frames
 }
 
-// ring is the newest entries of a stream, without a hole, so that tails at the tip read no storage.
+// ring is the newest entries of a stream, contiguous, so that tails at the tip read no files.
 type ring struct {
-	runs []*run // readers hold former ones: they are appended to and cut, and what stands in them stays
+	runs []*run // readers hold former slices: elements are appended and cut, but never changed
 	cost int
-	base EntryID // the newest entry before them
+	base EntryID // the newest entry before runs
 }
 
-// push adds the newest run, which follows the entry prev, and forgets the oldest ones beyond the
+// push adds the newest run, which follows the entry prev, and drops the oldest runs beyond the
 // bounds.
 func (r *ring) push(g *run, prev EntryID) {
 	if len(r.runs) == 0 {
@@ -66,7 +66,7 @@ func (r *ring) push(g *run, prev EntryID) {
 	r.forget(drop)
 }
 
-// trim forgets the runs that end before the stream's oldest entry.
+// trim drops the runs that end before the stream's oldest entry.
 func (r *ring) trim(oldest EntryID) {
 	drop := 0
 	for drop < len(r.runs) && r.runs[drop].last().Compare(oldest) < 0 {
@@ -86,13 +86,14 @@ func (r *ring) forget(n int) {
 	}
 }
 
-// reset empties the ring. It must be when an append is not pushed, for the ring has no holes.
+// reset empties the ring. It must be called when an append is not pushed, because the ring must
+// stay contiguous.
 func (r *ring) reset() {
 	r.runs, r.cost = nil, 0
 }
 
-// after gives the runs that hold everything after id; false where the recent ones do not reach back
-// that far.
+// after returns the runs that contain all entries after id. It returns false if the recent entries
+// do not go back that far.
 func (t *tip) after(id EntryID) ([]*run, bool) {
 	if len(t.recent) == 0 {
 		return nil, false
@@ -104,8 +105,8 @@ func (t *tip) after(id EntryID) ([]*run, bool) {
 	return t.recent[i:], true
 }
 
-// runOf copies the batch's kept entries for the ring; nil when no tail has asked lately, and then
-// the ring is emptied.
+// runOf copies the batch's kept entries for the ring. If no tail has asked lately, it empties the
+// ring and returns nil.
 func (st *stream) runOf(batch *messages.Batch) *run {
 	if len(st.w.ids) == 0 {
 		return nil

@@ -8,11 +8,11 @@ import (
 	"tempestd/persistence"
 )
 
-// TestI5_RingIsBounded pushes runs of any size, with trims in between.
+// TestI5_RingIsBounded pushes runs of any size, with trims between them.
 func TestI5_RingIsBounded(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		var ring ring
-		var kept []*run // what an unbounded ring would hold
+		var kept []*run // the content of an unbounded ring
 		next := EntryID{MS: 1}
 		for range rapid.IntRange(1, 60).Draw(r, "pushes") {
 			g := &run{buf: make([]byte, rapid.SampledFrom([]int{10, 1 << 20, persistence.RecentBytes / 2, persistence.RecentBytes}).Draw(r, "size"))}

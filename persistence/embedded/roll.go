@@ -11,28 +11,28 @@ import (
 )
 
 const (
-	// step is how much space the active segment takes ahead at a time.
+	// step is how many bytes the active segment allocates ahead at a time.
 	step = 4 << 20
-	// controlReserve is kept behind a segment's blocks for what must be written on a full disk too:
-	// the floor, the end of a stream, the footer.
+	// controlReserve is kept after a segment's blocks for the writes that must be possible on a
+	// full disk: the floor, the closing of a stream, the footer.
 	controlReserve = 16 << 10
 	minSegment     = 512 << 10
-	// maxRows bounds a segment of small blocks, and what its index takes in memory.
+	// maxRows bounds a segment of small blocks, and the memory of its index.
 	maxRows = 16 << 10
-	// parts is into how many segments what a stream keeps is cut: as much is kept too long, and has
-	// not been written to yet.
+	// parts is into how many segments the kept bytes of a stream are divided. So about a 32nd is
+	// kept too long, and a 32nd is allocated and not yet written.
 	parts = 32
 )
 
-// spare is a segment whose space was taken ahead.
+// spare is a segment whose space was allocated ahead.
 type spare struct {
 	number uint64
 	seat
 }
 
-// segmentTarget is how large the next segment is to become. It follows what is kept, so that a
-// small stream is not kept far beyond its bounds, and what is free, so that a small disk is used to
-// its end.
+// segmentTarget is the intended size of the next segment. It depends on the kept bytes, so that a
+// small stream does not keep much more than its bounds. It depends on the free space, so that a
+// small disk is used to its end.
 func (st *stream) segmentTarget() int64 {
 	m := &st.tip.Load().meta
 	target := max(m.keptBytes()/parts, minSegment)
@@ -50,7 +50,7 @@ func (st *stream) nextNumber() uint64 {
 	return 1
 }
 
-// nextSegment gives a segment with space to begin with: the spare one, or a new one.
+// nextSegment returns a segment with space for the first writes: the spare segment, or a new one.
 func (st *stream) nextSegment(control bool) (*spare, error) {
 	if st.w.spare == nil {
 		if err := st.takeAhead(true, control); err != nil {
@@ -61,8 +61,8 @@ func (st *stream) nextSegment(control bool) (*spare, error) {
 	return st.w.spare, nil
 }
 
-// takeAhead makes the spare segment. For what must be written on a full disk too it takes little,
-// and of what is to stay free. The caller holds write.
+// takeAhead makes the spare segment. For writes that must be possible on a full disk (control) it
+// allocates little, and may use the space that must otherwise stay free. The caller holds write.
 func (st *stream) takeAhead(needed, control bool) error {
 	if st.w.spare != nil {
 		return nil
@@ -74,7 +74,7 @@ func (st *stream) takeAhead(needed, control bool) error {
 		if needed {
 			return err
 		}
-		return nil // there may be room when it is needed
+		return nil // there may be space when it is needed
 	}
 	number := st.nextNumber()
 	s, err := st.makeSpare(st.newSegment(number).path, size)
@@ -86,15 +86,15 @@ func (st *stream) takeAhead(needed, control bool) error {
 	return nil
 }
 
-// makeSpare makes a segment's file, and its space, durable.
+// makeSpare makes a segment's file and its space durable.
 func (st *stream) makeSpare(path string, size int64) (*spare, error) {
 	files := st.store.files
 	f, err := files.Open(path, disk.Create)
 	if err != nil {
 		return nil, err
 	}
-	// What an earlier process took ahead is used; that it is unused was seen when the stream was
-	// opened.
+	// A file that an earlier process allocated is used. It is known to be unused, because that was
+	// checked when the stream was opened.
 	if err = f.Preallocate(size); err == nil {
 		if err = f.Sync(); err == nil {
 			err = files.SyncDir(st.dir)
@@ -113,7 +113,7 @@ func ignoreNotExist(err error) error {
 	return err
 }
 
-// begin makes the spare segment the one that is written to.
+// begin makes the spare segment the active one.
 func (st *stream) begin(s *spare, h *segment.Header) *segmentFile {
 	w := &st.w
 	if w.file != nil {
@@ -127,8 +127,9 @@ func (st *stream) begin(s *spare, h *segment.Header) *segmentFile {
 	return g
 }
 
-// reserve makes sure that n bytes can be written to a segment, and afterwards what may have to be
-// on a full disk. bounded leaves MinFree free, and the reserve for what is not.
+// reserve makes sure that n bytes can be written to a segment, and after them the writes that must
+// be possible on a full disk. bounded also leaves MinFree bytes of the disk free, and
+// controlReserve bytes of the segment for the writes that are not bounded.
 func (st *stream) reserve(s *seat, n int64, rows int, bounded bool) error {
 	need := s.off + n + segment.FooterLen(s.off+n, rows)
 	if bounded {
@@ -157,7 +158,7 @@ func (st *stream) reserve(s *seat, n int64, rows int, bounded bool) error {
 	return nil
 }
 
-// seal ends the active segment with its footer and gives back the space that it does not need.
+// seal ends the active segment with its footer and frees the space that it does not need.
 func (st *stream) seal(g *segmentFile, t *tip) error {
 	w := &st.w
 	trailer := segment.Trailer{Number: g.number, End: t.meta.end, MinUS: w.low, MaxUS: w.high, StateOff: w.stateOff, StateHead: w.stateLen}
@@ -184,7 +185,7 @@ func (st *stream) seal(g *segmentFile, t *tip) error {
 	return nil
 }
 
-// closeFiles closes what the writer has open.
+// closeFiles closes the files that the writer has open.
 func (w *writer) closeFiles() error {
 	var errs []error
 	if w.file != nil {
@@ -200,7 +201,7 @@ func (w *writer) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-// kick asks for what appends leave to be done in the background.
+// kick starts the work that appends leave to the background.
 func (s *Store) kick() {
 	select {
 	case s.kicked <- struct{}{}:
@@ -208,15 +209,15 @@ func (s *Store) kick() {
 	}
 }
 
-// clear does what an append left: it unlinks what was dropped and takes the next segment's space
-// ahead.
+// clear does the work that an append left: it unlinks dropped segments and allocates the next
+// segment's space ahead.
 func (st *stream) clear() {
 	st.write.Lock()
 	dead := st.w.dead
 	st.w.dead, st.w.dying = nil, len(dead)
 	st.write.Unlock()
 	failed := dead
-	// That retention dropped them is on the disk before they go.
+	// The floor must be on disk before the dropped segments are unlinked.
 	if len(dead) > 0 && (st.store.sync || st.syncNow() == nil) {
 		failed = st.unlink(dead)
 	}
@@ -230,8 +231,8 @@ func (st *stream) clear() {
 	}
 }
 
-// unlink removes dropped segments, and gives those that it could not. While a snapshot is in use
-// they wait, unless the disk is nearly full.
+// unlink removes dropped segments, and returns those that it could not remove. While a snapshot is
+// in use it removes none, unless the disk is nearly full.
 func (st *stream) unlink(dead []*segmentFile) (failed []*segmentFile) {
 	if st.store.snapshots.Load() > 0 && !st.store.space.low.Load() {
 		return dead

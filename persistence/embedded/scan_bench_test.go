@@ -13,7 +13,8 @@ import (
 	"tempestd/persistence/streamtest"
 )
 
-// BenchmarkScan reads a whole stream in pages, as it was appended and as it was packed, beside what decoding the same bytes alone takes in the same run.
+// BenchmarkScan reads a whole stream in pages, as it was appended and after packing. In the same
+// run it decodes the same bytes alone, for comparison.
 func BenchmarkScan(b *testing.B) {
 	const size, batches = 8192, 64
 	store, s := openFeed(b, b.TempDir(), embedded.Options{SyncInterval: time.Hour, MinFree: 64 << 20, SegmentBytes: 16 << 20})

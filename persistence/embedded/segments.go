@@ -17,33 +17,35 @@ import (
 	"tempestd/persistence/embedded/segment"
 )
 
-// segmentFile is one segment of a stream, or a hole where one is missing. What it says of its place
-// never changes.
+// segmentFile is one segment of a stream, or a hole in place of a missing one. The fields for its
+// place in the stream never change.
 type segmentFile struct {
 	stream *stream
 	number uint64
 	path   string // "" for a hole
 	header segment.Header
-	// guessed says that the header on the disk is damaged, and header was made from the first block.
+	// guessed says that the header on disk is damaged and that header was made from the first
+	// block.
 	guessed bool
-	end     segment.Position // where the next one begins; of the segment that is written to it is in the tip
-	size    atomic.Int64     // bytes on disk
+	// end is where the next segment begins. The end of the active segment is in the tip.
+	end  segment.Position
+	size atomic.Int64 // bytes on disk
 
-	rows       atomic.Pointer[[]segment.Row] // of a sealed segment, once they were needed
-	unpackable atomic.Bool                   // packing it failed
+	rows       atomic.Pointer[[]segment.Row] // of a sealed segment, loaded when needed
+	unpackable atomic.Bool                   // packing has failed
 
 	mu     sync.Mutex
-	file   disk.File // nil while it is not open
+	file   disk.File // nil if it is not open
 	users  int
-	unused int64 // when it was last released, in the order of releases
-	gone   bool  // close it once nobody uses it
+	unused int64 // the time of its last release, counted in releases
+	gone   bool  // close it when it has no more users
 }
 
 const segmentSuffix = ".seg"
 
 func segmentName(number uint64) string { return fmt.Sprintf("%012d%s", number, segmentSuffix) }
 
-// parseSegmentName gives the number of a segment's file.
+// parseSegmentName returns the number in the name of a segment's file.
 func parseSegmentName(name string) (uint64, bool) {
 	digits, ok := strings.CutSuffix(name, segmentSuffix)
 	if !ok || len(digits) < 12 {
@@ -57,7 +59,7 @@ func (st *stream) newSegment(number uint64) *segmentFile {
 	return &segmentFile{stream: st, number: number, path: filepath.Join(st.dir, segmentName(number))}
 }
 
-// newHole stands for the entries between two places that are lost.
+// newHole returns a segment that stands for the lost entries between two positions.
 func (st *stream) newHole(number uint64, from, to segment.Position) *segmentFile {
 	g := &segmentFile{stream: st, number: number, header: segment.Header{Stream: st.name, Number: number, Start: from}, end: to}
 	g.rows.Store(&[]segment.Row{holeRow(from, to)})
@@ -70,10 +72,10 @@ func holeRow(from, to segment.Position) segment.Row {
 	}
 }
 
-// hole says whether the segment is missing.
+// hole reports whether the segment is missing.
 func (g *segmentFile) hole() bool { return g.path == "" }
 
-// extent is how many bytes its entries had as they were appended.
+// extent is how many bytes its entries had when they were appended.
 func (g *segmentFile) extent() uint64 { return g.end.Bytes - g.header.Start.Bytes }
 
 // openFiles bounds how many segments are open for reading.
@@ -120,7 +122,7 @@ func (g *segmentFile) release() {
 	o.bound()
 }
 
-// drop closes the segment once nobody reads it.
+// drop closes the segment when it has no more readers.
 func (g *segmentFile) drop() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -132,12 +134,12 @@ func (g *segmentFile) drop() {
 
 func (g *segmentFile) closeLocked() {
 	if g.file != nil {
-		_ = g.file.Close() // it was read only
+		_ = g.file.Close() // it was only read
 		g.file = nil
 	}
 }
 
-// forget leaves a segment's file to whoever holds the segment.
+// forget removes a segment from the bound. Its holders keep its file open.
 func (o *openFiles) forget(g *segmentFile) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -150,7 +152,7 @@ func (o *openFiles) add(g *segmentFile) {
 	o.open = append(o.open, g)
 }
 
-// bound closes the segments that were not read for the longest.
+// bound closes the segment that was not read for the longest time.
 func (o *openFiles) bound() {
 	o.mu.Lock()
 	if len(o.open) <= maxOpenFiles {
@@ -185,8 +187,8 @@ func (o *openFiles) bound() {
 	o.mu.Unlock()
 }
 
-// index gives the rows of a sealed segment. What a damaged footer does not tell is found by
-// walking, and told.
+// index returns the rows of a sealed segment. If the footer is damaged, it finds them by walking
+// through the blocks, and reports the damage.
 func (g *segmentFile) index() ([]segment.Row, error) {
 	if rows := g.rows.Load(); rows != nil {
 		return *rows, nil
@@ -225,7 +227,7 @@ func (g *segmentFile) readIndex(f disk.File) ([]segment.Row, error) {
 	return g.walkAll(f, size)
 }
 
-// walkAll finds the rows of a segment block by block, with rows of holes where it is damaged.
+// walkAll finds the rows of a segment block by block, with rows for the holes where it is damaged.
 func (g *segmentFile) walkAll(f io.ReaderAt, size int64) ([]segment.Row, error) {
 	var k segment.Walker
 	w := segment.New(&g.header)
@@ -236,7 +238,7 @@ func (g *segmentFile) walkAll(f io.ReaderAt, size int64) ([]segment.Row, error) 
 		if w.Footer || w.End.Entries >= g.end.Entries {
 			return w.Rows, nil
 		}
-		next, h, err := k.Find(f, size, w.Off+1) // what stands at Off cannot be walked
+		next, h, err := k.Find(f, size, w.Off+1) // the bytes at Off cannot be walked
 		if err != nil {
 			return nil, err
 		}
@@ -255,7 +257,7 @@ func (g *segmentFile) walkAll(f io.ReaderAt, size int64) ([]segment.Row, error) 
 	}
 }
 
-// passHole moves a walk to the block h at off, beyond what is damaged.
+// passHole moves a walk to the block h at off, beyond damaged bytes.
 func passHole(w *segment.Walk, off int64, h *segment.Head) {
 	to := segment.Position{Number: h.End.Number - 1, Link: h.Prev, Last: h.First.Prev(), Entries: h.Start(), Bytes: w.End.Bytes}
 	if h.Count == 0 {
@@ -291,7 +293,7 @@ func (x *indexes) add(g *segmentFile, rows int) {
 	}
 }
 
-// removed forgets a segment that was dropped or replaced.
+// removed drops the rows of a segment that was dropped or replaced.
 func (x *indexes) removed(g *segmentFile) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -303,7 +305,7 @@ func (x *indexes) removed(g *segmentFile) {
 	}
 }
 
-// tellDamaged emits an event, once a file while the store is open.
+// tellDamaged emits an event, once per file while the store is open.
 func (st *stream) tellDamaged(path string, err error) {
 	st.toldMu.Lock()
 	defer st.toldMu.Unlock()

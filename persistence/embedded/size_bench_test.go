@@ -10,8 +10,8 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// BenchmarkLargeStream is a stream of many small events: how long opening it takes, a first page in
-// the middle, and an append, beside those of an empty one.
+// BenchmarkLargeStream measures, for streams of many small events, how long opening takes, a first
+// page in the middle, and an append.
 func BenchmarkLargeStream(b *testing.B) {
 	for _, million := range []int{1, 100} {
 		b.Run(fmt.Sprintf("entries=%dM", million), func(b *testing.B) {

@@ -11,7 +11,7 @@ import (
 	"tempestd/persistence"
 )
 
-// Snapshot implements persistence.Snapshotter. The state comes first in it, so that no consumer and
+// Snapshot implements persistence.Snapshotter. The state is copied first, so that no consumer and
 // no checkpoint is ahead of its stream. Until release is called no segment is removed, unless the
 // disk is nearly full.
 func (s *Store) Snapshot(ctx context.Context) (*persistence.Snapshot, func(), error) {
@@ -75,8 +75,8 @@ func (s *Store) fill(ctx context.Context, to *persistence.Snapshot) error {
 	return nil
 }
 
-// atOneInstant gives the stream's tip, how much of its active segment belongs to that, and what its
-// mark says.
+// atOneInstant returns the stream's tip, the length of its active segment at this tip, and the
+// content of its mark.
 func (st *stream) atOneInstant() (*tip, int64, *known, error) {
 	st.write.Lock()
 	defer st.write.Unlock()
@@ -90,7 +90,7 @@ func (st *stream) atOneInstant() (*tip, int64, *known, error) {
 	return st.tip.Load(), st.w.off, &k, nil
 }
 
-// snapshot is a copy of the state as it is now.
+// snapshot returns a copy of the present state.
 func (t *state) snapshot() ([]byte, error) {
 	_, release, err := t.use()
 	if err != nil {

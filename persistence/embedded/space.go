@@ -9,8 +9,8 @@ import (
 	"tempestd/persistence"
 )
 
-// spaceGuard keeps the appends from using up the disk. Reading the free space costs a microsecond,
-// so it is read before every append.
+// spaceGuard stops appends before the disk is full. Reading the free space costs a microsecond, so
+// it is read before every append.
 type spaceGuard struct {
 	dir     string
 	minFree uint64
@@ -19,8 +19,9 @@ type spaceGuard struct {
 	low     atomic.Bool
 }
 
-// check gives a *NoSpaceError unless size bytes can be taken and minFree bytes are free afterwards.
-// Once refused, appending needs an eighth more than that, so that it does not stop and go.
+// check returns a *NoSpaceError unless size bytes can be allocated and minFree bytes are free
+// afterwards. After a refusal, appending needs an eighth of minFree more, so that it does not stop
+// and start all the time.
 func (g *spaceGuard) check(size uint64) error {
 	need := g.minFree + size
 	if g.low.Load() {
@@ -43,7 +44,7 @@ func (g *spaceGuard) check(size uint64) error {
 	return nil
 }
 
-// spare is how much may be taken ahead and leave minFree.
+// spare is how many bytes may be allocated ahead while minFree bytes stay free.
 func (g *spaceGuard) spare() int64 {
 	free, err := g.read(g.dir)
 	if err != nil || free < g.minFree {
@@ -52,7 +53,7 @@ func (g *spaceGuard) spare() int64 {
 	return int64(min(free-g.minFree, 1<<62))
 }
 
-// isFull says whether the system found no room: on the disk, or within what the user may have of it.
+// isFull reports whether the system found no space: on the disk, or in the user's quota.
 func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

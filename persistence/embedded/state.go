@@ -17,39 +17,39 @@ import (
 	"tempestd/persistence"
 )
 
-// state is what the store keeps beside the streams, in Badger: the cursor actor's checkpoints, the
-// named consumers, the register of streams. It is small, every change is synced, and losing it
-// loses no entry. A copy of it is made now and then (statecopy.go).
+// state is the data that the store keeps beside the streams, in Badger: the cursor actor's
+// checkpoints, the named consumers, the register of streams. It is small, every change is synced,
+// and losing it loses no entry. A copy of it is made from time to time (statecopy.go).
 //
-// Badger maps its files, so what it writes to must have its disk space before (statefiles.go): a
-// full disk would kill the process. Where there is not enough, it is not opened, and the state
-// answers with a *persistence.NoSpaceError until there is.
+// Badger maps its files, so their disk space must be allocated before Badger writes to them
+// (statefiles.go). Otherwise a full disk would kill the process. If there is not enough space, the
+// database is not opened, and the state returns a *persistence.NoSpaceError until there is.
 type state struct {
 	store *Store
 	dir   string
-	own   bool // on the machine's file system; else in memory
+	own   bool // on the file system of the operating system; else in memory
 
-	mu       sync.RWMutex // held shared by whoever uses db, whole by whoever opens and closes it
+	mu       sync.RWMutex // shared by the users of db, exclusive to open and close it
 	db       *badger.DB
 	closed   bool
 	writing  sync.Mutex // one change at a time
 	revision uint64     // of the newest change
-	copied   uint64     // the revision that was copied last
+	copied   uint64     // the revision of the last copy
 	space    stateSpace
 	mark     *stateMark
 	known    map[string]known // the register as it was when the state was opened
 	told     bool
 }
 
-// The keys. The first byte says what a key is about.
+// The keys. The first byte is the kind of the key.
 const (
 	checkpointPrefix = 'c' // c<feed>: the cursor actor's checkpoint
 	consumerPrefix   = 'n' // n<stream>\x00<name>: a named consumer
-	registerPrefix   = 'r' // r<stream>: what is known of a stream's end
+	registerPrefix   = 'r' // r<stream>: the known end of a stream
 	revisionKey      = "v" // the revision of the newest change
 )
 
-// A value is its CRC32C, the revision it was written with, and what it is.
+// A value is its CRC32C, the revision that it was written with, and the body.
 const valueHead = 12
 
 func encodeValue(revision uint64, body []byte) []byte {
@@ -70,7 +70,8 @@ func newState(s *Store, own bool) *state {
 	return &state{store: s, dir: filepath.Join(s.dir, stateDir), own: own}
 }
 
-// open opens the database unless it is open. What is damaged is set aside and made anew from the copy.
+// open opens the database unless it is open. A damaged database is moved aside and rebuilt from the
+// copy.
 func (t *state) open() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -113,14 +114,14 @@ func (t *state) open() error {
 	return nil
 }
 
-// lostState is what was found wrong with the state.
+// lostState is the damage of the state.
 type lostState struct {
 	err       error
 	aside     string
 	consumers []string
 }
 
-// openDB opens Badger, and turns a panic of it into an error.
+// openDB opens Badger. A panic of Badger becomes an error.
 func (t *state) openDB() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -147,7 +148,7 @@ func (t *state) openDB() (err error) {
 	return nil
 }
 
-// use gives the database until release is called.
+// use returns the database. It stays open until release is called.
 func (t *state) use() (db *badger.DB, release func(), err error) {
 	t.mu.RLock()
 	if t.db == nil {
@@ -164,7 +165,7 @@ func (t *state) use() (db *badger.DB, release func(), err error) {
 	return t.db, t.mu.RUnlock, nil
 }
 
-// get reads what is under a key; nil where there is nothing.
+// get returns the body under a key, nil if there is none.
 func (t *state) get(key []byte) ([]byte, error) {
 	db, release, err := t.use()
 	if err != nil {
@@ -189,7 +190,7 @@ func (t *state) get(key []byte) ([]byte, error) {
 	return body, err
 }
 
-// each calls visit for what is under the keys that begin with prefix, in order.
+// each calls visit for all keys that begin with prefix, in order.
 func (t *state) each(prefix []byte, visit func(key, body []byte) error) error {
 	db, release, err := t.use()
 	if err != nil {
@@ -219,7 +220,7 @@ func eachIn(db *badger.DB, prefix []byte, visit func(key []byte, revision uint64
 	})
 }
 
-// put stores body under the key, durably; nil deletes it.
+// put stores body under the key durably; nil deletes the key.
 func (t *state) put(key, body []byte) error {
 	db, release, err := t.use()
 	if err != nil {
@@ -251,8 +252,8 @@ func (t *state) put(key, body []byte) error {
 	return nil
 }
 
-// close closes the database. It needs no space of the disk: what there is not enough of leaves the
-// log as it is, which is synced.
+// close closes the database. It needs no disk space: if there is not enough, the log, which is
+// synced, stays as it is.
 func (t *state) close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -266,7 +267,7 @@ func (t *state) close() error {
 	return errors.Join(err, t.mark.close())
 }
 
-// readRegister reads what is known of the streams' ends.
+// readRegister reads the known ends of the streams.
 func (t *state) readRegister() map[string]known {
 	all := make(map[string]known)
 	_ = eachIn(t.db, []byte{registerPrefix}, func(key []byte, _ uint64, body []byte) error {
@@ -283,20 +284,20 @@ func (t *state) readRegister() map[string]known {
 type registered struct {
 	Last   EntryID `json:"last"`
 	Oldest EntryID `json:"oldest"`
-	// Ever appended: a stream of which all is lost goes on counting from there.
+	// Ever appended. A stream that has lost everything continues to count from here.
 	Entries uint64 `json:"entries,omitempty"`
 	Bytes   uint64 `json:"bytes,omitempty"`
 }
 
-// register is what the state knows of the streams; nothing where it is not open.
+// register returns what the state knows of the streams; nothing if it is not open.
 func (t *state) register() map[string]known {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.known
 }
 
-// saveRegister notes the streams' ends where they moved. At the end of the process it is done only
-// where there is room.
+// saveRegister stores the streams' ends if they have moved. When the process ends, errors are not
+// reported. It does nothing while the disk is nearly full.
 func (s *Store) saveRegister(ending bool) {
 	if s.state.store.space.check(0) != nil {
 		return
@@ -327,7 +328,7 @@ func decodeCheckpoint(b []byte) (*messages.Checkpoint, error) {
 	return cp, nil
 }
 
-// consumerNames are the names of the consumers under some keys, as "stream/name".
+// consumerNames returns the names of the consumers among the keys, as "stream/name".
 func consumerNames(keys []string) (names []string) {
 	for _, key := range keys {
 		if stream, name, ok := strings.Cut(key[1:], "\x00"); ok && key[0] == consumerPrefix {

@@ -23,13 +23,13 @@ const (
 	copyHead  = 20
 )
 
-// stateCopy is the state as it was at a revision; empty for none.
+// stateCopy is the state at a revision; empty if there is no copy.
 type stateCopy struct {
 	revision uint64
 	values   map[string][]byte // with their heads
 }
 
-// readCopy reads the copy. One that cannot be understood is set aside, and told.
+// readCopy reads the copy. A copy that cannot be parsed is moved aside, and reported.
 func (t *state) readCopy() stateCopy {
 	path := t.store.path(copyFile)
 	b, err := disk.ReadFile(t.store.files, path)
@@ -67,7 +67,7 @@ func parseCopy(b []byte) (stateCopy, error) {
 	return c, nil
 }
 
-// copyOut makes a copy of the state if it changed since the last one.
+// copyOut makes a copy of the state if it has changed since the last copy.
 func (t *state) copyOut() error {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -94,8 +94,7 @@ func (t *state) copyOut() error {
 	return nil
 }
 
-// encodeCopy gives the bytes of a copy, and the revision that it is of. The caller holds mu shared,
-// and writing.
+// encodeCopy returns the bytes of a copy and its revision. The caller holds mu shared, and writing.
 func (t *state) encodeCopy() (b []byte, revision uint64, err error) {
 	revision = t.revision
 	b = append([]byte(copyMagic), 0, 0, 0, 0)
@@ -115,10 +114,10 @@ func (t *state) encodeCopy() (b []byte, revision uint64, err error) {
 	return b, revision, nil
 }
 
-// restore compares the database with what is known of it outside, and takes from the copy what is
-// missing in it.
+// restore compares the database with the revisions known outside it, and takes missing values from
+// the copy.
 func (t *state) restore(c stateCopy, lost *lostState) error {
-	stored := make(map[string]uint64) // revisions of what is in the database
+	stored := make(map[string]uint64) // revisions of the values in the database
 	err := eachIn(t.db, nil, func(key []byte, revision uint64, _ []byte) error {
 		stored[string(key)] = revision
 		return nil
@@ -157,19 +156,19 @@ func (t *state) restore(c stateCopy, lost *lostState) error {
 		}
 	}
 	lost.consumers = consumerNames(keys)
-	// Later changes have later revisions than any that was lost.
+	// Later changes must have later revisions than the lost ones.
 	t.revision = newest
 	t.mark.write(newest)
 	return t.db.Update(func(txn *badger.Txn) error { return txn.Set([]byte(revisionKey), encodeValue(newest, nil)) })
 }
 
-// stateMark is the newest revision of the state, kept outside the database to notice that it lost
-// changes: on damage in the middle, Badger truncates its log there and opens without a word. It is
-// not synced, as the streams' marks are not.
+// stateMark is the newest revision of the state, kept outside the database. It shows that the
+// database has lost changes: if there is damage in the middle, Badger truncates its log there and
+// opens without an error. Like the streams' marks it is not synced.
 type stateMark struct {
 	file     disk.File
 	revision uint64
-	missing  bool // there was none
+	missing  bool // there was no mark
 }
 
 const (
@@ -178,7 +177,7 @@ const (
 	stateMarkLen   = 20
 )
 
-// openMark opens or makes the mark. One that cannot be understood is set aside, and told.
+// openMark opens or makes the mark. A mark that cannot be parsed is moved aside, and reported.
 func (t *state) openMark() error {
 	if t.mark != nil {
 		return nil
@@ -207,7 +206,7 @@ func (t *state) openMark() error {
 	return nil
 }
 
-// write replaces the mark. The change is durable whatever becomes of it.
+// write replaces the mark. The change of the state is durable even if this fails.
 func (m *stateMark) write(revision uint64) {
 	m.revision = revision
 	b := binary.LittleEndian.AppendUint64([]byte(stateMarkMagic), revision)

@@ -19,15 +19,15 @@ import (
 	"tempestd/persistence"
 )
 
-// Badger believes its files: it panics on some that are damaged, gives back what is wrong from
-// others, and begins anew without a word where the list of them is missing. So they are looked at
-// before it sees them. After a clean stop their sums must be those that were noted then; after a
-// kill the tables must match their own checksums.
+// Badger trusts its files. With some damaged files it panics, from others it returns wrong data,
+// and if the list of its files is missing it silently begins with an empty database. So the files
+// are checked before Badger opens them. After a clean stop their sums must be the ones that were
+// recorded then. After a kill the tables must match their own checksums.
 
 // sumsFile has a line for each of the database's files: the XXH64, the size and the name.
 const sumsFile = "state.sums"
 
-// checkFiles says what is wrong with the database's files.
+// checkFiles returns the fault of the database's files.
 func (t *state) checkFiles() error {
 	if !t.own {
 		return nil
@@ -63,7 +63,7 @@ func (t *state) compareSums(noted string) error {
 	return errors.New("there are other files than were left")
 }
 
-// sums gives what the file of sums is to have in it.
+// sums returns the present content for the file of sums.
 func (t *state) sums() (string, error) {
 	files, err := os.ReadDir(t.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -80,7 +80,7 @@ func (t *state) sums() (string, error) {
 	return b.String(), nil
 }
 
-// checkTables compares the tables with their own checksums, and wants the list of them.
+// checkTables compares the tables with their own checksums. It also checks that their list exists.
 func (t *state) checkTables() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -118,7 +118,7 @@ func (t *state) checkTables() (err error) {
 	return nil
 }
 
-// checkManifest reads the list of tables as Badger will, and wants those that it names.
+// checkManifest reads the list of tables like Badger, and checks that the listed tables exist.
 func (t *state) checkManifest() error {
 	f, err := os.Open(filepath.Join(t.dir, badger.ManifestFilename))
 	if err != nil {
@@ -144,7 +144,7 @@ func (t *state) checkManifest() error {
 	return nil
 }
 
-// setFilesAside moves the database away.
+// setFilesAside moves the database aside.
 func (t *state) setFilesAside() (string, error) {
 	if err := errors.Join(ignoreNotExist(os.Remove(t.store.path(sumsFile)))); err != nil {
 		return "", t.store.failure(err)
@@ -158,27 +158,27 @@ func (t *state) setFilesAside() (string, error) {
 // The disk space of the database.
 const (
 	reserveFile = "state.reserve"
-	// reserveBytes are kept, so that the database can be opened and closed on a full disk.
+	// reserveBytes are kept free, so that the database can be opened and closed on a full disk.
 	reserveBytes = 1 << 20
-	// stateNeeds is what opening may take: what is in the logs becomes tables, and a new log begins.
+	// stateNeeds is the space that opening may need: the logs become tables, and a new log begins.
 	stateNeeds = 1536 << 10
-	// stateEnds is what closing may take: what is in the log becomes a table.
+	// stateEnds is the space that closing may need: the log becomes a table.
 	stateEnds = 1 << 20
-	// memReserve is what a write-ahead log takes at the most: its table's size, and what one change
-	// may write beyond it.
+	// memReserve is the largest size of a write-ahead log: the size of its table, and what one
+	// change may write beyond it.
 	memReserve = memTableSize + 128<<10
 )
 
-// stateSpace gives Badger's open files their disk blocks before Badger writes to them. Badger makes
-// its logs as sparse files and maps them; were the disk filled by somebody else, the write would be
-// a SIGBUS. What Badger does not use of a file it cuts off when it is done with it.
+// stateSpace allocates the disk blocks of Badger's open files before Badger writes to them. Badger
+// makes its logs as sparse files and maps them. If something else filled the disk, the write would
+// be a SIGBUS. Badger cuts off the unused part of a file when it is done with it.
 type stateSpace struct {
 	mu   sync.Mutex
 	mem  numbered
 	vlog numbered
 }
 
-// makeRoom gives up what is reserved where the disk is full, and says whether the database can be
+// makeRoom gives up the reserve if the disk is full. It returns an error if the database cannot be
 // opened.
 func (s *stateSpace) makeRoom(t *state) error {
 	if !t.own {
@@ -204,8 +204,8 @@ func (s *stateSpace) room(t *state, need uint64) error {
 	return &persistence.NoSpaceError{Dir: t.store.dir, Free: free, Need: need}
 }
 
-// begin finds the files that the database writes to, gives them their space, and makes the reserve
-// anew.
+// begin finds the files that the database writes to, allocates their space, and makes the reserve
+// again.
 func (s *stateSpace) begin(t *state) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,14 +221,15 @@ func (s *stateSpace) begin(t *state) error {
 		return t.store.failure(err)
 	}
 	if t.store.space.spare() >= reserveBytes {
-		// Where it cannot be made the database needs more luck on a full disk, and no more.
+		// The reserve is best effort: without it, opening and closing the database on a full disk
+		// may fail.
 		_ = allocate(t.store.path(reserveFile), os.O_RDWR|os.O_CREATE, reserveBytes)
 	}
 	return nil
 }
 
-// ensure gives the files that appeared since the last call their space. It costs a system call when
-// there are none.
+// ensure allocates the space of the files that appeared since the last call. If there are none, it
+// costs a system call.
 func (s *stateSpace) ensure(size int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -241,7 +242,7 @@ func (s *stateSpace) ensure(size int) error {
 	return nil
 }
 
-// probe says why the directory takes no write.
+// probe returns the reason why the directory accepts no write.
 func probe(dir string) error {
 	f, err := os.CreateTemp(dir, "probe-")
 	if err != nil {
@@ -251,12 +252,11 @@ func probe(dir string) error {
 	return errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
 }
 
-// closeTime bounds the closing of the database, which tries a write that fails again and again, for
-// ever.
+// closeTime bounds the closing of the database. The database repeats a failing write for ever.
 const closeTime = 4 * time.Second
 
-// end closes the database. On a disk that has no room for that, or takes no write, it is left as it
-// is: all of it is in its log and synced, and the process ends.
+// end closes the database. If the disk has no space for that, or accepts no write, the database is
+// left as it is: all of its data is in its log and synced, and the process ends.
 func (s *stateSpace) end(t *state, db *badger.DB) error {
 	if !t.own {
 		return db.Close()
@@ -277,19 +277,19 @@ func (s *stateSpace) end(t *state, db *badger.DB) error {
 	}
 	sums, err := t.sums()
 	if err == nil {
-		// Without it the files are looked at more closely when they are opened.
+		// Without this file, the tables are checked when the database is opened.
 		_ = os.WriteFile(t.store.path(sumsFile), []byte(sums), 0o640)
 	}
 	return nil
 }
 
-// numbered is a series of files, whose numbers only grow, by one.
+// numbered is a series of files with consecutive, increasing numbers.
 type numbered struct {
 	state  *state
 	name   string
-	size   int64  // to reserve
-	number int    // of the next one
-	next   string // its path
+	size   int64  // bytes to allocate
+	number int    // of the next file
+	next   string // the path of the next file
 }
 
 func (n *numbered) advance(to int) {
@@ -320,8 +320,8 @@ func (n *numbered) reserve() error {
 	}
 }
 
-// allocate gives the first size bytes of a file their disk blocks. The file keeps its length and
-// what it holds.
+// allocate allocates the disk blocks of the first size bytes of a file. The file keeps its length
+// and its content.
 func allocate(path string, flags int, size int64) error {
 	f, err := os.OpenFile(path, flags, 0o640)
 	if err != nil {

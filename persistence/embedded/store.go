@@ -21,35 +21,36 @@ import (
 	"tempestd/persistence/embedded/segment"
 )
 
-// Options configure a store. The zero value is a store that syncs every append and tells nobody
-// anything.
+// Options configure a store. The zero value is a store that syncs every append and reports no
+// events.
 type Options struct {
-	// SyncInterval is how often the log is synced to disk. 0 syncs it before an append is
-	// acknowledged; otherwise a power cut, though no crash of the process, may lose the appends of
-	// the last interval, checkpoints and all.
+	// SyncInterval is how often the log is synced to disk. With 0, every append is synced before it
+	// is acknowledged. Otherwise a power cut may lose the appends of the last interval together
+	// with their checkpoints. A crash of the process loses nothing.
 	SyncInterval time.Duration
-	// MinFree is how many bytes of disk must stay free: below it appends are refused with a
-	// *persistence.NoSpaceError, and no space is taken ahead. 0 means 256 MiB.
+	// MinFree is how many bytes of the disk must stay free. With less, appends are refused with a
+	// *persistence.NoSpaceError, and no space is allocated ahead. 0 means 256 MiB.
 	MinFree uint64
-	// Maintenance is how often retention and packing run by themselves. 0 means 30 s.
+	// Maintenance is how often retention and packing run in the background. 0 means 30 s.
 	Maintenance time.Duration
 	// Clock drives tails, retention and maintenance. nil means the real one.
 	Clock clockwork.Clock
 	// Logger gets Badger's own messages. nil discards them.
 	Logger *slog.Logger
-	// OnEvent is told what happens, by whichever goroutine it happens in. It must not block nor
-	// call the store.
+	// OnEvent is called with every event, from the goroutine in which it happens. It must not block
+	// and must not call the store.
 	OnEvent func(persistence.Event)
-	// FreeSpace reads how many bytes are free where dir is. nil asks the file system; tests say
-	// what they like.
+	// FreeSpace returns how many bytes are free on the disk of dir. nil asks the file system. Tests
+	// replace it.
 	FreeSpace func(dir string) (uint64, error)
-	// Files is the file system of the streams. nil means the machine's. With another one the state
-	// beside the streams is in memory, but for its copy.
+	// Files is the file system of the streams. nil means the operating system's. With another one
+	// the state beside the streams is kept in memory, except for its copy.
 	Files disk.FS
-	// SegmentBytes bounds the size of segments besides what follows from the retention. 0 means 64 MiB.
+	// SegmentBytes is an upper bound of the size of segments, in addition to the bound that follows
+	// from the retention. 0 means 64 MiB.
 	SegmentBytes int64
 
-	lock *os.File // of the directory, when the caller has it; closed with the store
+	lock *os.File // of the directory, if the caller holds it; closed with the store
 }
 
 const (
@@ -67,7 +68,7 @@ type Store struct {
 	clock   clockwork.Clock
 	emit    func(persistence.Event)
 	space   *spaceGuard
-	sync    bool // every append
+	sync    bool // sync every append
 	state   *state
 	heads   heads
 	open    openFiles
@@ -75,12 +76,14 @@ type Store struct {
 	buffers buffers
 	dec     *segment.Decoder
 
-	life   sync.Mutex     // of closed and users
-	closed chan struct{}  // closed when the store is
-	users  sync.WaitGroup // calls inside, for which closing waits
+	life   sync.Mutex     // guards closed and users
+	closed chan struct{}  // closed when the store is closed
+	users  sync.WaitGroup // running calls; closing waits for them
 	loops  sync.WaitGroup
 	stop   context.CancelFunc
-	kicked chan struct{} // asks for what appends leave to be done: files to unlink, space to take ahead
+	// kicked starts the work that appends leave to the background: unlinking files, allocating
+	// space ahead.
+	kicked chan struct{}
 
 	consumers sync.Mutex // one change of a named consumer at a time
 
@@ -88,11 +91,11 @@ type Store struct {
 	streams map[string]*stream
 	lost    []persistence.Truncation
 
-	packs   chan struct{} // asks for packing
-	packing sync.Mutex    // one at a time
+	packs   chan struct{} // starts packing
+	packing sync.Mutex    // one packing at a time
 
 	snapshots   atomic.Int64 // in use
-	maintaining sync.Mutex   // one trim at a time, in the whole store
+	maintaining sync.Mutex   // one trim at a time in the whole store
 }
 
 var (
@@ -100,9 +103,10 @@ var (
 	_ persistence.ConsumerStore = (*Store)(nil)
 )
 
-// Open opens the store in dir, making it when missing. What the last process left half done is
-// repaired first. Another opener gets an error that matches persistence.ErrLocked and names the
-// directory. It succeeds on a full disk: what is stored can be read.
+// Open opens the store in dir and creates it if it is missing. It first repairs work that the last
+// process left unfinished. If another process has the store open, the error matches
+// persistence.ErrLocked and names the directory. Open succeeds on a full disk: the stored entries
+// can be read.
 func Open(ctx context.Context, dir string, opt Options) (*Store, error) {
 	setDefaults(&opt)
 	s := &Store{
@@ -162,7 +166,7 @@ func setDefaults(opt *Options) {
 	}
 }
 
-// begin opens what is in the directory.
+// begin opens the files in the directory.
 func (s *Store) begin(ctx context.Context, own bool) error {
 	if err := s.checkFormat(); err != nil {
 		return err
@@ -183,7 +187,7 @@ func (s *Store) begin(ctx context.Context, own bool) error {
 	return s.loadStreams(ctx)
 }
 
-// every calls do at each interval until the store closes.
+// every calls do at each interval until the store is closed.
 func (s *Store) every(ctx context.Context, interval time.Duration, do func(context.Context)) {
 	ticker := s.clock.NewTicker(interval)
 	defer ticker.Stop()
@@ -197,7 +201,8 @@ func (s *Store) every(ctx context.Context, interval time.Duration, do func(conte
 	}
 }
 
-// safely does a round of what the store does by itself. A panic in it is a failure of it like any other, and ends nothing else.
+// safely runs a round of background work. A panic in it is reported like any other failure of
+// maintenance, and ends nothing else.
 func (s *Store) safely(ctx context.Context, do func(context.Context)) {
 	beside.Do("store.maintain", nil, func() { do(ctx) }, func(p *beside.Panic) { s.maintenanceFailed(ctx, "", p.Traced()) })
 }
@@ -274,7 +279,7 @@ func (s *Store) Streams(ctx context.Context) ([]persistence.StreamInfo, error) {
 	return infos, nil
 }
 
-// all is every stream, by name.
+// all returns every stream, sorted by name.
 func (s *Store) all() []*stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -285,7 +290,7 @@ func (s *Store) all() []*stream {
 	return all
 }
 
-// Truncations are the streams that were found shorter than they had been when the store was opened.
+// Truncations returns the streams that had lost their newest entries when the store was opened.
 func (s *Store) Truncations() []persistence.Truncation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -302,8 +307,8 @@ func (s *Store) ReadStream(ctx context.Context, stream, from, to string, limit i
 	return persistence.ReadByName(ctx, s, stream, from, to, limit)
 }
 
-// Health implements persistence.Store. It looks at the disk, so it notices that there is room again
-// before an append does.
+// Health implements persistence.Store. It checks the disk, so it may notice free space before an
+// append does.
 func (s *Store) Health() error {
 	release, err := s.use()
 	if err != nil {
@@ -318,7 +323,7 @@ func (s *Store) Health() error {
 	return s.space.check(0)
 }
 
-// failure gives an error of the file system the form that callers know.
+// failure turns an error of the file system into an error that callers know.
 func (s *Store) failure(err error) error {
 	if err == nil {
 		return nil
@@ -330,8 +335,8 @@ func (s *Store) failure(err error) error {
 	return &persistence.UnavailableError{Store: s.dir, Reason: "io", Err: err}
 }
 
-// Close implements persistence.Store. It waits for the calls inside; tails leave at once. It needs
-// no space.
+// Close implements persistence.Store. It waits for running calls; tails return at once. It needs no
+// disk space.
 func (s *Store) Close() error {
 	s.life.Lock()
 	select {
@@ -349,7 +354,7 @@ func (s *Store) Close() error {
 		s.syncLog(context.Background())
 	}
 	s.saveRegister(true)
-	_ = s.state.copyOut() // without it a lost state goes back a little further
+	_ = s.state.copyOut() // without it the copy, used when the state is lost, is a little older
 	return s.closeFiles()
 }
 

@@ -64,7 +64,7 @@ func TestSecondOpenerIsRefused(t *testing.T) {
 	must(t, store.Close())
 }
 
-// TestSpaceGuard fills the disk, as far as the store can tell.
+// TestSpaceGuard simulates a full disk through the store's FreeSpace.
 func TestSpaceGuard(t *testing.T) {
 	t.Parallel()
 	const minFree = 100 << 20
@@ -95,7 +95,7 @@ func TestSpaceGuard(t *testing.T) {
 	if err := store.SaveCheckpoint(t.Context(), "feed", messages.Checkpoint{}); err == nil {
 		t.Error("a checkpoint was saved on a full disk")
 	}
-	// Reading works, and so does what makes room.
+	// Reading works, and so does trimming.
 	page, err := s.Read(t.Context(), persistence.Start(), persistence.End(), 1000)
 	must(t, err)
 	if len(page.Frames) != 300 {
@@ -106,7 +106,7 @@ func TestSpaceGuard(t *testing.T) {
 	if done.Entries != 200 {
 		t.Errorf("a trim on a full disk dropped %d entries, want 200", done.Entries)
 	}
-	free.Store(minFree + 1<<20) // enough to start, not enough to start again
+	free.Store(minFree + 1<<20) // enough to continue, but not enough to begin again
 	if _, err := s.Append(t.Context(), batch, messages.Checkpoint{}); err == nil {
 		t.Error("appends began again at once")
 	}
@@ -130,7 +130,7 @@ func TestSpaceGuard(t *testing.T) {
 	}
 }
 
-// TestFullDiskIsOpenedForReading has a disk that was filled by somebody else while the store was
+// TestFullDiskIsOpenedForReading opens a store on a disk that was filled while the store was
 // closed.
 func TestFullDiskIsOpenedForReading(t *testing.T) {
 	t.Parallel()
@@ -176,7 +176,7 @@ func TestFullDiskIsOpenedForReading(t *testing.T) {
 	must(t, store.Close())
 }
 
-// TestMaintenanceRunsByItself has the clock do it.
+// TestMaintenanceRunsByItself checks that maintenance runs by the clock.
 func TestMaintenanceRunsByItself(t *testing.T) {
 	t.Parallel()
 	clock := clockwork.NewFakeClockAt(time.UnixMicro(start))
@@ -194,7 +194,7 @@ func TestMaintenanceRunsByItself(t *testing.T) {
 	events := streamtest.NewEvents(1, start)
 	_, err = s.Append(t.Context(), events.Fill(new(messages.Batch), 10), messages.Checkpoint{})
 	must(t, err)
-	// What is newer by its own time makes what is there old.
+	// Entries that are newer by the stream's own time make the present entries old.
 	later := streamtest.NewEvents(2, start+2*time.Minute.Microseconds())
 	_, err = s.Append(t.Context(), later.Fill(new(messages.Batch), 5), messages.Checkpoint{})
 	must(t, err)
@@ -206,7 +206,7 @@ func TestMaintenanceRunsByItself(t *testing.T) {
 	must(t, store.Close())
 }
 
-// TestTailWaitsByTheClock has no time pass but the clock's: a tail keeps its whole budget, however
+// TestTailWaitsByTheClock moves only the fake clock. Every tail waits for its full time, however
 // many there are.
 func TestTailWaitsByTheClock(t *testing.T) {
 	t.Parallel()

@@ -21,53 +21,54 @@ type stream struct {
 	dir       string
 	retention atomic.Pointer[persistence.Retention]
 
-	// write is held by whoever changes what is stored, through its commit. It guards the writer.
+	// write is held by everything that changes the stored data, until its commit is done. It guards
+	// the writer.
 	write sync.Mutex
 	w     writer
 
-	// What readers see. They take no lock: thousands that are woken together would hold up the next
-	// append for as long as all of them take.
+	// The fields that readers use. They take no lock: if thousands of readers were woken together,
+	// a lock would delay the next append until all of them had taken it.
 	tip     atomic.Pointer[tip]
 	waiting atomic.Int64 // tails
-	wanted  atomic.Int64 // when one last asked, Unix nanoseconds
+	wanted  atomic.Int64 // when a tail last asked, Unix nanoseconds
 	fault   atomic.Pointer[error]
 
-	entry      entryCache // of Entry
+	entry      entryCache // used by Entry
 	corrupt    corruptSet
-	registered registered // what the register has of it; guarded by maintaining
+	registered registered // what the register contains about it; guarded by maintaining
 	ages       ageGuard   // guarded by the store's maintaining
 
 	toldMu sync.Mutex
-	told   map[string]bool // files that were told to be damaged
+	told   map[string]bool // files that were reported as damaged
 }
 
-// tip is the stream at one instant. It is never written to, but replaced.
+// tip is the stream at one instant. It is never changed, only replaced.
 type tip struct {
 	meta   meta
 	segs   []*segmentFile // oldest first
-	active *segmentFile   // the last of them, when it is written to; nil when all are sealed
-	rows   []segment.Row  // of the active one
-	recent []*run         // the newest entries, without a hole; none while nobody tails
-	base   EntryID        // the newest entry before them
+	active *segmentFile   // the last of them if it is being written; nil if all are sealed
+	rows   []segment.Row  // of the active segment
+	recent []*run         // the newest entries, contiguous; none while there are no tails
+	base   EntryID        // the newest entry before recent
 	wake   *bell.Bell     // rung when there may be something to read that this tip does not have
 }
 
-// meta is what is known of a stream besides its entries.
+// meta is the state of a stream besides its entries.
 type meta struct {
 	end            segment.Position // after the newest block
-	oldest         EntryID          // the oldest entry kept, or a place before it that has none
+	oldest         EntryID          // the oldest entry kept, or a place before it without an entry
 	floor          EntryID          // the newest entry that retention dropped
 	droppedEntries uint64
 	droppedBytes   uint64
-	saved          uint64 // bytes less on disk than were appended, since segments were packed
+	saved          uint64 // bytes that packing has saved on disk, compared with the bytes appended
 	closedUS       int64
 	closedReason   string
-	checkpoint     *messages.Checkpoint // not written to
-	cpJSON         []byte               // not written to
+	checkpoint     *messages.Checkpoint // never changed
+	cpJSON         []byte               // never changed
 	lost           *persistence.Truncation
 }
 
-// kept is how many entries the stream has now, keptBytes what they take.
+// kept is how many entries the stream has now. keptBytes is how many bytes they take.
 func (m *meta) kept() int64 { return int64(m.end.Entries - m.droppedEntries) }
 
 func (m *meta) keptBytes() int64 {
@@ -77,7 +78,7 @@ func (m *meta) keptBytes() int64 {
 	return max(int64(m.end.Bytes-m.droppedBytes)-int64(m.saved), 1)
 }
 
-// state is what blocks say of the stream.
+// state returns the state that blocks contain.
 func (m *meta) state() segment.State {
 	return segment.State{Floor: m.floor, DroppedEntries: m.droppedEntries, DroppedBytes: m.droppedBytes, ClosedUS: m.closedUS, ClosedReason: m.closedReason, Checkpoint: m.cpJSON}
 }
@@ -89,8 +90,8 @@ func (s *Store) newStream(name string) *stream {
 	return st
 }
 
-// createStream makes a stream durable: its directory and its mark. Its first segment is made when
-// there is something to write.
+// createStream creates a stream durably: its directory and its mark. Its first segment is created
+// when there is something to write.
 func (s *Store) createStream(name string) (*stream, error) {
 	if err := s.space.check(0); err != nil {
 		return nil, err
@@ -111,8 +112,8 @@ func (s *Store) createStream(name string) (*stream, error) {
 // Name implements persistence.Stream.
 func (st *stream) Name() string { return st.name }
 
-// publish makes a committed change visible and wakes the tails if it is something to them. The
-// caller holds write.
+// publish makes a committed change visible. It wakes the tails if there are new entries or the
+// stream was closed. The caller holds write.
 func (st *stream) publish(t *tip, add *run) {
 	old := st.tip.Load()
 	st.w.recent.trim(t.meta.oldest)
@@ -204,8 +205,8 @@ func (st *stream) close(reason string) (closed bool, err error) {
 	return true, nil
 }
 
-// closeFiles closes what is open of the stream. What was taken ahead stays: the next process goes
-// on in it.
+// closeFiles closes the open files of the stream. The space that was allocated ahead stays for the
+// next process.
 func (st *stream) closeFiles() error {
 	st.write.Lock()
 	defer st.write.Unlock()

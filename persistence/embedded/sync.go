@@ -4,7 +4,8 @@ import (
 	"context"
 )
 
-// syncLog syncs what was appended since the last time. It runs where appends are not synced one by one.
+// syncLog syncs everything that was appended since the last time. It runs in a store that does not
+// sync every append.
 func (s *Store) syncLog(ctx context.Context) {
 	for _, st := range s.all() {
 		if err := st.syncNow(); err != nil {

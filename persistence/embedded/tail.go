@@ -22,7 +22,7 @@ func (st *stream) Tail(ctx context.Context, after persistence.StreamCursor, bloc
 		return persistence.StreamFrames{}, err
 	}
 	var timeout <-chan time.Time
-	var number int64 // among those who wait
+	var number int64 // how many tails wait, including this one
 	if block > 0 {
 		timer := st.store.clock.NewTimer(block)
 		defer timer.Stop()
@@ -47,8 +47,8 @@ func (st *stream) Tail(ctx context.Context, after persistence.StreamCursor, bloc
 	}
 }
 
-// peek reads what comes after id. When that is nothing yet and wait is set, it gives the bell that
-// is rung when there may be something.
+// peek reads the entries after id. If there are none yet and wait is set, it returns the bell that
+// is rung when there may be some.
 func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (persistence.StreamFrames, *bell.Bell, error) {
 	select {
 	case <-st.store.closed:
@@ -76,7 +76,7 @@ func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (p
 	}
 	defer release()
 	from := id.Next()
-	if id.IsZero() { // it never expires
+	if id.IsZero() { // 0-0 never expires
 		from = EntryID{}
 	}
 	page, err := st.page(ctx, t, from, messages.MaxEntryID, limit)
@@ -86,7 +86,8 @@ func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (p
 	return page, nil, err
 }
 
-// framesOf gives a page of the runs' entries, from the ID from on, and how many follow it.
+// framesOf returns a page of the runs' entries, from the ID from on, and how many entries follow
+// it.
 func framesOf(runs []*run, from EntryID, limit int) (frames []persistence.Frame, behind int64) {
 	if len(runs) == 0 {
 		return nil, 0

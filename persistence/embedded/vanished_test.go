@@ -10,9 +10,9 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// TestI4_VanishedStreamIsKnownOf takes a stream's files away, and with them what else knows of it:
-// as long as its mark or the register does, it opens empty and says up to where it had been, until
-// it goes on.
+// TestI4_VanishedStreamIsKnownOf removes a stream's files, and in steps also what else knows of the
+// stream. As long as the mark or the register exists, the stream opens empty and reports up to
+// where it had been, until the next append.
 func TestI4_VanishedStreamIsKnownOf(t *testing.T) {
 	t.Parallel()
 	for name, gone := range map[string][]string{
@@ -47,7 +47,7 @@ func TestI4_VanishedStreamIsKnownOf(t *testing.T) {
 			if lost := store.Truncations(); len(lost) != 1 || lost[0] != want {
 				t.Errorf("truncations are %+v; told %q", lost, heard.lines())
 			}
-			// It is not forgotten when the process ends before it goes on.
+			// The loss is still reported if the process ends before the next append.
 			must(t, store.Close())
 			store, s = openFeed(t, dir, embedded.Options{})
 			if info, err = s.Info(t.Context()); err != nil || info.Lost == nil || *info.Lost != want {

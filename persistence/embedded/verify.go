@@ -16,7 +16,7 @@ import (
 	"tempestd/persistence/embedded/segment"
 )
 
-// verifier looks at all that a store has on disk, and changes nothing.
+// verifier checks everything that a store has on disk. It changes nothing.
 type verifier struct {
 	dir   string
 	files disk.FS
@@ -26,36 +26,38 @@ type verifier struct {
 	done  persistence.Verified
 	prog  persistence.VerifyProgress
 
-	// kept are the inspections of a stream's segments, for who repairs; nil where nobody does.
+	// kept are the inspections of the streams' segments for a repair; nil if there is no repair.
 	kept map[string]*verifiedStream
 }
 
-// verifiedStream is what was found of a stream.
+// verifiedStream is the result of checking a stream.
 type verifiedStream struct {
-	segs    []*inspection // those that are kept, oldest first
+	segs    []*inspection // the kept segments, oldest first
 	missing []missing
 	lostEnd bool
 }
 
-// missing is entries of which no file is there.
+// missing is a range of entries whose files are missing.
 type missing struct {
-	number   uint64 // of the last file that is missing
+	number   uint64 // of the last missing file
 	from, to segment.Position
 }
 
-// target is a stream's files, and where they are to end.
+// target is the files of a stream and where they must end.
 type target struct {
 	name    string
 	numbers []uint64
-	known   known                    // what stands beside the segments
-	sizes   map[uint64]int64         // what is to be looked at of a file that is written to
-	dropped uint64                   // entries that retention dropped; of a store that is in use
-	gone    func(number uint64) bool // whether a file that is not there need not be; nil for never
-	open    bool                     // the stream is in use: its end is where the writer left it
+	known   known            // what is known of the stream's end outside the segments
+	sizes   map[uint64]int64 // how much to check of a file that is being written
+	dropped uint64           // entries that retention dropped; only in a store that is in use
+	// gone reports whether a missing file was dropped by retention. nil means that no file may be
+	// missing.
+	gone func(number uint64) bool
+	open bool // the stream is in use, and its end is where the writer left it
 }
 
-// Verify implements persistence.Verifier. It reads what is committed, beside readers and the
-// writer. One runs at a time.
+// Verify implements persistence.Verifier. It reads the committed data, while readers and the writer
+// continue. The HTTP API runs one verification at a time.
 func (s *Store) Verify(ctx context.Context, opt persistence.VerifyOptions) (persistence.Verified, error) {
 	release, err := s.use()
 	if err != nil {
@@ -88,7 +90,7 @@ func (s *Store) Verify(ctx context.Context, opt persistence.VerifyOptions) (pers
 	return v.done, ctx.Err()
 }
 
-// target is what a verification looks at of a stream that is in use.
+// target returns what a verification checks of a stream that is in use.
 func (st *stream) target() *target {
 	st.write.Lock()
 	t, off := st.tip.Load(), st.w.off
@@ -112,9 +114,9 @@ func (st *stream) target() *target {
 	return out
 }
 
-// VerifyDir looks at all that the store in dir has on disk. It holds the directory's lock
-// meanwhile: the error matches persistence.ErrLocked while a process has the store open. Nothing is
-// changed.
+// VerifyDir checks everything that the store in dir has on disk. It changes nothing. It holds the
+// directory's lock meanwhile: the error matches persistence.ErrLocked while a process has the store
+// open.
 func VerifyDir(ctx context.Context, dir string, opt persistence.VerifyOptions) (persistence.Verified, error) {
 	lock, err := lockStore(ctx, dir)
 	if err != nil {
@@ -125,8 +127,8 @@ func VerifyDir(ctx context.Context, dir string, opt persistence.VerifyOptions) (
 	return v, err
 }
 
-// verifyLocked is VerifyDir for who holds the lock. What was found of the streams is put into kept,
-// unless it is nil.
+// verifyLocked is VerifyDir for a caller that holds the lock. It puts the results for the streams
+// into kept, unless kept is nil.
 func verifyLocked(ctx context.Context, dir string, opt persistence.VerifyOptions, kept map[string]*verifiedStream) (persistence.Verified, error) {
 	v, err := newVerifier(dir, disk.OS(), clockwork.NewRealClock(), opt)
 	if err != nil {
@@ -162,7 +164,7 @@ func newVerifier(dir string, files disk.FS, clock clockwork.Clock, opt persisten
 
 func (v *verifier) close() { v.in.dec.Close() }
 
-// found counts and tells a finding.
+// found counts and reports a finding.
 func (v *verifier) found(f persistence.Finding) {
 	v.done.Damaged++
 	if f.Lost != nil {
@@ -171,7 +173,7 @@ func (v *verifier) found(f persistence.Finding) {
 	v.opt.Found(f)
 }
 
-// targets are the streams of a store that nobody uses.
+// targets returns the streams of a store that no process uses.
 func (v *verifier) targets(registered map[string]known) ([]*target, error) {
 	names := make(map[string]bool)
 	for name := range registered {
@@ -233,7 +235,7 @@ func (v *verifier) mark(stream string, needed bool) known {
 	return k
 }
 
-// streams looks at each of some streams.
+// streams checks each of the streams.
 func (v *verifier) streams(ctx context.Context, targets []*target) error {
 	for _, t := range targets {
 		v.prog.Of += len(t.numbers)
@@ -273,7 +275,7 @@ func (v *verifier) sizeOf(t *target, number uint64) (int64, error) {
 	return size, errors.Join(err, f.Close())
 }
 
-// inspect looks at one segment's file.
+// inspect checks one segment's file.
 func (v *verifier) inspect(ctx context.Context, t *target, number uint64, before *segment.Position) (*inspection, error) {
 	name := v.segmentName(t.name, number)
 	f, err := v.files.Open(filepath.Join(v.dir, name), disk.Read)
@@ -302,13 +304,13 @@ func (v *verifier) inspect(ctx context.Context, t *target, number uint64, before
 	return n, ctx.Err()
 }
 
-// pace reads a file no faster than it may.
+// pace reads a file at a bounded rate.
 type pace struct {
 	clock     clockwork.Clock
 	perSecond int64
 	began     time.Time
 	read      int64
-	closed    <-chan struct{} // of the store, nil where it is not open
+	closed    <-chan struct{} // closed with the store, nil if the store is not open
 	ctx       context.Context
 	file      disk.File
 }

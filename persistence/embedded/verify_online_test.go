@@ -13,7 +13,8 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// A verification beside a writer, retention and packing finds nothing: what comes and goes meanwhile is no damage.
+// A verification during appends, retention and packing finds nothing: changes during the check are
+// no damage.
 func TestVerifyBesideEverythingElse(t *testing.T) {
 	t.Parallel()
 	store, s := openFeed(t, t.TempDir(), embedded.Options{SegmentBytes: 8 << 10, MinFree: 1 << 20})
@@ -53,7 +54,7 @@ func TestVerifyBesideEverythingElse(t *testing.T) {
 	others.Wait()
 }
 
-// What is damaged while the store is in use is found in use.
+// Damage that happens while the store is in use is found while it is in use.
 func TestI4_VerifyFindsDamageInUse(t *testing.T) {
 	t.Parallel()
 	for what, damage := range map[string]func(b []byte) []byte{"flipped": damages["flipped in the middle"], "a page zeroed": damages["a page zeroed"], "deleted": damages["deleted"]} {
@@ -89,7 +90,8 @@ func TestI4_VerifyFindsDamageInUse(t *testing.T) {
 	}
 }
 
-// A gap of a closed stream cannot be appended: its readers are told where the loss is, and the repair says so.
+// No gap entry can be appended to a closed stream. Its readers are told where the loss is, and the
+// repair says so.
 func TestRepairOfAClosedStream(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

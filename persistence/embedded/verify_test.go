@@ -19,7 +19,7 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// verifyDir gives what a verification of a store that is closed finds.
+// verifyDir returns the findings of a verification of a closed store.
 func verifyDir(t *testing.T, dir string) (persistence.Verified, []persistence.Finding) {
 	t.Helper()
 	var found []persistence.Finding
@@ -28,7 +28,7 @@ func verifyDir(t *testing.T, dir string) (persistence.Verified, []persistence.Fi
 	return done, found
 }
 
-// filesOf are a store's files that hold something.
+// filesOf returns the files of a store that contain data.
 func filesOf(t *testing.T, dir string) (files []string) {
 	t.Helper()
 	must(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -57,7 +57,7 @@ func TestVerifyFindsNothingWhereNothingIsWrong(t *testing.T) {
 	}
 }
 
-// contents are all files of a directory.
+// contents returns the contents of all files of a store.
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
@@ -69,7 +69,7 @@ func contents(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// damagedCopy makes a copy of a store with one file damaged; "" where that changes nothing.
+// damagedCopy makes a copy of a store with one file damaged. It returns "" if nothing would change.
 func damagedCopy(t *testing.T, from, file string, damage func([]byte) []byte) (dir string, before, left []byte) {
 	t.Helper()
 	before, err := os.ReadFile(filepath.Join(from, file))
@@ -88,9 +88,9 @@ func damagedCopy(t *testing.T, from, file string, damage func([]byte) []byte) (d
 	return dir, before, left
 }
 
-// TestI4_VerifyFindsDamageAndRepairMendsIt damages every file in every way: what opening the store
-// tells of, or what readers meet, verify has found before. After a repair nothing is found any
-// more, and what is lost stands in the stream as a gap.
+// TestI4_VerifyFindsDamageAndRepairMendsIt damages every file in every way. Verify finds all damage
+// that opening the store reports or that readers meet. After a repair nothing more is found, and
+// the losses are gap entries in the stream.
 func TestI4_VerifyFindsDamageAndRepairMendsIt(t *testing.T) {
 	t.Parallel()
 	clean := filepath.Join(t.TempDir(), "clean")
@@ -104,7 +104,7 @@ func TestI4_VerifyFindsDamageAndRepairMendsIt(t *testing.T) {
 	for end, from := range map[string]string{"clean stop": clean, "kill": killed, "packed": packed} {
 		for _, file := range filesOf(t, from) {
 			if end == "packed" && !strings.HasPrefix(file, "streams") {
-				continue // it is as in the others
+				continue // the same as in the other stores
 			}
 			for _, how := range slices.Sorted(maps.Keys(damages)) {
 				what := fmt.Sprintf("%s: %s %s", end, file, how)
@@ -144,9 +144,9 @@ func checkVerify(t *testing.T, what, dir, file string, before, left []byte, w wh
 	checkRepair(t, what, dir, file, before, left, w, missing, outcomes)
 }
 
-// checkRepair repairs a damaged store: then nothing is wrong with it any more, what was read before
-// the repair is read after it, what was damaged is kept, and the entries that are lost for good
-// have a gap entry.
+// checkRepair repairs a damaged store. Then it has no faults, the entries that could be read before
+// can be read after it, damaged bytes are kept, and the entries that are lost for good have a gap
+// entry.
 func checkRepair(t *testing.T, what, dir, file string, before, left []byte, w whole, missing int, outcomes map[string]int) {
 	t.Helper()
 	done, err := embedded.RepairDir(t.Context(), dir, embedded.RepairOptions{})
@@ -201,7 +201,7 @@ func checkRepair(t *testing.T, what, dir, file string, before, left []byte, w wh
 	}
 }
 
-// readWithGaps is readPastDamage of a stream that has gap entries.
+// readWithGaps is readPastDamage for a stream that has gap entries.
 func readWithGaps(t *testing.T, what string, s persistence.Stream) (stored map[int64]bool, gaps []messages.Gap, holes []*persistence.CorruptError) {
 	t.Helper()
 	stored = make(map[int64]bool)
@@ -235,8 +235,8 @@ func readWithGaps(t *testing.T, what string, s persistence.Stream) (stored map[i
 	}
 }
 
-// openAndRead opens a store, reads all of it, and gives what it told and how many entries are
-// missing.
+// openAndRead opens a store and reads all of it. It returns the reported events and the number of
+// missing entries.
 func openAndRead(t *testing.T, what, dir string, w whole) (lines []string, missing int) {
 	t.Helper()
 	var events told
@@ -257,8 +257,8 @@ func openAndRead(t *testing.T, what, dir string, w whole) (lines []string, missi
 	return events.lines(), missing
 }
 
-// A store in which nothing is left of a stream goes on counting its entries where it was: readers
-// go on by such numbers, and they only rise.
+// If a stream has lost all its data, it continues to count its entries where it was. Readers
+// continue by entry numbers, and these may only increase.
 func TestCountingGoesOnWhereAllOfAStreamIsLost(t *testing.T) {
 	t.Parallel()
 	for _, lost := range []string{"its segments", "its directory", "its segments and its mark", "its first block"} {
@@ -290,7 +290,7 @@ func TestCountingGoesOnWhereAllOfAStreamIsLost(t *testing.T) {
 					must(t, os.Remove(filepath.Join(dir, "marks", "feed")))
 				}
 			}
-			for round := range 3 { // the second time nothing was appended in between
+			for round := range 3 { // no append before the second round
 				store, s = openFeed(t, dir, embedded.Options{MinFree: 1 << 20})
 				info, err := s.Info(t.Context())
 				must(t, err)

@@ -15,7 +15,7 @@ import (
 	"tempestd/persistence/embedded/disk"
 )
 
-// lockStore holds the lock of a store that is there.
+// lockStore takes the lock of a store that exists.
 func lockStore(ctx context.Context, dir string) (*os.File, error) {
 	if info, err := os.Stat(filepath.Join(dir, streamsDir)); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("there is no store in %s", dir)
@@ -23,8 +23,8 @@ func lockStore(ctx context.Context, dir string) (*os.File, error) {
 	return lockDir(ctx, dir)
 }
 
-// stateAtRest opens a copy of all that the store keeps beside its streams, as the store itself
-// would, and tells of what that finds. It gives the register.
+// stateAtRest opens a copy of everything that the store keeps beside its streams, in the same way
+// as the store, and reports the findings. It returns the register.
 func (v *verifier) stateAtRest(ctx context.Context, tell bool) (registered map[string]known, err error) {
 	scratch, err := os.MkdirTemp("", "tempestd-verify-")
 	if err != nil {
@@ -60,7 +60,7 @@ func (v *verifier) stateAtRest(ctx context.Context, tell bool) (registered map[s
 	return registered, err
 }
 
-// stateFinding is what an event of a store without streams tells.
+// stateFinding returns the finding for an event of a store without streams.
 func stateFinding(e persistence.Event) (persistence.Finding, bool) {
 	switch e := e.(type) {
 	case persistence.FileDamaged:
@@ -79,7 +79,7 @@ func stateFinding(e persistence.Event) (persistence.Finding, bool) {
 	return persistence.Finding{}, false
 }
 
-// copyState copies what is beside the streams.
+// copyState copies the files beside the streams.
 func (v *verifier) copyState(to string) error {
 	if err := os.Mkdir(filepath.Join(to, streamsDir), 0o750); err != nil {
 		return err
@@ -112,7 +112,7 @@ func copyIfThere(from, to string) error {
 	return os.WriteFile(to, b, 0o640)
 }
 
-// stateInUse looks at the state of a store that is open: its tables, and each value.
+// stateInUse checks the state of an open store: its tables and each value.
 func (v *verifier) stateInUse(t *state) {
 	if err := t.verify(); err != nil && !persistence.Temporary(err) && !errors.Is(err, persistence.ErrStoreClosed) {
 		v.found(persistence.Finding{File: stateDir, Fault: err.Error(), Remedy: "the next start moves it to aside/ and makes it anew from " + copyFile})
@@ -126,7 +126,7 @@ func (v *verifier) stateInUse(t *state) {
 	}
 }
 
-// verify reads all of the database.
+// verify reads the whole database.
 func (t *state) verify() (err error) {
 	db, release, err := t.use()
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"tempestd/persistence/embedded/segment"
 )
 
-// What becomes of what is found.
+// What happens about the findings.
 const (
 	remedyGap     = "the file is written anew with what is good of it, and goes to aside/ as it is; readers are told of the loss, and a gap entry is appended"
 	remedyEnd     = "the feed resumes from what is left: the upstream is asked for it again when the daemon starts, and what it cannot send becomes a gap"
@@ -22,7 +22,7 @@ const (
 	remedyTail    = "they are cut off, and kept in aside/"
 )
 
-// streamCheck looks at one stream.
+// streamCheck checks one stream.
 type streamCheck struct {
 	v    *verifier
 	t    *target
@@ -30,10 +30,10 @@ type streamCheck struct {
 
 	floor   EntryID
 	dropped uint64
-	// anywhere says that retention drops the stream's beginning meanwhile: it may begin wherever it
-	// does.
+	// anywhere says that retention drops the stream's beginning during the check, so the stream may
+	// begin at any segment.
 	anywhere bool
-	prev     *inspection // the last one that is part of the stream, of which its end is not looked at yet
+	prev     *inspection // the last segment of the stream so far; its end is not checked yet
 }
 
 func (c *streamCheck) run(ctx context.Context) error {
@@ -55,7 +55,7 @@ func (c *streamCheck) run(ctx context.Context) error {
 			c.prev, c.anywhere = nil, true
 			continue
 		case isGone(err):
-			continue // what follows says what is missing
+			continue // the next segment shows what is missing
 		case err != nil:
 			return err
 		}
@@ -74,7 +74,7 @@ func (c *streamCheck) run(ctx context.Context) error {
 	return nil
 }
 
-// newest is the number of the newest file.
+// newest returns the number of the newest file.
 func (c *streamCheck) newest() uint64 {
 	if len(c.t.numbers) == 0 {
 		return 0
@@ -82,7 +82,7 @@ func (c *streamCheck) newest() uint64 {
 	return c.t.numbers[len(c.t.numbers)-1]
 }
 
-// state finds what the newest block says of the stream.
+// state reads the stream's state from the newest block.
 func (c *streamCheck) state(ctx context.Context) error {
 	quiet := *c.v
 	quiet.opt.Progress = func(persistence.VerifyProgress) {}
@@ -101,7 +101,8 @@ func (c *streamCheck) state(ctx context.Context) error {
 	return nil
 }
 
-// markInUse looks at the high-water mark while the writer moves it: what is read may be torn.
+// markInUse checks the high-water mark while the writer moves it. The read may be torn, so it is
+// repeated.
 func (c *streamCheck) markInUse() {
 	path := filepath.Join(marksDir, c.t.name)
 	var k known
@@ -123,7 +124,7 @@ func (c *streamCheck) markInUse() {
 	}
 }
 
-// told says whether anybody may have been told of what follows a place.
+// told reports whether entries after the position may have been acknowledged.
 func (c *streamCheck) told(at *segment.Position) bool {
 	k := &c.t.known
 	return !k.found || k.number > at.Number || k.last.Compare(at.Last) > 0
@@ -135,7 +136,7 @@ func (c *streamCheck) found(n *inspection, f persistence.Finding) {
 	c.v.found(f)
 }
 
-// noSegment tells of a file in which nothing can be understood.
+// noSegment reports a file without any readable part.
 func (c *streamCheck) noSegment(n *inspection, newest bool) {
 	var at segment.Position
 	if c.prev != nil {
@@ -148,7 +149,7 @@ func (c *streamCheck) noSegment(n *inspection, newest bool) {
 	c.kept.segs = append(c.kept.segs, n)
 }
 
-// next takes the next segment of the stream, and with it the end of the one before.
+// next checks the next segment of the stream, and the end of the one before it.
 func (c *streamCheck) next(n *inspection) error {
 	start := n.header.Start
 	if c.prev == nil {
@@ -176,7 +177,7 @@ func (c *streamCheck) next(n *inspection) error {
 	return nil
 }
 
-// missing tells of files that are not there.
+// missing reports missing files.
 func (c *streamCheck) missing(from, to segment.Position, number uint64) {
 	if to.Entries <= c.dropped {
 		return
@@ -186,10 +187,10 @@ func (c *streamCheck) missing(from, to segment.Position, number uint64) {
 		Fault: "the file is missing, and maybe others before it", Remedy: remedyMissing, Lost: lossOf(from, to)})
 }
 
-// tell tells what was found in a segment, and counts it.
+// tell reports the findings in a segment and counts its entries.
 func (c *streamCheck) tell(n *inspection, newest bool) {
 	if n.end.Entries <= c.dropped && !newest {
-		return // retention dropped it, and it is about to go
+		return // retention dropped it, and its file will be removed
 	}
 	if n.headerErr != nil {
 		c.found(n, persistence.Finding{Length: segment.HeaderLen, Fault: "its header: " + n.headerErr.Error(), Remedy: remedyHeader})
@@ -224,7 +225,7 @@ func (c *streamCheck) tell(n *inspection, newest bool) {
 	}
 }
 
-// end looks at the end of the stream.
+// end checks the end of the stream.
 func (c *streamCheck) end() {
 	k := &c.t.known
 	n := c.prev
@@ -266,9 +267,9 @@ func (c *streamCheck) end() {
 	}
 }
 
-// cutBack takes off what does not count of the segment that is written to: damage at its end, an
-// append that is not whole, and what was not known to be on the disk and stands behind damage. It
-// is fetched again.
+// cutBack removes the parts at the end of the active segment that do not count: damage at its end,
+// an append that is not whole, and blocks after damage that were not known to be on disk. Their
+// entries are fetched again.
 func (c *streamCheck) cutBack(n *inspection) {
 	keep := len(n.parts)
 	for i := range n.parts {

@@ -16,7 +16,7 @@ func testAppend(t *testing.T, b Backend) {
 	for _, n := range []int{1, 7, 300, 1} {
 		want = append(want, f.append(n)...)
 	}
-	// Equal and backward times: the IDs go on all the same.
+	// Events with equal times and with times that go back also get increasing IDs.
 	batch := f.events.Fill(new(messages.Batch), 5)
 	for i := range batch.Events {
 		batch.Events[i].TimeUS = batch.Events[0].TimeUS - int64(i/2)*5_000_000
@@ -85,7 +85,7 @@ func testCheckpoint(t *testing.T, b Backend) {
 		batch := f.events.Fill(new(messages.Batch), 4)
 		cp := messages.Checkpoint{
 			Position: messages.Position{Host: "h:1", Seq: seq, TimeUS: batch.Events[3].TimeUS},
-			LastID:   messages.MaxEntryID, // the stream knows better
+			LastID:   messages.MaxEntryID, // the stream replaces it
 			AtTip:    seq + 5, Saved: seq + 6,
 		}
 		done, err := f.stream.Append(t.Context(), batch, cp)
@@ -130,7 +130,7 @@ func testNames(t *testing.T, b Backend) {
 	}
 	_, err := f.store.Stream(t.Context(), "none")
 	expectError(t, "a stream that is not stored", err, persistence.ErrNoStream)
-	// A name that another begins with, and streams side by side.
+	// Names of which one begins with another one, and several streams in one store.
 	names := []string{"0.-_z", "feed", "feed2", strings.Repeat("z", 64)}
 	for _, name := range names {
 		s, err := f.store.OpenStream(t.Context(), name, persistence.StreamOptions{})
@@ -192,7 +192,8 @@ func testClose(t *testing.T, b Backend) {
 	}
 }
 
-// testSideBySide has every stream's writer at work at once, with maintenance among them.
+// testSideBySide runs the writers of several streams at once, with maintenance between their
+// appends.
 func testSideBySide(t *testing.T, b Backend) {
 	f := open(t, b)
 	const writers, batches = 4, 40

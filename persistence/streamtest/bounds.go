@@ -13,8 +13,8 @@ import (
 	"tempestd/persistence"
 )
 
-// expectPlace checks what a page of all, which is everything that the stream keeps after the dropped entries that it was given before, says of
-// where it is.
+// expectPlace checks the place that a page reports. all is everything that the stream keeps, and
+// dropped is the number of entries before that.
 func expectPlace(t *testing.T, what string, page persistence.StreamFrames, cursor persistence.EntryID, all []persistence.Frame, dropped int64) {
 	t.Helper()
 	if n := len(page.Frames); n > 0 {
@@ -37,7 +37,8 @@ func expectPlace(t *testing.T, what string, page persistence.StreamFrames, curso
 	}
 }
 
-// until is what all was when it ended with id: a tail that may wait tells of the stream as its process knows it.
+// until returns all up to id, as it was when it ended with id. A tail that may wait reports the
+// stream as its process knows it.
 func until(all []persistence.Frame, id persistence.EntryID) []persistence.Frame {
 	i, found := slices.BinarySearchFunc(all, id, func(f persistence.Frame, id persistence.EntryID) int { return f.ID.Compare(id) })
 	if !found {
@@ -46,7 +47,7 @@ func until(all []persistence.Frame, id persistence.EntryID) []persistence.Frame 
 	return all[:i+1]
 }
 
-// testPlaces has every page say exactly where it is, wherever it begins and ends.
+// testPlaces checks that every page reports its exact place, wherever it begins and ends.
 func testPlaces(t *testing.T, b Backend) {
 	f := open(t, b)
 	zero := persistence.EntryID{}
@@ -71,7 +72,7 @@ func testPlaces(t *testing.T, b Backend) {
 					t.Errorf("a read from %s gives nothing", id.Next())
 				}
 				if id == messages.MaxEntryID {
-					cursor = messages.MaxEntryID.Prev() // there is nothing after it to read from
+					cursor = messages.MaxEntryID.Prev() // no entry can follow
 				}
 				expectPlace(t, fmt.Sprintf("read from %s up to %d", id.Next(), limit), page, cursor, all, dropped)
 			}
@@ -88,7 +89,7 @@ func testPlaces(t *testing.T, b Backend) {
 	}
 	check(all, cursors...)
 
-	// Ranges with nothing in them were looked through.
+	// For a range without entries, the cursor is the end of the range.
 	for _, i := range []int{0, 100, 423} {
 		from, to := all[i].ID.Next(), all[i+1].ID.Prev()
 		page, err := f.stream.Read(t.Context(), persistence.CursorAt(from), persistence.CursorAt(to), 10)
@@ -99,7 +100,7 @@ func testPlaces(t *testing.T, b Backend) {
 		expectPlace(t, "an empty range", page, to, all, dropped)
 	}
 
-	// A tail that waits tells of what woke it.
+	// A waiting tail reports the state that woke it.
 	w := f.tail(t.Context(), persistence.CursorAt(all[len(all)-1].ID))
 	all = append(all, f.append(700)...)
 	<-w.done
@@ -114,7 +115,7 @@ func testPlaces(t *testing.T, b Backend) {
 		page, err := f.stream.Tail(t.Context(), persistence.CursorAt(all[len(all)-2].ID), persistence.MaxBlock, 1)
 		must(t, err)
 		if page.Oldest == all[0].ID {
-			break // it has come through
+			break // the trim has reached the tail
 		}
 	}
 	check(all, zero, all[0].ID.Prev(), all[0].ID, all[len(all)-1].ID)
@@ -133,11 +134,13 @@ func testPlaces(t *testing.T, b Backend) {
 	}
 }
 
-// testPagesAreOneInstant has readers compare, while a writer appends, closes and trims as it can, what pages say with what they have: a page that says that it is
-// at the tip is, a count is the distance to the newest entry it names, what is closed has an end, and no entry is left out without an error.
+// testPagesAreOneInstant compares what pages report with what they contain, while a writer appends,
+// trims and closes. A page that reports the tip is at the tip. A count is the distance to the
+// newest entry that the page reports. A closed stream has an end. No entry is skipped without an
+// error.
 func testPagesAreOneInstant(t *testing.T, b Backend) {
 	f := open(t, b)
-	numbers := make(map[persistence.EntryID]int64) // of the entries: 1, 2, 3 …
+	numbers := make(map[persistence.EntryID]int64) // numbers of the entries: 1, 2, 3 …
 	var pages []persistence.StreamFrames
 	var mu sync.Mutex
 	var readers sync.WaitGroup
@@ -174,7 +177,7 @@ func testPagesAreOneInstant(t *testing.T, b Backend) {
 			number++
 			numbers[e.ID] = number
 		}
-		if i%2 == 1 { // often enough to overtake a page on its way
+		if i%2 == 1 { // often enough that a trim overtakes a page in progress
 			_, err := f.stream.Trim(t.Context(), persistence.Retention{Entries: 30})
 			must(t, err)
 		}

@@ -10,7 +10,7 @@ import (
 	"tempestd/persistence"
 )
 
-// testByName reads by the stream's name and with cursors as text, as callers of the library do.
+// testByName reads by the stream's name and with cursors as text, like callers of the library.
 func testByName(t *testing.T, b Backend) {
 	f := open(t, b)
 	want := f.append(5)
@@ -57,7 +57,7 @@ func testByName(t *testing.T, b Backend) {
 	}
 }
 
-// configFields are the fields of all *ConfigErrors in err.
+// configFields returns the fields of all *ConfigErrors in err.
 func configFields(err error) (fields []string) {
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, err := range many.Unwrap() {

@@ -81,7 +81,8 @@ func sameConsumer(a, b persistence.ConsumerState) bool {
 		a.Lease.Token == b.Lease.Token && a.Lease.Last == b.Lease.Last && a.Lease.Until.Equal(b.Lease.Until) && a.Lease.Deliveries == b.Lease.Deliveries
 }
 
-// testConsumerUpdates has many change one consumer at once: no change may overwrite another.
+// testConsumerUpdates changes one consumer from several goroutines at once. No change may overwrite
+// another.
 func testConsumerUpdates(t *testing.T, b Backend) {
 	f := open(t, b)
 	c, ctx := f.store, t.Context()

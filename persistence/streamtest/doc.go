@@ -1,11 +1,14 @@
-// Package streamtest is the contract of persistence.Store as tests: every backend runs the same suite.
+// Package streamtest is the contract of persistence.Store as tests. Every backend runs the same
+// suite.
 //
-//	suite.go   Backend, Run, what the tests share
-//	append.go  appending, checkpoints, closing
-//	read.go    ranges, pages, bounds
-//	tail.go    waiting, waking, many at once
-//	bounds.go  what pages say of where they are
-//	retain.go  trimming, fingerprints
-//	model.go   random operations against a model
-//	events.go  events with honest entropy, for tests and benchmarks
+//	suite.go     Backend, Run, helpers of the tests
+//	append.go    appending, checkpoints, closing
+//	read.go      ranges, pages, bounds
+//	byname.go    reading by the stream's name
+//	tail.go      waiting, waking, many tails at once
+//	bounds.go    the places that pages report
+//	retain.go    trimming, fingerprints
+//	consumer.go  named consumers
+//	model.go     random operations compared with a model
+//	events.go    events with realistic entropy, for tests and benchmarks
 package streamtest

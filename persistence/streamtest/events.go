@@ -10,18 +10,19 @@ import (
 	"tempestd/messages"
 )
 
-// Events makes batches of events with the shapes, the sizes and the entropy of a real feed: DIDs, record keys and content hashes are
-// random, the rest repeats. The same seed makes the same events.
+// Events makes batches of events with the shapes, the sizes and the entropy of a real feed: DIDs,
+// record keys and content hashes are random, and the rest repeats. The same seed makes the same
+// events. It is not safe for concurrent use.
 type Events struct {
 	rng    *rand.Rand
 	timeUS int64
 	seq    int64
 	dids   [2048]string
-	// RateHz is how many events there are in a second of upstream time; 0 means 2000.
+	// RateHz is the number of events per second of upstream time; 0 means 2000.
 	RateHz int
 }
 
-// NewEvents makes a source whose first event is at startUS, Unix microseconds.
+// NewEvents returns a source whose first event is at about startUS, in Unix microseconds.
 func NewEvents(seed uint64, startUS int64) *Events {
 	e := &Events{rng: rand.New(rand.NewPCG(seed, 0)), timeUS: startUS}
 	for i := range e.dids {
@@ -30,7 +31,7 @@ func NewEvents(seed uint64, startUS int64) *Events {
 	return e
 }
 
-// Fill resets the batch and puts n events into it.
+// Fill resets the batch, puts n events into it and returns it.
 func (e *Events) Fill(b *messages.Batch, n int) *messages.Batch {
 	b.Reset()
 	for range n {
@@ -45,7 +46,7 @@ func (e *Events) add(b *messages.Batch) {
 	if rate == 0 {
 		rate = 2000
 	}
-	// Operations of one commit share a time, so does every third event here.
+	// The operations of one commit share a time. Here about every third event does.
 	if e.rng.IntN(3) > 0 {
 		e.timeUS += e.rng.Int64N(3_000_000/int64(rate)) + 1
 	}
@@ -58,7 +59,7 @@ func (e *Events) add(b *messages.Batch) {
 	})
 }
 
-// event appends one event, 568 bytes on average as on the real network.
+// event appends one event. The average is 568 bytes, as on the real network.
 func (e *Events) event(b []byte) []byte {
 	b = append(b, `{"did":"`...)
 	b = append(b, e.dids[e.rng.IntN(len(e.dids))]...)
@@ -93,7 +94,7 @@ func (e *Events) event(b []byte) []byte {
 	return append(b, `"}}`...)
 }
 
-// base32 appends n random digits, 5 bits of entropy each.
+// base32 appends n random digits with 5 bits of entropy each.
 func (e *Events) base32(b []byte, n int) []byte {
 	var bits [8]byte
 	for n > 0 {

@@ -14,7 +14,7 @@ import (
 	"tempestd/persistence"
 )
 
-// model is what a stream should hold.
+// model is the expected content of a stream.
 type model struct {
 	backend Backend
 	dir     string
@@ -24,14 +24,14 @@ type model struct {
 
 	frames  []persistence.Frame
 	prints  []uint64
-	largest int // entries of one append: how much more than it must a trim may keep
+	largest int // entries of the largest append: a trim may keep this many too many
 	last    persistence.EntryID
 	trimmed persistence.EntryID // the newest entry that was dropped
 	timeUS  int64
 }
 
-// testModel drives a store with random operations and compares all it tells with the model. Each of its runs opens a store
-// several times: -rapid.checks says how many there are.
+// testModel runs random operations on a store and compares all results with the model. Each run
+// opens a store several times. -rapid.checks sets the number of runs.
 func testModel(t *testing.T, b Backend) {
 	rapid.Check(t, func(r *rapid.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "model")
@@ -45,7 +45,7 @@ func testModel(t *testing.T, b Backend) {
 		}()
 		r.Repeat(map[string]func(*rapid.T){
 			"append":       m.append,
-			"append again": m.append, // as often as everything else together
+			"append again": m.append, // as often as all other operations together
 			"small":        m.appendSmall,
 			"reopen":       m.reopen,
 			"maintain":     func(*rapid.T) { b.Maintain(context.Background(), m.store) },
@@ -60,7 +60,7 @@ func testModel(t *testing.T, b Backend) {
 
 func (m *model) open(r *rapid.T) {
 	var err error
-	m.stream = nil // of a store that is closed
+	m.stream = nil // of a closed store
 	m.store, err = m.backend.Open(context.Background(), m.dir)
 	check(r, err)
 	m.stream, err = m.store.OpenStream(context.Background(), "feed", persistence.StreamOptions{})
@@ -74,7 +74,7 @@ func (m *model) reopen(r *rapid.T) {
 
 func (m *model) append(r *rapid.T) { m.put(r, rapid.IntRange(0, 40).Draw(r, "events")) }
 
-// appendSmall gives merging something to do.
+// appendSmall appends small blocks, which packing can merge.
 func (m *model) appendSmall(r *rapid.T) {
 	for range rapid.IntRange(1, 100).Draw(r, "batches") {
 		m.put(r, 1)
@@ -84,7 +84,7 @@ func (m *model) appendSmall(r *rapid.T) {
 func (m *model) put(r *rapid.T, n int) {
 	batch := m.events.Fill(new(messages.Batch), n)
 	for i := range batch.Events {
-		// Steps of nothing, of less than a millisecond, of more, and back.
+		// Times that stay, that step by less or more than a millisecond, and that go back.
 		m.timeUS += rapid.SampledFrom([]int64{0, 0, 1, 500, 3_000, 90_000, -1, -4_000}).Draw(r, "step")
 		batch.Events[i].TimeUS = m.timeUS
 		batch.Events[i].Drop = n > 1 && rapid.IntRange(0, 5).Draw(r, "drop") == 0
@@ -127,7 +127,7 @@ func (m *model) trim(r *rapid.T) {
 	m.frames, m.prints = m.frames[done.Entries:], m.prints[done.Entries:]
 }
 
-// id draws an entry's ID, one near it, or one beyond them all.
+// id draws the ID of an entry, an ID near one, or an ID after all of them.
 func (m *model) id(r *rapid.T, label string) persistence.EntryID {
 	if len(m.frames) == 0 {
 		return persistence.EntryID{MS: rapid.Uint64().Draw(r, label)}
@@ -180,7 +180,8 @@ func (m *model) tail(r *rapid.T) {
 	}
 }
 
-// expired wants the error of a cursor that retention has overtaken exactly where it has.
+// expired checks that the call returned the error of an expired cursor exactly if retention had
+// overtaken the cursor.
 func (m *model) expired(r *rapid.T, reaches bool, err error) bool {
 	gone, ok := errors.AsType[*persistence.CursorExpiredError](err)
 	if ok == reaches || !ok && err != nil || ok && gone.Oldest != m.trimmed {

@@ -23,7 +23,8 @@ func testRanges(t *testing.T, b Backend) {
 	batch := f.events.Fill(new(messages.Batch), 9)
 	ms := batch.Events[0].TimeUS / 1000
 	for i := range batch.Events {
-		batch.Events[i].TimeUS = (ms + int64(i/3)) * 1000 // three entries to a millisecond, the first at <ms>-0
+		// Three entries per millisecond, the first at <ms>-0.
+		batch.Events[i].TimeUS = (ms + int64(i/3)) * 1000
 	}
 	want := f.put(batch)
 	milli := func(i int) persistence.StreamCursor { return persistence.CursorAtMillis(uint64(ms) + uint64(i)) }
@@ -69,7 +70,7 @@ func testBounds(t *testing.T, b Backend) {
 	}
 }
 
-// testPageBytes has events so large that a page of them ends by its bytes (I5).
+// testPageBytes stores events so large that a page ends because of its bytes (I5).
 func testPageBytes(t *testing.T, b Backend) {
 	f := open(t, b)
 	var want []persistence.Frame

@@ -67,7 +67,7 @@ func testTrimAge(t *testing.T, b Backend) {
 	must(t, err)
 	expectFrames(t, "younger than the age", got, want)
 
-	// All of it may be too old. The IDs go on from where they were.
+	// All entries may be too old. The IDs continue after the last one.
 	_, err = f.stream.Trim(t.Context(), persistence.Retention{Age: time.Nanosecond})
 	must(t, err)
 	f.reopen()
@@ -88,13 +88,13 @@ func testTrimAge(t *testing.T, b Backend) {
 	expectFrames(t, "appended to a trimmed stream", got, want)
 }
 
-// indexed is one entry as the identity index tells of it.
+// indexed is one entry of the identity index.
 type indexed struct {
 	print uint64
 	event []byte
 }
 
-// index reads the fingerprints within the horizon, oldest first, with the entries they stand for.
+// index reads the fingerprints within the horizon, oldest first, and their entries.
 func index(t *testing.T, s persistence.Stream, h persistence.Horizon) []indexed {
 	t.Helper()
 	type ref struct {
@@ -120,7 +120,8 @@ func index(t *testing.T, s persistence.Stream, h persistence.Horizon) []indexed 
 	return all
 }
 
-// testBlocks wants every entry of an append where the append said it is, however many blocks it became.
+// testBlocks checks that every entry of an append is where the append reported it, in however many
+// blocks it was stored.
 func testBlocks(t *testing.T, b Backend) {
 	f := open(t, b)
 	batch := f.events.Fill(new(messages.Batch), 1500)
@@ -184,7 +185,7 @@ func testFingerprints(t *testing.T, b Backend) {
 	f.reopen()
 	check("opened again")
 
-	// What an index refers to stays what it was, whatever maintenance does to the blocks in between.
+	// An index stays valid, whatever maintenance does to the blocks in between.
 	var last persistence.EntryID
 	var n int
 	must(t, f.stream.Fingerprints(t.Context(), persistence.Horizon{}, func(b persistence.FingerprintBlock) bool {

@@ -12,17 +12,17 @@ import (
 	"tempestd/persistence"
 )
 
-// Backend is how the suite gets at the stores it tests.
+// Backend gives the suite access to the stores that it tests.
 type Backend struct {
-	// Open opens the store that is kept in dir. It is called again for the same dir once the store before is closed.
+	// Open opens the store in dir. It is called again for the same dir after the store was closed.
 	Open func(ctx context.Context, dir string) (persistence.Store, error)
-	// Now is the backend's time, against which ages count. nil means the wall clock.
+	// Now returns the backend's time, which ages are compared with. nil means the wall clock.
 	Now func() time.Time
-	// Maintain does now what the store does by itself in the background. nil means that there is nothing to do.
+	// Maintain does a round of the store's background work now. nil means that there is none.
 	Maintain func(ctx context.Context, store persistence.Store)
 }
 
-// Run runs the suite. The invariants a test guards stand in its name.
+// Run runs the suite. The name of a test contains the invariants that it guards.
 func Run(t *testing.T, b Backend) {
 	if b.Now == nil {
 		b.Now = time.Now
@@ -100,13 +100,13 @@ func (f *fixture) reopen() {
 	must(f.t, err)
 }
 
-// append stores n new events and gives them as frames.
+// append stores n new events and returns them as frames.
 func (f *fixture) append(n int) []persistence.Frame {
 	f.t.Helper()
 	return f.put(f.events.Fill(new(messages.Batch), n))
 }
 
-// put stores a batch and gives its kept events as frames, under the IDs they must have got.
+// put stores a batch and returns its kept events as frames, under the IDs that they must have got.
 func (f *fixture) put(b *messages.Batch) []persistence.Frame {
 	f.t.Helper()
 	last := newest(f.t, f.stream)
@@ -122,7 +122,8 @@ func (f *fixture) put(b *messages.Batch) []persistence.Frame {
 	return want
 }
 
-// frames are a batch's kept events under the IDs they get after last. The bytes are copied.
+// frames returns a batch's kept events under the IDs that they get after last. The bytes are
+// copied.
 func frames(b *messages.Batch, last persistence.EntryID) []persistence.Frame {
 	var out []persistence.Frame
 	for i := range b.Events {
@@ -134,7 +135,7 @@ func frames(b *messages.Batch, last persistence.EntryID) []persistence.Frame {
 	return out
 }
 
-// newest is the newest ID the stream gave.
+// newest returns the newest ID of the stream.
 func newest(t *testing.T, s persistence.Stream) persistence.EntryID {
 	t.Helper()
 	cp, err := s.Checkpoint(t.Context())
@@ -145,7 +146,7 @@ func newest(t *testing.T, s persistence.Stream) persistence.EntryID {
 	return cp.LastID
 }
 
-// everything reads a stream in pages.
+// everything reads a whole stream in pages.
 func everything(ctx context.Context, s persistence.Stream, limit int) ([]persistence.Frame, error) {
 	var all []persistence.Frame
 	after := persistence.FromBeginning()

@@ -31,7 +31,7 @@ func testTailTimeout(t *testing.T, b Backend) {
 	expectFrames(t, "after the greatest ID", page.Frames, nil)
 }
 
-// tailing is a tail that waits in a goroutine of its own.
+// tailing is a tail that waits in its own goroutine.
 type tailing struct {
 	page persistence.StreamFrames
 	err  error
@@ -63,7 +63,7 @@ func testTailWakes(t *testing.T, b Backend) {
 		}
 		after = persistence.CursorAt(want[1].ID)
 	}
-	// An append that adds nothing wakes nobody for good.
+	// An append without entries wakes no tail for good.
 	w := f.tail(t.Context(), after)
 	_, err := f.stream.Append(t.Context(), new(messages.Batch), messages.Checkpoint{})
 	must(t, err)
@@ -129,8 +129,9 @@ func testTailSince(t *testing.T, b Backend) {
 	expectFrames(t, "since long ago", all.Frames, want)
 }
 
-// testFollow has readers of every pace follow a writer that never waits for them: each sees every entry, once and in order (I3), and
-// one that does not read holds nobody up (I8).
+// testFollow checks readers of different speeds that follow a writer, which never waits for them.
+// Each reader gets every entry, once and in order (I3). A reader that does not read delays no other
+// (I8).
 func testFollow(t *testing.T, b Backend) {
 	f := open(t, b)
 	const batches, readers = 60, 6
@@ -143,7 +144,7 @@ func testFollow(t *testing.T, b Backend) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	stuck := f.tail(ctx, persistence.CursorAt(messages.MaxEntryID)) // waits all the while
+	stuck := f.tail(ctx, persistence.CursorAt(messages.MaxEntryID)) // waits until the end
 	for i := range readers {
 		limit := []int{1, 7, 100, 1000, 3, 10_000}[i]
 		wg.Go(func() {

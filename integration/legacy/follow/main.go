@@ -1,5 +1,6 @@
-// Command follow subscribes with the official Go client of legacy Jetstream servers and prints every commit it is given, until it is killed. When the
-// connection ends it resumes by time, as the client's users do.
+// Command follow subscribes with the official Go client of legacy Jetstream servers and prints
+// every commit that it gets, until it is killed. When the connection ends, it resumes by time, as
+// users of that client do.
 package main
 
 import (
@@ -29,7 +30,7 @@ func main() {
 	if *collections != "" {
 		config.WantedCollections = strings.Split(*collections, ",")
 	}
-	cursor := int64(1_000_000_000_000_000) // the least time: everything
+	cursor := int64(1_000_000_000_000_000) // the least time: resume from the oldest event
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
 	scheduler := sequential.NewScheduler("follow", logger, func(_ context.Context, e *models.Event) error {
 		cursor = max(cursor, e.TimeUS)

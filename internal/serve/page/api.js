@@ -1,13 +1,14 @@
-// The daemon's HTTP API. The token is the tab's: sessionStorage ends with it, and nothing sends it but this file.
+// The daemon's HTTP API. The token belongs to the tab: sessionStorage ends with the tab, and only
+// this file sends the token.
 
 const key = "tempestd.token";
 let token = "";
 try { token = sessionStorage.getItem(key) ?? ""; } catch { /* storage is switched off: the token lasts as long as the page */ }
 
-/** Away: nothing answers. */
+/** Away: the daemon does not answer. */
 export class Away extends Error {}
 
-/** Refused: the daemon answered with an error, whose name and message are its own. */
+/** Refused: the daemon answered with an error. Its name and message are the daemon's. */
 export class Refused extends Error {
   constructor(status, body, retryAfter) {
     super(body?.message ?? `status ${status}`);
@@ -18,7 +19,8 @@ export class Refused extends Error {
   }
 }
 
-// How far the daemon's clock is ahead of this one, as its answers tell, in whole seconds; what is within their rounding counts as none.
+// How far the daemon's clock is ahead of this one, in whole seconds, by the Date header of its
+// answers. A difference within the header's rounding counts as none.
 let ahead = 0;
 
 function compareClocks(date) {
@@ -41,7 +43,7 @@ export function setToken(value) {
   } catch { /* as above */ }
 }
 
-/** ask makes a request and gives its JSON. */
+/** ask makes a request and returns its JSON. */
 export async function ask(path, { method = "GET", patience = 8000, signal } = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const limits = [AbortSignal.timeout(patience), ...(signal ? [signal] : [])];
@@ -58,5 +60,5 @@ export async function ask(path, { method = "GET", patience = 8000, signal } = {}
   return body;
 }
 
-/** path joins segments that may hold anything. */
+/** path joins path segments and encodes each one. */
 export const path = (...segments) => segments.map((segment) => `/${encodeURIComponent(segment)}`).join("");

@@ -1,16 +1,17 @@
-// Scales and paths. A chart is a curve over time in a box of pixels, of what may have holes.
+// Scales and paths. A chart is a curve over time in a box of pixels. The curve may have holes.
 
 import { s } from "./dom.js";
 
-/** niceMax is the next of 1, 2, 5, 10 … that is not less. */
+/** niceMax returns the smallest of 1, 2, 5, 10 … that is not less than value. */
 export function niceMax(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((m) => m * power).find((m) => m >= value * 0.999999);
 }
 
 /**
- * linear is a scale from 0; atLeast keeps a curve of almost nothing from filling the box. What stands far above nearly all else, as the rate of a catch-up does, is
- * cut off at the top, so that the rest can be told apart.
+ * linear returns a scale that begins at 0. Its top is at least atLeast, so that a curve of tiny
+ * values does not fill the box. Values far above nearly all others, such as the rate of a catch-up,
+ * are cut off at the top, so that the other values stay readable.
  */
 export function linear(values, height, atLeast) {
   const sorted = values.filter((v) => v !== null).sort((a, b) => a - b);
@@ -24,7 +25,10 @@ export function linear(values, height, atLeast) {
 const second = 1000;
 const durations = [10, 100, second, 10 * second, 60 * second, 600 * second, 3600 * second, 6 * 3600 * second, 24 * 3600 * second, 7 * 24 * 3600 * second];
 
-/** spans is a logarithmic scale for what may be ten milliseconds or ten hours, from 10 ms to a second at least. */
+/**
+ * spans returns a logarithmic scale for durations from ten milliseconds to many hours. It covers 10
+ * ms to 1 s at least.
+ */
 export function spans(values, height) {
   const most = Math.max(...values.filter((v) => v !== null), second);
   const [low] = durations;
@@ -37,7 +41,10 @@ export function spans(values, height) {
 
 const round = (n) => Math.round(n * 10) / 10;
 
-/** path draws through [x, y], and not through holes, where y is null. A lone point is a dot. */
+/**
+ * path returns a line through the points [x, y]. Where y is null, the line has a hole. A single
+ * point becomes a dot.
+ */
 export function path(points) {
   let d = "";
   let down = false;
@@ -52,14 +59,14 @@ export function path(points) {
   return d;
 }
 
-/** area is what lies between the points and the bottom. */
+/** area returns the area between the points and the bottom. */
 export function area(points, height) {
   const there = points.filter(([, y]) => y !== null);
   if (there.length < 2) return "";
   return `M${round(there[0][0])} ${height}${there.map(([x, y]) => `L${round(x)} ${round(y)}`).join("")}L${round(there.at(-1)[0])} ${height}Z`;
 }
 
-/** level is a line of the grid with its label. */
+/** level returns a grid line with its label. */
 export const level = (y, left, right, label, kind = "grid") => [
   s("line", { class: kind, x1: left, x2: right, y1: y, y2: y }),
   s("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, label),
@@ -67,7 +74,7 @@ export const level = (y, left, right, label, kind = "grid") => [
 
 const minutes = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720];
 
-/** clockTicks are round times of the viewer's clock between two instants, at most n. */
+/** clockTicks returns at most n round clock times of the viewer between two instants. */
 export function clockTicks(from, to, n) {
   const step = (minutes.find((m) => (to - from) / (m * 60_000) <= n) ?? 1440) * 60_000;
   const zone = new Date(to).getTimezoneOffset() * 60_000;

@@ -1,5 +1,6 @@
-// Building and updating the page. Text only ever becomes a text node or an attribute that is no code: what upstreams send is shown here, and the policy the page
-// is served with forbids every other way.
+// Building and updating the page. Text becomes only a text node or an attribute that is not code:
+// the page shows text that comes from upstreams, and the content security policy of the page
+// forbids every other way.
 
 const svgNS = "http://www.w3.org/2000/svg";
 
@@ -12,10 +13,12 @@ function fill(node, attributes, children) {
   return node;
 }
 
-/** h makes an element; `on` holds listeners, an attribute that is null or false is left out. */
+/**
+ * h creates an HTML element. `on` holds listeners. An attribute that is null or false is left out.
+ */
 export const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 
-/** s makes an element of SVG. */
+/** s creates an SVG element. */
 export const s = (tag, attributes, ...children) => fill(document.createElementNS(svgNS, tag), attributes, children);
 
 export const byID = (id) => document.getElementById(id);
@@ -29,14 +32,14 @@ export function setAttribute(node, name, value) {
   if (node.getAttribute(name) !== text) node.setAttribute(name, text);
 }
 
-/** setText touches the node only where the text is another: no flicker, no lost selection. */
+/** setText changes the node only if the text is different: no flicker, no lost selection. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
 const keys = new WeakMap();
 
-/** redraw replaces the node's children when the key is another than the last time. */
+/** redraw replaces the node's children if the key differs from the last call's. */
 export function redraw(node, key, build) {
   const text = JSON.stringify(key);
   if (keys.get(node) === text) return;
@@ -44,7 +47,10 @@ export function redraw(node, key, build) {
   node.replaceChildren(...[build()].flat().filter(Boolean));
 }
 
-/** reconcile keeps one child a key, in order; make(key) makes what is missing, what is no longer wanted goes. */
+/**
+ * reconcile keeps one child per key, in order. make(key) creates missing children; children that
+ * are no longer wanted are removed.
+ */
 export function reconcile(parent, known, wanted, make) {
   for (const [key, view] of known) {
     if (!wanted.includes(key)) {
@@ -59,7 +65,7 @@ export function reconcile(parent, known, wanted, make) {
   });
 }
 
-/** time is an instant in the viewer's zone, with UTC as its title. */
+/** time shows an instant in the viewer's time zone, with UTC as its title. */
 export function time(instant, text) {
   const date = new Date(instant);
   return h("time", { datetime: date.toISOString(), title: date.toISOString() }, text);

@@ -1,13 +1,13 @@
-// An entry of a stream as a line.
+// An entry of a stream as one line.
 
 import { h } from "./dom.js";
 import * as format from "./format.js";
 
-const longest = 200; // characters of what people wrote
+const longest = 200; // characters of a text that an account wrote
 
 const short = (value) => (typeof value === "string" ? (value.length > longest ? `${value.slice(0, longest)}…` : value) : "");
 
-/** parse takes from a frame what a line shows. Upstreams may send anything. */
+/** parse takes the values of a line from an entry. Upstreams may send any values. */
 export function parse({ id, event }) {
   const e = event && typeof event === "object" ? event : {};
   const at = Number(e.time_us) / 1000 || Number(id.slice(0, id.indexOf("-")));
@@ -31,7 +31,10 @@ export function parse({ id, event }) {
   return line;
 }
 
-/** row is the line. Its label says what it holds where it is out of sight, and so not laid out. */
+/**
+ * row returns the line as an element. Its label has all values, because the browser does not lay
+ * out lines that are out of sight.
+ */
 export function row(entry, id) {
   const parts = { when: format.exactClock(entry.at), what: entry.what, "who mono": entry.who, text: entry.text };
   return h("li", { class: entry.kind === "gap" ? "row gap" : "row", role: "option", "aria-selected": "false", "aria-label": Object.values(parts).filter(Boolean).join(" "), id },

@@ -1,4 +1,4 @@
-// One feed: its line, which is always there, and what opens below it.
+// One feed: its line, which is always visible, and the body that opens below it.
 
 import { ask, path } from "./api.js";
 import { h, redraw, setAttribute, setText } from "./dom.js";
@@ -9,9 +9,9 @@ import { Record } from "./record.js";
 import { badge, connected } from "./states.js";
 import { inWords, lag } from "./verdict.js";
 
-const fineStep = 10; // seconds of a sample, as the daemon keeps them
+const fineStep = 10; // seconds of a sample, the finest that the daemon keeps
 const coarseStep = 60;
-const fineRange = 90 * 60_000; // ms for which there are fine ones
+const fineRange = 90 * 60_000; // ms for which the daemon keeps such samples
 
 export class FeedView {
   /** page has range() in milliseconds and wake(), which asks the daemon at once. */
@@ -59,7 +59,7 @@ export class FeedView {
     if (this.open) this.page.wake();
   }
 
-  /** update takes a status in. */
+  /** update shows a new status. */
   update(status, now) {
     this.status = status;
     this.record.observe(status, now);
@@ -75,7 +75,7 @@ export class FeedView {
     if (this.open) this.panels.update(this.status, this.record, now);
   }
 
-  /** tick is what changes by itself as time passes. */
+  /** tick updates the values that change as time passes. */
   tick(now) {
     const { status } = this;
     if (!status) return;
@@ -119,7 +119,9 @@ export class FeedView {
     this.page.wake();
   }
 
-  /** remember asks for what the daemon remembers of the feed, and has not told yet. */
+  /**
+   * remember asks the daemon for the part of the feed's history that the page does not have yet.
+   */
   async remember() {
     const step = this.page.range() > fineRange ? coarseStep : fineStep;
     if (this.record.step !== step) {

@@ -1,4 +1,4 @@
-// How figures and times read.
+// Formats of numbers and times.
 
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -21,7 +21,7 @@ export function bytes(n) {
   return `${i > 0 && n < 100 ? tenths.format(n) : whole.format(n)} ${units[i]}`;
 }
 
-/** duration of milliseconds, two units at most. */
+/** duration formats milliseconds with two units at most. */
 export function duration(ms) {
   if (ms < 1000) return `${whole.format(Math.max(ms, 0))} ms`;
   const seconds = ms / 1000;
@@ -30,10 +30,10 @@ export function duration(ms) {
   return age(ms);
 }
 
-/** round is a round duration in its greatest unit. */
+/** round formats a round duration in its greatest unit. */
 export const round = (ms) => (ms < 1000 ? `${ms} ms` : age(ms));
 
-/** age is a duration in whole seconds. */
+/** age formats a duration in whole seconds. */
 export function age(ms) {
   const seconds = Math.max(Math.floor(ms / 1000), 0);
   const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
@@ -48,7 +48,7 @@ export function age(ms) {
 
 const sameDay = (a, b) => a.toDateString() === b.toDateString();
 
-/** clock is a time of day, with the date where it is not today's. */
+/** clock formats a time of day, with the date if it is not today. */
 export function clock(instant) {
   const date = new Date(instant);
   const text = clockOf.format(date);

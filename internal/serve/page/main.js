@@ -1,4 +1,4 @@
-// The page: what is asked of the daemon and when, and where the answers go.
+// The page: when it asks the daemon for which data, and where the answers are shown.
 
 import { Refused, ask, clockAhead, hasToken, now, path, setToken } from "./api.js";
 import { byID, h, reconcile, setAttribute, setText } from "./dom.js";
@@ -12,28 +12,29 @@ import { themeButton } from "./themes.js";
 import { Board, verdict } from "./verdict.js";
 
 const pace = 2000; // ms between statuses
-const slowPace = 5000; // where there are many
+const slowPace = 5000; // with many feeds
 const many = 12; // feeds
-const openAtFirst = innerWidth < 700 ? 1 : 2; // so many feeds show everything at once
-const ranges = [15, 60, 360]; // minutes, of which the page begins with the first that holds what there is to show
+const openAtFirst = innerWidth < 700 ? 1 : 2; // up to this many feeds are open at first
+// Minutes; the page begins with the first range that covers the history.
+const ranges = [15, 60, 360];
 
 const content = byID("content");
 const login = byID("login");
 const board = new Board(byID("verdict"), byID("headline"), byID("facts"));
 const tail = new Tail();
 const views = new Map(); // feeds by name
-const consumers = new Map(); // of streams by name
+const consumers = new Map(); // by stream name
 let feeds = null;
 let streams = [];
 let ready = null;
 let rangeChosen = false;
 let asOf = 0; // when the daemon last answered, by its clock
-let trouble = null; // { since, next, headline, what }, while it does not
+let trouble = null; // { since, next, headline, what } while the daemon does not answer
 
-// Frozen while the daemon is away: nobody knows then how long anything has been so.
+// The time is frozen while the daemon is away: the page cannot know how long a state lasts then.
 const present = () => (trouble ? asOf : now());
 
-/** every gives a function that says whether it is time again. */
+/** every returns functions that say whether ms have passed since the last time. */
 function every(ms) {
   let last = -Infinity;
   return { due: () => Date.now() - last >= ms, done: () => { last = Date.now(); }, now: () => { last = -Infinity; } };
@@ -70,7 +71,7 @@ async function beat() {
     dueHistory.done();
     jobs.push(...[...views.values()].filter((view) => view.open).map((view) => view.remember()));
   }
-  await Promise.allSettled(jobs); // what failed is asked for again at its next time
+  await Promise.allSettled(jobs); // failed requests are repeated at their next time
   content.setAttribute("aria-busy", "false");
   return feeds.length > many ? slowPace : pace;
 }
@@ -153,7 +154,7 @@ function showLogin() {
   byID("token").focus();
 }
 
-/** failed shows what became of a beat. It gives false where only a token helps. */
+/** failed shows that a beat has failed. It returns false if only a token can help. */
 function failed(error, next) {
   if (error instanceof Refused && error.status === 401) {
     showLogin();

@@ -1,4 +1,4 @@
-// What lies below a feed's charts: endpoints, figures, and lists of what happened.
+// The body below a feed's charts: endpoints, numbers, and lists of events.
 
 import { h, reconcile, redraw, s, setAttribute, setText, time } from "./dom.js";
 import * as format from "./format.js";
@@ -14,7 +14,7 @@ function panel(title) {
 
 const when = (at) => time(at, format.clock(at));
 
-/** events is a panel of what happened, newest first. text gives an item's content. */
+/** events fills a panel with items, newest first. text returns the content of an item. */
 function events(p, items, none, text) {
   p.total.textContent = items.length ? format.count(items.length) : "";
   redraw(p.list, [items.at(-1), items.length, none, new Date().toDateString()], () => items.length === 0
@@ -50,7 +50,7 @@ export class Panels {
     this.endpoints = panel("Endpoints, by preference");
     this.endpoints.list.classList.add("endpoints");
     this.figures = h("dl", { class: "counters" });
-    this.known = new Map(); // figures by name
+    this.known = new Map(); // numbers by name
     this.transitions = panel("Transitions");
     this.gaps = panel("Gaps");
     this.restarts = panel("Restarts after faults of ours");

@@ -1,20 +1,22 @@
-// A feed's timeline and charts: lanes over one axis of time, so that what happened together stands together.
+// A feed's timeline and charts: lanes that share one time axis, so that simultaneous changes are in
+// line.
 
 import { area, clockTicks, level, linear, path, spans } from "./chart.js";
 import { h, s, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
 import { columns, shares, strip } from "./strip.js";
 
-const labels = 52; // pixels of the scales' labels
+const labels = 52; // pixels for the labels of the scales
 const stripHeight = 24;
-const lowStrip = 14; // of a feed that is not opened
+const lowStrip = 14; // of a feed that is not open
 const marksHeight = 11;
 const axisHeight = 16;
-const phiLimit = 8; // from which on the watchdog holds a connection for dead (actors/detector.go)
+// From this phi on the watchdog considers a connection dead (actors/detector.go).
+const phiLimit = 8;
 
 const count = (v) => format.rate(v);
 
-// The charts. of gives the curve of a record, scale its scale; text is a value in words.
+// The charts. of returns the curve of a record, scale returns its scale, text formats a value.
 const charts = [
   {
     name: "Events/s", spoken: "Events per second", height: 56, filled: true, text: count, tick: count,
@@ -52,7 +54,7 @@ export class Plot {
     this.watcher.observe(this.strip.svg);
   }
 
-  /** update draws a record as it is at now; open says whether with its charts. */
+  /** update draws a record as it is at now. open says whether the charts are shown. */
   update(record, status, now, range, open) {
     this.view = { record, status, now, range };
     for (const l of this.lanes) l.node.hidden = !open;
@@ -89,7 +91,7 @@ export class Plot {
     setAttribute(this.strip.svg, "data-transitions", changes);
   }
 
-  /** marks are one mark for every few pixels in which something happened. */
+  /** marks returns marks for items, at most one every few pixels. */
   marks(items, kind, d) {
     const { from, x } = this.scale;
     const places = new Set(items.map((item) => item.ms).filter((t) => t >= from).map((t) => Math.round(x(t) / 6) * 6));
@@ -126,7 +128,7 @@ export class Plot {
     }));
   }
 
-  /** point is where the pointer stands; null is nowhere. */
+  /** point sets the position of the pointer; null means that it is outside. */
   point(clientX) {
     if (!this.scale) return;
     const x = clientX === null ? -1 : clientX - this.strip.svg.getBoundingClientRect().left;
@@ -134,7 +136,7 @@ export class Plot {
     this.readout();
   }
 
-  /** readout shows the values where the pointer stands, the present ones where it does not. */
+  /** readout shows the values at the pointer, or the current values if the pointer is outside. */
   readout() {
     const { record, status, now } = this.view;
     const { from, width } = this.scale;

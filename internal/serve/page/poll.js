@@ -1,11 +1,14 @@
-// Asking again and again: at a steady pace while it works, ever slower while it does not, and hardly while nobody looks.
+// Polling: at a steady pace while it works, ever slower while it fails, and rarely while the page
+// is hidden.
 
 const slowest = 30_000;
 const hiddenPace = 60_000; // enough for the title of a tab in the background
 
 /**
- * poll calls work, which gives the milliseconds until the next time. When it throws, failed is told of the error and of when the next time will be, and gives
- * false where asking again is of no use before something has changed. The function that poll gives asks at once.
+ * poll calls work again and again. work returns the milliseconds until its next call. When it
+ * throws, poll calls failed with the error and the time of the next call; if failed returns false,
+ * poll stops, because a new try is useless until something changes. poll returns a function that
+ * calls work at once.
  */
 export function poll(work, failed) {
   let timer = 0;

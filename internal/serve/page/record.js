@@ -1,14 +1,15 @@
-// What the page knows of a feed's past: the daemon's own memory, asked for piece by piece, and the newest moments as they were polled.
+// What the page knows about a feed's past: the history that the daemon keeps, fetched piece by
+// piece, and the newest moments, as they were polled.
 
 import { connected } from "./states.js";
 
 const most = { transitions: 4096, restarts: 256, gaps: 256, samples: 1440 };
 const mostMoments = 60;
 
-/** stamped gives items with their time in Unix milliseconds as well: it is asked for often. */
+/** stamped adds the time in Unix milliseconds to each item, because it is needed often. */
 const stamped = (items) => items.map((item) => ({ ...item, ms: Date.parse(item.at) }));
 
-/** before is the part of a list, oldest first, that is older than a time. */
+/** before returns the part of a list, oldest first, that is older than ms. */
 function before(items, ms) {
   let end = items.length;
   while (end > 0 && items[end - 1].ms >= ms) end--;
@@ -25,13 +26,19 @@ export class Record {
     Object.assign(this, { started: null, transitions: [], restarts: [], gaps: [], samples: [], moments: [] });
   }
 
-  /** since is what to ask the daemon for: what may have changed. null is everything. */
+  /**
+   * since is the time from which to ask the daemon for history: what is older cannot change. null
+   * asks for everything.
+   */
   since() {
     const last = this.samples.at(-1);
     return last ? last.ms : null;
   }
 
-  /** merge takes an answer in. It gives false when the daemon has begun anew: what was known is gone, and all of it is to be asked for. */
+  /**
+   * merge adds an answer. It returns false if the daemon has restarted: the old history is dropped,
+   * and the caller must ask for everything.
+   */
   merge(answer, since) {
     const begunAnew = this.started !== null && this.started !== answer.started;
     if (begunAnew) this.clear();
@@ -44,7 +51,7 @@ export class Record {
     return true;
   }
 
-  /** observe takes in a status: transitions since the last answer, and how it is right now. */
+  /** observe adds a status: the latest transitions, and the values of this moment. */
   observe(status, now) {
     const newest = stamped(status.history);
     if (newest.length > 0) this.transitions = before(this.transitions, newest[0].ms).concat(newest).slice(-most.transitions);
@@ -59,7 +66,10 @@ export class Record {
     return last ? last.ms + this.step * 1000 : 0;
   }
 
-  /** curve gives [time, value] of the samples and the moments after them; value is null where there is none. */
+  /**
+   * curve returns [time, value] of the samples and of the moments after them. value is null where
+   * there is none.
+   */
   curve(ofSample, ofMoment) {
     const half = this.step * 500;
     const covered = this.covered();
@@ -67,7 +77,7 @@ export class Record {
       .concat(this.moments.filter((m) => m.at > covered).map((m) => [m.at, ofMoment(m)]));
   }
 
-  /** segments gives the states in turn: { state, from, to }. */
+  /** segments returns the states in order: { state, from, to }. */
   segments(now) {
     const parts = [];
     const [first] = this.transitions;

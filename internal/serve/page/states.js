@@ -1,4 +1,4 @@
-// What the states of a feed mean, and the shapes they are told apart by besides their colours.
+// The meaning of a feed's states, and the shapes that distinguish them besides their colours.
 
 import { h, s } from "./dom.js";
 
@@ -15,7 +15,7 @@ export const meanings = {
   standby: "another daemon owns the stream",
 };
 
-// 12 by 12, drawn with strokes or filled.
+// 12 by 12 units, stroked or filled.
 const shapes = {
   connecting: ["stroke", "M6 1.5a4.5 4.5 0 1 1-4.5 4.5"],
   live: ["fill", "M6 1a5 5 0 1 1 0 10a5 5 0 0 1 0-10z"],
@@ -31,25 +31,28 @@ const shapes = {
 
 export const known = (state) => (state in shapes ? state : "stopped");
 
-/** connected says whether a feed of that state has a connection. */
+/** connected says whether a feed in that state has a connection. */
 export const connected = (state) => ["live", "backpressured", "gapped"].includes(state);
 
-/** away says whether a feed of that state is without a connection that it wants. */
+/** away says whether a feed in that state lacks a connection and wants one. */
 export const away = (state) => ["connecting", "disconnected", "reconnecting", "failed"].includes(state);
 
-/** shape is a state's shape, for within a drawing. */
+/** shape returns the shape of a state, for use inside a drawing. */
 export function shape(state) {
   const [how, d] = shapes[known(state)];
   return s("path", { class: `icon ${how}`, d });
 }
 
-/** icon is a state's shape as a picture of its own, without a word for who cannot see it: the state's name stands beside it. */
+/**
+ * icon returns the shape of a state as a separate picture. It has no text for screen readers,
+ * because the name of the state is beside it.
+ */
 export const icon = (state) => s("svg", { class: `icon ${known(state)}`, viewBox: "0 0 12 12", "aria-hidden": "true" }, shape(state));
 
-/** mark is the shape of what else stands on a timeline. */
+/** mark returns the shape of a gap or a restart on a timeline. */
 export const mark = (kind) => s("svg", { class: `icon fill ${kind}`, viewBox: "-1 -1 10 10", "aria-hidden": "true" }, s("path", { d: kind === "gap" ? "M4 0L8 4L4 8L0 4Z" : "M4 0L8 8H0Z" }));
 
-/** badge is a state as a word with its shape and colour. */
+/** badge returns the name of a state with its shape and colour. */
 export const badge = (state) => h("span", { class: `badge ${known(state)}`, title: meanings[state] }, icon(state), state);
 
 export const states = Object.keys(shapes);

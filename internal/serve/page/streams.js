@@ -1,4 +1,4 @@
-// The streams: what is kept, how much may be, and who reads it.
+// The streams: what is stored, the bounds of that, and the readers.
 
 import { h, redraw } from "./dom.js";
 import * as format from "./format.js";
@@ -7,7 +7,7 @@ const columns = ["Stream", "Entries", "Size", "Oldest", "Newest", "Readers"];
 
 const idTime = (id) => (id ? Number(id.slice(0, id.indexOf("-"))) : null);
 
-/** measured is a figure, and how much of its bound it fills where it has one. */
+/** measured shows a number and, if it has a bound, how much of the bound is used. */
 function measured(name, text, used, bound, boundText) {
   if (!bound) return [text];
   return [text, h("span", { class: "quiet" }, ` of ${boundText}`), h("meter", { min: 0, max: bound, value: Math.min(used, bound), "aria-label": `${name}: ${text} of ${boundText}` })];
@@ -29,7 +29,7 @@ function consumerLine(c) {
     c.expired ? h("span", { class: "refusal" }, "retention has dropped entries that it had not dealt with") : null);
 }
 
-/** showStreams draws the table. bounds are by the stream's name, as are consumers. */
+/** showStreams draws the table. bounds and consumers are maps by stream name. */
 export function showStreams(node, streams, bounds, consumers, now) {
   const rows = streams.map((stream) => {
     const bound = bounds.get(stream.name) ?? {};

@@ -1,16 +1,17 @@
-// The timeline of a feed's states, one run of equal columns of pixels after the other.
+// The timeline of a feed's states: columns of pixels, where equal neighbours form one bar.
 
 import { s } from "./dom.js";
 import { known, shape } from "./states.js";
 
-// What a column shows when it covers more than one state: the worst. And how high it stands, so that colours are not all that tells states apart.
+// A column that covers several states shows the one with the greatest severity. The heights
+// distinguish the states too, so that colour is not the only sign.
 const severity = { live: 1, standby: 2, connecting: 3, stopped: 4, paused: 5, gapped: 6, backpressured: 7, reconnecting: 8, disconnected: 9, failed: 10 };
 const heights = { live: 1, gapped: 1, backpressured: 0.75, connecting: 0.6, reconnecting: 0.6, standby: 0.6, paused: 0.45, disconnected: 0.3, failed: 0.3, stopped: 0.2 };
 
-const narrowest = 2; // pixels of a state that lasted a moment
+const narrowest = 2; // pixels of a state that lasted only a moment
 const iconWidth = 20;
 
-/** columns gives each pixel's state, "" where nothing is known. */
+/** columns returns the state of each pixel, "" where it is unknown. */
 export function columns(segments, from, to, width) {
   const states = new Array(width).fill("");
   const scale = width / (to - from);
@@ -45,7 +46,7 @@ export function strip(states, left, height) {
   return drawn;
 }
 
-/** shares says in words what the columns show. */
+/** shares describes the columns in words. */
 export function shares(states) {
   const counts = new Map();
   for (const state of states) if (state) counts.set(state, (counts.get(state) ?? 0) + 1);

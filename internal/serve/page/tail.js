@@ -1,4 +1,5 @@
-// The live tail: long polls of one stream with a filter, their newest entries in a list of bounded length.
+// The live tail: long polls of one stream with a filter. A list of bounded length shows the newest
+// entries.
 
 import { Away, Refused, ask, now, path } from "./api.js";
 import { byID, h, redraw, setAttribute, setText } from "./dom.js";
@@ -9,9 +10,10 @@ const kinds = ["commit", "identity", "account", "sync", "gap"];
 const mostRows = 200;
 const limit = 500; // entries of one answer
 const block = 10_000; // ms
-const pace = 400; // ms between answers that held something: people do not read faster
-const tooFar = 10_000; // ms behind the stream's newest entry, from which on what lies between is left out
-const hiddenFor = 30_000; // ms that nobody looks, after which nothing is asked for
+const pace = 400; // ms between answers with entries: people do not read faster
+// Ms; if the page is further behind the newest entry, it skips the entries between.
+const tooFar = 10_000;
+const hiddenFor = 30_000; // ms that the page may be hidden before the tail pauses
 
 const idTime = (id) => Number(id.slice(0, id.indexOf("-")));
 
@@ -39,7 +41,7 @@ export class Tail {
     });
     this.form.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || !event.target.matches("input")) return;
-      event.preventDefault(); // which would press the button, and so stop what is followed
+      event.preventDefault(); // the default would press the button, which stops a running tail
       if (!this.run.disabled) this.follow();
     });
     this.form.addEventListener("change", () => { if (this.running && this.wanted() !== this.following) this.follow(); });
@@ -50,7 +52,7 @@ export class Tail {
     this.nextID = 0;
   }
 
-  /** offer says which streams there are. */
+  /** offer sets the streams to choose from. */
   offer(names) {
     const chosen = this.stream.value;
     redraw(this.stream, names, () => names.map((name) => h("option", { value: name, selected: name === chosen }, name)));
@@ -67,7 +69,7 @@ export class Tail {
     return query;
   }
 
-  /** wanted is what the form asks for, as a word. */
+  /** wanted is the form's stream and filter as one string. */
   wanted() { return `${this.stream.value}?${this.query()}`; }
 
   stop(text) {
@@ -84,7 +86,10 @@ export class Tail {
     setText(this.error, text);
   }
 
-  /** seen stops asking while nobody has looked for a while, and begins again at the end when somebody does. */
+  /**
+   * seen pauses the tail when the page has been hidden for a while, and starts it again at the tip
+   * when the page is visible again.
+   */
   seen() {
     clearTimeout(this.unseen);
     if (!this.running) return;
@@ -132,13 +137,18 @@ export class Tail {
     }
   }
 
-  /** end is a cursor shortly before the stream's end: the newest entry is shown at once. */
+  /**
+   * end returns a cursor shortly before the end of the stream, so that the newest entry is shown at
+   * once.
+   */
   async end(tail, signal) {
     const info = await ask(path("v1", "streams", tail.stream), { signal });
     return info.newest ? String(Math.max(idTime(info.newest) - 1000, 0)) : "0-0";
   }
 
-  /** turn asks once, and gives the milliseconds until the next time, null at the end. */
+  /**
+   * turn asks once. It returns the milliseconds until the next turn, null at the end of the stream.
+   */
   async turn(tail, signal) {
     const query = new URLSearchParams({ after: tail.cursor, block_ms: block, limit, ...Object.fromEntries(tail.query) });
     const page = await ask(`${path("v1", "streams", tail.stream, "tail")}?${query}`, { signal, patience: block + 10_000 });
@@ -169,7 +179,8 @@ export class Tail {
     });
     const { scrollTop, scrollHeight } = this.rows;
     this.rows.prepend(...made.reverse());
-    if (scrollTop > 0) this.rows.scrollTop = scrollTop + this.rows.scrollHeight - scrollHeight; // what is being read stays where it is
+    // Lines that the user is reading stay in place.
+    if (scrollTop > 0) this.rows.scrollTop = scrollTop + this.rows.scrollHeight - scrollHeight;
     while (this.rows.children.length > mostRows) this.rows.lastChild.remove();
   }
 

@@ -1,4 +1,5 @@
-// The theme that was chosen, put on before the page is first drawn. Without a choice the system's holds.
+// Applies the chosen theme before the page is first drawn. Without a choice, the theme of the
+// system is used.
 {
   let chosen = null;
   try { chosen = localStorage.getItem("tempestd.theme"); } catch { /* storage is switched off: the choice lasts as long as the page */ }

@@ -1,4 +1,5 @@
-// The button that chooses the theme: the system's, light, dark, and around. theme.js puts the choice on before the page is drawn.
+// The button that chooses the theme, in turn: system, light, dark. theme.js applies the choice
+// before the page is drawn.
 
 import { h, redraw, s, setAttribute } from "./dom.js";
 

@@ -4,20 +4,26 @@ import { h, reconcile, redraw, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
 import { away, badge, connected } from "./states.js";
 
-const patience = 10_000; // ms that being without a connection, or held back, is nothing special
+const patience = 10_000; // ms for which a missing connection or backpressure is normal
 const lagLimit = 10_000; // ms
-const phiWorth = 4; // of 8, at which the watchdog reconnects
+const phiWorth = 4; // of 8, where the watchdog reconnects
 
 const most = 6; // lines
 
-/** awaySince is when the feed was last connected, or told to wait: the connections that came to nothing in between are one trouble. */
+/**
+ * awaySince is when the feed was last connected, or told to wait. Failed connections in between
+ * belong to the same trouble.
+ */
 export function awaySince(status, transitions) {
   let since = Date.parse(status.since);
   for (let i = transitions.length - 1; i >= 0 && away(transitions[i].to); i--) since = Math.min(since, transitions[i].ms);
   return since;
 }
 
-/** whyAway is the word of the last failure while the feed is away: an attempt that is under way has none of its own. */
+/**
+ * whyAway is the reason of the last failure while the feed is away: an attempt in progress has no
+ * reason of its own.
+ */
 function whyAway(status, transitions, now) {
   let reason = status.reason;
   for (let i = transitions.length - 1; i >= 0 && !reason && away(transitions[i].to); i--) reason = transitions[i].reason;
@@ -25,14 +31,18 @@ function whyAway(status, transitions, now) {
   return [reason, wait > 0 ? `next attempt in ${format.age(wait + 999)}` : "trying now"].filter(Boolean).join("; ");
 }
 
-/** lag is how far behind the network the feed is, in milliseconds: of its newest entry while it is connected, else since then. null is unknown, or another's concern. */
+/**
+ * lag is how far the feed is behind the network, in milliseconds. While the feed is connected, it
+ * is the lag of the newest entry; else it is the time since the position. It is null if unknown, or
+ * if another daemon owns the feed.
+ */
 export function lag(status, now) {
   if (connected(status.state)) return status.last_id ? status.lag_ms : null;
   if (status.state === "standby") return null;
   return status.position.time_us ? Math.max(now - status.position.time_us / 1000, 0) : null;
 }
 
-/** inWords says how a feed stands: { level: good, note, warn or bad; what; why } */
+/** inWords describes the state of a feed: { level: good, note, warn or bad; what; why } */
 export function inWords(status, transitions, now) {
   const { state, reason } = status;
   const began = Date.parse(status.since);
@@ -61,7 +71,10 @@ export function inWords(status, transitions, now) {
 
 const rank = { bad: 0, warn: 1, note: 2, good: 3 };
 
-/** verdict puts the feeds' words together: { level, headline, facts, lines }. The headline holds nothing that ticks: it is read aloud when it changes. */
+/**
+ * verdict summarizes the feeds: { level, headline, facts, lines }. The headline contains no ticking
+ * value, because screen readers read it aloud at each change.
+ */
 export function verdict(feeds, ready, now) {
   const lines = feeds.map((feed) => ({ feed: feed.status.feed, state: feed.status.state, ...inWords(feed.status, feed.transitions, now) }))
     .filter((line) => line.level !== "good");
@@ -95,7 +108,9 @@ function totals(feeds, now) {
   ];
 }
 
-/** Board shows a verdict. What stands on it already stays the same node, so that focus and selection stay too. */
+/**
+ * Board shows a verdict. Lines that stay keep their nodes, so that focus and selection stay too.
+ */
 export class Board {
   constructor(node, headline, facts) {
     Object.assign(this, { node, headline, facts });

@@ -16,7 +16,7 @@ import (
 	"tempestd/persistence/embedded/backup"
 )
 
-// feed is a store with one stream, whose entries are numbered.
+// feed is a store with one stream with numbered entries.
 type feed struct {
 	t      *testing.T
 	data   string
@@ -71,7 +71,7 @@ func (f *feed) append(blocks int) {
 	}
 }
 
-// entries reads all of the stream.
+// entries reads the whole stream.
 func (f *feed) entries() (all []string) {
 	f.t.Helper()
 	for after := persistence.FromBeginning(); ; {
@@ -87,7 +87,7 @@ func (f *feed) entries() (all []string) {
 	}
 }
 
-// backUp makes a backup of the store while it is open.
+// backUp makes a backup of the store while the store is open.
 func (f *feed) backUp(dir string, change func(*backup.Source)) (backup.Report, error) {
 	f.t.Helper()
 	snapshot, release, err := f.store.Snapshot(f.t.Context())
@@ -125,7 +125,7 @@ func TestBackupOfAStoreInUse(t *testing.T) {
 	first, err := f.backUp(dir, nil)
 	must(t, err)
 	before := f.entries()
-	f.append(3) // is no part of it
+	f.append(3) // does not belong to the first backup
 	f.link = true
 	second, err := f.backUp(filepath.Join(t.TempDir(), "other"), nil)
 	must(t, err)
@@ -160,7 +160,7 @@ func TestBackupOfAStoreInUse(t *testing.T) {
 	}
 }
 
-// A backup that is cut short, wherever, leaves the one before it whole.
+// A backup that is cut short at any place leaves the backup before it whole.
 func TestBackupThatIsCutShort(t *testing.T) {
 	t.Parallel()
 	f := openFeed(t, filepath.Join(t.TempDir(), "data"))
@@ -181,7 +181,7 @@ func TestBackupThatIsCutShort(t *testing.T) {
 	for n := range 5 {
 		_, err := f.backUp(dir, func(src *backup.Source) { src.Files[len(src.Files)-1-n].From = "/nonexistent" })
 		if err == nil {
-			continue // one that is no file of the store
+			continue // this one is no file of the store
 		}
 		if got := len(openFeed(t, restore(t, dir)).entries()); got != before {
 			t.Fatalf("after another that was cut short %d entries are restored of %d", got, before)
@@ -197,7 +197,8 @@ func TestBackupThatIsCutShort(t *testing.T) {
 	}
 }
 
-// Every file of a backup × every damage: a restore refuses it, and leaves nothing.
+// Every file of a backup is damaged in every way. Each time a restore fails and leaves nothing
+// behind.
 func TestRestoreIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	f := openFeed(t, filepath.Join(t.TempDir(), "data"))
@@ -251,7 +252,8 @@ func flipped(b []byte) []byte {
 	return b
 }
 
-// While a snapshot is in use nothing of it goes, whatever retention wants; afterwards it does.
+// While a snapshot is in use, retention removes none of its files. After its release they are
+// removed.
 func TestSnapshotKeepsItsFiles(t *testing.T) {
 	t.Parallel()
 	f := openFeed(t, filepath.Join(t.TempDir(), "data"))
@@ -287,7 +289,8 @@ func TestSnapshotKeepsItsFiles(t *testing.T) {
 	}
 }
 
-// A directory that has something else is not touched, nor is one where another backup is being made.
+// A directory with other content is not changed. A snapshot of another store is refused, and so is
+// an offline backup of a store in use.
 func TestBackupRefusesForeignDirectories(t *testing.T) {
 	t.Parallel()
 	f := openFeed(t, filepath.Join(t.TempDir(), "data"))

@@ -1,27 +1,27 @@
 // Package backup copies a store to a directory and back.
 //
 // A backup is a directory with the files of a snapshot (persistence.Snapshot), each under the
-// SHA-256 of what is in it, and a manifest that names them:
+// SHA-256 of its content, and a manifest that lists them:
 //
 //	MANIFEST          one line of JSON (Manifest), and one with its SHA-256
 //	files/<sha256>    the files
 //	LOCK              held by the process that writes the backup
 //
-// The manifest is written last, when all that it names is on the disk, and replaces the one before
-// it in one step; then the files that no manifest names any more are removed. So a directory has
-// the backup that was finished last, whole, whatever happens to the next one.
+// The manifest is written last, when all its files are on disk. It replaces the manifest before it
+// in one step. Then the files that are no longer in the manifest are removed. So a directory always
+// has the last finished backup, whole, whatever happens to the next one.
 //
-// A sealed segment never changes. One that is there already is kept: it is not even read again. One
-// that is not is copied, or, where that is asked for and the file system can, a hard link. A link is
-// the same bytes on the same disk: it outlives what retention and packing do, and no damage. The
-// active segment is copied up to the last commit.
+// A sealed segment never changes. If the backup already has it, it is kept and not read again. If
+// not, it is copied, or, on request and if the file system can do it, hard-linked. A hard link is
+// the same bytes on the same disk. It survives retention and packing, but not damage of the file.
+// The active segment is copied up to the last commit.
 //
-// A restore copies to a directory beside what will be, compares every byte with its checksum, opens
-// the store there, compares its streams with the manifest, and then puts it in its place in one
-// step. It never touches a data directory that holds anything.
+// A restore first copies to a directory inside the data directory. It compares every byte with its
+// checksum, opens the restored store, and compares the streams with the manifest. Then it moves the
+// store into its place in one step. It never changes a data directory that already has content.
 //
 //	manifest.go  the manifest
 //	write.go     making a backup
-//	source.go    what it is made of: a daemon's snapshot, or a store that nobody uses
-//	restore.go   and back
+//	source.go    the files of a backup: of a daemon's snapshot, or of an unused store
+//	restore.go   restoring a backup
 package backup

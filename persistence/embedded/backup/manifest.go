@@ -23,27 +23,27 @@ const (
 	format = 1
 )
 
-// ErrNoBackup is matched by the error of a directory without a whole backup.
+// ErrNoBackup is matched by the error for a directory without a whole backup.
 var ErrNoBackup = errors.New("there is no whole backup")
 
-// Manifest is what a backup has.
+// Manifest is the content of a backup.
 type Manifest struct {
 	Format  int                      `json:"format"`
 	Made    time.Time                `json:"made"`
-	Version string                   `json:"tempestd"` // that made it
+	Version string                   `json:"tempestd"` // version that made it
 	Streams []persistence.StreamInfo `json:"streams"`
 	Files   []File                   `json:"files"`
 }
 
 // File is one file of a data directory.
 type File struct {
-	Path   string `json:"path"` // below the data directory, with slashes
+	Path   string `json:"path"` // relative to the data directory, with slashes
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`
 }
 
-// ReadManifest reads the manifest of the backup in dir. The error matches ErrNoBackup where there
-// is none, or none that is whole.
+// ReadManifest reads the manifest of the backup in dir. The error matches ErrNoBackup if there is
+// no manifest, or no whole one.
 func ReadManifest(dir string) (*Manifest, error) {
 	b, err := os.ReadFile(filepath.Join(dir, manifestFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -76,7 +76,7 @@ func sumOf(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// write puts the manifest in the place of the one before it.
+// write replaces the manifest.
 func (m *Manifest) write(dir string) error {
 	body, err := json.Marshal(m)
 	if err != nil {
@@ -95,7 +95,7 @@ func (m *Manifest) write(dir string) error {
 
 const temporary = ".tmp"
 
-// writeFile makes a file and has it on the disk.
+// writeFile writes a file and syncs it.
 func writeFile(path string, b []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
 	if err != nil {

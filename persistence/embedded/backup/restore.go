@@ -16,10 +16,10 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// stagingDir is where a restore puts things before they are in their place.
+// stagingDir is where a restore puts the files before it moves them into place.
 const stagingDir = "restore.tmp"
 
-// Restored is what was restored.
+// Restored is the result of a restore.
 type Restored struct {
 	DataDir string                   `json:"data_dir"`
 	Made    time.Time                `json:"made"` // when the backup was made
@@ -28,8 +28,8 @@ type Restored struct {
 	Bytes   int64                    `json:"bytes"`
 }
 
-// Restore copies the backup in dir to dataDir, which must be missing or empty. After an error there
-// is nothing in it, as before.
+// Restore copies the backup in dir to dataDir, which must be missing or empty. After an error
+// dataDir is missing or empty again.
 func Restore(ctx context.Context, dir, dataDir string, progress func(Restored)) (done Restored, err error) {
 	m, err := ReadManifest(dir)
 	if err != nil {
@@ -44,7 +44,7 @@ func Restore(ctx context.Context, dir, dataDir string, progress func(Restored)) 
 		if err != nil {
 			err = errors.Join(err, os.RemoveAll(staging))
 			for _, d := range made {
-				_ = os.Remove(d) // unless somebody else has put something there meanwhile
+				_ = os.Remove(d) // fails if something else was put there meanwhile
 			}
 		}
 	}()
@@ -69,8 +69,8 @@ func Restore(ctx context.Context, dir, dataDir string, progress func(Restored)) 
 	return done, putInPlace(staging, dataDir)
 }
 
-// emptyDir makes a directory, or sees that it is empty. It gives the directories that it made, the
-// innermost first.
+// emptyDir creates a directory, or checks that it is empty. It returns the directories that it
+// created, innermost first.
 func emptyDir(dir string) (made []string, err error) {
 	entries, err := os.ReadDir(dir)
 	switch {
@@ -122,10 +122,10 @@ func restoreFile(dir, staging string, f File) error {
 	return nil
 }
 
-// tryOut opens the restored store, by which its state is made, and compares its streams with what
-// the manifest says.
+// tryOut opens the restored store, which rebuilds its state from the copy, and compares its streams
+// with the manifest.
 func tryOut(ctx context.Context, dir string, m *Manifest) (err error) {
-	// That the state is made from its copy is what is wanted, so nobody is told.
+	// Rebuilding the state from its copy is expected here, so the event is not reported.
 	s, err := embedded.Open(ctx, dir, embedded.Options{Maintenance: 24 * time.Hour})
 	if err != nil {
 		return err
@@ -152,8 +152,8 @@ func same(a, b *persistence.EntryID) bool {
 	return a == nil && b == nil || a != nil && b != nil && *a == *b
 }
 
-// putInPlace moves what was restored to where a daemon looks for it, the store last: with that it
-// is there.
+// putInPlace moves the restored files to where a daemon looks for them, the store last. The restore
+// is complete when the store is in place.
 func putInPlace(staging, dataDir string) error {
 	if err := syncTree(staging); err != nil {
 		return err

@@ -16,29 +16,29 @@ import (
 	"tempestd/persistence/embedded"
 )
 
-// Source is what a backup is made of.
+// Source is the files of a backup.
 type Source struct {
 	Streams []persistence.StreamInfo
 	Files   []SourceFile
 }
 
-// SourceFile is one of a data directory's files.
+// SourceFile is one file of a data directory.
 type SourceFile struct {
-	Path    string // below the data directory, with slashes
-	From    string // where it is; "" where Content is all of it
-	Bytes   int64  // that belong to the backup; of a sealed one whatever there is
+	Path    string // relative to the data directory, with slashes
+	From    string // where it is; "" if Content is its whole content
+	Bytes   int64  // the bytes to back up; a sealed file is always taken whole
 	Sealed  bool
 	Content []byte
 }
 
-// The directories of a data directory.
+// The directories inside a data directory.
 const (
 	storeDir   = "store"
 	filtersDir = "filters"
 )
 
-// FromSnapshot names the files of a snapshot that a daemon on this machine has given, and what lies
-// beside its store.
+// FromSnapshot returns the files of a snapshot from a daemon on this machine, and the files beside
+// its store. It returns an error if the daemon's files cannot be read here.
 func FromSnapshot(snapshot *persistence.Snapshot) (*Source, error) {
 	var lock unix.Stat_t
 	path := filepath.Join(snapshot.Dir, lockFile)
@@ -87,9 +87,9 @@ func beside(dir string) (files []SourceFile, err error) {
 	return files, err
 }
 
-// Offline makes a backup of the store below dataDir, which no daemon has open: then the error
-// matches persistence.ErrLocked. The store is opened and closed for that, as a daemon does; tell is
-// told what that finds.
+// Offline makes a backup of the store in dataDir. No daemon may have the store open: then the error
+// matches persistence.ErrLocked. Offline opens and closes the store like a daemon. tell gets the
+// events of the store.
 func Offline(ctx context.Context, dataDir, dir string, opt Options, tell func(persistence.Event)) (report Report, err error) {
 	store := filepath.Join(dataDir, storeDir)
 	if _, err := os.Stat(filepath.Join(store, "streams")); err != nil {

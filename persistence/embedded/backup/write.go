@@ -27,27 +27,27 @@ type Options struct {
 	Version string    // of the program
 	Now     time.Time // when it is made
 	// Link makes hard links of sealed segments where the file system can. They take no time and no
-	// space, and they are the same bytes: what damages the store's file damages the backup's.
+	// space. They are the same bytes, so damage of the store's file also damages the backup's file.
 	Link bool
-	// BytesPerSecond is the most that is read in a second; 0 for no bound.
+	// BytesPerSecond is the largest number of bytes read in a second; 0 for no bound.
 	BytesPerSecond int64
 	Clock          clockwork.Clock // nil means the real one
 	Progress       func(Report)
 }
 
-// Report is what was done.
+// Report is the result of a backup.
 type Report struct {
 	Dir     string                   `json:"dir"`
 	Streams []persistence.StreamInfo `json:"streams"`
-	Files   int                      `json:"files"` // of the backup
+	Files   int                      `json:"files"` // files in the backup
 	Bytes   int64                    `json:"bytes"`
 	Copied  Count                    `json:"copied"` // written
-	Linked  Count                    `json:"linked"` // new, and shared with the store
-	Kept    Count                    `json:"kept"`   // there already
+	Linked  Count                    `json:"linked"` // new, shared with the store
+	Kept    Count                    `json:"kept"`   // already in the backup
 	Removed int                      `json:"removed"`
 }
 
-// Count is files and their bytes.
+// Count is a number of files and their bytes.
 type Count struct {
 	Files int   `json:"files"`
 	Bytes int64 `json:"bytes"`
@@ -55,8 +55,8 @@ type Count struct {
 
 func (c *Count) add(n int64) { c.Files, c.Bytes = c.Files+1, c.Bytes+n }
 
-// Write makes a backup of what src has in dir, which is made when it is missing. A directory that
-// holds anything else is refused.
+// Write makes a backup of src in dir, which is created if it is missing. A directory with other
+// content is refused.
 func Write(ctx context.Context, src *Source, dir string, opt Options) (Report, error) {
 	if opt.Progress == nil {
 		opt.Progress = func(Report) {}
@@ -94,7 +94,7 @@ func Write(ctx context.Context, src *Source, dir string, opt Options) (Report, e
 	return w.report, w.tidy()
 }
 
-// writing is a backup that is being written.
+// writing is a backup in progress.
 type writing struct {
 	ctx    context.Context
 	began  time.Time
@@ -102,11 +102,11 @@ type writing struct {
 	dir    string
 	opt    Options
 	report Report
-	before map[string]File // files of the backup that is there, by path
-	named  map[string]bool // checksums of the files that belong to the new one
+	before map[string]File // files of the existing backup, by path
+	named  map[string]bool // checksums of the files of the new backup
 }
 
-// begin makes or takes the directory.
+// begin creates the directory, or checks and locks an existing one.
 func (w *writing) begin() (*os.File, error) {
 	if err := os.MkdirAll(w.dir, 0o750); err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func (w *writing) begin() (*os.File, error) {
 
 func (w *writing) stored(sum string) string { return filepath.Join(w.dir, filesDir, sum) }
 
-// take takes one file into the backup.
+// take puts one file into the backup.
 func (w *writing) take(ctx context.Context, f *SourceFile) (File, error) {
 	if f.From == "" {
 		return w.put(f.Path, io.NopCloser(bytes.NewReader(f.Content)), int64(len(f.Content)))
@@ -158,7 +158,7 @@ func (w *writing) take(ctx context.Context, f *SourceFile) (File, error) {
 	if !f.Sealed {
 		return w.put(f.Path, from, f.Bytes)
 	}
-	info, err := from.Stat() // it may have been packed since it was named
+	info, err := from.Stat() // it may have been packed since the snapshot
 	if err != nil {
 		return File{}, err
 	}
@@ -174,8 +174,8 @@ func (w *writing) take(ctx context.Context, f *SourceFile) (File, error) {
 	return w.put(f.Path, from, info.Size())
 }
 
-// same says whether a sealed segment is the one that the backup has: its header and its trailer,
-// which has the link of all its blocks, are the same.
+// same reports whether a sealed segment is the one in the backup: its header and its trailer are
+// the same. The trailer has the link of the last block, which depends on all blocks.
 func (w *writing) same(from *os.File, old File) bool {
 	have, err := os.Open(w.stored(old.SHA256))
 	if err != nil {
@@ -203,7 +203,7 @@ func ends(f *os.File, size int64) ([]byte, error) {
 	return b, err
 }
 
-// link takes a sealed segment as a hard link.
+// link puts a sealed segment into the backup as a hard link.
 func (w *writing) link(path, from string, info fs.FileInfo) (File, error) {
 	linked := w.stored("link") + temporary
 	if err := os.Remove(linked); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -234,7 +234,7 @@ func (w *writing) link(path, from string, info fs.FileInfo) (File, error) {
 	return done, nil
 }
 
-// paced reads no faster than the options allow.
+// paced returns a reader that reads at most at the configured rate.
 func (w *writing) paced(r io.Reader) io.Reader { return &pacedReader{w, r} }
 
 type pacedReader struct {
@@ -289,7 +289,7 @@ func (w *writing) put(path string, from io.Reader, size int64) (File, error) {
 	return done, os.Rename(copied, w.stored(done.SHA256))
 }
 
-// tidy removes what no manifest names any more.
+// tidy removes the files that are no longer in the manifest.
 func (w *writing) tidy() error {
 	entries, err := os.ReadDir(filepath.Join(w.dir, filesDir))
 	if err != nil {

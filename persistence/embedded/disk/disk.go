@@ -1,6 +1,6 @@
-// Package disk is the narrow interface between the embedded store and the file system: what the
-// store needs of it and nothing else. OS is the real one; memdisk is one in memory, with faults,
-// torn writes and power cuts, for tests.
+// Package disk is the narrow interface between the embedded store and the file system. It has only
+// what the store needs. OS is the real file system. Package memdisk is one in memory for tests,
+// with faults, torn writes and power cuts.
 package disk
 
 import (
@@ -10,27 +10,29 @@ import (
 )
 
 // FS is a file system. Paths are absolute or relative to the process, with "/" between their parts.
-// Errors are the system's: they match fs.ErrNotExist, syscall.ENOSPC, syscall.EIO and so on. It is
+// Errors are the system's: they match fs.ErrNotExist, syscall.ENOSPC, syscall.EIO and so on. FS is
 // safe for concurrent use.
 type FS interface {
-	// Open opens a file for reading and, with Write, for writing; Create makes it when it is
-	// missing. What was made lasts once SyncDir was called.
+	// Open opens a file for reading and, with Write, for writing. With Create it creates a missing
+	// file. A created file is durable when SyncDir was called.
 	Open(path string, mode Mode) (File, error)
-	// Rename replaces what is at to. It lasts once SyncDir was called.
+	// Rename replaces the file at to. It is durable when SyncDir was called.
 	Rename(from, to string) error
-	// Unlink removes a file. Whoever has it open may still read it.
+	// Unlink removes a file. It can still be read where it is open.
 	Unlink(path string) error
-	// List gives the names in a directory, in order; one that is missing matches fs.ErrNotExist.
+	// List returns the sorted names in a directory. For a missing directory the error matches
+	// fs.ErrNotExist.
 	List(dir string) ([]string, error)
-	// MakeDir makes a directory and those above it, durably.
+	// MakeDir creates a directory and its missing parents, durably.
 	MakeDir(dir string) error
-	// SyncDir makes durable what was made, renamed and removed in a directory.
+	// SyncDir makes the creations, renames and removals in a directory durable.
 	SyncDir(dir string) error
-	// Free is how many bytes the file system of dir lets this process write.
+	// Free returns how many bytes this process may still write to the file system of dir.
 	Free(dir string) (uint64, error)
 }
 
-// Linker is a file system that can give a file a second name. It is asked for where a copy does as well.
+// Linker is a file system that can give a file a second name. It is used where a copy would do as
+// well.
 type Linker interface {
 	Link(from, to string) error
 }
@@ -39,12 +41,12 @@ type Linker interface {
 type File interface {
 	io.ReaderAt
 	io.WriterAt
-	// Sync returns once everything that was written is on the disk (fdatasync).
+	// Sync returns when everything that was written is on disk (fdatasync).
 	Sync() error
-	// Preallocate takes disk space for the first size bytes, which read as zeros where nothing was
-	// written. The file gets at least that size.
+	// Preallocate allocates disk space for the first size bytes. Bytes that were not written read
+	// as zeros. The file gets at least that size.
 	Preallocate(size int64) error
-	// Truncate gives the file its size. Making it smaller needs no space.
+	// Truncate sets the size of the file. Making it smaller needs no space.
 	Truncate(size int64) error
 	Size() (int64, error)
 	Close() error
@@ -53,14 +55,14 @@ type File interface {
 // Mode is how a file is opened.
 type Mode uint8
 
-// What may be done with a file.
+// The modes of Open.
 const (
 	Read   Mode = 0
 	Write  Mode = 1 << 0
 	Create Mode = 1<<1 | Write
 )
 
-// ReadFile gives all of a file.
+// ReadFile returns the whole content of a file.
 func ReadFile(f FS, path string) ([]byte, error) {
 	file, err := f.Open(path, Read)
 	if err != nil {
@@ -78,7 +80,8 @@ func ReadFile(f FS, path string) ([]byte, error) {
 	return b, nil
 }
 
-// ReplaceFile puts b in the place of the file at path, in dir: after a crash either is there, whole.
+// ReplaceFile replaces the file at path, which is in dir, by one with the content b. After a crash
+// the old or the new file is there, whole.
 func ReplaceFile(f FS, dir, path string, b []byte) error {
 	temporary := path + TemporarySuffix
 	file, err := f.Open(temporary, Create)
@@ -105,11 +108,11 @@ func ReplaceFile(f FS, dir, path string, b []byte) error {
 	return f.SyncDir(dir)
 }
 
-// TemporarySuffix ends the names of files that are not finished. They hold nothing that is not
-// elsewhere.
+// TemporarySuffix is the end of the names of unfinished files. Their data is also elsewhere, so
+// they may be removed.
 const TemporarySuffix = ".tmp"
 
-// Exists says whether there is something at path.
+// Exists reports whether there is a file at path.
 func Exists(f FS, path string) (bool, error) {
 	file, err := f.Open(path, Read)
 	switch {

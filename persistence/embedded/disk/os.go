@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OS is the file system of this machine.
+// OS returns the file system of the operating system.
 func OS() FS { return osFS{} }
 
 type osFS struct{}
@@ -79,7 +79,7 @@ func (osFS) Free(dir string) (uint64, error) {
 	return uint64(st.Bavail) * uint64(st.Bsize), nil
 }
 
-// osFile is an *os.File but for what differs between systems.
+// osFile is an *os.File with the methods that differ between systems.
 type osFile struct{ *os.File }
 
 func (f osFile) Size() (int64, error) {
@@ -90,7 +90,7 @@ func (f osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-// extend gives a file at least the size.
+// extend makes a file at least size bytes long.
 func extend(f osFile, size int64) error {
 	have, err := f.Size()
 	if err != nil || have >= size {

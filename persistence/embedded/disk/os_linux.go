@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sync is fdatasync: the times of a file are of no interest.
+// Sync is fdatasync: the times of a file do not matter.
 func (f osFile) Sync() error {
 	for {
 		err := unix.Fdatasync(int(f.Fd()))
@@ -17,8 +17,8 @@ func (f osFile) Sync() error {
 	}
 }
 
-// Preallocate is fallocate. A file system that cannot do it gives the file its size alone: there a
-// full disk is met when writing.
+// Preallocate is fallocate. On a file system without fallocate it only sets the file's size. There
+// a full disk is only noticed when writing.
 func (f osFile) Preallocate(size int64) error {
 	for {
 		err := unix.Fallocate(int(f.Fd()), 0, 0, size)

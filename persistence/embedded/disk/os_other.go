@@ -2,5 +2,5 @@
 
 package disk
 
-// Preallocate gives the file its size alone: a full disk is met when writing.
+// Preallocate only sets the file's size. A full disk is only noticed when writing.
 func (f osFile) Preallocate(size int64) error { return extend(f, size) }

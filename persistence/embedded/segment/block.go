@@ -13,10 +13,10 @@ import (
 	"tempestd/messages"
 )
 
-// Codec is how a block's body is compressed.
+// Codec is the compression of a block's body.
 type Codec uint8
 
-// The codecs: one that costs little, and one that makes small.
+// The codecs: S2 is cheap, Zstd compresses better.
 const (
 	S2   Codec = 1
 	Zstd Codec = 2
@@ -54,20 +54,21 @@ const (
 	flagMore = 1
 
 	chunkEntry = 12
-	// Where a chunk ends, raw bytes. Measured: s2 gains little beyond it, zstd some, and reading
-	// one entry costs one chunk.
+	// The raw bytes at which a chunk ends. Measured: beyond it s2 gains little and zstd some, and
+	// reading one entry costs the unpacking of one chunk.
 	chunkS2   = 128 << 10
 	chunkZstd = 256 << 10
 
-	// MaxEntryBytes bounds one event, and with it what a reader must allocate for a chunk.
+	// MaxEntryBytes bounds one event, and with it the memory that a reader must allocate for a
+	// chunk.
 	MaxEntryBytes = 32 << 20
 	maxChunkRaw   = chunkZstd + MaxEntryBytes
-	// MaxBlockBytes and MaxBlockEntries are where an append begins another block.
+	// MaxBlockBytes and MaxBlockEntries are the sizes at which an append begins another block.
 	MaxBlockBytes   = 8 << 20
 	MaxBlockEntries = 1 << 16
 )
 
-// State is what a stream is with a block, besides its entries.
+// State is the state of a stream after a block, besides its entries.
 type State struct {
 	Floor          EntryID // the newest entry that retention dropped
 	DroppedEntries uint64
@@ -77,27 +78,28 @@ type State struct {
 	Checkpoint     []byte // JSON; empty for none
 }
 
-// Source is what a block is made of: the events of a batch, those of the kept ones that Kept names.
+// Source is the input of a block: the events of a batch that Kept names. The last four fields are
+// set for a packed block only.
 type Source struct {
 	Buf    []byte
 	Events []messages.Event
 	Kept   []int     // indices of the events
-	IDs    []EntryID // theirs
-	Parts  []int     // of a packed block
-	Number uint64    // of a packed block: its last part's
-	Link   uint64    // of a packed block: its last part's
-	Bytes  uint64    // of a packed block: ever appended with its last part
+	IDs    []EntryID // the IDs of the kept events
+	Parts  []int     // entries of each part
+	Number uint64    // number of its last part
+	Link   uint64    // link of its last part
+	Bytes  uint64    // bytes ever appended, including its last part
 }
 
-// Encoder makes blocks. It keeps buffers from block to block and is not safe for concurrent use.
-// The zero value makes s2.
+// Encoder makes blocks. It keeps its buffers from block to block and is not safe for concurrent
+// use. The zero value compresses with s2.
 type Encoder struct {
-	Zstd    *zstd.Encoder // makes zstd
+	Zstd    *zstd.Encoder // if set, compress with zstd
 	scratch []byte
 	digest  xxhash.Digest
 }
 
-// Split gives how many of the kept events make the next block.
+// Split returns how many of the kept events go into the next block.
 func Split(events []messages.Event, kept []int) int {
 	size := 0
 	for n, i := range kept {
@@ -109,9 +111,9 @@ func Split(events []messages.Event, kept []int) int {
 	return len(kept)
 }
 
-// Append appends the block that follows at to dst, whose length must be a multiple of 8, and moves
-// at behind it. more says that the append goes on with another block, and then st's checkpoint is
-// left out.
+// Append appends the block that follows at to dst, and moves at behind the block. The length of dst
+// must be a multiple of 8. more says that another block of the same append follows; then the block
+// has no checkpoint.
 func (e *Encoder) Append(dst []byte, src *Source, st *State, more bool, at *Position) ([]byte, Row, error) {
 	for _, i := range src.Kept {
 		if n := src.Events[i].Len; n > MaxEntryBytes {
@@ -172,7 +174,7 @@ func (e *Encoder) Append(dst []byte, src *Source, st *State, more bool, at *Posi
 	return b, row, nil
 }
 
-// putFixed writes the fixed part of the head, but for what depends on the caller.
+// putFixed writes the fixed part of the head, except for the fields that Append writes.
 func (e *Encoder) putFixed(b []byte, src *Source, st *State, prev uint64, end *Position, row *Row) {
 	put32(b, blockMagic)
 	put32(b[offHeadLen:], row.HeadLen)
@@ -226,7 +228,7 @@ func appendIDs(b []byte, ids []EntryID) []byte {
 	return b
 }
 
-// link is the link of a block with entries.
+// link computes the link of a block with entries.
 func (e *Encoder) link(prev uint64, first, last EntryID, before uint64, prints []byte) uint64 {
 	return linkOf(&e.digest, prev, first, last, before, prints)
 }
@@ -243,7 +245,7 @@ func linkOf(d *xxhash.Digest, prev uint64, first, last EntryID, before uint64, p
 	return d.Sum64()
 }
 
-// headCRC is a head's checksum.
+// headCRC is the checksum of a head.
 func headCRC(head []byte) uint32 {
 	crc := crc32.Checksum(head[:offCRC], castagnoli())
 	return crc32.Update(crc, castagnoli(), head[offCRC+4:])
@@ -256,7 +258,7 @@ func (e *Encoder) chunkTarget() int {
 	return chunkS2
 }
 
-// planChunks counts the chunks the events make.
+// planChunks counts the chunks of the events.
 func (e *Encoder) planChunks(src *Source) int {
 	chunks := 0
 	for next := 0; next < len(src.Kept); chunks++ {
@@ -265,7 +267,7 @@ func (e *Encoder) planChunks(src *Source) int {
 	return chunks
 }
 
-// chunkEnd is the kept event after the chunk that begins with kept event first.
+// chunkEnd returns the index of the kept event after the chunk that begins with kept event first.
 func (e *Encoder) chunkEnd(src *Source, first int) int {
 	size, next, target := 0, first, e.chunkTarget()
 	for next < len(src.Kept) && size < target {
@@ -295,8 +297,8 @@ func (e *Encoder) appendBody(b []byte, chunkTable int, src *Source) []byte {
 	return b
 }
 
-// gather is the raw bytes of kept events first to next. Where no event was dropped they lie in the
-// source's buffer as they are; only where one was must they be copied together.
+// gather returns the raw bytes of kept events first to next. Without a dropped event between them
+// they lie together in the source's buffer; otherwise they are copied together.
 func (e *Encoder) gather(src *Source, first, next int) []byte {
 	start := src.Events[src.Kept[first]].Off
 	end := start

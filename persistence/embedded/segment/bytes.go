@@ -9,20 +9,20 @@ import (
 	"tempestd/messages"
 )
 
-// EntryID is the ID of a stream's entry.
+// EntryID is the ID of an entry in a stream.
 type EntryID = messages.EntryID
 
-// ErrDamaged is what every fault of a segment's bytes matches.
+// ErrDamaged is matched by every fault of a segment's bytes.
 var ErrDamaged = errors.New("damaged")
 
-// ErrVersion is what a segment of another layout matches.
+// ErrVersion is matched by the error for a segment with another layout.
 var ErrVersion = errors.New("unknown layout version")
 
 func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...)
 }
 
-// castagnoli is the CRC32C polynomial's table: hardware does it.
+// castagnoli is the table of the CRC32C polynomial, which hardware computes.
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli()) }
@@ -38,8 +38,8 @@ func allZero(b []byte) (yes bool) {
 	return len(b) == 0 || b[0] == 0 && string(b[:len(b)-1]) == string(b[1:])
 }
 
-// reader takes numbers and bytes off a slice; once something is missing it gives zeros and failed
-// is set.
+// reader takes numbers and bytes off a slice. When something is missing, it sets failed and returns
+// zeros.
 type reader struct {
 	b      []byte
 	failed bool

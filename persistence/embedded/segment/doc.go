@@ -1,11 +1,11 @@
-// Package segment is the format of a stream's files: pure functions from events to bytes and back.
-// It opens nothing and keeps nothing.
+// Package segment defines the format of a stream's files. It consists of pure functions from events
+// to bytes and back. It opens no files and keeps no state.
 //
 // # A segment
 //
-// A stream is a row of segments, numbered from 1. A segment is a header, then blocks, and once it
-// is sealed a footer. Numbers are little endian, IDs are two of them (milliseconds, sequence),
-// times are Unix microseconds, checksums are CRC32C. What is not listed is zero.
+// A stream is a sequence of segments, numbered from 1. A segment is a header, then blocks, and a
+// footer when it is sealed. Numbers are little endian. An ID is two numbers (milliseconds,
+// sequence). Times are Unix microseconds. Checksums are CRC32C. Bytes that are not listed are zero.
 //
 // # Header, 512 bytes
 //
@@ -14,36 +14,36 @@
 //	12  4  CRC32C of bytes 16 to 511
 //	16  8  the segment's number
 //	24  8  entries ever appended to the stream before it
-//	32  8  bytes ever appended before it, which are those of blocks that have entries
+//	32  8  bytes ever appended before it, counting only blocks that have entries
 //	40  8  number of the last block before it
 //	48  8  link of that block
 //	56 16  ID of the newest entry before it
-//	72 16  ID of its first entry; 0-0 where the first append had none
+//	72 16  ID of its first entry; 0-0 if the first append had no entries
 //	88  4  how often it was packed
-//	92  1  length of the stream's name, and the name in up to 64 bytes
+//	92  1  length of the stream's name; the name follows in up to 64 bytes
 //
 // # Block
 //
-// An append is one block or several, back to back, which are there together or not at all: all but
+// An append is one block or several, back to back. They are valid together or not at all: all but
 // the last have the flag "more". Blocks begin at multiples of 8 bytes. A block is a head and a
-// body. The head says all there is to say but for the events' bytes, and of the stream what it is
-// with this block.
+// body. The head contains everything except the bytes of the events. It also contains the state of
+// the stream after this block.
 //
 //	  0  4  0x314b4c42 ("BLK1")
 //	  4  4  length of the head
 //	  8  4  length of the body
-//	 12  4  CRC32C of the head, this field left out
-//	 16  8  number: blocks ever appended to the stream, this one included
+//	 12  4  CRC32C of the head without this field
+//	 16  8  number: blocks ever appended to the stream, including this one
 //	 24  8  link of the block before it
 //	 32  8  its link
 //	 40 16  ID of its first entry; 0-0 without entries
-//	 56 16  ID of its last entry, without entries of the stream's
-//	 72  8  entries ever appended to the stream, its own included: by this ordinal a hole shows
-//	 80  8  bytes ever appended, its own included; a block without entries adds none
+//	 56 16  ID of its last entry; without entries, the ID of the stream's last entry
+//	 72  8  entries ever appended to the stream, including its own; a jump here shows a hole
+//	 80  8  bytes ever appended, including its own; a block without entries adds none
 //	 88  4  number of entries
 //	 92  1  codec of the body: 1 s2, 2 zstd
 //	 93  1  flags: 1 more
-//	 96  8  least time of its events
+//	 96  8  smallest time of its events
 //	104  8  greatest time of its events
 //	112 16  floor: ID of the newest entry that retention had dropped
 //	128  8  entries ever dropped
@@ -53,32 +53,33 @@
 //	156  4  number of parts; 0 for a block as it was appended
 //	160  4  length of the checkpoint
 //	164  4  length of the reason for closing
-//	168     fingerprints, 8 bytes an entry
+//	168     fingerprints, 8 bytes per entry
 //	        chunk table: entries, compressed length, CRC32C of the compressed bytes; 4 bytes each
-//	        parts: the number of entries of each block that this one was packed from, varints
-//	        checkpoint, JSON, as it is with this append; in a block with "more" there is none
+//	        parts: the number of entries of each block that was packed into this one, varints
+//	        checkpoint of this append, JSON; a block with "more" has none
 //	        reason for closing, text
-//	        IDs after the first: milliseconds since the last one; sequence, since the last one if the milliseconds are the same; varints
+//	        IDs after the first, varints: milliseconds since the ID before; sequence, since the
+//	        ID before if the milliseconds are the same
 //	        lengths of the events, varints
-//	        body: the chunks, each compressed by itself
+//	        body: the chunks, each compressed separately
 //
 // A block without entries moves the checkpoint or the floor, or closes the stream.
 //
 // # Link
 //
-// The link of a block with entries is the XXH64, with the link before it as the seed, of: first ID,
-// last ID, entries ever appended before it (8 bytes), number of entries (4), fingerprints. A block
-// without entries passes on the link before it. So the links do not depend on how a body is
-// compressed, and a packed block has the link of the last of its parts, which follows from the
-// parts.
+// The link of a block with entries is an XXH64, seeded with the link before it, of: first ID, last
+// ID, entries ever appended before the block (8 bytes), number of entries (4), fingerprints. A
+// block without entries has the link of the block before it. So a link does not depend on the
+// compression of the body. A packed block has the link of the last of its parts; it can be computed
+// from the parts.
 //
 // # Footer
 //
-// It follows the last block at a multiple of 8 bytes: 0x31525446 ("FTR1", 4 bytes), the number of
-// rows (4), the CRC32C of the rows (4), 4 bytes of zero, a row for each block that has entries and
-// each hole, and the trailer, with which the file ends. Between the rows and the trailer are zeros
-// where the trailer would not lie within one sector of 512 bytes otherwise. It is written when all
-// before it is on the disk.
+// The footer follows the last block at a multiple of 8 bytes. It is: 0x31525446 ("FTR1", 4 bytes),
+// the number of rows (4), the CRC32C of the rows (4), 4 bytes of zero, one row for each block that
+// has entries and for each hole, and the trailer, which ends the file. If the trailer would not lie
+// within one sector of 512 bytes, there are zeros between the rows and the trailer. The trailer is
+// written when everything before it is on disk.
 //
 // Row, 72 bytes:
 //
@@ -87,12 +88,13 @@
 //	12  4  length of its body
 //	16 16  first ID
 //	32 16  last ID
-//	48  8  entries ever appended, its own included
-//	56  8  bytes ever appended, its own included
+//	48  8  entries ever appended, including its own
+//	56  8  bytes ever appended, including its own
 //	64  4  number of entries
 //	68  4  flags: 1 hole, entries that were lost before the segment was sealed
 //
-// A segment that a repair wrote may have holes alone, and then no block that ends an append.
+// A segment that was written by a repair may have only holes, and then no block that ends an
+// append.
 //
 // Trailer, 128 bytes:
 //
@@ -107,16 +109,21 @@
 //	 56 16  ID of the stream's newest entry at its end
 //	 72  8  entries ever appended at its end
 //	 80  8  bytes ever appended at its end
-//	 88  8  least time of its events
+//	 88  8  smallest time of its events
 //	 96  8  greatest time of its events
 //	104  8  where the block begins that ends its last append: the one with the checkpoint
 //	112  4  length of that block's head
 //
-// # What tells faults apart
+// # How faults are told apart
 //
-// A block that does not match its checksums, with nothing good after it, and which nobody was told
-// of: torn, an append that was cut short. The same, told of: lost. The same with good blocks after
-// it: damaged, unless it was not known to be on the disk, when a power cut may have kept what came
-// after it. A block whose number or link does not follow: what is between is missing, or it is a
-// remnant.
+// The next cases are about a block that does not match its checksums.
+//
+//   - Torn: no good block follows, and the block was not acknowledged. The append was cut short.
+//   - Lost: no good block follows, and the block was acknowledged.
+//   - Damaged: good blocks follow, and the block was known to be on disk. If it was not known to be
+//     on disk, the stream ends before it: a power cut may have lost the block and kept the blocks
+//     after it.
+//
+// If the number or the link of a block does not follow from the block before it, the blocks between
+// them are missing, or the block is a remnant of older data.
 package segment

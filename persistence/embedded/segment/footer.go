@@ -2,12 +2,12 @@ package segment
 
 import "io"
 
-// Row is a footer's row: a block that has entries, or a hole.
+// Row is a row of a footer: a block that has entries, or a hole.
 type Row struct {
 	Off              int64 // 0 for a hole
 	HeadLen, BodyLen uint32
 	First, Last      EntryID
-	EndEntries       uint64 // ever appended, its own included
+	EndEntries       uint64 // ever appended, including its own
 	EndBytes         uint64
 	Count            uint32
 	Flags            uint32
@@ -16,13 +16,13 @@ type Row struct {
 // FlagHole marks entries that were lost before the segment was sealed.
 const FlagHole = 1
 
-// Hole says whether the row's entries are lost.
+// Hole reports whether the row's entries are lost.
 func (r *Row) Hole() bool { return r.Flags&FlagHole != 0 }
 
 // Start is how many entries were ever appended before it.
 func (r *Row) Start() uint64 { return r.EndEntries - uint64(r.Count) }
 
-// Len is how many bytes it takes of the segment.
+// Len is the number of bytes that it takes in the segment.
 func (r *Row) Len() int64 { return align(int64(r.HeadLen) + int64(r.BodyLen)) }
 
 const (
@@ -30,16 +30,16 @@ const (
 	rowLen     = 72
 	trailerLen = 128
 
-	// TrailerLen is how long a trailer is.
+	// TrailerLen is the length of a trailer.
 	TrailerLen = trailerLen
 
 	trailerMagic = "tmpstend"
 )
 
-// FooterLen is how long a footer with so many rows is that begins at an offset.
+// FooterLen returns the length of a footer that begins at the offset at and has the given rows.
 func FooterLen(at int64, rows int) int64 { return trailerAt(at, rows) + trailerLen - at }
 
-// trailerAt is where the trailer begins: it lies within one sector, so that no power cut leaves a
+// trailerAt is where the trailer begins. It lies within one sector, so a power cut cannot leave a
 // part of it.
 func trailerAt(at int64, rows int) int64 {
 	off := at + footerHead + int64(rows)*rowLen
@@ -51,7 +51,7 @@ func trailerAt(at int64, rows int) int64 {
 
 const sector = 512
 
-// Trailer is what a sealed segment ends with.
+// Trailer is the end of a sealed segment.
 type Trailer struct {
 	Number       uint64 // the segment's
 	Rows         int
@@ -59,13 +59,13 @@ type Trailer struct {
 	Size         int64 // of the file
 	End          Position
 	MinUS, MaxUS int64
-	StateOff     int64 // where the block begins that ends its last append
+	StateOff     int64 // where the block begins that ends the last append
 	StateHead    int   // length of that block's head
 }
 
-// AppendFooter appends the rows and the trailer, whose Rows, Footer and Size it sets; the footer
-// begins at the offset at, a multiple of 8. The trailer, which is its last TrailerLen bytes, is to
-// be written when all else of the file is on the disk: then it says so.
+// AppendFooter appends the rows and the trailer, and sets the trailer's Rows, Footer and Size. The
+// footer begins at the offset at, a multiple of 8. The trailer is the last TrailerLen bytes. It
+// must be written when the rest of the file is on disk, because it says that the rest is there.
 func AppendFooter(dst []byte, at int64, rows []Row, t *Trailer) []byte {
 	t.Rows, t.Footer, t.Size = len(rows), at, at+FooterLen(at, len(rows))
 	begin := len(dst)
@@ -108,7 +108,7 @@ func AppendFooter(dst []byte, at int64, rows []Row, t *Trailer) []byte {
 }
 
 // ReadTrailer reads the trailer of the segment r, which has size bytes. The error matches
-// ErrDamaged where there is none, and else is r's.
+// ErrDamaged if there is no trailer; any other error is r's.
 func ReadTrailer(r io.ReaderAt, size int64) (t Trailer, err error) {
 	if size < HeaderLen+trailerLen {
 		return t, damaged("%d bytes have no trailer", size)
@@ -131,9 +131,9 @@ func ReadTrailer(r io.ReaderAt, size int64) (t Trailer, err error) {
 	return t, nil
 }
 
-// Sealed says whether the segment was sealed whose footer begins at an offset, after so many rows,
-// and which has no whole trailer: then it is damaged. Otherwise its sealing was cut short: what
-// would say that it is done was not written yet.
+// Sealed reports whether a segment without a whole trailer was sealed. Its footer begins at the
+// offset at and has the given number of rows. If it was sealed, the segment is damaged. If not, its
+// sealing was cut short before the trailer was written.
 func Sealed(r io.ReaderAt, size, at int64, rows int) (bool, error) {
 	end := at + FooterLen(at, rows)
 	if size < end {
@@ -166,7 +166,7 @@ func ReadRows(r io.ReaderAt, t *Trailer) ([]Row, error) {
 	return rows, nil
 }
 
-// readFull reads all of b. What is missing at the end of the file is damage, not an error of the
+// readFull reads all of b. Missing bytes at the end of the file are damage, not an error of the
 // file system.
 func readFull(r io.ReaderAt, b []byte, off int64) error {
 	n, err := r.ReadAt(b, off)

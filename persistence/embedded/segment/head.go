@@ -8,24 +8,26 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Head is a decoded head. It aliases the bytes it was read from where it can; the slices it owns
-// are kept for the next Decode.
+// Head is a decoded head. It aliases the bytes that it was read from where it can. Its own slices
+// are reused by the next Decode.
 type Head struct {
 	Fixed
 	Prints     []byte // fingerprints, 8 bytes each
 	Checkpoint []byte
 	Reason     []byte
-	Parts      []int // entries of each block it was packed from; empty for a block as it was appended
-	Chunks     []Chunk
-	IDs        []EntryID
-	Lens       []uint32
+	// Parts is the number of entries of each block that was packed into it. It is empty for a block
+	// as it was appended.
+	Parts  []int
+	Chunks []Chunk
+	IDs    []EntryID
+	Lens   []uint32
 }
 
 // Fixed is the fixed part of a head.
 type Fixed struct {
 	HeadLen, BodyLen int
 	Prev             uint64   // link of the block before it
-	End              Position // the place after it
+	End              Position // the place after the block
 	First            EntryID  // zero without entries
 	Count            int
 	Codec            Codec
@@ -50,11 +52,11 @@ type Chunk struct {
 // Start is how many entries were ever appended before the block.
 func (f *Fixed) Start() uint64 { return f.End.Entries - uint64(f.Count) }
 
-// Len is how many bytes the block takes of its segment.
+// Len is the number of bytes that the block takes in its segment.
 func (f *Fixed) Len() int64 { return align(int64(f.HeadLen) + int64(f.BodyLen)) }
 
-// fixedOf reads the fixed part, which says how long the head is. Nothing of it is certain before
-// the head's checksum was compared.
+// fixedOf reads the fixed part, which contains the length of the head. Its fields are only certain
+// after the head's checksum was compared.
 func fixedOf(b []byte) (f Fixed, err error) {
 	if len(b) < fixedLen || u32(b) != blockMagic {
 		return f, damaged("there is no block")
@@ -75,13 +77,13 @@ func fixedOf(b []byte) (f Fixed, err error) {
 	return f, nil
 }
 
-// No head and no body is longer; what says that it is longer is damaged.
+// Upper bounds of a head and a body. A longer length is damage.
 const (
 	maxHead = 64 << 20
 	maxBody = 1 << 30
 )
 
-// Decode reads a head, the whole of which b begins with. h is not usable after an error.
+// Decode reads a head. b must begin with the whole head. After an error h is not usable.
 func (h *Head) Decode(b []byte) error {
 	f, err := fixedOf(b)
 	if err != nil {
@@ -140,7 +142,7 @@ func (h *Head) decodeParts(r *reader) error {
 	return nil
 }
 
-// decodeIDs reads the IDs, which must increase and end with the last one.
+// decodeIDs reads the IDs, which must increase and end with the last ID.
 func (h *Head) decodeIDs(r *reader) error {
 	h.IDs = h.IDs[:0]
 	if h.Count == 0 {
@@ -190,13 +192,13 @@ func (h *Head) decodeChunks(rows []byte) error {
 	return nil
 }
 
-// Search is the index of the first entry with an ID of at least id; Count if there is none.
+// Search returns the index of the first entry with an ID of at least id, Count if there is none.
 func (h *Head) Search(id EntryID) int {
 	i, _ := slices.BinarySearchFunc(h.IDs, id, EntryID.Compare)
 	return i
 }
 
-// CheckLink compares the link with what it must be, along the parts.
+// CheckLink compares the link with the link that is computed from the parts.
 func (h *Head) CheckLink() error {
 	link, before, start := h.Prev, h.Start(), 0
 	if h.Count > 0 {
@@ -219,10 +221,10 @@ func (h *Head) CheckLink() error {
 	return nil
 }
 
-// Decoder decompresses. It is safe for concurrent use.
+// Decoder unpacks chunks. It is safe for concurrent use.
 type Decoder struct{ zstd *zstd.Decoder }
 
-// NewDecoder makes one. Close releases it.
+// NewDecoder returns a Decoder. Close releases it.
 func NewDecoder() (*Decoder, error) {
 	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(2*maxChunkRaw))
 	if err != nil {
@@ -231,11 +233,11 @@ func NewDecoder() (*Decoder, error) {
 	return &Decoder{zstd: z}, nil
 }
 
-// Close ends it.
+// Close releases the decoder.
 func (d *Decoder) Close() { d.zstd.Close() }
 
-// Unpack gives the raw bytes of chunk c of h, whose compressed bytes are comp, in dst's memory or
-// new one where that is too small.
+// Unpack returns the raw bytes of chunk c of h, whose compressed bytes are comp. It uses dst's
+// memory, or allocates if that is too small.
 func (d *Decoder) Unpack(dst, comp []byte, h *Head, c *Chunk) ([]byte, error) {
 	if checksum(comp) != c.crc {
 		return nil, damaged("a chunk's checksum does not match")
@@ -260,7 +262,7 @@ func (d *Decoder) Unpack(dst, comp []byte, h *Head, c *Chunk) ([]byte, error) {
 	return nil, damaged("codec %d; known: %d and %d", h.Codec, S2, Zstd)
 }
 
-// Verify unpacks the whole body, in scratch's memory, which it gives back.
+// Verify unpacks the whole body. It uses scratch's memory and returns it.
 func (d *Decoder) Verify(scratch, body []byte, h *Head) ([]byte, error) {
 	if len(body) < h.BodyLen {
 		return scratch, damaged("a body of %d bytes in %d", h.BodyLen, len(body))
@@ -276,7 +278,7 @@ func (d *Decoder) Verify(scratch, body []byte, h *Head) ([]byte, error) {
 	return scratch, nil
 }
 
-// CheckBody compares the checksums of a block's body, without unpacking it.
+// CheckBody compares the checksums of a block's body without unpacking it.
 func (h *Head) CheckBody(body []byte) error {
 	if len(body) < h.BodyLen {
 		return damaged("a body of %d bytes in %d", h.BodyLen, len(body))
@@ -290,11 +292,11 @@ func (h *Head) CheckBody(body []byte) error {
 	return nil
 }
 
-// Print is the fingerprint of entry i.
+// Print returns the fingerprint of entry i.
 func (h *Head) Print(i int) uint64 { return u64(h.Prints[8*i:]) }
 
-// PartsOf is the number of entries of each block it was made from, itself where it was not packed.
-// It is valid until the next call of Decode.
+// PartsOf returns the number of entries of each block that it was packed from. For a block that was
+// not packed this is its own number of entries. The slice is valid until the next call of Decode.
 func (h *Head) PartsOf() []int {
 	if len(h.Parts) == 0 {
 		h.Parts = append(h.Parts[:0], h.Count)

@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// HeaderLen is how long a header is: the first block begins there.
+// HeaderLen is the length of a header. The first block begins there.
 const HeaderLen = 512
 
 const (
@@ -23,16 +23,16 @@ type Position struct {
 	Bytes   uint64  // ever appended before it
 }
 
-// Header is what a segment begins with.
+// Header is the beginning of a segment.
 type Header struct {
 	Stream string
 	Number uint64
 	Start  Position
-	First  EntryID // its first entry; zero where the first append had none
+	First  EntryID // its first entry; zero if the first append had none
 	Packed uint32  // how often it was packed
 }
 
-// AppendHeader appends h.
+// AppendHeader appends h to dst.
 func AppendHeader(dst []byte, h *Header) []byte {
 	at := len(dst)
 	dst = append(dst, make([]byte, HeaderLen)...)
@@ -53,8 +53,8 @@ func AppendHeader(dst []byte, h *Header) []byte {
 	return dst
 }
 
-// ReadHeader reads the header that b begins with. The error matches ErrDamaged, or ErrVersion for
-// the whole header of another version.
+// ReadHeader reads the header at the beginning of b. The error matches ErrDamaged, or ErrVersion if
+// the header is whole and has another version.
 func ReadHeader(b []byte) (h Header, err error) {
 	switch {
 	case len(b) < HeaderLen:
@@ -77,12 +77,12 @@ func ReadHeader(b []byte) (h Header, err error) {
 	}, nil
 }
 
-// Unused says whether b, the beginning of a file, is that of one whose space was taken and in which
-// nothing was written yet.
+// Unused reports whether b, the beginning of a file, is that of a file whose space was allocated
+// and in which nothing was written yet.
 func Unused(b []byte) bool { return allZero(b) }
 
-// BeginsSegment says whether a file that has no whole header begins as a segment does: as one whose
-// first append was cut short.
+// BeginsSegment reports whether a file without a whole header begins like a segment: then its first
+// append was cut short.
 func BeginsSegment(r io.ReaderAt) bool {
 	var b [8]byte
 	return readFull(r, b[:], 0) == nil && string(b[:]) == headerMagic

@@ -5,33 +5,34 @@ import (
 	"io"
 )
 
-// Inspector goes through a segment block by block and looks at every byte of it, whatever is wrong
-// with some of them. Its buffers are kept; it is not safe for concurrent use.
+// Inspector goes through a segment block by block and checks every byte, also after damaged bytes.
+// It keeps its buffers and is not safe for concurrent use.
 type Inspector struct {
 	dec     *Decoder
 	walker  Walker
 	scratch []byte
 }
 
-// NewInspector gives one that unpacks with dec.
+// NewInspector returns an Inspector that unpacks with dec.
 func NewInspector(dec *Decoder) *Inspector { return &Inspector{dec: dec} }
 
-// Piece is a block, or bytes where one should be.
+// Piece is a block, or bytes where a block should be.
 type Piece struct {
 	Off, Len int64
 	Head     *Head // nil for bytes that are no block; valid during the call
-	Err      error // what is wrong with the block's body or link, or with the bytes; nil for a whole block
+	// Err is the fault of the block's body or link, or of the bytes; nil for a whole block.
+	Err error
 }
 
-// Ending is where a segment's blocks end.
+// Ending is the end of a segment's blocks.
 type Ending struct {
 	Off    int64
 	Footer bool  // a footer begins there
-	Used   int64 // the offset after the last byte that is not zero; Off where nothing follows
+	Used   int64 // the offset after the last byte that is not zero; Off if nothing follows
 }
 
-// Each calls visit for the pieces of the segment r, of size bytes, up to its footer or to where
-// nothing like a block follows. The error is r's or visit's.
+// Each calls visit for the pieces of the segment r, which has size bytes, up to the footer or up to
+// the place after which there is no block. The error is r's or visit's.
 func (i *Inspector) Each(r io.ReaderAt, size int64, visit func(*Piece) error) (Ending, error) {
 	k := &i.walker
 	k.window.reset(r, size)
@@ -70,7 +71,7 @@ func (i *Inspector) Each(r io.ReaderAt, size int64, visit func(*Piece) error) (E
 	}
 }
 
-// checkBody reads the block's body and looks at all of it. The head stays valid.
+// checkBody reads the block's body and checks all of it. The head stays valid.
 func (i *Inspector) checkBody(p *Piece) (err error) {
 	w, h := &i.walker.window, p.Head
 	at := w.off

@@ -9,7 +9,8 @@ import (
 	"tempestd/persistence/embedded/segment"
 )
 
-// sample is a sealed segment of some appends, one of several blocks and one without entries among them.
+// sample makes a sealed segment of some appends. One append has several blocks, and one has no
+// entries.
 func sample(t testing.TB) []byte {
 	t.Helper()
 	h := segment.Header{Stream: "feed", Number: 3, Start: segment.Position{Number: 7, Link: 9, Last: segment.EntryID{MS: 5}, Entries: 70, Bytes: 1000}}
@@ -80,8 +81,8 @@ func TestWalkAndFooterTellTheSame(t *testing.T) {
 	}
 }
 
-// TestEveryFlippedByteIsNoticed flips each byte of a segment in turn: something does not match
-// then, and nothing is read that was not written.
+// TestEveryFlippedByteIsNoticed flips each byte of a segment in turn. Each time a check fails, and
+// no bytes are read that were not written.
 func TestEveryFlippedByteIsNoticed(t *testing.T) {
 	good := sample(t)
 	dec, err := segment.NewDecoder()
@@ -99,11 +100,11 @@ func TestEveryFlippedByteIsNoticed(t *testing.T) {
 	}
 }
 
-// padding is the byte at i where it is one of the zeros that nothing covers: between blocks, in the
-// footer.
+// padding returns the byte at i. The test skips it if it is zero: no check covers the zeros between
+// blocks and in the footer.
 func padding(b []byte, i int) []byte { return b[i : i+1] }
 
-// verify reads all of a segment as strictly as can be.
+// verify reads a whole segment with all checks.
 func verify(t testing.TB, dec *segment.Decoder, b []byte, want *segment.Walk) error {
 	w, err := walk(t, b)
 	if err != nil {
@@ -134,7 +135,7 @@ func verify(t testing.TB, dec *segment.Decoder, b []byte, want *segment.Walk) er
 	return nil
 }
 
-// FuzzSegment reads anything: no panic, no memory beyond what the bytes can hold.
+// FuzzSegment reads any bytes without a panic.
 func FuzzSegment(f *testing.F) {
 	good := sample(f)
 	f.Add(good)

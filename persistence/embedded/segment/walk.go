@@ -8,38 +8,40 @@ import (
 	"slices"
 )
 
-// Walk is what was found in a segment by going from block to block.
+// Walk is the result of going through a segment from block to block.
 type Walk struct {
 	Rows         []Row
-	Off          int64    // where the last whole append ends, and what is not one begins
-	End          Position // there
+	Off          int64    // where the last whole append ends
+	End          Position // the position there
 	MinUS, MaxUS int64
 
-	// The block that ends the last append; State.HeadLen is 0 where there is none.
+	// The block that ends the last append. State.HeadLen is 0 if there is none.
 	State      Fixed
 	StateOff   int64
 	Checkpoint []byte
 	Reason     []byte
 
-	// Fault is why the walk ended before the segment's last block; nil where zeros or a footer follow.
+	// Fault says why the walk ended before the segment's last block; nil if zeros or a footer
+	// follow.
 	Fault error
 	// Footer says that a footer begins at Off.
 	Footer bool
 }
 
-// Walker goes through segments. Its buffers are kept; it is not safe for concurrent use.
+// Walker goes through segments. It keeps its buffers and is not safe for concurrent use.
 type Walker struct {
 	head   Head
 	window window
-	found  []byte // where Find looks
+	found  []byte // the buffer of Find
 }
 
-// New is a walk that begins at the place that a header names.
+// New returns a walk that begins at the position in the header.
 func New(h *Header) *Walk { return &Walk{Off: HeaderLen, End: h.Start} }
 
-// Go walks on from where w ended, through r of size bytes, and calls visit, which may be nil, for
-// each block; an error of visit makes the block a fault. The returned error is r's; what is wrong
-// with the bytes is w.Fault. packed allows that blocks without entries are missing.
+// Go continues the walk w through r, which has size bytes. It calls visit, which may be nil, for
+// each block. An error of visit that matches ErrDamaged makes the block a fault; any other error of
+// visit is returned. Errors of r are returned, and faults of the bytes are in w.Fault. packed
+// allows missing blocks without entries.
 func (k *Walker) Go(r io.ReaderAt, size int64, w *Walk, packed bool, visit func(off int64, h *Head) error) error {
 	k.window.reset(r, size)
 	w.Fault, w.Footer = nil, false
@@ -93,13 +95,13 @@ func (k *Walker) Go(r io.ReaderAt, size int64, w *Walk, packed bool, visit func(
 	}
 }
 
-// Row is the footer's row of a block that begins at off.
+// Row returns the footer's row of the block, which begins at off.
 func (h *Head) Row(off int64) Row {
 	return Row{Off: off, HeadLen: uint32(h.HeadLen), BodyLen: uint32(h.BodyLen), First: h.First, Last: h.End.Last,
 		EndEntries: h.End.Entries, EndBytes: h.End.Bytes, Count: uint32(h.Count)}
 }
 
-// follows says what keeps a block from being the next one at a place.
+// follows returns the reason why a block cannot be the next one at a position.
 func (h *Head) follows(at *Position, packed bool) error {
 	switch {
 	case h.End.Number != at.Number+1 && (!packed || h.End.Number <= at.Number):
@@ -114,13 +116,13 @@ func (h *Head) follows(at *Position, packed bool) error {
 	return h.CheckLink()
 }
 
-// The ends of a segment's blocks.
+// Errors for the end of a segment's blocks.
 var (
 	errZeros  = errors.New("zeros")
 	errFooter = errors.New("footer")
 )
 
-// at reads the head at off; it is valid until the next call.
+// at reads the head at off. The head is valid until the next call.
 func (k *Walker) at(off int64) (*Head, error) {
 	fixed, err := k.window.bytes(off, fixedLen)
 	if err != nil && !errors.Is(err, ErrDamaged) {
@@ -159,7 +161,7 @@ func (k *Walker) at(off int64) (*Head, error) {
 	return &k.head, nil
 }
 
-// Find looks for a whole block head from off on: what was written after damage. It returns 0 where
+// Find looks for a whole block head from off on, to find blocks behind damage. It returns 0 if
 // there is none. h is valid until the walker is used again.
 func (k *Walker) Find(r io.ReaderAt, size, off int64) (at int64, h *Head, err error) {
 	k.window.reset(r, size)
@@ -190,7 +192,8 @@ func (k *Walker) Find(r io.ReaderAt, size, off int64) (at int64, h *Head, err er
 	return 0, nil, nil
 }
 
-// LastByte is the offset after the last byte from off on that is not zero; off where all are zero.
+// LastByte returns the offset after the last byte from off on that is not zero; off if all are
+// zero.
 func (k *Walker) LastByte(r io.ReaderAt, size, off int64) (int64, error) {
 	k.window.reset(r, size)
 	last := off
@@ -222,7 +225,7 @@ type window struct {
 
 func (w *window) reset(r io.ReaderAt, size int64) { w.r, w.size, w.off, w.b = r, size, 0, w.b[:0] }
 
-// bytes gives n bytes at off, valid until the next call.
+// bytes returns n bytes at off, valid until the next call.
 func (w *window) bytes(off int64, n int) ([]byte, error) {
 	if off+int64(n) > w.size {
 		return nil, damaged("the file ends at %d", w.size)
@@ -239,13 +242,13 @@ func (w *window) bytes(off int64, n int) ([]byte, error) {
 	return w.b[off-w.off : off-w.off+int64(n)], nil
 }
 
-// upTo gives up to n bytes at off, fewer at the end of the file.
+// upTo returns up to n bytes at off, fewer at the end of the file.
 func (w *window) upTo(off int64, n int) ([]byte, error) {
 	return w.bytes(off, int(max(min(int64(n), w.size-off), 0)))
 }
 
-// BeginsBlock says whether b, which stands behind the last whole append, begins as a block or a
-// footer does: as an append that was cut short.
+// BeginsBlock reports whether b, the bytes after the last whole append, begins like a block or a
+// footer: then an append or the sealing was cut short.
 func BeginsBlock(b []byte) bool {
 	return len(b) >= 4 && (u32(b) == blockMagic || u32(b) == footerMagic)
 }

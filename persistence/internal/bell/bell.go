@@ -1,4 +1,4 @@
-// Package bell wakes those who wait for what happens next in a stream.
+// Package bell wakes the tails that wait for the next change of a stream.
 package bell
 
 import (
@@ -7,30 +7,31 @@ import (
 )
 
 const (
-	// perRope is how many tails are woken at a time. All at once they would stand in front of the
-	// next append wherever it waits for a core.
+	// perRope is how many tails are woken at a time. If all were woken at once, the next append
+	// would wait behind them for a core.
 	perRope = 64
 	ropes   = 128
-	// turns is for how many turns of the cores others run before the next rope: an answer over HTTP
-	// takes several.
+	// turns is how often the goroutine yields before it wakes the next rope: an HTTP answer takes
+	// several turns.
 	turns = 8
 )
 
-// Bell is rung once, for what happens next in a stream. Those who wait hang on its ropes, a few on
-// each; ringing lets go of one rope after the other and lets others run in between. The zero Bell
-// is ready. Nobody takes a lock.
+// Bell is rung once, at the next change of a stream. The waiting tails are spread over its ropes, a
+// few on each. Ring releases one rope after the other and lets other goroutines run in between. The
+// zero Bell is ready to use. No method takes a lock. It is safe for concurrent use.
 type Bell struct {
 	ropes [ropes]atomic.Pointer[chan struct{}]
 }
 
-// rung is every rope of a bell that was rung.
+// rung takes the place of every rope of a bell that was rung.
 var rung = func() *chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return &c
 }()
 
-// Rope is closed when the bell is rung. Which one it is goes by how many wait already.
+// Rope returns a channel that is closed when the bell is rung. waiting is the number of tails that
+// already wait; it selects the rope.
 func (b *Bell) Rope(waiting int64) <-chan struct{} {
 	at := &b.ropes[uint64(waiting)/perRope%ropes]
 	rope := at.Load()
@@ -43,7 +44,7 @@ func (b *Bell) Rope(waiting int64) <-chan struct{} {
 	return *rope
 }
 
-// Ring wakes everyone. It does not wait for that where they are many.
+// Ring wakes all waiting tails. If there are many, Ring returns before all are woken.
 func (b *Bell) Ring() {
 	b.let(0)
 	for i := 1; i < ropes; i++ {
@@ -58,13 +59,13 @@ func (b *Bell) Ring() {
 func (b *Bell) ringFrom(i int) {
 	for ; i < ropes; i++ {
 		for range turns {
-			runtime.Gosched() // behind all who can run now
+			runtime.Gosched() // behind all goroutines that can run now
 		}
 		b.let(i)
 	}
 }
 
-// let lets go of a rope.
+// let releases a rope.
 func (b *Bell) let(i int) {
 	if rope := b.ropes[i].Swap(rung); rope != nil {
 		close(*rope)

@@ -8,7 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Everyone who hangs on a bell is let go, whenever they came, and nobody before it is rung.
+// All goroutines that wait for a bell are woken, whenever they came, and none before the bell is
+// rung.
 func TestBellWakesEveryone(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,6 @@
-// Package memdisk is a file system in memory for tests: it has faults when told to, a size that can
-// be used up, and power cuts. What was written and not synced, or made in a directory that was not
-// synced, may be gone after a power cut, be there, or be there in part.
+// Package memdisk is a file system in memory for tests. It can have faults, a limited capacity and
+// power cuts. After a power cut, data that was not synced, and changes in a directory that was not
+// synced, may be lost, kept, or kept in part.
 package memdisk
 
 import (
@@ -17,7 +17,7 @@ import (
 	"tempestd/persistence/embedded/disk"
 )
 
-// Op is one operation on the file system, as Fault and Ops tell of it.
+// Op is one operation on the file system, as Fault gets it.
 type Op struct {
 	Kind Kind
 	Path string
@@ -29,10 +29,11 @@ type Op struct {
 	node *node
 }
 
-// Kind is what an operation does.
+// Kind is the kind of an operation.
 type Kind string
 
-// The operations that change something, and the others, which are not recorded.
+// The kinds of operations. The operations of the first group change something and are recorded;
+// those of the second are not.
 const (
 	Make     Kind = "make" // a file by Open, a directory by MakeDir
 	WriteAt  Kind = "write"
@@ -49,13 +50,14 @@ const (
 	Free   Kind = "free"
 )
 
-// FS is a file system in memory. The zero value is empty, healthy and without end.
+// FS is a file system in memory. The zero value is empty, without faults and without a limit.
 type FS struct {
-	// Fault is asked before every operation; its error is the operation's. A write that fails has
-	// written the first half. What was written before a sync that fails is durable neither then nor
-	// after a later sync, as on Linux, though it can be read. It must not use the file system.
+	// Fault is called before every operation. If it returns an error, the operation returns that
+	// error. A failed write has written the first half. After a failed sync, the data that was
+	// written before can be read, but is not durable, not even after a later sync, as on Linux.
+	// Fault must not use the file system.
 	Fault func(Op) error
-	// Capacity is how many bytes there are, 0 for no end.
+	// Capacity is the number of bytes of the file system; 0 means no limit.
 	Capacity int64
 
 	mu    sync.Mutex
@@ -100,7 +102,7 @@ func (f *FS) do(op Op, change func() error) error {
 	return nil
 }
 
-// syncFailed is a sync after which nobody will write what it was asked to.
+// syncFailed is a failed sync: the data that it had to sync is never written.
 const syncFailed Kind = "failed sync"
 
 func (f *FS) record(op Op) {
@@ -112,7 +114,7 @@ func (f *FS) record(op Op) {
 	}
 }
 
-// Ops is how many operations changed something until now.
+// Ops returns how many operations have changed something so far.
 func (f *FS) Ops() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -245,7 +247,7 @@ func (f *FS) Free(dir string) (free uint64, err error) {
 	return free, err
 }
 
-// grow gives a file at least the size, within the capacity.
+// grow makes a file at least size bytes long, within the capacity.
 func (n *node) grow(f *FS, size int64) error {
 	more := size - int64(len(n.data))
 	if more <= 0 {
@@ -334,7 +336,7 @@ func (f *file) Size() (size int64, err error) {
 
 func (f *file) Close() error { return nil }
 
-// String lists what there is.
+// String lists the files and their sizes.
 func (f *FS) String() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

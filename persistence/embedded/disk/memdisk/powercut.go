@@ -7,34 +7,35 @@ import (
 	"slices"
 )
 
-// Fate is what becomes of what was not synced when the power is cut.
+// Fate is what happens to unsynced data in a power cut.
 type Fate int
 
 // The fates.
 const (
-	Dropped Fate = iota // none of it is there
-	Kept                // all of it is
-	Torn                // of each write some sectors are, of the directories' changes the first few
+	Dropped Fate = iota // nothing of it is kept
+	Kept                // all of it is kept
+	Torn                // some sectors of each write and the first directory changes are kept
 )
 
-// Fates are all of them.
+// Fates are all fates.
 var Fates = []Fate{Dropped, Kept, Torn}
 
 func (f Fate) String() string { return [...]string{"dropped", "kept", "torn"}[f] }
 
 const sector = 512
 
-// replay is a file system as it becomes, operation by operation, with what of it would survive a
-// power cut.
+// replay replays the operations on a file system, and keeps track of what would survive a power
+// cut.
 type replay struct {
-	names   map[string]*node // what is on the disk
-	made    []Op             // changes of directories that are not yet
-	data    map[*node][]byte // what of each file is on the disk
-	pending map[*node][]Op   // writes that are not yet
+	names   map[string]*node // the files on disk
+	made    []Op             // changes of directories that are not yet on disk
+	data    map[*node][]byte // the data of each file on disk
+	pending map[*node][]Op   // writes that are not yet on disk
 }
 
-// PowerCuts calls visit with the number of operations before it for every cut between two
-// operations from the one numbered from on. cut gives the file system that is found afterwards.
+// PowerCuts calls visit once for every power cut between two operations, beginning with the one
+// after from operations. ops is the number of operations before the cut. cut returns the file
+// system after it.
 func (f *FS) PowerCuts(from int, visit func(ops int, cut func(Fate, *rand.Rand) *FS)) {
 	f.mu.Lock()
 	ops := slices.Clone(f.ops)
@@ -61,7 +62,7 @@ func (r *replay) step(op Op) {
 		}
 		r.data[op.node] = n.data
 		delete(r.pending, op.node)
-	case syncFailed: // the sizes are in the journal, the bytes are gone
+	case syncFailed: // the sizes are in the journal, the bytes are lost
 		r.pending[op.node] = slices.DeleteFunc(r.pending[op.node], func(p Op) bool { return p.Kind == WriteAt })
 	case Make, Rename, Unlink:
 		r.made = append(r.made, op)
@@ -82,7 +83,7 @@ func (r *replay) step(op Op) {
 	}
 }
 
-// apply changes a file as the operation did.
+// apply applies the operation to a file.
 func (op Op) apply(n *node) {
 	switch op.Kind {
 	case WriteAt:
@@ -94,7 +95,7 @@ func (op Op) apply(n *node) {
 	}
 }
 
-// enter changes the directories as the operation did.
+// enter applies the operation to the directories.
 func (op Op) enter(names map[string]*node) {
 	switch op.Kind {
 	case Make:
@@ -106,7 +107,7 @@ func (op Op) enter(names map[string]*node) {
 	}
 }
 
-// cut gives the file system that is found when the power is back.
+// cut returns the file system after the power cut.
 func (r *replay) cut(fate Fate, rnd *rand.Rand) *FS {
 	names := maps.Clone(r.names)
 	made := r.made
@@ -146,7 +147,7 @@ func (r *replay) cut(fate Fate, rnd *rand.Rand) *FS {
 		after.names[name] = found
 		after.used += int64(len(found.data))
 	}
-	// What is there is durable: a second power cut takes nothing more.
+	// Everything that is left is durable: a second power cut loses nothing more.
 	for name, n := range after.names {
 		after.ops = append(after.ops, Op{Kind: Make, Path: name, node: n})
 		if !n.dir {
