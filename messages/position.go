@@ -62,9 +62,6 @@ type Checkpoint struct {
 	// beginning.
 	FilterUS int64   `json:"filter_us,omitempty"`
 	LastID   EntryID `json:"last_id"` // the stream's last entry at this moment
-	// Clean says that the upstream ended the connection in good order (close code 1001 or 1000).
-	// Only the process that saw it knows this.
-	Clean bool `json:"-"`
 	// AtTip is the last moment, on the clock of the position's host, at which a healthy connection
 	// had nothing more to give; 0 if unknown.
 	AtTip int64 `json:"at_tip_us,omitempty"`

@@ -46,9 +46,6 @@ func crashChild() error {
 	batch := new(messages.Batch)
 	for seq := info.Entries; ; {
 		n := int(seq%7) + 1
-		if opt.SyncInterval >= time.Minute {
-			n = 100 // larger blocks
-		}
 		crashBatch(batch, seq, n)
 		seq += int64(n)
 		done, err := s.Append(ctx, batch, messages.Checkpoint{Position: messages.Position{Seq: seq}})

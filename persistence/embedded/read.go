@@ -74,8 +74,7 @@ func (st *stream) missing(t *tip, from EntryID) error {
 	for ; i < len(t.segs); i++ {
 		g := t.segs[i]
 		if _, err := st.rowsOf(t, g); !isGone(err) {
-			if f, err := g.use(); err == nil {
-				_ = f
+			if _, err := g.use(); err == nil {
 				g.release()
 				continue
 			}

@@ -37,7 +37,7 @@ func TestI5_RingIsBounded(t *testing.T) {
 				}
 			}
 			if cost != ring.cost || cost > persistence.RecentBytes || len(ring.runs) > ringRuns {
-				r.Fatalf("%d segments cost %d (counted %d)", len(ring.runs), cost, ring.cost)
+				r.Fatalf("%d runs cost %d (counted %d)", len(ring.runs), cost, ring.cost)
 			}
 		}
 		after := rapid.SampledFrom(kept).Draw(r, "after").last()
