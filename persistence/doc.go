@@ -12,7 +12,7 @@
 // [Valkey] is the store in a Valkey or Redis server, or a cluster of them, which many daemons share. A stream is a native one with an entry an event,
 // under its own ID, which any client may read. Its sibling keys share its hash tag, so that one script may use them together: the meta, with the
 // newest ID, the checkpoint and the fencing epoch; the blocks, which say what was appended together, with its fingerprints; the closed marker; the
-// lease; the consumers (valkey_keys.go, valkey_scripts.go). What other clients may rely on is in the README.
+// lease; the consumers (valkey_keys.go, valkey_scripts.go). What other clients may rely on is in docs/valkey.md.
 //
 // An append goes in chunks of up to 256 entries, each one run of one script: compare-and-append. It checks the writer's epoch and that the stream
 // ends where the writer left it, adds the entries, the block and, with the last chunk, the checkpoint, and trims. Chunks follow one another on one

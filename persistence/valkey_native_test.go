@@ -50,7 +50,7 @@ func ask[T any](t *testing.T, server *valkeytest.Server, args ...string) (answer
 	return answer
 }
 
-// What the README says of native consumers, with the engines' own clients: XRANGE, XREAD with and without waiting, a group with XREADGROUP, XACK,
+// What docs/valkey.md says of native consumers, with the engines' own clients: XRANGE, XREAD with and without waiting, a group with XREADGROUP, XACK,
 // XPENDING and XAUTOCLAIM, and the marker of a closed stream.
 func TestNativeConsumers(t *testing.T) {
 	t.Parallel()
@@ -189,7 +189,7 @@ func nativeConsumers(t *testing.T, server *valkeytest.Server, v *persistence.Val
 	}
 	send.check(t, stream)
 
-	// The keys that the README names, and no other of the stream's.
+	// The keys that docs/valkey.md names, and no other of the stream's.
 	keys := strings.Fields(server.CLI("KEYS", "tempestd:{feed}*"))
 	slices.Sort(keys)
 	if want := []string{key, key + ":blocks", closed, key + ":lease", key + ":meta"}; !slices.Equal(keys, want) {

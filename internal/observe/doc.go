@@ -7,11 +7,11 @@
 // Events are rare: changes, failures, decisions. What happens for every frame is counted, never emitted; that is what lets Emit
 // bound every field it is given (I7) and look into every argument of a strict observer.
 //
-// The README's two tables are written from the code and tested against it: go test ./internal/observe -update.
+// The two tables of docs/operate.md are written from the code and tested against it: go test ./internal/observe -update.
 //
 //	events.go   the catalogue
 //	observer.go Emit
 //	metrics.go  the Prometheus collectors
 //	logger.go   slog set up from the configuration
-//	markdown.go the README's tables
+//	markdown.go the tables of docs/operate.md
 package observe

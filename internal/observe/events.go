@@ -96,7 +96,7 @@ type Definition struct {
 	Fields []string // besides time, level, msg and event, and each only where it is known; what the event is about comes first
 }
 
-// Catalogue is every event there is, in the order of the README's table.
+// Catalogue is every event there is, in the order of the table in docs/operate.md.
 var Catalogue = []Definition{
 	{DaemonStarted, slog.LevelInfo, "the process began its work", []string{"version", "config", "data_dir", "feeds"}},
 	{DaemonReady, slog.LevelInfo, "the store is open and every feed is supervised", nil},

@@ -97,7 +97,7 @@ func (m *Metrics) TailsOf(stream string) int {
 	return int(now.GetGauge().GetValue())
 }
 
-// Definitions is every metric of ours, in the order of the README's table. The Go runtime's and the process's are not among them.
+// Definitions is every metric of ours, in the order of the table in docs/operate.md. The Go runtime's and the process's are not among them.
 func (m *Metrics) Definitions() []MetricDefinition { return m.definitions }
 
 func (m *Metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {

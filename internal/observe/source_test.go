@@ -14,7 +14,7 @@ import (
 	"tempestd/internal/observe"
 )
 
-// Every Emit in the project is read, those that no test reaches too: a field that the catalogue does not name would not be in the README.
+// Every Emit in the project is read, those that no test reaches too: a field that the catalogue does not name would not be in docs/operate.md.
 func TestEveryEmitKeepsToTheCatalogue(t *testing.T) {
 	names := eventsByConstant(t)
 	fields := map[observe.Event][]string{}
