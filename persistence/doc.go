@@ -15,7 +15,7 @@
 // The other keys of a stream have the same hash tag, so one script can use them together. They are:
 // the meta hash with the newest ID, the checkpoint and the fencing epoch; the blocks, which record
 // the entries that were appended together and their fingerprints; the closed marker; the lease; the
-// consumers (valkey_keys.go, valkey_scripts.go). The README says what other clients may rely on.
+// consumers (valkey_keys.go, valkey_scripts.go). docs/valkey.md says what other clients may rely on.
 //
 // An append is sent in chunks of up to 256 entries. Each chunk is one run of one script:
 // compare-and-append. The script checks the writer's epoch. It checks that the stream ends where

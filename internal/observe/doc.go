@@ -9,12 +9,12 @@
 // emitted. So Emit can afford to bound every field (I7), and a strict observer can afford to check
 // every argument.
 //
-// The README's two tables are generated from the code and tested against it: go test
+// The two tables of docs/operate.md are generated from the code and tested against it: go test
 // ./internal/observe -update.
 //
 //	events.go   the catalogue
 //	observer.go Emit
 //	metrics.go  the Prometheus collectors
 //	logger.go   slog set up from the configuration
-//	markdown.go the README's tables
+//	markdown.go the tables of docs/operate.md
 package observe

@@ -98,7 +98,7 @@ type Definition struct {
 	Fields []string
 }
 
-// Catalogue lists every event, in the order of the README's table.
+// Catalogue lists every event, in the order of the table in docs/operate.md.
 var Catalogue = []Definition{
 	{DaemonStarted, slog.LevelInfo, "the process began its work", []string{"version", "config", "data_dir", "feeds"}},
 	{DaemonReady, slog.LevelInfo, "the store is open and every feed is supervised", nil},

@@ -9,12 +9,12 @@ import (
 	"tempestd/internal/observe"
 )
 
-var update = flag.Bool("update", false, "rewrite the README's tables")
+var update = flag.Bool("update", false, "rewrite the tables of docs/operate.md")
 
-const readme = "../../README.md"
+const page = "../../docs/operate.md"
 
-func TestReadmeTablesAreTheCodes(t *testing.T) {
-	raw, err := os.ReadFile(readme)
+func TestTablesAreTheCodes(t *testing.T) {
+	raw, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,16 +24,16 @@ func TestReadmeTablesAreTheCodes(t *testing.T) {
 		before, rest, ok := strings.Cut(text, begin)
 		found, after, closed := strings.Cut(rest, end)
 		if !ok || !closed {
-			t.Fatalf("README.md lacks the markers %q and %q", begin, end)
+			t.Fatalf("docs/operate.md lacks the markers %q and %q", begin, end)
 		}
 		if *update {
 			text = before + begin + table + end + after
 		} else if found != table {
-			t.Errorf("the README's table of %s is not the code's: run go test ./internal/observe -update", name)
+			t.Errorf("the table of %s in docs/operate.md is not the code's: run go test ./internal/observe -update", name)
 		}
 	}
 	if *update {
-		if err := os.WriteFile(readme, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

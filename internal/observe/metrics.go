@@ -100,8 +100,8 @@ func (m *Metrics) TailsOf(stream string) int {
 	return int(now.GetGauge().GetValue())
 }
 
-// Definitions returns every tempestd metric, in the order of the README's table. The metrics of the
-// Go runtime and of the process are not among them.
+// Definitions returns every tempestd metric, in the order of the table in docs/operate.md. The
+// metrics of the Go runtime and of the process are not among them.
 func (m *Metrics) Definitions() []MetricDefinition { return m.definitions }
 
 func (m *Metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {

@@ -15,7 +15,7 @@ import (
 )
 
 // The test reads every Emit in the project, because tests do not reach all of them: a field that
-// the catalogue does not name would be missing in the README.
+// the catalogue does not name would be missing in docs/operate.md.
 func TestEveryEmitKeepsToTheCatalogue(t *testing.T) {
 	names := eventsByConstant(t)
 	fields := map[observe.Event][]string{}
