@@ -20,6 +20,8 @@
 //	consumer_test.go  indexer: a named consumer, and the entries that it has acknowledged
 //	browser_test.go   browser, tab: a headless Chromium over its DevTools protocol
 //	durable_test.go   follower: the npm client of Durable Streams
+//	examples_test.go  the programs of examples/, each against a daemon that is killed
+//	docs_test.go      README and docs/: links, function names, routes, fields of answers
 //	conformance_test.go  writeSide: the writes of that protocol, beside a daemon that only reads
 //	*_test.go         the tests, by the fault that they cause
 //
