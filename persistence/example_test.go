@@ -40,9 +40,9 @@ func ExampleConfigError() {
 		fmt.Println("the first one:", wrong.Field)
 	}
 	// Output:
-	// malformed cursor: after is "$", not an unsigned 64-bit decimal; accepted: <ms> or <ms>-<seq>
-	// (0-0 is from the beginning) argument out of bounds: block is 1h0m0s; accepted: 0s to 30s the
-	// first one: after
+	// malformed cursor: after is "$", not an unsigned 64-bit decimal; accepted: <ms> or <ms>-<seq> (0-0 is from the beginning)
+	// argument out of bounds: block is 1h0m0s; accepted: 0s to 30s
+	// the first one: after
 }
 
 // A store in Valkey or Redis. A writer holds the stream's lease; a reader needs none. The example
