@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"tempestd/persistence"
 	"tempestd/persistence/embedded/disk"
@@ -32,7 +33,7 @@ const (
 func (s *Store) checkFormat() error {
 	path := filepath.Join(s.dir, formatFile)
 	b, err := disk.ReadFile(s.files, path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, disk.ErrNotRegular) {
 		return fmt.Errorf("read the store's format: %w", err)
 	}
 	if string(b) == formatText {
@@ -52,7 +53,7 @@ func (s *Store) checkFormat() error {
 	}
 	if known {
 		fault := persistence.FileDamaged{File: formatFile, Err: errors.New("it is missing")}
-		if err == nil {
+		if !errors.Is(err, fs.ErrNotExist) {
 			fault.Err = fmt.Errorf("%w: it does not say which format the store has", segment.ErrDamaged)
 			if fault.Aside, err = s.setAside(path); err != nil {
 				return err
@@ -95,6 +96,19 @@ func (s *Store) setAside(path string) (string, error) {
 		return "", s.failure(fmt.Errorf("set a damaged file aside: %w", err))
 	}
 	return s.below(aside), nil
+}
+
+// clearFile sets a file aside that is in the place of a directory.
+func (s *Store) clearFile(stream, dir string) error {
+	_, err := s.files.List(dir)
+	if !errors.Is(err, syscall.ENOTDIR) {
+		return nil // any other error is met again
+	}
+	aside, asideErr := s.setAside(dir)
+	if asideErr == nil {
+		s.emit(persistence.FileDamaged{Stream: stream, File: s.below(dir), Aside: aside, Err: err})
+	}
+	return asideErr
 }
 
 // copyAside stores some bytes of a file in the directory for damaged data.

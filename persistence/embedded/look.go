@@ -89,6 +89,9 @@ func (l *looker) segments() error {
 func (l *looker) header(number uint64, newest bool) (*segmentFile, error) {
 	g := l.st.newSegment(number)
 	f, err := g.use()
+	if errors.Is(err, disk.ErrNotRegular) {
+		return nil, l.setAside(g, err)
+	}
 	if err != nil {
 		return nil, l.st.store.failure(fmt.Errorf("open a segment: %w", err))
 	}

@@ -58,12 +58,15 @@ func (s *Store) openMark(stream string) (m *mark, fault error, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		fault = fs.ErrNotExist
-	case err != nil:
+	case err != nil && !errors.Is(err, disk.ErrNotRegular):
 		return nil, nil, fmt.Errorf("read the high-water mark: %w", err)
 	}
 	m = &mark{}
-	if err == nil {
-		if m.known, fault = parseMark(b); fault != nil {
+	if !errors.Is(fault, fs.ErrNotExist) {
+		if fault = err; err == nil {
+			m.known, fault = parseMark(b)
+		}
+		if fault != nil {
 			aside, err := s.setAside(path)
 			if err != nil {
 				return nil, nil, err

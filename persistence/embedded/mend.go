@@ -275,16 +275,18 @@ func (r *repairer) mend(ctx context.Context, stream string, found *verifiedStrea
 		if !n.damaged {
 			continue
 		}
-		aside, err := r.keepAside(filepath.Join(r.dir, n.name))
-		if err != nil {
-			return err
+		path := filepath.Join(r.dir, n.name)
+		if len(n.parts) == 0 {
+			aside, err := r.moveAside(path)
+			if err != nil {
+				return err
+			}
+			r.did(stream, n.name, aside, "moved aside: nothing of it can be read")
+			continue
 		}
-		what := "moved aside: nothing of it can be read"
-		if len(n.parts) > 0 {
-			what = "written anew with what is good of it"
+		aside, err := r.keepAside(path)
+		if err == nil {
 			err = r.rewrite(dir, stream, n)
-		} else {
-			err = r.files.Unlink(filepath.Join(r.dir, n.name))
 		}
 		if err == nil {
 			err = r.files.SyncDir(dir)
@@ -292,6 +294,7 @@ func (r *repairer) mend(ctx context.Context, stream string, found *verifiedStrea
 		if err != nil {
 			return err
 		}
+		what := "written anew with what is good of it"
 		r.did(stream, n.name, aside, what)
 	}
 	for _, m := range found.missing {
@@ -304,6 +307,22 @@ func (r *repairer) mend(ctx context.Context, stream string, found *verifiedStrea
 		r.did(stream, filepath.Join(streamsDir, stream, segmentName(m.number)), "", "an empty segment in the place of what is missing")
 	}
 	return nil
+}
+
+// moveAside moves what is no segment into the directory for damaged data.
+func (r *repairer) moveAside(path string) (string, error) {
+	s := &Store{dir: r.dir, files: r.files}
+	aside, err := s.asidePath(path)
+	if err == nil {
+		err = r.files.Rename(path, aside)
+	}
+	if err == nil {
+		err = errors.Join(r.files.SyncDir(filepath.Dir(path)), r.files.SyncDir(filepath.Dir(aside)))
+	}
+	if err != nil {
+		return "", fmt.Errorf("move a damaged file aside: %w", err)
+	}
+	return s.below(aside), nil
 }
 
 // keepAside links a file into the directory for damaged data, or copies it there.

@@ -44,6 +44,9 @@ func (s *Store) loadStreams(ctx context.Context) error {
 
 // load opens the stream's files for the first time.
 func (st *stream) load(registered known) error {
+	if err := st.store.clearFile(st.name, st.dir); err != nil {
+		return err
+	}
 	if err := st.store.files.MakeDir(st.dir); err != nil {
 		st.w.broken = err // for example, the disk is full; the first append tries again
 	}

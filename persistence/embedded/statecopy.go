@@ -188,9 +188,9 @@ func (t *state) openMark() error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		m.missing = true
-	case err != nil:
+	case err != nil && !errors.Is(err, disk.ErrNotRegular):
 		return t.store.failure(err)
-	case len(b) != stateMarkLen || !bytes.HasPrefix(b, []byte(stateMarkMagic)) || binary.LittleEndian.Uint32(b[16:]) != crc32.Checksum(b[:16], castagnoli()):
+	case err != nil || len(b) != stateMarkLen || !bytes.HasPrefix(b, []byte(stateMarkMagic)) || binary.LittleEndian.Uint32(b[16:]) != crc32.Checksum(b[:16], castagnoli()):
 		aside, err := t.store.setAside(path)
 		if err != nil {
 			return err

@@ -172,7 +172,11 @@ func (s *Store) begin(ctx context.Context, own bool) error {
 		return err
 	}
 	for _, dir := range []string{streamsDir, marksDir} {
-		if err := s.files.MakeDir(filepath.Join(s.dir, dir)); err != nil {
+		dir = filepath.Join(s.dir, dir)
+		if err := s.clearFile("", dir); err != nil {
+			return err
+		}
+		if err := s.files.MakeDir(dir); err != nil {
 			return fmt.Errorf("make the store's directory: %w", err)
 		}
 	}

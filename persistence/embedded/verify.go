@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -199,8 +200,11 @@ func (v *verifier) targets(registered map[string]known) ([]*target, error) {
 	var targets []*target
 	for name := range names {
 		t := &target{name: name}
-		found, err := v.files.List(filepath.Join(v.dir, streamsDir, name))
-		if err != nil && !isGone(err) {
+		dir := filepath.Join(streamsDir, name)
+		found, err := v.files.List(filepath.Join(v.dir, dir))
+		if errors.Is(err, syscall.ENOTDIR) {
+			v.found(persistence.Finding{Stream: name, File: dir, Fault: "it is not a directory", Remedy: remedyAside})
+		} else if err != nil && !isGone(err) {
 			return nil, err
 		}
 		for _, file := range found {
@@ -279,6 +283,9 @@ func (v *verifier) sizeOf(t *target, number uint64) (int64, error) {
 func (v *verifier) inspect(ctx context.Context, t *target, number uint64, before *segment.Position) (*inspection, error) {
 	name := v.segmentName(t.name, number)
 	f, err := v.files.Open(filepath.Join(v.dir, name), disk.Read)
+	if errors.Is(err, disk.ErrNotRegular) {
+		return &inspection{name: name, number: number, headerErr: err}, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -9,12 +9,16 @@ import (
 	"io/fs"
 )
 
+// ErrNotRegular is the error of opening what is no regular file: a directory, a pipe, a device.
+var ErrNotRegular = errors.New("it is not a regular file")
+
 // FS is a file system. Paths are absolute or relative to the process, with "/" between their parts.
 // Errors are the system's: they match fs.ErrNotExist, syscall.ENOSPC, syscall.EIO and so on. FS is
 // safe for concurrent use.
 type FS interface {
 	// Open opens a file for reading and, with Write, for writing. With Create it creates a missing
-	// file. A created file is durable when SyncDir was called.
+	// file. A created file is durable when SyncDir was called. The error for anything but a regular
+	// file matches ErrNotRegular.
 	Open(path string, mode Mode) (File, error)
 	// Rename replaces the file at to. It is durable when SyncDir was called.
 	Rename(from, to string) error

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,11 +24,37 @@ func (osFS) Open(path string, mode Mode) (File, error) {
 	if mode&Create == Create {
 		flags |= os.O_CREATE
 	}
-	f, err := os.OpenFile(path, flags, 0o640)
+	// Without O_NONBLOCK, opening a pipe would wait for its other end.
+	f, err := os.OpenFile(path, flags|syscall.O_NONBLOCK, 0o640)
 	if err != nil {
+		if leadsNowhere(path, err) {
+			err = &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
+		}
 		return nil, err
 	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
 	return osFile{f}, nil
+}
+
+// leadsNowhere reports whether a file cannot be opened because it is a directory or a socket, or a
+// link to nothing.
+func leadsNowhere(path string, err error) bool {
+	for _, e := range []error{syscall.EISDIR, syscall.ENXIO, syscall.ELOOP} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }
 
 func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
