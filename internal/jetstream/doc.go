@@ -96,7 +96,9 @@
 //
 //	conn.go        Conn: activity, ping, close
 //	update.go      UpdateFilter
-//	wire.go        the buffer between socket and websocket; it knows when the socket is empty
+//	wire.go        the buffer between socket and websocket; it knows when the socket is empty, and
+//	               reads a socket that gives little once a batch
+//	poll_*.go      poller: reads what a socket has, without waiting
 //	link.go        the frames between the wire and the websocket: their lengths, and the last one
 //	run.go         Conn.Run: the read loop, and when a batch is handed over
 //	frame.go       one message, from the socket to the batch

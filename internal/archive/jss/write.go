@@ -44,7 +44,8 @@ func AppendBlock(dst []byte, rows []Row) []byte {
 	return dst
 }
 
-// Compressor packs blocks into frames as a server's are: single, with length and checksum.
+// NewCompressor returns an encoder that packs blocks into frames like a server's: single, with length
+// and checksum.
 func NewCompressor() (*zstd.Encoder, error) {
 	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true), zstd.WithSingleSegment(true))
 }
