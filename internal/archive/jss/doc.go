@@ -33,5 +33,5 @@
 //	index.go   BlockInfo: the block index, the checksum over both
 //	block.go   Block, Row: the columns
 //	frame.go   Decompressor: one zstd frame, bounded
-//	write.go   Build: segments for the simulator and for tests
+//	write.go   Build, Builder: segments for the simulator and for tests
 package jss

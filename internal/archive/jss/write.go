@@ -53,44 +53,69 @@ func NewCompressor() (*zstd.Encoder, error) {
 // Build makes a sealed segment of blocks of rows. Its blooms and its index of collections are empty:
 // a reader with a plan needs neither.
 func Build(enc *zstd.Encoder, blocks [][]Row) []byte {
-	le := binary.LittleEndian
-	var h Header
-	file := make([]byte, HeaderSize)
-	var index, raw []byte
-	h.MinSeq = 1<<64 - 1
+	b := NewBuilder(enc)
 	for _, rows := range blocks {
-		raw = AppendBlock(raw[:0], rows)
-		frame := enc.EncodeAll(raw, nil)
-		i := BlockInfo{Offset: uint64(len(file)), Size: uint32(len(frame)), RawSize: uint32(len(raw)), Events: uint32(len(rows))}
-		if len(rows) > 0 {
-			i.MinSeq, i.MaxSeq = rows[0].Seq, rows[len(rows)-1].Seq
-			witnessed := func(a, b Row) int { return int(a.WitnessedUS - b.WitnessedUS) }
-			i.MinWitnessedUS, i.MaxWitnessedUS = slices.MinFunc(rows, witnessed).WitnessedUS, slices.MaxFunc(rows, witnessed).WitnessedUS
-			if h.Events == 0 {
-				h.MinWitnessedUS = i.MinWitnessedUS
-			}
-			h.MinSeq, h.MaxSeq = min(h.MinSeq, i.MinSeq), max(h.MaxSeq, i.MaxSeq)
-			h.MinWitnessedUS, h.MaxWitnessedUS = min(h.MinWitnessedUS, i.MinWitnessedUS), max(h.MaxWitnessedUS, i.MaxWitnessedUS)
-			h.Events += i.Events
-		}
-		file = append(le.AppendUint64(file, uint64(len(frame))), frame...)
-		index = le.AppendUint64(index, i.Offset)
-		index = le.AppendUint32(index, i.Size)
-		index = le.AppendUint32(index, i.RawSize)
-		index = le.AppendUint32(index, i.Events)
-		index = le.AppendUint64(index, i.MinSeq)
-		index = le.AppendUint64(index, i.MaxSeq)
-		index = le.AppendUint64(index, uint64(i.MinWitnessedUS))
-		index = le.AppendUint64(index, uint64(i.MaxWitnessedUS))
+		b.Add(rows)
 	}
-	h.Blocks, h.MinSeq = uint32(len(blocks)), min(h.MinSeq, h.MaxSeq)
-	h.IndexOffset = uint64(len(file))
-	h.AccountBloomOffset = h.IndexOffset + uint64(len(index))
-	h.BlockBloomOffset, h.CollectionIndexOffset = h.AccountBloomOffset, h.AccountBloomOffset
-	file = append(file, index...)
+	return b.Seal(nil)
+}
+
+// Builder makes a sealed segment block by block. It is not safe for concurrent use.
+type Builder struct {
+	enc         *zstd.Encoder
+	h           Header
+	file, index []byte
+	raw, frame  []byte
+}
+
+// NewBuilder begins a segment whose blocks enc packs.
+func NewBuilder(enc *zstd.Encoder) *Builder {
+	return &Builder{enc: enc, h: Header{MinSeq: 1<<64 - 1}, file: make([]byte, HeaderSize)}
+}
+
+// Add adds a block. It keeps none of the rows.
+func (b *Builder) Add(rows []Row) {
+	le := binary.LittleEndian
+	h := &b.h
+	b.raw = AppendBlock(b.raw[:0], rows)
+	b.frame = b.enc.EncodeAll(b.raw, b.frame[:0])
+	i := BlockInfo{Offset: uint64(len(b.file)), Size: uint32(len(b.frame)), RawSize: uint32(len(b.raw)), Events: uint32(len(rows))}
+	if len(rows) > 0 {
+		i.MinSeq, i.MaxSeq = rows[0].Seq, rows[len(rows)-1].Seq
+		witnessed := func(a, b Row) int { return int(a.WitnessedUS - b.WitnessedUS) }
+		i.MinWitnessedUS, i.MaxWitnessedUS = slices.MinFunc(rows, witnessed).WitnessedUS, slices.MaxFunc(rows, witnessed).WitnessedUS
+		if h.Events == 0 {
+			h.MinWitnessedUS = i.MinWitnessedUS
+		}
+		h.MinSeq, h.MaxSeq = min(h.MinSeq, i.MinSeq), max(h.MaxSeq, i.MaxSeq)
+		h.MinWitnessedUS, h.MaxWitnessedUS = min(h.MinWitnessedUS, i.MinWitnessedUS), max(h.MaxWitnessedUS, i.MaxWitnessedUS)
+		h.Events += i.Events
+	}
+	h.Blocks++
+	b.file = append(le.AppendUint64(b.file, uint64(len(b.frame))), b.frame...)
+	b.index = le.AppendUint64(b.index, i.Offset)
+	b.index = le.AppendUint32(b.index, i.Size)
+	b.index = le.AppendUint32(b.index, i.RawSize)
+	b.index = le.AppendUint32(b.index, i.Events)
+	b.index = le.AppendUint64(b.index, i.MinSeq)
+	b.index = le.AppendUint64(b.index, i.MaxSeq)
+	b.index = le.AppendUint64(b.index, uint64(i.MinWitnessedUS))
+	b.index = le.AppendUint64(b.index, uint64(i.MaxWitnessedUS))
+}
+
+// Seal ends the segment and returns the file. blooms are the bytes between the block index and the
+// index of collections, which is empty.
+func (b *Builder) Seal(blooms []byte) []byte {
+	h := &b.h
+	h.MinSeq = min(h.MinSeq, h.MaxSeq)
+	h.IndexOffset = uint64(len(b.file))
+	h.AccountBloomOffset = h.IndexOffset + uint64(len(b.index))
+	h.BlockBloomOffset = h.AccountBloomOffset
+	h.CollectionIndexOffset = h.AccountBloomOffset + uint64(len(blooms))
+	file := append(append(b.file, b.index...), blooms...)
 	h.put(file[:HeaderSize])
 	h.Checksum = checksum(file, file[h.IndexOffset:])
-	le.PutUint64(file[4:], h.Checksum)
+	binary.LittleEndian.PutUint64(file[4:], h.Checksum)
 	return file
 }
 
