@@ -30,6 +30,7 @@ const (
 	identityEvent
 	accountEvent
 	syncEvent
+	variety // only in an archived network
 	shapeCount
 )
 
@@ -84,6 +85,8 @@ func (s shape) spec() shapeSpec {
 		return shapeSpec{8, "", "", true}
 	case syncEvent:
 		return shapeSpec{4, "", "", true}
+	case variety:
+		return shapeSpec{0, "com.example.variety", "create", false}
 	}
 	return shapeSpec{}
 }
@@ -123,6 +126,8 @@ type event struct {
 	shape   shape
 	op      uint64 // index within the commit, 0…8
 	bits    random // the source of the event's text
+	// target is the content whose record a delete removes; 0 for a record from before the network.
+	target int64
 }
 
 // network is the simulated network: a pure function from content numbers to events.
@@ -132,6 +137,7 @@ type network struct {
 	dids     []byte // didLen bytes per account
 	specs    [shapeCount]shapeSpec
 	shapes   [1000]shape // each shape occurs as often as its weight says
+	archived bool        // see newNetwork
 
 	largeEvery int64 // 0 for never
 	largeBytes int
@@ -147,12 +153,21 @@ const (
 	saltLag
 	saltSkew
 	saltCID
+	saltTarget
+	saltResync
 )
+
+// varieties is how many contents in a thousand an archived network has of the shape variety.
+const varieties = 20
 
 // newNetwork returns the network of a seed. When syncs is false, it has likes in place of sync
 // events.
-func newNetwork(seed uint64, accounts int, syncs bool) *network {
-	w := &network{seed: mix(seed + golden), accounts: uint64(accounts)}
+//
+// The contents of an archived network survive a change to DAG-CBOR and back: their CIDs are the
+// hashes of their records, all keys are sorted, some records have a value of every type, and most
+// deletes remove a record of the network.
+func newNetwork(seed uint64, accounts int, syncs, archived bool) *network {
+	w := &network{seed: mix(seed + golden), accounts: uint64(accounts), archived: archived}
 	w.dids = make([]byte, 0, accounts*didLen)
 	for i := range accounts {
 		r := random(w.hash(saltDID, uint64(i)))
@@ -166,6 +181,11 @@ func newNetwork(seed uint64, accounts int, syncs bool) *network {
 				w.shapes[i] = like
 			}
 			i++
+		}
+	}
+	for i := range varieties {
+		if archived {
+			w.shapes[i] = variety // in place of a like
 		}
 	}
 	return w
@@ -212,6 +232,33 @@ func (w *network) layout(block uint64) uint16 {
 // event returns content n. The same n always gives the same event, and no two contents have the
 // same identity.
 func (w *network) event(n int64) event {
+	e := w.base(n)
+	if w.archived && w.specs[e.shape].operation == "delete" && e.op == 0 && !w.continues(n+1) {
+		w.aim(&e)
+	}
+	return e
+}
+
+// aim makes a delete that is a commit of its own remove a record of the last few thousand contents,
+// if a few attempts find one. It becomes a commit of that record's account.
+func (w *network) aim(e *event) {
+	const attempts, reach = 8, 5000
+	r := random(w.hash(saltTarget, uint64(e.num)))
+	for range attempts {
+		back := 1 + int64(r.below(reach))
+		if back > e.num {
+			continue
+		}
+		t := w.base(e.num - back)
+		if spec := &w.specs[t.shape]; spec.operation == "create" && spec.collection == w.specs[e.shape].collection {
+			e.account, e.target = t.account, t.num
+			return
+		}
+	}
+}
+
+// base returns content n without the target of a delete.
+func (w *network) base(n int64) event {
 	i := uint(n % blockLen)
 	layout := w.layout(uint64(n / blockLen))
 	// begins has a bit for each operation up to this one that begins a commit. Bit 0 is always set.

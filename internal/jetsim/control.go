@@ -19,6 +19,7 @@ import (
 //	POST /_sim/produce/{n}            Produce
 //	POST /_sim/stop-producing         StopProducing
 //	POST /_sim/forget/{n}             Forget
+//	POST /_sim/compact                Compact
 //	GET  /_sim/v1-dictionary          V1Dictionary
 //
 // A successful POST is answered with 204.
@@ -30,6 +31,9 @@ func (s *Sim) routes() {
 	if s.opt.Protocol.includes(ProtocolV2) {
 		s.mux.HandleFunc(subscribe.PathV2, s.handleSubscribe(ProtocolV2))
 		s.mux.HandleFunc("GET "+subscribe.PathDictionary, s.handleDictionary)
+	}
+	if s.store != nil {
+		s.archiveRoutes()
 	}
 	control := func(pattern string, do func(w http.ResponseWriter, r *http.Request) error) {
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -75,6 +79,7 @@ func (s *Sim) routes() {
 		s.Forget(n)
 		return nil
 	})
+	control("POST /_sim/compact", func(http.ResponseWriter, *http.Request) error { return s.Compact() })
 	control("GET /_sim/v1-dictionary", func(w http.ResponseWriter, _ *http.Request) error {
 		b, err := s.V1Dictionary()
 		if err == nil {

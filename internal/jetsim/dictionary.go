@@ -46,7 +46,7 @@ func newDictionary(b []byte) (*dictionary, error) {
 
 // trainDictionary trains a dictionary with the given id for the frames of a protocol.
 func trainDictionary(id uint32, p Protocol) (*dictionary, error) {
-	w := newNetwork(uint64(id), 1000, true)
+	w := newNetwork(uint64(id), 1000, true, false)
 	frame := func(n int64) []byte {
 		e := w.event(n)
 		at := int64(revOrigin) + n*revStep

@@ -35,30 +35,34 @@ type FaultInfo struct {
 	Name    string
 	Effect  string        // one line
 	Default time.Duration // how long it lasts without For; 0 if it has no duration
+	// Archive faults need Options.Archive.
+	Archive bool
+	// Next faults happen, without For, once: to the next answer that they fit.
+	Next bool
 }
 
 // Faults lists all faults, the gentlest first.
 func Faults() []FaultInfo {
-	return []FaultInfo{
-		{FaultClose, "close every connection with code 1001", 0},
-		{FaultMigrate, "close the connections of one reader with code 1001; the others stay", 0},
-		{FaultStale, "have the next reader close its connections with code 1001 and answer 503", 30 * time.Second},
-		{FaultTooSlow, "end every connection as one that does not keep up", 0},
-		{FaultRotate, "come back with a new zstd dictionary: close every connection with code 1001", 0},
-		{FaultEOF, "end every connection in the middle of a frame, without a close frame", 0},
-		{FaultReset, "reset every connection (RST)", 0},
-		{FaultStall, "send nothing on the connections there are, but answer pings", 30 * time.Second},
-		{FaultSlow, "send on the connections there are at about 3 kB/s", 10 * time.Second},
-		{FaultHalfOpen, "neither read nor write on the connections there are, and never close them", 0},
-		{FaultGarbage, "send invalid frames of every sort between the valid ones", 0},
-		{FaultOversize, "send one invalid frame of 32 MiB", 0},
-		{FaultBlind, "see no Bluesky commits, only other noise, and catch up later", 30 * time.Second},
-		{FaultClockAhead, "step the server's clock ahead by so much", 10 * time.Minute},
-		{FaultClockBack, "step the server's clock back by so much", 10 * time.Minute},
-		{FaultForget, "drop the older half of the history", 0},
-		{FaultRefuse, "end every connection and answer new ones 503 or 429 with Retry-After", 3 * time.Second},
-		{FaultCrash, "die without a word, come back later and number the last events anew", time.Second},
-	}
+	return append([]FaultInfo{
+		{Name: FaultClose, Effect: "close every connection with code 1001"},
+		{Name: FaultMigrate, Effect: "close the connections of one reader with code 1001; the others stay"},
+		{Name: FaultStale, Effect: "have the next reader close its connections with code 1001 and answer 503", Default: 30 * time.Second},
+		{Name: FaultTooSlow, Effect: "end every connection as one that does not keep up"},
+		{Name: FaultRotate, Effect: "come back with a new zstd dictionary: close every connection with code 1001"},
+		{Name: FaultEOF, Effect: "end every connection in the middle of a frame, without a close frame"},
+		{Name: FaultReset, Effect: "reset every connection (RST)"},
+		{Name: FaultStall, Effect: "send nothing on the connections there are, but answer pings", Default: 30 * time.Second},
+		{Name: FaultSlow, Effect: "send on the connections there are at about 3 kB/s", Default: 10 * time.Second},
+		{Name: FaultHalfOpen, Effect: "neither read nor write on the connections there are, and never close them"},
+		{Name: FaultGarbage, Effect: "send invalid frames of every sort between the valid ones"},
+		{Name: FaultOversize, Effect: "send one invalid frame of 32 MiB"},
+		{Name: FaultBlind, Effect: "see no Bluesky commits, only other noise, and catch up later", Default: 30 * time.Second},
+		{Name: FaultClockAhead, Effect: "step the server's clock ahead by so much", Default: 10 * time.Minute},
+		{Name: FaultClockBack, Effect: "step the server's clock back by so much", Default: 10 * time.Minute},
+		{Name: FaultForget, Effect: "drop the older half of the history"},
+		{Name: FaultRefuse, Effect: "end every connection and answer new ones 503 or 429 with Retry-After", Default: 3 * time.Second},
+		{Name: FaultCrash, Effect: "die without a word, come back later and number the last events anew", Default: time.Second},
+	}, archiveFaults()...)
 }
 
 // FaultNames lists the names that ParseFault accepts.
@@ -139,7 +143,7 @@ func (f Fault) validate() error {
 
 // lasts reports whether the fault takes a duration.
 func (f Fault) lasts() bool {
-	return f.Name == FaultHalfOpen || f.info().Default > 0
+	return f.Name == FaultHalfOpen || f.info().Default > 0 || f.info().Next
 }
 
 func (f Fault) info() FaultInfo {

@@ -29,8 +29,10 @@ const (
 	fileMagic  = "jetsim/2"
 	headerSize = 32 // magic, seed, accounts, flags
 	slotSize   = 24
-	flagLegacy = 1
-	flagSyncs  = 2
+
+	flagLegacy   = 1
+	flagSyncs    = 2
+	flagArchived = 4
 )
 
 // fileHeader describes the network and the server that a history belongs to.
@@ -39,6 +41,7 @@ type fileHeader struct {
 	accounts uint64
 	legacy   bool
 	syncs    bool
+	archived bool
 }
 
 func (h fileHeader) encode() []byte {
@@ -52,6 +55,9 @@ func (h fileHeader) encode() []byte {
 	if h.syncs {
 		flags |= flagSyncs
 	}
+	if h.archived {
+		flags |= flagArchived
+	}
 	return binary.LittleEndian.AppendUint64(b, flags)
 }
 
@@ -61,7 +67,7 @@ func decodeHeader(b []byte) (fileHeader, error) {
 	}
 	h := fileHeader{seed: binary.LittleEndian.Uint64(b[8:]), accounts: binary.LittleEndian.Uint64(b[16:])}
 	flags := binary.LittleEndian.Uint64(b[24:])
-	h.legacy, h.syncs = flags&flagLegacy != 0, flags&flagSyncs != 0
+	h.legacy, h.syncs, h.archived = flags&flagLegacy != 0, flags&flagSyncs != 0, flags&flagArchived != 0
 	if h.accounts < 1 || h.accounts > 1_000_000 {
 		return fileHeader{}, fmt.Errorf("%w: it is of %d accounts", ErrBadHistory, h.accounts)
 	}
@@ -142,8 +148,8 @@ func openLogFile(path string, want fileHeader) (*logFile, fileHeader, ingestLog,
 	setDefault(&want.seed, have.seed)
 	setDefault(&want.accounts, have.accounts)
 	if have != want {
-		return failClosed(fmt.Errorf("it is of seed %d, %d accounts, legacy %t, syncs %t; asked for are %d, %d, %t, %t",
-			have.seed, have.accounts, have.legacy, have.syncs, want.seed, want.accounts, want.legacy, want.syncs))
+		return failClosed(fmt.Errorf("it is of seed %d, %d accounts, legacy %t, syncs %t, archived %t; asked for are %d, %d, %t, %t, %t",
+			have.seed, have.accounts, have.legacy, have.syncs, have.archived, want.seed, want.accounts, want.legacy, want.syncs, want.archived))
 	}
 	log, size, err := readLog(f)
 	if err != nil {

@@ -36,7 +36,7 @@ func OpenHistory(path string) (*History, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jetsim: history %s: %w", path, err)
 	}
-	return &History{net: newNetwork(h.seed, int(h.accounts), h.syncs), log: log, legacy: h.legacy}, nil
+	return &History{net: newNetwork(h.seed, int(h.accounts), h.syncs, h.archived), log: log, legacy: h.legacy}, nil
 }
 
 func (h *History) seqOnWire(r *record) int64 {

@@ -13,6 +13,9 @@ func (s *Sim) Inject(f Fault) error {
 	if err := f.validate(); err != nil {
 		return fmt.Errorf("jetsim: %w", err)
 	}
+	if f.info().Archive {
+		return s.harmArchive(f)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

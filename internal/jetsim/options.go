@@ -107,6 +107,10 @@ type Options struct {
 	Block    int
 	BlockAge time.Duration
 
+	// Archive is the archive of full segments that the server serves over HTTP; nil is none. The
+	// network of an archived server has other contents, see newNetwork.
+	Archive *ArchiveOptions
+
 	// NotReady starts the server in bootstrap; see SetReady.
 	NotReady bool
 
@@ -172,9 +176,15 @@ func (o Options) withDefaults() (Options, error) {
 			return o, err
 		}
 	}
+	if err := o.archive(); err != nil {
+		return o, fmt.Errorf("jetsim: %w", err)
+	}
 	for _, f := range o.Faults {
 		if err := f.validate(); err != nil {
 			return o, fmt.Errorf("jetsim: %w", err)
+		}
+		if f.info().Archive && o.Archive == nil {
+			return o, fmt.Errorf("jetsim: %w", errNoArchive(f.Name))
 		}
 	}
 	return o, nil

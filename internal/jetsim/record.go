@@ -2,6 +2,7 @@ package jetsim
 
 import (
 	"bytes"
+	"encoding/base64"
 	"strconv"
 )
 
@@ -52,12 +53,12 @@ func (w *network) appendMembers(b []byte, r *random, e *event, us uint64) []byte
 		b = r.appendDID(b)
 		return append(b, '"')
 	case post:
-		return appendPost(b, r, us)
+		return w.appendPost(b, r, us)
 	case profileUpdate:
 		b = append(b, `,"avatar":`...)
-		b = appendBlob(b, r)
+		b = w.appendBlob(b, r)
 		b = append(b, `,"banner":`...)
-		b = appendBlob(b, r)
+		b = w.appendBlob(b, r)
 		b = appendCreatedAt(b, us)
 		b = append(b, `,"description":"`...)
 		b = appendText(b, r, languageFor(r), 4+int(r.below(20)))
@@ -69,7 +70,7 @@ func (w *network) appendMembers(b []byte, r *random, e *event, us uint64) []byte
 		b = append(b, `,"durationMinutes":240,"embed":{"$type":"app.bsky.embed.external","external":{"$type":"app.bsky.embed.external#external","description":"`...)
 		b = appendText(b, r, languageFor(r), 5+int(r.below(15)))
 		b = append(b, `","thumb":`...)
-		b = appendBlob(b, r)
+		b = w.appendBlob(b, r)
 		b = append(b, `,"title":"`...)
 		b = appendText(b, r, english, 3)
 		b = append(b, `","uri":"https://live.example/`...)
@@ -89,6 +90,8 @@ func (w *network) appendMembers(b []byte, r *random, e *event, us uint64) []byte
 		b = append(b, `"},"time":"`...)
 		b = appendTime(b, us)
 		return append(b, '"')
+	case variety:
+		return appendVariety(b, r)
 	default: // originUpdate
 		b = append(b, `,"broadcaster":"did:web:video.example","server":"did:web:relay-0.video.example","streamer":"`...)
 		b = append(b, w.did(e.account)...)
@@ -102,7 +105,7 @@ func (w *network) appendMembers(b []byte, r *random, e *event, us uint64) []byte
 
 // appendPost appends a post. A quarter of the posts is plain text; the others reply, link or show
 // an image.
-func appendPost(b []byte, r *random, us uint64) []byte {
+func (w *network) appendPost(b []byte, r *random, us uint64) []byte {
 	b = appendCreatedAt(b, us)
 	lang := languageFor(r)
 	var link [16]byte
@@ -113,7 +116,7 @@ func appendPost(b []byte, r *random, us uint64) []byte {
 		b = append(b, `,"embed":{"$type":"app.bsky.embed.external","external":{"description":"`...)
 		b = appendText(b, r, lang, 4+int(r.below(14)))
 		b = append(b, `","thumb":`...)
-		b = appendBlob(b, r)
+		b = w.appendBlob(b, r)
 		b = append(b, `,"title":"`...)
 		b = appendText(b, r, lang, 3+int(r.below(7)))
 		b = append(b, `","uri":"https://news.example/`...)
@@ -129,7 +132,7 @@ func appendPost(b []byte, r *random, us uint64) []byte {
 		b = append(b, `,"width":`...)
 		b = strconv.AppendUint(b, 400+r.below(3600), 10)
 		b = append(b, `},"image":`...)
-		b = appendBlob(b, r)
+		b = w.appendBlob(b, r)
 		b = append(b, `}]}`...)
 	}
 	b = append(b, `,"langs":["`...)
@@ -171,7 +174,14 @@ func appendRef(b []byte, r *random, us uint64, collection string) []byte {
 	return append(b, '"')
 }
 
-func appendBlob(b []byte, r *random) []byte {
+func (w *network) appendBlob(b []byte, r *random) []byte {
+	if w.archived { // with sorted keys
+		b = append(b, `{"$type":"blob","mimeType":"image/jpeg","ref":{"$link":"`...)
+		b = r.appendCID(b, blobCID)
+		b = append(b, `"},"size":`...)
+		b = strconv.AppendUint(b, 20_000+r.below(980_000), 10)
+		return append(b, '}')
+	}
 	b = append(b, `{"$type":"blob","ref":{"$link":"`...)
 	b = r.appendCID(b, blobCID)
 	b = append(b, `"},"mimeType":"image/jpeg","size":`...)
@@ -182,5 +192,32 @@ func appendBlob(b []byte, r *random) []byte {
 func appendCreatedAt(b []byte, us uint64) []byte {
 	b = append(b, `,"createdAt":"`...)
 	b = appendTime(b, us)
+	return append(b, '"')
+}
+
+// appendVariety appends a value of every type of the data model, with everything that encoders treat
+// in different ways: keys whose order by length is not that of their bytes, the greatest and least
+// integers, control characters, line separators, bytes and links.
+func appendVariety(b []byte, r *random) []byte {
+	var blob [24]byte
+	for i := range blob {
+		blob[i] = byte(r.next())
+	}
+	b = append(b, `,"b":[{"$bytes":"`...)
+	b = base64.RawStdEncoding.AppendEncode(b, blob[:r.below(uint64(len(blob)))])
+	b = append(b, `"},[],{},[[null]]],"big":`...)
+	b = strconv.AppendInt(b, int64(r.next()>>r.below(64)), 10)
+	b = append(b, `,"bounds":[-9223372036854775808,9223372036854775807,-1,0,23,24,255,256,65535,65536,4294967295,4294967296],"controls":"`...)
+	for range r.below(6) {
+		b = append(b, [...]string{`\b`, `\f`, `\r`, `\t`, `\u0000`, `\u001f`, "\x7f", `\u2028`, `\u2029`, `\u003c\u0026\u003e`, `\\`, `\"`, "\u0085", "\U0001f300", "\uffff"}[r.below(15)]...)
+	}
+	b = append(b, `","keys":{"":true,"\u003cé\u2028\u003e":`...)
+	b = strconv.AppendUint(b, r.below(1000), 10)
+	b = append(b, `,"a":1,"aaaa":false,"bb":2},"links":[{"$link":"`...)
+	b = r.appendCID(b, recordCID)
+	b = append(b, `"},{"$link":"`...)
+	b = r.appendCID(b, blobCID)
+	b = append(b, `"}],"text":"`...)
+	b = appendText(b, r, languageFor(r), 1+int(r.below(9)))
 	return append(b, '"')
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"tempestd/internal/archive/dagcbor"
 	"tempestd/internal/subscribe"
 )
 
@@ -44,9 +45,10 @@ func (w *network) appendV1(b []byte, e *event, seq, timeUS int64) []byte {
 		return append(b, `"}}`...)
 	}
 	b = append(b, `","record":`...)
-	b = w.appendRecord(b, &c.bits, e, c.key)
+	bits := c.bits
+	b = w.appendRecord(b, &bits, e, c.key)
 	b = append(b, `,"cid":"`...)
-	b = w.appendRecordCID(b, e)
+	b = w.appendRecordCID(b, e, &c)
 	return append(b, `"}}`...)
 }
 
@@ -104,7 +106,7 @@ func (w *network) appendV2Commit(b []byte, e *event) []byte {
 	spec := &w.specs[e.shape]
 	if spec.operation != "delete" {
 		b = append(b, `","cid":"`...)
-		b = w.appendRecordCID(b, e)
+		b = w.appendRecordCID(b, e, &c)
 	}
 	b = append(b, `","collection":"`...)
 	b = append(b, spec.collection...)
@@ -142,6 +144,10 @@ func (w *network) commitOf(e *event) commitParts {
 		c.key = c.us - c.bits.next()%(300*24*3600*1_000_000)
 	}
 	c.key = c.key&^15 | e.op
+	if e.target > 0 {
+		t := w.base(e.target)
+		c.key = w.commitOf(&t).key
+	}
 	if e.shape == originUpdate {
 		c.relay = c.bits.below(4)
 	}
@@ -162,12 +168,36 @@ func (w *network) appendKey(b []byte, e *event, c *commitParts) []byte {
 	return appendTID(b, c.key, c.clock)
 }
 
-// appendRecordCID appends the record's CID. It has its own random bits, because v2 writes it before
-// the record and v1 after it.
-func (w *network) appendRecordCID(b []byte, e *event) []byte {
-	r := random(w.hash(saltCID, uint64(e.num)))
-	return r.appendCID(b, recordCID)
+// appendRecordCID appends the record's CID: the hash of the record in an archived network, and
+// otherwise random bits of its own, because v2 writes it before the record and v1 after it.
+func (w *network) appendRecordCID(b []byte, e *event, c *commitParts) []byte {
+	if !w.archived {
+		r := random(w.hash(saltCID, uint64(e.num)))
+		return r.appendCID(b, recordCID)
+	}
+	var space [2048]byte
+	b, _ = dagcbor.Sum(dagcbor.CodecDAGCBOR, w.appendRecordCBOR(space[:0], e, c)).AppendText(b)
+	return b
 }
+
+// appendRecordCBOR appends the record as it is archived.
+func (w *network) appendRecordCBOR(b []byte, e *event, c *commitParts) []byte {
+	var space [2048]byte
+	bits := c.bits
+	record := w.appendRecord(space[:0], &bits, e, c.key)
+	return appendCBOR(b, string(record))
+}
+
+// status draws the status that an account event announces; "" is an active account.
+func (e *event) status(r *random) string {
+	if r.below(4) > 0 {
+		return ""
+	}
+	return [...]string{"deactivated", "takendown", statusDeleted, "suspended"}[r.below(4)]
+}
+
+// statusDeleted is the status of an account whose records are gone.
+const statusDeleted = "deleted"
 
 // appendMarker appends the object of an event that is no commit: the relay's own message.
 func (w *network) appendMarker(b []byte, e *event) []byte {
@@ -177,12 +207,9 @@ func (w *network) appendMarker(b []byte, e *event) []byte {
 	status := ""
 	switch e.shape.kind() {
 	case subscribe.Account:
-		active := r.below(4) > 0
-		if !active {
-			status = [...]string{"deactivated", "takendown", "deleted", "suspended"}[r.below(4)]
-		}
+		status = e.status(&r)
 		b = append(b, `"active":`...)
-		b = strconv.AppendBool(b, active)
+		b = strconv.AppendBool(b, status == "")
 		b = append(b, ',')
 	case subscribe.Sync: // the blocks hold the repository's new commit
 		var blocks [168]byte

@@ -106,7 +106,11 @@ func (s *Sim) checkCursor(req *request) *subscribe.Refusal {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at := s.locate(req.Cursor); at.below {
+	at := s.locate(req.Cursor)
+	if !at.below && s.struck(FaultCursorTooOld) {
+		return subscribe.CursorTooOld(req.Cursor.Value, s.nextSeq())
+	}
+	if at.below {
 		return subscribe.CursorTooOld(req.Cursor.Value, s.seqAt(at.rank))
 	}
 	return nil
@@ -223,13 +227,20 @@ func (s *Sim) peek(c *subscriber) (next record, behind int) {
 	return *s.log.ranked(min(c.rank, served-1)), served - c.rank
 }
 
+// begun starts the faults that happen by themselves, at the first frame or answer of the archive.
+func (s *Sim) begun() {
+	select {
+	case <-s.served:
+	default:
+		close(s.served)
+	}
+}
+
 // sending notes the frames that are about to be written. The first of them is the record at rank.
 func (s *Sim) sending(c *subscriber, rank int, frames int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stats.Frames == 0 {
-		close(s.served)
-	}
+	s.begun()
 	s.stats.Frames += frames
 	s.stats.Bytes += int64(len(c.buf))
 	if s.log.first < 0 && s.serves(c) {

@@ -26,6 +26,7 @@ type Sim struct {
 	net    *network
 	seed   uint64
 	dicts  dictionaries
+	store  *segmentStore // nil without an archive
 	mux    *http.ServeMux
 	done   chan struct{}  // closed by Close
 	always chan struct{}  // always closed, so always ready
@@ -36,21 +37,23 @@ type Sim struct {
 	mu       sync.Mutex
 	log      ingestLog
 	file     *logFile
-	err      error         // why production ended
-	durable  int           // the lowest rank that a crash forgets
-	undue    int64         // Unix µs of the oldest record that is not durable
-	next     int64         // the next content to take from the network
-	pending  []int64       // contents taken but not in the log: forgotten, or missed while blind
-	lastTime int64         // Unix µs of the newest record
-	leased   int64         // the first sequence number that is not leased
-	unused   int64         // the least number above those given up
-	lastNum  int64         // the content of the newest record
-	origin   time.Time     // when Rate began to count
-	base     int64         // the content at which Rate began to count
-	extra    int64         // contents produced by Produce, in addition to Rate
-	owed     int64         // contents asked for by Produce while the server was down
-	upTo     int64         // contents that a fleet's network has produced
-	blind    int           // the number of active blind faults
+	err      error     // why production ended
+	durable  int       // the lowest rank that a crash forgets
+	undue    int64     // Unix µs of the oldest record that is not durable
+	next     int64     // the next content to take from the network
+	pending  []int64   // contents taken but not in the log: forgotten, or missed while blind
+	lastTime int64     // Unix µs of the newest record
+	leased   int64     // the first sequence number that is not leased
+	unused   int64     // the least number above those given up
+	lastNum  int64     // the content of the newest record
+	origin   time.Time // when Rate began to count
+	base     int64     // the content at which Rate began to count
+	extra    int64     // contents produced by Produce, in addition to Rate
+	owed     int64     // contents asked for by Produce while the server was down
+	upTo     int64     // contents that a fleet's network has produced
+	blind    int       // the number of active blind faults
+	strikes  map[string]*strike
+	quota    quota
 	stopped  bool          // StopProducing was called
 	wake     chan struct{} // closed and replaced when there is more to send
 
@@ -77,11 +80,11 @@ func New(opt Options) (*Sim, error) {
 		return nil, err
 	}
 	clock := opt.Clock
-	want := fileHeader{seed: opt.Seed, accounts: uint64(opt.Accounts), legacy: opt.Legacy, syncs: opt.Syncs}
+	want := fileHeader{seed: opt.Seed, accounts: uint64(opt.Accounts), legacy: opt.Legacy, syncs: opt.Syncs, archived: opt.Archive != nil}
 	s := &Sim{
 		opt: opt, file: &logFile{}, log: newIngestLog(), lastNum: -1, ready: !opt.NotReady,
 		done: make(chan struct{}), always: make(chan struct{}), served: make(chan struct{}), leave: make(chan struct{}),
-		wake: make(chan struct{}), subs: map[*subscriber]struct{}{}, stats: Stats{Faults: map[string]int64{}, Wires: map[string]int64{}},
+		wake: make(chan struct{}), subs: map[*subscriber]struct{}{}, stats: Stats{Faults: map[string]int64{}, Wires: map[string]int64{}, Archive: map[string]int64{}}, strikes: map[string]*strike{},
 		dicts: dictionaries{given: opt.V1Dictionary, v2ID: v2DictionaryID},
 	}
 	s.skew.Store(int64(opt.Skew))
@@ -95,11 +98,17 @@ func New(opt Options) (*Sim, error) {
 		return nil, err
 	}
 	s.seed = want.seed
-	s.net = newNetwork(want.seed, int(want.accounts), want.syncs)
+	s.net = newNetwork(want.seed, int(want.accounts), want.syncs, want.archived)
 	s.net.largeEvery, s.net.largeBytes = opt.LargeEvery, opt.LargeBytes
 	if err := s.begin(); err != nil {
 		s.file.close()
 		return nil, err
+	}
+	if opt.Archive != nil {
+		if s.store, err = newSegmentStore(s); err != nil {
+			s.file.close()
+			return nil, err
+		}
 	}
 	s.routes()
 	if opt.Rate > 0 {
@@ -247,6 +256,9 @@ func (s *Sim) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.err = errors.Join(s.err, s.file.close())
+	if s.store != nil {
+		s.err = errors.Join(s.err, s.store.close())
+	}
 	s.file = &logFile{}
 	return s.err
 }

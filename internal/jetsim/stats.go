@@ -24,6 +24,9 @@ type Stats struct {
 	Frames  int64            `json:"frames"`  // event frames handed to the network
 	Bytes   int64            `json:"bytes"`   // their bytes, with websocket headers
 	Faults  map[string]int64 `json:"faults"`  // injected, by name
+	// Archive counts the answers of the archive by route, such as "getBlock"; "bytes" counts the bytes
+	// of segments and blocks.
+	Archive map[string]int64 `json:"archive"`
 	Down    bool             `json:"down"`
 	Error   string           `json:"error,omitempty"` // why production ended early
 }
@@ -41,6 +44,7 @@ func (s *Sim) Stats() Stats {
 	st.Down = s.down
 	st.Dropped = s.archive().floor(s.clock.Now().UnixMicro())
 	st.Faults = maps.Clone(s.stats.Faults)
+	st.Archive = maps.Clone(s.stats.Archive)
 	st.Wires = maps.Clone(s.stats.Wires)
 	if st.Served > 0 {
 		newest := s.log.ranked(st.Served - 1)
