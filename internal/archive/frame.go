@@ -20,6 +20,9 @@ type Renderer struct {
 	buf []byte
 }
 
+// errNotMap is a record that is no map.
+var errNotMap = fmt.Errorf("%w: a record that is no map", dagcbor.ErrOutsideModel)
+
 const typePrefix = `{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#`
 
 // AppendFrame appends the frame of a row. An error that is dagcbor.ErrOutsideModel means that the
@@ -65,7 +68,7 @@ func (r *Renderer) commit(dst []byte, row *jss.Row) ([]byte, error) {
 			return nil, err
 		}
 		if dst[at+len(`,"record":`)] != '{' || !isMap(row.Payload) {
-			return nil, fmt.Errorf("%w: a record that is no map", dagcbor.ErrOutsideModel)
+			return nil, errNotMap
 		}
 	}
 	dst = dagcbor.AppendText(append(dst, `,"rev":`...), row.Rev, false)

@@ -116,7 +116,8 @@ func (s *Sim) throughFaults(w http.ResponseWriter, r *http.Request, name string)
 	return m
 }
 
-// meter counts the bytes of an answer, and ends it within its body when it is to be cut.
+// meter counts the bytes of an answer, and ends it within its body when it is to be cut: after some
+// byte, so that a client that continues gets everything in the end.
 type meter struct {
 	http.ResponseWriter
 	sim  *Sim
@@ -126,7 +127,7 @@ type meter struct {
 
 func (m *meter) WriteHeader(status int) {
 	if n, err := strconv.ParseInt(m.Header().Get("Content-Length"), 10, 64); err == nil && m.left >= 0 && n > 0 {
-		m.left = int64(m.cut.below(uint64(n)))
+		m.left = 1 + int64(m.cut.below(uint64(n)))
 	}
 	m.ResponseWriter.WriteHeader(status)
 }

@@ -86,6 +86,15 @@ func setOf(list []string) map[string]struct{} {
 	return set
 }
 
+// Wants says whether an event of a kind, an account and, for a commit, a collection is wanted, by the
+// rules that servers use. Nothing is allocated.
+func (m *Matcher) Wants(kind messages.Kind, did, collection []byte) bool {
+	if m == nil {
+		return true
+	}
+	return m.wants(&identity{kind: kind, did: did, path: [3][]byte{collection}})
+}
+
 // wants says whether an event is wanted, by the rules that servers use.
 func (m *Matcher) wants(id *identity) bool {
 	if m == nil {

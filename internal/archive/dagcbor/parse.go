@@ -18,11 +18,14 @@ var (
 	// ErrOutsideModel is the kind of every error about a value that the AT Protocol's data model
 	// does not have.
 	ErrOutsideModel = errors.New("outside the AT Protocol's data model")
+	// ErrForeignLink is the ErrOutsideModel of a link to anything but a CIDv1 of SHA-256 with the
+	// codec dag-cbor or raw.
+	ErrForeignLink = fmt.Errorf("%w: a foreign link", ErrOutsideModel)
 )
 
 // Error says what is wrong with an encoding, and where.
 type Error struct {
-	Kind   error // ErrMalformed or ErrOutsideModel
+	Kind   error // ErrMalformed, ErrOutsideModel or ErrForeignLink
 	Offset int   // of the item, in bytes
 	Reason string
 }
@@ -204,7 +207,7 @@ func (p *Parser) link(at int, tag uint64) (Item, error) {
 	}
 	cid, err := ParseCID(data[1:])
 	if err != nil {
-		return Item{}, p.outside(at, err.Error())
+		return Item{}, &Error{ErrForeignLink, at, err.Error()}
 	}
 	return Item{Kind: Link, CID: cid}, nil
 }

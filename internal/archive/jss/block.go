@@ -107,13 +107,18 @@ func (b *Block) Within(i *BlockInfo) error {
 	if b.n != int(i.Events) {
 		return corrupt("a block of %d rows, its index says %d", b.n, i.Events)
 	}
-	if b.n == 0 {
-		return nil
-	}
-	if first, last := b.u64(colSeq, 0), b.u64(colSeq, b.n-1); first < i.MinSeq || last > i.MaxSeq {
+	if first, last := b.Bounds(); b.n > 0 && (first < i.MinSeq || last > i.MaxSeq) {
 		return corrupt("a block with the sequence numbers %d to %d, its index says %d to %d", first, last, i.MinSeq, i.MaxSeq)
 	}
 	return nil
+}
+
+// Bounds are the sequence numbers of the first and the last row, 0 where there is none.
+func (b *Block) Bounds() (first, last uint64) {
+	if b.n == 0 {
+		return 0, 0
+	}
+	return b.u64(colSeq, 0), b.u64(colSeq, b.n-1)
 }
 
 // Len is how many rows the block has.

@@ -41,13 +41,13 @@ func (d *Decompressor) Unpack(buf, frame []byte) ([]byte, error) {
 	case frameSize(frame, h.HeaderSize) != len(frame):
 		return buf, corrupt("a block of %d bytes is not one frame", len(frame))
 	case h.HasFCS && h.FrameContentSize > d.max:
-		return buf, fmt.Errorf("a block of %d bytes: at most %d are taken", h.FrameContentSize, d.max)
+		return buf, fmt.Errorf("%w: a block of %d bytes, up to %d are taken", ErrTooLarge, h.FrameContentSize, d.max)
 	case h.HasFCS && uint64(cap(buf)) < h.FrameContentSize:
 		buf = make([]byte, 0, h.FrameContentSize)
 	}
 	out, err := d.dec.DecodeAll(frame, buf[:0])
 	if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-		return buf, fmt.Errorf("a block of more than the %d bytes that are taken", d.max)
+		return buf, fmt.Errorf("%w: a block of more than the %d bytes that are taken", ErrTooLarge, d.max)
 	}
 	if err != nil {
 		return buf, corrupt("a block's frame: %v", err)
@@ -71,4 +71,13 @@ func frameSize(frame []byte, at int) int {
 		at += 3 + size
 	}
 	return at + 4
+}
+
+// ContentSize is the length of what a frame unpacks to, if the frame says it.
+func ContentSize(frame []byte) (size uint64, known bool, err error) {
+	var h zstd.Header
+	if err := h.Decode(frame); err != nil {
+		return 0, false, corrupt("a block's frame: %v", err)
+	}
+	return h.FrameContentSize, h.HasFCS, nil
 }

@@ -24,6 +24,8 @@ var (
 	// ErrUnknown is the kind of every error about a version or an event kind that is newer than
 	// this package.
 	ErrUnknown = errors.New("unknown to this version")
+	// ErrTooLarge is the kind of every error about a block that is larger than the reader takes.
+	ErrTooLarge = errors.New("larger than what is accepted")
 )
 
 func corrupt(format string, args ...any) error {
