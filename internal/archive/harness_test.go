@@ -200,3 +200,49 @@ func (s *taken) seqs() (out []int64) {
 func rising(seqs []int64) bool {
 	return slices.IsSorted(seqs) && len(slices.Compact(slices.Clone(seqs))) == len(seqs)
 }
+
+// waits are what a client waits for on a fake clock.
+type waits struct {
+	mu    sync.Mutex
+	until time.Time
+	clock clockwork.Clock
+	said  []time.Duration // for the quota
+}
+
+func (w *waits) wait(until time.Time, why error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.until = until
+	if errors.Is(why, archive.ErrQuota) {
+		w.said = append(w.said, until.Sub(w.clock.Now()))
+	}
+}
+
+// pass lets the time pass that is waited for, until stop is called.
+func (w *waits) pass(clock *clockwork.FakeClock) (stop func()) {
+	w.clock = clock
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			w.mu.Lock()
+			d := w.until.Sub(clock.Now())
+			w.mu.Unlock()
+			if d > 0 {
+				clock.Advance(d)
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
+func (w *waits) quotas() (n int, longest time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.said), slices.Max(w.said)
+}

@@ -253,12 +253,13 @@ func (s *Sim) Close() error {
 		_ = server.Close()
 	}
 	s.wg.Wait()
+	var err error
+	if s.store != nil {
+		err = s.store.close() // its lock comes before the simulator's
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.err = errors.Join(s.err, s.file.close())
-	if s.store != nil {
-		s.err = errors.Join(s.err, s.store.close())
-	}
+	s.err = errors.Join(s.err, s.file.close(), err)
 	s.file = &logFile{}
 	return s.err
 }
