@@ -104,7 +104,7 @@ func corrupt(format string, args ...any) error {
 // temporary says whether the same request may succeed soon.
 func temporary(err error) bool {
 	if r, ok := errors.AsType[*RefusedError](err); ok {
-		return r.Status >= 500 || r.Status == http.StatusRequestTimeout || r.Status == http.StatusTooEarly || r.Status == http.StatusTooManyRequests
+		return errors.Is(r.Kind, ErrNotReady) || r.Status == http.StatusRequestTimeout || r.Status == http.StatusTooEarly || r.Status == http.StatusTooManyRequests
 	}
 	_, network := errors.AsType[*networkError](err)
 	return network || errors.Is(err, errCut) || errors.Is(err, errStalled)

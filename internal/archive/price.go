@@ -87,7 +87,7 @@ func (r *run) price(ctx context.Context, all []segment, u *unit, to *Price) erro
 			to.Bytes += bytes
 			return nil
 		}
-		if !errors.Is(err, ErrRefused) && !changed(err) { // older servers have no HEAD
+		if !errors.Is(err, ErrRefused) && !errors.Is(err, ErrBadAnswer) && !changed(err) { // older servers have no HEAD
 			return err
 		}
 	}

@@ -31,7 +31,7 @@ func (c *Client) refused(route string, resp *http.Response) *RefusedError {
 		e.Kind = ErrGone
 	case s == http.StatusPreconditionFailed || s == http.StatusRequestedRangeNotSatisfiable:
 		e.Kind = ErrChanged
-	case s >= 500:
+	case s >= 500 && s != http.StatusNotImplemented:
 		e.Kind = ErrNotReady
 	case s < 300:
 		e.Kind = ErrBadAnswer
