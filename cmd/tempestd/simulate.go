@@ -14,8 +14,10 @@ import (
 
 func (a *app) simulateCommand() *cobra.Command {
 	var opt jetsim.Options
+	var archive jetsim.ArchiveOptions
 	var listen, v1Dictionary string
 	var faults, protocols, newer []string
+	var served bool
 	c := &cobra.Command{
 		Use:   "simulate",
 		Short: "Serve a simulated Jetstream, faults included",
@@ -34,12 +36,19 @@ one:
   leased-seqs      a crash leaves a hole in the sequence numbers, and none is given twice
   exact-times      a time is found to the block of events, not to the segment
 
-A --fault happens by itself, counted from the first frame that was sent to anyone. The flag may be
-repeated. It is written
+With --archive it keeps an archive of its full segments and serves it over HTTP, as v2 servers do. Its
+network then has other events, whose CIDs are the hashes of their records.
+
+A --fault happens by itself, counted from the first frame that was sent to anyone, or the first answer
+of the archive. The flag may be repeated. It is written
   ` + jetsim.FaultSyntax + `
 and the faults are:
 
-` + faultHelp() + `
+` + faultHelp(false) + `
+With an archive there are these as well. Without a duration, the next answer that they fit suffers
+them; with one, all answers for so long:
+
+` + faultHelp(true) + `
 Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 		Example: `  tempestd simulate
   tempestd simulate --rate 2000 --history sim.log
@@ -59,6 +68,9 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 			}
 			if opt.Protocol, err = oneProtocol(protocols); err != nil {
 				return usageError{err}
+			}
+			if c.Flags().Changed("archive-key") || c.Flags().Changed("archive-quota") || served {
+				opt.Archive = &archive
 			}
 			if v1Dictionary != "" {
 				if opt.V1Dictionary, err = os.ReadFile(v1Dictionary); err != nil {
@@ -105,6 +117,9 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 	flags.DurationVar(&opt.Lag, "lag", 0, "how much later than the network produced them the server ingests events")
 	flags.IntVar(&opt.Segment, "segment", 65_536, "`events` of a segment: what a time as cursor replays in full, and what retention drops at once")
 	flags.DurationVar(&opt.Lookback, "lookback", 36*time.Hour, "how far back full segments are served")
+	flags.BoolVar(&served, "archive", false, "serve an archive of full segments")
+	flags.StringVar(&archive.Key, "archive-key", "", "`key` that calls of the archive need; serves one")
+	flags.Int64Var(&archive.Quota, "archive-quota", 0, "`bytes` that may be downloaded from the archive in an hour; serves one")
 	must(c.MarkFlagFilename("history"))
 	must(c.MarkFlagFilename("v1-dictionary"))
 	must(c.RegisterFlagCompletionFunc("newer", cobra.FixedCompletions(append([]string{"all"}, jetsim.NewerNames()...), cobra.ShellCompDirectiveNoFileComp)))
@@ -128,11 +143,14 @@ func oneProtocol(names []string) (jetsim.Protocol, error) {
 	return p, nil
 }
 
-// faultHelp returns one line for each fault.
-func faultHelp() string {
+// faultHelp returns one line for each fault of the sockets, or of the archive.
+func faultHelp(archive bool) string {
 	var b strings.Builder
 	for _, f := range jetsim.Faults() {
-		fmt.Fprintf(&b, "  %-11s %s", f.Name, f.Effect)
+		if f.Archive != archive {
+			continue
+		}
+		fmt.Fprintf(&b, "  %-20s %s", f.Name, f.Effect)
 		if f.Default > 0 {
 			fmt.Fprintf(&b, " (for %v)", f.Default)
 		}

@@ -26,6 +26,14 @@
 // A Fleet is several servers of one network. They ingest the same contents, but each has its own
 // order, seqs and clock. Some of them ingest minutes later. Each server fails independently.
 //
+// An archive holds the events of full segments as files, in the form in which v2 servers archive
+// them, and serves them over HTTP. Each segment is rendered from the log when it is first asked for,
+// so five million events take little memory. The events of an archived network survive that form:
+// what comes back from the archive has the bytes that the socket sent. Retention drops what the
+// socket replays, and never what the archive has. Compact removes what is overtaken from the archive,
+// and from nothing else. The answers of the archive can be wrong in every way that a client should
+// survive; then the files stay whole, and only the answer is damaged.
+//
 // Verify compares a stream with the log of a server, or with the logs of a fleet, in one pass and
 // by the exact bytes sent. It checks that every event is there once, in an order that the servers
 // sent it in, and that a gap entry covers each event that a server had dropped before the consumer
@@ -46,6 +54,10 @@
 //   - The fault rotate closes every connection: a real server changes its dictionary when it is
 //     deployed again.
 //   - A legacy server never accepts permessage-deflate. The protocol permits that.
+//   - The archive of a rebuilt server, the fault archive-replaced, has numbers and times of its own.
+//     The socket of that server keeps the old ones.
+//   - The blooms of a segment are a few bytes, and it has no index of collections. A reader that has
+//     a plan needs neither.
 //   - A client message that announces more than 10 MB is refused before it is read.
 //
 // There are two generations of servers. Options.Newer selects the newer behaviours, one by one.
@@ -82,6 +94,9 @@
 //	dictionary.go  zstd dictionaries and their endpoint
 //	fault.go       the names and the syntax of faults
 //	inject.go      the effects of faults
+//	cbor.go        from the JSON of a record to the DAG-CBOR of the archive
+//	archive_*.go   the archive: store (segments as files), compact, plan, serve, fault (names), spoil
+//	               (damage to answers)
 //	stats.go       Stats
 //	report.go      VerifyOptions, Report
 //	history.go     History: the ground truth of Verify
