@@ -95,7 +95,7 @@ func (c *Client) redirect(r *http.Request, via []*http.Request) error {
 	if r.URL.Scheme == c.base.Scheme && strings.EqualFold(r.URL.Host, c.base.Host) && strings.HasPrefix(r.URL.Path, c.base.Path+routePrefix) && len(via) <= maxRedirects {
 		return nil
 	}
-	return &redirectError{printable(r.URL.Scheme + "://" + r.URL.Host)}
+	return &redirectError{printable(c.scrub(r.URL.Scheme + "://" + r.URL.Host))}
 }
 
 // call is one request.

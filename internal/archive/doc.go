@@ -63,6 +63,7 @@
 //	retry.go     what is tried again, and what all requests wait for
 //	download.go  answers and their bytes, continued after a cut
 //	plan.go      pages of a plan
+//	json.go      lists that are bounded before they are held
 //	list.go      the list of segments; from a time to a number
 //	price.go     Sweep.Price: what a sweep would download
 //	sweep.go     Sweep, and its passes

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,8 @@ func (c *Client) answerOnce(ctx context.Context, q *call, most int64) ([]byte, e
 	switch {
 	case err != nil:
 		return nil, err
+	case c.opt.Key != "" && bytes.Contains(body, []byte(c.opt.Key)):
+		return nil, badAnswer("it repeats the key")
 	case int64(len(body)) > most:
 		return nil, fmt.Errorf("%w: an answer of more than %d bytes", ErrTooLarge, most)
 	}
@@ -89,7 +92,7 @@ func (c *Client) downloadOnce(ctx context.Context, p *part, buf []byte, start in
 		return buf, err
 	}
 	defer resp.Body.Close()
-	if tag := strings.TrimPrefix(resp.Header.Get("ETag"), "W/"); tag != p.etag {
+	if tag := strings.TrimPrefix(c.scrub(resp.Header.Get("ETag")), "W/"); tag != p.etag {
 		return buf, fmt.Errorf("%w: it is %.80q, the plan has %s", ErrChanged, tag, p.etag)
 	}
 	whole := resp.StatusCode == http.StatusOK
@@ -99,7 +102,7 @@ func (c *Client) downloadOnce(ctx context.Context, p *part, buf []byte, start in
 	case whole: // from its beginning, whatever was asked for
 		buf, have = buf[:start], 0
 	default:
-		if err := rangeBegins(resp.Header.Get("Content-Range"), p.from+have); err != nil {
+		if err := rangeBegins(c.scrub(resp.Header.Get("Content-Range")), p.from+have); err != nil {
 			return buf, err
 		}
 	}

@@ -22,6 +22,8 @@ var (
 	ErrNotReady = errors.New("the archive is not ready")
 	// ErrGone: the server has no such segment or block (404).
 	ErrGone = errors.New("not in the archive")
+	// ErrNoArchive: the server does not have the archive's calls.
+	ErrNoArchive = errors.New("the server has no archive")
 	// ErrChanged: a segment was rewritten after the plan was made.
 	ErrChanged = errors.New("the segment has changed since the plan")
 	// ErrRefused: the server does not accept the request, and would not accept it again.

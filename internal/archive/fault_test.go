@@ -2,8 +2,10 @@ package archive_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -235,8 +237,32 @@ func TestI10_TheKeyDoesNotFollowARedirect(t *testing.T) {
 	if asked.Load() > 0 {
 		t.Error("the other host was asked")
 	}
+	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprintf(w, `{"error":"Forbidden","message":"not with %s"}`, r.Header.Get("Authorization"))
+	}))
+	t.Cleanup(echo.Close)
+	if err := run(client(t, s, withKey, func(o *archive.Options) { o.BaseURL = echo.URL })); !errors.Is(err, archive.ErrUnauthorized) {
+		t.Errorf("a server that repeats the key: %v", err)
+	}
 	_, err = archive.NewClient(archive.Options{BaseURL: "http://x", Key: key + "\n", HTTP: http.DefaultClient})
 	if said = append(said, err.Error()); strings.Contains(strings.Join(said, " "), "secret") {
 		t.Errorf("a key in %q", said)
+	}
+}
+
+// A server without the calls of an archive is told apart from one that lost a segment.
+func TestAServerWithoutAnArchive(t *testing.T) {
+	s, err := jetsim.New(jetsim.Options{Backlog: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Listen("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	var got taken
+	if _, err := (&archive.Sweep{Client: client(t, s), Deliver: got.deliver}).Run(t.Context()); !errors.Is(err, archive.ErrNoArchive) {
+		t.Error(err)
 	}
 }

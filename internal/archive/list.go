@@ -2,7 +2,7 @@ package archive
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"sort"
@@ -46,14 +46,30 @@ type segmentList struct {
 // parseList reads a page of the list, which follows the segment with the index prev; -1 for the
 // first page.
 func parseList(body []byte, prev int64) (segments []segment, cursor string, err error) {
-	var in struct {
-		Cursor   string
-		Segments []segment
+	r := readJSON(body)
+	err = r.members(func(key string) error {
+		switch key {
+		case "cursor":
+			return r.Decode(&cursor)
+		case "segments":
+			return r.elements(listPage, func() error {
+				var g segment
+				if err := r.Decode(&g); err != nil {
+					return err
+				}
+				segments = append(segments, g)
+				return nil
+			})
+		}
+		return r.skip()
+	})
+	switch {
+	case errors.Is(err, ErrBadAnswer):
+		return nil, "", err
+	case err != nil:
+		return nil, "", badAnswer("a page of the list: %s", printable(err.Error()))
 	}
-	if err := json.Unmarshal(body, &in); err != nil {
-		return nil, "", badAnswer("a page of the list: %v", printable(err.Error()))
-	}
-	for _, g := range in.Segments {
+	for _, g := range segments {
 		index, err := jss.ParseName(g.Name)
 		switch {
 		case err != nil || index != g.Index || index > 1<<62:
@@ -67,7 +83,7 @@ func parseList(body []byte, prev int64) (segments []segment, cursor string, err 
 		}
 		prev = int64(index)
 	}
-	return in.Segments, in.Cursor, nil
+	return segments, cursor, nil
 }
 
 func (c *Client) listPage(ctx context.Context, limit int, cursor string, prev int64) ([]segment, string, error) {

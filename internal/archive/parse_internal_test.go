@@ -47,6 +47,21 @@ func TestAPageOfAPlan(t *testing.T) {
 	}
 }
 
+// A short answer must not become a lot of memory.
+func TestListsAreBounded(t *testing.T) {
+	many := strings.Repeat("{},", 1<<20)
+	blocks := `{"sealedTipSeq":5,"plannedThroughSeq":5,"segments":[{"name":"seg_0000000003.jss","blocks":[` + strings.Repeat(`{"first":0},`, 2) + many + `{}]}]}`
+	for _, body := range []string{blocks, `{"segments":[` + many + `{}]}`} {
+		if _, err := parsePage([]byte(body), 0, 0); !errors.Is(err, ErrBadAnswer) {
+			t.Errorf("%v", err)
+		}
+	}
+	good := strings.TrimSuffix(goodList[strings.Index(goodList, "{\"name"):], "]}")
+	if _, _, err := parseList([]byte(`{"segments":[`+strings.Repeat(good+",", 1001)+good+`]}`), -1); !errors.Is(err, ErrBadAnswer) || !strings.Contains(err.Error(), "more than 1000") {
+		t.Errorf("%v", err)
+	}
+}
+
 func FuzzParsePage(f *testing.F) {
 	f.Add([]byte(goodPage), uint64(1000), uint64(90000))
 	f.Add([]byte(`{"sealedTipSeq":0,"plannedThroughSeq":0,"segments":[]}`), uint64(0), uint64(0))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"time"
 
 	"tempestd/internal/archive/jss"
 )
@@ -20,7 +21,7 @@ const (
 // first error. It leaves no goroutine behind.
 func (r *run) pass(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &pass{run: r, window: newWindow(r.Window), order: make(chan *job, r.Parallel)}
+	p := &pass{run: r, cancel: cancel, window: newWindow(r.Window), order: make(chan *job, r.Parallel)}
 	stop := context.AfterFunc(ctx, p.window.wake)
 	p.wg.Go(func() { p.failed = p.plan(ctx); close(p.order) })
 	err := p.deliver(ctx)
@@ -38,6 +39,7 @@ func (r *run) pass(ctx context.Context) error {
 
 type pass struct {
 	*run
+	cancel context.CancelFunc
 	window *window
 	order  chan *job // in the order of delivery
 	wg     sync.WaitGroup
@@ -244,16 +246,7 @@ func (p *pass) putBack(j *job) {
 // deliver hands over what the jobs bring, in their order.
 func (p *pass) deliver(ctx context.Context) error {
 	for j := range p.order {
-		var err error
-		select {
-		case err = <-j.done:
-		default: // it is waited for: what there is need not wait with it
-			if err = p.out.idle(ctx); err != nil {
-				p.release(j)
-				return err
-			}
-			err = <-j.done
-		}
+		err := p.await(ctx, j)
 		if err == nil {
 			err = p.consume(ctx, j)
 		}
@@ -266,6 +259,31 @@ func (p *pass) deliver(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// idleAfter is how long events wait for the next ones to fill their batch.
+const idleAfter = 200 * time.Millisecond
+
+// await waits for a job. If it takes long, the events there are do not wait with it.
+func (p *pass) await(ctx context.Context, j *job) error {
+	select {
+	case err := <-j.done:
+		return err
+	default:
+	}
+	timer := p.Client.opt.Clock.NewTimer(idleAfter)
+	defer timer.Stop()
+	select {
+	case err := <-j.done:
+		return err
+	case <-timer.Chan():
+	}
+	if err := p.out.idle(ctx); err != nil {
+		p.cancel() // or the job may wait for hours
+		<-j.done
+		return err
+	}
+	return <-j.done
 }
 
 func (p *pass) consume(ctx context.Context, j *job) error {

@@ -13,8 +13,12 @@ import (
 	"tempestd/internal/jetstream"
 )
 
-// maxPage bounds the JSON of a page of a plan. 100 000 entries, the most of a page, take 20 MB.
-const maxPage = 64 << 20
+const (
+	// maxPage bounds the JSON of a page of a plan. 100 000 entries, the most that servers give, take
+	// 20 MB.
+	maxPage    = 64 << 20
+	maxEntries = 250_000
+)
 
 // unit is one segment of a plan.
 type unit struct {
@@ -142,61 +146,102 @@ const maxBlock = 1 << 24
 // parsePage reads a page, and checks that it advances and that its units are in order. before is 0
 // for no end.
 func parsePage(body []byte, after, before uint64) (*page, error) {
-	var in struct {
-		SealedTipSeq, PlannedThroughSeq *uint64
-		Segments                        []struct {
-			Name           string
-			Index          uint64
-			Checksum       string
-			MinSeq, MaxSeq uint64
-			Mode           string
-			Blocks         []struct{ First, Last int }
+	var tip, through *uint64
+	p := &page{}
+	r := readJSON(body)
+	err := r.members(func(key string) error {
+		switch key {
+		case "sealedTipSeq":
+			return r.Decode(&tip)
+		case "plannedThroughSeq":
+			return r.Decode(&through)
+		case "segments":
+			return r.elements(maxEntries, func() error { return p.segment(r) })
 		}
-	}
-	if err := json.Unmarshal(body, &in); err != nil {
-		return nil, badAnswer("a page of a plan: %v", printable(err.Error()))
-	}
-	if in.SealedTipSeq == nil || in.PlannedThroughSeq == nil {
+		return r.skip()
+	})
+	switch {
+	case errors.Is(err, ErrBadAnswer):
+		return nil, err
+	case err != nil:
+		return nil, badAnswer("a page of a plan: %s", printable(err.Error()))
+	case tip == nil || through == nil:
 		return nil, badAnswer("a page of a plan without sealedTipSeq or plannedThroughSeq")
 	}
 	if before == 0 {
 		before = math.MaxUint64
 	}
-	p := &page{tip: min(*in.SealedTipSeq, before), through: min(*in.PlannedThroughSeq, before)}
+	p.tip, p.through = min(*tip, before), min(*through, before)
 	if p.tip > after && p.through <= after {
 		return nil, fmt.Errorf("%w: after %d it has planned through %d", ErrStuck, after, p.through)
 	}
-	p.units = make([]unit, 0, len(in.Segments))
-	for i, g := range in.Segments {
-		index, err := jss.ParseName(g.Name)
-		u := unit{name: g.Name, index: index, checksum: g.Checksum, min: g.MinSeq, max: g.MaxSeq}
-		switch {
-		case err != nil || index != g.Index:
-			return nil, badAnswer("a plan with segment %d named %.40q", g.Index, g.Name)
-		case !checksumSyntax.MatchString(g.Checksum):
-			return nil, badAnswer("a plan with the checksum %.40q for %s", g.Checksum, g.Name)
-		case g.MinSeq > g.MaxSeq:
-			return nil, badAnswer("a plan with %s from %d to %d", g.Name, g.MinSeq, g.MaxSeq)
-		case i > 0 && (index <= p.units[i-1].index || g.MinSeq <= p.units[i-1].max):
-			return nil, badAnswer("a plan with %s (%d to %d) after %s (%d to %d)", g.Name, g.MinSeq, g.MaxSeq, p.units[i-1].name, p.units[i-1].min, p.units[i-1].max)
-		case g.Mode == "segment":
-			u.whole = true
-			p.entries++
-		case g.Mode != "blocks" || len(g.Blocks) == 0:
-			return nil, badAnswer("a plan with the mode %.20q and %d ranges for %s", g.Mode, len(g.Blocks), g.Name)
-		}
-		if !u.whole {
-			next := 0
-			for _, b := range g.Blocks {
-				if b.First < next || b.Last < b.First || b.Last >= maxBlock {
-					return nil, badAnswer("a plan with the blocks %d to %d of %s, where the next is %d", b.First, b.Last, g.Name, next)
-				}
-				next = b.Last + 1
-				u.blocks = append(u.blocks, span{b.First, b.Last})
-			}
-			p.entries += len(g.Blocks)
-		}
-		p.units = append(p.units, u)
-	}
 	return p, nil
+}
+
+// segment reads a unit, which must follow those that were read before.
+func (p *page) segment(r reading) error {
+	var u unit
+	var index uint64
+	var mode string
+	err := r.members(func(key string) error {
+		switch key {
+		case "name":
+			return r.Decode(&u.name)
+		case "index":
+			return r.Decode(&index)
+		case "checksum":
+			return r.Decode(&u.checksum)
+		case "minSeq":
+			return r.Decode(&u.min)
+		case "maxSeq":
+			return r.Decode(&u.max)
+		case "mode":
+			return r.Decode(&mode)
+		case "blocks":
+			return r.elements(maxEntries-p.entries, func() error { return u.span(r) })
+		}
+		return r.skip()
+	})
+	if err != nil {
+		return err
+	}
+	u.index, err = jss.ParseName(u.name)
+	switch {
+	case err != nil || index != u.index:
+		return badAnswer("a plan with segment %d named %.40q", index, u.name)
+	case !checksumSyntax.MatchString(u.checksum):
+		return badAnswer("a plan with the checksum %.40q for %s", u.checksum, u.name)
+	case u.min > u.max:
+		return badAnswer("a plan with %s from %d to %d", u.name, u.min, u.max)
+	case mode == "segment":
+		u.whole, u.blocks = true, nil
+		p.entries++
+	case mode != "blocks" || len(u.blocks) == 0:
+		return badAnswer("a plan with the mode %.20q and %d ranges for %s", mode, len(u.blocks), u.name)
+	}
+	if n := len(p.units); n > 0 {
+		if last := &p.units[n-1]; u.index <= last.index || u.min <= last.max {
+			return badAnswer("a plan with %s (%d to %d) after %s (%d to %d)", u.name, u.min, u.max, last.name, last.min, last.max)
+		}
+	}
+	p.entries += len(u.blocks)
+	p.units = append(p.units, u)
+	return nil
+}
+
+// span reads a range of blocks, which must lie behind those that were read before.
+func (u *unit) span(r reading) error {
+	var in struct{ First, Last int }
+	if err := r.Decode(&in); err != nil {
+		return err
+	}
+	next := 0
+	if n := len(u.blocks); n > 0 {
+		next = u.blocks[n-1].last + 1
+	}
+	if in.First < next || in.Last < in.First || in.Last >= maxBlock {
+		return badAnswer("a plan with the blocks %d to %d, where the next is %d", in.First, in.Last, next)
+	}
+	u.blocks = append(u.blocks, span{in.First, in.Last})
+	return nil
 }

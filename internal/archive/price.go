@@ -29,6 +29,7 @@ func (s *Sweep) Price(ctx context.Context) (Price, error) {
 	if err != nil {
 		return Price{}, err
 	}
+	c.Budget = 0 // it is for blocks
 	r := newRun(c)
 	defer r.close()
 	if err := r.recognise(ctx); err != nil {

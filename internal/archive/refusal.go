@@ -18,15 +18,17 @@ func (c *Client) refused(route string, resp *http.Response) *RefusedError {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // a refusal that is cut says less
 	var said struct{ Error, Message string }
 	if json.Unmarshal(body, &said) == nil {
-		e.Name, e.Text = printable(said.Error), printable(said.Message)
+		e.Name, e.Text = printable(c.scrub(said.Error)), printable(c.scrub(said.Message))
 	} else {
-		e.Text = printable(string(body))
+		e.Text = printable(c.scrub(string(body)))
 	}
 	switch s := resp.StatusCode; {
 	case s == http.StatusTooManyRequests:
 		e.Kind = ErrQuota
 	case s == http.StatusUnauthorized || s == http.StatusForbidden:
 		e.Kind = ErrUnauthorized
+	case s == http.StatusNotFound && (route == routePlan || route == routeList):
+		e.Kind = ErrNoArchive
 	case s == http.StatusNotFound || s == http.StatusGone:
 		e.Kind = ErrGone
 	case s == http.StatusPreconditionFailed || s == http.StatusRequestedRangeNotSatisfiable:
@@ -39,6 +41,14 @@ func (c *Client) refused(route string, resp *http.Response) *RefusedError {
 		e.Kind = ErrRedirect
 	}
 	return e
+}
+
+// scrub removes the key from what a server said: it may repeat what it was sent.
+func (c *Client) scrub(s string) string {
+	if c.opt.Key == "" {
+		return s
+	}
+	return strings.ReplaceAll(s, c.opt.Key, "…")
 }
 
 // askAgain is when a server wants to be asked again, by our clock: Retry-After in seconds or as a
