@@ -17,18 +17,18 @@
 //
 // A whole segment is not fetched as a whole. Its header and its footer come first, 256 bytes and some
 // 100 KB. They have a checksum, and tell where each block lies, how many events it has and in which
-// range. Then adjacent blocks are asked for by ranges of up to 1 MiB. A segment of 280 MB so takes
-// 300 requests instead of 850 for single blocks, and the memory of a few blocks instead of 280 MB, and
-// the budget knows each size before. Where the plan names blocks, each is a request of its own. The
-// footers would cost more than the blocks.
+// range. Then adjacent blocks are asked for by ranges of up to 1 MiB. So a segment of 280 MB takes
+// 300 requests instead of 850 for single blocks, and the memory of a few blocks instead of 280 MB.
+// The budget knows each size before. Where the plan names blocks, each is a request of its own,
+// because the footers would cost more than the blocks.
 //
 // # What is verified
 //
 // The ETag of each answer is that of the plan. Each frame has a checksum of its content. Header and
 // footer of a whole segment have one together. Blocks agree with their index, rows with the range of
 // their segment, and numbers rise. What contradicts itself is fetched once more, because something
-// on the way may have damaged it, and then ends the sweep: a *SegmentError says where. A block without
-// rows is legal, because a compaction may have removed them all.
+// on the way may have damaged it. Then it ends the sweep: a *SegmentError says where. A block
+// without rows is legal, because a compaction may have removed them all.
 //
 // Some archived events cannot be delivered: records with floats, records that are no maps, foreign
 // links. The Watcher is told each of them by its number. A hole in the numbers is no loss.
@@ -52,9 +52,10 @@
 // # Refusals
 //
 // What a refusal means is decided by its status. Temporary ones are retried, six times without
-// progress. A quota is waited for, however long, by all requests together, and Options.Waiting is told
-// until when. An answer that is cut is continued where it was cut. The key goes to the archive's calls
-// at its host alone; a redirect to another place is an error, and no error or log has the key.
+// progress. A quota is waited for, however long, by all requests together, and Options.Waiting is
+// told until when. An answer that is cut is continued where it was cut. The key goes to the
+// archive's calls at its host alone. A redirect to another place is an error, and no error or log
+// has the key.
 //
 // # Files
 //

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"iter"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -132,16 +131,6 @@ func (s *taken) deliver(_ context.Context, b *messages.Batch, at archive.Point) 
 	s.point = at
 	b.Reset()
 	return b, nil
-}
-
-func (s *taken) all() iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for _, e := range s.entries {
-			if !yield(e, nil) {
-				return
-			}
-		}
-	}
 }
 
 // sweep runs a sweep that is expected to end well.

@@ -47,7 +47,7 @@ var filters = map[string]jetstream.Filter{
 // A sweep that is killed at any of its batches and goes on from the stored point brings everything
 // once.
 func TestI2_KilledAtEveryBatch(t *testing.T) {
-	const n = 1000
+	const n = 600
 	s := server(t, jetsim.Options{Backlog: n})
 	for name, filter := range filters {
 		t.Run(name, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestI2_KilledAtEveryBatch(t *testing.T) {
 
 // Whatever the sizes, and wherever it is killed, the union is the whole.
 func TestI2_KilledAnywhere(t *testing.T) {
-	const n = 1500
+	const n = 800
 	servers := []*jetsim.Sim{
 		server(t, jetsim.Options{Backlog: n}),
 		server(t, jetsim.Options{Backlog: n, Archive: &jetsim.ArchiveOptions{PlanEntries: 1}}),
@@ -84,8 +84,8 @@ func TestI2_KilledAnywhere(t *testing.T) {
 			Parallel: rapid.IntRange(1, 9).Draw(rt, "parallel"), Window: int64(rapid.IntRange(1, 200_000).Draw(rt, "window")),
 		}
 		if rapid.Bool().Draw(rt, "bounds") {
-			sw.After = uint64(rapid.IntRange(0, 1200).Draw(rt, "after"))
-			sw.Before = sw.After + uint64(rapid.IntRange(1, 900).Draw(rt, "length"))
+			sw.After = uint64(rapid.IntRange(0, 700).Draw(rt, "after"))
+			sw.Before = sw.After + uint64(rapid.IntRange(1, 500).Draw(rt, "length"))
 		}
 		want, _ := sweep(t, sw)
 		for _, seq := range want.seqs() {

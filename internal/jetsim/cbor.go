@@ -12,9 +12,9 @@ import (
 	"tempestd/internal/archive/dagcbor"
 )
 
-// appendCBOR appends the DAG-CBOR of a JSON value that this package wrote: without spaces, with the
-// types of the AT Protocol's data model, {"$link":…} and {"$bytes":…} included. Other JSON panics.
-// It shares no code with the reader of the archive, so that one tests the other.
+// appendCBOR appends the DAG-CBOR of a JSON value that this package wrote: without spaces, and with
+// the types of the AT Protocol's data model, {"$link":…} and {"$bytes":…} included. Other JSON
+// panics. It shares no code with the reader of the archive, so that one tests the other.
 func appendCBOR(b []byte, value string) []byte {
 	b, rest := appendCBORValue(b, value)
 	if rest != "" {
