@@ -19,15 +19,6 @@ type BackfillConfig struct {
 	ConnectionConfig
 }
 
-// Backfill tells the backfill actor to fetch the events that an upstream sent between two times,
-// and to append those that the stream lacks. The actor does one backfill at a time. The feed learns
-// the outcome from a messages.BackfillDone.
-type Backfill struct {
-	ID           uint64
-	FromUS, ToUS int64 // Unix µs, inclusive; ToUS lies in the past
-	Request      jetstream.Request
-}
-
 // NewBackfill makes the props of the actor that fetches missed events on a connection of its own,
 // while the live connection runs.
 func NewBackfill(cfg BackfillConfig) *actor.Props {
@@ -43,7 +34,7 @@ type backfill struct {
 // Receive implements actor.Actor.
 func (f *backfill) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
-	case *Backfill:
+	case *StartBackfill:
 		f.stop()
 		f.task = f.Begin(ctx)
 		p := &repair{cfg: f.cfg, job: m, task: f.task, send: ctx.ActorSystem().Root.Send, pool: make(Pool, repairCredits)}
@@ -78,7 +69,7 @@ const (
 // repair is one backfill. It runs as a task.
 type repair struct {
 	cfg    BackfillConfig
-	job    *Backfill
+	job    *StartBackfill
 	task   *Task
 	send   func(*actor.PID, any)
 	pool   Pool
@@ -91,12 +82,12 @@ var errRepaired = errors.New("everything was fetched")
 
 func (p *repair) run(ctx context.Context) {
 	p.ctx = ctx
-	p.send(p.cfg.Writer, &messages.BeginRepair{ID: p.job.ID, FromUS: p.job.FromUS, ToUS: p.job.ToUS})
+	p.send(p.cfg.Writer, &messages.BeginBackfill{ID: p.job.ID, FromUS: p.job.FromUS, ToUS: p.job.ToUS})
 	err := p.fetch(ctx)
 	if context.Cause(ctx) == errRepaired {
 		err = nil
 	}
-	p.send(p.cfg.Writer, &messages.EndRepair{ID: p.job.ID, Batches: p.number, Err: err})
+	p.send(p.cfg.Writer, &messages.EndBackfill{ID: p.job.ID, Batches: p.number, Err: err})
 }
 
 func (p *repair) fetch(ctx context.Context) error {
@@ -172,7 +163,7 @@ func (p *repair) hand(b *messages.Batch) {
 	p.cfg.Fault.At("backfill.fetch")
 	p.number++
 	b.Number = p.number
-	p.send(p.cfg.Writer, &messages.AppendRepair{ID: p.job.ID, Batch: b, Release: p.pool})
+	p.send(p.cfg.Writer, &messages.AppendBackfill{ID: p.job.ID, Batch: b, Release: p.pool})
 }
 
 // Bad implements jetstream.Sink. It does nothing: the live connection reports bad frames.

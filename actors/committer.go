@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"tempestd/internal/dedupe"
+	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -92,7 +93,7 @@ func (c *committer) do(ctx context.Context, job any) error {
 	case *messages.Quiesce:
 		c.epoch.refuse() // from here on no batch of the old epoch is accepted
 		c.feed(&messages.Quiesced{Epoch: m.Epoch})
-	case *messages.BeginEpoch:
+	case *BeginEpoch:
 		return c.begin(ctx, m)
 	case *messages.Opened:
 		return c.opened(ctx, m)
@@ -100,13 +101,13 @@ func (c *committer) do(ctx context.Context, job any) error {
 		c.proven(m)
 	case *messages.SuspectGap:
 		c.suspect(m)
-	case *messages.BeginRepair:
-		return c.beginRepair(ctx, m)
-	case *messages.AppendRepair:
+	case *messages.BeginBackfill:
+		return c.beginBackfill(ctx, m)
+	case *messages.AppendBackfill:
 		defer release(m.Batch, m.Release)
-		return c.appendRepair(ctx, m)
-	case *messages.EndRepair:
-		c.endRepair(m)
+		return c.appendBackfill(ctx, m)
+	case *messages.EndBackfill:
+		c.endBackfill(m)
 	case *messages.FilterChanged:
 		c.at.Filter, c.at.FilterUS = m.Hash, m.SinceUS
 	case *messages.RecordGap:
@@ -124,27 +125,28 @@ func release(b *messages.Batch, pool chan<- *messages.Batch) {
 }
 
 // begin starts an epoch.
-func (c *committer) begin(ctx context.Context, m *messages.BeginEpoch) error {
+func (c *committer) begin(ctx context.Context, m *BeginEpoch) error {
 	c.epoch, c.at, c.gap = expect(m), m.Resume, nil
 	switch {
-	case m.Gap != nil:
-		c.gap = &pendingGap{Gap: *m.Gap, atOnce: true}
-	case m.Skip != nil:
-		c.gap = &pendingGap{Gap: *m.Skip}
+	case m.Plan.Gap != nil:
+		c.gap = &pendingGap{Gap: *m.Plan.Gap, atOnce: true}
+	case m.Plan.Skip != nil:
+		c.gap = &pendingGap{Gap: *m.Plan.Skip}
 	case m.Lost != nil:
 		c.gap = &pendingGap{Gap: *m.Lost, lost: true}
 	}
-	if !m.Overlap {
+	if m.Plan.Overlap == jetstream.OverlapNone {
 		return nil
 	}
 	c.dups = 0
-	loaded, err := c.loadIndex(ctx, m.Short, m.Held && !m.Accept)
-	if !m.BySeq && m.Gap == nil && m.Skip == nil {
+	held := m.Plan.Proof == jetstream.ProofHeld
+	loaded, err := c.loadIndex(ctx, m.Plan.Overlap == jetstream.OverlapShort, held && !m.Plan.Accept)
+	if !m.bySeq() && m.Plan.Gap == nil && m.Plan.Skip == nil {
 		// The request was for a time, rewound: the replay may begin before the stream's first
 		// entry.
 		c.dedupe.Replays()
 	}
-	if err == nil && m.Held && loaded.Fingerprints == 0 {
+	if err == nil && held && loaded.Fingerprints == 0 {
 		c.epoch.prove = false // an empty stream holds no event that could prove it
 	}
 	return err
@@ -190,7 +192,7 @@ func (c *committer) opened(ctx context.Context, m *messages.Opened) error {
 func (c *committer) suspect(m *messages.SuspectGap) {
 	if m.Epoch == c.epoch.number && c.gap == nil {
 		c.gap = &pendingGap{Gap: m.Gap, doubt: true}
-		c.epoch.said = c.epoch.said || m.Said
+		c.epoch.said = true
 	}
 }
 
@@ -224,7 +226,7 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	switch c.epoch.judge(b, marked) {
 	case refuse:
 		c.epoch.refuse()
-		c.feed(&messages.NoOverlap{Epoch: c.epoch.number, Said: c.epoch.said})
+		c.feed(&messages.NoOverlap{Epoch: c.epoch.number, Outdated: c.epoch.said})
 		return nil
 	case wait:
 		c.report(b, persistence.Appended{}, marked.Duplicates+marked.Skipped, false)

@@ -47,23 +47,6 @@ type ConnectionConfig struct {
 	Fault        Fault
 }
 
-// Connect tells the connection what to dial. The feed sends it as the answer to a
-// messages.ConnectionReady.
-type Connect struct {
-	Epoch   messages.Epoch
-	Request jetstream.Request
-	Resume  jetstream.Resume // the input of the plan
-	Plan    jetstream.Plan
-}
-
-// UpdateFilter tells the connection that the feed's filter has changed. The connection sends the
-// filter to an upstream that accepts updates. Otherwise it ends, and the next connection asks for
-// the new filter.
-type UpdateFilter struct {
-	Epoch  messages.Epoch
-	Filter jetstream.Filter
-}
-
 // NewConnection makes the props of the actor that owns a feed's websocket. It dials on a Connect.
 // It fails with an *Ended when the websocket ends, for any reason except a StopReading.
 func NewConnection(cfg ConnectionConfig) *actor.Props {

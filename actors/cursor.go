@@ -172,7 +172,7 @@ func (c *cursor) begin(ctx actor.Context) {
 			}
 			if reason := StoreReason(err); reason != told {
 				told = reason
-				root.Send(feed, &messages.CursorStalled{Reason: reason})
+				root.Send(feed, &messages.CursorTrouble{Reason: reason})
 			}
 		}, func() (err error) {
 			if m.latest, m.found, m.lost, err = c.load(ctx); err == nil {
@@ -182,7 +182,7 @@ func (c *cursor) begin(ctx actor.Context) {
 		})
 		if m.err == nil && told != "" {
 			c.recovered(since)
-			root.Send(feed, &messages.CursorStalled{})
+			root.Send(feed, &messages.CursorTrouble{})
 		}
 		return m
 	})

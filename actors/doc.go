@@ -30,6 +30,7 @@
 //	connection.go  the connection actor
 //	session.go     one websocket from dial to end, with its heartbeat and pings
 //	sink.go        what a websocket fills: batches, the first event, the upstream's notices
+//	messages.go    the messages that carry an address, or a type of a package above messages
 //	pool.go        the batches of a feed
 //	ended.go       why a connection ended
 //	writer.go      the writer actor
@@ -38,11 +39,10 @@
 //	expected.go    what an epoch should bring, and the judgement of its batches
 //	repairing.go   the committer's part in a backfill
 //	backfill.go    the backfill actor: a second connection for events that the first one missed
-//	addressed.go   the messages that carry an actor's address
 //	gap.go         the form of a gap entry, and when one is appended
 //	cursor.go      the cursor actor
 //	filters.go     the cursor's part in saving a feed's filters
-//	keeper.go      the keeper actor: the lease of a stream that several daemons share
+//	lease_holder.go the lease holder actor: the lease of a stream that several daemons share
 //	trouble.go     what a committer does when the store refuses
 //	patience.go    waiting for a store that is full, is unavailable or refuses
 //	watchdog.go    the watchdog actor

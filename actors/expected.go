@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"tempestd/internal/dedupe"
+	"tempestd/internal/jetstream"
 	"tempestd/messages"
 )
 
@@ -43,12 +44,14 @@ type expected struct {
 }
 
 // expect begins an epoch.
-func expect(m *messages.BeginEpoch) expected {
-	e := expected{number: m.Epoch, next: 1, host: m.Host, prove: m.Prove && !m.Accept, held: m.Held, accepts: m.Accept, before: m.Before, dealt: m.Passed, passed: !m.Overlap, from: m.From}
-	if m.Overlap && m.Resume.FirstHost == m.Host {
+func expect(m *BeginEpoch) expected {
+	overlap := m.Plan.Overlap != jetstream.OverlapNone
+	e := expected{number: m.Epoch, next: 1, host: m.Host, prove: m.Plan.Proof != jetstream.ProofNone && !m.Plan.Accept,
+		held: m.Plan.Proof == jetstream.ProofHeld, accepts: m.Plan.Accept, before: m.Before, dealt: m.Passed, passed: !overlap, from: m.Plan.From}
+	if overlap && m.Resume.FirstHost == m.Host {
 		e.first = messages.Position{Seq: m.Resume.FirstSeq, TimeUS: m.Resume.FirstUS}
 	}
-	if m.BySeq {
+	if m.bySeq() {
 		e.resume = m.Resume.Position
 	}
 	return e

@@ -50,7 +50,7 @@ func (q *jobs) add(job any) {
 		}
 	case *messages.RecordGap:
 		q.drop(func(w any) bool { g, same := w.(*messages.RecordGap); return same && g.Gap == m.Gap })
-	case *messages.BeginRepair:
+	case *messages.BeginBackfill:
 		q.drop(func(w any) bool { return ofRepair(w, m.ID) })
 	}
 	q.waiting = append(q.waiting, job)
@@ -64,11 +64,11 @@ func (q *jobs) add(job any) {
 // when it no longer waits for the earlier one.
 func ofRepair(job any, id uint64) bool {
 	switch m := job.(type) {
-	case *messages.BeginRepair:
+	case *messages.BeginBackfill:
 		return m.ID < id
-	case *messages.AppendRepair:
+	case *messages.AppendBackfill:
 		return m.ID < id
-	case *messages.EndRepair:
+	case *messages.EndBackfill:
 		return m.ID < id
 	}
 	return false
@@ -92,7 +92,7 @@ func giveBack(job any) {
 	switch m := job.(type) {
 	case *messages.AppendBatch:
 		release(m.Batch, m.Release)
-	case *messages.AppendRepair:
+	case *messages.AppendBackfill:
 		release(m.Batch, m.Release)
 	}
 }

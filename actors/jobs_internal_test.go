@@ -19,7 +19,7 @@ func (q *jobs) names() (names []string) {
 			name += fmt.Sprint(m.Epoch)
 		case *messages.FilterChanged:
 			name += fmt.Sprint(m.Hash)
-		case *messages.BeginRepair:
+		case *messages.BeginBackfill:
 			name += fmt.Sprint(m.ID)
 		}
 		names = append(names, name)
@@ -30,19 +30,19 @@ func (q *jobs) names() (names []string) {
 func TestJobsCollapseIntoTheNewestWish(t *testing.T) {
 	pool := make(Pool, 8)
 	batch := func() *messages.AppendBatch { return &messages.AppendBatch{Batch: &messages.Batch{}, Release: pool} }
-	repairOf := func(id uint64) *messages.AppendRepair {
-		return &messages.AppendRepair{ID: id, Batch: &messages.Batch{}, Release: pool}
+	repairOf := func(id uint64) *messages.AppendBackfill {
+		return &messages.AppendBackfill{ID: id, Batch: &messages.Batch{}, Release: pool}
 	}
 	q := newJobs()
 	for _, job := range []any{
 		batch(), &messages.Quiesce{Epoch: 2}, &messages.Quiesce{Epoch: 3},
 		&messages.FilterChanged{Hash: 1}, &messages.FilterChanged{Hash: 2}, batch(), &messages.FilterChanged{Hash: 3},
-		&messages.BeginRepair{ID: 1}, repairOf(1), repairOf(1), &messages.EndRepair{ID: 1}, &messages.BeginRepair{ID: 2}, repairOf(2),
+		&messages.BeginBackfill{ID: 1}, repairOf(1), repairOf(1), &messages.EndBackfill{ID: 1}, &messages.BeginBackfill{ID: 2}, repairOf(2),
 		&messages.Drain{}, batch(), &messages.Drain{},
 	} {
 		q.add(job)
 	}
-	want := []string{"AppendBatch", "Quiesce3", "FilterChanged2", "AppendBatch", "FilterChanged3", "BeginRepair2", "AppendRepair", "AppendBatch", "Drain"}
+	want := []string{"AppendBatch", "Quiesce3", "FilterChanged2", "AppendBatch", "FilterChanged3", "BeginBackfill2", "AppendBackfill", "AppendBatch", "Drain"}
 	if got := q.names(); !slices.Equal(got, want) {
 		t.Errorf("waiting %v\nwant    %v", got, want)
 	}

@@ -38,9 +38,9 @@ func (r *repairing) narrow(b *messages.Batch) (any bool) {
 // writer.
 var errWriterRestarted = errors.New("the writer was restarted meanwhile")
 
-// beginRepair loads the identity index. The stream may hold events that the backfill brings, and
+// beginBackfill loads the identity index. The stream may hold events that the backfill brings, and
 // the backfill may bring events before the live connection does.
-func (c *committer) beginRepair(ctx context.Context, m *messages.BeginRepair) error {
+func (c *committer) beginBackfill(ctx context.Context, m *messages.BeginBackfill) error {
 	c.repair = repairing{id: m.ID, next: 1, fromUS: m.FromUS, toUS: m.ToUS}
 	// A proof that the live connection still owes stays required.
 	_, err := c.loadIndex(ctx, false, c.epoch.prove && c.epoch.held)
@@ -48,9 +48,9 @@ func (c *committer) beginRepair(ctx context.Context, m *messages.BeginRepair) er
 	return err
 }
 
-// appendRepair appends the events that the stream lacks. The position stays, because it belongs to
-// the live connection.
-func (c *committer) appendRepair(ctx context.Context, m *messages.AppendRepair) error {
+// appendBackfill appends the events that the stream lacks. The position stays, because it belongs
+// to the live connection.
+func (c *committer) appendBackfill(ctx context.Context, m *messages.AppendBackfill) error {
 	if m.ID != c.repair.id || m.Batch.Number != c.repair.next {
 		return nil
 	}
@@ -78,7 +78,7 @@ func (c *committer) appendRepair(ctx context.Context, m *messages.AppendRepair) 
 	return nil
 }
 
-func (c *committer) endRepair(m *messages.EndRepair) {
+func (c *committer) endBackfill(m *messages.EndBackfill) {
 	done := &messages.BackfillDone{ID: m.ID, Found: c.repair.found, Known: c.repair.known, Err: m.Err}
 	if done.Err == nil && (m.ID != c.repair.id || m.Batches != c.repair.next-1) {
 		done.Err = errWriterRestarted

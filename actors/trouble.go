@@ -43,7 +43,7 @@ func (c *committer) stall(err error, wait time.Duration) {
 		return
 	}
 	c.reason, c.full = reason, full
-	c.feed(&messages.WriterStalled{Reason: reason})
+	c.feed(&messages.WriterTrouble{Reason: reason})
 }
 
 // resume reports that the trouble is over.
@@ -52,7 +52,7 @@ func (c *committer) resume() {
 		return
 	}
 	c.cfg.Observer.Emit(observe.AppendResumed, c.cfg.Feed, "after", c.cfg.Clock.Since(c.since).String())
-	c.feed(&messages.WriterResumed{})
+	c.feed(&messages.WriterTrouble{})
 	c.since = time.Time{}
 }
 

@@ -49,8 +49,8 @@ func (w *writer) Receive(ctx actor.Context) {
 		w.start(ctx)
 	case *actor.Restarting, *actor.Stopping:
 		w.stop()
-	case *messages.Quiesce, *messages.BeginEpoch, *messages.Opened, *messages.Proven, *messages.SuspectGap, *messages.AppendBatch, *messages.Drain,
-		*messages.BeginRepair, *messages.AppendRepair, *messages.EndRepair, *messages.RecordGap, *messages.FilterChanged:
+	case *messages.Quiesce, *BeginEpoch, *messages.Opened, *messages.Proven, *messages.SuspectGap, *messages.AppendBatch, *messages.Drain,
+		*messages.BeginBackfill, *messages.AppendBackfill, *messages.EndBackfill, *messages.RecordGap, *messages.FilterChanged:
 		w.jobs.add(m)
 	case *messages.HealthCheck:
 		ctx.Respond(&HealthReply{ID: m.ID, From: ctx.Self()})

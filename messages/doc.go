@@ -4,7 +4,7 @@
 //
 //   - A message is immutable once it was sent. The one exception is [Batch], whose ownership moves
 //     with it: after the send the sender must not touch the batch until it comes back through
-//     Release of the [AppendBatch] or [AppendRepair].
+//     Release of the [AppendBatch] or [AppendBackfill].
 //   - Every message that belongs to one websocket connection carries that connection's [Epoch]. The
 //     receiver drops a message about an older epoch. Therefore [ForceReconnect] is safe at any
 //     moment.

@@ -138,7 +138,7 @@ func (s *sharing) streams(nodes []messages.Node) []string {
 // the feeds' wait changes.
 func (s *sharing) tell(ctx actor.Context, m *looked) {
 	if m.err != nil {
-		away := &messages.LeaseAway{Reason: actors.StoreReason(m.err)}
+		away := &messages.LeaseTrouble{Reason: actors.StoreReason(m.err)}
 		for _, pid := range s.feeds {
 			ctx.Send(pid, away)
 		}
