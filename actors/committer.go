@@ -144,7 +144,7 @@ func (c *committer) begin(ctx context.Context, m *BeginEpoch) error {
 	if !m.bySeq() && m.Plan.Gap == nil && m.Plan.Skip == nil {
 		// The request was for a time, rewound: the replay may begin before the stream's first
 		// entry.
-		c.dedupe.Replays()
+		c.dedupe.ExpectEarly()
 	}
 	if err == nil && held && loaded.Fingerprints == 0 {
 		c.epoch.prove = false // an empty stream holds no event that could prove it
@@ -229,17 +229,17 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 		c.feed(&messages.NoOverlap{Epoch: c.epoch.number, Outdated: c.epoch.said})
 		return nil
 	case wait:
-		c.report(b, persistence.Appended{}, marked.Duplicates+marked.Skipped, false)
+		c.report(b, persistence.Appended{}, marked.Duplicates+marked.Early, false)
 		return nil
 	case accept:
-		c.dedupe.Accept()
+		c.dedupe.AcceptStart()
 		if marked, err = c.mark(ctx, b); err != nil {
 			return err
 		}
 	case begins:
 		c.feed(&messages.Proven{Epoch: c.epoch.number})
 	}
-	if c.epoch.accepts && c.gap == nil && !marked.Held {
+	if c.epoch.accepts && c.gap == nil && !marked.FirstHeld {
 		c.gap = &pendingGap{Gap: messages.Gap{Host: c.epoch.host, FromUS: c.at.Covered().US, Cause: messages.GapServerMoved}}
 	}
 	c.epoch.accepts = false
@@ -251,7 +251,7 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 			return err
 		}
 	}
-	moved := c.epoch.reach(b, &c.at, marked.Misses > 0 || marked.Tail || !c.dedupe.Overlaps())
+	moved := c.epoch.reach(b, &c.at, marked.Misses > 0 || marked.ReachedEnd || !c.dedupe.Overlaps())
 	for i := range b.Events {
 		if e := &b.Events[i]; e.Kind == messages.KindCommit {
 			c.at.CommitUS = max(c.at.CommitUS, e.TimeUS)
@@ -302,7 +302,7 @@ func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marke
 		// again.
 		marked.Duplicates += m.Duplicates
 		marked.FalseHits += m.FalseHits
-		marked.Skipped += m.Skipped
+		marked.Early += m.Early
 		m = marked
 		return err
 	})
@@ -314,9 +314,9 @@ func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marke
 	if m.Duplicates > 0 {
 		metrics.Duplicates.WithLabelValues(c.cfg.Feed).Add(float64(m.Duplicates))
 	}
-	if m.Skipped > 0 {
-		metrics.Skipped.WithLabelValues(c.cfg.Feed).Add(float64(m.Skipped))
-		if n, due := c.skipped.count(c.cfg.Clock.Now(), m.Skipped); due {
+	if m.Early > 0 {
+		metrics.Skipped.WithLabelValues(c.cfg.Feed).Add(float64(m.Early))
+		if n, due := c.skipped.count(c.cfg.Clock.Now(), m.Early); due {
 			c.cfg.Observer.Emit(observe.EventsSkipped, c.cfg.Feed, "epoch", uint64(c.epoch.number), "count", n)
 		}
 	}
@@ -326,7 +326,7 @@ func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marke
 	if m.FalseHits > 0 {
 		metrics.FalseHits.WithLabelValues(c.cfg.Feed).Add(float64(m.FalseHits))
 	}
-	if m.Ended {
+	if m.OverlapEnded {
 		c.cfg.Observer.Emit(observe.FeedOverlapEnded, c.cfg.Feed, "epoch", uint64(c.epoch.number), "duplicates", c.dups)
 	}
 	return m, nil
@@ -340,7 +340,7 @@ func (c *committer) storeMarked(ctx context.Context, b *messages.Batch, m dedupe
 		return err
 	}
 	c.dedupe.Appended(b, stored)
-	c.report(b, stored, m.Duplicates+m.Skipped, moved)
+	c.report(b, stored, m.Duplicates+m.Early, moved)
 	return nil
 }
 

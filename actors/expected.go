@@ -141,14 +141,14 @@ func (e *expected) judge(b *messages.Batch, m dedupe.Marked) verdict {
 		return take
 	}
 	switch {
-	case m.Lead == dedupe.LeadHeld:
+	case m.Start == dedupe.StartHeld:
 		e.prove = false
 		return begins
-	case m.Lead == dedupe.LeadNone && m.Duplicates+m.Misses == 0: // no event was compared
+	case m.Start == dedupe.StartNone && m.Duplicates+m.Misses == 0: // no event was compared
 		return wait
-	case m.Lead == dedupe.LeadPending && !e.atTip(b):
+	case m.Start == dedupe.StartPending && !e.atTip(b):
 		return wait
-	case m.Lead == dedupe.LeadLate && e.said && m.Skipped == 0:
+	case m.Start == dedupe.StartLate && e.said && m.Early == 0:
 		e.prove = false
 		return accept
 	}
@@ -246,7 +246,7 @@ type pendingGap struct {
 
 // refuted says whether the first batch shows that nothing is missing.
 func (g *pendingGap) refuted(b *messages.Batch, m dedupe.Marked) bool {
-	return g.doubt && m.Held || g.lost && firstEvent(b) <= g.FromUS
+	return g.doubt && m.FirstHeld || g.lost && firstEvent(b) <= g.FromUS
 }
 
 // hasEvents says whether the batch has an event that may be stored.

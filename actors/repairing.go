@@ -44,7 +44,7 @@ func (c *committer) beginBackfill(ctx context.Context, m *messages.BeginBackfill
 	c.repair = repairing{id: m.ID, next: 1, fromUS: m.FromUS, toUS: m.ToUS}
 	// A proof that the live connection still owes stays required.
 	_, err := c.loadIndex(ctx, false, c.epoch.prove && c.epoch.held)
-	c.dedupe.Replays()
+	c.dedupe.ExpectEarly()
 	return err
 }
 
