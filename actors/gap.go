@@ -50,7 +50,7 @@ func (c *committer) storeGap(ctx context.Context, g messages.Gap, moved bool) er
 // batch. The gap entry has the event's fingerprint, so that a replay of the event makes no second
 // gap entry.
 func (c *committer) tellSkipped(b *messages.Batch) (gaps int) {
-	for _, s := range slices.Backward(b.Skipped) {
+	for _, s := range slices.Backward(b.Oversized) {
 		if s.Fingerprint != 0 && c.dedupe.Holds(s.Fingerprint) || s.TimeUS > 0 && c.epoch.startsAt(s.Seq, s.TimeUS) {
 			continue
 		}
