@@ -36,7 +36,9 @@
 //	writer.go      the writer actor
 //	jobs.go        the writer's queue: jobs that the committer has not begun
 //	committer.go   the writer's goroutine: dedupe, gap, append, retry
-//	expected.go    what an epoch should bring, and the judgement of its batches
+//	epoch.go       what the committer knows of an epoch: which batch is next, how far it has come
+//	expectation.go what an epoch expects of its next batch, and the judgement of that batch
+//	report.go      what the committer tells the cursor, the feed and the metrics
 //	repairing.go   the committer's part in a backfill
 //	backfill.go    the backfill actor: a second connection for events that the first one missed
 //	gap.go         the form of a gap entry, and when one is appended

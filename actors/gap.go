@@ -25,12 +25,10 @@ func gapBatch(g messages.Gap) *messages.Batch {
 	}
 }
 
-// recordGap appends the pending gap entry and moves the position past it in the same append. A
-// crash after it does not record the gap twice.
-func (c *committer) recordGap(ctx context.Context, to messages.UpstreamTime) error {
-	g := c.gap.Gap
+// recordGap appends a gap entry and moves the position to the gap's end in the same append. A crash
+// after it does not record the gap twice.
+func (c *committer) recordGap(ctx context.Context, g messages.Gap, to messages.UpstreamTime) error {
 	g.ToUS = max(to.US, g.FromUS)
-	c.gap = nil
 	c.at.Position = messages.Position{Host: to.Host, TimeUS: g.ToUS, Moment: true}
 	c.at.Replay, c.at.AtTip = messages.Position{}, 0
 	return c.storeGap(ctx, g, true)
@@ -46,10 +44,10 @@ func (c *committer) storeGap(ctx context.Context, g messages.Gap, moved bool) er
 	return nil
 }
 
-// tellSkipped inserts a gap entry for each event that was passed over, at the event's place in the
+// insertGaps inserts a gap entry for each event that was too large, at the event's place in the
 // batch. The gap entry has the event's fingerprint, so that a replay of the event makes no second
 // gap entry.
-func (c *committer) tellSkipped(b *messages.Batch) (gaps int) {
+func (c *committer) insertGaps(b *messages.Batch) (gaps int) {
 	for _, s := range slices.Backward(b.Oversized) {
 		if s.Fingerprint != 0 && c.dedupe.Holds(s.Fingerprint) || s.TimeUS > 0 && c.epoch.startsAt(s.Seq, s.TimeUS) {
 			continue
@@ -74,8 +72,8 @@ func (c *committer) tellSkipped(b *messages.Batch) (gaps int) {
 	return gaps
 }
 
-// tellGaps reports the gap entries of a batch that was stored behind the entry last.
-func (c *committer) tellGaps(b *messages.Batch, last messages.EntryID) {
+// reportGaps reports the gap entries of a batch that was stored behind the entry last.
+func (c *committer) reportGaps(b *messages.Batch, last messages.EntryID) {
 	for i := range b.Events {
 		e := &b.Events[i]
 		if e.Drop {
@@ -85,9 +83,9 @@ func (c *committer) tellGaps(b *messages.Batch, last messages.EntryID) {
 		if e.Kind != messages.KindGap {
 			continue
 		}
-		var told struct{ Gap messages.Gap }
-		if json.Unmarshal(b.Bytes(i), &told) == nil {
-			c.feed(&messages.GapRecorded{Epoch: c.epoch.number, ID: last, Gap: told.Gap})
+		var entry struct{ Gap messages.Gap }
+		if json.Unmarshal(b.Bytes(i), &entry) == nil {
+			c.feed(&messages.GapRecorded{Epoch: c.epoch.number, ID: last, Gap: entry.Gap})
 		}
 	}
 }

@@ -43,12 +43,13 @@ type BeginEpoch struct {
 	// Lost is what the store has lost: a gap that is recorded before the first event, unless that
 	// event is as old.
 	Lost *messages.Gap
-	// Before are the filters that applied until FilterUS of Resume and earlier, oldest first. An
-	// event that is older than a filter is stored only if the previous filter wanted it too.
-	Before []messages.FormerFilter
-	// Passed is a position that was reached with an unknown filter. Events of Host up to there that
-	// the stream lacks were not wanted. It is zero if the filter is known.
-	Passed messages.Position
+	// FormerFilters are the filters that applied until FilterUS of Resume and earlier, oldest
+	// first. An event that is older than a filter is stored only if the previous filter wanted it
+	// too.
+	FormerFilters []messages.FormerFilter
+	// UnwantedUntil is a position that was reached with an unknown filter. Events of Host up to
+	// there that the stream lacks were not wanted. It is zero if the filter is known.
+	UnwantedUntil messages.Position
 }
 
 // bySeq says that the epoch resumes by the numbers of Host, which are valid. Events before Resume

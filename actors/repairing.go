@@ -43,7 +43,7 @@ var errWriterRestarted = errors.New("the writer was restarted meanwhile")
 func (c *committer) beginBackfill(ctx context.Context, m *messages.BeginBackfill) error {
 	c.repair = repairing{id: m.ID, next: 1, fromUS: m.FromUS, toUS: m.ToUS}
 	// A proof that the live connection still owes stays required.
-	_, err := c.loadIndex(ctx, false, c.epoch.prove && c.epoch.held)
+	_, err := c.loadIndex(ctx, false, c.epoch.needsHeld())
 	c.dedupe.ExpectEarly()
 	return err
 }
@@ -56,7 +56,7 @@ func (c *committer) appendBackfill(ctx context.Context, m *messages.AppendBackfi
 	}
 	c.repair.next++
 	end := max(c.repair.endUS, m.Batch.TimeUS)
-	c.believeTimes(m.Batch)
+	c.boundTimes(m.Batch)
 	marked, err := c.mark(ctx, m.Batch)
 	if err == nil && c.repair.narrow(m.Batch) {
 		dups := marked.Duplicates
@@ -94,7 +94,7 @@ func (c *committer) endBackfill(m *messages.EndBackfill) {
 // epoch has told its position yet does nothing: the feed asks again in the next epoch. A damaged
 // block is recorded once, however often it is found.
 func (c *committer) recordGapHere(ctx context.Context, g messages.Gap) error {
-	if !c.epoch.begun() {
+	if c.epoch.isNone() {
 		return nil
 	}
 	if g.Cause == messages.GapCorrupt {

@@ -85,7 +85,7 @@ func (c *committer) recover(ctx context.Context, err error) error {
 
 // forget ends the epoch and the backfill. Events of theirs that are not stored are read again.
 func (c *committer) forget() {
-	c.epoch.refuse()
+	c.epoch.close()
 	c.repair = repairing{}
 	c.dedupe = dedupe.New(c.cfg.Stream, c.cfg.Dedupe)
 }

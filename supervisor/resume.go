@@ -64,7 +64,7 @@ func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 		Protocol: f.protocol(endpoint), Compress: f.cfg.Compress, Raw: f.cfg.Raw,
 	}
 	ctx.Send(f.writer, &actors.BeginEpoch{
-		Epoch: f.epoch, Host: host, Resume: cp, Plan: plan, Lost: point.Lost, Before: f.filters.before(r.Ahead), Passed: passed,
+		Epoch: f.epoch, Host: host, Resume: cp, Plan: plan, Lost: point.Lost, FormerFilters: f.filters.before(r.Ahead), UnwantedUntil: passed,
 	})
 	f.recordGaps(ctx)
 	ctx.Send(f.connection, &actors.Connect{Epoch: f.epoch, Request: f.request, Resume: r, Plan: plan})
