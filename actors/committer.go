@@ -30,7 +30,7 @@ type committer struct {
 	// first entry.
 	implausible, early rateLimit
 
-	repair repairing
+	backfill backfillState
 	trouble
 }
 
@@ -54,7 +54,7 @@ func (c *committer) run(ctx context.Context) error {
 // checkOpen refuses a stream that was closed for good, before anything is read for it.
 func (c *committer) checkOpen(ctx context.Context) error {
 	var info persistence.StreamInfo
-	err := c.patiently(ctx, func() (err error) {
+	err := c.retry(ctx, func() (err error) {
 		info, err = c.cfg.Stream.Info(ctx)
 		return err
 	})
@@ -146,7 +146,7 @@ func (c *committer) begin(ctx context.Context, m *BeginEpoch) error {
 // loadIndex begins an overlap: it loads the identity index.
 func (c *committer) loadIndex(ctx context.Context, short, prove bool) (loaded dedupe.Loaded, err error) {
 	start := c.cfg.Clock.Now()
-	err = c.patiently(ctx, func() (err error) {
+	err = c.retry(ctx, func() (err error) {
 		loaded, err = c.dedupe.Begin(ctx, short, prove)
 		return err
 	})
@@ -296,7 +296,7 @@ func (c *committer) boundTimes(b *messages.Batch) {
 
 // mark marks the events that the stream already holds.
 func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marked, err error) {
-	err = c.patiently(ctx, func() error {
+	err = c.retry(ctx, func() error {
 		marked, err := c.dedupe.Mark(ctx, b)
 		// An attempt that was cut short has marked events, and the next attempt does not count them
 		// again.
@@ -341,7 +341,7 @@ func (c *committer) commit(ctx context.Context, b *messages.Batch) (persistence.
 	var stored persistence.Appended
 	// A refused append may be durable or not. It is not tried again: the epoch is over, and the
 	// next one resumes from the stored position.
-	err := c.patiently(ctx, func() (err error) {
+	err := c.retry(ctx, func() (err error) {
 		stored, err = c.cfg.Stream.Append(ctx, b, cp)
 		return refused(err)
 	})

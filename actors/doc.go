@@ -31,15 +31,11 @@
 //	session.go     one websocket from dial to end, with its heartbeat and pings
 //	sink.go        what a websocket fills: batches, the first event, the upstream's notices
 //	messages.go    the messages that carry an address, or a type of a package above messages
-//	pool.go        the batches of a feed
-//	ended.go       why a connection ended
 //	writer.go      the writer actor
-//	jobs.go        the writer's queue: jobs that the committer has not begun
 //	committer.go   the writer's goroutine: dedupe, gap, append, retry
 //	epoch.go       what the committer knows of an epoch: which batch is next, how far it has come
 //	expectation.go what an epoch expects of its next batch, and the judgement of that batch
 //	report.go      what the committer tells the cursor, the feed and the metrics
-//	repairing.go   the committer's part in a backfill
 //	backfill.go    the backfill actor: a second connection for events that the first one missed
 //	gap.go         the form of a gap entry, and when one is appended
 //	cursor.go      the cursor actor
@@ -49,6 +45,4 @@
 //	patience.go    waiting for a store that is full, is unavailable or refuses
 //	watchdog.go    the watchdog actor
 //	detector.go    the adaptive failure detector
-//	sleep.go       the detection of machine sleep
-//	guard.go       the wrapper of every actor
 package actors

@@ -44,6 +44,27 @@ func (c *committer) storeGap(ctx context.Context, g messages.Gap, moved bool) er
 	return nil
 }
 
+// recordGapHere appends a gap entry at the end of the stream. The position stays. A writer that no
+// epoch has told its position yet does nothing: the feed asks again in the next epoch. A damaged
+// block is recorded once, however often it is found.
+func (c *committer) recordGapHere(ctx context.Context, g messages.Gap) error {
+	if c.epoch.isNone() {
+		return nil
+	}
+	if g.Cause == messages.GapCorrupt {
+		if !c.dedupe.Overlaps() {
+			if _, err := c.loadIndex(ctx, false, false); err != nil {
+				return err
+			}
+		}
+		if c.dedupe.Holds(gapBatch(g).Events[0].Fingerprint) {
+			c.feed(&messages.GapRecorded{Epoch: c.epoch.number, Gap: g, Known: true})
+			return nil
+		}
+	}
+	return c.storeGap(ctx, g, false)
+}
+
 // insertGaps inserts a gap entry for each event that was too large, at the event's place in the
 // batch. The gap entry has the event's fingerprint, so that a replay of the event makes no second
 // gap entry.

@@ -41,17 +41,17 @@ func NewLeaseHolder(cfg LeaseHolderConfig) *actor.Props {
 }
 
 type leaseHolder struct {
-	Beside
+	Tasks
 	cfg  LeaseHolderConfig
-	task *Task // its questions to the store
+	task *Task // its requests to the store
 
-	wanted  bool           // the feed asked for the lease and does not have it
-	leaving bool           // the feed waits for the release
-	busy    bool           // a question to the store is under way
-	lease   messages.Lease // zero while the lease holder holds none
-	until   time.Time      // the end of the lease unless it is renewed
-	failed  error          // why the last renewal failed
-	wait    time.Duration  // after a claim that failed with an unknown error
+	wanted    bool           // the feed asked for the lease and does not have it
+	releasing bool           // the feed waits for the release
+	busy      bool           // a request to the store is under way
+	lease     messages.Lease // zero while the lease holder holds none
+	until     time.Time      // the end of the lease unless it is renewed
+	failed    error          // why the last renewal failed
+	wait      time.Duration  // after a claim that failed with an unknown error
 
 	due, expiry clockwork.Timer
 }
@@ -70,21 +70,21 @@ type (
 		asked time.Time
 		err   error
 	}
-	gaveUp struct{}
+	releaseDone struct{}
 )
 
 // Receive implements actor.Actor.
 func (h *leaseHolder) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
-		h.task = h.Begin(ctx)
+		h.task = h.NewTask(ctx)
 	case *actor.Restarting, *actor.Stopping:
 		h.stop()
 	case *messages.ClaimLease:
-		h.wanted, h.leaving = true, false
+		h.wanted, h.releasing = true, false
 		h.act(ctx)
 	case *messages.ReleaseLease:
-		h.wanted, h.leaving = false, true
+		h.wanted, h.releasing = false, true
 		h.act(ctx)
 	case *actDue:
 		h.act(ctx)
@@ -94,7 +94,7 @@ func (h *leaseHolder) Receive(ctx actor.Context) {
 		h.claimed(ctx, m)
 	case *renewed:
 		h.renewed(ctx, m)
-	case *gaveUp:
+	case *releaseDone:
 		h.busy, h.lease = false, messages.Lease{}
 		h.act(ctx)
 	case *messages.HealthCheck:
@@ -102,7 +102,7 @@ func (h *leaseHolder) Receive(ctx actor.Context) {
 	}
 }
 
-// act asks the store for the next thing to do. It does nothing while a question is under way,
+// act asks the store for the next thing to do. It does nothing while a request is under way,
 // because the answer calls act again.
 func (h *leaseHolder) act(ctx actor.Context) {
 	if h.busy {
@@ -110,10 +110,10 @@ func (h *leaseHolder) act(ctx actor.Context) {
 	}
 	h.stopTimer(&h.due)
 	switch {
-	case h.leaving && h.lease.IsZero():
-		h.leaving = false
+	case h.releasing && h.lease.IsZero():
+		h.releasing = false
 		ctx.Send(ctx.Parent(), &messages.LeaseReleased{})
-	case h.leaving:
+	case h.releasing:
 		h.release()
 	case h.wanted:
 		h.claim()
@@ -122,13 +122,13 @@ func (h *leaseHolder) act(ctx actor.Context) {
 	}
 }
 
-// ask runs one question to the store in the lease holder's task, for at most limit.
-func (h *leaseHolder) ask(point string, limit time.Duration, question func(context.Context) any) {
+// ask runs one request to the store in the lease holder's task, for at most limit.
+func (h *leaseHolder) ask(point string, limit time.Duration, request func(context.Context) any) {
 	h.busy = true
 	h.task.Start(point, func(ctx context.Context) any {
 		limited, cancel := clockwork.WithTimeout(ctx, h.cfg.Clock, limit)
 		defer cancel()
-		return question(limited)
+		return request(limited)
 	})
 }
 
@@ -158,7 +158,7 @@ func (h *leaseHolder) claimed(ctx actor.Context, m *claimed) {
 	switch {
 	case m.err == nil && now.Before(until):
 		h.lease, h.until, h.failed, h.wait = m.grant.Lease, until, nil, 0
-		if h.leaving {
+		if h.releasing {
 			h.act(ctx)
 			return
 		}
@@ -168,7 +168,7 @@ func (h *leaseHolder) claimed(ctx actor.Context, m *claimed) {
 		h.actAt(ctx, m.asked.Add(h.cfg.Renew))
 		return
 	case !m.grant.Lease.IsZero():
-		// This lease cannot be used now, but it must be released when the lease holder leaves.
+		// This lease cannot be used now, but it must be released when the feed asks for that.
 		h.lease = m.grant.Lease
 	case isHeld && h.wanted:
 		ctx.Send(ctx.Parent(), &messages.LeaseHeld{Owner: held.Owner})
@@ -179,7 +179,7 @@ func (h *leaseHolder) claimed(ctx actor.Context, m *claimed) {
 	if m.err != nil && !isHeld && h.wanted {
 		ctx.Send(ctx.Parent(), &messages.LeaseTrouble{Reason: StoreReason(m.err)})
 	}
-	if h.leaving {
+	if h.releasing {
 		h.act(ctx)
 		return
 	}
@@ -208,7 +208,7 @@ func (h *leaseHolder) renewed(ctx actor.Context, m *renewed) {
 		h.expireAt(ctx, h.until)
 		h.actAt(ctx, m.asked.Add(h.cfg.Renew))
 	}
-	if h.leaving || h.wanted {
+	if h.releasing || h.wanted {
 		h.act(ctx)
 	}
 }
@@ -239,19 +239,19 @@ func (h *leaseHolder) release() {
 	h.stopTimer(&h.expiry)
 	h.ask("lease_holder.release", h.cfg.TTL, func(ctx context.Context) any {
 		_ = h.cfg.Leases.Release(ctx, lease)
-		return &gaveUp{}
+		return &releaseDone{}
 	})
 }
 
-func (h *leaseHolder) actAt(ctx actor.Context, at time.Time) { h.tell(ctx, &h.due, at, &actDue{}) }
+func (h *leaseHolder) actAt(ctx actor.Context, at time.Time) { h.sendAt(ctx, &h.due, at, &actDue{}) }
 
 func (h *leaseHolder) expireAt(ctx actor.Context, at time.Time) {
-	h.tell(ctx, &h.expiry, at, &leaseExpired{h.lease})
+	h.sendAt(ctx, &h.expiry, at, &leaseExpired{h.lease})
 }
 
-// tell sends the lease holder a message at a time. It replaces the message that the timer was going
-// to send.
-func (h *leaseHolder) tell(ctx actor.Context, timer *clockwork.Timer, at time.Time, message any) {
+// sendAt sends the lease holder a message at a time. It replaces the message that the timer was
+// going to send.
+func (h *leaseHolder) sendAt(ctx actor.Context, timer *clockwork.Timer, at time.Time, message any) {
 	h.stopTimer(timer)
 	*timer = Later(ctx, h.cfg.Clock, max(at.Sub(h.cfg.Clock.Now()), 0), message)
 }

@@ -81,10 +81,10 @@ func (s *session) run(ctx context.Context) *Ended {
 	open := s.cfg.Clock.Now()
 	s.opened(up, open, open.Sub(start))
 	s.task.EndsWith(up.CloseNow)
-	s.beside("connection.close", s.closeWhenDone, up)
-	s.beside("connection.heartbeat", s.heartbeat, up)
-	s.beside("connection.ping", s.ping, up)
-	s.beside("connection.filter", s.tellFilters, up)
+	s.start("connection.close", s.closeWhenDone, up)
+	s.start("connection.heartbeat", s.heartbeat, up)
+	s.start("connection.ping", s.ping, up)
+	s.start("connection.filter", s.tellFilters, up)
 
 	k := &sink{session: s, plan: s.dial.Plan, done: ctx.Done()}
 	defer k.giveBack()
@@ -98,8 +98,8 @@ func (s *session) run(ctx context.Context) *Ended {
 	return s.ended(ctx, up, s.cfg.Clock.Since(open), err)
 }
 
-// beside runs do in a goroutine until the session ends.
-func (s *session) beside(point string, do func(context.Context, Upstream), up Upstream) {
+// start runs do in a goroutine until the session ends.
+func (s *session) start(point string, do func(context.Context, Upstream), up Upstream) {
 	s.task.Start(point, func(ctx context.Context) any { do(ctx, up); return nil })
 }
 

@@ -29,9 +29,9 @@ func nextWait(wait time.Duration, err error) time.Duration {
 	return min(max(2*wait, firstRetry), limit)
 }
 
-// errEnough ends the waiting for a store that takes nothing, when the feed does not want to wait
+// errGivenUp ends the waiting for a store that takes nothing, when the feed does not want to wait
 // any more.
-var errEnough = errors.New("the store takes nothing, and is not waited for")
+var errGivenUp = errors.New("the store takes nothing, and is not waited for")
 
 // refusedError is an unknown failure of an append. The append may be durable or not, so it is not
 // simply tried again.
@@ -55,34 +55,34 @@ func final(err error) bool {
 	_, isFenced := errors.AsType[*persistence.FencedError](err)
 	_, isMoved := errors.AsType[*persistence.ConflictError](err)
 	_, isRefused := errors.AsType[*refusedError](err)
-	return isFenced || isMoved || isRefused || errors.Is(err, persistence.ErrStreamClosed) || errors.Is(err, errEnough)
+	return isFenced || isMoved || isRefused || errors.Is(err, persistence.ErrStreamClosed) || errors.Is(err, errGivenUp)
 }
 
-// patiently calls do until it succeeds, fails for good, or ctx ends. Before each wait it calls away
-// with the reason. It does not wait once enough is closed.
-func patiently(ctx context.Context, clock clockwork.Clock, enough <-chan struct{}, away func(err error, wait time.Duration), do func() error) error {
+// retry calls do until it succeeds, fails for good, or ctx ends. Before each wait it calls failed
+// with the reason. It does not wait once giveUp is closed.
+func retry(ctx context.Context, clock clockwork.Clock, giveUp <-chan struct{}, failed func(err error, wait time.Duration), do func() error) error {
 	for wait := time.Duration(0); ; {
 		err := do()
 		if err == nil || ctx.Err() != nil || final(err) {
 			return err
 		}
 		wait = nextWait(wait, err)
-		away(err, wait)
-		if err := sleep(ctx, clock, enough, wait); err != nil {
+		failed(err, wait)
+		if err := sleep(ctx, clock, giveUp, wait); err != nil {
 			return err
 		}
 	}
 }
 
-// sleep waits for d. It returns errEnough or the context's error if the wait is cut short.
-func sleep(ctx context.Context, clock clockwork.Clock, enough <-chan struct{}, d time.Duration) error {
+// sleep waits for d. It returns errGivenUp or the context's error if the wait is cut short.
+func sleep(ctx context.Context, clock clockwork.Clock, giveUp <-chan struct{}, d time.Duration) error {
 	t := clock.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.Chan():
 		return nil
-	case <-enough:
-		return errEnough
+	case <-giveUp:
+		return errGivenUp
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -30,14 +30,14 @@ func (q *jobs) names() (names []string) {
 func TestJobsCollapseIntoTheNewestWish(t *testing.T) {
 	pool := make(Pool, 8)
 	batch := func() *messages.AppendBatch { return &messages.AppendBatch{Batch: &messages.Batch{}, Release: pool} }
-	repairOf := func(id uint64) *messages.AppendBackfill {
+	backfillOf := func(id uint64) *messages.AppendBackfill {
 		return &messages.AppendBackfill{ID: id, Batch: &messages.Batch{}, Release: pool}
 	}
 	q := newJobs()
 	for _, job := range []any{
 		batch(), &messages.Quiesce{Epoch: 2}, &messages.Quiesce{Epoch: 3},
 		&messages.FilterChanged{Hash: 1}, &messages.FilterChanged{Hash: 2}, batch(), &messages.FilterChanged{Hash: 3},
-		&messages.BeginBackfill{ID: 1}, repairOf(1), repairOf(1), &messages.EndBackfill{ID: 1}, &messages.BeginBackfill{ID: 2}, repairOf(2),
+		&messages.BeginBackfill{ID: 1}, backfillOf(1), backfillOf(1), &messages.EndBackfill{ID: 1}, &messages.BeginBackfill{ID: 2}, backfillOf(2),
 		&messages.Drain{}, batch(), &messages.Drain{},
 	} {
 		q.add(job)
@@ -47,12 +47,12 @@ func TestJobsCollapseIntoTheNewestWish(t *testing.T) {
 		t.Errorf("waiting %v\nwant    %v", got, want)
 	}
 	if len(pool) != 2 {
-		t.Errorf("%d batches were given back, want the two of the first repair", len(pool))
+		t.Errorf("%d batches were given back, want the two of the first backfill", len(pool))
 	}
 	select {
-	case <-q.enough:
+	case <-q.draining:
 	default:
-		t.Error("a drain that waits is to end the patience with the store")
+		t.Error("a drain that waits is to end the waiting for the store")
 	}
 	first, ok := q.next(context.Background())
 	if _, isBatch := first.(*messages.AppendBatch); !ok || !isBatch {
@@ -69,7 +69,7 @@ func TestJobsCollapseIntoTheNewestWish(t *testing.T) {
 	}
 }
 
-func TestPatienceGrowsWithWhatIsNotKnown(t *testing.T) {
+func TestWaitsGrowWithWhatIsNotKnown(t *testing.T) {
 	var waits []string
 	for wait, n := nextWait(0, errors.New("unknown")), 0; n < 11; wait, n = nextWait(wait, errors.New("unknown")), n+1 {
 		waits = append(waits, wait.String())
