@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/jonboulle/clockwork"
 
 	"tempestd/internal/jetstream"
 	"tempestd/messages"
@@ -92,9 +91,7 @@ func (f *fetcher) run(ctx context.Context) {
 }
 
 func (f *fetcher) fetch(ctx context.Context) error {
-	dialCtx, cancel := clockwork.WithTimeout(ctx, f.cfg.Clock, f.cfg.DialTimeout)
-	up, err := f.cfg.Dial(dialCtx, f.order.Request)
-	cancel()
+	up, err := f.cfg.dial(ctx, f.order.Request)
 	if err != nil {
 		return err
 	}
@@ -112,15 +109,8 @@ func (f *fetcher) fetch(ctx context.Context) error {
 // watch cancels the connection when the upstream has sent everything up to the end of the wanted
 // range, or has been silent for backfillIdle.
 func (f *fetcher) watch(ctx context.Context, up Upstream) {
-	tick := f.cfg.Clock.NewTicker(time.Second)
-	defer tick.Stop()
 	began := f.cfg.Clock.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.Chan():
-		}
+	every(ctx, f.cfg.Clock, time.Second, func() {
 		f.cfg.Fault.At("backfill.watch")
 		a, now := up.Activity(), f.cfg.Clock.Now()
 		last := a.LastFrame
@@ -129,9 +119,8 @@ func (f *fetcher) watch(ctx context.Context, up Upstream) {
 		}
 		if a.NewestUS > f.order.ToUS || !a.Blocked && now.Sub(last) >= backfillIdle {
 			f.task.Cancel(errFetched)
-			return
 		}
-	}
+	})
 }
 
 // TryHand implements jetstream.Sink.

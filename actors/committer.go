@@ -72,7 +72,7 @@ func (c *committer) outcome(ctx context.Context, err error) error {
 	moved, isMoved := errors.AsType[*persistence.ConflictError](err)
 	switch {
 	case isFenced:
-		c.feed(&messages.Fenced{Stream: fenced.Stream, Epoch: fenced.Epoch, Current: fenced.Current, Owner: fenced.Owner})
+		c.feed(&messages.Fenced{Epoch: fenced.Epoch, Owner: fenced.Owner})
 	case isMoved:
 		c.feed(&messages.StreamMoved{Expected: moved.Expected, Found: moved.Found})
 	case errors.Is(err, persistence.ErrStreamClosed):

@@ -48,6 +48,13 @@ type ConnectionConfig struct {
 	Fault        Fault
 }
 
+// dial opens a websocket within DialTimeout.
+func (c *ConnectionConfig) dial(ctx context.Context, req jetstream.Request) (Upstream, error) {
+	limited, cancel := clockwork.WithTimeout(ctx, c.Clock, c.DialTimeout)
+	defer cancel()
+	return c.Dial(limited, req)
+}
+
 // NewConnection makes the props of the actor that owns a feed's websocket. It dials on a Connect.
 // It fails with an *Ended when the websocket ends, for any reason except a StopReading.
 func NewConnection(cfg ConnectionConfig) *actor.Props {

@@ -40,7 +40,7 @@ func (c *committer) storeGap(ctx context.Context, g messages.Gap, moved bool) er
 	if err != nil {
 		return err
 	}
-	c.feed(&messages.GapRecorded{Epoch: c.epoch.number, ID: stored.Last, Gap: g})
+	c.feed(&messages.GapRecorded{ID: stored.Last, Gap: g})
 	return nil
 }
 
@@ -58,7 +58,7 @@ func (c *committer) recordGapHere(ctx context.Context, g messages.Gap) error {
 			}
 		}
 		if c.dedupe.Holds(gapBatch(g).Events[0].Fingerprint) {
-			c.feed(&messages.GapRecorded{Epoch: c.epoch.number, Gap: g, Known: true})
+			c.feed(&messages.GapRecorded{Gap: g, Known: true})
 			return nil
 		}
 	}
@@ -106,7 +106,7 @@ func (c *committer) reportGaps(b *messages.Batch, last messages.EntryID) {
 		}
 		var entry struct{ Gap messages.Gap }
 		if json.Unmarshal(b.Bytes(i), &entry) == nil {
-			c.feed(&messages.GapRecorded{Epoch: c.epoch.number, ID: last, Gap: entry.Gap})
+			c.feed(&messages.GapRecorded{ID: last, Gap: entry.Gap})
 		}
 	}
 }

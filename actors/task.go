@@ -214,3 +214,17 @@ func Later(ctx actor.Context, clock clockwork.Clock, d time.Duration, message an
 	root, self := ctx.ActorSystem().Root, ctx.Self()
 	return clock.AfterFunc(d, func() { root.Send(self, message) })
 }
+
+// every calls do once in each period until ctx ends.
+func every(ctx context.Context, clock clockwork.Clock, period time.Duration, do func()) {
+	tick := clock.NewTicker(period)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.Chan():
+			do()
+		}
+	}
+}

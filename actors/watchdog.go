@@ -167,6 +167,6 @@ func (w *watchdog) fire(ctx actor.Context, cause messages.ReconnectCause) {
 	if cause == messages.CauseAdaptive || cause == messages.CauseBlind {
 		detector.Suspected()
 	}
-	ctx.Send(ctx.Parent(), &messages.Stalled{Epoch: w.epoch, Cause: cause, Silence: silence})
+	ctx.Send(ctx.Parent(), &messages.Stalled{Epoch: w.epoch})
 	ctx.Send(w.watched, &messages.ForceReconnect{Epoch: w.epoch, Cause: cause})
 }

@@ -81,7 +81,6 @@ type Opened struct {
 type Connected struct {
 	Epoch       Epoch
 	At          time.Time
-	Took        time.Duration
 	Protocol    string // as spoken on this connection
 	Compression string
 	Fallback    string // why it is not the preferred one, "" if it is
@@ -118,9 +117,8 @@ type Committed struct {
 	NewestUS   int64 // upstream time of the newest stored event, 0 if none was stored
 }
 
-// GapRecorded says that the epoch's gap entry is durable.
+// GapRecorded says that a gap entry is durable.
 type GapRecorded struct {
-	Epoch Epoch
 	ID    EntryID
 	Gap   Gap
 	Known bool // the stream had it already
@@ -177,9 +175,8 @@ type RecordGap struct{ Gap Gap }
 // Fenced says that the stream refuses the writer's lease: another daemon owns the stream, or none
 // does.
 type Fenced struct {
-	Stream         string
-	Epoch, Current uint64 // the writer's lease epoch, and the stream's
-	Owner          string // its name, "" if there is none
+	Epoch uint64 // of the writer's lease
+	Owner string // the name of the stream's owner, "" if there is none
 }
 
 // StreamMoved says that the stream does not end where the writer left it, because its server
@@ -243,10 +240,7 @@ type Heartbeat struct {
 }
 
 // PingFailed says that a ping was not answered although the socket was being read.
-type PingFailed struct {
-	Epoch   Epoch
-	Timeout time.Duration
-}
+type PingFailed struct{ Epoch Epoch }
 
 // Unwatch tells the watchdog that there is nothing to watch: disconnected, paused or stopping.
 type Unwatch struct{}
@@ -286,11 +280,7 @@ type Suspicion struct {
 }
 
 // Stalled says that the watchdog sent a ForceReconnect.
-type Stalled struct {
-	Epoch   Epoch
-	Cause   ReconnectCause
-	Silence time.Duration
-}
+type Stalled struct{ Epoch Epoch }
 
 // StopReading asks the connection to stop reading, hand over what it has read and close the socket.
 type StopReading struct{}
