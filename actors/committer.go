@@ -22,9 +22,9 @@ type committer struct {
 	feed   func(any) // sends to the feed
 	cursor func(any) // sends to the cursor
 
-	epoch epoch
-	at    messages.Checkpoint // the position so far; every append stores the next one
-	dups  uint64              // duplicates dropped in this overlap
+	epoch      epoch
+	checkpoint messages.Checkpoint // the position so far; every append stores the next one
+	duplicates uint64              // duplicates dropped in this overlap
 
 	// Rate limits of two log events: of implausible times, and of events from before the stream's
 	// first entry.
@@ -109,7 +109,7 @@ func (c *committer) do(ctx context.Context, job any) error {
 	case *messages.EndBackfill:
 		c.endBackfill(m)
 	case *messages.FilterChanged:
-		c.at.Filter, c.at.FilterUS = m.Hash, m.SinceUS
+		c.checkpoint.Filter, c.checkpoint.FilterUS = m.Hash, m.SinceUS
 	case *messages.RecordGap:
 		return c.recordGapHere(ctx, m.Gap)
 	case *messages.Drain:
@@ -126,11 +126,11 @@ func release(b *messages.Batch, pool chan<- *messages.Batch) {
 
 // begin starts an epoch.
 func (c *committer) begin(ctx context.Context, m *BeginEpoch) error {
-	c.epoch, c.at = newEpoch(m), m.Resume
+	c.epoch, c.checkpoint = newEpoch(m), m.Resume
 	if m.Plan.Overlap == jetstream.OverlapNone {
 		return nil
 	}
-	c.dups = 0
+	c.duplicates = 0
 	loaded, err := c.loadIndex(ctx, m.Plan.Overlap == jetstream.OverlapShort, c.epoch.needsHeld())
 	if !m.bySeq() && m.Plan.Gap == nil && m.Plan.Skip == nil {
 		// The request was for a time, rewound: the replay may begin before the stream's first
@@ -165,15 +165,15 @@ func (c *committer) opened(ctx context.Context, m *messages.Opened) error {
 	if m.Epoch != c.epoch.number {
 		return nil
 	}
-	c.epoch.open(m.Present, &c.at)
+	c.epoch.open(m.Present, &c.checkpoint)
 	if c.epoch.kind == expectsGap && m.Present.Host != "" {
 		// Where the host does not tell its clock, the gap ends at the first event: our own clock
 		// may be the wrong one.
 		c.epoch.kind = expectsNew
 		return c.recordGap(ctx, c.epoch.gap, m.Present)
 	}
-	if c.at.Covered().IsZero() {
-		c.at.Position = beginning(m.Present)
+	if c.checkpoint.Covered().IsZero() {
+		c.checkpoint.Position = beginning(m.Present)
 		_, err := c.store(ctx, &messages.Batch{}, true)
 		return err
 	}
@@ -207,20 +207,20 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	if firstStored(b) == nil {
 		// There is nothing to append, but the position moves past the events that were passed over,
 		// so that they are not asked for again. The cursor saves that position by itself.
-		c.report(b, persistence.Appended{}, unwanted, !c.epoch.unproven() && c.epoch.reach(b, &c.at, false))
+		c.report(b, persistence.Appended{}, unwanted, !c.epoch.unproven() && c.epoch.reach(b, &c.checkpoint, false))
 		return nil
 	}
 	marked, ok, err := c.admit(ctx, b)
 	if err != nil || !ok {
 		return err
 	}
-	moved := c.epoch.reach(b, &c.at, marked.Misses > 0 || marked.ReachedEnd || !c.dedupe.Overlaps())
+	moved := c.epoch.reach(b, &c.checkpoint, marked.Misses > 0 || marked.ReachedEnd || !c.dedupe.Overlaps())
 	for i := range b.Events {
 		if e := &b.Events[i]; e.Kind == messages.KindCommit {
-			c.at.CommitUS = max(c.at.CommitUS, e.TimeUS)
+			c.checkpoint.CommitUS = max(c.checkpoint.CommitUS, e.TimeUS)
 		}
 	}
-	last := c.at.LastID
+	last := c.checkpoint.LastID
 	if err := c.storeMarked(ctx, b, marked, moved); err != nil {
 		return err
 	}
@@ -336,7 +336,7 @@ func (c *committer) store(ctx context.Context, b *messages.Batch, moved bool) (p
 // commit appends the events that are not marked, with the position.
 func (c *committer) commit(ctx context.Context, b *messages.Batch) (persistence.Appended, error) {
 	start := c.cfg.Clock.Now()
-	cp := c.at
+	cp := c.checkpoint
 	cp.Saved = start.UnixMicro()
 	var stored persistence.Appended
 	// A refused append may be durable or not. It is not tried again: the epoch is over, and the
@@ -351,7 +351,7 @@ func (c *committer) commit(ctx context.Context, b *messages.Batch) (persistence.
 	c.stored()
 	c.cfg.Observer.Metrics().Append.WithLabelValues(c.cfg.Feed).Observe(c.cfg.Clock.Since(start).Seconds())
 	if stored.Entries > 0 {
-		c.at.LastID = stored.Last
+		c.checkpoint.LastID = stored.Last
 	}
 	return stored, nil
 }

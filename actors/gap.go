@@ -29,8 +29,8 @@ func gapBatch(g messages.Gap) *messages.Batch {
 // after it does not record the gap twice.
 func (c *committer) recordGap(ctx context.Context, g messages.Gap, to messages.UpstreamTime) error {
 	g.ToUS = max(to.US, g.FromUS)
-	c.at.Position = messages.Position{Host: to.Host, TimeUS: g.ToUS, Moment: true}
-	c.at.Replay, c.at.AtTip = messages.Position{}, 0
+	c.checkpoint.Position = messages.Position{Host: to.Host, TimeUS: g.ToUS, Moment: true}
+	c.checkpoint.Replay, c.checkpoint.AtTip = messages.Position{}, 0
 	return c.storeGap(ctx, g, true)
 }
 
@@ -75,7 +75,7 @@ func (c *committer) insertGaps(b *messages.Batch) (gaps int) {
 		}
 		at := s.TimeUS
 		if at == 0 {
-			at = c.at.TimeUS
+			at = c.checkpoint.TimeUS
 			if s.After > 0 {
 				at = b.Events[s.After-1].TimeUS
 			}

@@ -15,14 +15,14 @@ func (c *committer) report(b *messages.Batch, stored persistence.Appended, dropp
 	metrics := c.cfg.Observer.Metrics()
 	metrics.Frames.WithLabelValues(c.cfg.Feed).Add(float64(b.Frames))
 	metrics.BadFrames.WithLabelValues(c.cfg.Feed).Add(float64(b.Bad))
-	m := &messages.Committed{Epoch: c.epoch.number, Checkpoint: c.at, Moved: moved, Entries: stored.Entries, Duplicates: dropped,
+	m := &messages.Committed{Epoch: c.epoch.number, Checkpoint: c.checkpoint, Moved: moved, Entries: stored.Entries, Duplicates: dropped,
 		Bad: b.Bad, Frames: b.Frames, At: c.cfg.Clock.Now()}
 	if stored.Entries > 0 {
 		m.NewestUS = newest(b)
 		metrics.Stored.WithLabelValues(c.cfg.Feed).Add(float64(stored.Entries))
 		metrics.BatchSize.WithLabelValues(c.cfg.Feed).Observe(float64(stored.Entries))
 	}
-	metrics.Position.WithLabelValues(c.cfg.Feed).Set(float64(c.at.TimeUS) / 1e6)
+	metrics.Position.WithLabelValues(c.cfg.Feed).Set(float64(c.checkpoint.TimeUS) / 1e6)
 	c.cursor(m)
 	c.feed(m)
 }
@@ -40,7 +40,7 @@ func newest(b *messages.Batch) int64 {
 // countMarked counts and reports what a comparison with the stream has shown.
 func (c *committer) countMarked(m dedupe.Marked) {
 	metrics := c.cfg.Observer.Metrics()
-	c.dups += uint64(m.Duplicates)
+	c.duplicates += uint64(m.Duplicates)
 	if m.Duplicates > 0 {
 		metrics.Duplicates.WithLabelValues(c.cfg.Feed).Add(float64(m.Duplicates))
 	}
@@ -57,7 +57,7 @@ func (c *committer) countMarked(m dedupe.Marked) {
 		metrics.FalseHits.WithLabelValues(c.cfg.Feed).Add(float64(m.FalseHits))
 	}
 	if m.OverlapEnded {
-		c.cfg.Observer.Emit(observe.FeedOverlapEnded, c.cfg.Feed, "epoch", uint64(c.epoch.number), "duplicates", c.dups)
+		c.cfg.Observer.Emit(observe.FeedOverlapEnded, c.cfg.Feed, "epoch", uint64(c.epoch.number), "duplicates", c.duplicates)
 	}
 }
 

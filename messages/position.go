@@ -1,8 +1,6 @@
 package messages
 
-import (
-	"encoding/json"
-)
+import "encoding/json"
 
 // Position is a place in the events of one upstream host. Everything that the host sends up to this
 // place is stored, or was passed over knowingly. A Position has everything that a resume may need;
