@@ -111,7 +111,7 @@ func (c *committer) do(ctx context.Context, job any) error {
 	case *messages.FilterChanged:
 		c.checkpoint.Filter, c.checkpoint.FilterUS = m.Hash, m.SinceUS
 	case *messages.RecordGap:
-		return c.recordGapHere(ctx, m.Gap)
+		return c.recordGapAtEnd(ctx, m.Gap)
 	case *messages.Drain:
 		c.feed(&messages.Drained{})
 	}

@@ -44,10 +44,10 @@ func (c *committer) storeGap(ctx context.Context, g messages.Gap, moved bool) er
 	return nil
 }
 
-// recordGapHere appends a gap entry at the end of the stream. The position stays. A writer that no
+// recordGapAtEnd appends a gap entry at the end of the stream. The position stays. A writer that no
 // epoch has told its position yet does nothing: the feed asks again in the next epoch. A damaged
 // block is recorded once, however often it is found.
-func (c *committer) recordGapHere(ctx context.Context, g messages.Gap) error {
+func (c *committer) recordGapAtEnd(ctx context.Context, g messages.Gap) error {
 	if c.epoch.isNone() {
 		return nil
 	}
