@@ -40,7 +40,7 @@ func (c *committer) run(ctx context.Context) error {
 	for {
 		if err != nil {
 			if err = c.recover(ctx, err); err != nil {
-				return c.outcome(ctx, err)
+				return c.reportEnd(ctx, err)
 			}
 		}
 		job, ok := c.jobs.next(ctx)
@@ -64,10 +64,10 @@ func (c *committer) checkOpen(ctx context.Context) error {
 	return info.Ended()
 }
 
-// outcome tells the feed when the stream will take no append through this handle, whatever is
+// reportEnd tells the feed when the stream will take no append through this handle, whatever is
 // tried. Then it waits until the feed ends the writer. It returns every other failure, and the
 // writer fails with it.
-func (c *committer) outcome(ctx context.Context, err error) error {
+func (c *committer) reportEnd(ctx context.Context, err error) error {
 	fenced, isFenced := errors.AsType[*persistence.FencedError](err)
 	moved, isMoved := errors.AsType[*persistence.ConflictError](err)
 	switch {
@@ -95,7 +95,7 @@ func (c *committer) do(ctx context.Context, job any) error {
 		c.feed(&messages.Quiesced{Epoch: m.Epoch})
 	case *BeginEpoch:
 		return c.begin(ctx, m)
-	case *messages.Opened:
+	case *messages.EpochOpened:
 		return c.opened(ctx, m)
 	case *messages.Proven:
 		c.proven(m)
@@ -161,7 +161,7 @@ func (c *committer) loadIndex(ctx context.Context, short, prove bool) (loaded de
 // opened handles the news that the connection is open. A certain gap ends here. A feed without a
 // position gets its first one here, so that it can later ask for events that come while this first
 // connection is down.
-func (c *committer) opened(ctx context.Context, m *messages.Opened) error {
+func (c *committer) opened(ctx context.Context, m *messages.EpochOpened) error {
 	if m.Epoch != c.epoch.number {
 		return nil
 	}

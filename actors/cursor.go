@@ -290,7 +290,7 @@ func (c *cursor) save(ctx actor.Context) {
 	}
 	if !c.dirty || !c.found {
 		c.cause = ""
-		c.answer(ctx, nil)
+		c.answerWaiters(ctx, nil)
 		return
 	}
 	cause, cp := c.cause, c.latest
@@ -313,7 +313,7 @@ func (c *cursor) saved(ctx actor.Context, m *saveDone) {
 			c.failing = c.cfg.Clock.Now()
 			c.cfg.Observer.Emit(observe.CursorFailed, c.cfg.Feed, "error", m.err.Error(), "retry_in", max(c.cfg.Interval, c.wait).String())
 		}
-		c.answer(ctx, m.err)
+		c.answerWaiters(ctx, m.err)
 		c.schedule(ctx)
 		return
 	}
@@ -327,11 +327,11 @@ func (c *cursor) saved(ctx actor.Context, m *saveDone) {
 		c.save(ctx)
 		return
 	}
-	c.answer(ctx, nil)
+	c.answerWaiters(ctx, nil)
 	c.schedule(ctx)
 }
 
-func (c *cursor) answer(ctx actor.Context, err error) {
+func (c *cursor) answerWaiters(ctx actor.Context, err error) {
 	for _, who := range c.waiters {
 		ctx.Send(who, &messages.CheckpointSaved{Err: err})
 	}

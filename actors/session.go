@@ -119,7 +119,7 @@ func (s *session) opened(up Upstream, at time.Time) {
 		s.task.Cancel(&forced{messages.CauseClock})
 		return
 	}
-	s.send(s.cfg.Writer, &messages.Opened{Epoch: s.epoch, Present: present})
+	s.send(s.cfg.Writer, &messages.EpochOpened{Epoch: s.epoch, Present: present})
 }
 
 // sawEvent learns from the time of an event that was just read.

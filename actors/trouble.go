@@ -75,7 +75,7 @@ func (c *committer) recover(ctx context.Context, err error) error {
 	case !isRefused:
 		return err
 	}
-	c.forget()
+	c.abandon()
 	if err = c.startOver(ctx, err); errors.Is(err, errGivenUp) {
 		c.giveUp()
 		return nil
@@ -83,8 +83,8 @@ func (c *committer) recover(ctx context.Context, err error) error {
 	return err
 }
 
-// forget ends the epoch and the backfill. Events of theirs that are not stored are read again.
-func (c *committer) forget() {
+// abandon ends the epoch and the backfill. Events of theirs that are not stored are read again.
+func (c *committer) abandon() {
 	c.epoch.close()
 	c.backfill = backfillState{}
 	c.dedupe = dedupe.New(c.cfg.Stream, c.cfg.Dedupe)
@@ -94,7 +94,7 @@ func (c *committer) forget() {
 // nothing.
 func (c *committer) giveUp() {
 	c.cfg.Observer.Emit(observe.AppendGivenUp, c.cfg.Feed, "reason", c.reason)
-	c.forget()
+	c.abandon()
 	c.jobs.clear()
 	c.feed(&messages.Drained{})
 }

@@ -51,7 +51,7 @@ func (w *writer) Receive(ctx actor.Context) {
 		w.start(ctx)
 	case *actor.Restarting, *actor.Stopping:
 		w.stop()
-	case *messages.Quiesce, *BeginEpoch, *messages.Opened, *messages.Proven, *messages.SuspectGap, *messages.AppendBatch, *messages.Drain,
+	case *messages.Quiesce, *BeginEpoch, *messages.EpochOpened, *messages.Proven, *messages.SuspectGap, *messages.AppendBatch, *messages.Drain,
 		*messages.BeginBackfill, *messages.AppendBackfill, *messages.EndBackfill, *messages.RecordGap, *messages.FilterChanged:
 		w.jobs.add(m)
 	case *messages.HealthCheck:

@@ -12,8 +12,8 @@ import "time"
 //	feed → writer          (actors.BeginEpoch)    "this is what comes next, and what it follows"
 //	feed → connection      (actors.Connect)       "dial this endpoint with this cursor"
 //	connection → feed      Connected
-//	connection → writer    Opened                 "past any gap now: record it"
-//	feed → watchdog        Watch
+//	connection → writer    EpochOpened            "past any gap now: record it"
+//	feed → watchdog        (actors.Watch)
 //	connection → writer    AppendBatch …
 //	writer → feed          Proven, NoOverlap      what the replay began with
 //	writer → cursor, feed  Committed …
@@ -68,9 +68,9 @@ type Proven struct {
 	Exact bool // with exactly the event at the position
 }
 
-// Opened tells the writer, before the epoch's first batch, that the connection is open. A pending
-// gap ends here, and a feed that never had a position gets one.
-type Opened struct {
+// EpochOpened tells the writer, before the epoch's first batch, that the connection is open. A
+// pending gap ends here, and a feed that never had a position gets one.
+type EpochOpened struct {
 	Epoch Epoch
 	// Present is the host's clock at that moment, or a moment that it had surely reached. It has no
 	// host if it had to be taken from our own clock.
