@@ -68,7 +68,7 @@ func TestRateGrowsSlowlyAndHalves(t *testing.T) {
 				} else {
 					block(t, clock, 1)
 					for turn == nil {
-						clock.Advance(row.took / 1000)
+						clock.Advance(row.took / 250)
 						select {
 						case turn = <-got:
 						case <-time.After(50 * time.Microsecond):
