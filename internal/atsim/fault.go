@@ -48,48 +48,51 @@ const (
 )
 
 // FaultInfo describes a fault for help texts.
-type FaultInfo struct{ Name, Effect string }
+type FaultInfo struct {
+	Name, Effect string
+	Session      bool // it is of sessions and timelines
+}
 
 // Faults lists all faults.
 func Faults() []FaultInfo {
 	return []FaultInfo{
-		{FaultRateLimit, "answer 429 with the RateLimit headers"},
-		{FaultRetryAfter, "answer 429 with Retry-After"},
-		{FaultServerError, "answer 503"},
-		{FaultSlowBody, "send half of a response, and the rest never"},
-		{FaultCutBody, "send half of a response and end the connection"},
-		{FaultLargeBody, "send a response without an end"},
-		{FaultNotJSON, "answer with a page for people"},
-		{FaultRedirect, "redirect to a service of the client's own machine"},
-		{FaultMoved, "have the account at another host, and the document say so"},
-		{FaultTombstoned, "have the DID given up, and the repository gone"},
-		{FaultDeactivated, "have the account deactivated"},
-		{FaultTakenDown, "have the account taken down"},
-		{FaultSuspended, "have the account suspended"},
-		{FaultNotFound, "not know the account at its host"},
-		{FaultNoServer, "name no server in the document"},
-		{FaultBadDocument, "answer with the document of another account"},
-		{FaultEmptyPage, "give an empty page with a cursor"},
-		{FaultRepeatedCursor, "give the cursor that was sent"},
-		{FaultEndlessList, "make up records and pages without an end"},
-		{FaultWrongCID, "give a record with the CID of another content"},
-		{FaultFloat, "give a record with a float in it"},
-		{FaultForeignPath, "give a record of another account"},
-		{FaultWrongHash, "change a byte of a block"},
-		{FaultTruncatedCAR, "end a repository in the middle of a block"},
-		{FaultCyclicTree, "send a tree with a node that leads to itself"},
-		{FaultDeepTree, "send a tree of a thousand layers"},
-		{FaultMissingBlock, "leave out a record"},
-		{FaultWrongSignature, "sign with another key"},
-		{FaultOtherAccount, "send the repository of another account"},
-		{FaultExpiredToken, "not take the token any more"},
-		{FaultRefreshRefused, "refuse to refresh"},
-		{FaultLoginRefused, "refuse to log in"},
-		{FaultSecondFactor, "ask for a second factor"},
-		{FaultEchoSecret, "repeat the secret in an error"},
-		{FaultOldTimeline, "not know since and startCursor"},
-		{FaultEarlyEnd, "end a timeline before its end"},
-		{FaultPlainRepost, "show a repost without its URI"},
+		{FaultRateLimit, "answer 429 with the RateLimit headers", false},
+		{FaultRetryAfter, "answer 429 with Retry-After", false},
+		{FaultServerError, "answer 503", false},
+		{FaultSlowBody, "send half of a response, and the rest never", false},
+		{FaultCutBody, "send half of a response and end the connection", false},
+		{FaultLargeBody, "send a response without an end", false},
+		{FaultNotJSON, "answer with a page for people", false},
+		{FaultRedirect, "redirect to a service of the client's own machine", false},
+		{FaultMoved, "have the account at another host, and the document say so", false},
+		{FaultTombstoned, "have the DID given up, and the repository gone", false},
+		{FaultDeactivated, "have the account deactivated", false},
+		{FaultTakenDown, "have the account taken down", false},
+		{FaultSuspended, "have the account suspended", false},
+		{FaultNotFound, "not know the account at its host", false},
+		{FaultNoServer, "name no server in the document", false},
+		{FaultBadDocument, "answer with the document of another account", false},
+		{FaultEmptyPage, "give an empty page with a cursor", false},
+		{FaultRepeatedCursor, "give the cursor that was sent", false},
+		{FaultEndlessList, "make up records and pages without an end", false},
+		{FaultWrongCID, "give a record with the CID of another content", false},
+		{FaultFloat, "give a record with a float in it", false},
+		{FaultForeignPath, "give a record of another account", false},
+		{FaultWrongHash, "change a byte of a block", false},
+		{FaultTruncatedCAR, "end a repository in the middle of a block", false},
+		{FaultCyclicTree, "send a tree with a node that leads to itself", false},
+		{FaultDeepTree, "send a tree of a thousand layers", false},
+		{FaultMissingBlock, "leave out a record", false},
+		{FaultWrongSignature, "sign with another key", false},
+		{FaultOtherAccount, "send the repository of another account", false},
+		{FaultExpiredToken, "not take the token any more", true},
+		{FaultRefreshRefused, "refuse to refresh", true},
+		{FaultLoginRefused, "refuse to log in", true},
+		{FaultSecondFactor, "ask for a second factor", true},
+		{FaultEchoSecret, "repeat the secret in an error", true},
+		{FaultOldTimeline, "not know since and startCursor", true},
+		{FaultEarlyEnd, "end a timeline before its end", true},
+		{FaultPlainRepost, "show a repost without its URI", true},
 	}
 }
 
@@ -118,6 +121,14 @@ func (s *Sim) Mend() {
 
 // hit reports whether a fault happens to a request, and uses up one that happens once.
 func (s *Sim) hit(name, did, method string) (Fault, bool) {
+	f, ok := s.take(name, did, method)
+	if ok {
+		s.opt.Happened(f, did, method)
+	}
+	return f, ok
+}
+
+func (s *Sim) take(name, did, method string) (Fault, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, f := range s.faults {

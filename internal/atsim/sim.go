@@ -21,6 +21,8 @@ type Options struct {
 	Hosts int    // servers of accounts; 0 for one
 	Seed  uint64 // of the accounts' keys
 	Clock clockwork.Clock
+	// Happened is told of each fault as it happens. It may be nil.
+	Happened func(fault Fault, did, method string)
 }
 
 // Sim is a simulated part of the network. It is safe for concurrent use.
@@ -53,6 +55,9 @@ type server struct {
 // New starts the servers, on free ports of 127.0.0.1.
 func New(opt Options) (*Sim, error) {
 	opt.Hosts = cmp.Or(opt.Hosts, 1)
+	if opt.Happened == nil {
+		opt.Happened = func(Fault, string, string) {}
+	}
 	s := &Sim{opt: opt, accounts: map[string]*account{}, handles: map[string]string{}, sessions: map[string]grant{}, requests: map[string]int{}}
 	start := func(handler http.HandlerFunc) *server {
 		srv, err := s.start(handler)
