@@ -48,8 +48,11 @@ func (a *Account) ready(ctx context.Context) (Session, error) {
 		if err != nil {
 			return Session{}, err
 		}
-		if s.Server != id.Server || s.DID != id.DID { // tokens are their server's own
-			s.DID, s.Server, s.Access, s.Refresh = id.DID, id.Server, config.Secret{}, config.Secret{}
+		if s.DID != id.DID {
+			s = Session{DID: id.DID, Server: id.Server}
+		}
+		if s.Server != id.Server { // tokens are their server's own
+			s.Server, s.Access, s.Refresh = id.Server, config.Secret{}, config.Secret{}
 		}
 		a.session, a.loaded = s, true
 	}

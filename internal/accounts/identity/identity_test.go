@@ -79,9 +79,10 @@ type rig struct {
 	*identity.Directory
 	sim   *atsim.Sim
 	clock *clockwork.FakeClock
+	txt   []string // what DNS says, nil for what the sim does
 }
 
-func newRig(t *testing.T, most int) rig {
+func newRig(t *testing.T, most int) *rig {
 	clock := clockwork.NewFakeClockAt(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
 	sim, err := atsim.New(atsim.Options{Clock: clock})
 	if err != nil {
@@ -95,10 +96,18 @@ func newRig(t *testing.T, most int) rig {
 		}
 	})
 	calls := xrpc.New(xrpc.Options{HTTP: client, Clock: clock, Pace: pace.New(pace.Options{Clock: clock, Start: math.MaxFloat64})})
-	return rig{identity.New(identity.Options{Calls: calls, Clock: clock, PLC: sim.PLC(), TXT: sim.TXT, Origin: sim.Origin, Most: most}), sim, clock}
+	r := &rig{sim: sim, clock: clock}
+	r.Directory = identity.New(identity.Options{Calls: calls, Clock: clock, PLC: sim.PLC(), Origin: sim.Origin, Most: most,
+		TXT: func(ctx context.Context, name string) ([]string, error) {
+			if r.txt != nil {
+				return r.txt, nil
+			}
+			return sim.TXT(ctx, name)
+		}})
+	return r
 }
 
-func (r rig) begin(t *testing.T, did, handle string) {
+func (r *rig) begin(t *testing.T, did, handle string) {
 	t.Helper()
 	if err := r.sim.Apply(atsim.Event{DID: did, Kind: "identity", Handle: handle}); err != nil {
 		t.Fatal(err)
@@ -134,16 +143,17 @@ func TestHandlesAreVerifiedBack(t *testing.T) {
 	}
 }
 
-// A handle that claims two DIDs leads nowhere.
-func TestHandlesOfTwoAccountsLeadNowhere(t *testing.T) {
+// A handle that claims the DID of somebody else leads nowhere, and neither does one that claims two.
+func TestHandlesThatClaimOthersLeadNowhere(t *testing.T) {
 	r := newRig(t, 0)
-	alice := atsim.DID(1, 1)
+	alice, bob := atsim.DID(1, 1), atsim.DID(1, 2)
 	r.begin(t, alice, "alice.example")
-	r.begin(t, atsim.DID(1, 2), "bad.example")
-	lying := identity.New(identity.Options{Clock: r.clock,
-		TXT: func(context.Context, string) ([]string, error) { return []string{"did=" + alice, "did=" + atsim.DID(1, 2)}, nil }})
-	if id, err := lying.Resolve(t.Context(), "bad.example"); !errors.Is(err, identity.ErrHandle) {
-		t.Errorf("two DIDs: %+v, %v", id, err)
+	r.begin(t, bob, "bob.example")
+	for _, claimed := range [][]string{{"did=" + alice}, {"did=" + alice, "did=" + bob}} {
+		r.txt = claimed
+		if id, err := r.Resolve(t.Context(), "mallory.example"); !errors.Is(err, identity.ErrHandle) {
+			t.Errorf("%v: %+v, %v", claimed, id, err)
+		}
 	}
 }
 
