@@ -13,7 +13,7 @@
 // event says.
 //
 // A repository is built when it is asked for, as a CAR file with the one Merkle search tree of its
-// records and a signed commit. Half of the accounts sign with P-256, half with secp256k1.
+// records and a signed commit. Some accounts sign with secp256k1, the others with P-256.
 //
 // Faults are injected by name, for once or for always, for every account and method or for one.
 // Requests counts what was asked.

@@ -21,13 +21,14 @@ type signer struct {
 	k256 *secp256k1.PrivateKey
 }
 
-// newSigner derives a signer. Equal arguments give equal ones.
+// newSigner derives a signer. Equal arguments give equal ones. One of eight is of secp256k1, which is
+// the slower curve here.
 func newSigner(seed uint64, did string, generation int) signer {
 	material := binary.BigEndian.AppendUint64(nil, seed)
 	material = binary.BigEndian.AppendUint64(material, uint64(generation))
 	sum := sha256.Sum256(append(material, did...))
 	sum[0] &= 0x7f // below the order of both curves
-	if sum[31]&1 == 0 {
+	if sum[31]&7 == 0 {
 		return signer{k256: secp256k1.PrivKeyFromBytes(sum[:])}
 	}
 	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), sum[:])

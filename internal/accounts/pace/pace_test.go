@@ -30,6 +30,27 @@ func begin(ctx context.Context, p *pace.Hosts, host string) <-chan *pace.Turn {
 	return got
 }
 
+// advance moves the clock step by step for as long as a turn is waited for.
+func advance(clock *clockwork.FakeClock, got <-chan *pace.Turn, step time.Duration) *pace.Turn {
+	for {
+		ctx, cancel := context.WithCancel(context.Background())
+		waits := make(chan struct{})
+		go func() {
+			defer close(waits)
+			_ = clock.BlockUntilContext(ctx, 1)
+		}()
+		select {
+		case turn := <-got:
+			cancel()
+			<-waits
+			return turn
+		case <-waits:
+			cancel()
+			clock.Advance(step)
+		}
+	}
+}
+
 func block(t *testing.T, clock *clockwork.FakeClock, n int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -61,21 +82,7 @@ func TestRateGrowsSlowlyAndHalves(t *testing.T) {
 			clock := clockwork.NewFakeClockAt(epoch)
 			p := pace.New(pace.Options{Clock: clock})
 			for i := range row.n {
-				got := begin(t.Context(), p, "pds.example")
-				var turn *pace.Turn
-				if i == 0 {
-					turn = <-got
-				} else {
-					block(t, clock, 1)
-					for turn == nil {
-						clock.Advance(row.took / 250)
-						select {
-						case turn = <-got:
-						case <-time.After(50 * time.Microsecond):
-						}
-					}
-				}
-				turn.End(row.status[i%len(row.status)], nil)
+				advance(clock, begin(t.Context(), p, "pds.example"), row.took/1000).End(row.status[i%len(row.status)], nil)
 			}
 			if got := p.Rate("pds.example"); math.Abs(got-row.rate) > 0.001 {
 				t.Errorf("the rate is %v, want %v", got, row.rate)
