@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"tempestd/internal/accounts/identity"
+	"tempestd/internal/accounts/xrpc"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 // relay knows them (com.atproto.sync.listReposByCollection). What is no DID is left out. An error of
 // yield ends it and is returned as it is. The end is EndOfList when the relay gave all.
 func (c *Client) Holders(ctx context.Context, relay, collection string, yield func(did string) error) (End, error) {
-	seen := map[string]bool{}
+	var cursors xrpc.Cursors
 	cursor, empty, n := "", 0, 0
 	for {
 		query := url.Values{"collection": {collection}, "limit": {strconv.Itoa(holdersPage)}}
@@ -48,13 +49,12 @@ func (c *Client) Holders(ctx context.Context, relay, collection string, yield fu
 		switch cursor = answer.Cursor; {
 		case cursor == "":
 			return EndOfList, nil
-		case seen[cursor]:
+		case !cursors.Fresh(cursor):
 			return EndRepeats, nil
 		case empty == maxEmpty:
 			return EndEmpty, nil
 		case n >= maxHolders:
 			return EndBound, nil
 		}
-		seen[cursor] = true
 	}
 }

@@ -36,7 +36,7 @@ type End uint8
 const (
 	EndOfList  End = iota // the server has no more
 	EndOfTime             // the rest is older than asked for
-	EndRepeats            // the server gives a page again
+	EndRepeats            // the server gives a page again, or a cursor that is none
 	EndEmpty              // page after page is empty
 	EndBound              // there are more records than are taken
 )
@@ -81,7 +81,7 @@ func (c *Client) list(ctx context.Context, did, collection string, opt ListOptio
 	l := lister{client: c, did: did, collection: collection, opt: opt, saw: saw, yield: yield}
 	out, err := c.at(ctx, did, func(id identity.Identity) error {
 		if id.Server != l.server { // a cursor is its server's own
-			l.server, l.cursor, l.last, l.unordered, l.seen = id.Server, "", "", false, map[string]bool{}
+			l.server, l.cursor, l.last, l.unordered, l.cursors = id.Server, "", "", false, xrpc.Cursors{}
 		}
 		return l.run(ctx)
 	})
@@ -102,7 +102,7 @@ type lister struct {
 	cursor    string
 	last      string // the key before
 	unordered bool
-	seen      map[string]bool // cursors
+	cursors   xrpc.Cursors
 }
 
 type page struct {
@@ -144,14 +144,17 @@ func (l *lister) run(ctx context.Context) error {
 		switch {
 		case p.Cursor == "":
 			return nil
-		case l.seen[p.Cursor]:
+		case !l.cursors.Fresh(p.Cursor):
 			l.listing.End = EndRepeats
+			return nil
+		case l.listing.Records+l.listing.Skipped >= l.opt.Most:
+			l.listing.End = EndBound
 			return nil
 		case empty == maxEmpty:
 			l.listing.End = EndEmpty
 			return nil
 		}
-		l.cursor, l.seen[p.Cursor] = p.Cursor, true
+		l.cursor = p.Cursor
 	}
 }
 

@@ -26,14 +26,20 @@ type Skipped struct {
 	Why                   error // ErrCID, ErrPath or of package dagcbor
 }
 
+// maxURI bounds the URI of a record, bytes: a DID of 261, an NSID of 317 and a key of 512.
+const maxURI = len("at://") + 261 + 1 + 317 + 1 + 512
+
 var recordKey = regexp.MustCompile(`^[A-Za-z0-9._:~-]{1,512}$`)
 
 // ParseURI splits the URI of a record, "at://did/collection/rkey". Whether did and collection are
 // such is for the caller to compare.
 func ParseURI(uri string) (did, collection, rkey string, ok bool) {
 	rest, ok := strings.CutPrefix(uri, "at://")
+	if !ok || len(uri) > maxURI {
+		return "", "", "", false
+	}
 	parts := strings.Split(rest, "/")
-	if !ok || len(parts) != 3 || !recordKey.MatchString(parts[2]) || parts[2] == "." || parts[2] == ".." {
+	if len(parts) != 3 || !recordKey.MatchString(parts[2]) || parts[2] == "." || parts[2] == ".." {
 		return "", "", "", false
 	}
 	return parts[0], parts[1], parts[2], true

@@ -73,7 +73,7 @@ type reader struct {
 
 func (r *reader) run(ctx context.Context) error {
 	limit, cursor, empty := fullPage, "", 0
-	seen := map[string]bool{}
+	var cursors xrpc.Cursors
 	for {
 		query := url.Values{"limit": {strconv.Itoa(limit)}}
 		if cursor != "" {
@@ -115,7 +115,7 @@ func (r *reader) run(ctx context.Context) error {
 			return nil
 		case page.Cursor == "":
 			return nil
-		case seen[page.Cursor]:
+		case !cursors.Fresh(page.Cursor):
 			r.read.End = accounts.EndRepeats
 			return nil
 		case empty == maxEmpty:
@@ -125,7 +125,7 @@ func (r *reader) run(ctx context.Context) error {
 			r.read.End = accounts.EndBound
 			return nil
 		}
-		cursor, seen[page.Cursor] = page.Cursor, true
+		cursor = page.Cursor
 	}
 }
 

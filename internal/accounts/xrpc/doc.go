@@ -8,6 +8,7 @@
 //
 // A read is tried again when its host answers 429 or fails, at the pace that the package pace keeps.
 //
-//	client.go Client: requests, attempts, limits
-//	errors.go what a host answers in the place of what was asked
+//	client.go  Client: requests, attempts, limits
+//	cursors.go Cursors: pages that come again
+//	errors.go  what a host answers in the place of what was asked
 package xrpc
