@@ -18,7 +18,8 @@ func show(collection, rkey string, cid fmt.Stringer, json []byte) string {
 	return fmt.Sprintf("%s/%s %v %s", collection, rkey, cid, json)
 }
 
-// What lists and repositories give is what the servers hold, to the byte, and signed by either curve.
+// What lists and repositories give is what the servers hold, to the byte, and signed by either
+// curve.
 func TestEverythingThatServersHoldIsRead(t *testing.T) {
 	r := newRig(t, 3)
 	r.fill(t, 12, 150)
@@ -77,7 +78,8 @@ func TestEverythingThatServersHoldIsRead(t *testing.T) {
 	}
 }
 
-// A list ends at the time that is asked for, with slack, and goes to the end for keys that are none.
+// A list ends at the time that is asked for, with slack, and goes to the end for keys that are
+// none.
 func TestListsEndAtATime(t *testing.T) {
 	r := newRig(t, 1)
 	did := atsim.DID(seed, 0)

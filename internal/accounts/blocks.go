@@ -15,8 +15,8 @@ import (
 // maxBlocks bounds the blocks of a repository: their places take 16 bytes of memory each.
 const maxBlocks = 4 << 20
 
-// blocks are those of a repository, in a file that has no name: it is gone when it is closed, however
-// the process ends. In the file each is its length in 4 bytes, its CID and its content.
+// blocks are those of a repository, in a file that has no name: it is gone when it is closed,
+// however the process ends. In the file each is its length in 4 bytes, its CID and its content.
 type blocks struct {
 	file   *os.File
 	w      *bufio.Writer

@@ -43,8 +43,8 @@ func New(opt Options) *Client {
 }
 
 // at has call ask the account's server. When the account is not there, it fetches the account's
-// document anew, and has call ask again, once, if that can have another end. That an account is gone
-// is no error but an Outcome.
+// document anew, and has call ask again, once, if that can have another end. That an account is
+// gone is no error but an Outcome.
 func (c *Client) at(ctx context.Context, did string, call func(identity.Identity) error) (Outcome, error) {
 	id, err := c.opt.Directory.Lookup(ctx, did)
 	if state, ok := gone(err); ok {

@@ -7,9 +7,9 @@
 // deleted is only missing. So there are two questions. Has the account changed at all since the
 // revision that a feed holds? Client.Missed asks for the latest commit; for most accounts of a feed
 // that was away for an hour that is all. And what is there now? Client.List reads one collection,
-// the newest first, and can stop at a time. Client.Repository reads everything, signed, which is less
-// work for many collections. Tally compares what was seen with what a feed believes alive: the rest
-// was deleted, at a time that nobody knows.
+// the newest first, and can stop at a time. Client.Repository reads everything, signed, which is
+// less work for many collections. Tally compares what was seen with what a feed believes alive: the
+// rest was deleted, at a time that nobody knows.
 //
 // A Record has no revision of its own: that of a repository is the one of the whole download, and a
 // list has none. What tells records apart is account, collection, key and CID.
@@ -17,9 +17,9 @@
 // # What is trusted
 //
 // Nothing that a server sends. The CID of every record is computed from its content, and one that
-// does not fit is told to Options.Skipped and left out. Of a repository every block is compared with
-// its CID, the tree's shape is checked, and the commit's signature is verified with the key of the
-// account's document. Pages, records, bytes, blocks and times are bounded; a server that lists
+// does not fit is told to Options.Skipped and left out. Of a repository every block is compared
+// with its CID, the tree's shape is checked, and the commit's signature is verified with the key of
+// the account's document. Pages, records, bytes, blocks and times are bounded; a server that lists
 // without an end, or the same page again, is left.
 //
 // # How it ends

@@ -29,8 +29,8 @@ type Download struct {
 
 // Repository reads a whole repository and gives the records of the wanted collections to yield, in
 // the order of their paths (com.atproto.sync.getRepo); wanted is nil for all. Nothing is given
-// before the repository is there as a whole and its signature is verified. An error of yield ends it
-// and is returned as it is; what is wrong with the repository is repo.ErrCorrupt,
+// before the repository is there as a whole and its signature is verified. An error of yield ends
+// it and is returned as it is; what is wrong with the repository is repo.ErrCorrupt,
 // signing.ErrSignature, ErrBound or ErrAnswer.
 //
 // What has changed since a revision can be asked for too, but servers differ in which blocks that

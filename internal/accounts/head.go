@@ -77,7 +77,8 @@ func (c *Client) Status(ctx context.Context, did string) (Head, error) {
 // maxCollections bounds the collections of an account; the largest known have a few hundred.
 const maxCollections = 10_000
 
-// Collections lists the collections that the account has records in (com.atproto.repo.describeRepo).
+// Collections lists the collections that the account has records in
+// (com.atproto.repo.describeRepo).
 func (c *Client) Collections(ctx context.Context, did string) ([]string, Outcome, error) {
 	var answer struct{ Collections []string }
 	out, err := c.at(ctx, did, func(id identity.Identity) error {

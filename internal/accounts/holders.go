@@ -17,8 +17,8 @@ const (
 )
 
 // Holders gives the DIDs of the active accounts that have records of a collection to yield, as a
-// relay knows them (com.atproto.sync.listReposByCollection). What is no DID is left out. An error of
-// yield ends it and is returned as it is. The end is EndOfList when the relay gave all.
+// relay knows them (com.atproto.sync.listReposByCollection). What is no DID is left out. An error
+// of yield ends it and is returned as it is. The end is EndOfList when the relay gave all.
 func (c *Client) Holders(ctx context.Context, relay, collection string, yield func(did string) error) (End, error) {
 	var cursors xrpc.Cursors
 	cursor, empty, n := "", 0, 0

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// maxPage bounds a page, bytes. A hundred records of a hundred kilobytes fit; where they do not,
-	// smaller pages are asked for.
+	// maxPage bounds a page, bytes. A hundred records of a hundred kilobytes fit; where they do
+	// not, smaller pages are asked for.
 	maxPage = 16 << 20
 	// fullPage is how many records a page has; the protocol allows no more.
 	fullPage = 100
@@ -24,8 +24,8 @@ const (
 	defaultRecords = 1_000_000
 	// maxEmpty is how many pages without a record may follow one another.
 	maxEmpty = 20
-	// Slack is how much older than asked for a key may be. A client makes a key when its user begins
-	// to write, and its clock is not the server's.
+	// Slack is how much older than asked for a key may be. A client makes a key when its user
+	// begins to write, and its clock is not the server's.
 	Slack = time.Hour
 )
 
@@ -47,9 +47,9 @@ func (e End) String() string {
 
 // ListOptions say how far a list goes.
 type ListOptions struct {
-	// Since ends the list at the first key that is older, by more than Slack. It works for keys that
-	// are TIDs, in a list that is in order; others are read to their end. A zero Since reads to the
-	// end, which also finds what a client has given an old key.
+	// Since ends the list at the first key that is older, by more than Slack. It works for keys
+	// that are TIDs, in a list that is in order; others are read to their end. A zero Since reads
+	// to the end, which also finds what a client has given an old key.
 	Since time.Time
 	// Most bounds the records; 0 for a million.
 	Most int
@@ -62,15 +62,15 @@ type Listing struct {
 	End                     End
 }
 
-// Complete reports whether the list was read as far as it was asked for. Records that are counted as
-// Skipped are left out all the same.
+// Complete reports whether the list was read as far as it was asked for. Records that are counted
+// as Skipped are left out all the same.
 func (l Listing) Complete() bool {
 	return l.State == Active && (l.End == EndOfList || l.End == EndOfTime)
 }
 
 // List gives the records of a collection to yield, the newest key first
-// (com.atproto.repo.listRecords). An error of yield ends it and is returned as it is. A record may be
-// given twice: when the account moves meanwhile, and when the server gives it twice.
+// (com.atproto.repo.listRecords). An error of yield ends it and is returned as it is. A record may
+// be given twice: when the account moves meanwhile, and when the server gives it twice.
 func (c *Client) List(ctx context.Context, did, collection string, opt ListOptions, yield func(Record) error) (Listing, error) {
 	return c.list(ctx, did, collection, opt, func(string) {}, yield)
 }

@@ -44,7 +44,8 @@ func (t *Tally) Gone() []Path {
 type Comparison struct {
 	Outcome
 	Gone []Path
-	// Unknown are collections whose list did not come to its end: of their records nothing is known.
+	// Unknown are collections whose list did not come to its end: of their records nothing is
+	// known.
 	Unknown []string
 }
 

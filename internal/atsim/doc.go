@@ -5,12 +5,12 @@
 // # The model
 //
 // A Sim is several HTTP servers on loopback, each with an address of its own: the directory, the
-// relay, the web, and any number of hosts of accounts. What they hold comes from events: Apply takes
-// them one by one, as the simulated Jetstream sent them (ApplyLine) or as Generate made them of a
-// seed, and keeps of each account what a real server keeps: its records as they are now, its latest
-// revision and how it stands. So what a repair brings back can be compared with what was sent.
-// An account begins with its first event. A record's CID is computed from its content, whatever the
-// event says.
+// relay, the web, and any number of hosts of accounts. What they hold comes from events: Apply
+// takes them one by one, as the simulated Jetstream sent them (ApplyLine) or as Generate made them
+// of a seed, and keeps of each account what a real server keeps: its records as they are now, its
+// latest revision and how it stands. So what a repair brings back can be compared with what was
+// sent. An account begins with its first event. A record's CID is computed from its content,
+// whatever the event says.
 //
 // A repository is built when it is asked for, as a CAR file with the one Merkle search tree of its
 // records and a signed commit. Some accounts sign with secp256k1, the others with P-256.

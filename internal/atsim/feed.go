@@ -13,6 +13,8 @@ const (
 	postCollection   = "app.bsky.feed.post"
 	repostCollection = "app.bsky.feed.repost"
 	followCollection = "app.bsky.graph.follow"
+
+	timeLayout = "2006-01-02T15:04:05.000Z"
 )
 
 // shown is a post or a repost that timelines show.
@@ -31,6 +33,7 @@ func (s *Sim) show(e Event) {
 		at = s.opt.Clock.Now().UTC()
 	}
 	s.feed = append(s.feed, shown{e.DID, e.Collection, e.RKey, at})
+	s.indexed[uri(e.DID, e.Collection, e.RKey)] = at
 }
 
 // follows are the accounts that an account follows, by the keys of the follows, the newest first.
@@ -77,7 +80,7 @@ func (s *Sim) getFollows(w http.ResponseWriter, r *http.Request) {
 
 // place is the cursor of the nth of what is shown: its time is for people, its number finds it.
 func (s *Sim) place(n int) string {
-	return s.feed[n].at.Format("2006-01-02T15:04:05.000Z") + "::" + strconv.Itoa(n)
+	return s.feed[n].at.Format(timeLayout) + "::" + strconv.Itoa(n)
 }
 
 // number is the number in a cursor, or what is given for an empty one; -1 for a malformed one.
@@ -160,7 +163,7 @@ func (s *Sim) item(it shown, followed map[string]bool, plain bool) any {
 	if !followed[it.did] || !ok || a.status != "" {
 		return nil
 	}
-	at := it.at.UTC().Format("2006-01-02T15:04:05.000Z")
+	at := it.at.UTC().Format(timeLayout)
 	if it.collection == postCollection {
 		return map[string]any{"post": s.post(a, it.rkey, r, at)}
 	}
@@ -182,13 +185,7 @@ func (s *Sim) item(it shown, followed map[string]bool, plain bool) any {
 		reason["uri"], reason["cid"] = uri(it.did, it.collection, it.rkey), r.cid.String()
 	}
 	_, rkey, _ := strings.Cut(path, "/")
-	indexed := at
-	for _, other := range s.feed {
-		if other.did == did && other.rkey == rkey {
-			indexed = other.at.UTC().Format("2006-01-02T15:04:05.000Z")
-			break
-		}
-	}
+	indexed := s.indexed[uri(did, postCollection, rkey)].UTC().Format(timeLayout)
 	return map[string]any{"post": s.post(author, rkey, post, indexed), "reason": reason}
 }
 

@@ -21,8 +21,8 @@ type signer struct {
 	k256 *secp256k1.PrivateKey
 }
 
-// newSigner derives a signer. Equal arguments give equal ones. One of eight is of secp256k1, which is
-// the slower curve here.
+// newSigner derives a signer. Equal arguments give equal ones. One of eight is of secp256k1, which
+// is the slower curve here.
 func newSigner(seed uint64, did string, generation int) signer {
 	material := binary.BigEndian.AppendUint64(nil, seed)
 	material = binary.BigEndian.AppendUint64(material, uint64(generation))

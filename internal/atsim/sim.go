@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/jonboulle/clockwork"
 
@@ -37,9 +38,10 @@ type Sim struct {
 
 	mu       sync.Mutex
 	accounts map[string]*account
-	handles  map[string]string // to DIDs
-	feed     []shown           // what timelines show, the newest last
-	sessions map[string]grant  // by token
+	handles  map[string]string    // to DIDs
+	feed     []shown              // what timelines show, the newest last
+	indexed  map[string]time.Time // by URI, of the same
+	sessions map[string]grant     // by token
 	tokens   int
 	faults   []Fault
 	requests map[string]int
@@ -58,7 +60,7 @@ func New(opt Options) (*Sim, error) {
 	if opt.Happened == nil {
 		opt.Happened = func(Fault, string, string) {}
 	}
-	s := &Sim{opt: opt, accounts: map[string]*account{}, handles: map[string]string{}, sessions: map[string]grant{}, requests: map[string]int{}}
+	s := &Sim{opt: opt, accounts: map[string]*account{}, handles: map[string]string{}, indexed: map[string]time.Time{}, sessions: map[string]grant{}, requests: map[string]int{}}
 	start := func(handler http.HandlerFunc) *server {
 		srv, err := s.start(handler)
 		if err != nil {
@@ -129,8 +131,8 @@ func (s *Sim) Policy() guard.Policy {
 	return guard.Policy{Local: func(a netip.AddrPort) bool { return known[a] }}
 }
 
-// Requests is how often each method was called: the last part of its name, such as "listRecords", or
-// "did.json", "plc" and the like; "inside" for what a redirect reached and must not.
+// Requests is how often each method was called: the last part of its name, such as "listRecords",
+// or "did.json", "plc" and the like; "inside" for what a redirect reached and must not.
 func (s *Sim) Requests() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -55,8 +55,8 @@ func (a *Account) DID(ctx context.Context) (string, error) {
 	return id.DID, err
 }
 
-// call calls a method at the account's server with its session, and reads the answer into v. It gets
-// new tokens once, and follows the account to a new server once.
+// call calls a method at the account's server with its session, and reads the answer into v. It
+// gets new tokens once, and follows the account to a new server once.
 func (a *Account) call(ctx context.Context, method string, query url.Values, limit int64, v any) error {
 	s, err := a.ready(ctx)
 	for tries := 0; err == nil; tries++ {

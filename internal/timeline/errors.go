@@ -9,7 +9,8 @@ import (
 var (
 	// ErrAnswer says that a server's answer is not what the method gives.
 	ErrAnswer = errors.New("not the answer to what was asked")
-	// ErrNoRecord says why an item of a timeline was skipped: it names no record, or one that is gone.
+	// ErrNoRecord says why an item of a timeline was skipped: it names no record, or one that is
+	// gone.
 	ErrNoRecord = errors.New("the timeline shows no record of it")
 )
 

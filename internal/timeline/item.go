@@ -32,7 +32,8 @@ func (i *item) repost() bool {
 	return i.Reason != nil && i.Reason.Type == "app.bsky.feed.defs#reasonRepost"
 }
 
-// at is where the item stands in the timeline; zero when it does not say, as a pinned post does not.
+// at is where the item stands in the timeline; zero when it does not say, as a pinned post does
+// not.
 func (i *item) at() time.Time {
 	text := i.Post.IndexedAt
 	switch {

@@ -32,7 +32,8 @@ func TestNoLoginWhenASessionIsThere(t *testing.T) {
 	}
 }
 
-// Many callers that find the token expired refresh it once, and the pair is stored before it is used.
+// Many callers that find the token expired refresh it once, and the pair is stored before it is
+// used.
 func TestOneRefreshForAllCallers(t *testing.T) {
 	r := newRig(t)
 	r.write(t, 10, epoch)
@@ -87,7 +88,8 @@ func TestTokensAreStoredBeforeUse(t *testing.T) {
 	}
 }
 
-// A refresh token that was used by somebody else leads to a login, and each further one waits longer.
+// A refresh token that was used by somebody else leads to a login, and each further one waits
+// longer.
 func TestLoginsWaitLongerEachTime(t *testing.T) {
 	r := newRig(t)
 	r.write(t, 10, epoch)

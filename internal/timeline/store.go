@@ -18,7 +18,8 @@ type Session struct {
 	DID, Server string
 	// Access and Refresh are the tokens, empty while the account is not logged in.
 	Access, Refresh config.Secret
-	// Logins counts the logins since a refresh has worked, and NotBefore is when the next one may be.
+	// Logins counts the logins since a refresh has worked, and NotBefore is when the next one may
+	// be.
 	Logins    int
 	NotBefore time.Time
 }
@@ -31,8 +32,8 @@ type Store interface {
 	Save(context.Context, Session) error
 }
 
-// FileStore is a Store in the file of that name, of mode 0600 and replaced atomically. Its folder is
-// there already.
+// FileStore is a Store in the file of that name, of mode 0600 and replaced atomically. Its folder
+// is there already.
 type FileStore string
 
 type sessionFile struct {

@@ -43,8 +43,8 @@ var (
 	me    = atsim.DID(seed, 0)
 )
 
-// rig is an account that follows accounts 1 to 3 of the seed and not account 4, on a clock that only
-// the test moves.
+// rig is an account that follows accounts 1 to 3 of the seed and not account 4, on a clock that
+// only the test moves.
 type rig struct {
 	sim   *atsim.Sim
 	clock *clockwork.FakeClock

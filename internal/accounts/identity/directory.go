@@ -37,8 +37,8 @@ type Options struct {
 	Most int
 	// TXT looks up text records: net.Resolver.LookupTXT.
 	TXT func(ctx context.Context, name string) ([]string, error)
-	// Origin is the origin of the host that a did:web or a handle names; nil for https at that host.
-	// It is for tests.
+	// Origin is the origin of the host that a did:web or a handle names; nil for https at that
+	// host. It is for tests.
 	Origin func(host string) string
 }
 

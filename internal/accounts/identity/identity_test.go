@@ -143,7 +143,8 @@ func TestHandlesAreVerifiedBack(t *testing.T) {
 	}
 }
 
-// A handle that claims the DID of somebody else leads nowhere, and neither does one that claims two.
+// A handle that claims the DID of somebody else leads nowhere, and neither does one that claims
+// two.
 func TestHandlesThatClaimOthersLeadNowhere(t *testing.T) {
 	r := newRig(t, 0)
 	alice, bob := atsim.DID(1, 1), atsim.DID(1, 2)

@@ -30,8 +30,8 @@ func again(status int, header http.Header, now time.Time) (time.Time, bool) {
 	if err != nil || status != http.StatusTooManyRequests && strings.TrimSpace(header.Get("RateLimit-Remaining")) != "0" {
 		return time.Time{}, false
 	}
-	// Bluesky's servers send a Unix time, others the seconds that are left. No wait of seconds is as
-	// long as a Unix time of today.
+	// Bluesky's servers send a Unix time, others the seconds that are left. No wait of seconds is
+	// as long as a Unix time of today.
 	if reset < 1_000_000_000 {
 		return now.Add(seconds(reset)), true
 	}

@@ -144,8 +144,8 @@ func (p *Hosts) Rate(name string) float64 {
 	return p.opt.Start
 }
 
-// Waiting lists the hosts that said when to come again, and whose time is not there yet: the longest
-// wait last.
+// Waiting lists the hosts that said when to come again, and whose time is not there yet: the
+// longest wait last.
 func (p *Hosts) Waiting() []Wait {
 	now := p.opt.Clock.Now()
 	p.mu.Lock()

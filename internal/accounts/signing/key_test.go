@@ -11,7 +11,8 @@ import (
 	"tempestd/internal/accounts/signing"
 )
 
-// The AT Protocol's interoperability tests: https://github.com/bluesky-social/atproto-interop-tests.
+// The AT Protocol's interoperability tests:
+// https://github.com/bluesky-social/atproto-interop-tests.
 func TestSignaturesOfTheProtocolsFixtures(t *testing.T) {
 	const p256, k256 = "did:key:zDnaembgSGUhZULN2Caob4HLJPaxBh92N7rtH21TErzqf8HQo", "did:key:zQ3shqwJEJyMBsBXCWyCBpUBMqxcon9oHB7mCvx4sSpMdLJwc"
 	for name, row := range map[string]struct {

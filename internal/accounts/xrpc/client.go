@@ -76,8 +76,8 @@ func URL(server, method string, query url.Values) string {
 	return u
 }
 
-// Do returns the body of a response of status 200. Another status is an *Error; the other errors are
-// ErrUnreachable, ErrTooLarge, guard.ErrForbidden and those of ctx.
+// Do returns the body of a response of status 200. Another status is an *Error; the other errors
+// are ErrUnreachable, ErrTooLarge, guard.ErrForbidden and those of ctx.
 func (c *Client) Do(ctx context.Context, r Request) (body []byte, err error) {
 	err = c.Read(ctx, r, func(from io.Reader) error {
 		body, err = io.ReadAll(from)
@@ -86,8 +86,8 @@ func (c *Client) Do(ctx context.Context, r Request) (body []byte, err error) {
 	return body, err
 }
 
-// Read is Do for a body that is read as it comes. Errors of read are returned as they are; from what
-// read gets them is told by the kinds of Do. It is called once at most.
+// Read is Do for a body that is read as it comes. Errors of read are returned as they are; from
+// what read gets them is told by the kinds of Do. It is called once at most.
 func (c *Client) Read(ctx context.Context, r Request, read func(io.Reader) error) error {
 	u, err := url.Parse(r.URL)
 	if err != nil {

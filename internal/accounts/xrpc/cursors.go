@@ -5,8 +5,8 @@ import "github.com/cespare/xxhash/v2"
 // maxCursor bounds a cursor, bytes: it goes into a URL.
 const maxCursor = 4 << 10
 
-// Cursors are those of the pages of one list. The zero Cursors has none. It takes eight bytes a page.
-// It is not safe for concurrent use.
+// Cursors are those of the pages of one list. The zero Cursors has none. It takes eight bytes a
+// page. It is not safe for concurrent use.
 type Cursors struct{ seen map[uint64]struct{} }
 
 // Fresh reports whether a cursor leads to a page that was not asked for yet. A server whose cursor

@@ -22,8 +22,8 @@ var (
 type Error struct {
 	Host   string
 	Status int
-	// Name and Message are the host's, "" where it gave none. To a request with a secret Name is one
-	// that the protocol knows, and there is no Message.
+	// Name and Message are the host's, "" where it gave none. To a request with a secret Name is
+	// one that the protocol knows, and there is no Message.
 	Name, Message string
 }
 
