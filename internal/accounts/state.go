@@ -30,7 +30,7 @@ func (s State) String() string {
 	return [...]string{"active", "deactivated", "taken down", "suspended", "deleted", "tombstoned", "not found", "without a server", "inactive"}[s]
 }
 
-// Outcome is what every answer about an account has.
+// Outcome is what every answer about an account has. Its State says something only without an error.
 type Outcome struct {
 	State  State
 	Server string // the one that was asked last, "" for none

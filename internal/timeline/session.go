@@ -146,8 +146,13 @@ func (a *Account) login(ctx context.Context) (Session, error) {
 		err = fmt.Errorf("%s: %w: a session of another account", s.Server, ErrAnswer)
 	}
 	if a.refused = err; err != nil {
-		if errors.Is(err, xrpc.ErrUnreachable) { // the server may not know of it
+		switch {
+		case errors.Is(err, xrpc.ErrUnreachable): // the server may not know of it
 			s.Logins, s.NotBefore = before.Logins, now.Add(firstWait)
+			err = errors.Join(err, a.save(ctx, s))
+		case xrpc.Is(err, "AuthFactorTokenRequired"), xrpc.Is(err, "AccountTakedown"):
+			// Only a person can help, who is sent a letter for each login with another factor.
+			s.NotBefore = now.Add(longestWait)
 			err = errors.Join(err, a.save(ctx, s))
 		}
 		return Session{}, fmt.Errorf("log in as %s: %w", a.opt.Identifier, err)

@@ -138,18 +138,23 @@ func TestLoginsWaitLongerEachTime(t *testing.T) {
 
 // A server that refuses the password is not asked again and again, and neither is one that is down.
 func TestRefusedLoginsWait(t *testing.T) {
-	for name, f := range map[string]atsim.Fault{
-		"the password": {Name: atsim.FaultLoginRefused, Always: true}, "a second factor": {Name: atsim.FaultSecondFactor, Always: true},
-		"no answer": {Name: atsim.FaultCutBody, Always: true, Method: "createSession"}, "too many": {Name: atsim.FaultRetryAfter, Method: "createSession", For: time.Second},
+	for name, row := range map[string]struct {
+		fault atsim.Fault
+		wait  time.Duration
+	}{
+		"the password":    {atsim.Fault{Name: atsim.FaultLoginRefused, Always: true}, time.Minute},
+		"a second factor": {atsim.Fault{Name: atsim.FaultSecondFactor, Always: true}, 6 * time.Hour},
+		"no answer":       {atsim.Fault{Name: atsim.FaultCutBody, Always: true, Method: "createSession"}, time.Minute},
+		"too many":        {atsim.Fault{Name: atsim.FaultRetryAfter, Method: "createSession", For: time.Second}, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			r.sim.Inject(f)
+			r.sim.Inject(row.fault)
 			a := r.account()
 			first := ask(t, a)
 			for range 5 {
 				var wait *timeline.LoginWait
-				if err := ask(t, a); !errors.As(err, &wait) || wait.Err == nil || !wait.Until.Equal(epoch.Add(time.Minute)) {
+				if err := ask(t, a); !errors.As(err, &wait) || wait.Err == nil || !wait.Until.Equal(epoch.Add(row.wait)) {
 					t.Errorf("%v after %v", err, first)
 				}
 			}
@@ -157,7 +162,7 @@ func TestRefusedLoginsWait(t *testing.T) {
 				t.Errorf("%d logins", n)
 			}
 			r.sim.Mend()
-			r.clock.Advance(time.Minute)
+			r.clock.Advance(row.wait)
 			if err := ask(t, a); err != nil {
 				t.Error(err)
 			}
