@@ -18,7 +18,9 @@ import (
 
 // Options are of an Account.
 type Options struct {
-	Identifier string // a handle or a DID
+	// Identifier is a DID or a handle. The password goes to the server that it leads to, and a handle
+	// leads where DNS says.
+	Identifier string
 	Password   config.Secret
 	Store      Store
 	Calls      *xrpc.Client
