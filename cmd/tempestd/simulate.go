@@ -36,11 +36,11 @@ one:
   leased-seqs      a crash leaves a hole in the sequence numbers, and none is given twice
   exact-times      a time is found to the block of events, not to the segment
 
-With --archive it keeps an archive of its full segments and serves it over HTTP, as v2 servers do. Its
-network then has other events, whose CIDs are the hashes of their records.
+With --archive it keeps an archive of its full segments and serves it over HTTP, as v2 servers do.
+Its network then has other events, whose CIDs are the hashes of their records.
 
-A --fault happens by itself, counted from the first frame that was sent to anyone, or the first answer
-of the archive. The flag may be repeated. It is written
+A --fault happens by itself, counted from the first frame that was sent to anyone, or the first
+answer of the archive. The flag may be repeated. It is written
   ` + jetsim.FaultSyntax + `
 and the faults are:
 
@@ -146,11 +146,15 @@ func oneProtocol(names []string) (jetsim.Protocol, error) {
 // faultHelp returns one line for each fault of the sockets, or of the archive.
 func faultHelp(archive bool) string {
 	var b strings.Builder
+	width := len(jetsim.FaultClockAhead)
+	if archive {
+		width = len(jetsim.FaultUnauthorized)
+	}
 	for _, f := range jetsim.Faults() {
 		if f.Archive != archive {
 			continue
 		}
-		fmt.Fprintf(&b, "  %-20s %s", f.Name, f.Effect)
+		fmt.Fprintf(&b, "  %-*s %s", width, f.Name, f.Effect)
 		if f.Default > 0 {
 			fmt.Fprintf(&b, " (for %v)", f.Default)
 		}
