@@ -162,7 +162,7 @@ func CheckFrom(stream string, from, trimmed EntryID) error {
 	return CheckAfter(stream, from.Prev(), trimmed)
 }
 
-// CheckLimit checks how many frames a Read or a Tail may return.
+// CheckLimit checks how many entries a Read or a Tail may return.
 func CheckLimit(limit int) error {
 	if limit < 1 || limit > MaxCount {
 		return &ConfigError{Field: "limit", Message: fmt.Sprintf("is %d; accepted: 1 to %d", limit, MaxCount), Err: ErrBadBound}

@@ -27,11 +27,11 @@
 //
 // # Files
 //
-//	stream.go, frames.go, cursor.go, errors.go   the contract
+//	stream.go, page.go, cursor.go  , errors.go   the contract
 //	lease.go, consumer.go                        the contract of leases and of named consumers
 //	name.go, byname.go                           shared: names, streams by name
 //	care.go                                      the contract of verification and of snapshots
-//	events.go                                    events that a store reports to its owner
+//	notice.go                                    notices that a store reports to its owner
 //	internal/wake/                               wakes waiting tails
 //	embedded/                                    the store in a directory
 //	valkey/                                      the store in a server

@@ -14,7 +14,7 @@ type EntryID = messages.EntryID
 // Bounds of the reading calls. They are part of the contract of tails.
 const (
 	MaxBlock = 30 * time.Second // the longest a Tail may wait
-	MaxCount = 10_000           // the most frames one Read or Tail returns
+	MaxCount = 10_000           // the most entries one Read or Tail returns
 	// MaxPageBytes also bounds a page: it ends after the entry that brings its events to this size
 	// (I5).
 	MaxPageBytes = 16 << 20
@@ -45,7 +45,7 @@ type Stream interface {
 	// 1…MaxCount; other values give an error that matches ErrBadBound. A page may be shorter than
 	// limit although more entries follow; an empty page is the end. A *CorruptError names a block
 	// that cannot be read; reading may continue after it.
-	Read(ctx context.Context, from, to StreamCursor, limit int) (StreamFrames, error)
+	Read(ctx context.Context, from, to StreamCursor, limit int) (Page, error)
 
 	// Tail returns up to limit entries after the exclusive cursor. When there are none, it waits up
 	// to block for one (0…MaxBlock; 0 does not wait). A time-out is not an error: the result is
@@ -54,7 +54,7 @@ type Stream interface {
 	// ErrBadCursor. "<ms>" means "<ms>-0". Pages and errors are the same as for Read, plus a
 	// *CursorExpiredError when retention has dropped entries after the cursor. Cursor 0-0 never
 	// expires. In a shared store, the answer of a Tail that may wait can be some milliseconds old.
-	Tail(ctx context.Context, after StreamCursor, block time.Duration, limit int) (StreamFrames, error)
+	Tail(ctx context.Context, after StreamCursor, block time.Duration, limit int) (Page, error)
 
 	// Info returns the stream's bounds and sizes. It is cheap.
 	Info(ctx context.Context) (StreamInfo, error)
@@ -177,10 +177,10 @@ type Store interface {
 	// ParseStreamCursor reads it. It checks all arguments before it asks for anything, and returns
 	// one *ConfigError per wrong argument, all joined. Their Field is "stream", "after", "block" or
 	// "limit".
-	TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (StreamFrames, error)
+	TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (Page, error)
 	// ReadStream is Read for a stream by name, likewise. Field is "stream", "from", "to" or
 	// "limit".
-	ReadStream(ctx context.Context, stream, from, to string, limit int) (StreamFrames, error)
+	ReadStream(ctx context.Context, stream, from, to string, limit int) (Page, error)
 	// Streams returns the stored streams, sorted by name.
 	Streams(ctx context.Context) ([]StreamInfo, error)
 	// Health returns nil while the store can take appends. Otherwise the error is the reason, for

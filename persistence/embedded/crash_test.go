@@ -116,10 +116,10 @@ func checkCrashed(t *testing.T, s persistence.Stream) int64 {
 	for {
 		page, err := s.Tail(ctx, persistence.CursorAt(last), 0, 1000)
 		must(t, err)
-		if len(page.Frames) == 0 {
+		if len(page.Entries) == 0 {
 			break
 		}
-		for _, f := range page.Frames {
+		for _, f := range page.Entries {
 			if want := messages.DeriveID(start+n/2*300, last); f.ID != want || !bytes.Equal(f.Event, crashEvent(n)) {
 				t.Fatalf("entry %d is %s %.40s, want %s", n, f.ID, f.Event, want)
 			}

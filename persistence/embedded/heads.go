@@ -51,7 +51,7 @@ type place struct {
 	off int64
 }
 
-// unpacked is the raw bytes of one chunk of a block. They are never changed, because frames alias
+// unpacked is the raw bytes of one chunk of a block. They are never changed, because entries alias
 // them.
 type unpacked struct {
 	chunk int

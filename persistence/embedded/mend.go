@@ -61,8 +61,8 @@ type repairer struct {
 	opt   RepairOptions
 	done  *Repaired
 
-	mu     sync.Mutex
-	events []persistence.Event
+	mu      sync.Mutex
+	notices []persistence.Notice
 }
 
 // RepairDir verifies everything that the store in dir has on disk, and repairs its faults. Bad data
@@ -135,13 +135,13 @@ func (r *repairer) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("keep the store's lock: %w", err)
 	}
-	s, err := Open(ctx, r.dir, Options{MinFree: 1, Maintenance: 24 * time.Hour, OnEvent: r.event, lock: os.NewFile(uintptr(fd), r.lock.Name())})
+	s, err := Open(ctx, r.dir, Options{MinFree: 1, Maintenance: 24 * time.Hour, OnNotice: r.notice, lock: os.NewFile(uintptr(fd), r.lock.Name())})
 	if err != nil {
 		return err
 	}
 	defer func() {
 		err = errors.Join(err, s.Close())
-		r.tellEvents()
+		r.tellNotices()
 	}()
 	for i := range r.done.Lost {
 		l := &r.done.Lost[i]
@@ -156,17 +156,17 @@ func (r *repairer) open(ctx context.Context) (err error) {
 	return nil
 }
 
-func (r *repairer) event(e persistence.Event) {
+func (r *repairer) notice(n persistence.Notice) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events = append(r.events, e)
+	r.notices = append(r.notices, n)
 }
 
-// tellEvents makes repair steps of the events from opening the store.
-func (r *repairer) tellEvents() {
+// tellNotices makes repair steps of the notices from opening the store.
+func (r *repairer) tellNotices() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, e := range r.events {
+	for _, e := range r.notices {
 		switch e := e.(type) {
 		case persistence.FileDamaged:
 			what := "made anew"
@@ -180,7 +180,7 @@ func (r *repairer) tellEvents() {
 			r.did("", stateDir, e.Aside, "made anew from "+copyFile)
 		}
 	}
-	r.events = nil
+	r.notices = nil
 }
 
 func (r *repairer) did(stream, file, aside, what string) {

@@ -12,7 +12,7 @@ import (
 // ringRuns bounds a stream's ring of recent entries, in addition to wake.RecentBytes (I5).
 const ringRuns = 1 << 10
 
-// run is the entries of one append, uncompressed. It is never changed: the frames that readers hold
+// run is the entries of one append, uncompressed. It is never changed: the entries that readers hold
 // alias it.
 type run struct {
 	ids  []EntryID
@@ -31,18 +31,18 @@ func (g *run) search(id EntryID) int {
 // cost is the memory that the run uses, in bytes.
 func (g *run) cost() int { return cap(g.buf) + 20*len(g.ids) + 100 }
 
-// appendFrames appends entries from index i on to frames, until there are limit frames or the page
+// appendEntries appends the run's entries from index i on, until there are limit entries or the page
 // is full. page is the number of bytes left in the page.
-func (g *run) appendFrames(frames []persistence.Frame, i, limit int, page *int) []persistence.Frame {
-	for ; i < len(g.ids) && len(frames) < limit && *page > 0; i++ {
+func (g *run) appendEntries(entries []persistence.Entry, i, limit int, page *int) []persistence.Entry {
+	for ; i < len(g.ids) && len(entries) < limit && *page > 0; i++ {
 		start := uint32(0)
 		if i > 0 {
 			start = g.ends[i-1]
 		}
-		frames = append(frames, persistence.Frame{ID: g.ids[i], Event: g.buf[start:g.ends[i]:g.ends[i]]})
+		entries = append(entries, persistence.Entry{ID: g.ids[i], Event: g.buf[start:g.ends[i]:g.ends[i]]})
 		*page -= int(g.ends[i] - start)
 	}
-	return frames
+	return entries
 }
 
 // ring is the newest entries of a stream, contiguous, so that tails at the tip read no files.

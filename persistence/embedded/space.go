@@ -15,7 +15,7 @@ type spaceGuard struct {
 	dir     string
 	minFree uint64
 	read    func(dir string) (uint64, error)
-	emit    func(persistence.Event)
+	emit    func(persistence.Notice)
 	low     atomic.Bool
 }
 

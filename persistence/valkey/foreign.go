@@ -34,48 +34,48 @@ const (
 	noFields = "it has no fields"
 )
 
-// frameOf returns an entry as readers get it. The bytes alias the reply.
-func frameOf(m *valkeygo.ValkeyMessage) (persistence.Frame, error) {
+// decodeEntry returns an entry as readers get it. The bytes alias the reply.
+func decodeEntry(m *valkeygo.ValkeyMessage) (persistence.Entry, error) {
 	id, fields, err := streamEntry(m)
 	if err != nil {
-		return persistence.Frame{}, err
+		return persistence.Entry{}, err
 	}
 	for i := 0; i+1 < len(fields); i += 2 {
 		name, err := fields[i].ToString()
 		if err != nil {
-			return persistence.Frame{}, err
+			return persistence.Entry{}, err
 		}
 		if name == "json" {
 			event, err := fields[i+1].ToString()
-			return persistence.Frame{ID: id, Event: unsafe.Slice(unsafe.StringData(event), len(event))}, err
+			return persistence.Entry{ID: id, Event: unsafe.Slice(unsafe.StringData(event), len(event))}, err
 		}
 	}
 	if len(fields) == 0 {
-		return persistence.Frame{ID: id, Event: foreignEvent(id, noFields)}, nil
+		return persistence.Entry{ID: id, Event: foreignEvent(id, noFields)}, nil
 	}
-	return persistence.Frame{ID: id, Event: foreignEvent(id, noJSON)}, nil
+	return persistence.Entry{ID: id, Event: foreignEvent(id, noJSON)}, nil
 }
 
-// framesOfReply returns the entries in the answer of XRANGE.
-func framesOfReply(m *valkeygo.ValkeyMessage) ([]persistence.Frame, error) {
+// decodeEntries returns the entries in the answer of XRANGE.
+func decodeEntries(m *valkeygo.ValkeyMessage) ([]persistence.Entry, error) {
 	array, err := m.ToArray()
 	if err != nil {
 		return nil, err
 	}
-	frames := make([]persistence.Frame, len(array))
+	entries := make([]persistence.Entry, len(array))
 	for i := range array {
-		if frames[i], err = frameOf(&array[i]); err != nil {
+		if entries[i], err = decodeEntry(&array[i]); err != nil {
 			return nil, err
 		}
 	}
-	return frames, nil
+	return entries, nil
 }
 
 // shown replaces every entry without valid JSON, and reports the first one that this process meets
 // in the stream.
-func (h *hub) shown(frames []persistence.Frame) {
-	for i := range frames {
-		f := &frames[i]
+func (h *hub) shown(entries []persistence.Entry) {
+	for i := range entries {
+		f := &entries[i]
 		switch {
 		case bytes.HasPrefix(f.Event, foreignPrefix):
 		case bytes.HasPrefix(bytes.TrimLeft(f.Event, " \t\r\n"), []byte("{")) && utf8.Valid(f.Event) && json.Valid(f.Event):

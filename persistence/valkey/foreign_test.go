@@ -22,7 +22,7 @@ func TestForeignEntriesAreShownAsSuch(t *testing.T) {
 	onBothEngines(t, valkeytest.Options{}, func(t *testing.T, server *valkeytest.Server) {
 		var mu sync.Mutex
 		var told []persistence.ForeignEntry
-		v := openValkey(t, valkey.Options{Addresses: []string{server.Addr}, OnEvent: func(e persistence.Event) {
+		v := openValkey(t, valkey.Options{Addresses: []string{server.Addr}, OnNotice: func(e persistence.Notice) {
 			if e, ok := e.(persistence.ForeignEntry); ok {
 				mu.Lock()
 				defer mu.Unlock()
@@ -53,10 +53,10 @@ func TestForeignEntriesAreShownAsSuch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(page.Frames) == 0 {
+			if len(page.Entries) == 0 {
 				break
 			}
-			for _, f := range page.Frames {
+			for _, f := range page.Entries {
 				if !json.Valid(f.Event) || !utf8.Valid(f.Event) || f.ID.Compare(last) <= 0 {
 					t.Errorf("entry %s after %s is %q", f.ID, last, f.Event)
 				}
@@ -144,8 +144,8 @@ func TestAForeignEntryInTheFutureStopsTheFeedInWords(t *testing.T) {
 				t.Errorf("the health is %v", err)
 			}
 			page, err := s.Tail(t.Context(), persistence.FromBeginning(), 0, 100)
-			if err != nil || len(page.Frames) < 4 || !json.Valid(page.Frames[3].Event) {
-				t.Errorf("%d frames, %v", len(page.Frames), err)
+			if err != nil || len(page.Entries) < 4 || !json.Valid(page.Entries[3].Event) {
+				t.Errorf("%d entries, %v", len(page.Entries), err)
 			}
 		}
 	})

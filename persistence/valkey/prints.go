@@ -130,7 +130,7 @@ const (
 // loadedBlock is a block that Entry has loaded.
 type loadedBlock struct {
 	first, last persistence.EntryID
-	frames      []persistence.Frame
+	entries     []persistence.Entry
 }
 
 // Entry implements persistence.Stream.
@@ -144,11 +144,11 @@ func (s *stream) Entry(ctx context.Context, last persistence.EntryID, i int) ([]
 			return nil, fmt.Errorf("%w: block %s in stream %s", persistence.ErrNotFound, last, s.name)
 		}
 	}
-	frames := s.blocks[at].frames
-	if i < 0 || i >= len(frames) {
+	entries := s.blocks[at].entries
+	if i < 0 || i >= len(entries) {
 		return nil, fmt.Errorf("%w: entry %d of block %s in stream %s", persistence.ErrNotFound, i, last, s.name)
 	}
-	return frames[i].Event, nil
+	return entries[i].Event, nil
 }
 
 func (s *stream) loaded(last persistence.EntryID) (at int, found bool) {
@@ -168,15 +168,15 @@ func (s *stream) loadBlocks(ctx context.Context, last persistence.EntryID) error
 	if err != nil {
 		return s.store.failure(ctx, err)
 	}
-	entries, size := 0, int64(0)
+	count, size := 0, int64(0)
 	for i := range found {
 		block, prints, bytes, err := parseBlock(&found[i])
 		if err != nil {
 			s.blocks = s.blocks[:0]
 			return s.refuse(err)
 		}
-		entries, size = entries+len(prints)/8, size+bytes
-		if i > 0 && (entries > aheadEntries || size > aheadBytes) {
+		count, size = count+len(prints)/8, size+bytes
+		if i > 0 && (count > aheadEntries || size > aheadBytes) {
 			break
 		}
 		s.blocks = append(s.blocks, loadedBlock{first: block.First, last: block.Last})
@@ -192,20 +192,20 @@ func (s *stream) loadBlocks(ctx context.Context, last persistence.EntryID) error
 		s.blocks = s.blocks[:0]
 		return err
 	}
-	frames, err := framesOfReply(&m)
+	entries, err := decodeEntries(&m)
 	if err != nil {
 		s.blocks = s.blocks[:0]
 		return s.refuse(err)
 	}
 	for i := range s.blocks {
-		for len(frames) > 0 && frames[0].ID.Compare(s.blocks[i].first) < 0 {
-			frames = frames[1:] // of another client, between two appends
+		for len(entries) > 0 && entries[0].ID.Compare(s.blocks[i].first) < 0 {
+			entries = entries[1:] // of another client, between two appends
 		}
 		n := 0
-		for n < len(frames) && frames[n].ID.Compare(s.blocks[i].last) <= 0 {
+		for n < len(entries) && entries[n].ID.Compare(s.blocks[i].last) <= 0 {
 			n++
 		}
-		s.blocks[i].frames, frames = frames[:n:n], frames[n:]
+		s.blocks[i].entries, entries = entries[:n:n], entries[n:]
 	}
 	return nil
 }

@@ -41,8 +41,10 @@ type Options struct {
 	Fields   []string
 	Describe func(event []byte) (did, collection []byte)
 
-	Clock   clockwork.Clock         // for the ages of entries; nil means the real one
-	OnEvent func(persistence.Event) // like embedded.Options.OnEvent
+	Clock clockwork.Clock // for the ages of entries; nil means the real one
+	// OnNotice is called with every notice, from the goroutine in which it happens. It must not
+	// block and must not call the store.
+	OnNotice func(persistence.Notice)
 }
 
 // EntryFields are the accepted values of Options.Fields.
@@ -61,7 +63,7 @@ const defaultTimeout = 5 * time.Second
 type Store struct {
 	opt   Options
 	clock clockwork.Clock
-	emit  func(persistence.Event)
+	emit  func(persistence.Notice)
 
 	commands *link // short commands of many callers
 	readers  *link // pages for readers, which may be large
@@ -101,10 +103,10 @@ func Open(_ context.Context, opt Options) (*Store, error) {
 	if opt.Clock == nil {
 		opt.Clock = clockwork.NewRealClock()
 	}
-	if opt.OnEvent == nil {
-		opt.OnEvent = func(persistence.Event) {}
+	if opt.OnNotice == nil {
+		opt.OnNotice = func(persistence.Notice) {}
 	}
-	v := &Store{opt: opt, clock: opt.Clock, emit: opt.OnEvent, closed: make(chan struct{}),
+	v := &Store{opt: opt, clock: opt.Clock, emit: opt.OnNotice, closed: make(chan struct{}),
 		seed: maphash.MakeSeed(),
 		hubs: make(map[string]*hub), writers: make(map[string]*stream), troubles: make(map[string]trouble)}
 	v.commands = v.newLink(nil)

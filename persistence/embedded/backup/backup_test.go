@@ -77,10 +77,10 @@ func (f *feed) entries() (all []string) {
 	for after := persistence.FromBeginning(); ; {
 		page, err := f.stream.Tail(f.t.Context(), after, 0, 1000)
 		must(f.t, err)
-		if len(page.Frames) == 0 {
+		if len(page.Entries) == 0 {
 			return all
 		}
-		for _, e := range page.Frames {
+		for _, e := range page.Entries {
 			all = append(all, e.ID.String()+" "+string(e.Event))
 		}
 		after = persistence.CursorAt(page.Cursor)
