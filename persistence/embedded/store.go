@@ -336,7 +336,7 @@ func (s *Store) failure(err error) error {
 		free, _ := s.space.read(s.dir)
 		return &persistence.NoSpaceError{Dir: s.dir, Free: free, Need: max(s.opt.MinFree, free+1)}
 	}
-	return &persistence.UnavailableError{Store: s.dir, Reason: "io", Err: err}
+	return &persistence.UnavailableError{Store: s.dir, Reason: persistence.ReasonIO, Err: err}
 }
 
 // Close implements persistence.Store. It waits for running calls; tails return at once. It needs no
