@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"unsafe"
 
 	valkeygo "github.com/valkey-io/valkey-go"
 
@@ -23,7 +22,7 @@ func (s *stream) Fingerprints(ctx context.Context, h persistence.Horizon, yield 
 		left = h.Entries
 	}
 	var oldest persistence.EntryID
-	var prints []uint64
+	var fingerprints []uint64
 	for upper := "+"; ; {
 		m, err := s.store.do(ctx, func(b valkeygo.Builder) valkeygo.Completed {
 			return b.Xrevrange().Key(s.keys.blocks).End(upper).Start("-").Count(fingerprintPage).Build()
@@ -31,92 +30,33 @@ func (s *stream) Fingerprints(ctx context.Context, h persistence.Horizon, yield 
 		if err != nil {
 			return err
 		}
-		page, err := m.ToArray()
-		if err != nil {
-			return s.store.failure(ctx, err)
-		}
-		if len(page) == 0 {
-			return ctx.Err()
-		}
-		for i := range page {
-			b, raw, _, err := parseBlock(&page[i])
+		before := upper
+		for b, err := range decodeBlocks(m) {
 			if err != nil {
 				return s.refuse(err)
 			}
-			if upper == "+" && i == 0 && h.Age > 0 {
-				if age := uint64(h.Age.Milliseconds()); age < b.Last.MS {
-					oldest = persistence.EntryID{MS: b.Last.MS - age}
+			if upper == "+" && h.Age > 0 { // the newest block
+				if age := uint64(h.Age.Milliseconds()); age < b.last.MS {
+					oldest = persistence.EntryID{MS: b.last.MS - age}
 				}
 			}
-			if left <= 0 || b.Last.Compare(oldest) < 0 {
+			if left <= 0 || b.last.Compare(oldest) < 0 {
 				return nil
 			}
-			prints = prints[:0]
-			for ; len(raw) >= 8; raw = raw[8:] {
-				prints = append(prints, binary.LittleEndian.Uint64(raw))
+			fingerprints = fingerprints[:0]
+			for f := range slices.Chunk(b.fingerprints, 8) {
+				fingerprints = append(fingerprints, binary.LittleEndian.Uint64(f))
 			}
-			left -= len(prints)
-			b.Fingerprints = prints
-			if !yield(b) {
+			left -= len(fingerprints)
+			if !yield(persistence.FingerprintBlock{First: b.first, Last: b.last, Fingerprints: fingerprints}) {
 				return nil
 			}
-			upper = "(" + b.Last.String()
+			upper = "(" + b.last.String()
+		}
+		if upper == before { // there are no more blocks
+			return ctx.Err()
 		}
 	}
-}
-
-// parseBlock parses an entry of the blocks stream. It returns the block, its raw fingerprints,
-// which alias the reply, and the size of its entries.
-func parseBlock(m *valkeygo.ValkeyMessage) (b persistence.FingerprintBlock, raw []byte, size int64, err error) {
-	id, fields, err := streamEntry(m)
-	if err != nil {
-		return b, nil, 0, err
-	}
-	b.Last = id
-	r := &reading{what: "block " + id.String(), rest: fields}
-	entries := int64(-1)
-	for r.more() {
-		switch name := r.text(); name {
-		case "f":
-			b.First = r.id()
-		case "p":
-			prints := r.text()
-			raw = unsafe.Slice(unsafe.StringData(prints), len(prints))
-		case "b":
-			size = r.number()
-		case "n":
-			entries = r.number()
-		default:
-			r.text()
-		}
-	}
-	if err := r.end(); err != nil {
-		return b, nil, 0, err
-	}
-	if b.First.IsZero() || int64(len(raw)) != 8*entries {
-		return b, nil, 0, fmt.Errorf("block %s tells of %d entries from %s on, and has %d bytes of fingerprints", id, entries, b.First, len(raw))
-	}
-	return b, raw, size, nil
-}
-
-// streamEntry splits an entry of a native stream into its ID and its fields.
-func streamEntry(m *valkeygo.ValkeyMessage) (id persistence.EntryID, fields []valkeygo.ValkeyMessage, err error) {
-	pair, err := m.ToArray()
-	if err != nil {
-		return id, nil, err
-	}
-	if len(pair) != 2 {
-		return id, nil, fmt.Errorf("an entry of a stream has %d parts", len(pair))
-	}
-	text, err := pair[0].ToString()
-	if err != nil {
-		return id, nil, err
-	}
-	if err := id.UnmarshalText([]byte(text)); err != nil {
-		return id, nil, err
-	}
-	fields, err = pair[1].ToArray()
-	return id, fields, err
 }
 
 // A replay goes forwards, so Entry also fetches the blocks after the requested one: up to this many
@@ -164,22 +104,17 @@ func (s *stream) loadBlocks(ctx context.Context, last persistence.EntryID) error
 	if err != nil {
 		return err
 	}
-	found, err := m.ToArray()
-	if err != nil {
-		return s.store.failure(ctx, err)
-	}
-	count, size := 0, int64(0)
-	for i := range found {
-		block, prints, bytes, err := parseBlock(&found[i])
+	var entries, bytes int64
+	for b, err := range decodeBlocks(m) {
 		if err != nil {
 			s.blocks = s.blocks[:0]
 			return s.refuse(err)
 		}
-		count, size = count+len(prints)/8, size+bytes
-		if i > 0 && (count > aheadEntries || size > aheadBytes) {
+		entries, bytes = entries+b.entries, bytes+b.bytes
+		if len(s.blocks) > 0 && (entries > aheadEntries || bytes > aheadBytes) {
 			break
 		}
-		s.blocks = append(s.blocks, loadedBlock{first: block.First, last: block.Last})
+		s.blocks = append(s.blocks, loadedBlock{first: b.first, last: b.last})
 	}
 	if len(s.blocks) == 0 || s.blocks[0].last != last {
 		s.blocks = s.blocks[:0]
@@ -192,20 +127,20 @@ func (s *stream) loadBlocks(ctx context.Context, last persistence.EntryID) error
 		s.blocks = s.blocks[:0]
 		return err
 	}
-	entries, err := decodeEntries(&m)
+	rest, err := decodeEntries(m)
 	if err != nil {
 		s.blocks = s.blocks[:0]
 		return s.refuse(err)
 	}
 	for i := range s.blocks {
-		for len(entries) > 0 && entries[0].ID.Compare(s.blocks[i].first) < 0 {
-			entries = entries[1:] // of another client, between two appends
+		for len(rest) > 0 && rest[0].ID.Compare(s.blocks[i].first) < 0 {
+			rest = rest[1:] // of another client, between two appends
 		}
 		n := 0
-		for n < len(entries) && entries[n].ID.Compare(s.blocks[i].last) <= 0 {
+		for n < len(rest) && rest[n].ID.Compare(s.blocks[i].last) <= 0 {
 			n++
 		}
-		s.blocks[i].entries, entries = entries[:n:n], entries[n:]
+		s.blocks[i].entries, rest = rest[:n:n], rest[n:]
 	}
 	return nil
 }

@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"unicode/utf8"
-	"unsafe"
-
-	valkeygo "github.com/valkey-io/valkey-go"
 
 	"tempestd/persistence"
 )
@@ -19,7 +16,7 @@ import (
 //
 // Entries without a field "json" are recognised while reading. To recognise an entry with a wrong
 // field "json", all entries must be parsed, which costs more than fetching them. So this is only
-// done if more entries were added to the stream than appends have added (scriptPlace).
+// done if more entries were added to the stream than appends have added (scriptPage).
 
 // foreignEvent is the JSON that stands for such an entry.
 func foreignEvent(id persistence.EntryID, reason string) []byte {
@@ -33,43 +30,6 @@ const (
 	badJSON  = "its field json is no JSON object"
 	noFields = "it has no fields"
 )
-
-// decodeEntry returns an entry as readers get it. The bytes alias the reply.
-func decodeEntry(m *valkeygo.ValkeyMessage) (persistence.Entry, error) {
-	id, fields, err := streamEntry(m)
-	if err != nil {
-		return persistence.Entry{}, err
-	}
-	for i := 0; i+1 < len(fields); i += 2 {
-		name, err := fields[i].ToString()
-		if err != nil {
-			return persistence.Entry{}, err
-		}
-		if name == "json" {
-			event, err := fields[i+1].ToString()
-			return persistence.Entry{ID: id, Event: unsafe.Slice(unsafe.StringData(event), len(event))}, err
-		}
-	}
-	if len(fields) == 0 {
-		return persistence.Entry{ID: id, Event: foreignEvent(id, noFields)}, nil
-	}
-	return persistence.Entry{ID: id, Event: foreignEvent(id, noJSON)}, nil
-}
-
-// decodeEntries returns the entries in the answer of XRANGE.
-func decodeEntries(m *valkeygo.ValkeyMessage) ([]persistence.Entry, error) {
-	array, err := m.ToArray()
-	if err != nil {
-		return nil, err
-	}
-	entries := make([]persistence.Entry, len(array))
-	for i := range array {
-		if entries[i], err = decodeEntry(&array[i]); err != nil {
-			return nil, err
-		}
-	}
-	return entries, nil
-}
 
 // shown replaces every entry without valid JSON, and reports the first one that this process meets
 // in the stream.

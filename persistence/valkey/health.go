@@ -29,18 +29,18 @@ func (v *Store) Health() error {
 	}
 	var info serverInfo
 	if err == nil {
-		text, err := m.ToString()
+		text, err := decodeText("the information about the server", m)
 		if err != nil {
-			return v.failure(ctx, err)
+			return v.refuse("%v", err)
 		}
 		info = parseInfo(text)
 	}
 	switch {
 	case info["loading"] == "1":
-		return &persistence.UnavailableError{Store: v.where(), Reason: "loading", Err: errors.New("it reads its data")}
+		return &persistence.UnavailableError{Store: v.where(), Reason: persistence.ReasonLoading, Err: errors.New("it reads its data")}
 	// In a cluster any node may have answered.
 	case info["role"] == "slave" && info["redis_mode"] != "cluster" && info["server_mode"] != "cluster":
-		return &persistence.UnavailableError{Store: v.where(), Reason: "readonly", Err: errors.New("it is a replica")}
+		return &persistence.UnavailableError{Store: v.where(), Reason: persistence.ReasonReadOnly, Err: errors.New("it is a replica")}
 	}
 	if err := info.check(); err != nil {
 		return err
@@ -75,18 +75,17 @@ func (v *Store) probe(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	r := read("the answer to a probe", m)
-	word, command, key := r.text(), r.text(), r.text()
-	if err := r.end(); err != nil {
+	r, err := decodeProbe(m)
+	if err != nil {
 		return v.refuse("%v", err)
 	}
-	switch word {
+	switch r.verdict {
 	case "OK":
 		return nil
 	case "DENIED":
-		return v.refuse("NOPERM the user %s may not run %s on %s", v.user(), command, key)
+		return v.refuse("NOPERM the user %s may not run %s on %s", v.user(), r.command, r.key)
 	}
-	return v.refuse("the answer to a probe is %.80q", word)
+	return v.refuse("the answer to a probe is %.80q", r.verdict)
 }
 
 func (v *Store) user() string {

@@ -115,7 +115,7 @@ func (h *hub) wait(n int) (waiting int) {
 }
 
 // start starts the reader at the end of the stream, unless it runs.
-func (h *hub) start(end *placed, oldest persistence.EntryID) error {
+func (h *hub) start(end *tipState, oldest persistence.EntryID) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closing {
@@ -151,7 +151,7 @@ func (h *hub) readGuarded(ctx context.Context, id persistence.EntryID) (err erro
 // the server does not answer.
 func (h *hub) read(ctx context.Context, id persistence.EntryID) error {
 	for h.isWanted() {
-		entries, ended, err := h.ask(ctx, id)
+		added, err := h.ask(ctx, id)
 		if err != nil {
 			h.conn.reset()
 			if ctx.Err() != nil {
@@ -159,7 +159,7 @@ func (h *hub) read(ctx context.Context, id persistence.EntryID) error {
 			}
 			return h.store.failure(ctx, err)
 		}
-		page, state, err := h.place(ctx, entries, id)
+		page, state, err := h.pageOf(ctx, added.entries, id)
 		if ctx.Err() != nil {
 			return persistence.ErrStoreClosed
 		} else if err != nil {
@@ -170,11 +170,11 @@ func (h *hub) read(ctx context.Context, id persistence.EntryID) error {
 			return nil
 		}
 		h.retain(page.Oldest, state.trimmed)
-		if len(entries) > 0 {
+		if len(added.entries) > 0 {
 			id = page.Cursor
-			h.publish(entries)
+			h.publish(added.entries)
 		}
-		if ended && len(entries) < hubPage {
+		if added.closed && len(added.entries) < hubPage {
 			return nil // waiting tails find it closed
 		}
 	}
@@ -188,32 +188,23 @@ func (h *hub) isWanted() bool {
 }
 
 // ask is one blocking read of the stream and of its closed marker together.
-func (h *hub) ask(ctx context.Context, id persistence.EntryID) (entries []persistence.Entry, ended bool, err error) {
+func (h *hub) ask(ctx context.Context, id persistence.EntryID) (tailReply, error) {
 	limited, cancel := context.WithTimeout(ctx, hubBlock+hubMargin)
 	defer cancel()
 	client, err := h.conn.get()
 	if err != nil {
-		return nil, false, err
+		return tailReply{}, err
 	}
-	m, err := client.Do(limited, client.B().Xread().Count(hubPage).Block(hubBlock.Milliseconds()).
-		Streams().Key(h.keys.stream, h.keys.closed).Id(id.String(), "0-0").Build()).ToMessage()
-	if valkeygo.IsValkeyNil(err) {
-		return nil, false, nil
-	}
+	m, err := answer(client.Do(limited, client.B().Xread().Count(hubPage).Block(hubBlock.Milliseconds()).
+		Streams().Key(h.keys.stream, h.keys.closed).Id(id.String(), "0-0").Build()))
 	if err != nil {
-		return nil, false, err
+		return tailReply{}, err
 	}
-	byKey, err := m.ToMap()
+	r, err := decodeTail(h.keys, m)
 	if err != nil {
-		return nil, false, err
+		return tailReply{}, h.store.refuse("stream %s: %v", h.name, err)
 	}
-	if added, ok := byKey[h.keys.stream]; ok {
-		if entries, err = decodeEntries(&added); err != nil {
-			return nil, false, err
-		}
-	}
-	_, ended = byKey[h.keys.closed]
-	return entries, ended, nil
+	return r, nil
 }
 
 // retain drops the entries that retention has dropped.

@@ -1,6 +1,7 @@
 package valkey
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -32,13 +33,13 @@ func (s *stream) Read(ctx context.Context, from, to persistence.StreamCursor, li
 		if len(entries) == 0 {
 			break
 		}
-		page, state, err := s.hub.place(ctx, entries, persistence.EntryID{})
+		page, state, err := s.hub.pageOf(ctx, entries, persistence.EntryID{})
 		if err != nil || !state.overtook(page.Cursor) {
 			return page, err
 		}
 	}
 	// The range has no entries, or retention has dropped them.
-	_, state, err := s.hub.place(ctx, nil, messages.MaxEntryID)
+	_, state, err := s.hub.pageOf(ctx, nil, messages.MaxEntryID)
 	if err != nil {
 		return persistence.Page{}, err
 	}
@@ -49,18 +50,18 @@ func (s *stream) Read(ctx context.Context, from, to persistence.StreamCursor, li
 	if cursor.Compare(upper) < 0 {
 		cursor = upper
 	}
-	page, _, err := s.hub.place(ctx, nil, cursor)
+	page, _, err := s.hub.pageOf(ctx, nil, cursor)
 	return page, err
 }
 
 // after reads the entries after id.
-func (s *stream) after(ctx context.Context, id persistence.EntryID, limit int) (page persistence.Page, state placed, err error) {
+func (s *stream) after(ctx context.Context, id persistence.EntryID, limit int) (page persistence.Page, state tipState, err error) {
 	for {
 		entries, err := s.entries(ctx, id, messages.MaxEntryID, limit, true)
 		if err != nil {
 			return persistence.Page{}, state, err
 		}
-		page, state, err = s.hub.place(ctx, entries, id)
+		page, state, err = s.hub.pageOf(ctx, entries, id)
 		if err != nil || (len(entries) > 0 || page.Behind == 0) && !state.overtook(page.Cursor) {
 			return page, state, err
 		}
@@ -119,35 +120,29 @@ func (s *stream) fetch(ctx context.Context, from, to persistence.EntryID, count 
 	} else if exclusive {
 		start = from.Next()
 	}
-	answers, err := call(ctx, s.store, s.store.readers, func(ctx context.Context, client valkeygo.Client) ([]valkeygo.ValkeyResult, error) {
-		return client.DoMulti(ctx,
+	type piece struct{ entries, trimmed valkeygo.ValkeyMessage }
+	read, err := call(ctx, s.store, s.store.readers, func(ctx context.Context, client valkeygo.Client) (piece, error) {
+		answers := client.DoMulti(ctx,
 			client.B().Xrange().Key(s.keys.stream).Start(start.String()).End(to.String()).Count(int64(count)).Build(),
-			client.B().Hmget().Key(s.keys.meta).Field("trimmed").Build()), nil
+			client.B().Hmget().Key(s.keys.meta).Field("trimmed").Build())
+		entries, errEntries := answer(answers[0])
+		trimmed, errTrimmed := answer(answers[1])
+		return piece{entries, trimmed}, cmp.Or(errEntries, errTrimmed)
 	})
 	if err != nil {
 		return nil, trimmed, err
 	}
-	piece, err := answers[0].ToMessage()
-	if err != nil {
-		return nil, trimmed, s.store.failure(ctx, err)
-	}
-	if entries, err = decodeEntries(&piece); err != nil {
+	if entries, err = decodeEntries(read.entries); err != nil {
 		return nil, trimmed, s.refuse(err)
 	}
-	meta, err := answers[1].ToMessage()
-	if err != nil {
-		return nil, trimmed, s.store.failure(ctx, err)
-	}
-	r := read("how far retention has gone", meta)
-	trimmed = r.id()
-	if err := r.end(); err != nil {
+	if trimmed, err = decodeTrimmed(read.trimmed); err != nil {
 		return nil, trimmed, s.refuse(err)
 	}
 	return entries, trimmed, nil
 }
 
-// placed is the state of a stream when a page was placed in it, besides the fields of the page.
-type placed struct {
+// tipState is the state of a stream when a page was read, besides the fields of the page.
+type tipState struct {
 	last     persistence.EntryID // the newest entry ever appended, kept or not
 	trimmed  persistence.EntryID // the newest entry that retention dropped
 	appended int64               // entries ever appended, up to last
@@ -155,56 +150,41 @@ type placed struct {
 
 // overtook reports whether retention has dropped entries after the cursor in the meantime. Then the
 // number of the cursor's entry cannot be computed from the remaining stream.
-func (p placed) overtook(cursor persistence.EntryID) bool {
-	return persistence.CheckAfter("", cursor, p.trimmed) != nil
+func (t tipState) overtook(cursor persistence.EntryID) bool {
+	return persistence.CheckAfter("", cursor, t.trimmed) != nil
 }
 
-// place makes a page of the entries that were read, with the state of the stream at one instant. Without
-// entries, cursor is the page's cursor.
-func (h *hub) place(ctx context.Context, entries []persistence.Entry, cursor persistence.EntryID) (page persistence.Page, state placed, err error) {
+// pageOf makes a page of the entries that were read, with the state of the stream at one instant.
+// Without entries, cursor is the page's cursor.
+func (h *hub) pageOf(ctx context.Context, entries []persistence.Entry, cursor persistence.EntryID) (page persistence.Page, state tipState, err error) {
 	page = persistence.Page{Entries: entries, Cursor: cursor}
 	first := ""
 	if n := len(entries); n > 0 {
 		page.Cursor, first = entries[n-1].ID, entries[0].ID.String()
 	}
-	m, err := h.store.run(ctx, scriptPlace, []string{h.keys.stream, h.keys.meta, h.keys.blocks}, page.Cursor.String(), first)
+	m, err := h.store.run(ctx, scriptPage, []string{h.keys.stream, h.keys.meta, h.keys.blocks}, page.Cursor.String(), first)
 	if err != nil {
 		return persistence.Page{}, state, err
 	}
-	r := read("where a page stands", m)
-	state = placed{last: r.id(), trimmed: r.id()}
-	closed, reason, oldest, doubtful := r.number(), r.text(), r.id(), r.number() != 0
-	state.appended = r.number()
-	page.Appended = state.appended
-	following, beyond := int64(0), false
-	var block struct {
-		entries int64
-		first   persistence.EntryID
-		rest    int64 // its entries after the cursor; -1 if they are counted from the page
-	}
-	if beyond = r.more(); beyond {
-		following, block.entries, block.first, block.rest = r.number(), r.number(), r.id(), r.number()
-	}
-	if err := r.end(); err != nil {
+	r, err := decodePage(m)
+	if err != nil {
 		return persistence.Page{}, state, h.store.refuse("stream %s: %v", h.name, err)
 	}
-	if doubtful {
+	if r.foreign {
 		h.shown(entries)
 	}
-	if !oldest.IsZero() {
-		page.Oldest, page.Newest = oldest, state.last
+	state = tipState{last: r.last, trimmed: r.trimmed, appended: r.appended}
+	page.Appended, page.ClosedAt, page.ClosedReason = r.appended, r.closure.at, r.closure.reason
+	if !r.oldest.IsZero() {
+		page.Oldest, page.Newest = r.oldest, r.last
 	}
-	if closed != 0 {
-		page.ClosedAt, page.ClosedReason = time.UnixMicro(closed).UTC(), reason
+	if next := r.next; next != nil {
+		if next.rest < 0 {
+			i, _ := slices.BinarySearchFunc(entries, next.first, func(e persistence.Entry, id persistence.EntryID) int { return e.ID.Compare(id) })
+			next.rest = max(next.entries-int64(len(entries)-i), 0)
+		}
+		page.Behind = next.following + next.rest
 	}
-	if !beyond {
-		return page, state, nil // at the tip
-	}
-	if block.rest < 0 {
-		i, _ := slices.BinarySearchFunc(entries, block.first, func(f persistence.Entry, id persistence.EntryID) int { return f.ID.Compare(id) })
-		block.rest = max(block.entries-int64(len(entries)-i), 0)
-	}
-	page.Behind = following + block.rest
 	return page, state, nil
 }
 

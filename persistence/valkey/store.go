@@ -212,9 +212,9 @@ func (v *Store) Stream(ctx context.Context, name string) (persistence.Stream, er
 		if err != nil {
 			return nil, err
 		}
-		n, err := m.AsInt64()
+		n, err := decodeNumber("the list of streams", m)
 		if err != nil {
-			return nil, v.failure(ctx, err)
+			return nil, v.refuse("%v", err)
 		}
 		if n == 0 {
 			return nil, fmt.Errorf("%w: %.80q", persistence.ErrNoStream, name)
@@ -246,9 +246,9 @@ func (v *Store) Streams(ctx context.Context) ([]persistence.StreamInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := m.AsStrSlice()
+	names, err := decodeTexts("the list of streams", m)
 	if err != nil {
-		return nil, v.failure(ctx, err)
+		return nil, v.refuse("%v", err)
 	}
 	slices.Sort(names)
 	infos := make([]persistence.StreamInfo, 0, len(names))
