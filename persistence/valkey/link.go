@@ -42,7 +42,7 @@ func (v *Store) newLink(change func(*valkeygo.ClientOption)) *link {
 	l.life, l.end = context.WithCancel(context.Background())
 	o := valkeygo.ClientOption{
 		InitAddress: v.opt.Addresses, Username: v.opt.Username, Password: v.opt.Password, SelectDB: v.opt.DB, TLSConfig: v.opt.TLS,
-		ClientName: "tempestd", ForceSingleClient: v.opt.Mode == "standalone",
+		ClientName: "tempestd", ForceSingleClient: v.opt.Mode == ModeStandalone,
 		ConnWriteTimeout:  v.opt.CommandTimeout,
 		PipelineMultiplex: -1,   // one connection: commands that are sent together arrive in order
 		DisableRetry:      true, // the caller decides about retries: it knows what they mean

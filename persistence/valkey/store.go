@@ -20,11 +20,9 @@ import (
 // Options say where a Valkey (7.2 or later) or Redis (7.0 or later) server is and how to use
 // it. Only Addresses is required.
 type Options struct {
-	Addresses []string // host:port of servers, cluster nodes or sentinels
-	// Mode is "standalone", "sentinel", "cluster" or "auto"; "" means "auto". "auto" uses Sentinel
-	// if SentinelMaster is set, and otherwise follows the server's answer.
-	Mode           string
-	SentinelMaster string // the sentinels' name for the primary
+	Addresses      []string // host:port of servers, cluster nodes or sentinels
+	Mode           string   // ModeAuto to ModeCluster; "" means ModeAuto
+	SentinelMaster string   // the sentinels' name for the primary
 
 	Username, Password                 string
 	SentinelUsername, SentinelPassword string
@@ -46,6 +44,15 @@ type Options struct {
 	// block and must not call the store.
 	OnNotice func(persistence.Notice)
 }
+
+// Values of Options.Mode.
+const (
+	// ModeAuto uses Sentinel if SentinelMaster is set, and otherwise follows the server's answer.
+	ModeAuto       = "auto"
+	ModeStandalone = "standalone"
+	ModeSentinel   = "sentinel"
+	ModeCluster    = "cluster"
+)
 
 // EntryFields are the accepted values of Options.Fields.
 var EntryFields = []string{"did", "kind", "collection", "time_us"}
@@ -127,11 +134,11 @@ func (o *Options) check() error {
 		bad("Addresses", "is empty; accepted: one or more of host:port")
 	}
 	switch o.Mode {
-	case "", "auto", "standalone", "cluster":
-		if o.SentinelMaster != "" && (o.Mode == "standalone" || o.Mode == "cluster") {
+	case "", ModeAuto, ModeStandalone, ModeCluster:
+		if o.SentinelMaster != "" && (o.Mode == ModeStandalone || o.Mode == ModeCluster) {
 			bad("SentinelMaster", "is for the mode sentinel; the mode is %s", o.Mode)
 		}
-	case "sentinel":
+	case ModeSentinel:
 		if o.SentinelMaster == "" {
 			bad("SentinelMaster", "is missing; accepted: the name that the sentinels know the primary by")
 		}
@@ -141,7 +148,7 @@ func (o *Options) check() error {
 	if o.DB < 0 {
 		bad("DB", "is %d; accepted: 0 and above", o.DB)
 	}
-	if o.DB > 0 && o.Mode == "cluster" {
+	if o.DB > 0 && o.Mode == ModeCluster {
 		bad("DB", "is %d; a cluster has only 0", o.DB)
 	}
 	if strings.ContainsAny(o.Prefix, "{}") {
