@@ -10,7 +10,7 @@ import (
 	"tempestd/messages"
 )
 
-// StreamCursor is a place in a stream: an open marker ("start", "end"), a millisecond or one entry.
+// StreamCursor is a position in a stream: an open marker ("start", "end"), a millisecond or one entry.
 // The zero value is entry 0-0, which is before every entry.
 type StreamCursor struct {
 	id     EntryID
@@ -43,10 +43,10 @@ func End() StreamCursor { return StreamCursor{marker: atEnd} }
 // FromBeginning is 0-0. Every entry is after it.
 func FromBeginning() StreamCursor { return StreamCursor{} }
 
-// CursorAt is the place of the entry id. As the cursor of a Tail it gives the entries after id.
+// CursorAt is the position of the entry id. As the cursor of a Tail it gives the entries after id.
 func CursorAt(id EntryID) StreamCursor { return StreamCursor{id: id} }
 
-// CursorAtMillis is the place of all entries of one millisecond since the Unix epoch.
+// CursorAtMillis is the position of all entries of one millisecond since the Unix epoch.
 func CursorAtMillis(ms uint64) StreamCursor {
 	return StreamCursor{id: EntryID{MS: ms}, marker: atMillis}
 }

@@ -33,7 +33,7 @@ type (
 	FileDamaged struct {
 		Stream string // "" if the file belongs to no stream
 		File   string // relative to the store's directory
-		// Aside is where the file, or the part cut from it, is now, relative to the store's
+		// Aside is where the file, or the part taken from it, is now, relative to the store's
 		// directory; "" if it stayed in place.
 		Aside string
 		Err   error // the fault

@@ -19,7 +19,7 @@ var unguarded = map[string]string{
 	"internal/jetstream/conn.go":        "closes a network connection",
 	"cmd/tempestd/main.go":              "waits for signals",
 	"persistence/embedded/store.go":     "calls Do",
-	"persistence/embedded/look.go":      "no goroutine: the method of a walk",
+	"persistence/embedded/scan.go":      "no goroutine: the method of a walk",
 	"persistence/embedded/recover.go":   "no goroutine: the method of a walk",
 	"persistence/embedded/segments.go":  "no goroutine: the method of a walk",
 	"persistence/valkey/hub.go":         "calls Do",

@@ -135,18 +135,18 @@ func checkCrashed(t *testing.T, s persistence.Stream) int64 {
 	if cp.LastID != last || cp.Seq != n {
 		t.Errorf("the checkpoint covers %d entries up to %s; stored are %d up to %s", cp.Seq, cp.LastID, n, last)
 	}
-	var prints int64
+	var count int64
 	must(t, s.Fingerprints(ctx, persistence.Horizon{}, func(b persistence.FingerprintBlock) bool {
-		for i, print := range slices.Backward(b.Fingerprints) {
-			prints++
-			if print != uint64(n-prints) {
-				t.Fatalf("fingerprint %d of block %s is %d, want %d", i, b.Last, print, n-prints)
+		for i, fingerprint := range slices.Backward(b.Fingerprints) {
+			count++
+			if fingerprint != uint64(n-count) {
+				t.Fatalf("fingerprint %d of block %s is %d, want %d", i, b.Last, fingerprint, n-count)
 			}
 		}
 		return true
 	}))
-	if prints != n {
-		t.Errorf("%d fingerprints of %d entries", prints, n)
+	if count != n {
+		t.Errorf("%d fingerprints of %d entries", count, n)
 	}
 	return n
 }

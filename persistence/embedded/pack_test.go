@@ -44,7 +44,7 @@ func TestPackingChangesNothingButTheSize(t *testing.T) {
 			}
 		}
 	}
-	prints := func(s persistence.Stream) (all []uint64, blocks []persistence.EntryID) {
+	fingerprints := func(s persistence.Stream) (all []uint64, blocks []persistence.EntryID) {
 		must(t, s.Fingerprints(t.Context(), persistence.Horizon{}, func(b persistence.FingerprintBlock) bool {
 			all = append(all, b.Fingerprints...)
 			blocks = append(blocks, b.Last)
@@ -53,7 +53,7 @@ func TestPackingChangesNothingButTheSize(t *testing.T) {
 		return all, blocks
 	}
 	want, before := read(s), diskUsage(t, dir)
-	wantPrints, wantBlocks := prints(s)
+	wantFingerprints, wantBlocks := fingerprints(s)
 	reader, err := s.Tail(t.Context(), persistence.FromBeginning(), 0, 333)
 	must(t, err)
 	must(t, embedded.Pack(t.Context(), store))
@@ -73,8 +73,8 @@ func TestPackingChangesNothingButTheSize(t *testing.T) {
 		if !slices.EqualFunc(read(s), want, sameEntry) {
 			t.Errorf("%s: the entries are others", when)
 		}
-		gotPrints, gotBlocks := prints(s)
-		if !slices.Equal(gotPrints, wantPrints) || !slices.Equal(gotBlocks, wantBlocks) {
+		gotFingerprints, gotBlocks := fingerprints(s)
+		if !slices.Equal(gotFingerprints, wantFingerprints) || !slices.Equal(gotBlocks, wantBlocks) {
 			t.Errorf("%s: the index is another", when)
 		}
 		for i, last := range index[50:60] {

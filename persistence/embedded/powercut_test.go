@@ -181,9 +181,9 @@ func checkStored(t *testing.T, what string, s persistence.Stream) int64 {
 		t.Fatalf("%s: the checkpoint ends with %s, the entries with %s", what, cp.LastID, last)
 	}
 	must(t, s.Fingerprints(ctx, persistence.Horizon{}, func(b persistence.FingerprintBlock) bool {
-		for _, print := range slices.Backward(b.Fingerprints) {
-			if len(all) == 0 || print != all[len(all)-1] {
-				t.Fatalf("%s: fingerprint %d is out of place", what, print)
+		for _, fingerprint := range slices.Backward(b.Fingerprints) {
+			if len(all) == 0 || fingerprint != all[len(all)-1] {
+				t.Fatalf("%s: fingerprint %d is out of place", what, fingerprint)
 			}
 			all = all[:len(all)-1]
 		}

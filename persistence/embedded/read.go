@@ -80,13 +80,13 @@ func (st *stream) missing(t *tip, from EntryID) error {
 			}
 		}
 		err := fmt.Errorf("%w: the file is missing", segment.ErrDamaged)
-		st.tellDamaged(g.path, err)
+		st.reportDamaged(g.path, err)
 		return st.corruptBlock(&segment.Row{First: g.header.Start.Last.Next(), Last: t.endOf(g).Last}, err)
 	}
 	return st.store.failure(errors.New("a segment is missing"))
 }
 
-// pageAt reads a page at t. A page without entries has as its cursor the place up to which the
+// pageAt reads a page at t. A page without entries has as its cursor the position up to which the
 // range is empty.
 func (st *stream) pageAt(ctx context.Context, t *tip, from, to EntryID, limit int) (persistence.Page, error) {
 	p := pageReader{store: st.store, from: later(from, t.meta.oldest), to: to, limit: limit, room: persistence.MaxPageBytes}

@@ -70,7 +70,7 @@ type Store struct {
 	space   *spaceGuard
 	sync    bool // sync every append
 	state   *state
-	heads   heads
+	heads   headCache
 	open    openFiles
 	indexes indexes
 	buffers buffers

@@ -13,9 +13,9 @@ import (
 	"tempestd/persistence"
 )
 
-// expectPlace checks the place that a page reports. all is everything that the stream keeps, and
+// expectPosition checks the position that a page reports. all is everything that the stream keeps, and
 // dropped is the number of entries before that.
-func expectPlace(t *testing.T, what string, page persistence.Page, cursor persistence.EntryID, all []persistence.Entry, dropped int64) {
+func expectPosition(t *testing.T, what string, page persistence.Page, cursor persistence.EntryID, all []persistence.Entry, dropped int64) {
 	t.Helper()
 	if n := len(page.Entries); n > 0 {
 		cursor = page.Entries[n-1].ID
@@ -47,8 +47,8 @@ func until(all []persistence.Entry, id persistence.EntryID) []persistence.Entry 
 	return all[:i+1]
 }
 
-// testPlaces checks that every page reports its exact place, wherever it begins and ends.
-func testPlaces(t *testing.T, b Backend) {
+// testPositions checks that every page reports its exact position, wherever it begins and ends.
+func testPositions(t *testing.T, b Backend) {
 	f := open(t, b)
 	zero := persistence.EntryID{}
 	dropped := int64(0)
@@ -63,7 +63,7 @@ func testPlaces(t *testing.T, b Backend) {
 					if block > 0 {
 						known = until(all, page.Newest)
 					}
-					expectPlace(t, fmt.Sprintf("tail after %s up to %d, waiting %s", id, limit, block), page, id, known, dropped)
+					expectPosition(t, fmt.Sprintf("tail after %s up to %d, waiting %s", id, limit, block), page, id, known, dropped)
 				}
 				page, err := f.stream.Read(t.Context(), persistence.CursorAt(id.Next()), persistence.End(), limit)
 				must(t, err)
@@ -74,7 +74,7 @@ func testPlaces(t *testing.T, b Backend) {
 				if id == messages.MaxEntryID {
 					cursor = messages.MaxEntryID.Prev() // no entry can follow
 				}
-				expectPlace(t, fmt.Sprintf("read from %s up to %d", id.Next(), limit), page, cursor, all, dropped)
+				expectPosition(t, fmt.Sprintf("read from %s up to %d", id.Next(), limit), page, cursor, all, dropped)
 			}
 		}
 	}
@@ -97,7 +97,7 @@ func testPlaces(t *testing.T, b Backend) {
 		if to.Compare(from) < 0 {
 			to = from.Prev()
 		}
-		expectPlace(t, "an empty range", page, to, all, dropped)
+		expectPosition(t, "an empty range", page, to, all, dropped)
 	}
 
 	// A waiting tail reports the state that woke it.
@@ -105,7 +105,7 @@ func testPlaces(t *testing.T, b Backend) {
 	all = append(all, f.append(700)...)
 	<-w.done
 	must(t, w.err)
-	expectPlace(t, "woken", w.page, zero, until(all, w.page.Newest), dropped)
+	expectPosition(t, "woken", w.page, zero, until(all, w.page.Newest), dropped)
 
 	trimmed, err := f.stream.Trim(t.Context(), persistence.Retention{Entries: 500})
 	must(t, err)
@@ -125,10 +125,10 @@ func testPlaces(t *testing.T, b Backend) {
 	must(t, f.stream.Close(t.Context(), "over"))
 	page, err := f.stream.Tail(t.Context(), persistence.FromBeginning(), time.Second, 10)
 	must(t, err)
-	expectPlace(t, "closed", page, zero, all, dropped)
+	expectPosition(t, "closed", page, zero, all, dropped)
 	page, err = f.stream.Tail(t.Context(), persistence.CursorAt(all[len(all)-1].ID), persistence.MaxBlock, 10)
 	must(t, err)
-	expectPlace(t, "closed, at its end", page, all[len(all)-1].ID, all, dropped)
+	expectPosition(t, "closed, at its end", page, all[len(all)-1].ID, all, dropped)
 	if !page.IsClosed() {
 		t.Error("a tail at the end of a closed stream does not say so")
 	}

@@ -22,12 +22,12 @@ type model struct {
 	stream  persistence.Stream
 	events  *Events
 
-	entries []persistence.Entry
-	prints  []uint64
-	largest int // entries of the largest append: a trim may keep this many too many
-	last    persistence.EntryID
-	trimmed persistence.EntryID // the newest entry that was dropped
-	timeUS  int64
+	entries      []persistence.Entry
+	fingerprints []uint64
+	largest      int // entries of the largest append: a trim may keep this many too many
+	last         persistence.EntryID
+	trimmed      persistence.EntryID // the newest entry that was dropped
+	timeUS       int64
 }
 
 // testModel runs random operations on a store and compares all results with the model. Each run
@@ -95,7 +95,7 @@ func (m *model) put(r *rapid.T, n int) {
 	check(r, err)
 	for i := range batch.Events {
 		if !batch.Events[i].Drop {
-			m.prints = append(m.prints, batch.Events[i].Fingerprint)
+			m.fingerprints = append(m.fingerprints, batch.Events[i].Fingerprint)
 		}
 	}
 	m.entries = append(m.entries, want...)
@@ -124,7 +124,7 @@ func (m *model) trim(r *rapid.T) {
 	if done.Entries > 0 {
 		m.trimmed = m.entries[done.Entries-1].ID
 	}
-	m.entries, m.prints = m.entries[done.Entries:], m.prints[done.Entries:]
+	m.entries, m.fingerprints = m.entries[done.Entries:], m.fingerprints[done.Entries:]
 }
 
 // id draws the ID of an entry, an ID near one, or an ID after all of them.
@@ -191,15 +191,15 @@ func (m *model) expired(r *rapid.T, reaches bool, err error) bool {
 }
 
 func (m *model) index(r *rapid.T) {
-	end := len(m.prints)
+	end := len(m.fingerprints)
 	check(r, m.stream.Fingerprints(context.Background(), persistence.Horizon{}, func(b persistence.FingerprintBlock) bool {
 		n := len(b.Fingerprints)
 		if n == 0 || n > end {
 			r.Fatalf("a block of %d fingerprints, %d are left", n, end)
 		}
-		for i, print := range b.Fingerprints {
-			if want := m.prints[end-n+i]; print != want {
-				r.Fatalf("fingerprint %d is %x, want %x", end-n+i, print, want)
+		for i, fingerprint := range b.Fingerprints {
+			if want := m.fingerprints[end-n+i]; fingerprint != want {
+				r.Fatalf("fingerprint %d is %x, want %x", end-n+i, fingerprint, want)
 			}
 		}
 		if b.Last != m.entries[end-1].ID || b.First != m.entries[end-n].ID {

@@ -90,16 +90,16 @@ func testTrimAge(t *testing.T, b Backend) {
 
 // indexed is one entry of the identity index.
 type indexed struct {
-	print uint64
-	event []byte
+	fingerprint uint64
+	event       []byte
 }
 
 // index reads the fingerprints within the horizon, oldest first, and their entries.
 func index(t *testing.T, s persistence.Stream, h persistence.Horizon) []indexed {
 	t.Helper()
 	type ref struct {
-		last   persistence.EntryID
-		prints []uint64
+		last         persistence.EntryID
+		fingerprints []uint64
 	}
 	var refs []ref
 	must(t, s.Fingerprints(t.Context(), h, func(b persistence.FingerprintBlock) bool {
@@ -111,10 +111,10 @@ func index(t *testing.T, s persistence.Stream, h persistence.Horizon) []indexed 
 	}))
 	var all []indexed
 	for _, r := range slices.Backward(refs) {
-		for i, print := range r.prints {
+		for i, fingerprint := range r.fingerprints {
 			event, err := s.Entry(t.Context(), r.last, i)
 			must(t, err)
-			all = append(all, indexed{print, bytes.Clone(event)})
+			all = append(all, indexed{fingerprint, bytes.Clone(event)})
 		}
 	}
 	return all
@@ -170,7 +170,7 @@ func testFingerprints(t *testing.T, b Backend) {
 		}
 		f.put(batch)
 	}
-	same := func(a, b indexed) bool { return a.print == b.print && bytes.Equal(a.event, b.event) }
+	same := func(a, b indexed) bool { return a.fingerprint == b.fingerprint && bytes.Equal(a.event, b.event) }
 	check := func(when string) {
 		t.Helper()
 		if got := index(t, f.stream, persistence.Horizon{}); !slices.EqualFunc(got, want, same) {

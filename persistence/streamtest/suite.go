@@ -52,7 +52,7 @@ func Run(t *testing.T, b Backend) {
 		{"TailWakes", testTailWakes},
 		{"TailEnds", testTailEnds},
 		{"TailSince", testTailSince},
-		{"PagesTellWhereTheyAre", testPlaces},
+		{"PagesTellWhereTheyAre", testPositions},
 		{"I3_I4_PagesAreOneInstant", testPagesAreOneInstant},
 		{"I3_I8_ReadersFollowTheWriter", testFollow},
 		{"TrimKeepsTheNewest", testTrim},

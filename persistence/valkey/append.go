@@ -20,7 +20,7 @@ const inFlight = 16
 const foreignTolerance = 5 * time.Minute
 
 // Append implements persistence.Stream. The batch is sent in chunks. Each chunk is one atomic step, and the
-// last one contains the checkpoint. The chunks of an append that was cut short come after the
+// last one contains the checkpoint. The chunks of an append that was interrupted come after the
 // checkpoint, where a resume finds them. The chunks are sent without waiting for answers. A chunk
 // changes nothing if the stream does not end with the chunk before it, so no entries are missing
 // between chunks.
@@ -35,12 +35,12 @@ func (s *stream) Append(ctx context.Context, batch *messages.Batch, cp messages.
 	if s.lease.IsZero() {
 		return persistence.Appended{}, fmt.Errorf("stream %s was opened without a lease: it can only be read", s.name)
 	}
-	if s.moved != nil {
-		return persistence.Appended{}, s.moved
+	if s.conflict != nil {
+		return persistence.Appended{}, s.conflict
 	}
 	done, err := s.append(ctx, batch, cp)
 	if moved, ok := errors.AsType[*persistence.ConflictError](err); ok {
-		s.moved = moved
+		s.conflict = moved
 	}
 	s.store.note("append to stream "+s.name, err)
 	return done, err
@@ -50,7 +50,7 @@ func (s *stream) append(ctx context.Context, batch *messages.Batch, cp messages.
 	if err := s.find(ctx); err != nil {
 		return persistence.Appended{}, err
 	}
-	p, err := s.cut(batch, cp)
+	p, err := s.prepare(batch, cp)
 	if err != nil {
 		return persistence.Appended{}, err
 	}
@@ -115,14 +115,14 @@ func (s *stream) ask(ctx context.Context, p *pending) error {
 		}
 		return &persistence.FencedError{Stream: s.name, Epoch: s.lease.Epoch, Current: r.epoch, Owner: r.owner}
 	}
-	p.landed = 0
+	p.stored = 0
 	if r.end == p.before {
 		return nil
 	}
 	for i := range p.chunks {
 		if p.chunks[i].after == r.end {
-			p.landed = i + 1
-			if p.landed == len(p.chunks) && r.checkpoint != p.checkpoint {
+			p.stored = i + 1
+			if p.stored == len(p.chunks) && r.checkpoint != p.checkpoint {
 				s.addCheckpoint(p) // the same events were stored with another checkpoint
 			}
 			return nil
@@ -138,7 +138,7 @@ const attempts = 3
 // send sends the chunks that are not stored yet. The end of the stream is in doubt while they are
 // on their way, and after an answer that does not tell their outcome.
 func (s *stream) send(ctx context.Context, p *pending) error {
-	for try := 1; p.landed < len(p.chunks); try++ {
+	for try := 1; p.stored < len(p.chunks); try++ {
 		s.doubt = true
 		err := s.sendChunks(ctx, p)
 		if err == nil {
@@ -157,7 +157,7 @@ func (s *stream) send(ctx context.Context, p *pending) error {
 
 // sendChunks sends the next chunks together and handles the answers in order.
 func (s *stream) sendChunks(ctx context.Context, p *pending) error {
-	chunks := p.chunks[p.landed:min(len(p.chunks), p.landed+inFlight)]
+	chunks := p.chunks[p.stored:min(len(p.chunks), p.stored+inFlight)]
 	answers, err := call(ctx, s.store, s.conn, func(ctx context.Context, client valkeygo.Client) ([]valkeygo.ValkeyResult, error) {
 		commands := make([]valkeygo.Completed, 0, inFlight)
 		for i := range chunks {
@@ -190,7 +190,7 @@ func (s *stream) sendChunks(ctx context.Context, p *pending) error {
 		if err != nil {
 			return err
 		}
-		p.landed++
+		p.stored++
 	}
 	return nil
 }

@@ -185,7 +185,7 @@ func TestMalformedEntriesAreErrors(t *testing.T) {
 	texts := decoderOf(func(m valkeygo.ValkeyMessage) ([]string, error) { return decodeTexts("texts", m) })
 	text := decoderOf(func(m valkeygo.ValkeyMessage) (string, error) { return decodeText("a text", m) })
 	number := decoderOf(func(m valkeygo.ValkeyMessage) (int64, error) { return decodeNumber("a number", m) })
-	prints := string(binary.LittleEndian.AppendUint64(nil, 77))
+	fingerprint := string(binary.LittleEndian.AppendUint64(nil, 77))
 	entry := list{"5-6", list{"json", "{}"}}
 	for _, c := range []struct {
 		name   string
@@ -211,16 +211,16 @@ func TestMalformedEntriesAreErrors(t *testing.T) {
 		{"entry: event is a truth value", entries, list{list{"5-6", list{"json", true}}}, nil},
 		{"second entry is bad", entries, list{entry, list{}}, nil},
 
-		{"blocks", blocks, list{list{"5-6", list{"f", "5-6", "n", "1", "b", "2", "p", prints, "e", "9"}}}, []block{{first: id(5, 6), last: id(5, 6), entries: 1, bytes: 2, fingerprints: []byte(prints)}}},
+		{"blocks", blocks, list{list{"5-6", list{"f", "5-6", "n", "1", "b", "2", "p", fingerprint, "e", "9"}}}, []block{{first: id(5, 6), last: id(5, 6), entries: 1, bytes: 2, fingerprints: []byte(fingerprint)}}},
 		{"blocks: null", blocks, nil, nil},
 		{"block: no fields", blocks, list{list{"5-6", list{}}}, nil},
-		{"block: no first entry", blocks, list{list{"5-6", list{"n", "1", "p", prints}}}, nil},
+		{"block: no first entry", blocks, list{list{"5-6", list{"n", "1", "p", fingerprint}}}, nil},
 		{"block: no fingerprints", blocks, list{list{"5-6", list{"f", "5-6", "n", "1"}}}, nil},
-		{"block: half a fingerprint", blocks, list{list{"5-6", list{"f", "5-6", "n", "1", "p", prints[:4]}}}, nil},
-		{"block: too many entries", blocks, list{list{"5-6", list{"f", "5-6", "n", "2", "p", prints}}}, nil},
+		{"block: half a fingerprint", blocks, list{list{"5-6", list{"f", "5-6", "n", "1", "p", fingerprint[:4]}}}, nil},
+		{"block: too many entries", blocks, list{list{"5-6", list{"f", "5-6", "n", "2", "p", fingerprint}}}, nil},
 		{"block: negative entries", blocks, list{list{"5-6", list{"f", "5-6", "n", "-1", "p", ""}}}, nil},
 		{"block: fingerprints are a number", blocks, list{list{"5-6", list{"f", "5-6", "n", "1", "p", 77}}}, nil},
-		{"block: field without a value", blocks, list{list{"5-6", list{"f", "5-6", "n", "1", "p", prints, "b"}}}, nil},
+		{"block: field without a value", blocks, list{list{"5-6", list{"f", "5-6", "n", "1", "p", fingerprint, "b"}}}, nil},
 
 		{"tail", tail, pairs{testKeys.stream, list{entry}}, tailReply{entries: []persistence.Entry{{ID: id(5, 6), Event: []byte("{}")}}}},
 		{"tail of a closed stream", tail, pairs{testKeys.closed, list{}}, tailReply{closed: true}},

@@ -97,7 +97,7 @@ func reply(err error) (text string, ok bool) {
 	if e, ok := errors.AsType[*valkeygo.ValkeyError](err); ok {
 		return e.Error(), true
 	}
-	away, ok := errors.AsType[turnedAway](err)
+	away, ok := errors.AsType[rejection](err)
 	return string(away), ok
 }
 

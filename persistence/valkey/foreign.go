@@ -31,9 +31,9 @@ const (
 	noFields = "it has no fields"
 )
 
-// shown replaces every entry without valid JSON, and reports the first one that this process meets
+// replaceForeign replaces every entry without valid JSON, and reports the first one that this process meets
 // in the stream.
-func (h *hub) shown(entries []persistence.Entry) {
+func (h *hub) replaceForeign(entries []persistence.Entry) {
 	for i := range entries {
 		f := &entries[i]
 		switch {

@@ -157,15 +157,15 @@ func TestKeysOfAnotherKindAreRefusedInWords(t *testing.T) {
 	t.Parallel()
 	onBothEngines(t, valkeytest.Options{}, func(t *testing.T, server *valkeytest.Server) {
 		for name, spoil := range map[string]func(key string){
-			"the stream":              func(key string) { server.CLI("DEL", key); server.CLI("SET", key, "x") },
-			"the meta":                func(key string) { server.CLI("DEL", key+":meta"); server.CLI("SET", key+":meta", "x") },
-			"the blocks":              func(key string) { server.CLI("DEL", key+":blocks"); server.CLI("SET", key+":blocks", "x") },
-			"a block without prints":  func(key string) { server.CLI("XADD", key+":blocks", "*", "f", "1-1", "n", "3") },
-			"a layout to come":        func(key string) { server.CLI("HSET", key+":meta", "layout", "9") },
-			"a last that is no ID":    func(key string) { server.CLI("HSET", key+":meta", "last", "x\x1b[2J") },
-			"entries that are none":   func(key string) { server.CLI("HSET", key+":meta", "entries", "many") },
-			"a checkpoint that is no": func(key string) { server.CLI("HSET", key+":meta", "checkpoint", "{", "cursor", "{") },
-			"consumers that are none": func(key string) { server.CLI("HSET", key+":consumers", "c", "[") },
+			"the stream":                   func(key string) { server.CLI("DEL", key); server.CLI("SET", key, "x") },
+			"the meta":                     func(key string) { server.CLI("DEL", key+":meta"); server.CLI("SET", key+":meta", "x") },
+			"the blocks":                   func(key string) { server.CLI("DEL", key+":blocks"); server.CLI("SET", key+":blocks", "x") },
+			"a block without fingerprints": func(key string) { server.CLI("XADD", key+":blocks", "*", "f", "1-1", "n", "3") },
+			"a layout to come":             func(key string) { server.CLI("HSET", key+":meta", "layout", "9") },
+			"a last that is no ID":         func(key string) { server.CLI("HSET", key+":meta", "last", "x\x1b[2J") },
+			"entries that are none":        func(key string) { server.CLI("HSET", key+":meta", "entries", "many") },
+			"a checkpoint that is no":      func(key string) { server.CLI("HSET", key+":meta", "checkpoint", "{", "cursor", "{") },
+			"consumers that are none":      func(key string) { server.CLI("HSET", key+":consumers", "c", "[") },
 		} {
 			server.CLI("FLUSHALL")
 			v := openValkey(t, valkey.Options{Addresses: []string{server.Addr}})

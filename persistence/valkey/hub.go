@@ -40,7 +40,7 @@ type hub struct {
 
 	mu      sync.Mutex
 	running bool
-	// recent is all entries after base, oldest first. It is only appended to and cut; its elements
+	// recent is all entries after base, oldest first. It is only appended to and shortened; its elements
 	// never change.
 	recent  []persistence.Entry
 	bytes   int                 // of recent

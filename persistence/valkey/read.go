@@ -171,7 +171,7 @@ func (h *hub) pageOf(ctx context.Context, entries []persistence.Entry, cursor pe
 		return persistence.Page{}, state, h.store.refuse("stream %s: %v", h.name, err)
 	}
 	if r.foreign {
-		h.shown(entries)
+		h.replaceForeign(entries)
 	}
 	state = tipState{last: r.last, trimmed: r.trimmed, appended: r.appended}
 	page.Appended, page.ClosedAt, page.ClosedReason = r.appended, r.closure.at, r.closure.reason

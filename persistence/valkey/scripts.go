@@ -86,7 +86,7 @@ end`
 // failures.
 //
 // KEYS: stream, meta, blocks. ARGV: 1 epoch, 2 node, 3 last and 4 token before, 5 last and 6 token
-// after, 7 first, 8 entries, 9 bytes, 10 prints, 11 checkpoint ("" keeps the stored one), 12-15
+// after, 7 first, 8 entries, 9 bytes, 10 fingerprints, 11 checkpoint ("" keeps the stored one), 12-15
 // bounds of retention, 16 blocks to trim at most, 17 values per entry. If there are several values
 // per entry, the names of the fields begin at 18. Then the entries follow: ID and values, in the
 // order of the fields.

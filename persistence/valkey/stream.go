@@ -34,11 +34,11 @@ type stream struct {
 	end       ending // the end of the stream, as this handle knows it
 	doubt     bool   // a chunk was sent and not answered: the stream may be longer
 	// foreign is the newest ID that another client is known to have used. New IDs are greater.
-	foreign persistence.EntryID
-	moved   *persistence.ConflictError // set when the stream ended elsewhere: this handle appends no more
-	ids     []persistence.EntryID
-	memory  *appendMemory // of the last append, for reuse by the next one
-	blocks  []loadedBlock // the blocks that Entry has loaded, sorted by last
+	foreign  persistence.EntryID
+	conflict *persistence.ConflictError // set when the stream ended elsewhere: this handle appends no more
+	ids      []persistence.EntryID
+	memory   *appendMemory // of the last append, for reuse by the next one
+	blocks   []loadedBlock // the blocks that Entry has loaded, sorted by last
 
 	trimAt     time.Time // when retention is applied again
 	trimFailed string    // the last error of applying retention
@@ -99,7 +99,7 @@ func (s *stream) Checkpoint(ctx context.Context) (messages.Checkpoint, error) {
 	case r.last.IsZero():
 		return cp, fmt.Errorf("%w in stream %s", persistence.ErrNoCheckpoint, s.name)
 	default:
-		// The first append was cut short. Its missing entries come after its first entry.
+		// The first append was interrupted. Its missing entries come after its first entry.
 		info, err := s.Info(ctx)
 		if err != nil {
 			return cp, err
@@ -109,7 +109,7 @@ func (s *stream) Checkpoint(ctx context.Context) (messages.Checkpoint, error) {
 		}
 		cp.TimeUS = info.Oldest.TimeUS()
 	}
-	// The chunks of an append that was cut short come after the checkpoint.
+	// The chunks of an append that was interrupted come after the checkpoint.
 	if !r.last.IsZero() {
 		cp.LastID = r.last
 	}

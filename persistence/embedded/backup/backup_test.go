@@ -160,7 +160,7 @@ func TestBackupOfAStoreInUse(t *testing.T) {
 	}
 }
 
-// A backup that is cut short at any place leaves the backup before it whole.
+// A backup that is interrupted anywhere leaves the backup before it whole.
 func TestBackupThatIsCutShort(t *testing.T) {
 	t.Parallel()
 	f := openFeed(t, filepath.Join(t.TempDir(), "data"))
