@@ -144,36 +144,3 @@ func (c StreamCursor) Upper() EntryID {
 	}
 	return c.id
 }
-
-// CheckAfter returns a *CursorExpiredError for an exclusive cursor after which retention has
-// dropped entries. Cursor 0-0 means "from the oldest entry there is" and never expires.
-func CheckAfter(stream string, after, trimmed EntryID) error {
-	if after.IsZero() || after.Compare(trimmed) >= 0 {
-		return nil
-	}
-	return &CursorExpiredError{Stream: stream, Cursor: after, Oldest: trimmed}
-}
-
-// CheckFrom is CheckAfter for the beginning of a range, which belongs to the range.
-func CheckFrom(stream string, from, trimmed EntryID) error {
-	if from.IsZero() {
-		return nil
-	}
-	return CheckAfter(stream, from.Prev(), trimmed)
-}
-
-// CheckLimit checks how many entries a Read or a Tail may return.
-func CheckLimit(limit int) error {
-	if limit < 1 || limit > MaxCount {
-		return &ConfigError{Field: "limit", Message: fmt.Sprintf("is %d; accepted: 1 to %d", limit, MaxCount), Err: ErrBadBound}
-	}
-	return nil
-}
-
-// CheckBlock checks how long a Tail may wait.
-func CheckBlock(block time.Duration) error {
-	if block < 0 || block > MaxBlock {
-		return &ConfigError{Field: "block", Message: fmt.Sprintf("is %s; accepted: 0s to %s", block, MaxBlock), Err: ErrBadBound}
-	}
-	return nil
-}

@@ -19,6 +19,11 @@ var (
 	ErrBadBound     = errors.New("argument out of bounds")
 )
 
+// ClosedError returns an error that matches ErrStreamClosed and contains the reason for closing.
+func ClosedError(stream, reason string) error {
+	return fmt.Errorf("%w: %s (%.80s)", ErrStreamClosed, stream, reason)
+}
+
 // NoSpaceError says that the store stopped writing before the disk was full. Nothing was written.
 // Appends work again when there is space.
 type NoSpaceError struct {

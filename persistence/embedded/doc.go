@@ -82,10 +82,10 @@
 //	read.go, headcache.go                reading a stream, and what a page keeps for the next one
 //	tail.go, recent.go                   tails, and the recent entries in memory
 //	fingerprints.go                      the identity index
-//	retention.go, maintain.go            what is dropped; the background work
+//	retention.go, maintain.go            what is dropped; the background work, syncing by interval
 //	pack.go                              making cold segments smaller
 //	recover.go, scan.go, scanrepair.go   opening a stream, and repairs when it is opened
-//	mark.go, sync.go                     high-water marks; syncing by interval
+//	mark.go                              high-water marks
 //	verify.go, verifystream.go           checking every byte of a store, in use or at rest
 //	inspect.go, verifystate.go           checking one segment; the files beside the streams
 //	repairdir.go, rewrite.go             repairs that an operator starts
