@@ -10,8 +10,8 @@ import (
 	"tempestd/messages"
 )
 
-// StreamCursor is a position in a stream: an open marker ("start", "end"), a millisecond or one entry.
-// The zero value is entry 0-0, which is before every entry.
+// StreamCursor is a position in a stream: an open marker ("start", "end"), a millisecond or one
+// entry. The zero value is entry 0-0, which is before every entry.
 type StreamCursor struct {
 	id     EntryID
 	marker cursorMarker

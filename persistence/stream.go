@@ -86,8 +86,9 @@ type Entry struct {
 }
 
 // Page is what a Read or a Tail returns. On the wire, in the JSON of the HTTP API, its Entries are
-// named "frames". Nothing writes to the memory that the entries share. All fields describe the stream at one instant: the tip or the end of a closed stream is
-// reported (Behind is 0) only with the entries up to it.
+// named "frames". Nothing writes to the memory that the entries share. All fields describe the
+// stream at one instant: the tip or the end of a closed stream is reported (Behind is 0) only with
+// the entries up to it.
 type Page struct {
 	Entries      []Entry
 	ClosedAt     time.Time // zero while the stream is open

@@ -21,11 +21,11 @@ const (
 	maxChunkKept = 512 << 10
 )
 
-// headCache keeps the decoded heads of blocks for readers. If a page ends inside a block, the next page
-// of the same reader begins there. So the head of such a block is kept, together with the unpacked
-// chunk in which the page ended. A block has up to some thousand entries. To decode all of them
-// again for a page of a hundred would cost more than the page itself. headCache is safe for concurrent
-// use.
+// headCache keeps the decoded heads of blocks for readers. If a page ends inside a block, the next
+// page of the same reader begins there. So the head of such a block is kept, together with the
+// unpacked chunk in which the page ended. A block has up to some thousand entries. To decode all of
+// them again for a page of a hundred would cost more than the page itself. headCache is safe for
+// concurrent use.
 type headCache struct {
 	mu   sync.Mutex
 	kept []*sharedHead // the head that was kept last is at the end

@@ -38,8 +38,8 @@ type known struct {
 	found  bool // there was a mark
 
 	entries, bytes uint64 // ever appended
-	// reported says that a repair found the stream shorter than this and reported it, so it is no new
-	// damage.
+	// reported says that a repair found the stream shorter than this and reported it, so it is no
+	// new damage.
 	reported bool
 }
 

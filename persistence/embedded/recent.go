@@ -12,8 +12,8 @@ import (
 // maxRuns bounds the recent entries of a stream, in addition to wake.RecentBytes (I5).
 const maxRuns = 1 << 10
 
-// run is the entries of one append, uncompressed. It is never changed: the entries that readers hold
-// alias it.
+// run is the entries of one append, uncompressed. It is never changed: the entries that readers
+// hold alias it.
 type run struct {
 	ids  []EntryID
 	ends []uint32 // where each entry ends in buf
@@ -31,8 +31,8 @@ func (g *run) search(id EntryID) int {
 // cost is the memory that the run uses, in bytes.
 func (g *run) cost() int { return cap(g.buf) + 20*len(g.ids) + 100 }
 
-// appendEntries appends the run's entries from index i on, until there are limit entries or the page
-// is full. page is the number of bytes left in the page.
+// appendEntries appends the run's entries from index i on, until there are limit entries or the
+// page is full. page is the number of bytes left in the page.
 func (g *run) appendEntries(entries []persistence.Entry, i, limit int, page *int) []persistence.Entry {
 	for ; i < len(g.ids) && len(entries) < limit && *page > 0; i++ {
 		start := uint32(0)
@@ -45,7 +45,8 @@ func (g *run) appendEntries(entries []persistence.Entry, i, limit int, page *int
 	return entries
 }
 
-// recentRuns has the newest entries of a stream, contiguous, so that tails at the tip read no files.
+// recentRuns has the newest entries of a stream, contiguous, so that tails at the tip read no
+// files.
 type recentRuns struct {
 	runs []*run // readers hold former slices: elements are appended and dropped, but never changed
 	cost int

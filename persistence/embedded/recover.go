@@ -161,8 +161,8 @@ func (f *scanned) closeFiles() {
 	_ = w.closeFiles()
 }
 
-// adopt makes the scanned state the stream's state. The caller holds write, or nothing else uses the
-// stream yet.
+// adopt makes the scanned state the stream's state. The caller holds write, or nothing else uses
+// the stream yet.
 func (st *stream) adopt(f *scanned) {
 	w := &st.w
 	w.output, w.rows, w.low, w.high, w.stateOff, w.stateLen = output{file: f.file, off: f.off}, f.rows, f.low, f.high, f.stateOff, f.stateLen

@@ -105,8 +105,8 @@ func (st *stream) trim(b bounds) (done persistence.Trimmed, err error) {
 	return done, err
 }
 
-// raiseFloorForSegment moves m's floor as the bounds of entries and bytes require, when a segment ends. The
-// bound of age is left to maintenance.
+// raiseFloorForSegment moves m's floor as the bounds of entries and bytes require, when a segment
+// ends. The bound of age is left to maintenance.
 func (st *stream) raiseFloorForSegment(t *tip, m *meta) (done persistence.Trimmed) {
 	r := st.retention.Load()
 	if r.Bytes <= 0 && r.Entries <= 0 {
@@ -123,8 +123,8 @@ func (st *stream) raiseFloorForSegment(t *tip, m *meta) (done persistence.Trimme
 	return persistence.Trimmed{Entries: int64(m.droppedEntries - t.meta.droppedEntries), Bytes: kept - m.keptBytes()}
 }
 
-// raiseFloor moves m's floor behind the blocks that b does not keep. limited says that more blocks were
-// too old, but were kept because of mostEntries.
+// raiseFloor moves m's floor behind the blocks that b does not keep. limited says that more blocks
+// were too old, but were kept because of mostEntries.
 func (st *stream) raiseFloor(t *tip, m *meta, b bounds) (limited bool, err error) {
 	entries, bytes, dropped := m.kept(), m.keptBytes(), int64(0)
 	for _, g := range t.segs {

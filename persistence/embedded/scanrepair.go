@@ -72,8 +72,8 @@ func (sc *scanner) putHeader(g *segmentFile) error {
 	return err
 }
 
-// erase makes room for the next block. A block that was interrupted and not acknowledged need not be
-// kept.
+// erase makes room for the next block. A block that was interrupted and not acknowledged need not
+// be kept.
 func (sc *scanner) erase(g *segmentFile, end int64) error {
 	b := make([]byte, end-sc.off)
 	if err := readAt(sc.file, b, sc.off); err != nil {
@@ -95,9 +95,9 @@ func (sc *scanner) erase(g *segmentFile, end int64) error {
 	return err
 }
 
-// continueCounts prevents that a stream without any remaining block counts its entries from 0 again.
-// Readers continue by entry numbers, and these may only increase. The stream then looks as if
-// retention had dropped the lost entries.
+// continueCounts prevents that a stream without any remaining block counts its entries from 0
+// again. Readers continue by entry numbers, and these may only increase. The stream then looks as
+// if retention had dropped the lost entries.
 func (sc *scanner) continueCounts(registered known) {
 	m := &sc.meta
 	if m.end.Number > 0 || m.end.Entries > 0 {
@@ -137,8 +137,8 @@ func (sc *scanner) state(w *segment.Walk) {
 	}
 }
 
-// insertHoles inserts holes for the segments that are missing before the first or between others. It
-// removes the segments that retention has dropped.
+// insertHoles inserts holes for the segments that are missing before the first or between others.
+// It removes the segments that retention has dropped.
 func (sc *scanner) insertHoles() error {
 	m := &sc.meta
 	var whole []*segmentFile

@@ -37,8 +37,8 @@ type Options struct {
 	Clock clockwork.Clock
 	// Logger gets Badger's own messages. nil discards them.
 	Logger *slog.Logger
-	// OnNotice is called with every notice, from the goroutine in which it happens. It must not block
-	// and must not call the store.
+	// OnNotice is called with every notice, from the goroutine in which it happens. It must not
+	// block and must not call the store.
 	OnNotice func(persistence.Notice)
 	// FreeSpace returns how many bytes are free on the disk of dir. nil asks the file system. Tests
 	// replace it.

@@ -13,8 +13,8 @@ import (
 	"tempestd/persistence"
 )
 
-// expectPosition checks the position that a page reports. all is everything that the stream keeps, and
-// dropped is the number of entries before that.
+// expectPosition checks the position that a page reports. all is everything that the stream keeps,
+// and dropped is the number of entries before that.
 func expectPosition(t *testing.T, what string, page persistence.Page, cursor persistence.EntryID, all []persistence.Entry, dropped int64) {
 	t.Helper()
 	if n := len(page.Entries); n > 0 {

@@ -19,11 +19,11 @@ const inFlight = 16
 // such an ID. With an ID further in the future, appends are refused.
 const foreignTolerance = 5 * time.Minute
 
-// Append implements persistence.Stream. The batch is sent in chunks. Each chunk is one atomic step, and the
-// last one contains the checkpoint. The chunks of an append that was interrupted come after the
-// checkpoint, where a resume finds them. The chunks are sent without waiting for answers. A chunk
-// changes nothing if the stream does not end with the chunk before it, so no entries are missing
-// between chunks.
+// Append implements persistence.Stream. The batch is sent in chunks. Each chunk is one atomic step,
+// and the last one contains the checkpoint. The chunks of an append that was interrupted come after
+// the checkpoint, where a resume finds them. The chunks are sent without waiting for answers. A
+// chunk changes nothing if the stream does not end with the chunk before it, so no entries are
+// missing between chunks.
 //
 // The handle keeps only the end of the stream from one append to the next, and whether that end is
 // certain. If it is not, Append asks the server first. If the server has this batch or a part of

@@ -50,8 +50,8 @@ func (v *Store) Consumers(ctx context.Context, stream string) ([]persistence.Con
 	return all, nil
 }
 
-// UpdateConsumer implements persistence.ConsumerStore. The new state only replaces the exact value that it was
-// made from. If that value has changed, change is called again.
+// UpdateConsumer implements persistence.ConsumerStore. The new state only replaces the exact value
+// that it was made from. If that value has changed, change is called again.
 func (v *Store) UpdateConsumer(ctx context.Context, stream, name string, change func(time.Time, *persistence.ConsumerState) (*persistence.ConsumerState, error)) (*persistence.ConsumerState, error) {
 	for {
 		raw, now, err := v.loadConsumer(ctx, stream, name)

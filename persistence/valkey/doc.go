@@ -7,8 +7,8 @@
 // client can read it. The other keys of a stream have the same hash tag, so one script can use them
 // together. They are: the meta hash with the newest ID, the checkpoint and the fencing epoch; the
 // blocks, which record the entries that were appended together and their fingerprints; the closed
-// marker; the lease; the consumers (keys.go, scripts.go). docs/valkey.md says what other clients may
-// rely on.
+// marker; the lease; the consumers (keys.go, scripts.go). docs/valkey.md says what other clients
+// may rely on.
 //
 // An append is sent in chunks of up to 256 entries. Each chunk is one run of one script:
 // compare-and-append. The script checks the writer's epoch. It checks that the stream ends where
@@ -22,8 +22,8 @@
 // for the token, whatever that append contains and wherever it comes from. If the token belongs to
 // the content of this append, only the missing chunks are sent. If the writer does not know the
 // token, the append returns a [persistence.ConflictError], and the writer resumes from the
-// checkpoint. The entries of an append that was interrupted are stored after the checkpoint. A resume
-// recognises them by their fingerprints.
+// checkpoint. The entries of an append that was interrupted are stored after the checkpoint. A
+// resume recognises them by their fingerprints.
 //
 // An answer that this version does not know never stops the daemon: the store returns an error with
 // the server's words, and the call can be repeated. Every reply is decoded into a struct, value by

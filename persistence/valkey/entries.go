@@ -81,7 +81,8 @@ func decodeEntries(m valkeygo.ValkeyMessage) ([]persistence.Entry, error) {
 	return entries, nil
 }
 
-// tailReply is the reply of XREAD on a stream and its closed marker. It is zero if the time is over.
+// tailReply is the reply of XREAD on a stream and its closed marker. It is zero if the time is
+// over.
 type tailReply struct {
 	entries []persistence.Entry
 	closed  bool
@@ -142,8 +143,8 @@ func decodeBlock(m *valkeygo.ValkeyMessage) (block, error) {
 	return b, nil
 }
 
-// decodeBlocks decodes the reply of XRANGE or XREVRANGE on the stream of blocks, one block after the
-// other. It ends with the first error.
+// decodeBlocks decodes the reply of XRANGE or XREVRANGE on the stream of blocks, one block after
+// the other. It ends with the first error.
 func decodeBlocks(m valkeygo.ValkeyMessage) iter.Seq2[block, error] {
 	return func(yield func(block, error) bool) {
 		array, err := m.ToArray()

@@ -31,8 +31,8 @@ const (
 	noFields = "it has no fields"
 )
 
-// replaceForeign replaces every entry without valid JSON, and reports the first one that this process meets
-// in the stream.
+// replaceForeign replaces every entry without valid JSON, and reports the first one that this
+// process meets in the stream.
 func (h *hub) replaceForeign(entries []persistence.Entry) {
 	for i := range entries {
 		f := &entries[i]

@@ -14,11 +14,11 @@ import (
 	"tempestd/persistence"
 )
 
-// Health implements persistence.Store. It asks the server, within the command timeout. The server must be new
-// enough, must have read its data, must accept writes, must let the user do everything that the
-// store does, and must not be configured to evict streams when its memory is full. What the server
-// does not tell about itself is not held against it. The last operations of this process must not
-// have failed either: a store that refuses appends is not healthy, whatever else works.
+// Health implements persistence.Store. It asks the server, within the command timeout. The server
+// must be new enough, must have read its data, must accept writes, must let the user do everything
+// that the store does, and must not be configured to evict streams when its memory is full. What
+// the server does not tell about itself is not held against it. The last operations of this process
+// must not have failed either: a store that refuses appends is not healthy, whatever else works.
 func (v *Store) Health() error {
 	ctx := context.Background()
 	m, err := v.do(ctx, func(b valkeygo.Builder) valkeygo.Completed {

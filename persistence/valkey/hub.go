@@ -40,8 +40,8 @@ type hub struct {
 
 	mu      sync.Mutex
 	running bool
-	// recent is all entries after base, oldest first. It is only appended to and shortened; its elements
-	// never change.
+	// recent is all entries after base, oldest first. It is only appended to and shortened; its
+	// elements never change.
 	recent  []persistence.Entry
 	bytes   int                 // of recent
 	base    persistence.EntryID // the newest entry before recent

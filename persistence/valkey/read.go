@@ -188,8 +188,8 @@ func (h *hub) pageOf(ctx context.Context, entries []persistence.Entry, cursor pe
 	return page, state, nil
 }
 
-// Tail implements persistence.Stream. At the tip it sends nothing to the server: the stream's hub has the new
-// entries.
+// Tail implements persistence.Stream. At the tip it sends nothing to the server: the stream's hub
+// has the new entries.
 func (s *stream) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.Page, error) {
 	id, err := after.Exclusive()
 	if err != nil {
@@ -268,8 +268,8 @@ func (s *stream) open(ctx context.Context, id persistence.EntryID, limit int, st
 	return page, err
 }
 
-// TailStream implements persistence.Store. A waiting TailStream delays no other call: the blocking read has its
-// own connection, one per stream for all tails.
+// TailStream implements persistence.Store. A waiting TailStream delays no other call: the blocking
+// read has its own connection, one per stream for all tails.
 func (v *Store) TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (persistence.Page, error) {
 	return persistence.TailByName(ctx, v, stream, after, block, limit)
 }

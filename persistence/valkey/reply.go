@@ -13,8 +13,8 @@ import (
 )
 
 // decoder decodes a reply value by value, in the order in which the script or command returns them.
-// The first value that is missing or has a wrong type becomes the error of end. The caller must call
-// end before it uses any value, so a reply that cannot be decoded is never taken as empty.
+// The first value that is missing or has a wrong type becomes the error of end. The caller must
+// call end before it uses any value, so a reply that cannot be decoded is never taken as empty.
 type decoder struct {
 	what string
 	rest []valkeygo.ValkeyMessage

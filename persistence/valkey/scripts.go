@@ -86,10 +86,10 @@ end`
 // failures.
 //
 // KEYS: stream, meta, blocks. ARGV: 1 epoch, 2 node, 3 last and 4 token before, 5 last and 6 token
-// after, 7 first, 8 entries, 9 bytes, 10 fingerprints, 11 checkpoint ("" keeps the stored one), 12-15
-// bounds of retention, 16 blocks to trim at most, 17 values per entry. If there are several values
-// per entry, the names of the fields begin at 18. Then the entries follow: ID and values, in the
-// order of the fields.
+// after, 7 first, 8 entries, 9 bytes, 10 fingerprints, 11 checkpoint ("" keeps the stored one),
+// 12-15 bounds of retention, 16 blocks to trim at most, 17 values per entry. If there are several
+// values per entry, the names of the fields begin at 18. Then the entries follow: ID and values, in
+// the order of the fields.
 const appendScript = `
 local ARGV, KEYS, call = ARGV, KEYS, redis.call
 local m = call('HMGET', KEYS[2], 'epoch', 'node', 'last', 'token', 'closed_reason', 'entries', 'bytes', 'owner')

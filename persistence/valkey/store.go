@@ -62,8 +62,8 @@ const DefaultPrefix = "tempestd:"
 
 const defaultTimeout = 5 * time.Second
 
-// Store is a store in a server, which many daemons can share. Its streams are native streams, which any client
-// can read. It is safe for concurrent use.
+// Store is a store in a server, which many daemons can share. Its streams are native streams, which
+// any client can read. It is safe for concurrent use.
 //
 // It connects on first use, and again whenever that is needed. Opening it succeeds while the server
 // is away; then every call returns an *UnavailableError.
@@ -165,8 +165,8 @@ func (o *Options) check() error {
 	return errors.Join(errs...)
 }
 
-// OpenStream implements persistence.Store. A stream is put on the list of streams when it is opened. If the
-// server is away, the first use does that.
+// OpenStream implements persistence.Store. A stream is put on the list of streams when it is
+// opened. If the server is away, the first use does that.
 func (v *Store) OpenStream(ctx context.Context, name string, opt persistence.StreamOptions) (persistence.Stream, error) {
 	if err := persistence.CheckName(name); err != nil {
 		return nil, err

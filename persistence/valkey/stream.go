@@ -166,7 +166,8 @@ func (s *stream) round(r persistence.Retention) [4]string {
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
-// Close implements persistence.Stream. Any daemon may close a stream, because closing is not an append.
+// Close implements persistence.Stream. Any daemon may close a stream, because closing is not an
+// append.
 func (s *stream) Close(ctx context.Context, reason string) error {
 	now := strconv.FormatInt(s.store.clock.Now().UnixMicro(), 10)
 	m, err := s.store.run(ctx, scriptClose, []string{s.keys.meta, s.keys.closed}, now, reason)
