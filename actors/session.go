@@ -71,7 +71,6 @@ func startSession(ctx actor.Context, cfg ConnectionConfig, task *Task, m *Connec
 
 // run dials, reads to the end, and returns why the session ended.
 func (s *session) run(ctx context.Context) *Ended {
-	start := s.cfg.Clock.Now()
 	dialCtx, cancel := clockwork.WithTimeout(ctx, s.cfg.Clock, s.cfg.DialTimeout)
 	up, err := s.cfg.Dial(dialCtx, s.dial.Request)
 	cancel()
@@ -79,7 +78,7 @@ func (s *session) run(ctx context.Context) *Ended {
 		return s.ended(ctx, nil, 0, err)
 	}
 	open := s.cfg.Clock.Now()
-	s.opened(up, open, open.Sub(start))
+	s.opened(up, open)
 	s.task.EndsWith(up.CloseNow)
 	s.beside("connection.close", s.closeWhenDone, up)
 	s.beside("connection.heartbeat", s.heartbeat, up)
@@ -105,7 +104,7 @@ func (s *session) beside(point string, do func(context.Context, Upstream), up Up
 
 // opened reports the open websocket. The writer learns of it before any batch. If the host's
 // protocol or clock leads to another plan, the session ends, and the next one follows that plan.
-func (s *session) opened(up Upstream, at time.Time, took time.Duration) {
+func (s *session) opened(up Upstream, at time.Time) {
 	wire := up.Wire()
 	s.spoken = wire.Protocol
 	host := s.dial.Request.Endpoint.Host()
@@ -116,8 +115,7 @@ func (s *session) opened(up Upstream, at time.Time, took time.Duration) {
 		present = messages.UpstreamTime{Host: host, US: jetstream.RefineDate(date, at).UnixMicro()}
 		known = present
 	}
-	s.send(s.feed, &messages.Connected{Epoch: s.epoch, At: at, Took: took, Present: present,
-		Protocol: wire.Protocol.String(), Compression: wire.Compression.String(), Fallback: wire.Fallback})
+	s.send(s.feed, &Connected{Epoch: s.epoch, At: at, Wire: wire, Present: present})
 	if !s.dial.Plan.Stands(s.dial.Resume, wire.Protocol, known) {
 		s.task.Cancel(&forced{messages.CauseClock})
 		return

@@ -377,7 +377,7 @@ func drawnClocks(t *testing.T, seed uint64) (o outcome) {
 				h.ahead = 0
 			}
 			n.hosts[name] = h
-			feed.Endpoints = append(feed.Endpoints, "ws://"+name)
+			feed.Endpoints = append(feed.Endpoints, endpoints("ws://"+name)...)
 		}
 		n.produce(rnd.IntN(50)) // contents from before the feed
 	})

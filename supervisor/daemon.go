@@ -75,14 +75,6 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	var feeds []feedConfig
 	dicts := make(map[string]dictionaries, len(o.Config.Feeds))
 	for _, fc := range o.Config.Feeds {
-		var endpoints []jetstream.Endpoint
-		for _, e := range fc.Endpoints {
-			endpoint, err := jetstream.ParseEndpoint(e)
-			if err != nil {
-				return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
-			}
-			endpoints = append(endpoints, endpoint)
-		}
 		var stream persistence.Stream
 		var info persistence.StreamInfo
 		var lease *leaseConfig
@@ -97,16 +89,9 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 				return nil, fmt.Errorf("feed %s: look at its stream: %w", fc.Name, err)
 			}
 		}
-		protocol, err := jetstream.ParseProtocol(fc.Protocol)
-		if err != nil {
-			return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
-		}
-		compress, err := jetstream.ParseCompression(fc.Compress)
-		if err != nil {
-			return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
-		}
-		known := dictionaries{negotiator: negotiator, upstreams: endpoints}
+		known := dictionaries{negotiator: negotiator, upstreams: upstreams(fc)}
 		if fc.ZstdDictionary != "" {
+			var err error
 			if known.v1, err = os.ReadFile(fc.ZstdDictionary); err != nil {
 				return nil, fmt.Errorf("feed %s: zstd_dictionary: %w", fc.Name, err)
 			}
@@ -117,7 +102,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 			dial = websocketDialer(fc, known.v1, negotiator, o.Clock)
 		}
 		feeds = append(feeds, feedConfig{
-			Feed: fc, Protocol: protocol, Compress: compress, Endpoints: endpoints, Stream: stream, Lease: lease,
+			Feed: fc, Stream: stream, Lease: lease,
 			Checkpoints: checkpoints, Filters: o.Filters, Apart: apart, Dial: dial, Clock: o.Clock, Interval: interval(info),
 			Monotonic: o.Monotonic, Observer: o.Observer,
 			// Each feed has its own generator, because actors share nothing.
@@ -143,6 +128,15 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	d.root = root
 	return d, nil
+}
+
+// upstreams are the endpoints of a feed, in order of preference.
+func upstreams(fc config.Feed) []jetstream.Endpoint {
+	all := make([]jetstream.Endpoint, len(fc.Endpoints))
+	for i, e := range fc.Endpoints {
+		all[i] = e.Endpoint
+	}
+	return all
 }
 
 // openStream opens a feed's stream for appends.

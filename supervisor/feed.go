@@ -20,9 +20,6 @@ import (
 // feedConfig is what a feed supervisor needs.
 type feedConfig struct {
 	config.Feed
-	Protocol  jetstream.Protocol
-	Compress  jetstream.Compression
-	Endpoints []jetstream.Endpoint // in order of preference
 	// Stream is nil until the lease is held, where the store is shared.
 	Stream      persistence.Stream
 	Lease       *leaseConfig // nil where the store is not shared
@@ -133,7 +130,7 @@ func newFeed(cfg feedConfig, b *book) *actor.Props {
 		return &feed{
 			cfg:       cfg,
 			book:      b,
-			endpoints: NewEndpoints(cfg.Endpoints, cfg.Backoff, cfg.Rand),
+			endpoints: NewEndpoints(upstreams(cfg.Feed), cfg.Backoff, cfg.Rand),
 			faults:    Intensity{Max: feedMaxFaults, Window: feedFaultWindow},
 			epoch:     b.status.Epoch,
 			tenure:    newTenure(cfg),
@@ -172,7 +169,7 @@ func (f *feed) Receive(ctx actor.Context) {
 			}
 			f.connect(ctx, m)
 		}
-	case *messages.Connected:
+	case *actors.Connected:
 		if f.phase == connecting && m.Epoch == f.epoch {
 			f.connected(ctx, m)
 		}
@@ -294,7 +291,7 @@ func (f *feed) ready(ctx actor.Context) {
 	}
 }
 
-func (f *feed) connected(ctx actor.Context, m *messages.Connected) {
+func (f *feed) connected(ctx actor.Context, m *actors.Connected) {
 	f.phase, f.openAt = connected, m.At
 	f.resuming.connected(f.endpoints.Current().Host(), m, f.cfg.Monotonic())
 	f.filters.opened(m.Present.US)
@@ -303,9 +300,10 @@ func (f *feed) connected(ctx actor.Context, m *messages.Connected) {
 		f.scheduleRepair(ctx, repairDelay)
 	}
 	f.endpoints.Live()
-	f.book.status.Protocol, f.book.status.Compression = m.Protocol, m.Compression
+	protocol, compression := m.Wire.Protocol.String(), m.Wire.Compression.String()
+	f.book.status.Protocol, f.book.status.Compression = protocol, compression
 	f.cfg.Observer.Emit(observe.FeedWire, f.cfg.Name, "epoch", uint64(f.epoch), "endpoint", f.endpoints.Current().String(),
-		"protocol", m.Protocol, "compression", m.Compression, "fallback", m.Fallback)
+		"protocol", protocol, "compression", compression, "fallback", m.Wire.Fallback)
 	f.watch(ctx, m.At)
 	f.showLive()
 }

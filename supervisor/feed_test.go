@@ -558,7 +558,7 @@ func TestSequenceSpaceThatBeganAnewIsResumedByTime(t *testing.T) {
 func TestNextEndpointIsTriedWhenOneGivesNoHealthyConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig) {
-			r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+			r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008", "ws://127.0.0.2:6008")
 			r.up.refuse = func(n int) error {
 				if n == 2 {
 					return errLost
@@ -629,7 +629,7 @@ func TestBlindHostIsLeftAndNoCommitIsMissing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(r *rig) {
-					r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+					r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008", "ws://127.0.0.2:6008")
 					r.cfg.Feeds[0].BlindAfter = after
 				})
 				ctx, cancel := context.WithCancel(t.Context())
@@ -675,7 +675,9 @@ func TestBlindHostIsLeftAndNoCommitIsMissing(t *testing.T) {
 
 func TestNarrowFeedIsNeverCalledBlind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(r *rig) { r.cfg.Feeds[0].Endpoints = append(r.cfg.Feeds[0].Endpoints, "ws://127.0.0.2:6008") })
+		r := newRig(t, func(r *rig) {
+			r.cfg.Feeds[0].Endpoints = append(r.cfg.Feeds[0].Endpoints, endpoints("ws://127.0.0.2:6008")...)
+		})
 		ctx, cancel := context.WithCancel(t.Context())
 		go r.up.every(ctx, time.Hour) // a commit an hour, and noise all the time
 		go func() {

@@ -646,6 +646,19 @@ type rig struct {
 
 const feedName = "bluesky"
 
+// endpoints are the endpoints at the URLs.
+func endpoints(urls ...string) []config.Endpoint {
+	all := make([]config.Endpoint, len(urls))
+	for i, url := range urls {
+		e, err := config.ParseEndpoint(url)
+		if err != nil {
+			panic(err)
+		}
+		all[i] = e
+	}
+	return all
+}
+
 // logBuffer is a log that can be read while it is written.
 type logBuffer struct {
 	mu  sync.Mutex
@@ -681,8 +694,8 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 	r := &rig{t: t, up: newUpstream(), store: &store{}, log: &logBuffer{}}
 	r.obs = observe.New(slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), observe.NewMetrics())
 	r.cfg = &config.Config{Feeds: []config.Feed{{
-		Name: feedName, Endpoints: []string{"ws://127.0.0.1:6008/subscribe"},
-		Protocol: "auto", Compress: "auto", Backoff: schedule, ReplayWindow: 12 * time.Hour, Rewind: 10 * time.Second, Dedupe: "overlap",
+		Name: feedName, Endpoints: endpoints("ws://127.0.0.1:6008/subscribe"),
+		Backoff: schedule, ReplayWindow: 12 * time.Hour, Rewind: 10 * time.Second, Dedupe: "overlap",
 		DedupeHorizon:      config.DedupeHorizon{Entries: 1_000_000, Age: 48 * time.Hour},
 		CheckpointInterval: 5 * time.Second, PingInterval: 15 * time.Second, MaxMessageSize: 1 << 20,
 		BatchEvents: 256, BatchBytes: 1 << 20, BatchDelay: 25 * time.Millisecond,

@@ -47,7 +47,7 @@ func TestI2_FramesThatAreNotWantedProveNothing(t *testing.T) {
 		t.Run(fmt.Sprintf("undated=%v", undated), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(r *rig) {
-					r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+					r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008", "ws://127.0.0.2:6008")
 					r.cfg.Feeds[0].Kinds = []string{"commit"}
 					r.up.skew = map[string]time.Duration{"127.0.0.2:6008": -7 * time.Minute}
 					r.up.localFilter, r.up.undated = true, undated

@@ -52,12 +52,12 @@ type hostKnown struct {
 const settledAfter = time.Minute
 
 // connected notes what a handshake shows.
-func (r *resuming) connected(host string, m *messages.Connected, mono time.Duration) {
+func (r *resuming) connected(host string, m *actors.Connected, mono time.Duration) {
 	if r.hosts == nil {
 		r.hosts = make(map[string]hostKnown)
 	}
 	known := r.hosts[host]
-	known.protocol, _ = jetstream.ParseProtocol(m.Protocol)
+	known.protocol = m.Wire.Protocol
 	if m.Present.Host != "" {
 		known.dated, known.offsetUS = true, m.Present.US-mono.Microseconds()
 	}

@@ -5,6 +5,7 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"tempestd/actors"
+	"tempestd/internal/config"
 	"tempestd/internal/dedupe"
 	"tempestd/internal/jetstream"
 	"tempestd/messages"
@@ -37,7 +38,7 @@ func (f *feed) spawn(ctx actor.Context) {
 		Feed: c.Name, Stream: c.Stream, Cursor: f.cursor, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 		Dedupe: dedupe.Options{
 			Horizon: persistence.Horizon{Entries: c.DedupeHorizon.Entries, Age: c.DedupeHorizon.Age},
-			Always:  c.Dedupe == "always",
+			Always:  c.Dedupe == config.DedupeAlways,
 			Clock:   c.Clock,
 		},
 	}))
