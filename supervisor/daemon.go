@@ -111,17 +111,17 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		})
 	}
 
-	var sharing *sharingConfig
+	var balancing *balancerConfig
 	if ha := &o.Config.HA; shared && isShared(ha) {
 		renew, look := leaseTimes(ha)
-		sharing = &sharingConfig{Store: leases, Node: o.Node, Candidate: ha.Candidate, TTL: ha.LeaseTTL, Renew: renew, Look: look,
+		balancing = &balancerConfig{Store: leases, Node: o.Node, Candidate: ha.Candidate, TTL: ha.LeaseTTL, Renew: renew, Look: look,
 			Clock: o.Clock, Observer: o.Observer, Fault: o.Fault}
 	}
 
 	d := &Daemon{cfg: o.Config, store: o.Store, dicts: dicts, failed: make(chan error, 1)}
 	logger := slog.New(errorsOnly{o.Observer.Logger().Handler()})
 	d.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return logger }))
-	props := newRoot(feeds, sharing, o.Clock, o.Observer, o.Fault, d.fail).Configure(actor.WithGuardian(newGuardian(o.Clock, o.Observer, d.fail)))
+	props := newRoot(feeds, balancing, o.Clock, o.Observer, o.Fault, d.fail).Configure(actor.WithGuardian(newGuardian(o.Clock, o.Observer, d.fail)))
 	root, err := d.system.Root.SpawnNamed(props, "tempestd")
 	if err != nil {
 		return nil, err

@@ -64,12 +64,7 @@ func (l *freshness) commits(m *messages.Committed) {
 // last sign of life.
 func (l *freshness) beats(m *messages.Heartbeat, open time.Time, position messages.Position, phi float64, patience time.Duration) {
 	stored := m.Frames == 0 || m.Epoch == l.epoch && l.frames >= m.Frames || m.NewestUS <= position.TimeUS
-	life := open
-	for _, sign := range []time.Time{m.LastFrame, m.Pong} {
-		if sign.After(life) {
-			life = sign
-		}
-	}
+	life := newest(open, m.LastFrame, m.Pong)
 	quiet := m.At.Sub(open) >= tipQuiet && m.At.Sub(m.LastFrame) >= tipQuiet
 	present := m.At.UnixMicro()
 	if m.PresentUS > 0 {

@@ -21,14 +21,14 @@ const (
 
 // root supervises the feeds, each apart from the others. It is its own supervision strategy.
 type root struct {
-	feeds    []feedConfig
-	sharing  *sharingConfig // nil where feeds are not shared
-	clock    clockwork.Clock
-	observer *observe.Observer
-	failed   func(error) // called when the root gives up
+	feeds     []feedConfig
+	balancing *balancerConfig // nil where feeds are not shared
+	clock     clockwork.Clock
+	observer  *observe.Observer
+	failed    func(error) // called when the root gives up
 
 	pids     []*actor.PID // of the feeds
-	sharer   *actor.PID
+	balancer *actor.PID
 	faults   Intensity
 	restarts map[string]clockwork.Timer // the pending restarts, by actor ID
 	health   healthRound
@@ -36,7 +36,7 @@ type root struct {
 
 	gaveUp    bool
 	ending    bool
-	stopAsker *actor.PID
+	asker     *actor.PID
 	unstopped map[string]bool
 	stopErr   error
 }
@@ -44,9 +44,9 @@ type root struct {
 // feedRestartDue is the root's message to itself.
 type feedRestartDue struct{ pid *actor.PID }
 
-func newRoot(feeds []feedConfig, sharing *sharingConfig, clock clockwork.Clock, o *observe.Observer, fault actors.Fault, failed func(error)) *actor.Props {
+func newRoot(feeds []feedConfig, balancing *balancerConfig, clock clockwork.Clock, o *observe.Observer, fault actors.Fault, failed func(error)) *actor.Props {
 	return actors.Guarded("", o, fault, func() actor.Actor {
-		return &root{feeds: feeds, sharing: sharing, clock: clock, observer: o, failed: failed,
+		return &root{feeds: feeds, balancing: balancing, clock: clock, observer: o, failed: failed,
 			faults: Intensity{Max: rootMaxFaults, Window: rootFaultWindow}, restarts: make(map[string]clockwork.Timer), troubles: make(map[string]string)}
 	})
 }
@@ -84,13 +84,13 @@ func (r *root) Receive(ctx actor.Context) {
 func (r *root) spawn(ctx actor.Context) {
 	byName := make(map[string]*actor.PID, len(r.feeds))
 	for _, cfg := range r.feeds {
-		pid := mustSpawn(ctx, cfg.Name, newFeed(cfg, newBook(cfg.Name, filterOf(cfg.Feed), r.clock, r.observer)))
+		pid := mustSpawn(ctx, cfg.Name, newFeed(cfg, newFeedStatus(cfg.Name, filterOf(cfg.Feed), r.clock, r.observer)))
 		r.pids = append(r.pids, pid)
 		byName[cfg.Name] = pid
 	}
-	if r.sharing != nil && len(r.pids) > 0 {
+	if r.balancing != nil && len(r.pids) > 0 {
 		// No feed's name begins with a "$".
-		r.sharer = mustSpawn(ctx, "$sharing", newSharing(*r.sharing, byName))
+		r.balancer = mustSpawn(ctx, "$balancer", newBalancer(*r.balancing, byName))
 	}
 }
 
@@ -139,7 +139,7 @@ func (r *root) ready() *messages.Readiness {
 // answering lists the children that do not wait for a restart.
 func (r *root) answering() []*actor.PID {
 	var pids []*actor.PID
-	for _, pid := range append(slices.Clip(r.pids), r.sharer) {
+	for _, pid := range append(slices.Clip(r.pids), r.balancer) {
 		if pid != nil && r.restarts[pid.Id] == nil {
 			pids = append(pids, pid)
 		}
@@ -152,7 +152,7 @@ func (r *root) stop(ctx actor.Context, m *messages.Stop) {
 	if r.ending {
 		return
 	}
-	r.ending, r.stopAsker = true, ctx.Sender()
+	r.ending, r.asker = true, ctx.Sender()
 	r.unstopped = make(map[string]bool)
 	for _, pid := range r.answering() {
 		r.unstopped[pid.Id] = true
@@ -170,9 +170,9 @@ func (r *root) stopped(ctx actor.Context, pid *actor.PID, err error) {
 }
 
 func (r *root) settle(ctx actor.Context) {
-	if r.ending && len(r.unstopped) == 0 && r.stopAsker != nil {
-		ctx.Send(r.stopAsker, &actors.Stopped{From: ctx.Self(), Err: r.stopErr})
-		r.stopAsker = nil
+	if r.ending && len(r.unstopped) == 0 && r.asker != nil {
+		ctx.Send(r.asker, &actors.Stopped{From: ctx.Self(), Err: r.stopErr})
+		r.asker = nil
 	}
 }
 
