@@ -140,8 +140,7 @@ const (
 
 func (p *connected) heartbeat(ctx actor.Context, m *messages.Heartbeat) {
 	f := p.feed
-	f.status.heartbeat(m)
-	f.status.beats(m, p.at, f.status.Position, f.status.Suspicion, f.cfg.PingInterval+maxPingTimeout)
+	f.status.heartbeat(m, p.at, f.cfg.PingInterval+maxPingTimeout)
 	switch {
 	case m.Blocked >= blockedFor:
 		if p.stalled == "" {

@@ -46,9 +46,9 @@ type hostKnown struct {
 	offsetUS int64
 }
 
-// settledAfter is how long a connection must have lived so that it does not count as one that ended
+// steadyAfter is how long a connection must have lived so that it does not count as one that ended
 // where it began, even if nothing came.
-const settledAfter = time.Minute
+const steadyAfter = time.Minute
 
 // opened notes what a handshake shows.
 func (c *continuity) opened(host string, m *actors.Connected, mono time.Duration) {
@@ -161,7 +161,7 @@ func (c *continuity) judge() (moved bool) {
 	// Nothing may have come because there was nothing to send.
 	case e.Stale() && !e.Poison && !c.unproven:
 		return false
-	case e.Lived >= settledAfter && !e.Poison:
+	case e.Lived >= steadyAfter && !e.Poison:
 		c.reach.Cut = 0
 		return false
 	}

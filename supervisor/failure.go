@@ -145,7 +145,7 @@ func (p running) disconnected(ctx actor.Context, e *actors.Ended) {
 		state = messages.StateFailed
 	}
 	f.status.enter(state, e.Reason, "retry_in", delay.Round(time.Millisecond).String())
-	f.status.waits(delay)
+	f.status.retryIn(delay)
 	p.restarts[p.connection.Id] = f.restartAfter(ctx, delay, p.connection)
 }
 

@@ -118,8 +118,8 @@ func mustSpawn(ctx actor.Context, name string, props *actor.Props) *actor.PID {
 	return pid
 }
 
-// settle goes on when the connection waits for an order.
-func (l *life) settle(ctx actor.Context) {
+// ready goes on when the connection actor waits for an order.
+func (l *life) ready(ctx actor.Context) {
 	switch {
 	case l.leaving:
 		l.drain(ctx)
@@ -162,7 +162,7 @@ func (l *life) saved(ctx actor.Context, err error) {
 	}
 	f := l.feed
 	if f.holder == nil {
-		l.over()
+		l.beginEnding()
 		f.stopped(ctx, err)
 		return
 	}
@@ -199,23 +199,23 @@ func (l *life) streamMoved(ctx actor.Context, m *messages.StreamMoved) {
 // end ends the feed's actors at once. The next owner of the feed reads again the events that they
 // had not stored.
 func (l *life) end(ctx actor.Context) {
-	l.over()
+	l.beginEnding()
 	for _, pid := range l.actors(ctx) {
 		ctx.Stop(pid)
 	}
-	l.feed.ended(ctx)
+	l.feed.lifeEnded(ctx)
 }
 
-// over begins the last phase of the life: its work is done, or nothing more can be done.
-func (l *life) over() {
+// beginEnding begins the last phase: the work of the life is done, or nothing more can be done.
+func (l *life) beginEnding() {
 	l.stopTimers()
 	l.leaving = true
 	l.phase = &ending{inert{l}}
 }
 
-// ended makes the next life when the last actor has ended: no incarnation lives longer than its
+// lifeEnded makes the next life when the last actor has ended: no incarnation lives longer than its
 // lease.
-func (f *feed) ended(ctx actor.Context) {
+func (f *feed) lifeEnded(ctx actor.Context) {
 	if len(f.life.actors(ctx)) > 0 {
 		return
 	}

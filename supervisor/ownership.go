@@ -181,7 +181,7 @@ func (l *life) leaseReleased(ctx actor.Context) {
 	f.cfg.Observer.Emit(observe.LeaseReleased, f.cfg.Name, "fence", l.lease.Epoch, "reason", reason)
 	l.leaseOver("")
 	if f.stopping {
-		l.over()
+		l.beginEnding()
 		f.stopped(ctx, f.saveErr)
 		return
 	}

@@ -11,18 +11,26 @@ import (
 )
 
 // phase is what a life does now. Every phase is a type, whose methods say what a message or an
-// order means in it:
+// order means in it. A life goes through them in this order:
 //
-//	due ──▶ starting ──▶ preparing ──▶ connecting ──▶ connected
-//	 │         ▲  │       │    ▲          │              │   a pause, the end of the life or of the stream:
-//	 ▼         │  ▼       │    └─ idle ◀──┴── stopping ◀─┘
-//	standby ───┘  └───────┴──▶ waiting ──▶ starting          the connection failed, until its restart
+//	due         messages of the life before may still wait
+//	standby     where the store is shared: the feed has no lease
+//	starting    the connection actor has not reported yet that it waits for an order
+//	preparing   the writer and the cursor are asked what the next epoch follows
+//	connecting  the websocket is being opened
+//	connected   the websocket is open
+//	waiting     the connection has failed and waits for its restart; then it is starting again
 //
-//	idle, waiting, stopping, starting ──▶ draining ──▶ saving ──▶ releasing ──▶ ending ──▶ (next life) due
-//	any that runs ──▶ ending                                  the lease is lost
+//	stopping    the connection actor was told to stop reading: a pause, or the end of stream or life
+//	idle        nothing is to be read; resumed, it is preparing
 //
-// due, standby and ending have no actors that do anything (inert). In all others they run
-// (running).
+//	draining    the end in good order: the writer stores what it holds,
+//	saving      the cursor saves the checkpoint,
+//	releasing   and the lease holder gives up the lease, where the store is shared
+//	ending      the actors end; at once where the lease is lost
+//
+// due, standby and ending are inert: their actors are not there or of no interest. In all others
+// the actors run.
 type phase interface {
 	// receive handles a message.
 	receive(ctx actor.Context)
@@ -102,7 +110,7 @@ func (p running) receive(ctx actor.Context) {
 		p.unread = m.Reason
 		p.phase.show()
 	case *messages.Suspicion:
-		f.status.suspect(m.Phi)
+		f.status.suspected(m.Phi)
 	case *messages.Stalled:
 		f.status.Stalls++
 
@@ -169,7 +177,7 @@ type starting struct{ running }
 
 func (p *starting) receive(ctx actor.Context) {
 	if _, ready := ctx.Message().(*messages.ConnectionReady); ready {
-		p.settle(ctx)
+		p.ready(ctx)
 		return
 	}
 	p.running.receive(ctx)
@@ -196,7 +204,7 @@ func (p *stopping) receive(ctx actor.Context) {
 		p.running.receive(ctx)
 		return
 	}
-	p.settle(ctx)
+	p.ready(ctx)
 	if p.feed.paused {
 		ctx.Send(p.cursor, &messages.SaveCheckpoint{Cause: "pause"})
 	}
@@ -279,6 +287,6 @@ type ending struct{ inert }
 
 func (p *ending) receive(ctx actor.Context) {
 	if _, ended := ctx.Message().(*actor.Terminated); ended {
-		p.feed.ended(ctx)
+		p.feed.lifeEnded(ctx)
 	}
 }

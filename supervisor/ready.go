@@ -38,8 +38,8 @@ type progress struct {
 	ends     int  // epochs in a row that brought frames and nothing new
 }
 
-// commits notes a commit.
-func (p *progress) commits(m *messages.Committed) {
+// committed notes a commit.
+func (p *progress) committed(m *messages.Committed) {
 	if m.Epoch != p.epoch {
 		p.epoch, p.read, p.advanced = m.Epoch, false, false
 	}

@@ -55,7 +55,7 @@ func (p *preparing) receive(ctx actor.Context) {
 			return
 		}
 		if m.Found {
-			p.feed.status.resumes(m.Checkpoint)
+			p.feed.status.resumed(m.Checkpoint)
 		}
 		p.connect(ctx, m)
 	default:
@@ -95,7 +95,7 @@ func (p *preparing) connect(ctx actor.Context, point *messages.ResumePoint) {
 	endpoint := f.endpoints.Current()
 	host := endpoint.Host()
 	if p.continuity.judge() {
-		f.endpoints.Brought()
+		f.endpoints.Progressed()
 	}
 	p.orderUnseen(ctx, point.Checkpoint, host)
 	p.locate(ctx, point.Checkpoint.FirstUS)

@@ -158,7 +158,7 @@ func (r *root) stop(ctx actor.Context, m *messages.Stop) {
 		r.unstopped[pid.Id] = true
 		ctx.Request(pid, m)
 	}
-	r.settle(ctx)
+	r.answerStop(ctx)
 }
 
 func (r *root) stopped(ctx actor.Context, pid *actor.PID, err error) {
@@ -166,10 +166,10 @@ func (r *root) stopped(ctx actor.Context, pid *actor.PID, err error) {
 		r.stopErr = err
 	}
 	delete(r.unstopped, pid.Id)
-	r.settle(ctx)
+	r.answerStop(ctx)
 }
 
-func (r *root) settle(ctx actor.Context) {
+func (r *root) answerStop(ctx actor.Context) {
 	if r.ending && len(r.unstopped) == 0 && r.asker != nil {
 		ctx.Send(r.asker, &actors.Stopped{From: ctx.Self(), Err: r.stopErr})
 		r.asker = nil

@@ -75,8 +75,8 @@ func (s *feedStatus) enter(to messages.FeedState, reason string, extra ...any) {
 	s.observer.Emit(stateEvents[to], s.Feed, fields...)
 }
 
-// waits notes when the next connection will be tried.
-func (s *feedStatus) waits(d time.Duration) {
+// retryIn notes when the next connection will be tried.
+func (s *feedStatus) retryIn(d time.Duration) {
 	at := s.clock.Now().Add(d)
 	s.NextAttemptAt = &at
 }
@@ -90,8 +90,8 @@ func (s *feedStatus) committed(m *messages.Committed) {
 	s.Stored += uint64(m.Entries)
 	s.Duplicates += uint64(m.Duplicates)
 	s.Bad += uint64(m.Bad)
-	s.freshness.commits(m)
-	s.progress.commits(m)
+	s.freshness.committed(m)
+	s.progress.committed(m)
 	if m.Entries > 0 {
 		s.history.stored(m.At, uint64(m.Entries), s.late.Milliseconds())
 	}
@@ -99,9 +99,9 @@ func (s *feedStatus) committed(m *messages.Committed) {
 	s.perSecond[s.second%int64(len(s.perSecond))] += uint64(m.Entries)
 }
 
-// resumes notes the stored position from which the feed resumes.
-func (s *feedStatus) resumes(cp messages.Checkpoint) {
-	s.freshness.resumes(s.clock.Now(), cp)
+// resumed notes the stored position from which the feed resumes.
+func (s *feedStatus) resumed(cp messages.Checkpoint) {
+	s.freshness.resumed(s.clock.Now(), cp)
 	s.Position = cp.Position
 	if !cp.LastID.IsZero() {
 		id := cp.LastID
@@ -121,12 +121,15 @@ func (s *feedStatus) restarted(actor, reason string) {
 	s.history.restarted(messages.Restart{At: s.clock.Now(), Actor: actor, Reason: reason})
 }
 
-func (s *feedStatus) suspect(phi float64) {
+func (s *feedStatus) suspected(phi float64) {
 	s.Suspicion = phi
 	s.history.suspected(s.clock.Now(), phi)
 }
 
-func (s *feedStatus) heartbeat(m *messages.Heartbeat) {
+// heartbeat notes a heartbeat of a connection that opened at open. patience is how long it may give
+// no sign of life.
+func (s *feedStatus) heartbeat(m *messages.Heartbeat, open time.Time, patience time.Duration) {
+	s.freshness.heartbeat(m, open, s.Position, s.Suspicion, patience)
 	if !m.LastFrame.IsZero() {
 		at := m.LastFrame
 		s.LastFrameAt = &at
