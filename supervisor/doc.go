@@ -61,7 +61,8 @@
 //
 // # Files
 //
-//	daemon.go     Start, Stop and the questions of the HTTP server: the tree seen from outside
+//	start.go      Start: from the configuration to the tree
+//	daemon.go     Stop and the questions of the HTTP server: the tree seen from outside
 //	ask.go        questions from outside the tree
 //	root.go       the root
 //	feed.go       the feed supervisor: its messages, its questions and commands

@@ -42,13 +42,14 @@ type restart struct {
 	timer clockwork.Timer // nil while no time is set for it
 }
 
-// restartDue is the feed's message to itself that the time of a restart has come. The message of a
+// restartDue is a supervisor's message to itself that the time of a restart has come. The message of a
 // timer that fired before it was cancelled finds another restart in its place, or none.
 type restartDue struct{ restart *restart }
 
-func (f *feed) restartAfter(ctx actor.Context, d time.Duration, pid *actor.PID) *restart {
+// restartAfter makes a restart of a child of the actor whose turn it is.
+func restartAfter(ctx actor.Context, clock clockwork.Clock, d time.Duration, pid *actor.PID) *restart {
 	r := &restart{pid: pid}
-	r.timer = f.later(ctx, d, &restartDue{r})
+	r.timer = actors.Later(ctx, clock, d, &restartDue{r})
 	return r
 }
 
@@ -68,7 +69,7 @@ func (f *feed) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *ac
 		return
 	}
 	if delay, escalated := f.fault(ctx, child, bounded(reason), message); !escalated {
-		f.holderRestart = f.restartAfter(ctx, delay, child)
+		f.holderRestart = restartAfter(ctx, f.cfg.Clock, delay, child)
 	}
 }
 
@@ -111,7 +112,7 @@ func (p running) failed(ctx actor.Context, child *actor.PID, reason, message any
 	case child.Equal(p.cursor):
 		p.unread = ""
 	}
-	p.restarts[child.Id] = p.feed.restartAfter(ctx, delay, child)
+	p.restarts[child.Id] = restartAfter(ctx, p.feed.cfg.Clock, delay, child)
 }
 
 // connectionEnded handles the end of a connection: it notes the end and saves the checkpoint. The
@@ -146,7 +147,7 @@ func (p running) disconnected(ctx actor.Context, e *actors.Ended) {
 	}
 	f.status.enter(state, e.Reason, "retry_in", delay.Round(time.Millisecond).String())
 	f.status.retryIn(delay)
-	p.restarts[p.connection.Id] = f.restartAfter(ctx, delay, p.connection)
+	p.restarts[p.connection.Id] = restartAfter(ctx, f.cfg.Clock, delay, p.connection)
 }
 
 // restartActor restarts an actor whose time has come.

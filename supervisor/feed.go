@@ -102,9 +102,7 @@ func (f *feed) Receive(ctx actor.Context) {
 		f.status.committed(m)
 		f.life.phase.receive(ctx)
 	case *messages.GapRecorded:
-		if !m.Known {
-			f.gapRecorded(m)
-		}
+		f.gapRecorded(m)
 		f.life.phase.receive(ctx)
 	case *messages.Share:
 		f.share(m)
@@ -211,8 +209,12 @@ func (f *feed) command(ctx actor.Context, c messages.Command) error {
 	return nil
 }
 
-// gapRecorded reports a gap entry, whatever its cause: a state, a log event and a metric.
+// gapRecorded reports a gap entry that is new, whatever its cause: a state, a log event and a
+// metric.
 func (f *feed) gapRecorded(m *messages.GapRecorded) {
+	if m.Known {
+		return
+	}
 	s := f.status
 	s.gap(m)
 	g := m.Gap

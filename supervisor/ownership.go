@@ -112,8 +112,7 @@ func (p *standby) granted(ctx actor.Context, m *actors.LeaseGranted) {
 	p.start(ctx, m.Stream, interval(m.Info))
 }
 
-// share takes over a decision of the balancer. A feed that an operator paused stays here, because
-// another daemon would resume it.
+// share takes over a decision of the balancer.
 func (f *feed) share(m *messages.Share) {
 	if f.wanted = m.Wanted; !f.wanted {
 		f.away = "" // the lease is not asked for, either

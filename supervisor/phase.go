@@ -99,7 +99,6 @@ func (p running) receive(ctx actor.Context) {
 		p.blockLost(ctx, m)
 	case *messages.BackfillDone:
 		p.backfillDone(ctx, m)
-
 	case *messages.WriterStalled:
 		p.stalled = m.Reason
 		p.phase.show()
@@ -114,8 +113,17 @@ func (p running) receive(ctx actor.Context) {
 	case *messages.Stalled:
 		f.status.Stalls++
 
+	default:
+		p.receiveEnd(ctx)
+	}
+}
+
+// receiveEnd handles the messages that end the reading or the life.
+func (p running) receiveEnd(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
 	case *messages.Share:
-		if !f.wanted && !f.paused && !f.stopping {
+		// A feed that an operator paused stays here, because another daemon would resume it.
+		if f := p.feed; !f.wanted && !f.paused && !f.stopping {
 			p.phase.leave(ctx)
 		}
 	case *messages.LeaseLost, *messages.Fenced:

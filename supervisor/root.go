@@ -30,24 +30,21 @@ type root struct {
 	pids     []*actor.PID // of the feeds
 	balancer *actor.PID
 	faults   Intensity
-	restarts map[string]clockwork.Timer // the pending restarts, by actor ID
+	restarts map[string]*restart // the failed children, by actor ID
 	health   healthRound
 	troubles map[string]string // why feeds are not ready, by actor ID
 
 	gaveUp    bool
-	ending    bool
+	stopping  bool
 	asker     *actor.PID
 	unstopped map[string]bool
 	stopErr   error
 }
 
-// feedRestartDue is the root's message to itself.
-type feedRestartDue struct{ pid *actor.PID }
-
 func newRoot(feeds []feedConfig, balancing *balancerConfig, clock clockwork.Clock, o *observe.Observer, fault actors.Fault, failed func(error)) *actor.Props {
 	return actors.Guarded("", o, fault, func() actor.Actor {
 		return &root{feeds: feeds, balancing: balancing, clock: clock, observer: o, failed: failed,
-			faults: Intensity{Max: rootMaxFaults, Window: rootFaultWindow}, restarts: make(map[string]clockwork.Timer), troubles: make(map[string]string)}
+			faults: Intensity{Max: rootMaxFaults, Window: rootFaultWindow}, restarts: make(map[string]*restart), troubles: make(map[string]string)}
 	})
 }
 
@@ -57,14 +54,14 @@ func (r *root) Receive(ctx actor.Context) {
 	case *actor.Started:
 		r.spawn(ctx)
 	case *actor.Restarting, *actor.Stopping:
-		for _, t := range r.restarts {
-			t.Stop()
+		for _, pending := range r.restarts {
+			pending.cancel()
 		}
 		clear(r.restarts)
-	case *feedRestartDue:
-		if r.restarts[m.pid.Id] != nil && !r.ending {
-			delete(r.restarts, m.pid.Id)
-			asSupervisor(ctx).RestartChildren(m.pid)
+	case *restartDue:
+		if pid := m.restart.pid; r.restarts[pid.Id] == m.restart && !r.stopping {
+			delete(r.restarts, pid.Id)
+			asSupervisor(ctx).RestartChildren(pid)
 		}
 	case *actors.FeedTrouble:
 		r.troubles[m.Feed.Id] = m.Reason
@@ -100,7 +97,7 @@ func (r *root) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *ac
 	ctx := s.(actor.Context)
 	r.health.excuse(ctx, child)
 	delete(r.troubles, child.Id) // the next incarnation reports its own
-	if r.ending {
+	if r.stopping {
 		r.stopped(ctx, child, fmt.Errorf("%s: %s", child.Id, bounded(reason)))
 		return
 	}
@@ -114,7 +111,7 @@ func (r *root) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *ac
 	}
 	delay := 10 * restartDelay(r.faults.Count())
 	r.observer.Emit(observe.ActorRestarted, "", "actor", child.Id, "reason", bounded(reason), "delay", delay.String(), "failures", r.faults.Count())
-	r.restarts[child.Id] = actors.Later(ctx, r.clock, delay, &feedRestartDue{child})
+	r.restarts[child.Id] = restartAfter(ctx, r.clock, delay, child)
 }
 
 func (r *root) ready() *messages.Readiness {
@@ -122,7 +119,7 @@ func (r *root) ready() *messages.Readiness {
 	if r.gaveUp {
 		ready.Reasons = append(ready.Reasons, "too many failures: the daemon gives up")
 	}
-	if r.ending {
+	if r.stopping {
 		ready.Reasons = append(ready.Reasons, "the daemon is stopping")
 	}
 	for i, pid := range r.pids {
@@ -149,10 +146,10 @@ func (r *root) answering() []*actor.PID {
 
 // stop passes the graceful stop on. The root answers when every child has answered.
 func (r *root) stop(ctx actor.Context, m *messages.Stop) {
-	if r.ending {
+	if r.stopping {
 		return
 	}
-	r.ending, r.asker = true, ctx.Sender()
+	r.stopping, r.asker = true, ctx.Sender()
 	r.unstopped = make(map[string]bool)
 	for _, pid := range r.answering() {
 		r.unstopped[pid.Id] = true
@@ -170,7 +167,7 @@ func (r *root) stopped(ctx actor.Context, pid *actor.PID, err error) {
 }
 
 func (r *root) answerStop(ctx actor.Context) {
-	if r.ending && len(r.unstopped) == 0 && r.asker != nil {
+	if r.stopping && len(r.unstopped) == 0 && r.asker != nil {
 		ctx.Send(r.asker, &actors.Stopped{From: ctx.Self(), Err: r.stopErr})
 		r.asker = nil
 	}
