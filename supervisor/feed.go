@@ -25,9 +25,9 @@ type feedConfig struct {
 	Lease    *leaseConfig // nil where the store is not shared
 
 	Checkpoints persistence.CheckpointStore
-	// Apart says that the checkpoints are kept in another place than the streams.
-	Apart   bool
-	Filters actors.FilterStore // nil keeps the filters in the process alone
+	// SeparateStore says that the checkpoints are kept in another place than the streams.
+	SeparateStore bool
+	Filters       actors.FilterStore // nil keeps the filters in the process alone
 
 	Dial      actors.Dialer
 	Clock     clockwork.Clock

@@ -87,7 +87,7 @@ func (l *life) start(ctx actor.Context, stream persistence.Stream, interval time
 	l.phase = &starting{runs(l)}
 	l.cursor = mustSpawn(ctx, "cursor", actors.NewCursor(actors.CursorConfig{
 		Feed: c.Name, Stream: stream, Checkpoints: c.Checkpoints, Filters: c.Filters, Interval: c.CheckpointInterval,
-		ReplayWindow: c.ReplayWindow, Apart: c.Apart, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
+		ReplayWindow: c.ReplayWindow, Apart: c.SeparateStore, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 	}))
 	l.writer = mustSpawn(ctx, "writer", actors.NewWriter(actors.WriterConfig{
 		Feed: c.Name, Stream: stream, Cursor: l.cursor, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,

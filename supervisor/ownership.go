@@ -46,7 +46,7 @@ type standby struct {
 func (f *feed) standBy(ctx actor.Context) {
 	if f.holder == nil {
 		l := f.cfg.Lease
-		f.holder = mustSpawn(ctx, "lease-holder", actors.NewKeeper(actors.KeeperConfig{
+		f.holder = mustSpawn(ctx, "lease_holder", actors.NewKeeper(actors.KeeperConfig{
 			Feed: f.cfg.Name, Leases: l.Store, Node: l.Node, Open: l.Open, TTL: l.TTL, Renew: l.Renew, Look: l.Look, Clock: f.cfg.Clock,
 			Observer: f.cfg.Observer, Fault: f.cfg.Fault,
 		}))

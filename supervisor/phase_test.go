@@ -61,7 +61,7 @@ func lifeOf(t *testing.T, shared bool) *life {
 		*pid = actor.NewPID("", name)
 	}
 	if shared {
-		f.cfg.Lease, f.holder, f.wanted = &leaseConfig{}, actor.NewPID("", "lease-holder"), true
+		f.cfg.Lease, f.holder, f.wanted = &leaseConfig{}, actor.NewPID("", "lease_holder"), true
 		l.lease = messages.Lease{Stream: "bluesky", Epoch: 1}
 	}
 	f.life, f.epoch = l, 1
@@ -166,7 +166,7 @@ func TestPhases(t *testing.T) {
 		{"closed before it is drained", atDraining, leaving, receive(&messages.StreamClosed{}), "saving", "cursor SaveCheckpoint"},
 		{"told to leave again", atDraining, leaving, leave, "draining", ""},
 		{"drained twice", atSaving, leaving, receive(&messages.Drained{}), "saving", ""},
-		{"saved", atSaving, leaving, receive(&messages.CheckpointSaved{}), "releasing", "lease-holder ReleaseLease"},
+		{"saved", atSaving, leaving, receive(&messages.CheckpointSaved{}), "releasing", "lease_holder ReleaseLease"},
 		{"released", atReleasing, leaving, receive(&messages.LeaseReleased{}), "due", "feed lifeDue"},
 	} {
 		l := lifeOf(t, true)

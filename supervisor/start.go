@@ -81,7 +81,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 // needs a lease.
 func newFeedConfig(ctx context.Context, o Options, fc config.Feed, known dictionaries) (feedConfig, error) {
 	cfg := feedConfig{
-		Feed: fc, Checkpoints: o.Checkpoints, Apart: o.Checkpoints != nil, Filters: o.Filters,
+		Feed: fc, Checkpoints: o.Checkpoints, SeparateStore: o.Checkpoints != nil, Filters: o.Filters,
 		Dial: o.Dial, Clock: o.Clock, Monotonic: o.Monotonic, Observer: o.Observer,
 		// Each feed has its own generator, because actors share nothing.
 		Rand:  rand.New(rand.NewPCG(o.Rand.Uint64(), o.Rand.Uint64())),
