@@ -59,13 +59,13 @@ func isDID(s string) bool {
 // Endpoint is an upstream as the configuration names it.
 type Endpoint struct {
 	jetstream.Endpoint
-	text string // as it was written
+	text string // as it was written, with its userinfo masked (I10)
 }
 
 // ParseEndpoint reads a websocket URL or a bare host, like [jetstream.ParseEndpoint].
 func ParseEndpoint(text string) (Endpoint, error) {
 	e, err := jetstream.ParseEndpoint(text)
-	return Endpoint{e, text}, err
+	return Endpoint{e, withoutUserinfo(text)}, err
 }
 
 // endpoint accepts a websocket URL or a bare host. Its errors never show a password (I10).
@@ -74,7 +74,7 @@ func endpoint() kind[Endpoint] {
 	return scalar(want, func(v value) (Endpoint, bool) {
 		e, err := ParseEndpoint(v.text)
 		return e, v.kind == unstable.String && err == nil
-	}, func(e Endpoint) string { return strconv.Quote(withoutUserinfo(e.text)) })
+	}, func(e Endpoint) string { return strconv.Quote(e.text) })
 }
 
 var userinfo = regexp.MustCompile(`(//|^)[^/]*@`)
