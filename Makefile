@@ -31,6 +31,7 @@ lint:
 	cd integration/legacy && go vet ./...
 	go run $(STATICCHECK) ./...
 	@! go list -deps ./persistence/... ./messages | grep protoactor || { echo "the stores and the messages must know no actor framework"; exit 1; }
+	@! go list -deps -f '{{if not .Standard}}{{.ImportPath}}{{end}}' ./messages | grep -v '^tempestd/messages$$' || { echo "the messages must import the standard library alone"; exit 1; }
 
 # systemd's own check of the unit.
 unit: needs

@@ -236,7 +236,7 @@ func (p *connected) startBackfill(ctx actor.Context) {
 	request := p.request
 	request.Cursor = jetstream.TimeCursor(s.fromUS)
 	f.cfg.Observer.Emit(observe.BackfillStarted, f.cfg.Name, "from", showTime(s.fromUS), "to", showTime(s.toUS), "attempt", r.attempts)
-	ctx.Send(p.backfill, &actors.Backfill{ID: r.id, FromUS: s.fromUS, ToUS: s.toUS, Request: request})
+	ctx.Send(p.backfill, &actors.StartBackfill{ID: r.id, FromUS: s.fromUS, ToUS: s.toUS, Request: request})
 }
 
 // backfillDone handles the end of a backfill.

@@ -33,7 +33,7 @@ type balancerConfig struct {
 // every look tells each feed whether this daemon should own it. The feeds themselves take and give
 // up their leases.
 type balancer struct {
-	actors.Beside
+	actors.Tasks
 	cfg   balancerConfig
 	feeds map[string]*actor.PID
 
@@ -68,7 +68,7 @@ func newBalancer(cfg balancerConfig, feeds map[string]*actor.PID) *actor.Props {
 func (b *balancer) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
-		b.task = b.Begin(ctx)
+		b.task = b.NewTask(ctx)
 		b.look()
 	case *actor.Restarting, *actor.Stopping:
 		b.end()
@@ -138,9 +138,9 @@ func (b *balancer) streams(nodes []messages.Node) []string {
 // the feeds' wait changes.
 func (b *balancer) tell(ctx actor.Context, m *looked) {
 	if m.err != nil {
-		away := &messages.LeaseAway{Reason: actors.StoreReason(m.err)}
+		trouble := &messages.LeaseTrouble{Reason: actors.StoreReason(m.err)}
 		for _, pid := range b.feeds {
-			ctx.Send(pid, away)
+			ctx.Send(pid, trouble)
 		}
 		return
 	}

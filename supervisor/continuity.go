@@ -107,7 +107,7 @@ func (c *continuity) noOverlap(m *messages.NoOverlap) bool {
 	if m.Epoch != c.epoch {
 		return false
 	}
-	c.late(m.Said)
+	c.late(m.Outdated)
 	return true
 }
 

@@ -87,7 +87,7 @@ func (l *life) start(ctx actor.Context, stream persistence.Stream, interval time
 	l.phase = &starting{runs(l)}
 	l.cursor = mustSpawn(ctx, "cursor", actors.NewCursor(actors.CursorConfig{
 		Feed: c.Name, Stream: stream, Checkpoints: c.Checkpoints, Filters: c.Filters, Interval: c.CheckpointInterval,
-		ReplayWindow: c.ReplayWindow, Apart: c.SeparateStore, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
+		ReplayWindow: c.ReplayWindow, SeparateStore: c.SeparateStore, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 	}))
 	l.writer = mustSpawn(ctx, "writer", actors.NewWriter(actors.WriterConfig{
 		Feed: c.Name, Stream: stream, Cursor: l.cursor, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
@@ -106,7 +106,7 @@ func (l *life) start(ctx actor.Context, stream persistence.Stream, interval time
 		Limits: jetstream.Limits{Events: c.BatchEvents, Bytes: int(c.BatchBytes), Delay: c.BatchDelay},
 		Pool:   actors.NewPool(), Writer: l.writer, Watchdog: l.watchdog, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 	}
-	l.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(actors.BackfillConfig{ConnectionConfig: connection}))
+	l.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(connection))
 	l.connection = mustSpawn(ctx, "connection", actors.NewConnection(connection))
 }
 

@@ -46,8 +46,8 @@ type standby struct {
 func (f *feed) standBy(ctx actor.Context) {
 	if f.holder == nil {
 		l := f.cfg.Lease
-		f.holder = mustSpawn(ctx, "lease_holder", actors.NewKeeper(actors.KeeperConfig{
-			Feed: f.cfg.Name, Leases: l.Store, Node: l.Node, Open: l.Open, TTL: l.TTL, Renew: l.Renew, Look: l.Look, Clock: f.cfg.Clock,
+		f.holder = mustSpawn(ctx, "lease_holder", actors.NewLeaseHolder(actors.LeaseHolderConfig{
+			Feed: f.cfg.Name, Leases: l.Store, Node: l.Node, Open: l.Open, TTL: l.TTL, Renew: l.Renew, Retry: l.Look, Clock: f.cfg.Clock,
 			Observer: f.cfg.Observer, Fault: f.cfg.Fault,
 		}))
 	}
@@ -70,7 +70,7 @@ func (p *standby) receive(ctx actor.Context) {
 		}
 	case *messages.LeaseHeld:
 		f.leaseHeld(m.Owner)
-	case *messages.LeaseAway:
+	case *messages.LeaseTrouble:
 		if !f.stopping {
 			f.away = m.Reason
 			f.status.enter(messages.StateStandby, m.Reason)

@@ -99,13 +99,10 @@ func (p running) receive(ctx actor.Context) {
 		p.blockLost(ctx, m)
 	case *messages.BackfillDone:
 		p.backfillDone(ctx, m)
-	case *messages.WriterStalled:
+	case *messages.WriterTrouble:
 		p.stalled = m.Reason
 		p.phase.show()
-	case *messages.WriterResumed:
-		p.stalled = ""
-		p.phase.show()
-	case *messages.CursorStalled:
+	case *messages.CursorTrouble:
 		p.unread = m.Reason
 		p.phase.show()
 	case *messages.Suspicion:

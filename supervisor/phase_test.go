@@ -71,8 +71,8 @@ func lifeOf(t *testing.T, shared bool) *life {
 // fromActors are the messages of a life's actors to the feed.
 var fromActors = []any{
 	&messages.ConnectionReady{}, &messages.Quiesced{}, &messages.ResumePoint{}, &actors.Connected{}, &messages.ReadingStopped{}, &messages.Committed{},
-	&messages.Proven{}, &messages.NoOverlap{}, &messages.GapRecorded{}, &messages.WriterStalled{Reason: "full"}, &messages.WriterResumed{},
-	&messages.CursorStalled{Reason: "away"}, &messages.ReadAgain{}, &messages.Heartbeat{}, &messages.Suspicion{}, &messages.Stalled{}, &messages.BackfillDone{},
+	&messages.Proven{}, &messages.NoOverlap{}, &messages.GapRecorded{}, &messages.WriterTrouble{Reason: "full"}, &messages.WriterTrouble{},
+	&messages.CursorTrouble{Reason: "away"}, &messages.ReadAgain{}, &messages.Heartbeat{}, &messages.Suspicion{}, &messages.Stalled{}, &messages.BackfillDone{},
 	&messages.Drained{}, &messages.CheckpointSaved{}, &messages.Fenced{}, &messages.StreamClosed{}, &messages.StreamMoved{}, &messages.LeaseLost{},
 }
 

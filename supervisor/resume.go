@@ -108,7 +108,7 @@ func (p *preparing) connect(ctx actor.Context, point *messages.ResumePoint) {
 	r.ReplayWindow, r.Auto, r.Spoken = f.cfg.ReplayWindow, f.cfg.ReplayWindowAuto, p.spoken(endpoint)
 	r.Rewind = f.cfg.Rewind
 	if cp.Seq == 0 && !p.continuity.connected {
-		r.Repair = legacyRewind
+		r.BackfillRewind = legacyRewind
 	}
 	if r.NoProof = p.filters.unsettled(); (r.NoProof || cp.Moment) && cp.Host != host && r.Ahead == 0 {
 		r.Rewind = max(r.Rewind, unprovenRewind)
@@ -133,16 +133,12 @@ func (p *preparing) connect(ctx actor.Context, point *messages.ResumePoint) {
 // not recorded. By then the writer has done everything that it was asked for before.
 func (l *life) beginEpoch(ctx actor.Context, r jetstream.Resume, plan jetstream.Plan, lost *messages.Gap) {
 	cp, host := r.Checkpoint, r.Endpoint.Host()
-	_, _, bySeq := plan.Cursor.Sequence()
-	var passed messages.Position
+	var unwanted messages.Position
 	if l.filters.unknown && cp.Host == host && cp.Seq > 0 {
-		passed = cp.Position
+		unwanted = cp.Position
 	}
-	ctx.Send(l.writer, &messages.BeginEpoch{
-		Epoch: l.feed.epoch, Host: host, Resume: cp, From: plan.From, BySeq: bySeq && plan.Proof != jetstream.ProofHeld,
-		Overlap: plan.Overlap != jetstream.OverlapNone, Short: plan.Overlap == jetstream.OverlapShort,
-		Prove: plan.Proof != jetstream.ProofNone, Held: plan.Proof == jetstream.ProofHeld, Accept: plan.Accept,
-		Gap: plan.Gap, Skip: plan.Skip, Lost: lost, Before: l.filters.before(r.Ahead), Passed: passed,
+	ctx.Send(l.writer, &actors.BeginEpoch{
+		Epoch: l.feed.epoch, Host: host, Resume: cp, Plan: plan, Lost: lost, FormerFilters: l.filters.before(r.Ahead), UnwantedUntil: unwanted,
 	})
 	for _, g := range l.unrecorded {
 		ctx.Send(l.writer, &messages.RecordGap{Gap: g})
