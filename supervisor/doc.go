@@ -42,7 +42,7 @@
 //	epoch       the number of a connection; every message about a connection carries it
 //	incarnation an actor between two restarts
 //	fault       a failure of ours; the end of a connection is none
-//	trouble     why a feed is not ready
+//	trouble     why a store does not do what it should; it keeps a feed from being ready
 //	order       what an operator or the daemon wants: halt, resume, leave, another filter
 //	halt        read nothing more; the actors stay
 //	leave       end the life in good order: drain, save, release

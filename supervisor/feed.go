@@ -50,10 +50,10 @@ type feed struct {
 	paused    bool // by an operator
 	ownership
 
-	faults  Intensity
-	health  healthRound
-	trouble trouble
-	ticker  clockwork.Timer
+	faults Intensity
+	health healthRound
+	ready  readiness
+	ticker clockwork.Timer
 
 	stopping bool       // the daemon stops
 	asker    *actor.PID // waits for that stop; nil before, and once it is answered

@@ -63,8 +63,8 @@ func (p *progress) fruitless(now, tip time.Time) bool {
 	return p.ends >= fruitlessEnds && now.Sub(p.at) >= fruitlessAfter && now.Sub(tip) >= fruitlessAfter
 }
 
-// trouble is why the feed is not ready.
-type trouble struct {
+// readiness is what a feed remembers to tell whether it is ready.
+type readiness struct {
 	reported string    // as last reported to the root
 	since    time.Time // since when the feed cannot store, zero while it can
 }
@@ -74,8 +74,8 @@ func (f *feed) tick(ctx actor.Context) {
 	now := f.cfg.Clock.Now()
 	f.ticker = f.later(ctx, tickEvery, &tick{})
 	f.cfg.Observer.Metrics().Lag.WithLabelValues(f.cfg.Name).Set(f.lag(now).Seconds())
-	if reason := f.notReady(now); reason != f.trouble.reported {
-		f.trouble.reported = reason
+	if reason := f.notReady(now); reason != f.ready.reported {
+		f.ready.reported = reason
 		ctx.Send(ctx.Parent(), &actors.FeedTrouble{Feed: ctx.Self(), Reason: reason})
 	}
 }
@@ -94,11 +94,11 @@ func (f *feed) lag(now time.Time) time.Duration {
 func (f *feed) notReady(now time.Time) string {
 	reason := cmp.Or(f.life.stalled, f.life.unread, f.away)
 	if reason == "" || f.stopping {
-		f.trouble.since = time.Time{}
-	} else if f.trouble.since.IsZero() {
-		f.trouble.since = now
+		f.ready.since = time.Time{}
+	} else if f.ready.since.IsZero() {
+		f.ready.since = now
 	}
-	switch since := f.trouble.since; {
+	switch since := f.ready.since; {
 	case !since.IsZero() && now.Sub(since) >= troubleAfter:
 		return "cannot store: " + reason
 	case f.status.State == messages.StateFailed:
