@@ -92,9 +92,7 @@ func sleep(ctx context.Context, clock clockwork.Clock, giveUp <-chan struct{}, d
 // attempt.
 func StoreReason(err error) string {
 	if away, ok := errors.AsType[*persistence.UnavailableError](err); ok {
-		switch away.Reason {
-		// These are answers, whose words say what has to be repaired.
-		case "refused", "full", "readonly", "io":
+		if away.Repairable() {
 			return away.Error()
 		}
 		return away.Store + " is unavailable (" + away.Reason + ")"

@@ -221,13 +221,13 @@ func TestI2_TheSameOnTheEmbeddedStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, frame := range frames.Frames {
+		for _, frame := range frames.Entries {
 			if id := identityOf(t, frame.Event); id != next {
 				t.Fatalf("entry %d is %s", next, frame.Event)
 			}
 			next++
 		}
-		if from, err = persistence.ParseStreamCursor(frames.Frames[len(frames.Frames)-1].ID.Next().String()); err != nil {
+		if from, err = persistence.ParseStreamCursor(frames.Entries[len(frames.Entries)-1].ID.Next().String()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -138,7 +138,7 @@ func (d *Deduper) stored(ctx context.Context, b *messages.Batch, i int) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("look for an event in stream %s: %w", d.stream.Name(), err)
 	}
-	for _, f := range page.Frames {
+	for _, f := range page.Entries {
 		if jetstream.SameIdentity(f.Event, b.Bytes(i)) {
 			return true, nil
 		}

@@ -51,9 +51,9 @@ func (s *Server) behind(ctx context.Context, stream persistence.Stream, position
 		// The next request returns this error. The lag is unknown until the consumer is moved.
 		return tailPage{}, nil
 	}
-	read.Behind += int64(len(read.Frames))
-	read.Cursor, read.Frames = position, nil
-	return tailPage{StreamFrames: read}, err
+	read.Behind += int64(len(read.Entries))
+	read.Cursor, read.Entries = position, nil
+	return tailPage{Page: read}, err
 }
 
 // checkBeginning makes the check that Tail leaves out for 0-0: to Tail, 0-0 means the oldest entry

@@ -122,7 +122,7 @@ func (t *turnRequest) attempt() (a answer, again bool, err error) {
 		return a, true, nil // another request leased, returned or moved something during the read
 	case err != nil:
 		return a, false, err
-	case len(a.page.Frames) == 0:
+	case len(a.page.Entries) == 0:
 		return a, false, t.skip(seen, &a.page)
 	}
 	a.head, again, err = t.claim(seen, &a.page)
@@ -267,7 +267,7 @@ func (t *turnRequest) readAgain(ctx context.Context, seen *persistence.ConsumerS
 		return tailPage{}, err
 	}
 	defer f.close()
-	var frames []persistence.Frame
+	var frames []persistence.Entry
 	size := 0
 	for end := seen.Lease.Last; ; {
 		p, err := f.next(0, maxLimit)
@@ -277,11 +277,11 @@ func (t *turnRequest) readAgain(ctx context.Context, seen *persistence.ConsumerS
 		if err != nil {
 			return tailPage{}, err
 		}
-		beyond := slices.IndexFunc(p.Frames, func(f persistence.Frame) bool { return f.ID.Compare(end) > 0 })
+		beyond := slices.IndexFunc(p.Entries, func(f persistence.Entry) bool { return f.ID.Compare(end) > 0 })
 		if beyond < 0 {
-			beyond = len(p.Frames)
+			beyond = len(p.Entries)
 		}
-		frames, size = append(frames, p.Frames[:beyond]...), size+p.size
+		frames, size = append(frames, p.Entries[:beyond]...), size+p.size
 		if p.Cursor.Compare(end) > 0 {
 			if p, err = t.server.behind(ctx, t.stream, end); err != nil {
 				return tailPage{}, err
@@ -291,7 +291,7 @@ func (t *turnRequest) readAgain(ctx context.Context, seen *persistence.ConsumerS
 		// readAgain does not wait for it: the entries that come in its place belong to the next
 		// batch.
 		if p.Cursor == end || p.Behind == 0 {
-			p.Frames, p.size = frames, size
+			p.Entries, p.size = frames, size
 			return p, nil
 		}
 	}

@@ -50,7 +50,7 @@ func (s *Server) longPoll(w http.ResponseWriter, read *durableRead) error {
 	if page.drained {
 		w.Header().Set("Connection", "close")
 	}
-	if len(page.Frames) > 0 {
+	if len(page.Entries) > 0 {
 		s.writeMessages(w, read, &page)
 		return nil
 	}
@@ -88,15 +88,15 @@ func (s *Server) writeMessages(w http.ResponseWriter, read *durableRead, page *t
 		}
 	}
 	s.allow(w, time.Duration(page.size)*time.Second/minReadRate)
-	size := len("[]") + max(len(page.Frames)-1, 0)
-	for i := range page.Frames {
-		size += len(page.Frames[i].Event)
+	size := len("[]") + max(len(page.Entries)-1, 0)
+	for i := range page.Entries {
+		size += len(page.Entries[i].Event)
 	}
 	pooled := s.bufs.Get().(*[]byte)
 	defer s.bufs.Put(pooled)
 	out := sizedJSON(w, *pooled, size)
 	out.text("[")
-	for i, f := range page.Frames {
+	for i, f := range page.Entries {
 		if i > 0 {
 			out.text(",")
 		}
@@ -104,7 +104,7 @@ func (s *Server) writeMessages(w http.ResponseWriter, read *durableRead, page *t
 	}
 	out.text("]")
 	out.flush()
-	s.observer.Metrics().Served.WithLabelValues(read.stream.Name()).Add(float64(len(page.Frames)))
+	s.observer.Metrics().Served.WithLabelValues(read.stream.Name()).Add(float64(len(page.Entries)))
 }
 
 // cacheControl says which caches may keep a page (section 9.1): any cache if the stream is public,

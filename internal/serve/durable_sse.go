@@ -48,11 +48,11 @@ func (s *Server) durableSSE(w http.ResponseWriter, read *durableRead) error {
 
 // messages writes a page's messages as one data event: an array with one line for each.
 func (e *eventWriter) messages(p *tailPage) {
-	if len(p.Frames) == 0 {
+	if len(p.Entries) == 0 {
 		return
 	}
 	e.text("event: data\ndata: [\n")
-	for i, f := range p.Frames {
+	for i, f := range p.Entries {
 		if i > 0 {
 			e.text(",\n")
 		}
@@ -60,7 +60,7 @@ func (e *eventWriter) messages(p *tailPage) {
 		e.data(f.Event)
 	}
 	e.text("\ndata: ]\n\n")
-	e.server.observer.Metrics().Served.WithLabelValues(e.stream).Add(float64(len(p.Frames)))
+	e.server.observer.Metrics().Served.WithLabelValues(e.stream).Add(float64(len(p.Entries)))
 }
 
 // control writes the reader's position after a page.

@@ -37,7 +37,7 @@ func (s *Server) follow(ctx context.Context, stream persistence.Stream, after pe
 // tailPage is a page of a follower. Its Cursor is the last entry that was looked at, whether it
 // passed the filter or not.
 type tailPage struct {
-	persistence.StreamFrames
+	persistence.Page
 	size    int  // bytes of the entries and of the JSON around them
 	drained bool // the server is stopping: this is the last page
 }
@@ -59,18 +59,18 @@ func (f *follower) next(wait time.Duration, limit int) (tailPage, error) {
 		deadline = f.server.clock.Now().Add(wait)
 	}
 	for looked, left := 0, wait; ; {
-		ask := limit - len(p.Frames)
+		ask := limit - len(p.Entries)
 		if f.filter != nil {
 			ask = lookPage
 		}
 		read, err := f.read(left, ask, &p)
 		if err != nil {
-			if len(p.Frames) > 0 && f.request.Err() == nil {
+			if len(p.Entries) > 0 && f.request.Err() == nil {
 				return p, nil // the next call returns the error
 			}
 			return tailPage{}, err
 		}
-		looked += len(read.Frames)
+		looked += len(read.Entries)
 		full := f.add(&p, read, limit)
 		switch {
 		case full, p.ended(), p.drained:
@@ -78,7 +78,7 @@ func (f *follower) next(wait time.Duration, limit int) (tailPage, error) {
 		case p.Behind > 0 && looked < lookMost && f.filter != nil:
 			left = 0
 			continue
-		case len(p.Frames) > 0, wait == 0:
+		case len(p.Entries) > 0, wait == 0:
 			return p, nil
 		}
 		if left = min(deadline.Sub(f.server.clock.Now()), persistence.MaxBlock); left <= 0 {
@@ -89,7 +89,7 @@ func (f *follower) next(wait time.Duration, limit int) (tailPage, error) {
 
 // read reads from the stream. When the server is stopping, it reads without a wait and marks p as
 // the last page.
-func (f *follower) read(wait time.Duration, limit int, p *tailPage) (persistence.StreamFrames, error) {
+func (f *follower) read(wait time.Duration, limit int, p *tailPage) (persistence.Page, error) {
 	read, err := f.stream.Tail(f.waiting, persistence.CursorAt(f.cursor), wait, limit)
 	if err == nil || f.request.Err() != nil || !f.server.draining() {
 		return read, err
@@ -102,32 +102,32 @@ func (f *follower) read(wait time.Duration, limit int, p *tailPage) (persistence
 
 // add adds the entries that pass the filter to the page, moves the cursor, and reports whether the
 // page is full. It does not write to the memory of read: other readers may share it.
-func (f *follower) add(p *tailPage, read persistence.StreamFrames, limit int) (full bool) {
-	kept := p.Frames
-	for i := range read.Frames {
-		frame := read.Frames[i]
+func (f *follower) add(p *tailPage, read persistence.Page, limit int) (full bool) {
+	kept := p.Entries
+	for i := range read.Entries {
+		frame := read.Entries[i]
 		if !f.filter.WantsEvent(frame.Event) {
 			continue
 		}
 		if p.size += len(frame.Event) + frameOverhead; len(kept) > 0 && (len(kept) == limit || p.size > maxResponse) {
 			// This entry and all after it belong to the next page.
 			full = true
-			read.Behind += int64(len(read.Frames) - i)
+			read.Behind += int64(len(read.Entries) - i)
 			read.Cursor = f.cursor
 			if i > 0 {
-				read.Cursor = read.Frames[i-1].ID
+				read.Cursor = read.Entries[i-1].ID
 			}
 			break
 		}
 		if f.filter == nil {
-			kept = read.Frames[: i+1 : i+1]
+			kept = read.Entries[: i+1 : i+1]
 		} else {
 			kept = append(kept, frame)
 		}
 	}
 	f.cursor = read.Cursor
-	p.StreamFrames = read
-	p.Frames = kept
+	p.Page = read
+	p.Entries = kept
 	return full || len(kept) == limit
 }
 

@@ -37,15 +37,15 @@ func (s *Server) writeHeaded(w http.ResponseWriter, stream, head string, p *tail
 	s.allow(w, time.Duration(p.size)*time.Second/minReadRate)
 
 	begin, end := "{"+head+`"frames":[`, pageEnd(p)
-	size := len(begin) + len(end) + max(len(p.Frames)-1, 0)
-	for i := range p.Frames {
-		size += len(beforeID) + idLen(p.Frames[i].ID) + len(beforeEvent) + len(p.Frames[i].Event) + len(afterEvent)
+	size := len(begin) + len(end) + max(len(p.Entries)-1, 0)
+	for i := range p.Entries {
+		size += len(beforeID) + idLen(p.Entries[i].ID) + len(beforeEvent) + len(p.Entries[i].Event) + len(afterEvent)
 	}
 	pooled := s.bufs.Get().(*[]byte)
 	defer s.bufs.Put(pooled)
 	out := sizedJSON(w, *pooled, size)
 	out.text(begin)
-	for i, f := range p.Frames {
+	for i, f := range p.Entries {
 		if i > 0 {
 			out.text(",")
 		}
@@ -57,7 +57,7 @@ func (s *Server) writeHeaded(w http.ResponseWriter, stream, head string, p *tail
 	}
 	out.bytes(end)
 	out.flush()
-	s.observer.Metrics().Served.WithLabelValues(stream).Add(float64(len(p.Frames)))
+	s.observer.Metrics().Served.WithLabelValues(stream).Add(float64(len(p.Entries)))
 }
 
 // pageEnd returns the JSON that follows a page's entries.
@@ -69,7 +69,7 @@ func pageEnd(p *tailPage) []byte {
 		b = append(b, '"')
 	}
 	b = append(b, `],"count":`...)
-	b = strconv.AppendInt(b, int64(len(p.Frames)), 10)
+	b = strconv.AppendInt(b, int64(len(p.Entries)), 10)
 	id(`,"cursor":"`, p.Cursor)
 	if !p.Newest.IsZero() {
 		id(`,"oldest":"`, p.Oldest)

@@ -92,7 +92,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if resumed && found.ended() && len(found.Frames) == 0 {
+	if resumed && found.ended() && len(found.Entries) == 0 {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
@@ -163,7 +163,7 @@ func (e *eventWriter) end() (taken bool) {
 }
 
 func (e *eventWriter) page(p *tailPage) {
-	for _, f := range p.Frames {
+	for _, f := range p.Entries {
 		e.text("id: ")
 		e.chunks.id(f.ID)
 		e.text("\ndata: ")
@@ -171,14 +171,14 @@ func (e *eventWriter) page(p *tailPage) {
 		e.text("\n\n")
 		e.id = f.ID
 	}
-	e.server.observer.Metrics().Served.WithLabelValues(e.stream).Add(float64(len(p.Frames)))
+	e.server.observer.Metrics().Served.WithLabelValues(e.stream).Add(float64(len(p.Entries)))
 	switch {
 	case p.Cursor != e.id: // past entries that the filter left out
 		e.text("id: ")
 		e.chunks.id(p.Cursor)
 		e.text("\n\n")
 		e.id = p.Cursor
-	case len(p.Frames) == 0:
+	case len(p.Entries) == 0:
 		e.text(":\n\n")
 	}
 }

@@ -14,19 +14,19 @@ import (
 // Bounds of the heads that are kept between pages (I5). This is enough for about fifteen readers
 // that catch up in full blocks.
 const (
-	headsKept  = 32
-	headsBytes = 4 << 20
+	maxHeads     = 32
+	maxHeadBytes = 4 << 20
 	// chunkKept is the largest chunk that is kept, in raw bytes. Only chunks of giant events are
 	// larger.
-	chunkKept = 512 << 10
+	maxChunkKept = 512 << 10
 )
 
-// heads lends the decoded heads of blocks to readers. If a page ends inside a block, the next page
-// of the same reader begins there. So the head of such a block is kept, together with the unpacked
-// chunk in which the page ended. A block has up to some thousand entries. To decode all of them
-// again for a page of a hundred would cost more than the page itself. heads is safe for concurrent
-// use.
-type heads struct {
+// headCache keeps the decoded heads of blocks for readers. If a page ends inside a block, the next
+// page of the same reader begins there. So the head of such a block is kept, together with the
+// unpacked chunk in which the page ended. A block has up to some thousand entries. To decode all of
+// them again for a page of a hundred would cost more than the page itself. headCache is safe for
+// concurrent use.
+type headCache struct {
 	mu   sync.Mutex
 	kept []*sharedHead // the head that was kept last is at the end
 	pool sync.Pool     // *sharedHead that nobody uses
@@ -37,21 +37,21 @@ type heads struct {
 type sharedHead struct {
 	segment.Head
 	buf []byte // the bytes that it was decoded from
-	at  place
+	at  blockRef
 
-	// Guarded by heads.mu.
+	// Guarded by headCache.mu.
 	readers int
 	kept    bool
 	unpacked
 }
 
-// place is the place of a block.
-type place struct {
+// blockRef names a block by its file and its offset.
+type blockRef struct {
 	g   *segmentFile
 	off int64
 }
 
-// unpacked is the raw bytes of one chunk of a block. They are never changed, because frames alias
+// unpacked is the raw bytes of one chunk of a block. They are never changed, because entries alias
 // them.
 type unpacked struct {
 	chunk int
@@ -88,9 +88,9 @@ func (p *buffers) put(b *[]byte) {
 }
 
 // open returns the block of a row. It is valid until close.
-func (h *heads) open(g *segmentFile, row *segment.Row) (openBlock, error) {
-	at := place{g, row.Off}
-	if b, ok := h.lend(at); ok {
+func (h *headCache) open(g *segmentFile, row *segment.Row) (openBlock, error) {
+	at := blockRef{g, row.Off}
+	if b, ok := h.get(at); ok {
 		return b, nil
 	}
 	shared, ok := h.pool.Get().(*sharedHead)
@@ -139,8 +139,8 @@ func readAt(f io.ReaderAt, b []byte, off int64) error {
 	return err
 }
 
-// lend returns a head that is kept.
-func (h *heads) lend(at place) (openBlock, bool) {
+// get returns a block whose head is kept.
+func (h *headCache) get(at blockRef) (openBlock, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	i := h.index(at)
@@ -152,12 +152,12 @@ func (h *heads) lend(at place) (openBlock, bool) {
 	return openBlock{sharedHead: shared, unpacked: shared.unpacked}, true
 }
 
-func (h *heads) index(at place) int {
+func (h *headCache) index(at blockRef) int {
 	return slices.IndexFunc(h.kept, func(k *sharedHead) bool { return k.at == at })
 }
 
 // close gives a block back. keep says that the next page will probably continue in b's chunk.
-func (h *heads) close(b *openBlock, keep bool) {
+func (h *headCache) close(b *openBlock, keep bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	shared := b.sharedHead
@@ -170,19 +170,19 @@ func (h *heads) close(b *openBlock, keep bool) {
 			h.kept = append(slices.Delete(h.kept, i, i+1), shared)
 		} // else another reader has kept this head first
 	}
-	if shared.kept && keep && cap(b.unpacked.raw) <= chunkKept {
+	if shared.kept && keep && cap(b.unpacked.raw) <= maxChunkKept {
 		shared.unpacked = b.unpacked
 	}
 	shared.readers--
 	if !shared.kept {
 		h.recycle(shared)
 	}
-	h.bound(headsKept, headsBytes)
+	h.bound(maxHeads, maxHeadBytes)
 }
 
 // forget drops all kept heads. Readers that have left need none of them, and the others decode one
 // head again.
-func (h *heads) forget() {
+func (h *headCache) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.bound(0, 0)
@@ -190,7 +190,7 @@ func (h *heads) forget() {
 
 // bound drops the heads that were kept first, until at most count heads and the given number of
 // bytes are left.
-func (h *heads) bound(count, bytes int) {
+func (h *headCache) bound(count, bytes int) {
 	for _, k := range h.kept {
 		bytes -= k.cost()
 	}
@@ -206,10 +206,10 @@ func (h *heads) bound(count, bytes int) {
 }
 
 // recycle makes the memory of a head that is not kept available to others when it has no reader.
-func (h *heads) recycle(shared *sharedHead) {
+func (h *headCache) recycle(shared *sharedHead) {
 	shared.unpacked = unpacked{}
 	if shared.readers == 0 {
-		shared.at = place{}
+		shared.at = blockRef{}
 		if cap(shared.buf) <= 1<<20 {
 			h.pool.Put(shared)
 		}
@@ -230,7 +230,7 @@ func (s *Store) bytesOf(b *openBlock, i int) ([]byte, error) {
 
 // unpack reads and unpacks chunk i of a block. It uses dst's memory, or allocates if that is too
 // small.
-func (s *Store) unpack(dst []byte, at place, h *segment.Head, i int) ([]byte, error) {
+func (s *Store) unpack(dst []byte, at blockRef, h *segment.Head, i int) ([]byte, error) {
 	f, err := at.g.use()
 	if err != nil {
 		return nil, err

@@ -5,9 +5,9 @@ import (
 	"tempestd/persistence"
 )
 
-// storeEvent emits an event of the store, and tells a feed about a block that the store has lost.
-func (d *daemon) storeEvent(e persistence.Event) {
-	tellStoreEvent(d.observer, e)
+// storeNotice emits a notice of the store, and tells a feed about a block that the store has lost.
+func (d *daemon) storeNotice(e persistence.Notice) {
+	emitNotice(d.observer, e)
 	corrupt, ok := e.(persistence.BlockCorrupt)
 	if !ok {
 		return
@@ -31,8 +31,8 @@ func (d *daemon) tellLost() {
 	d.lost, d.told = nil, true
 }
 
-// tellStoreEvent emits an event of the store as an event of the catalogue.
-func tellStoreEvent(o *observe.Observer, e persistence.Event) {
+// emitNotice emits a notice of the store as an event of the catalogue.
+func emitNotice(o *observe.Observer, e persistence.Notice) {
 	switch e := e.(type) {
 	case persistence.StreamTrimmed:
 		o.Emit(observe.StreamTrimmed, e.Stream, "entries", e.Entries, "bytes", e.Bytes)

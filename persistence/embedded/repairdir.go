@@ -40,7 +40,7 @@ type Repaired struct {
 type RepairStep struct {
 	Stream string `json:"stream,omitempty"`
 	File   string `json:"file"` // relative to the store's directory
-	// Aside is where the original file, or the part cut from it, is now.
+	// Aside is where the original file, or the part taken from it, is now.
 	Aside string `json:"aside,omitempty"`
 	What  string `json:"what"`
 }
@@ -61,8 +61,8 @@ type repairer struct {
 	opt   RepairOptions
 	done  *Repaired
 
-	mu     sync.Mutex
-	events []persistence.Event
+	mu      sync.Mutex
+	notices []persistence.Notice
 }
 
 // RepairDir verifies everything that the store in dir has on disk, and repairs its faults. Bad data
@@ -135,13 +135,13 @@ func (r *repairer) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("keep the store's lock: %w", err)
 	}
-	s, err := Open(ctx, r.dir, Options{MinFree: 1, Maintenance: 24 * time.Hour, OnEvent: r.event, lock: os.NewFile(uintptr(fd), r.lock.Name())})
+	s, err := Open(ctx, r.dir, Options{MinFree: 1, Maintenance: 24 * time.Hour, OnNotice: r.notice, lock: os.NewFile(uintptr(fd), r.lock.Name())})
 	if err != nil {
 		return err
 	}
 	defer func() {
 		err = errors.Join(err, s.Close())
-		r.tellEvents()
+		r.reportNotices()
 	}()
 	for i := range r.done.Lost {
 		l := &r.done.Lost[i]
@@ -156,17 +156,17 @@ func (r *repairer) open(ctx context.Context) (err error) {
 	return nil
 }
 
-func (r *repairer) event(e persistence.Event) {
+func (r *repairer) notice(n persistence.Notice) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events = append(r.events, e)
+	r.notices = append(r.notices, n)
 }
 
-// tellEvents makes repair steps of the events from opening the store.
-func (r *repairer) tellEvents() {
+// tellNotices makes repair steps of the notices from opening the store.
+func (r *repairer) reportNotices() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, e := range r.events {
+	for _, e := range r.notices {
 		switch e := e.(type) {
 		case persistence.FileDamaged:
 			what := "made anew"
@@ -180,7 +180,7 @@ func (r *repairer) tellEvents() {
 			r.did("", stateDir, e.Aside, "made anew from "+copyFile)
 		}
 	}
-	r.events = nil
+	r.notices = nil
 }
 
 func (r *repairer) did(stream, file, aside, what string) {
@@ -204,9 +204,9 @@ func (r *repairer) gap(ctx context.Context, s *Store, l *RepairLoss) error {
 	// Without a host it is the same gap that the feed would record, so it is not recorded twice.
 	gap := messages.Gap{FromUS: l.First.TimeUS(), ToUS: l.Last.TimeUS(), Cause: messages.GapCorrupt}
 	event := gap.Entry()
-	print := xxhash.Sum64(event)
+	fingerprint := xxhash.Sum64(event)
 	err = stream.Fingerprints(ctx, persistence.Horizon{Entries: gapHorizon}, func(b persistence.FingerprintBlock) bool {
-		if slices.Contains(b.Fingerprints, print) {
+		if slices.Contains(b.Fingerprints, fingerprint) {
 			l.Gap = &b.Last
 		}
 		return l.Gap == nil
@@ -215,7 +215,7 @@ func (r *repairer) gap(ctx context.Context, s *Store, l *RepairLoss) error {
 		return err
 	}
 	done, err := stream.Append(ctx, &messages.Batch{Buf: event, Events: []messages.Event{{
-		Len: uint32(len(event)), Kind: messages.KindGap, TimeUS: gap.FromUS, Fingerprint: print,
+		Len: uint32(len(event)), Kind: messages.KindGap, TimeUS: gap.FromUS, Fingerprint: fingerprint,
 	}}}, cp)
 	if errors.Is(err, persistence.ErrStreamClosed) {
 		l.Note = "the stream is closed: nothing can be appended; readers are told of the loss where it is"
@@ -243,16 +243,16 @@ func (r *repairer) tellMarks() error {
 			return err
 		}
 		k, err := parseMark(b)
-		if err != nil || k.told {
+		if err != nil || k.reported {
 			continue
 		}
-		k.told = true
-		told := k.encode()
+		k.reported = true
+		mark := k.encode()
 		file, err := r.files.Open(path, disk.Write)
 		if err != nil {
 			return err
 		}
-		_, err = file.WriteAt(told[:], 0)
+		_, err = file.WriteAt(mark[:], 0)
 		if err == nil {
 			err = file.Sync()
 		}

@@ -1,9 +1,9 @@
 package persistence
 
-// Event is something that a store reports to its owner through the OnEvent of its options. It is
+// Notice is something that a store reports to its owner through the OnNotice of its options. It is
 // one of StreamTrimmed, StreamEnded, SpaceLow, SpaceRecovered, LogTruncated, BlockCorrupt,
 // FileDamaged, StateLost, WriteFailed, WriteRecovered, MaintenanceFailed, ForeignEntry.
-type Event interface{ isEvent() }
+type Notice interface{ isNotice() }
 
 type (
 	// StreamTrimmed says that retention dropped entries.
@@ -33,7 +33,7 @@ type (
 	FileDamaged struct {
 		Stream string // "" if the file belongs to no stream
 		File   string // relative to the store's directory
-		// Aside is where the file, or the part cut from it, is now, relative to the store's
+		// Aside is where the file, or the part taken from it, is now, relative to the store's
 		// directory; "" if it stayed in place.
 		Aside string
 		Err   error // the fault
@@ -71,18 +71,18 @@ type (
 	}
 )
 
-func (StreamTrimmed) isEvent()     {}
-func (StreamEnded) isEvent()       {}
-func (SpaceLow) isEvent()          {}
-func (SpaceRecovered) isEvent()    {}
-func (LogTruncated) isEvent()      {}
-func (BlockCorrupt) isEvent()      {}
-func (FileDamaged) isEvent()       {}
-func (StateLost) isEvent()         {}
-func (WriteFailed) isEvent()       {}
-func (WriteRecovered) isEvent()    {}
-func (MaintenanceFailed) isEvent() {}
-func (ForeignEntry) isEvent()      {}
+func (StreamTrimmed) isNotice()     {}
+func (StreamEnded) isNotice()       {}
+func (SpaceLow) isNotice()          {}
+func (SpaceRecovered) isNotice()    {}
+func (LogTruncated) isNotice()      {}
+func (BlockCorrupt) isNotice()      {}
+func (FileDamaged) isNotice()       {}
+func (StateLost) isNotice()         {}
+func (WriteFailed) isNotice()       {}
+func (WriteRecovered) isNotice()    {}
+func (MaintenanceFailed) isNotice() {}
+func (ForeignEntry) isNotice()      {}
 
 // Truncation is a stream that has lost its newest entries outside the store's control. The store
 // finds this when it opens, from what it knows of the stream besides the log. The stream's

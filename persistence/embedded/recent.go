@@ -9,11 +9,11 @@ import (
 	"tempestd/persistence/internal/wake"
 )
 
-// ringRuns bounds a stream's ring of recent entries, in addition to wake.RecentBytes (I5).
-const ringRuns = 1 << 10
+// maxRuns bounds the recent entries of a stream, in addition to wake.RecentBytes (I5).
+const maxRuns = 1 << 10
 
-// run is the entries of one append, uncompressed. It is never changed: the frames that readers hold
-// alias it.
+// run is the entries of one append, uncompressed. It is never changed: the entries that readers
+// hold alias it.
 type run struct {
 	ids  []EntryID
 	ends []uint32 // where each entry ends in buf
@@ -31,44 +31,45 @@ func (g *run) search(id EntryID) int {
 // cost is the memory that the run uses, in bytes.
 func (g *run) cost() int { return cap(g.buf) + 20*len(g.ids) + 100 }
 
-// appendFrames appends entries from index i on to frames, until there are limit frames or the page
-// is full. page is the number of bytes left in the page.
-func (g *run) appendFrames(frames []persistence.Frame, i, limit int, page *int) []persistence.Frame {
-	for ; i < len(g.ids) && len(frames) < limit && *page > 0; i++ {
+// appendEntries appends the run's entries from index i on, until there are limit entries or the
+// page is full. page is the number of bytes left in the page.
+func (g *run) appendEntries(entries []persistence.Entry, i, limit int, page *int) []persistence.Entry {
+	for ; i < len(g.ids) && len(entries) < limit && *page > 0; i++ {
 		start := uint32(0)
 		if i > 0 {
 			start = g.ends[i-1]
 		}
-		frames = append(frames, persistence.Frame{ID: g.ids[i], Event: g.buf[start:g.ends[i]:g.ends[i]]})
+		entries = append(entries, persistence.Entry{ID: g.ids[i], Event: g.buf[start:g.ends[i]:g.ends[i]]})
 		*page -= int(g.ends[i] - start)
 	}
-	return frames
+	return entries
 }
 
-// ring is the newest entries of a stream, contiguous, so that tails at the tip read no files.
-type ring struct {
-	runs []*run // readers hold former slices: elements are appended and cut, but never changed
+// recentRuns has the newest entries of a stream, contiguous, so that tails at the tip read no
+// files.
+type recentRuns struct {
+	runs []*run // readers hold former slices: elements are appended and dropped, but never changed
 	cost int
 	base EntryID // the newest entry before runs
 }
 
 // push adds the newest run, which follows the entry prev, and drops the oldest runs beyond the
 // bounds.
-func (r *ring) push(g *run, prev EntryID) {
+func (r *recentRuns) push(g *run, prev EntryID) {
 	if len(r.runs) == 0 {
 		r.base = prev
 	}
 	r.runs = append(r.runs, g)
 	r.cost += g.cost()
 	drop := 0
-	for excess := r.cost; excess > wake.RecentBytes || len(r.runs)-drop > ringRuns; drop++ {
+	for excess := r.cost; excess > wake.RecentBytes || len(r.runs)-drop > maxRuns; drop++ {
 		excess -= r.runs[drop].cost()
 	}
 	r.forget(drop)
 }
 
 // trim drops the runs that end before the stream's oldest entry.
-func (r *ring) trim(oldest EntryID) {
+func (r *recentRuns) trim(oldest EntryID) {
 	drop := 0
 	for drop < len(r.runs) && r.runs[drop].last().Compare(oldest) < 0 {
 		drop++
@@ -77,7 +78,7 @@ func (r *ring) trim(oldest EntryID) {
 }
 
 // forget drops the n oldest runs.
-func (r *ring) forget(n int) {
+func (r *recentRuns) forget(n int) {
 	for _, g := range r.runs[:n] {
 		r.cost -= g.cost()
 	}
@@ -87,9 +88,9 @@ func (r *ring) forget(n int) {
 	}
 }
 
-// reset empties the ring. It must be called when an append is not pushed, because the ring must
-// stay contiguous.
-func (r *ring) reset() {
+// reset drops all runs. It must be called when an append is not pushed, because the runs must stay
+// contiguous.
+func (r *recentRuns) reset() {
 	r.runs, r.cost = nil, 0
 }
 
@@ -106,8 +107,8 @@ func (t *tip) after(id EntryID) ([]*run, bool) {
 	return t.recent[i:], true
 }
 
-// runOf copies the batch's kept entries for the ring. If no tail has asked lately, it empties the
-// ring and returns nil.
+// runOf copies the batch's kept entries for the tails. If no tail has asked lately, it drops all
+// recent entries and returns nil.
 func (st *stream) runOf(batch *messages.Batch) *run {
 	if len(st.w.ids) == 0 {
 		return nil

@@ -12,7 +12,7 @@ import (
 
 func TestI9_EveryStoreEventIsOneOfTheCatalogue(t *testing.T) {
 	id := persistence.EntryID{MS: 1, Seq: 2}
-	tests := map[observe.Event]persistence.Event{
+	tests := map[observe.Event]persistence.Notice{
 		observe.StreamTrimmed:  persistence.StreamTrimmed{Stream: "sky", Trimmed: persistence.Trimmed{Entries: 1, Bytes: 2}},
 		observe.StreamClosed:   persistence.StreamEnded{Stream: "sky", Reason: "done"},
 		observe.StoreSpaceLow:  persistence.SpaceLow{NoSpaceError: &persistence.NoSpaceError{Dir: "d", Free: 1, Need: 2}},
@@ -28,7 +28,7 @@ func TestI9_EveryStoreEventIsOneOfTheCatalogue(t *testing.T) {
 	}
 	for want, event := range tests {
 		var log strings.Builder
-		tellStoreEvent(observe.New(slog.New(slog.NewTextHandler(&log, nil)), observe.NewMetrics(), observe.Strict()), event)
+		emitNotice(observe.New(slog.New(slog.NewTextHandler(&log, nil)), observe.NewMetrics(), observe.Strict()), event)
 		if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), " event="+string(want)+" ") {
 			t.Errorf("%T: %s", event, log.String())
 		}

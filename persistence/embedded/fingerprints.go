@@ -21,7 +21,7 @@ func (st *stream) Fingerprints(ctx context.Context, h persistence.Horizon, yield
 		return err
 	}
 	defer release()
-	p := printReader{yield: yield, left: math.MaxInt}
+	p := fingerprintReader{yield: yield, left: math.MaxInt}
 	if h.Entries > 0 {
 		p.left = h.Entries
 	}
@@ -87,16 +87,16 @@ func readHead(g *segmentFile, row *segment.Row, head *segment.Head, buf []byte) 
 }
 
 // printReader returns fingerprints to yield.
-type printReader struct {
-	yield  func(persistence.FingerprintBlock) bool
-	oldest EntryID
-	left   int    // entries that are still wanted
-	given  uint64 // entries before the blocks already given; 0 before the first
-	prints []uint64
+type fingerprintReader struct {
+	yield        func(persistence.FingerprintBlock) bool
+	oldest       EntryID
+	left         int    // entries that are still wanted
+	given        uint64 // entries before the blocks already given; 0 before the first
+	fingerprints []uint64
 }
 
 // give gives the fingerprints of a block, part by part. It reports whether more are wanted.
-func (p *printReader) give(h *segment.Head) bool {
+func (p *fingerprintReader) give(h *segment.Head) bool {
 	if len(h.Parts) == 0 {
 		return p.one(h, 0, h.Count)
 	}
@@ -110,23 +110,23 @@ func (p *printReader) give(h *segment.Head) bool {
 	return true
 }
 
-func (p *printReader) one(h *segment.Head, first, end int) bool {
+func (p *fingerprintReader) one(h *segment.Head, first, end int) bool {
 	if p.left <= 0 || h.IDs[end-1].Compare(p.oldest) < 0 {
 		return false
 	}
-	p.prints = p.prints[:0]
-	for raw := h.Prints[8*first : 8*end]; len(raw) > 0; raw = raw[8:] {
-		p.prints = append(p.prints, binary.LittleEndian.Uint64(raw))
+	p.fingerprints = p.fingerprints[:0]
+	for raw := h.Fingerprints[8*first : 8*end]; len(raw) > 0; raw = raw[8:] {
+		p.fingerprints = append(p.fingerprints, binary.LittleEndian.Uint64(raw))
 	}
-	p.left -= len(p.prints)
-	return p.yield(persistence.FingerprintBlock{First: h.IDs[first], Last: h.IDs[end-1], Fingerprints: p.prints})
+	p.left -= len(p.fingerprints)
+	return p.yield(persistence.FingerprintBlock{First: h.IDs[first], Last: h.IDs[end-1], Fingerprints: p.fingerprints})
 }
 
 // entryCache is the chunk that Entry read last, and the head of its block.
 type entryCache struct {
 	head  segment.Head
 	buf   []byte
-	at    place
+	at    blockRef
 	chunk int // -1 for none
 	raw   []byte
 }
@@ -154,7 +154,7 @@ func (st *stream) Entry(ctx context.Context, last EntryID, i int) ([]byte, error
 		if row.Hole() || row.First.Compare(last) > 0 {
 			return false, nil
 		}
-		if at := (place{g, row.Off}); c.at != at {
+		if at := (blockRef{g, row.Off}); c.at != at {
 			*c = entryCache{head: c.head, buf: c.buf, raw: c.raw, chunk: -1}
 			var err error
 			if c.buf, err = readHead(g, row, &c.head, c.buf); err != nil {
