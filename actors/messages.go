@@ -22,6 +22,16 @@ type Connect struct {
 	Plan    jetstream.Plan
 }
 
+// Connected says that a websocket is open.
+type Connected struct {
+	Epoch messages.Epoch
+	At    time.Time
+	Wire  jetstream.Wire // what is spoken on this connection
+	// Present is what the host's clock shows. It has no host if it had to be taken from our own
+	// clock.
+	Present messages.UpstreamTime
+}
+
 // UpdateFilter tells the connection that the feed's filter has changed. The connection sends the
 // filter to an upstream that accepts updates. Otherwise it ends, and the next connection asks for
 // the new filter.

@@ -113,8 +113,7 @@ func (s *session) opened(up Upstream, at time.Time) {
 		present = messages.UpstreamTime{Host: host, US: jetstream.RefineDate(date, at).UnixMicro()}
 		known = present
 	}
-	s.send(s.feed, &messages.Connected{Epoch: s.epoch, At: at, Present: present,
-		Protocol: wire.Protocol.String(), Compression: wire.Compression.String(), Fallback: wire.Fallback})
+	s.send(s.feed, &Connected{Epoch: s.epoch, At: at, Wire: wire, Present: present})
 	if !s.dial.Plan.Stands(s.dial.Resume, wire.Protocol, known) {
 		s.task.Cancel(&forced{messages.CauseClock})
 		return

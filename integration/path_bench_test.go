@@ -211,8 +211,8 @@ func benchCommand(b *testing.B, cmd *exec.Cmd) {
 func BenchmarkDedupe(b *testing.B) {
 	addr := startFlood(b)
 	for range 3 {
-		for _, when := range []string{"overlap", "always"} {
-			b.Run(when, func(b *testing.B) { benchDaemon(b, addr, "batch", when) })
+		for _, when := range []config.Dedupe{config.DedupeOverlap, config.DedupeAlways} {
+			b.Run(string(when), func(b *testing.B) { benchDaemon(b, addr, "batch", when) })
 		}
 	}
 }
@@ -254,7 +254,7 @@ type buffered struct {
 
 func (c buffered) Read(p []byte) (int, error) { return c.r.Read(p) }
 
-func benchDaemon(b *testing.B, addr, sync, when string) {
+func benchDaemon(b *testing.B, addr, sync string, when config.Dedupe) {
 	opt := embedded.Options{Clock: clockwork.NewRealClock(), MinFree: 64 << 20}
 	if sync == "interval" {
 		opt.SyncInterval = time.Second
@@ -266,7 +266,11 @@ func benchDaemon(b *testing.B, addr, sync, when string) {
 	defer store.Close()
 	cfg := config.Default()
 	cfg.Feeds = cfg.Feeds[:1]
-	cfg.Feeds[0].Endpoints = []string{"ws://" + addr}
+	upstream, err := config.ParseEndpoint("ws://" + addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg.Feeds[0].Endpoints = []config.Endpoint{upstream}
 	cfg.Feeds[0].Dedupe = when
 	o := observe.Discard()
 	stored := o.Metrics().Stored.WithLabelValues(cfg.Feeds[0].Name)

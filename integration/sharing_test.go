@@ -211,6 +211,15 @@ func TestStandbyAnswers(t *testing.T) {
 	p := startPair(t, sim.url())
 	owner, standby := p.roles()
 	name := map[*daemon]string{p.daemons[0]: "one", p.daemons[1]: "two"}
+	// Before its first look at the store the standby does not know the owner.
+	eventually(t, "both tell who owns the feed", func() bool {
+		for _, d := range p.daemons {
+			if s := d.status(); s.Owner != name[owner] || s.Fence == 0 || !slices.Equal(s.Standbys, []string{name[standby]}) {
+				return false
+			}
+		}
+		return true
+	})
 	for command, do := range map[string]func() error{
 		"pause": func() error { return standby.Pause(t.Context(), feed) }, "reconnect": func() error { return standby.Reconnect(t.Context(), feed) },
 		"resume": func() error { return standby.Resume(t.Context(), feed) },
@@ -222,14 +231,6 @@ func TestStandbyAnswers(t *testing.T) {
 	if ready, err := standby.Ready(t.Context()); err != nil || !ready.Ready {
 		t.Errorf("the standby is not ready: %v, %v", ready, err)
 	}
-	eventually(t, "both tell who owns the feed", func() bool {
-		for _, d := range p.daemons {
-			if s := d.status(); s.Owner != name[owner] || s.Fence == 0 || !slices.Equal(s.Standbys, []string{name[standby]}) {
-				return false
-			}
-		}
-		return true
-	})
 	for _, d := range p.daemons {
 		code, shown := run(t, "status", "--addr", d.addr)
 		want := fmt.Sprintf("%s  ", name[owner])

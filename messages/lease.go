@@ -36,7 +36,7 @@ type Owner struct {
 // The conversation of a feed whose store is shared. A feed's actors run only while the feed holds
 // its lease:
 //
-//	sharing → feed       Share                     "you are to own it", or not
+//	balancer → feed      Share                     "you are to own it", or not
 //	feed → lease holder  ClaimLease
 //	lease holder → feed  LeaseHeld, LeaseTrouble … not yet, and why
 //	lease holder → feed  (actors.LeaseGranted)     "it is yours; here is the stream"

@@ -11,7 +11,7 @@ import "time"
 //	cursor → feed          ResumePoint
 //	feed → writer          (actors.BeginEpoch)    "this is what comes next, and what it follows"
 //	feed → connection      (actors.Connect)       "dial this endpoint with this cursor"
-//	connection → feed      Connected
+//	connection → feed      (actors.Connected)
 //	connection → writer    EpochOpened            "past any gap now: record it"
 //	feed → watchdog        (actors.Watch)
 //	connection → writer    AppendBatch …
@@ -74,18 +74,6 @@ type EpochOpened struct {
 	Epoch Epoch
 	// Present is the host's clock at that moment, or a moment that it had surely reached. It has no
 	// host if it had to be taken from our own clock.
-	Present UpstreamTime
-}
-
-// Connected says that a websocket is open.
-type Connected struct {
-	Epoch       Epoch
-	At          time.Time
-	Protocol    string // as spoken on this connection
-	Compression string
-	Fallback    string // why it is not the preferred one, "" if it is
-	// Present is what the host's clock shows. It has no host if it had to be taken from our own
-	// clock.
 	Present UpstreamTime
 }
 

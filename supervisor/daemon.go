@@ -4,45 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/jonboulle/clockwork"
 
 	"tempestd/actors"
 	"tempestd/internal/config"
-	"tempestd/internal/jetstream"
-	"tempestd/internal/observe"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
-
-// Options are the parts of a daemon. The stores belong to the caller, and must stay open until the
-// daemon has stopped.
-type Options struct {
-	Config *config.Config
-	// Store has the streams. A store that is a persistence.LeaseStore is shared: a feed then runs
-	// only while this daemon holds its lease.
-	Store persistence.Store
-	// Checkpoints is where the cursors save their own checkpoints; nil: in Store.
-	Checkpoints persistence.CheckpointStore
-	// Filters is where the feeds' filters are saved; nil keeps them in the process alone.
-	Filters   actors.FilterStore
-	Node      messages.Node // this daemon, where the store is shared
-	Observer  *observe.Observer
-	Clock     clockwork.Clock
-	Monotonic func() time.Duration // the monotonic clock; nil: Clock's time since the start
-	Rand      *rand.Rand           // jitter; nil seeds one from the clock
-	Dial      actors.Dialer        // nil dials websockets
-	Fault     actors.Fault         // nil, except in tests of faults
-}
 
 // Daemon is the actor tree seen from outside. It is safe for concurrent use.
 type Daemon struct {
@@ -54,154 +26,6 @@ type Daemon struct {
 	checks atomic.Uint64
 	failed chan error
 	stop   sync.Once
-}
-
-// Start opens the feeds' streams and starts the tree. An error is about the configuration or the
-// store, and then nothing runs.
-func Start(ctx context.Context, o Options) (*Daemon, error) {
-	start := o.Clock.Now()
-	if o.Rand == nil {
-		o.Rand = rand.New(rand.NewPCG(uint64(start.UnixNano()), 0))
-	}
-	if o.Monotonic == nil {
-		o.Monotonic = func() time.Duration { return o.Clock.Since(start) }
-	}
-	checkpoints, apart := o.Checkpoints, o.Checkpoints != nil
-	if !apart {
-		checkpoints = o.Store
-	}
-	leases, shared := o.Store.(persistence.LeaseStore)
-	negotiator := jetstream.NewNegotiator(filepath.Join(o.Config.DataDir, "dictionaries"), o.Clock)
-	var feeds []feedConfig
-	dicts := make(map[string]dictionaries, len(o.Config.Feeds))
-	for _, fc := range o.Config.Feeds {
-		var endpoints []jetstream.Endpoint
-		for _, e := range fc.Endpoints {
-			endpoint, err := jetstream.ParseEndpoint(e)
-			if err != nil {
-				return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
-			}
-			endpoints = append(endpoints, endpoint)
-		}
-		var stream persistence.Stream
-		var info persistence.StreamInfo
-		var lease *leaseConfig
-		if shared {
-			lease = newLeaseConfig(o, leases, fc)
-		} else {
-			var err error
-			if stream, err = openStream(ctx, o.Store, fc, messages.Lease{}); err != nil {
-				return nil, fmt.Errorf("feed %s: open its stream: %w", fc.Name, err)
-			}
-			if info, err = stream.Info(ctx); err != nil {
-				return nil, fmt.Errorf("feed %s: look at its stream: %w", fc.Name, err)
-			}
-		}
-		protocol, err := jetstream.ParseProtocol(fc.Protocol)
-		if err != nil {
-			return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
-		}
-		compress, err := jetstream.ParseCompression(fc.Compress)
-		if err != nil {
-			return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
-		}
-		known := dictionaries{negotiator: negotiator, upstreams: endpoints}
-		if fc.ZstdDictionary != "" {
-			if known.v1, err = os.ReadFile(fc.ZstdDictionary); err != nil {
-				return nil, fmt.Errorf("feed %s: zstd_dictionary: %w", fc.Name, err)
-			}
-		}
-		dicts[fc.Name] = known
-		dial := o.Dial
-		if dial == nil {
-			dial = websocketDialer(fc, known.v1, negotiator, o.Clock)
-		}
-		feeds = append(feeds, feedConfig{
-			Feed: fc, Protocol: protocol, Compress: compress, Endpoints: endpoints, Stream: stream, Lease: lease,
-			Checkpoints: checkpoints, Filters: o.Filters, Apart: apart, Dial: dial, Clock: o.Clock, Interval: interval(info),
-			Monotonic: o.Monotonic, Observer: o.Observer,
-			// Each feed has its own generator, because actors share nothing.
-			Rand:  rand.New(rand.NewPCG(o.Rand.Uint64(), o.Rand.Uint64())),
-			Fault: o.Fault.Of(fc.Name),
-		})
-	}
-
-	var sharing *sharingConfig
-	if ha := &o.Config.HA; shared && isShared(ha) {
-		renew, look := leaseTimes(ha)
-		sharing = &sharingConfig{Store: leases, Node: o.Node, Candidate: ha.Candidate, TTL: ha.LeaseTTL, Renew: renew, Look: look,
-			Clock: o.Clock, Observer: o.Observer, Fault: o.Fault}
-	}
-
-	d := &Daemon{cfg: o.Config, store: o.Store, dicts: dicts, failed: make(chan error, 1)}
-	logger := slog.New(errorsOnly{o.Observer.Logger().Handler()})
-	d.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return logger }))
-	props := newRoot(feeds, sharing, o.Clock, o.Observer, o.Fault, d.fail).Configure(actor.WithGuardian(newGuardian(o.Clock, o.Observer, d.fail)))
-	root, err := d.system.Root.SpawnNamed(props, "tempestd")
-	if err != nil {
-		return nil, err
-	}
-	d.root = root
-	return d, nil
-}
-
-// openStream opens a feed's stream for appends.
-func openStream(ctx context.Context, store persistence.Store, fc config.Feed, lease messages.Lease) (persistence.Stream, error) {
-	return store.OpenStream(ctx, fc.Name, persistence.StreamOptions{Lease: lease, Retention: persistence.Retention{
-		Age: fc.Retention.Age, Bytes: fc.Retention.Bytes, Entries: fc.Retention.Entries}})
-}
-
-// maxLook bounds the time between two looks for a lease, and so how long a free lease may go
-// unnoticed.
-const maxLook = 500 * time.Millisecond
-
-// isShared says whether the daemons decide together which of them owns a feed.
-func isShared(ha *config.HA) bool { return ha.Enabled || !ha.Candidate }
-
-// leaseTimes returns the time between two renewals of a lease, and between two looks for its owner.
-func leaseTimes(ha *config.HA) (renew, look time.Duration) {
-	if renew = ha.RenewEvery; renew == 0 {
-		renew = ha.LeaseTTL / 3
-	}
-	return renew, min(renew/2, maxLook)
-}
-
-func newLeaseConfig(o Options, leases persistence.LeaseStore, fc config.Feed) *leaseConfig {
-	ha := &o.Config.HA
-	renew, look := leaseTimes(ha)
-	return &leaseConfig{
-		Store: leases, Node: o.Node, TTL: ha.LeaseTTL, Renew: renew, Look: look, Shared: isShared(ha),
-		Open: func(ctx context.Context, lease messages.Lease) (persistence.Stream, error) {
-			return openStream(ctx, o.Store, fc, lease)
-		},
-	}
-}
-
-// enoughEntries is how many entries a stream must hold before their mean interval is of use.
-const enoughEntries = 1000
-
-// interval is the mean interval of a stream's entries, 0 where there are too few.
-func interval(info persistence.StreamInfo) time.Duration {
-	if info.Entries < enoughEntries || info.Oldest == nil || info.Newest == nil {
-		return 0
-	}
-	return time.Duration(info.Newest.MS-info.Oldest.MS) * time.Millisecond / time.Duration(info.Entries)
-}
-
-// websocketDialer dials a feed's upstreams. All feeds share the negotiator, and so what it learns
-// about an endpoint.
-func websocketDialer(fc config.Feed, v1Dictionary []byte, n *jetstream.Negotiator, clock clockwork.Clock) actors.Dialer {
-	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, V1Dictionary: v1Dictionary, Negotiator: n, Clock: clock}
-	return func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
-		return jetstream.Dial(ctx, req, opt)
-	}
-}
-
-// dictionaries are the dictionaries with which a feed's upstreams compress their messages.
-type dictionaries struct {
-	v1         []byte // nil unless it is configured
-	negotiator *jetstream.Negotiator
-	upstreams  []jetstream.Endpoint
 }
 
 // Dictionaries returns the zstd dictionaries with which a feed's upstreams compress their messages,
@@ -216,10 +40,6 @@ func (d *Daemon) Dictionaries(feed string) (v1, v2 []byte) {
 		}
 	}
 	return known.v1, v2
-}
-
-func filterOf(fc config.Feed) jetstream.Filter {
-	return jetstream.Filter{Collections: fc.Collections, DIDs: fc.DIDs, Kinds: fc.Kinds}
 }
 
 func (d *Daemon) fail(err error) {

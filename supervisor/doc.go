@@ -14,41 +14,74 @@
 //     and from the root to the process, which exits non-zero and leaves the rest to systemd. A feed
 //     that fails never affects another feed.
 //
-// Where several daemons share the store, a feed has its actors only while this daemon holds the
-// lease of its stream. Each time of ownership is a tenure. It begins with the keeper's
-// LeaseGranted. It may end in good order: the feed stops reading, stores everything that it has
-// read, saves the checkpoint, and only then releases the lease. Or the lease is lost: then the
-// actors end at once, because the store refuses their appends (I6), and the next owner of the feed
-// reads again what they had not stored. The next tenure begins when the last actor has ended.
+// One value is one life of the feed's actors (life): from their start to the end of the last one.
+// What a life does now is its phase (phase.go has the list): a type whose methods say what a
+// message or an order means then. The feed above it has what outlives the actors: the lease, the
+// choice of endpoints with their backoff, the status, and the count of faults. The next life begins
+// with a message of the feed to itself, behind everything that the actors of the former one sent.
 //
-// No single daemon decides who owns which feed. The sharing actor of each daemon looks at the
-// daemons and at the owners, and decides by a function of that view (share.go). Daemons with the
-// same view decide the same. A feed that moves to another daemon ends its tenure in good order
-// first, and then the other daemon takes the lease.
+// Where several daemons share the store, a life lasts while this daemon holds the lease of the
+// feed's stream. It begins with the lease holder's LeaseGranted. It may end in good order: the feed
+// stops reading, stores everything that it has read, saves the checkpoint, and only then releases
+// the lease. Or the lease is lost: then the actors end at once, because the store refuses their
+// appends (I6), and the next owner of the feed reads again what they had not stored.
+//
+// No single daemon decides who owns which feed. The balancer of each daemon looks at the daemons
+// and at the owners, and decides by a function of that view (balance.go). Daemons with the same
+// view decide the same. A feed that moves to another daemon ends its life in good order first, and
+// then the other daemon takes the lease.
 //
 // A restart never uses a timer of the actor library's. A timer of ours sends the supervisor a
 // message, and a supervisor that is stopping ignores it.
 //
-//	daemon.go    Start, Stop and the questions of the HTTP server: the tree seen from outside
-//	root.go      the root
-//	feed.go      the feed supervisor: the conversation with its actors
-//	tenure.go    the beginning and the end of a feed's actors
-//	ownership.go a feed's lease, where the store is shared
-//	sharing.go   the actor that spreads the feeds over the daemons that share them
-//	share.go     the decision which daemon owns which feed
-//	command.go   the commands of operators
-//	resume.go    how a feed begins a connection: the request, and the proof that it was enough
-//	resuming.go  what a feed's connections have taught about resuming
-//	repair.go    backfills of events that a legacy server leaves out
-//	filter.go    a changed filter of a running feed
-//	endpoints.go the choice of the next upstream
-//	ask.go       questions from outside the tree
-//	failure.go   what a feed does when one of its actors fails
-//	status.go    a feed's state, its history and its figures
-//	lag.go       how far a feed is behind, also while nothing is stored
-//	ready.go     what keeps a feed from being ready
-//	history.go   what a feed remembers for the status page
-//	health.go    the health check that travels down and up the tree
-//	backoff.go   the wait before the next connection
-//	intensity.go how many faults are too many
+// # Vocabulary
+//
+//	feed        one upstream subscription and the stream of the same name
+//	life        one run of a feed's actors
+//	phase       what a life does now; not the state, which the status shows to people
+//	epoch       the number of a connection; every message about a connection carries it
+//	incarnation an actor between two restarts
+//	fault       a failure of ours; the end of a connection is none
+//	trouble     why a store does not do what it should; it keeps a feed from being ready
+//	order       what an operator or the daemon wants: halt, resume, leave, another filter
+//	halt        read nothing more; the actors stay
+//	leave       end the life in good order: drain, save, release
+//	end         end the actors at once
+//	claim       ask for the lease; it is then granted (to us) or held (by another daemon)
+//	release     give the lease up; a lease that is lost was not given up
+//	standby     without a lease; another daemon owns the feed, or none does
+//	share       the balancer's decision whether this daemon is to own a feed
+//	replay      stored events that an upstream sends again; at its end the connection is live
+//	tip         the upstream's newest event; a feed at the tip has nothing more to get
+//	overlap     a replay begins before the stream's end; an event that we hold proves it
+//	late        a replay that begins after the stream's end, so events may be missing
+//	moved       the position is further than before; progress
+//	span        a time span for a backfill to fetch
+//	covered     the time up to which the stream holds all events
+//
+// # Files
+//
+//	start.go      Start: from the configuration to the tree
+//	daemon.go     Stop and the questions of the HTTP server: the tree seen from outside
+//	ask.go        questions from outside the tree
+//	root.go       the root
+//	feed.go       the feed supervisor: its messages, its questions and commands
+//	life.go       one life of a feed's actors: its beginning and its end
+//	phase.go      what a life does: all phases but those of a connection
+//	resume.go     how a connection begins: the request, and what would prove that it was enough
+//	connected.go  the phases of a connection
+//	failure.go    what a feed does when one of its actors fails
+//	ownership.go  a feed's lease, where the store is shared
+//	continuity.go how each connection continues the one before
+//	backfill.go   backfills of events that a legacy server leaves out, and of lost blocks
+//	filter.go     a changed filter of a running feed
+//	endpoints.go  the choice of the next upstream
+//	backoff.go    the wait before the next connection
+//	balancer.go   the actor that spreads the feeds over the daemons that share them
+//	balance.go    the decision which daemon owns which feed
+//	status.go     a feed's state and its figures
+//	history.go    what a feed remembers for the status page
+//	lag.go        how far a feed is behind, also while nothing is stored
+//	ready.go      what keeps a feed from being ready
+//	health.go     the health check that travels down and up the tree
 package supervisor

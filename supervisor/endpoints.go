@@ -132,11 +132,11 @@ func (e *Endpoints) Ended(now time.Time, why *actors.Ended, moved, stuck bool) t
 // wait is how long the endpoint must not be asked yet.
 func (ep *endpoint) wait(now time.Time) time.Duration { return max(ep.readyAt.Sub(now), 0) }
 
-// Brought notes that the connection that ended last has moved the position. Call it when everything
-// that the connection brought is stored. The next wait is then the schedule's first, however short
+// Progressed notes that the connection that ended last has moved the position. Call it when
+// everything that the connection brought is stored. The next wait is then the schedule's first, however short
 // the connection was: on a link that is cut again and again, each connection fetches a part of the
 // events.
-func (e *Endpoints) Brought() { e.list[e.ended].backoff.Reset() }
+func (e *Endpoints) Progressed() { e.list[e.ended].backoff.Reset() }
 
 // Live notes that the connection to Current is open.
 func (e *Endpoints) Live() { e.list[e.at].reason, e.list[e.at].refused = "", false }

@@ -13,144 +13,166 @@ import (
 	"tempestd/messages"
 )
 
-// The feed's messages to itself, sent by its timers.
-type (
-	retryDue   struct{ number int }
-	restartDue struct{ pid *actor.PID }
-)
+// Intensity bounds how many restarts a supervisor allows within a window. Disconnects do not count,
+// because their causes are upstream. It is not safe for concurrent use.
+type Intensity struct {
+	Max    int
+	Window time.Duration
+	at     []time.Time
+}
+
+// Exceeded notes a failure and says whether the window now holds more than Max.
+func (i *Intensity) Exceeded(now time.Time) bool {
+	keep := i.at[:0]
+	for _, t := range i.at {
+		if now.Sub(t) < i.Window {
+			keep = append(keep, t)
+		}
+	}
+	i.at = append(keep, now)
+	return len(i.at) > i.Max
+}
+
+// Count is how many failures the window held at the last Exceeded.
+func (i *Intensity) Count() int { return len(i.at) }
+
+// restart is the pending restart of a failed actor.
+type restart struct {
+	pid   *actor.PID
+	timer clockwork.Timer // nil while no time is set for it
+}
+
+// restartDue is a supervisor's message to itself that the time of a restart has come. The message of a
+// timer that fired before it was cancelled finds another restart in its place, or none.
+type restartDue struct{ restart *restart }
+
+// restartAfter makes a restart of a child of the actor whose turn it is.
+func restartAfter(ctx actor.Context, clock clockwork.Clock, d time.Duration, pid *actor.PID) *restart {
+	r := &restart{pid: pid}
+	r.timer = actors.Later(ctx, clock, d, &restartDue{r})
+	return r
+}
+
+func (r *restart) cancel() {
+	if r != nil && r.timer != nil {
+		r.timer.Stop()
+	}
+}
 
 // HandleFailure is the feed's supervision strategy. The actor library calls it in the feed's own
 // turn.
 func (f *feed) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, message any) {
 	ctx := s.(actor.Context)
 	f.health.excuse(ctx, child)
-	if f.clearing && !child.Equal(f.keeper) {
-		return // the child is being ended already
-	}
-	if ended, ok := reason.(*actors.Ended); ok {
-		f.connectionEnded(ctx, ended)
+	if !child.Equal(f.holder) {
+		f.life.phase.failed(ctx, child, reason, message)
 		return
 	}
-	f.fault(ctx, child, reason, message)
-}
-
-// connectionEnded handles the end of a connection: it notes the end, saves the checkpoint, waits
-// and reconnects.
-func (f *feed) connectionEnded(ctx actor.Context, e *actors.Ended) {
-	was := f.phase
-	f.phase = waiting
-	f.resuming.ended(f.endpoints.Current().Host(), e, f.cfg.Monotonic())
-	f.endedUnseen(e)
-	f.book.ended(e.Epoch)
-	ctx.Send(f.watchdog, &messages.Unwatch{})
-	f.haltRepair(ctx)
-	ctx.Send(f.cursor, &messages.SaveCheckpoint{Cause: "disconnect"})
-	switch {
-	case f.leaving:
-		if was == stopping {
-			f.drain(ctx)
-		}
-		return
-	case f.paused || f.closed:
-		return
-	}
-	delay := f.endpoints.Ended(f.cfg.Clock.Now(), e, f.resuming.moved, f.resuming.stuck())
-	state := messages.StateDisconnected
-	if f.endpoints.Refused() {
-		state = messages.StateFailed
-	}
-	f.book.enter(state, e.Reason, "retry_in", delay.Round(time.Millisecond).String())
-	f.book.waiting(delay)
-	f.retryAfter(ctx, delay)
-}
-
-// retryAfter restarts the connection actor after d, by a message to the feed itself.
-func (f *feed) retryAfter(ctx actor.Context, d time.Duration) {
-	f.cancelRetry()
-	f.retry = f.later(ctx, d, &retryDue{f.retries})
-}
-
-// later sends the feed a message after d.
-func (f *feed) later(ctx actor.Context, d time.Duration, message any) clockwork.Timer {
-	return actors.Later(ctx, f.cfg.Clock, d, message)
-}
-
-// cancelRetry cancels the pending restart. The message of a timer that has already fired carries an
-// old number and is ignored.
-func (f *feed) cancelRetry() {
-	f.retries++
-	if f.retry != nil {
-		f.retry.Stop()
-		f.retry = nil
+	if delay, escalated := f.fault(ctx, child, bounded(reason), message); !escalated {
+		f.holderRestart = restartAfter(ctx, f.cfg.Clock, delay, child)
 	}
 }
 
-func (f *feed) retryNow(ctx actor.Context) {
-	f.cancelRetry()
-	f.retryConnection(ctx, f.retries)
-}
-
-func (f *feed) retryConnection(ctx actor.Context, number int) {
-	if number != f.retries || f.phase != waiting || f.leaving || f.paused || f.closed {
-		return
-	}
-	f.phase = starting
-	asSupervisor(ctx).RestartChildren(f.connection)
-}
-
-// fault handles a fault of ours: a delay, a restart, and an escalation if there are too many.
-func (f *feed) fault(ctx actor.Context, child *actor.PID, reason, message any) {
-	now := f.cfg.Clock.Now()
-	text := bounded(reason)
-	if f.faults.Exceeded(now) {
-		f.book.restarted("feed", text) // the root restarts the feed
+// fault counts a fault of ours. It returns the delay before the actor's restart, unless there were
+// too many faults.
+func (f *feed) fault(ctx actor.Context, child *actor.PID, text string, message any) (delay time.Duration, escalated bool) {
+	if f.faults.Exceeded(f.cfg.Clock.Now()) {
+		f.status.restarted("feed", text) // the root restarts the feed
 		f.cfg.Observer.Emit(observe.ActorEscalated, f.cfg.Name, "actor", child.Id, "reason", text,
 			"failures", f.faults.Count(), "window", feedFaultWindow.String())
 		asSupervisor(ctx).EscalateFailure(fmt.Errorf("feed %s: %d faults within %s, the last one of %s: %s",
 			f.cfg.Name, f.faults.Count(), feedFaultWindow, child.Id, text), message)
-		return
+		return 0, true
 	}
-	f.book.restarted(actors.Role(child), text)
-	delay := restartDelay(f.faults.Count())
+	f.status.restarted(actors.Role(child), text)
+	delay = restartDelay(f.faults.Count())
 	f.cfg.Observer.Emit(observe.ActorRestarted, f.cfg.Name, "actor", child.Id, "reason", text,
 		"delay", delay.String(), "failures", f.faults.Count())
-	if child.Equal(f.connection) {
-		f.connectionEnded(ctx, &actors.Ended{Epoch: f.epoch, Reason: text})
-		return
-	}
-	if child.Equal(f.writer) {
-		// The next incarnation was asked nothing yet, and reports its own trouble.
-		f.quiescing, f.stalled = 0, ""
-	}
-	if child.Equal(f.cursor) {
-		f.unread = ""
-	}
-	if child.Equal(f.writer) && (f.phase == connecting || f.phase == connected) {
-		ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseWriter})
-	}
-	f.restarts[child.Id] = f.later(ctx, delay, &restartDue{child})
+	return delay, false
 }
 
-// restartActor restarts an actor after its delay, and repeats a message that the failure may have
-// swallowed: the message at which an actor fails is lost.
-func (f *feed) restartActor(ctx actor.Context, pid *actor.PID) {
-	if f.restarts[pid.Id] == nil {
+// failed handles the end of a connection, which is expected, or a fault of ours.
+func (p running) failed(ctx actor.Context, child *actor.PID, reason, message any) {
+	if ended, ok := reason.(*actors.Ended); ok {
+		p.connectionEnded(ctx, ended)
 		return
 	}
-	delete(f.restarts, pid.Id)
-	asSupervisor(ctx).RestartChildren(pid)
+	text := bounded(reason)
+	delay, escalated := p.feed.fault(ctx, child, text, message)
 	switch {
-	case pid.Equal(f.keeper):
-		f.keeperRestarted(ctx)
-	case f.leaving && f.phase != stopping:
-		f.drain(ctx)
-	case f.phase == preparing:
-		f.begin(ctx)
-	case pid.Equal(f.backfill) && f.repair.running:
+	case escalated:
+		return
+	case child.Equal(p.connection):
+		p.connectionEnded(ctx, &actors.Ended{Epoch: p.feed.epoch, Reason: text})
+		return
+	case child.Equal(p.writer):
+		// The next incarnation was asked nothing yet, and reports its own trouble.
+		p.quiescing, p.stalled = 0, ""
+		p.phase.force(ctx, messages.CauseWriter) // the batches in flight are lost
+	case child.Equal(p.cursor):
+		p.unread = ""
+	}
+	p.restarts[child.Id] = restartAfter(ctx, p.feed.cfg.Clock, delay, child)
+}
+
+// connectionEnded handles the end of a connection: it notes the end and saves the checkpoint. The
+// phase decides about the next connection.
+func (l *life) connectionEnded(ctx actor.Context, e *actors.Ended) {
+	f := l.feed
+	l.restarts[l.connection.Id] = &restart{pid: l.connection}
+	l.continuity.ended(f.endpoints.Current().Host(), e, f.cfg.Monotonic())
+	l.endedUnseen(e)
+	f.status.ended(e.Epoch)
+	ctx.Send(l.watchdog, &messages.Unwatch{})
+	l.stopBackfill(ctx)
+	ctx.Send(l.cursor, &messages.SaveCheckpoint{Cause: "disconnect"})
+	l.phase.disconnected(ctx, e)
+}
+
+// disconnected waits for the backoff, unless nothing is to be read.
+func (p running) disconnected(ctx actor.Context, e *actors.Ended) {
+	f := p.feed
+	p.phase = &waiting{p}
+	switch {
+	case p.leaving:
+		p.drain(ctx)
+		return
+	case f.paused || p.closed:
+		return
+	}
+	delay := f.endpoints.Ended(f.cfg.Clock.Now(), e, p.continuity.moved, p.continuity.stuck())
+	state := messages.StateDisconnected
+	if f.endpoints.Refused() {
+		state = messages.StateFailed
+	}
+	f.status.enter(state, e.Reason, "retry_in", delay.Round(time.Millisecond).String())
+	f.status.retryIn(delay)
+	p.restarts[p.connection.Id] = restartAfter(ctx, f.cfg.Clock, delay, p.connection)
+}
+
+// restartActor restarts an actor whose time has come.
+func (f *feed) restartActor(ctx actor.Context, r *restart) {
+	switch r {
+	case f.holderRestart:
+		f.holderRestart = nil
+		asSupervisor(ctx).RestartChildren(r.pid)
+		f.life.phase.holderRestarted(ctx)
+	case f.life.restarts[r.pid.Id]:
+		f.life.restart(ctx, r)
+	}
+}
+
+func (l *life) restart(ctx actor.Context, r *restart) {
+	r.cancel()
+	delete(l.restarts, r.pid.Id)
+	asSupervisor(ctx).RestartChildren(r.pid)
+	l.phase.restarted(ctx, r.pid)
+}
+
+func (p running) restarted(ctx actor.Context, pid *actor.PID) {
+	if pid.Equal(p.backfill) && p.backfills.running {
 		// The backfill that failed reports no end.
-		f.repaired(ctx, &messages.BackfillDone{ID: f.repair.id, Err: errFault})
-	case f.phase == connected && pid.Equal(f.watchdog):
-		f.watch(ctx, f.cfg.Clock.Now())
+		p.backfillDone(ctx, &messages.BackfillDone{ID: p.backfills.id, Err: errFault})
 	}
 }
 
@@ -164,30 +186,11 @@ func restartDelay(faults int) time.Duration {
 
 // answering lists the actors that can answer a health check: all that do not wait for a restart.
 func (f *feed) answering() []*actor.PID {
-	var pids []*actor.PID
-	if f.keeper != nil && f.restarts[f.keeper.Id] == nil {
-		pids = append(pids, f.keeper)
-	}
-	if f.phase == absent || f.clearing {
-		return pids
-	}
-	for _, pid := range []*actor.PID{f.cursor, f.writer, f.watchdog, f.connection, f.backfill} {
-		if f.restarts[pid.Id] == nil && !(pid.Equal(f.connection) && f.phase == waiting) {
-			pids = append(pids, pid)
-		}
+	pids := f.life.phase.answering()
+	if f.holder != nil && f.holderRestart == nil {
+		pids = append(pids, f.holder)
 	}
 	return pids
-}
-
-func (f *feed) stopTimers() {
-	f.cancelRetry()
-	if f.repair.timer != nil {
-		f.repair.timer.Stop()
-	}
-	for _, t := range f.restarts {
-		t.Stop()
-	}
-	clear(f.restarts)
 }
 
 // asSupervisor gives access to the context's methods for its children. The library passes that

@@ -46,7 +46,7 @@ func newFaultRig(t *testing.T, legacy bool, fault actors.Fault) *faultRig {
 		r.cfg.HA.Enabled = true
 		r.node.Streams = []string{feedName, otherFeed}
 		second := r.cfg.Feeds[0]
-		second.Name, second.Endpoints = otherFeed, []string{"ws://127.0.0.9:6008/subscribe"}
+		second.Name, second.Endpoints = otherFeed, endpoints("ws://127.0.0.9:6008/subscribe")
 		r.cfg.Feeds = append(r.cfg.Feeds, second)
 		r.up.legacy = legacy
 		r.dial = func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {

@@ -3,7 +3,6 @@ package supervisor_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,7 +11,6 @@ import (
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
-	"tempestd/persistence"
 )
 
 func TestFeedGoesLiveAndStoresWhatComes(t *testing.T) {
@@ -173,203 +171,6 @@ func TestI1_TheCheckpointNeverLeadsTheStream(t *testing.T) {
 	})
 }
 
-func TestStalledUpstreamIsReconnectedWithinTenSeconds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		ctx, cancel := context.WithCancel(t.Context())
-		go r.up.every(ctx, 2*time.Millisecond)
-		r.after(time.Minute)
-		r.up.last().set(true, false)
-		r.after(10 * time.Second)
-		if s := r.status(); s.State != messages.StateLive || s.Epoch != 2 || s.Stalls != 1 {
-			t.Fatalf("state %s, epoch %d, %d stalls, 10 s after the stall", s.State, s.Epoch, s.Stalls)
-		}
-		cancel()
-		r.after(10 * time.Millisecond) // before the silence that follows is suspect as well
-		r.wantExactlyPublished(0)
-	})
-}
-
-func TestUpstreamThatIsSilentFromTheStartIsNoticed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		ctx, cancel := context.WithCancel(t.Context())
-		go r.up.every(ctx, 10*time.Millisecond)
-		r.after(time.Minute)
-		cancel()
-		r.after(time.Second)
-		if err := r.stop(); err != nil {
-			t.Fatal(err)
-		}
-		r.start() // no events come any more
-		r.after(5 * time.Minute)
-		if s := r.status(); s.Stalls == 0 || s.Stalls > 5 {
-			t.Fatalf("%d stalls", s.Stalls)
-		}
-	})
-}
-
-func TestHalfOpenSocketIsReconnected(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		r.up.publish(1)
-		r.after(time.Hour)
-		r.up.last().set(true, true)
-		r.up.publish(1)
-		r.after(30 * time.Second) // ping_interval is 15 s, and the wait for a pong 10 s
-		if s := r.status(); s.Epoch != 2 || s.State != messages.StateLive {
-			t.Fatalf("epoch %d, state %s", s.Epoch, s.State)
-		}
-		r.wantExactlyPublished(0)
-	})
-}
-
-func TestQuietFeedIsLeftAloneForAWeek(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		ctx, cancel := context.WithCancel(t.Context())
-		go r.up.every(ctx, time.Hour)
-		r.after(week() + time.Minute)
-		cancel()
-		if s := r.status(); s.Epoch != 1 || s.Stalls != 0 || s.State != messages.StateLive || s.Stored != uint64(week()/time.Hour) {
-			t.Fatalf("epoch %d, %d stalls, state %s, %d stored", s.Epoch, s.Stalls, s.State, s.Stored)
-		}
-	})
-}
-
-func TestI5_BackpressureIsBoundedAndNoStall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(r *rig) { r.cfg.Feeds[0].StaleAfter = 30 * time.Second })
-		ctx, cancel := context.WithCancel(t.Context())
-		go r.up.every(ctx, 10*time.Millisecond)
-		r.after(time.Minute)
-		r.store.failWith(func() error { return &persistence.NoSpaceError{Dir: "data", Free: 1, Need: 2} })
-		r.after(10 * time.Minute)
-		s := r.status()
-		if s.State != messages.StateBackpressured || s.Stalls != 0 || s.Epoch != 1 {
-			t.Fatalf("state %s, %d stalls, epoch %d", s.State, s.Stalls, s.Epoch)
-		}
-		if ahead := r.up.last().next - r.store.entries; ahead > 3*256 {
-			t.Fatalf("%d events were read ahead of the store, want 3 batches of 256 at most", ahead)
-		}
-		if err := r.daemon.Healthy(t.Context()); err != nil {
-			t.Fatalf("a full disk makes the tree unhealthy: %v", err)
-		}
-		r.store.failWith(nil)
-		r.after(time.Minute)
-		if s := r.status(); s.State != messages.StateLive {
-			t.Fatalf("state %s after there was room again", s.State)
-		}
-		cancel()
-		r.after(time.Second)
-		r.wantExactlyPublished(0)
-		if f, g := r.events(observe.AppendFailed), r.events(observe.AppendResumed); f != 1 || g != 1 {
-			t.Errorf("told %d failures and %d recoveries, want one of each", f, g)
-		}
-	})
-}
-
-func TestI4_PastTheReplayWindowIsAGapEntryAndLiveAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		r.up.publish(10)
-		r.after(time.Minute)
-		if err := r.stop(); err != nil {
-			t.Fatal(err)
-		}
-		r.up.publish(5) // missed
-		r.after(13 * time.Hour)
-		r.start()
-		r.after(time.Second)
-		r.up.publish(7)
-		r.after(time.Second)
-
-		all := r.store.all()
-		if len(all) != 18 || !strings.Contains(string(all[10]), `"kind":"gap"`) || !strings.Contains(string(all[10]), `"cause":"replay_window"`) {
-			t.Fatalf("%d entries, the 11th is %s", len(all), all[min(10, len(all)-1)])
-		}
-		if s := r.status(); s.State != messages.StateLive || s.Gaps != 1 {
-			t.Fatalf("state %s, %d gaps", s.State, s.Gaps)
-		}
-		if r.events(observe.FeedGapped) != 1 {
-			t.Fatal("the gap was not told once")
-		}
-		// A restart right after the gap does not record the gap again. Its overlap may bring events
-		// of the gap, each of them once.
-		if err := r.stop(); err != nil {
-			t.Fatal(err)
-		}
-		r.start()
-		r.after(time.Second)
-		seen := map[string]bool{}
-		for _, e := range r.store.all() {
-			if seen[string(e)] {
-				t.Fatalf("twice in the stream: %s", e)
-			}
-			seen[string(e)] = true
-		}
-		if got := strings.Count(fmt.Sprintf("%s", r.store.all()), `"kind":"gap"`); got != 1 {
-			t.Fatalf("%d gap entries after another restart", got)
-		}
-	})
-}
-
-func TestI4_ADisconnectRightAfterAGapIsNoSecondGap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		r.up.publish(10)
-		r.after(time.Minute)
-		if err := r.stop(); err != nil {
-			t.Fatal(err)
-		}
-		r.after(13 * time.Hour)
-		r.start()
-		r.after(time.Minute)
-		r.up.last().fault <- errLost
-		r.after(time.Hour)
-		r.up.publish(1)
-		r.after(time.Second)
-		if got := strings.Count(fmt.Sprintf("%s", r.store.all()), `"kind":"gap"`); got != 1 {
-			t.Fatalf("%d gap entries", got)
-		}
-		r.wantExactlyPublished(0)
-	})
-}
-
-func TestI4_AServerThatDoesNotReplayIsAGapEntry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		r.up.publish(100)
-		r.after(time.Minute)
-		lost := r.up.last()
-		r.up.set(func() { r.up.deafToCursors = true })
-		lost.fault <- errLost
-		r.up.publish(5) // missed, and never replayed
-		r.after(time.Minute)
-		r.up.publish(7)
-		r.after(time.Second)
-		all := r.store.all()
-		if len(all) != 108 || !strings.Contains(string(all[100]), `"cause":"server_moved"`) {
-			t.Fatalf("%d entries, the 101st is %s", len(all), all[min(100, len(all)-1)])
-		}
-	})
-}
-
-func TestQuietFeedIsNoGapHoweverOldItsLastEvent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		r.up.publish(1)
-		r.after(20 * time.Hour)
-		r.up.last().fault <- errLost
-		r.up.publish(1) // while the feed is disconnected
-		r.after(10 * time.Second)
-		r.wantExactlyPublished(0)
-		if s := r.status(); s.Gaps != 0 {
-			t.Fatalf("%d gaps", s.Gaps)
-		}
-	})
-}
-
 func TestForceReconnectIsSafeAtAnyMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
@@ -399,114 +200,6 @@ func TestForceReconnectIsSafeAtAnyMoment(t *testing.T) {
 		cancel()
 		r.after(time.Second)
 		r.wantExactlyPublished(0)
-	})
-}
-
-func TestPauseAndResume(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		r.up.publish(10)
-		r.after(time.Second)
-		if err := r.daemon.Pause(t.Context(), feedName); err != nil {
-			t.Fatal(err)
-		}
-		r.after(time.Hour)
-		r.up.publish(10)
-		if s := r.status(); s.State != messages.StatePaused || s.Stored != 10 || r.up.dialCount() != 1 || s.Stalls != 0 {
-			t.Fatalf("paused: %+v after %d dials", s, r.up.dialCount())
-		}
-		if err := r.daemon.Reconnect(t.Context(), feedName); err == nil {
-			t.Fatal("a paused feed was reconnected")
-		}
-		if err := r.daemon.Healthy(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := r.daemon.Resume(t.Context(), feedName); err != nil {
-			t.Fatal(err)
-		}
-		r.after(time.Second)
-		r.wantExactlyPublished(0)
-		if err := r.daemon.Pause(t.Context(), "nobody"); !errors.Is(err, messages.ErrNoFeed) {
-			t.Fatalf("pausing a feed that is not there: %v", err)
-		}
-	})
-}
-
-func TestGracefulStopStoresEverythingRead(t *testing.T) {
-	for _, before := range []time.Duration{0, time.Millisecond, 10 * time.Millisecond, time.Second} {
-		t.Run(fmt.Sprint(before), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, nil)
-				r.up.publish(2000)
-				r.after(before)
-				if err := r.stop(); err != nil {
-					t.Fatal(err)
-				}
-				read := 0
-				if len(r.up.conns) > 0 {
-					read = r.up.last().next
-				}
-				if got := len(r.store.all()); got != read {
-					t.Fatalf("%d events were read, %d stored", read, got)
-				}
-				r.store.mu.Lock()
-				if read > 0 && (r.store.saved == nil || r.store.saved.Seq != int64(read)) {
-					t.Fatalf("the saved checkpoint is %+v, want seq %d", r.store.saved, read)
-				}
-				r.store.mu.Unlock()
-				r.start()
-				r.after(time.Minute)
-				r.wantExactlyPublished(0)
-			})
-		})
-	}
-}
-
-// A stop does not wait for a store that takes nothing. The events that it did not take are read
-// again.
-func TestI2_AStopDoesNotWaitForAStoreThatTakesNothing(t *testing.T) {
-	for name, fault := range map[string]error{"full": &persistence.NoSpaceError{Dir: "data"}, "unknown": errors.New("ERR this store is out of order")} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, nil)
-				r.up.publish(10)
-				r.after(time.Second)
-				r.store.failWith(func() error { return fault })
-				r.up.publish(10)
-				r.after(time.Minute)
-				start := time.Now()
-				if err := r.stop(); err != nil {
-					t.Fatal(err)
-				}
-				if took := time.Since(start); took > time.Second {
-					t.Fatalf("the stop took %v", took)
-				}
-				r.wantOnce(observe.AppendGivenUp)
-				r.store.failWith(nil)
-				r.start()
-				r.after(time.Minute)
-				r.wantExactlyPublished(0)
-			})
-		})
-	}
-}
-
-func TestStopIsBoundedWhenTheStoreHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		r.up.publish(10)
-		r.after(time.Second)
-		thaw := r.store.freeze()
-		defer thaw()
-		r.up.publish(10)
-		r.after(time.Second)
-		start := time.Now()
-		if err := r.stop(); !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("stop: %v, want that its time ran out", err)
-		}
-		if took := time.Since(start); took > 11*time.Second {
-			t.Fatalf("the stop took %v, its limit is 10 s", took)
-		}
 	})
 }
 
@@ -558,7 +251,7 @@ func TestSequenceSpaceThatBeganAnewIsResumedByTime(t *testing.T) {
 func TestNextEndpointIsTriedWhenOneGivesNoHealthyConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig) {
-			r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+			r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008", "ws://127.0.0.2:6008")
 			r.up.refuse = func(n int) error {
 				if n == 2 {
 					return errLost
@@ -621,74 +314,5 @@ func TestSequenceIsExactWhateverEndedTheConnection(t *testing.T) {
 		cancel()
 		r.after(time.Second)
 		r.wantExactlyPublished(0)
-	})
-}
-
-func TestBlindHostIsLeftAndNoCommitIsMissing(t *testing.T) {
-	for name, after := range map[string]time.Duration{"auto": 0, "given": time.Minute} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, func(r *rig) {
-					r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
-					r.cfg.Feeds[0].BlindAfter = after
-				})
-				ctx, cancel := context.WithCancel(t.Context())
-				go r.up.every(ctx, 100*time.Millisecond)
-				go func() {
-					for ctx.Err() == nil {
-						time.Sleep(time.Second)
-						r.up.publishIdentity()
-					}
-				}()
-				r.after(10 * time.Minute)
-				blind := r.up.last()
-				blind.mu.Lock()
-				blind.blind = true
-				blind.mu.Unlock()
-				r.after(2 * time.Minute)
-				s := r.status()
-				if s.State != messages.StateLive || s.Stalls != 1 || s.Endpoint != "ws://127.0.0.2:6008" {
-					t.Fatalf("state %s at %s after %d stalls", s.State, s.Endpoint, s.Stalls)
-				}
-				if !strings.Contains(r.log.String(), `"cause":"blind"`) {
-					t.Error("it was not told as blind")
-				}
-				cancel()
-				r.after(2 * time.Second)
-				want := map[string]bool{}
-				for _, e := range r.up.events {
-					want[string(e.json)] = true
-				}
-				for _, e := range r.store.all() {
-					if !want[string(e)] {
-						t.Fatalf("twice in the stream, or never sent: %s", e)
-					}
-					delete(want, string(e))
-				}
-				if len(want) > 0 {
-					t.Fatalf("%d events are missing", len(want))
-				}
-			})
-		})
-	}
-}
-
-func TestNarrowFeedIsNeverCalledBlind(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(r *rig) { r.cfg.Feeds[0].Endpoints = append(r.cfg.Feeds[0].Endpoints, "ws://127.0.0.2:6008") })
-		ctx, cancel := context.WithCancel(t.Context())
-		go r.up.every(ctx, time.Hour) // a commit an hour, and noise all the time
-		go func() {
-			for ctx.Err() == nil {
-				time.Sleep(10 * time.Second)
-				r.up.publishIdentity()
-			}
-		}()
-		r.after(week())
-		cancel()
-		if s := r.status(); s.Stalls != 0 || s.Epoch != 1 {
-			t.Fatalf("%d stalls, epoch %d", s.Stalls, s.Epoch)
-		}
-		r.after(time.Minute)
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/cespare/xxhash/v2"
 
-	"tempestd/actors"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
@@ -48,7 +47,7 @@ const (
 	formerReach = 6 * time.Hour
 )
 
-// load takes over the saved filters when the tenure begins, and notices a filter that has changed
+// load takes over the saved filters when the life begins, and notices a filter that has changed
 // since. The checkpoint tells with which filter the position was reached and since when that filter
 // held. That is needed because another daemon may have read the feed after this save, or this
 // daemon was killed before it could save its filters.
@@ -182,39 +181,24 @@ func (s *filters) before(ahead time.Duration) []messages.FormerFilter {
 }
 
 // saveFilters makes the cursor save the filters if they changed.
-func (f *feed) saveFilters(ctx actor.Context) {
-	if f.filters.dirty {
-		f.filters.dirty = false
-		ctx.Send(f.cursor, &messages.SaveFilters{Log: f.filters.log})
+func (l *life) saveFilters(ctx actor.Context) {
+	if l.filters.dirty {
+		l.filters.dirty = false
+		ctx.Send(l.cursor, &messages.SaveFilters{Log: l.filters.log})
 	}
 }
 
 // updateFilter makes the feed use another filter. No event is lost: a v1 server changes the filter
 // on the open connection; with any other server the connection ends, and the next one begins at its
 // position.
-func (f *feed) updateFilter(ctx actor.Context, filter jetstream.Filter) error {
-	if hash(filter) == hash(f.book.filter) {
-		return nil
+func (f *feed) updateFilter(ctx actor.Context, filter jetstream.Filter) {
+	if hash(filter) == hash(f.status.filter) {
+		return
 	}
-	f.book.filter = filter
-	f.request.Filter = filter
+	f.status.filter = filter
+	f.life.request.Filter = filter
 	f.cfg.Observer.Emit(observe.FeedFilter, f.cfg.Name, "collections", len(filter.Collections), "dids", len(filter.DIDs), "kinds", len(filter.Kinds))
-	if !f.filters.loaded {
-		// The position is not known yet, and load will notice the change.
-		return nil
+	if f.life.filters.loaded { // otherwise the position is not known yet, and load notices the change
+		f.life.phase.useFilter(ctx, filter)
 	}
-	if f.phase != connected {
-		f.filters.change(filter, 0)
-		f.saveFilters(ctx)
-		if f.phase == connecting {
-			ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseFilter})
-		}
-		return nil // the next connection asks for the new filter
-	}
-	since := f.resuming.present(f.cfg.Clock.Now())
-	f.filters.change(filter, since)
-	f.saveFilters(ctx)
-	ctx.Send(f.writer, &messages.FilterChanged{Hash: hash(filter), SinceUS: since})
-	ctx.Send(f.connection, &actors.UpdateFilter{Epoch: f.epoch, Filter: filter})
-	return nil
 }

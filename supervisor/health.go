@@ -23,7 +23,7 @@ func (h *healthRound) ask(ctx actor.Context, check *messages.HealthCheck, pids [
 		h.waiting[pid.Id] = true
 		ctx.Request(pid, check)
 	}
-	h.settle(ctx)
+	h.answer(ctx)
 }
 
 // reply notes an answer, and answers the asker when all answers have come.
@@ -37,10 +37,10 @@ func (h *healthRound) reply(ctx actor.Context, m *actors.HealthReply) {
 // waits for a restart or has ended.
 func (h *healthRound) excuse(ctx actor.Context, pid *actor.PID) {
 	delete(h.waiting, pid.Id)
-	h.settle(ctx)
+	h.answer(ctx)
 }
 
-func (h *healthRound) settle(ctx actor.Context) {
+func (h *healthRound) answer(ctx actor.Context) {
 	if h.asker != nil && len(h.waiting) == 0 {
 		ctx.Send(h.asker, &actors.HealthReply{ID: h.id, From: ctx.Self()})
 		h.asker = nil

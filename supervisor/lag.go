@@ -11,12 +11,12 @@ import (
 // arrival here.
 type freshness struct {
 	// The stream holds all events until covered, as far as the upstream's clock can be believed.
-	covered   time.Time
-	tip       time.Time     // when the feed last had everything that the upstream had
-	committed time.Time     // when an event was last stored
-	late      time.Duration // how old that event was then, by its upstream's clock
-	frames    uint64        // frames of the epoch that are stored or passed over
-	epoch     messages.Epoch
+	covered  time.Time
+	tip      time.Time     // when the feed last had everything that the upstream had
+	storedAt time.Time     // when an event was last stored
+	late     time.Duration // how old that event was then, by its upstream's clock
+	frames   uint64        // frames of the epoch that are stored or passed over
+	epoch    messages.Epoch
 }
 
 const (
@@ -28,8 +28,8 @@ const (
 	tipFresh = 2 * time.Second
 )
 
-// resumes takes over a stored position.
-func (l *freshness) resumes(now time.Time, cp messages.Checkpoint) {
+// resumed takes over a stored position.
+func (l *freshness) resumed(now time.Time, cp messages.Checkpoint) {
 	l.cover(now, cp.Covered().US)
 }
 
@@ -42,34 +42,29 @@ func (l *freshness) cover(now time.Time, us int64) {
 	}
 }
 
-// commits notes a commit.
-func (l *freshness) commits(m *messages.Committed) {
+// committed notes a commit.
+func (l *freshness) committed(m *messages.Committed) {
 	if m.Epoch != l.epoch {
 		l.epoch, l.frames = m.Epoch, 0
 	}
 	l.frames += uint64(m.Frames)
 	l.cover(m.At, m.Checkpoint.TimeUS)
 	if m.NewestUS > 0 {
-		l.committed, l.late = m.At, max(m.At.Sub(time.UnixMicro(m.NewestUS)), 0)
+		l.storedAt, l.late = m.At, max(m.At.Sub(time.UnixMicro(m.NewestUS)), 0)
 		l.cover(m.At, m.NewestUS)
 	}
 }
 
-// beats notes a heartbeat of a connection that opened at open. patience is how long the connection
-// may give no sign of life.
+// heartbeat notes a heartbeat of a connection that opened at open. patience is how long the
+// connection may give no sign of life.
 //
 // A connection is at the tip when everything that it has read is stored, and when either its newest
 // event is of the present or no more events come. A silence proves nothing if it is unusual for
 // this feed or if a ping is overdue. Then the feed is known to have been at the tip only until its
 // last sign of life.
-func (l *freshness) beats(m *messages.Heartbeat, open time.Time, position messages.Position, phi float64, patience time.Duration) {
+func (l *freshness) heartbeat(m *messages.Heartbeat, open time.Time, position messages.Position, phi float64, patience time.Duration) {
 	stored := m.Frames == 0 || m.Epoch == l.epoch && l.frames >= m.Frames || m.NewestUS <= position.TimeUS
-	life := open
-	for _, sign := range []time.Time{m.LastFrame, m.Pong} {
-		if sign.After(life) {
-			life = sign
-		}
-	}
+	life := newest(open, m.LastFrame, m.Pong)
 	quiet := m.At.Sub(open) >= tipQuiet && m.At.Sub(m.LastFrame) >= tipQuiet
 	present := m.At.UnixMicro()
 	if m.PresentUS > 0 {
@@ -93,7 +88,7 @@ func (l *freshness) beats(m *messages.Heartbeat, open time.Time, position messag
 // known to be at the tip.
 func (l *freshness) lag(now time.Time, connected bool) time.Duration {
 	if connected && now.Sub(l.tip) <= tipFresh {
-		if now.Sub(l.committed) < tipQuiet {
+		if now.Sub(l.storedAt) < tipQuiet {
 			return l.late
 		}
 		return 0

@@ -98,7 +98,7 @@ func TestI2_ALinkThatCutsCarriesWhatItCan(t *testing.T) {
 // farBehind gives a feed two hosts, neither of which tells its clock. The second host's clock is an
 // hour behind the first one's.
 func farBehind(r *rig) {
-	r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+	r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008", "ws://127.0.0.2:6008")
 	r.up.skew = map[string]time.Duration{"127.0.0.1:6008": 50 * time.Minute, "127.0.0.2:6008": -10 * time.Minute}
 	r.up.undated = true
 }

@@ -27,91 +27,116 @@ type leaseConfig struct {
 }
 
 // ownership is a feed's part in the sharing of feeds. A feed's actors run while its lease is held.
-// Between two tenures it has none.
 type ownership struct {
-	keeper *actor.PID
-	wanted bool // this daemon should own the feed
-	// lease is the lease of the running actors, zero when there are none or when it is lost.
-	lease      messages.Lease
-	clearing   bool           // the actors are being ended
-	saveErr    error          // the error of the last save of a tenure that ends in good order
-	complained messages.Owner // the owner of the last warning
-	away       string         // why the store cannot be asked for the lease, "" when it can
+	holder        *actor.PID     // the lease holder, nil where the store is not shared
+	holderRestart *restart       // its pending restart, nil for none
+	wanted        bool           // this daemon should own the feed
+	saveErr       error          // of the last save of a life that ended in good order
+	warned        messages.Owner // the owner of the last warning
+	away          string         // why the store cannot be asked for the lease, "" when it can
 }
 
-func (f *feed) spawnKeeper(ctx actor.Context) {
-	l := f.cfg.Lease
-	f.keeper = mustSpawn(ctx, "lease_holder", actors.NewLeaseHolder(actors.LeaseHolderConfig{
-		Feed: f.cfg.Name, Leases: l.Store, Node: l.Node, Open: l.Open, TTL: l.TTL, Renew: l.Renew, Retry: l.Look, Clock: f.cfg.Clock, Observer: f.cfg.Observer,
-		Fault: f.cfg.Fault,
-	}))
-	f.wanted = !l.Shared
-	f.cfg.Observer.Metrics().Lease.WithLabelValues(f.cfg.Name).Set(0)
-	f.book.enter(messages.StateStandby, "started")
-	f.claim(ctx)
+// standby: the feed has no lease.
+type standby struct {
+	inert
+	claimed bool // the lease holder was told to get the lease
 }
 
-// share takes over a decision of the sharing actor. A feed that an operator paused stays here,
-// because another daemon would resume it.
-func (f *feed) share(ctx actor.Context, m *messages.Share) {
-	was := f.wanted
-	if f.wanted = m.Wanted; !f.wanted {
-		f.away = "" // the lease is not asked for, either
+// standBy begins to wait for the lease.
+func (f *feed) standBy(ctx actor.Context) {
+	if f.holder == nil {
+		l := f.cfg.Lease
+		f.holder = mustSpawn(ctx, "lease_holder", actors.NewLeaseHolder(actors.LeaseHolderConfig{
+			Feed: f.cfg.Name, Leases: l.Store, Node: l.Node, Open: l.Open, TTL: l.TTL, Renew: l.Renew, Retry: l.Look, Clock: f.cfg.Clock,
+			Observer: f.cfg.Observer, Fault: f.cfg.Fault,
+		}))
 	}
-	s := &f.book.status
-	s.Standbys = m.Standbys
-	if f.phase != absent {
-		if !f.wanted && !f.leaving && !f.clearing && !f.paused && !f.ending {
-			f.leave(ctx)
+	p := &standby{inert: inert{f.life}}
+	f.life.phase = p
+	p.claim(ctx)
+}
+
+func (p *standby) receive(ctx actor.Context) {
+	f := p.feed
+	switch m := ctx.Message().(type) {
+	case *messages.Share:
+		if f.wanted != p.claimed {
+			p.claim(ctx)
 		}
-		return
-	}
-	s.Owner, s.Fence = m.Owner.Name, max(s.Fence, m.Owner.Epoch)
-	if f.wanted != was {
-		f.claim(ctx)
-	}
-	if !f.wanted && !f.ending {
-		f.book.enter(messages.StateStandby, ownedBy(m.Owner.Name))
+		f.showOwner(m.Owner)
+	case *actors.LeaseGranted:
+		if f.wanted && !f.stopping { // otherwise the lease holder has been told so by now
+			p.granted(ctx, m)
+		}
+	case *messages.LeaseHeld:
+		f.leaseHeld(m.Owner)
+	case *messages.LeaseTrouble:
+		if !f.stopping {
+			f.away = m.Reason
+			f.status.enter(messages.StateStandby, m.Reason)
+		}
+	case *messages.LeaseReleased:
+		if f.stopping {
+			f.stopped(ctx, f.saveErr)
+		}
 	}
 }
 
-// claim asks for the lease of a feed that has no actors, or gives up the request.
-func (f *feed) claim(ctx actor.Context) {
-	if f.wanted && !f.ending {
-		ctx.Send(f.keeper, &messages.ClaimLease{})
+// claim asks for the lease, or gives up the request.
+func (p *standby) claim(ctx actor.Context) {
+	p.claimed = p.feed.wanted
+	if p.feed.wanted && !p.feed.stopping {
+		ctx.Send(p.feed.holder, &messages.ClaimLease{})
 		return
 	}
-	ctx.Send(f.keeper, &messages.ReleaseLease{})
+	ctx.Send(p.feed.holder, &messages.ReleaseLease{})
 }
 
-// granted begins a tenure.
-func (f *feed) granted(ctx actor.Context, m *actors.LeaseGranted) {
-	if f.phase != absent || f.clearing || f.ending || !f.wanted {
-		return // the keeper has been told otherwise by now
-	}
-	f.lease, f.complained, f.away = m.Lease, messages.Owner{}, ""
-	f.cfg.Stream, f.cfg.Interval = m.Stream, interval(m.Info)
-	s := &f.book.status
-	s.Owner, s.Fence = f.cfg.Lease.Node.Name, m.Lease.Epoch
+// leave gives up the request for the lease.
+func (p *standby) leave(ctx actor.Context) { ctx.Send(p.feed.holder, &messages.ReleaseLease{}) }
+
+func (p *standby) holderRestarted(ctx actor.Context) { p.claim(ctx) }
+
+// granted starts the feed's actors.
+func (p *standby) granted(ctx actor.Context, m *actors.LeaseGranted) {
+	f := p.feed
+	f.warned, f.away = messages.Owner{}, ""
+	f.status.Owner, f.status.Fence = f.cfg.Lease.Node.Name, m.Lease.Epoch
 	newest := ""
 	if m.Info.Newest != nil {
 		newest = m.Info.Newest.String()
 	}
 	f.cfg.Observer.Metrics().Lease.WithLabelValues(f.cfg.Name).Set(float64(m.Lease.Epoch))
 	f.cfg.Observer.Emit(observe.LeaseGranted, f.cfg.Name, "fence", m.Lease.Epoch, "newest", newest)
-	f.spawn(ctx)
+	p.lease = m.Lease
+	p.start(ctx, m.Stream, interval(m.Info))
 }
 
-// held notes that another daemon has the lease. Where feeds are not shared, it warns.
-func (f *feed) held(o messages.Owner) {
+// share takes over a decision of the balancer.
+func (f *feed) share(m *messages.Share) {
+	if f.wanted = m.Wanted; !f.wanted {
+		f.away = "" // the lease is not asked for, either
+	}
+	f.status.Standbys = m.Standbys
+}
+
+// showOwner shows the owner of a feed that has no actors here.
+func (f *feed) showOwner(o messages.Owner) {
+	f.status.Owner, f.status.Fence = o.Name, max(f.status.Fence, o.Epoch)
+	if !f.wanted && !f.stopping {
+		f.status.enter(messages.StateStandby, ownedBy(o.Name))
+	}
+}
+
+// leaseHeld notes that another daemon has the lease. Where feeds are not shared, it warns.
+func (f *feed) leaseHeld(o messages.Owner) {
 	f.away = ""
-	s := &f.book.status
-	s.Owner, s.Fence = o.Name, o.Epoch
-	f.book.enter(messages.StateStandby, ownedBy(o.Name))
-	if o.Left = 0; f.cfg.Lease.Shared || o == f.complained {
+	f.status.Owner, f.status.Fence = o.Name, o.Epoch
+	f.status.enter(messages.StateStandby, ownedBy(o.Name))
+	if o.Left = 0; f.cfg.Lease.Shared || o == f.warned {
 		return
 	}
-	f.complained = o
+	f.warned = o
 	f.cfg.Observer.Emit(observe.LeaseHeld, f.cfg.Name, "fence", o.Epoch, "owner", o.Name)
 }
 
@@ -122,74 +147,58 @@ func ownedBy(name string) string {
 	return name + " owns it"
 }
 
-// lose ends a tenure whose lease is already lost. Of several messages that report the same loss
-// only the first one gets here.
-func (f *feed) lose(ctx actor.Context, reason, owner string) {
-	f.cfg.Observer.Emit(observe.LeaseLost, f.cfg.Name, "fence", f.lease.Epoch, "reason", reason, "owner", owner)
-	f.over(owner)
-	f.book.enter(messages.StateStandby, "the lease is lost: "+reason)
-	f.clear(ctx)
-}
-
-// over notes that this daemon does not own the feed any more.
-func (f *feed) over(owner string) {
-	f.lease = messages.Lease{}
-	f.book.status.Owner = owner
-	f.cfg.Observer.Metrics().Lease.WithLabelValues(f.cfg.Name).Set(0)
-}
-
-// released ends a tenure that ended in good order.
-func (f *feed) released(ctx actor.Context) {
-	reason := "the feed goes to another daemon"
-	if f.ending {
-		reason = "the daemon stops"
-	}
-	if f.leaving && !f.clearing {
-		f.cfg.Observer.Emit(observe.LeaseReleased, f.cfg.Name, "fence", f.lease.Epoch, "reason", reason)
-		f.over("")
-		if !f.ending {
-			f.book.enter(messages.StateStandby, reason)
-			f.clear(ctx)
-			return
+// leaseLost handles the reports that the lease is lost: of the lease holder, or of the writer.
+func (l *life) leaseLost(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *messages.LeaseLost:
+		if m.Lease == l.lease {
+			l.lose(ctx, m.Reason, m.Owner)
+		}
+	case *messages.Fenced:
+		if m.Epoch == l.lease.Epoch {
+			l.lose(ctx, "an append was refused", m.Owner)
 		}
 	}
-	if f.ending && !f.clearing {
-		f.stopped(ctx, f.saveErr)
-	}
 }
 
-// moved handles a stream that does not end where this daemon left it. The stream is opened again,
-// and events that it does not hold any more are read again.
-func (f *feed) moved(ctx actor.Context, m *messages.StreamMoved) {
-	if f.phase == absent || f.clearing {
+// lose ends a life whose lease is already lost.
+func (l *life) lose(ctx actor.Context, reason, owner string) {
+	f := l.feed
+	f.cfg.Observer.Emit(observe.LeaseLost, f.cfg.Name, "fence", l.lease.Epoch, "reason", reason, "owner", owner)
+	l.leaseOver(owner)
+	f.status.enter(messages.StateStandby, "the lease is lost: "+reason)
+	l.end(ctx)
+}
+
+// leaseReleased ends a life that ended in good order.
+func (l *life) leaseReleased(ctx actor.Context) {
+	f := l.feed
+	reason := "the feed goes to another daemon"
+	if f.stopping {
+		reason = "the daemon stops"
+	}
+	f.cfg.Observer.Emit(observe.LeaseReleased, f.cfg.Name, "fence", l.lease.Epoch, "reason", reason)
+	l.leaseOver("")
+	if f.stopping {
+		l.beginEnding()
+		f.stopped(ctx, f.saveErr)
 		return
 	}
-	reason := "the stream holds what this writer did not know of: an append that was not answered came to be after all"
-	if m.Found.Compare(m.Expected) < 0 {
-		f.cfg.Observer.Emit(observe.StoreTruncated, f.cfg.Name, "expected", m.Expected.String(), "found", m.Found.String())
-		reason = "the store came back with older data"
-	}
-	if f.cfg.Lease != nil {
-		f.over(f.cfg.Lease.Node.Name)
-		f.book.enter(messages.StateStandby, reason)
-	}
-	f.clear(ctx)
+	f.status.enter(messages.StateStandby, reason)
+	l.end(ctx)
 }
 
-// keeperRestarted goes on with a new keeper, which holds no lease.
-func (f *feed) keeperRestarted(ctx actor.Context) {
-	switch {
-	case f.clearing:
-	case f.phase == absent:
-		f.claim(ctx)
-	default:
-		f.lose(ctx, "its keeper failed", "")
-	}
+// leaseOver notes that this daemon does not own the feed any more.
+func (l *life) leaseOver(owner string) {
+	f := l.feed
+	l.lease = messages.Lease{}
+	f.status.Owner = owner
+	f.cfg.Observer.Metrics().Lease.WithLabelValues(f.cfg.Name).Set(0)
 }
 
 // notOurs refuses a command that only the feed's owner can carry out.
 func (f *feed) notOurs() error {
-	owner := f.book.status.Owner
+	owner := f.status.Owner
 	if owner == "" {
 		return fmt.Errorf("%w: nobody owns the feed at the moment", messages.ErrNotNow)
 	}

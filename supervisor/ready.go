@@ -38,8 +38,8 @@ type progress struct {
 	ends     int  // epochs in a row that brought frames and nothing new
 }
 
-// commits notes a commit.
-func (p *progress) commits(m *messages.Committed) {
+// committed notes a commit.
+func (p *progress) committed(m *messages.Committed) {
 	if m.Epoch != p.epoch {
 		p.epoch, p.read, p.advanced = m.Epoch, false, false
 	}
@@ -63,44 +63,47 @@ func (p *progress) fruitless(now, tip time.Time) bool {
 	return p.ends >= fruitlessEnds && now.Sub(p.at) >= fruitlessAfter && now.Sub(tip) >= fruitlessAfter
 }
 
+// readiness is what a feed remembers to tell whether it is ready.
+type readiness struct {
+	reported string    // as last reported to the root
+	since    time.Time // since when the feed cannot store, zero while it can
+}
+
 // tick updates the figures and reports that have to change even though no message comes.
 func (f *feed) tick(ctx actor.Context) {
 	now := f.cfg.Clock.Now()
 	f.ticker = f.later(ctx, tickEvery, &tick{})
 	f.cfg.Observer.Metrics().Lag.WithLabelValues(f.cfg.Name).Set(f.lag(now).Seconds())
-	if trouble := f.trouble(now); trouble != f.told {
-		f.told = trouble
-		ctx.Send(ctx.Parent(), &actors.FeedTrouble{Feed: ctx.Self(), Reason: trouble})
+	if reason := f.notReady(now); reason != f.ready.reported {
+		f.ready.reported = reason
+		ctx.Send(ctx.Parent(), &actors.FeedTrouble{Feed: ctx.Self(), Reason: reason})
 	}
 }
 
 // lag is how far the feed is behind, 0 for a feed that this daemon does not read.
 func (f *feed) lag(now time.Time) time.Duration {
-	switch f.book.status.State {
+	switch f.status.State {
 	case messages.StateStandby, messages.StateStopped:
 		return 0
 	}
-	return f.book.lag(now, f.phase == connected && f.stalled == "")
+	_, open := f.life.phase.(*connected)
+	return f.status.lag(now, open && f.life.stalled == "")
 }
 
-// trouble is why the feed is not ready, "" when it is. Its words do not change while it lasts.
-func (f *feed) trouble(now time.Time) string {
-	s := &f.book.status
-	reason := cmp.Or(f.stalled, f.unread)
-	if f.phase == absent {
-		reason = f.away
+// notReady is why the feed is not ready, "" when it is. Its words do not change while it lasts.
+func (f *feed) notReady(now time.Time) string {
+	reason := cmp.Or(f.life.stalled, f.life.unread, f.away)
+	if reason == "" || f.stopping {
+		f.ready.since = time.Time{}
+	} else if f.ready.since.IsZero() {
+		f.ready.since = now
 	}
-	if reason == "" || f.ending {
-		f.since = time.Time{}
-	} else if f.since.IsZero() {
-		f.since = now
-	}
-	switch {
-	case !f.since.IsZero() && now.Sub(f.since) >= troubleAfter:
+	switch since := f.ready.since; {
+	case !since.IsZero() && now.Sub(since) >= troubleAfter:
 		return "cannot store: " + reason
-	case s.State == messages.StateFailed:
-		return "is refused by its upstream: " + s.Reason
-	case f.book.fruitless(now, f.book.tip):
+	case f.status.State == messages.StateFailed:
+		return "is refused by its upstream: " + f.status.Reason
+	case f.status.fruitless(now, f.status.tip):
 		return fmt.Sprintf("has stored nothing new for more than %v, although its upstream sends", fruitlessAfter)
 	}
 	return ""

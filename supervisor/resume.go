@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -11,76 +12,149 @@ import (
 	"tempestd/messages"
 )
 
-// begin starts a new epoch. It dials only when the writer has finished the batches of the last
+// preparing: the writer and the cursor are asked what the next epoch follows.
+type preparing struct{ running }
+
+// prepare begins an epoch. It dials only when the writer has finished the batches of the last
 // epoch. So the request asks for the newest position, and a writer that waits for disk space gets
 // no more batches.
-func (f *feed) begin(ctx actor.Context) {
-	f.phase = preparing
+func (l *life) prepare(ctx actor.Context) {
+	f := l.feed
+	l.phase = &preparing{runs(l)}
 	f.epoch++
-	f.book.status.Epoch, f.book.status.Endpoint = f.epoch, f.endpoints.Current().String()
+	f.status.Epoch, f.status.Endpoint = f.epoch, f.endpoints.Current().String()
 	if f.epoch > 1 {
-		f.book.status.Reconnects++
+		f.status.Reconnects++
 	}
-	f.showBegun()
-	f.quiesce(ctx)
+	l.phase.show()
+	// At most one Quiesce is under way: its answer about an earlier epoch serves this one too,
+	// because no epoch has begun since the question.
+	if l.quiescing == 0 {
+		l.quiescing = f.epoch
+		ctx.Send(l.writer, &messages.Quiesce{Epoch: f.epoch})
+	}
 }
 
+// quiesced says whether the message answers the Quiesce that is under way.
+func (l *life) quiesced(m *messages.Quiesced) bool {
+	if m.Epoch != l.quiescing {
+		return false
+	}
+	l.quiescing = 0
+	return true
+}
+
+func (p *preparing) receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *messages.Quiesced:
+		if p.quiesced(m) {
+			ctx.Request(p.cursor, &messages.ResumeQuery{Epoch: p.feed.epoch})
+		}
+	case *messages.ResumePoint:
+		if m.Epoch != p.feed.epoch {
+			return
+		}
+		if m.Found {
+			p.feed.status.resumed(m.Checkpoint)
+		}
+		p.connect(ctx, m)
+	default:
+		p.running.receive(ctx)
+	}
+}
+
+// show enters the state of an epoch that has begun and is not connected yet.
+func (p *preparing) show() bool {
+	f := p.feed
+	switch trouble := cmp.Or(p.stalled, p.unread); {
+	case trouble != "":
+		f.status.enter(messages.StateBackpressured, trouble)
+	case f.epoch == 1:
+		f.status.enter(messages.StateConnecting, "started")
+	default:
+		f.status.enter(messages.StateReconnecting, "")
+	}
+	return true
+}
+
+func (p *preparing) halt(ctx actor.Context) {
+	p.running.halt(ctx)
+	p.stopReading(ctx)
+}
+
+// requestGap does nothing: connect asks for the gap in the new epoch.
+func (p *preparing) requestGap(actor.Context, messages.Gap) {}
+
+// restarted begins another epoch: the message at which the actor failed is lost, and may have been
+// the question of this one.
+func (p *preparing) restarted(ctx actor.Context, _ *actor.PID) { p.prepare(ctx) }
+
 // connect plans the resume and dials.
-func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
+func (p *preparing) connect(ctx actor.Context, point *messages.ResumePoint) {
+	f := p.feed
 	endpoint := f.endpoints.Current()
 	host := endpoint.Host()
-	if f.resuming.judge() {
-		f.endpoints.Brought()
+	if p.continuity.judge() {
+		f.endpoints.Progressed()
 	}
-	f.repairUnseen(ctx, point.Checkpoint, host)
-	f.place(ctx, point.Checkpoint.FirstUS)
-	cp := f.resuming.from(point.Checkpoint)
-	f.filters.load(f.book.filter, point)
-	f.filters.reached(cp)
-	cp.Filter, cp.FilterUS = hash(f.book.filter), f.filters.sinceUS(cp.FilterUS)
-	r := f.resuming.plan(cp, point.Found, host, f.cfg.Monotonic())
+	p.orderUnseen(ctx, point.Checkpoint, host)
+	p.locate(ctx, point.Checkpoint.FirstUS)
+	cp := p.continuity.from(point.Checkpoint)
+	p.filters.load(f.status.filter, point)
+	p.filters.reached(cp)
+	cp.Filter, cp.FilterUS = hash(f.status.filter), p.filters.sinceUS(cp.FilterUS)
+	r := p.continuity.resume(cp, point.Found, host, f.cfg.Monotonic())
 	r.Endpoint, r.Now = endpoint, f.cfg.Clock.Now()
-	r.ReplayWindow, r.Auto, r.Spoken = f.cfg.ReplayWindow, f.cfg.ReplayWindowAuto, f.spoken(endpoint)
+	r.ReplayWindow, r.Auto, r.Spoken = f.cfg.ReplayWindow, f.cfg.ReplayWindowAuto, p.spoken(endpoint)
 	r.Rewind = f.cfg.Rewind
-	if cp.Seq == 0 && !f.resuming.begun {
+	if cp.Seq == 0 && !p.continuity.connected {
 		r.BackfillRewind = legacyRewind
 	}
-	if r.NoProof = f.filters.unsettled(); (r.NoProof || cp.Moment) && cp.Host != host && r.Ahead == 0 {
+	if r.NoProof = p.filters.unsettled(); (r.NoProof || cp.Moment) && cp.Host != host && r.Ahead == 0 {
 		r.Rewind = max(r.Rewind, unprovenRewind)
 	}
-	var passed messages.Position
-	if f.filters.unknown && cp.Host == host && cp.Seq > 0 {
-		passed = cp.Position
-	}
 	plan := jetstream.PlanResume(r)
-	f.resuming.begin(f.epoch, plan)
-	_, f.handover = plan.Cursor.TimeUS()
+	p.continuity.planned(f.epoch, plan)
+	_, p.backfills.replaying = plan.Cursor.TimeUS()
 	f.cfg.Observer.Emit(observe.FeedResume, f.cfg.Name, "epoch", uint64(f.epoch), "cursor", plan.Cursor.String(),
 		"covered", coveredText(cp), "behind", plan.Behind.Round(time.Millisecond).String())
-	f.request = jetstream.Request{
+	p.request = jetstream.Request{
 		Endpoint: endpoint,
-		Filter:   f.book.filter,
+		Filter:   f.status.filter,
 		Cursor:   plan.Cursor,
-		Protocol: f.protocol(endpoint), Compress: f.cfg.Compress, Raw: f.cfg.Raw,
+		Protocol: p.protocol(endpoint), Compress: f.cfg.Compress, Raw: f.cfg.Raw,
 	}
-	ctx.Send(f.writer, &actors.BeginEpoch{
-		Epoch: f.epoch, Host: host, Resume: cp, Plan: plan, Lost: point.Lost, FormerFilters: f.filters.before(r.Ahead), UnwantedUntil: passed,
+	p.beginEpoch(ctx, r, plan, point.Lost)
+	ctx.Send(p.connection, &actors.Connect{Epoch: f.epoch, Request: p.request, Resume: r, Plan: plan})
+	p.phase = &connecting{dialled{p.running}}
+}
+
+// beginEpoch tells the writer what the next batches follow, and asks again for the gaps that are
+// not recorded. By then the writer has done everything that it was asked for before.
+func (l *life) beginEpoch(ctx actor.Context, r jetstream.Resume, plan jetstream.Plan, lost *messages.Gap) {
+	cp, host := r.Checkpoint, r.Endpoint.Host()
+	var unwanted messages.Position
+	if l.filters.unknown && cp.Host == host && cp.Seq > 0 {
+		unwanted = cp.Position
+	}
+	ctx.Send(l.writer, &actors.BeginEpoch{
+		Epoch: l.feed.epoch, Host: host, Resume: cp, Plan: plan, Lost: lost, FormerFilters: l.filters.before(r.Ahead), UnwantedUntil: unwanted,
 	})
-	f.recordGaps(ctx)
-	ctx.Send(f.connection, &actors.Connect{Epoch: f.epoch, Request: f.request, Resume: r, Plan: plan})
-	f.phase = connecting
+	for _, g := range l.unrecorded {
+		ctx.Send(l.writer, &messages.RecordGap{Gap: g})
+	}
 }
 
 // spoken is the protocol that a connection to the endpoint will speak, ProtocolAuto where that is
 // not known.
-func (f *feed) spoken(e jetstream.Endpoint) jetstream.Protocol {
+func (l *life) spoken(e jetstream.Endpoint) jetstream.Protocol {
 	switch {
-	case f.cfg.Protocol != jetstream.ProtocolAuto:
-		return f.cfg.Protocol
+	case l.feed.cfg.Protocol != jetstream.ProtocolAuto:
+		return l.feed.cfg.Protocol
 	case e.Protocol() != jetstream.ProtocolAuto:
 		return e.Protocol()
 	}
-	return f.resuming.hosts[e.Host()].protocol
+	return l.continuity.hosts[e.Host()].protocol
 }
 
 // The feed tries the other protocol while the number of connections in a row that ended where they
@@ -91,35 +165,18 @@ const (
 )
 
 // protocol is the protocol to ask the endpoint for.
-func (f *feed) protocol(e jetstream.Endpoint) jetstream.Protocol {
-	cut := f.resuming.reach.Cut
-	if f.cfg.Protocol == jetstream.ProtocolAuto && f.spoken(e) == jetstream.ProtocolV2 && e.Protocol() == jetstream.ProtocolAuto &&
+func (l *life) protocol(e jetstream.Endpoint) jetstream.Protocol {
+	cut := l.continuity.reach.Cut
+	if l.feed.cfg.Protocol == jetstream.ProtocolAuto && l.spoken(e) == jetstream.ProtocolV2 && e.Protocol() == jetstream.ProtocolAuto &&
 		cut >= otherProtocolFrom && cut <= otherProtocolTo {
 		return jetstream.ProtocolV1
 	}
-	return f.cfg.Protocol
+	return l.feed.cfg.Protocol
 }
 
-const (
-	// proofAfter is how long an upstream that was asked for an event that we hold may be silent. A
-	// longer silence means that the replay began too late: the upstream's clock is behind, the
-	// requested time lies in its future, and it began at its live tip without a word.
-	proofAfter = 10 * time.Second
-	// unprovenRewind is how far a resume goes back if nothing can prove the overlap and the host's
-	// clock is not known.
-	unprovenRewind = 15 * time.Minute
-)
-
-// tooLate reconnects with a longer rewind, because the replay began after the events that we hold.
-// This happens where the upstream's clock is behind the last upstream's. said is true if the
-// upstream has said that it cannot go back further.
-func (f *feed) tooLate(ctx actor.Context, said bool) {
-	f.resuming.unproven = false
-	f.resuming.late(said)
-	if f.phase == connected {
-		ctx.Send(f.connection, &messages.ForceReconnect{Epoch: f.epoch, Cause: messages.CauseNoOverlap})
-	}
-}
+// unprovenRewind is how far a resume goes back if nothing can prove the overlap and the host's
+// clock is not known.
+const unprovenRewind = 15 * time.Minute
 
 func coveredText(cp messages.Checkpoint) string {
 	if cp.Covered().IsZero() {

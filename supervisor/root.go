@@ -21,33 +21,30 @@ const (
 
 // root supervises the feeds, each apart from the others. It is its own supervision strategy.
 type root struct {
-	feeds    []feedConfig
-	sharing  *sharingConfig // nil where feeds are not shared
-	clock    clockwork.Clock
-	observer *observe.Observer
-	failed   func(error) // called when the root gives up
+	feeds     []feedConfig
+	balancing *balancerConfig // nil where feeds are not shared
+	clock     clockwork.Clock
+	observer  *observe.Observer
+	failed    func(error) // called when the root gives up
 
 	pids     []*actor.PID // of the feeds
-	sharer   *actor.PID
+	balancer *actor.PID
 	faults   Intensity
-	restarts map[string]clockwork.Timer // the pending restarts, by actor ID
+	restarts map[string]*restart // the failed children, by actor ID
 	health   healthRound
 	troubles map[string]string // why feeds are not ready, by actor ID
 
 	gaveUp    bool
-	ending    bool
-	stopAsker *actor.PID
+	stopping  bool
+	asker     *actor.PID
 	unstopped map[string]bool
 	stopErr   error
 }
 
-// feedRestartDue is the root's message to itself.
-type feedRestartDue struct{ pid *actor.PID }
-
-func newRoot(feeds []feedConfig, sharing *sharingConfig, clock clockwork.Clock, o *observe.Observer, fault actors.Fault, failed func(error)) *actor.Props {
+func newRoot(feeds []feedConfig, balancing *balancerConfig, clock clockwork.Clock, o *observe.Observer, fault actors.Fault, failed func(error)) *actor.Props {
 	return actors.Guarded("", o, fault, func() actor.Actor {
-		return &root{feeds: feeds, sharing: sharing, clock: clock, observer: o, failed: failed,
-			faults: Intensity{Max: rootMaxFaults, Window: rootFaultWindow}, restarts: make(map[string]clockwork.Timer), troubles: make(map[string]string)}
+		return &root{feeds: feeds, balancing: balancing, clock: clock, observer: o, failed: failed,
+			faults: Intensity{Max: rootMaxFaults, Window: rootFaultWindow}, restarts: make(map[string]*restart), troubles: make(map[string]string)}
 	})
 }
 
@@ -57,14 +54,14 @@ func (r *root) Receive(ctx actor.Context) {
 	case *actor.Started:
 		r.spawn(ctx)
 	case *actor.Restarting, *actor.Stopping:
-		for _, t := range r.restarts {
-			t.Stop()
+		for _, pending := range r.restarts {
+			pending.cancel()
 		}
 		clear(r.restarts)
-	case *feedRestartDue:
-		if r.restarts[m.pid.Id] != nil && !r.ending {
-			delete(r.restarts, m.pid.Id)
-			asSupervisor(ctx).RestartChildren(m.pid)
+	case *restartDue:
+		if pid := m.restart.pid; r.restarts[pid.Id] == m.restart && !r.stopping {
+			delete(r.restarts, pid.Id)
+			asSupervisor(ctx).RestartChildren(pid)
 		}
 	case *actors.FeedTrouble:
 		r.troubles[m.Feed.Id] = m.Reason
@@ -84,13 +81,13 @@ func (r *root) Receive(ctx actor.Context) {
 func (r *root) spawn(ctx actor.Context) {
 	byName := make(map[string]*actor.PID, len(r.feeds))
 	for _, cfg := range r.feeds {
-		pid := mustSpawn(ctx, cfg.Name, newFeed(cfg, newBook(cfg.Name, filterOf(cfg.Feed), r.clock, r.observer)))
+		pid := mustSpawn(ctx, cfg.Name, newFeed(cfg, newFeedStatus(cfg.Name, filterOf(cfg.Feed), r.clock, r.observer)))
 		r.pids = append(r.pids, pid)
 		byName[cfg.Name] = pid
 	}
-	if r.sharing != nil && len(r.pids) > 0 {
+	if r.balancing != nil && len(r.pids) > 0 {
 		// No feed's name begins with a "$".
-		r.sharer = mustSpawn(ctx, "$sharing", newSharing(*r.sharing, byName))
+		r.balancer = mustSpawn(ctx, "$balancer", newBalancer(*r.balancing, byName))
 	}
 }
 
@@ -100,7 +97,7 @@ func (r *root) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *ac
 	ctx := s.(actor.Context)
 	r.health.excuse(ctx, child)
 	delete(r.troubles, child.Id) // the next incarnation reports its own
-	if r.ending {
+	if r.stopping {
 		r.stopped(ctx, child, fmt.Errorf("%s: %s", child.Id, bounded(reason)))
 		return
 	}
@@ -114,7 +111,7 @@ func (r *root) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *ac
 	}
 	delay := 10 * restartDelay(r.faults.Count())
 	r.observer.Emit(observe.ActorRestarted, "", "actor", child.Id, "reason", bounded(reason), "delay", delay.String(), "failures", r.faults.Count())
-	r.restarts[child.Id] = actors.Later(ctx, r.clock, delay, &feedRestartDue{child})
+	r.restarts[child.Id] = restartAfter(ctx, r.clock, delay, child)
 }
 
 func (r *root) ready() *messages.Readiness {
@@ -122,7 +119,7 @@ func (r *root) ready() *messages.Readiness {
 	if r.gaveUp {
 		ready.Reasons = append(ready.Reasons, "too many failures: the daemon gives up")
 	}
-	if r.ending {
+	if r.stopping {
 		ready.Reasons = append(ready.Reasons, "the daemon is stopping")
 	}
 	for i, pid := range r.pids {
@@ -139,7 +136,7 @@ func (r *root) ready() *messages.Readiness {
 // answering lists the children that do not wait for a restart.
 func (r *root) answering() []*actor.PID {
 	var pids []*actor.PID
-	for _, pid := range append(slices.Clip(r.pids), r.sharer) {
+	for _, pid := range append(slices.Clip(r.pids), r.balancer) {
 		if pid != nil && r.restarts[pid.Id] == nil {
 			pids = append(pids, pid)
 		}
@@ -149,16 +146,16 @@ func (r *root) answering() []*actor.PID {
 
 // stop passes the graceful stop on. The root answers when every child has answered.
 func (r *root) stop(ctx actor.Context, m *messages.Stop) {
-	if r.ending {
+	if r.stopping {
 		return
 	}
-	r.ending, r.stopAsker = true, ctx.Sender()
+	r.stopping, r.asker = true, ctx.Sender()
 	r.unstopped = make(map[string]bool)
 	for _, pid := range r.answering() {
 		r.unstopped[pid.Id] = true
 		ctx.Request(pid, m)
 	}
-	r.settle(ctx)
+	r.answerStop(ctx)
 }
 
 func (r *root) stopped(ctx actor.Context, pid *actor.PID, err error) {
@@ -166,13 +163,13 @@ func (r *root) stopped(ctx actor.Context, pid *actor.PID, err error) {
 		r.stopErr = err
 	}
 	delete(r.unstopped, pid.Id)
-	r.settle(ctx)
+	r.answerStop(ctx)
 }
 
-func (r *root) settle(ctx actor.Context) {
-	if r.ending && len(r.unstopped) == 0 && r.stopAsker != nil {
-		ctx.Send(r.stopAsker, &actors.Stopped{From: ctx.Self(), Err: r.stopErr})
-		r.stopAsker = nil
+func (r *root) answerStop(ctx actor.Context) {
+	if r.stopping && len(r.unstopped) == 0 && r.asker != nil {
+		ctx.Send(r.asker, &actors.Stopped{From: ctx.Self(), Err: r.stopErr})
+		r.asker = nil
 	}
 }
 

@@ -31,13 +31,13 @@ var stateEvents = map[messages.FeedState]observe.Event{
 	messages.StateStandby:       observe.FeedStandby,
 }
 
-// book keeps the figures of one feed. It survives the incarnations of the feed actor, and only the
-// feed actor uses it.
-type book struct {
+// feedStatus is a feed's state, its figures and its filter. It survives the incarnations of the
+// feed actor, and only the feed actor uses it.
+type feedStatus struct {
+	messages.FeedStatus
 	clock    clockwork.Clock
 	observer *observe.Observer
-	status   messages.FeedStatus
-	filter   jetstream.Filter
+	filter   jetstream.Filter // the one that applies now
 	history  history
 	freshness
 	progress
@@ -47,20 +47,19 @@ type book struct {
 	second    int64
 }
 
-func newBook(feed string, filter jetstream.Filter, clock clockwork.Clock, o *observe.Observer) *book {
-	return &book{clock: clock, observer: o, status: messages.FeedStatus{Feed: feed}, filter: filter, history: newHistory(clock.Now())}
+func newFeedStatus(feed string, filter jetstream.Filter, clock clockwork.Clock, o *observe.Observer) *feedStatus {
+	return &feedStatus{clock: clock, observer: o, FeedStatus: messages.FeedStatus{Feed: feed}, filter: filter, history: newHistory(clock.Now())}
 }
 
 // enter moves the feed to a state. It is no transition if both the state and the reason stay the
 // same. Extra fields go to the log.
-func (b *book) enter(to messages.FeedState, reason string, extra ...any) {
-	s := &b.status
+func (s *feedStatus) enter(to messages.FeedState, reason string, extra ...any) {
 	if s.State == to && s.Reason == reason {
 		return
 	}
-	now := b.clock.Now()
+	now := s.clock.Now()
 	t := messages.Transition{At: now, From: s.State, To: to, Reason: reason}
-	b.history.transition(t)
+	s.history.transition(t)
 	s.State, s.Since, s.Reason = to, now, reason
 	if to != messages.StateDisconnected && to != messages.StateFailed {
 		s.NextAttemptAt = nil
@@ -70,20 +69,19 @@ func (b *book) enter(to messages.FeedState, reason string, extra ...any) {
 		if state == to {
 			one = 1
 		}
-		b.observer.Metrics().State.WithLabelValues(s.Feed, string(state)).Set(one)
+		s.observer.Metrics().State.WithLabelValues(s.Feed, string(state)).Set(one)
 	}
 	fields := append([]any{"from", string(t.From), "reason", reason, "epoch", uint64(s.Epoch), "endpoint", s.Endpoint}, extra...)
-	b.observer.Emit(stateEvents[to], s.Feed, fields...)
+	s.observer.Emit(stateEvents[to], s.Feed, fields...)
 }
 
-// waiting notes when the next connection will be tried.
-func (b *book) waiting(d time.Duration) {
-	at := b.clock.Now().Add(d)
-	b.status.NextAttemptAt = &at
+// retryIn notes when the next connection will be tried.
+func (s *feedStatus) retryIn(d time.Duration) {
+	at := s.clock.Now().Add(d)
+	s.NextAttemptAt = &at
 }
 
-func (b *book) committed(m *messages.Committed) {
-	s := &b.status
+func (s *feedStatus) committed(m *messages.Committed) {
 	s.Position = m.Checkpoint.Position
 	if !m.Checkpoint.LastID.IsZero() {
 		id := m.Checkpoint.LastID
@@ -92,70 +90,73 @@ func (b *book) committed(m *messages.Committed) {
 	s.Stored += uint64(m.Entries)
 	s.Duplicates += uint64(m.Duplicates)
 	s.Bad += uint64(m.Bad)
-	b.freshness.commits(m)
-	b.progress.commits(m)
+	s.freshness.committed(m)
+	s.progress.committed(m)
 	if m.Entries > 0 {
-		b.history.stored(m.At, uint64(m.Entries), b.late.Milliseconds())
+		s.history.stored(m.At, uint64(m.Entries), s.late.Milliseconds())
 	}
-	b.roll(m.At)
-	b.perSecond[b.second%int64(len(b.perSecond))] += uint64(m.Entries)
+	s.roll(m.At)
+	s.perSecond[s.second%int64(len(s.perSecond))] += uint64(m.Entries)
 }
 
-// resumes notes the stored position from which the feed resumes.
-func (b *book) resumes(cp messages.Checkpoint) {
-	b.freshness.resumes(b.clock.Now(), cp)
-	b.status.Position = cp.Position
+// resumed notes the stored position from which the feed resumes.
+func (s *feedStatus) resumed(cp messages.Checkpoint) {
+	s.freshness.resumed(s.clock.Now(), cp)
+	s.Position = cp.Position
 	if !cp.LastID.IsZero() {
 		id := cp.LastID
-		b.status.LastID = &id
+		s.LastID = &id
 	}
 }
 
 // gap notes a gap entry.
-func (b *book) gap(m *messages.GapRecorded) {
-	b.status.Gaps++
-	b.history.gap(messages.GapNote{At: b.clock.Now(), ID: m.ID, Gap: m.Gap})
+func (s *feedStatus) gap(m *messages.GapRecorded) {
+	s.Gaps++
+	s.history.gap(messages.GapNote{At: s.clock.Now(), ID: m.ID, Gap: m.Gap})
 }
 
 // restarted notes a fault of ours.
-func (b *book) restarted(actor, reason string) {
-	b.status.Restarts++
-	b.history.restarted(messages.Restart{At: b.clock.Now(), Actor: actor, Reason: reason})
+func (s *feedStatus) restarted(actor, reason string) {
+	s.Restarts++
+	s.history.restarted(messages.Restart{At: s.clock.Now(), Actor: actor, Reason: reason})
 }
 
-func (b *book) suspect(phi float64) {
-	b.status.Suspicion = phi
-	b.history.suspected(b.clock.Now(), phi)
+func (s *feedStatus) suspected(phi float64) {
+	s.Suspicion = phi
+	s.history.suspected(s.clock.Now(), phi)
 }
 
-func (b *book) heartbeat(m *messages.Heartbeat) {
+// heartbeat notes a heartbeat of a connection that opened at open. patience is how long it may give
+// no sign of life.
+func (s *feedStatus) heartbeat(m *messages.Heartbeat, open time.Time, patience time.Duration) {
+	s.freshness.heartbeat(m, open, s.Position, s.Suspicion, patience)
 	if !m.LastFrame.IsZero() {
 		at := m.LastFrame
-		b.status.LastFrameAt = &at
+		s.LastFrameAt = &at
 	}
 }
 
 // roll empties the seconds that have passed since the last call.
-func (b *book) roll(now time.Time) {
-	size := int64(len(b.perSecond))
-	for s := max(b.second+1, now.Unix()-size+1); s <= now.Unix(); s++ {
-		b.perSecond[s%size] = 0
+func (s *feedStatus) roll(now time.Time) {
+	size := int64(len(s.perSecond))
+	for second := max(s.second+1, now.Unix()-size+1); second <= now.Unix(); second++ {
+		s.perSecond[second%size] = 0
 	}
-	b.second = max(b.second, now.Unix())
+	s.second = max(s.second, now.Unix())
 }
 
-// snapshot is the present status. It shares no memory with the book.
-func (b *book) snapshot() *messages.FeedStatus {
-	b.roll(b.clock.Now())
+// snapshot is the present status. It shares no memory with the original.
+func (s *feedStatus) snapshot() *messages.FeedStatus {
+	s.roll(s.clock.Now())
 	sum := uint64(0)
-	for i, n := range b.perSecond {
-		if int64(i) != b.second%int64(len(b.perSecond)) { // all but the second that is not over yet
+	for i, n := range s.perSecond {
+		if int64(i) != s.second%int64(len(s.perSecond)) { // all but the second that is not over yet
 			sum += n
 		}
 	}
-	s := b.status
-	s.EventsPerSec = float64(sum) / rateWindow
-	known := b.history.transitions
-	s.History = slices.Clone(known[max(len(known)-historyLength, 0):])
-	return &s
+	now := s.FeedStatus
+	now.EventsPerSec = float64(sum) / rateWindow
+	known := s.history.transitions
+	now.History = slices.Clone(known[max(len(known)-historyLength, 0):])
+	return &now
 }

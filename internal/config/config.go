@@ -3,6 +3,8 @@ package config
 import (
 	"log/slog"
 	"time"
+
+	"tempestd/internal/jetstream"
 )
 
 // Config is the effective configuration of a daemon: validated, with every default filled in. It
@@ -14,7 +16,7 @@ type Config struct {
 	Log             Log
 	HTTP            HTTP
 	Stream          Stream
-	Valkey          Valkey // with Stream.Backend "valkey"
+	Valkey          Valkey // with BackendValkey
 	HA              HA
 	Feeds           []Feed // sorted by name
 }
@@ -45,22 +47,47 @@ type HTTP struct {
 
 // Stream configures where streams are stored.
 type Stream struct {
-	Backend string // "embedded" or "valkey"
-	// Sync is "batch" (fsync before an append is acknowledged) or "interval" (fsync every
-	// SyncInterval).
-	Sync         string
+	Backend      Backend
+	Sync         Sync
 	SyncInterval time.Duration // with Sync "interval"
 	MinFree      int64         // bytes of disk that must stay free; appends wait below it
 }
 
+// Backend is the kind of store that has the streams.
+type Backend string
+
+// Backends.
+const (
+	BackendEmbedded Backend = "embedded" // files under data_dir
+	BackendValkey   Backend = "valkey"   // a server
+)
+
+// Sync says when an embedded store makes appends durable.
+type Sync string
+
+// Values of Sync.
+const (
+	SyncBatch    Sync = "batch"    // before each append is acknowledged
+	SyncInterval Sync = "interval" // every Stream.SyncInterval
+)
+
+// Dedupe says when events are compared with the stored ones.
+type Dedupe string
+
+// Values of Dedupe.
+const (
+	DedupeAlways  Dedupe = "always"
+	DedupeOverlap Dedupe = "overlap" // only while a replay overlaps the stream
+)
+
 // Feed is one upstream subscription and the stream it fills.
 type Feed struct {
 	Name           string
-	Endpoints      []string // in order of preference, without repeats; URLs or bare hosts
-	Protocol       string   // "auto", "v1", "v2"
-	Compress       string   // "auto", "off", "zstd", "deflate"
-	ZstdDictionary string   // file with the dictionary of v1 servers, "" for none
-	Raw            bool     // store v2 frames as they were sent
+	Endpoints      []Endpoint // in order of preference, without repeats
+	Protocol       jetstream.Protocol
+	Compress       jetstream.Compression
+	ZstdDictionary string // file with the dictionary of v1 servers, "" for none
+	Raw            bool   // store v2 frames as they were sent
 	Kinds          []string
 	Collections    []string
 	DIDs           []string // from dids and dids_file together
@@ -72,7 +99,7 @@ type Feed struct {
 	// ReplayWindow.
 	ReplayWindowAuto   bool
 	Rewind             time.Duration
-	Dedupe             string // "always" or "overlap"
+	Dedupe             Dedupe
 	DedupeHorizon      DedupeHorizon
 	CheckpointInterval time.Duration
 	StaleAfter         time.Duration // 0 means "auto": the adaptive detector alone

@@ -22,7 +22,7 @@
 //	units.go    durations and sizes
 //	strings.go  paths, secrets, addresses: values from the environment or checked on the machine
 //	origins.go  origins of web pages
-//	names.go    the form of the names of feeds, collections, DIDs and endpoints
+//	names.go    the form of the names of feeds, collections, DIDs and endpoints, and Endpoint
 //	document.go a TOML document as a flat list of entries with lines
 //	load.go     Load, Find, Default: entries in, Config or Errors out
 //	suggest.go  "did you mean"

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"tempestd/internal/jetstream"
 )
 
 // anyFeed stands for a feed's name in a key's path.
@@ -151,11 +153,11 @@ written out in full, and with the bearer token, which has to be set. [] is for t
 
 		bind(key{path: "stream.backend", value: `"embedded"`, doc: `Where streams are stored. "embedded" keeps them under data_dir and needs nothing else; "valkey" in a server that several daemons,
 and any other client, can use. The keys below are about "embedded" alone.`},
-			choice("embedded", "valkey"), func(at place) *string { return &at.draft.Stream.Backend }),
+			choice(BackendEmbedded, BackendValkey), func(at place) *Backend { return &at.draft.Stream.Backend }),
 		bind(key{path: "stream.sync", value: `"batch"`, doc: `When events are forced to the disk. "batch": before each append counts as done, so that a power cut loses nothing that
 was shown. "interval": every sync_interval; a power cut may take back what came since, which is then fetched again
 and may get other IDs.`},
-			choice("batch", "interval"), func(at place) *string { return &at.draft.Stream.Sync }),
+			choice(SyncBatch, SyncInterval), func(at place) *Sync { return &at.draft.Stream.Sync }),
 		bind(key{path: "stream.sync_interval", value: `"1s"`, doc: `With sync = "interval": the time between two syncs (10ms to 1m).`},
 			duration(10*time.Millisecond, time.Minute), func(at place) *time.Duration { return &at.draft.Stream.SyncInterval }),
 		bind(key{path: "stream.min_free", value: `"512MiB"`, doc: `Disk space that must stay free (16MiB to 1TiB). Below it appends wait until there is room again; the upstream is the buffer.`},
@@ -169,12 +171,14 @@ func feedKeys() []key {
 	return []key{
 		feedKey("endpoints", "", `Where to subscribe: hosts, or ws:// and wss:// URLs, in order of preference. Required. The public hosts of v2 are
 jetstream.us-east.bsky.network and jetstream.us-west.bsky.network; v1 alone is at jetstream1 and jetstream2, both .us-east and .us-west.`,
-			unique(list(1, maxEndpoints, endpoint())), func(f *Feed) *[]string { return &f.Endpoints }),
+			unique(list(1, maxEndpoints, endpoint())), func(f *Feed) *[]Endpoint { return &f.Endpoints }),
 		feedKey("protocol", `"auto"`, `The upstream's protocol: "v1", "v2", or "auto": what the URL's path says, or else v2 where the server has it.`,
-			choice("auto", "v1", "v2"), func(f *Feed) *string { return &f.Protocol }),
+			named(jetstream.ParseProtocol, jetstream.ProtocolAuto, jetstream.ProtocolV1, jetstream.ProtocolV2),
+			func(f *Feed) *jetstream.Protocol { return &f.Protocol }),
 		feedKey("compress", `"auto"`, `How messages are packed on the wire: "off", "zstd", "deflate" (v1 only), or "auto": zstd over wss where there is a dictionary. It halves
 the bytes and costs more processor time than all the rest; what an upstream cannot do degrades to "off".`,
-			choice("auto", "off", "zstd", "deflate"), func(f *Feed) *string { return &f.Compress }),
+			named(jetstream.ParseCompression, jetstream.CompressAuto, jetstream.CompressOff, jetstream.CompressZstd, jetstream.CompressDeflate),
+			func(f *Feed) *jetstream.Compression { return &f.Compress }),
 		bind(key{path: feedsTable + ".zstd_dictionary", example: `"v1.zdict"`, doc: `A file with the zstd dictionary of v1 servers, which they do not give out. v2 servers do: theirs is fetched, and kept under data_dir.`},
 			path(), func(at place) *string { return &at.feed.ZstdDictionary }),
 		feedKey("raw", `false`, `Keep v2 messages as they are, envelope and all, instead of in the shape that v1 and v2 share.`,
@@ -197,7 +201,7 @@ a healthy period begins anew.`,
 			duration(0, time.Hour), func(f *Feed) *time.Duration { return &f.Rewind }),
 		feedKey("dedupe", `"always"`, `When events are compared with what is stored. "always": at all times, also where a server repeats itself on a live connection.
 "overlap": only while a replay overlaps the stream; repeats on a live connection are then stored twice.`,
-			choice("always", "overlap"), func(f *Feed) *string { return &f.Dedupe }),
+			choice(DedupeAlways, DedupeOverlap), func(f *Feed) *Dedupe { return &f.Dedupe }),
 		feedKey("dedupe_horizon.entries", `3_000_000`, `How many of the newest entries a replay is compared with (1_000 to 100_000_000; about 16 bytes of memory each, only
 while a replay lasts) and how old they may be (1m to 30d).`,
 			count(1_000, 100_000_000), func(f *Feed) *int { return &f.DedupeHorizon.Entries }),

@@ -45,11 +45,22 @@ func scalar[T any](want string, parse func(v value) (T, bool), show func(T) stri
 }
 
 // choice accepts one of the given words.
-func choice(words ...string) kind[string] {
-	want := "want " + orList(words)
-	return scalar(want, func(v value) (string, bool) {
-		return v.text, v.kind == unstable.String && slices.Contains(words, v.text)
-	}, strconv.Quote)
+func choice[T ~string](words ...T) kind[T] {
+	return scalar("want "+orList(words), func(v value) (T, bool) {
+		return T(v.text), v.kind == unstable.String && slices.Contains(words, T(v.text))
+	}, func(t T) string { return strconv.Quote(string(t)) })
+}
+
+// named accepts the names of the given values, which parse reads.
+func named[T fmt.Stringer](parse func(string) (T, error), values ...T) kind[T] {
+	names := make([]string, len(values))
+	for i, t := range values {
+		names[i] = t.String()
+	}
+	return scalar("want "+orList(names), func(v value) (T, bool) {
+		t, err := parse(v.text)
+		return t, v.kind == unstable.String && err == nil
+	}, func(t T) string { return strconv.Quote(t.String()) })
 }
 
 // flag accepts true and false.
@@ -60,7 +71,7 @@ func flag() kind[bool] {
 }
 
 // orList returns `"a", "b" or "c"`.
-func orList(words []string) string {
+func orList[T ~string](words []T) string {
 	var b strings.Builder
 	for i, w := range words {
 		switch {
@@ -69,7 +80,7 @@ func orList(words []string) string {
 		case i > 0:
 			b.WriteString(", ")
 		}
-		b.WriteString(strconv.Quote(w))
+		b.WriteString(strconv.Quote(string(w)))
 	}
 	return b.String()
 }
@@ -131,13 +142,24 @@ func list[T any](least, most int, of kind[T]) kind[[]T] {
 	return kind[[]T]{want, parse, show}
 }
 
-// unique is list without repeats. It drops a repeated value silently, because the value changes
-// nothing.
-func unique(of kind[[]string]) kind[[]string] {
+// unique is list without repeats. It drops a value that is written a second time silently, because
+// the value changes nothing.
+func unique[T any](of kind[[]T]) kind[[]T] {
 	parse := of.parse
-	of.parse = func(s *source, v value) ([]string, []problem) {
+	of.parse = func(s *source, v value) ([]T, []problem) {
 		all, bad := parse(s, v)
-		return withoutRepeats(all), bad
+		if len(bad) > 0 {
+			return nil, bad
+		}
+		first := make(map[string]bool, len(all))
+		var kept []T
+		for i, t := range all {
+			if text := v.items[i].text; !first[text] {
+				first[text] = true
+				kept = append(kept, t)
+			}
+		}
+		return kept, nil
 	}
 	return of
 }

@@ -357,8 +357,7 @@ func (l *loader) finishFeed(name string, f *feedDraft) {
 	if len(f.DIDs) > maxDIDs {
 		report("dids_file", fmt.Sprintf("found %d DIDs together with dids", len(f.DIDs)), fmt.Sprintf("want %d at most", maxDIDs))
 	}
-	protocol, _ := jetstream.ParseProtocol(f.Protocol) // the kind of the key has checked the word
-	for _, err := range jetstream.ValidateFilter(jetstream.Filter{Collections: f.Collections, DIDs: f.DIDs, Kinds: f.Kinds}, protocol) {
+	for _, err := range jetstream.ValidateFilter(jetstream.Filter{Collections: f.Collections, DIDs: f.DIDs, Kinds: f.Kinds}, f.Protocol) {
 		if bad, ok := errors.AsType[*jetstream.FilterError](err); ok {
 			report(bad.List, "servers say: "+bad.Reason, "want a filter that servers accept")
 		}

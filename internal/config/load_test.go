@@ -93,7 +93,7 @@ endpoints = ["three.example"]
 		t.Fatalf("feeds are not sorted by name: %+v", c.Feeds)
 	}
 	defaults, z := c.Feeds[0], c.Feeds[1]
-	if !slices.Equal(z.Endpoints, []string{"wss://one.example/subscribe", "two.example:8080"}) ||
+	if !slices.Equal(written(z.Endpoints), []string{"wss://one.example:443/subscribe", "wss://two.example:8080"}) ||
 		!slices.Equal(z.Collections, []string{"app.bsky.feed.post", "app.bsky.graph.*"}) ||
 		!slices.Equal(z.DIDs, []string{"did:plc:aundg2bbjkngd7rfn2p64wkp", "did:web:example.com", "did:plc:333libf5czqkykcsyqbqtcvs"}) {
 		t.Errorf("what to subscribe to: %+v", z)
@@ -110,6 +110,15 @@ endpoints = ["three.example"]
 	if defaults.StaleAfter != 0 || !defaults.ReplayWindowAuto || defaults.ReplayWindow != 12*time.Hour || defaults.Dedupe != "always" || defaults.CheckpointInterval != 5*time.Second {
 		t.Errorf("defaults: %+v", defaults)
 	}
+}
+
+// written are the endpoints as URLs.
+func written(all []config.Endpoint) []string {
+	urls := make([]string, len(all))
+	for i, e := range all {
+		urls[i] = e.String()
+	}
+	return urls
 }
 
 func TestEveryMistakeIsNamed(t *testing.T) {

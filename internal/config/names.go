@@ -56,16 +56,25 @@ func isDID(s string) bool {
 	return len(s) <= maxDID && (didPLC.MatchString(s) || didWeb.MatchString(s))
 }
 
+// Endpoint is an upstream as the configuration names it.
+type Endpoint struct {
+	jetstream.Endpoint
+	text string // as it was written, with its userinfo masked (I10)
+}
+
+// ParseEndpoint reads a websocket URL or a bare host, like [jetstream.ParseEndpoint].
+func ParseEndpoint(text string) (Endpoint, error) {
+	e, err := jetstream.ParseEndpoint(text)
+	return Endpoint{e, withoutUserinfo(text)}, err
+}
+
 // endpoint accepts a websocket URL or a bare host. Its errors never show a password (I10).
-func endpoint() kind[string] {
+func endpoint() kind[Endpoint] {
 	const want = `want a host such as "jetstream.us-east.bsky.network" or a URL such as "wss://host/subscribe" or "ws://127.0.0.1:6008/subscribe"`
-	parse := func(_ *source, v value) (string, []problem) {
-		if _, err := jetstream.ParseEndpoint(v.text); v.kind == unstable.String && err == nil {
-			return v.text, nil
-		}
-		return "", []problem{{line: v.line, found: "found " + v.String(), want: want}}
-	}
-	return kind[string]{want, parse, func(s string) string { return strconv.Quote(withoutUserinfo(s)) }}
+	return scalar(want, func(v value) (Endpoint, bool) {
+		e, err := ParseEndpoint(v.text)
+		return e, v.kind == unstable.String && err == nil
+	}, func(e Endpoint) string { return strconv.Quote(e.text) })
 }
 
 var userinfo = regexp.MustCompile(`(//|^)[^/]*@`)

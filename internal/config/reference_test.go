@@ -3,6 +3,7 @@ package config_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"tempestd/internal/config"
+	"tempestd/internal/jetstream"
 )
 
 var update = flag.Bool("update", false, "rewrite the config.toml at the top of the repository")
@@ -98,5 +100,29 @@ retention = { age = "0s", bytes = "0B" }
 	again.Path = c.Path
 	if !reflect.DeepEqual(c, again) {
 		t.Errorf("wrote\n%s\nread\n%+v\nwant\n%+v", &out, again, c)
+	}
+}
+
+// An endpoint is shown as it was written, except for its password (I10).
+func TestEndpointsAreShownAsWritten(t *testing.T) {
+	c, err := load(t, "[feeds.a]\nendpoints = [\"H.example\", \"ws://me:hidden@127.0.0.1/x\", \"H.example\"]\nprotocol = \"v1\"\ncompress = \"deflate\"\n", noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := c.WriteTOML(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`endpoints = ["H.example", "ws://***@127.0.0.1/x"]`, `protocol = "v1"`, `compress = "deflate"`} {
+		if !strings.Contains(out.String(), want+"\n") {
+			t.Errorf("%s is not in\n%s", want, &out)
+		}
+	}
+	f := c.Feeds[0]
+	if f.Protocol != jetstream.ProtocolV1 || f.Compress != jetstream.CompressDeflate || f.Endpoints[1].Host() != "127.0.0.1:80" {
+		t.Errorf("parsed: %+v", f)
+	}
+	if shown := fmt.Sprintf("%v %+v", f, f); strings.Contains(shown, "hidden") {
+		t.Errorf("the password is shown: %s", shown)
 	}
 }

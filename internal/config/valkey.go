@@ -98,7 +98,7 @@ func (l *loader) finishValkey() {
 			l.report(l.lines[key], key, found, want)
 		}
 	}
-	if l.draft.Stream.Backend != "valkey" {
+	if l.draft.Stream.Backend != BackendValkey {
 		if ha.Enabled {
 			report("ha.enabled", `found true with [stream] backend = "embedded"`, `want backend = "valkey", which daemons can share`)
 		}

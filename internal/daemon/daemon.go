@@ -159,7 +159,7 @@ func (d *daemon) openEmbedded(ctx context.Context) (*embedded.Store, error) {
 	opt := embedded.Options{
 		MinFree: uint64(d.cfg.Stream.MinFree), Clock: d.clock, Logger: d.observer.Logger(), OnNotice: d.storeNotice,
 	}
-	if d.cfg.Stream.Sync == "interval" {
+	if d.cfg.Stream.Sync == config.SyncInterval {
 		opt.SyncInterval = d.cfg.Stream.SyncInterval
 	}
 	// Other users of the machine have no reason to read the stored events, even though they were

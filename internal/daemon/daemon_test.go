@@ -84,7 +84,11 @@ func configure(dir, endpoint string) *config.Config {
 	cfg.HTTP.Listen = "127.0.0.1:0"
 	cfg.Stream.MinFree = 16 << 20
 	feed := cfg.Feeds[0]
-	feed.Name, feed.Endpoints = "sky", []string{endpoint}
+	upstream, err := config.ParseEndpoint(endpoint)
+	if err != nil {
+		panic(err)
+	}
+	feed.Name, feed.Endpoints = "sky", []config.Endpoint{upstream}
 	cfg.Feeds = []config.Feed{feed}
 	return &cfg
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"tempestd/internal/config"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
@@ -45,7 +46,7 @@ func (s *stores) close() error {
 func (d *daemon) openStores(ctx context.Context) (*stores, error) {
 	began := d.clock.Now()
 	s := &stores{}
-	remote := d.cfg.Stream.Backend == "valkey"
+	remote := d.cfg.Stream.Backend == config.BackendValkey
 	if !remote || d.cfg.HA.Candidate {
 		local, err := d.openEmbedded(ctx)
 		if err != nil {
@@ -59,7 +60,7 @@ func (d *daemon) openStores(ctx context.Context) (*stores, error) {
 		if err != nil {
 			return s, err
 		}
-		d.observer.Emit(observe.StoreOpened, "", "dir", d.embeddedDir(), "backend", d.cfg.Stream.Backend, "streams", len(streams), "took", d.clock.Since(began))
+		d.observer.Emit(observe.StoreOpened, "", "dir", d.embeddedDir(), "backend", string(d.cfg.Stream.Backend), "streams", len(streams), "took", d.clock.Since(began))
 		return s, nil
 	}
 	s.node = messages.Node{Name: d.nodeName()}
@@ -78,7 +79,7 @@ func (d *daemon) openStores(ctx context.Context) (*stores, error) {
 		return s, err
 	}
 	s.streams, s.remote = valkey, strings.Join(d.cfg.Valkey.Addresses, ",")
-	fields := []any{"server", s.remote, "backend", d.cfg.Stream.Backend}
+	fields := []any{"server", s.remote, "backend", string(d.cfg.Stream.Backend)}
 	// An unreachable server does not prevent the start: watchStore reports it, and the daemon waits
 	// for it.
 	if streams, err := valkey.Streams(ctx); err == nil {

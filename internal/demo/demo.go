@@ -13,6 +13,7 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"tempestd/internal/client"
+	"tempestd/internal/config"
 	"tempestd/internal/daemon"
 	"tempestd/internal/jetsim"
 	"tempestd/internal/jetstream"
@@ -76,6 +77,10 @@ func Run(ctx context.Context, opt Options) (result Result, err error) {
 		return result, err
 	}
 	d.seen.Upstream = d.sim.URL()
+	upstream, err := config.ParseEndpoint(d.sim.URL())
+	if err != nil {
+		return result, err
+	}
 
 	dir, err := os.MkdirTemp("", "tempestd-demo-")
 	if err != nil {
@@ -87,7 +92,7 @@ func Run(ctx context.Context, opt Options) (result Result, err error) {
 	addr, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
 		defer close(ended)
-		ended <- daemon.Run(work, configure(dir, d.sim.URL()), daemon.Options{
+		ended <- daemon.Run(work, configure(dir, upstream), daemon.Options{
 			Version: "demo", Clock: clockwork.NewRealClock(), Ready: func(a string) { addr <- a },
 			Observer: observe.New(slog.New(d.log), observe.NewMetrics()),
 		})

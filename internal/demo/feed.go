@@ -11,14 +11,14 @@ const Name = "demo"
 
 // configure returns the daemon's configuration: the defaults, but with shorter timeouts, because
 // the upstream of a demo sends all the time.
-func configure(dir, endpoint string) *config.Config {
+func configure(dir string, upstream config.Endpoint) *config.Config {
 	cfg := *config.Default()
 	cfg.DataDir = dir
 	cfg.HTTP.Listen = "127.0.0.1:0"
 	cfg.Stream.MinFree = 64 << 20
 	feed := cfg.Feeds[0]
 	feed.Name = Name
-	feed.Endpoints = []string{endpoint}
+	feed.Endpoints = []config.Endpoint{upstream}
 	feed.Backoff = []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, time.Second}
 	feed.StaleAfter = 2 * time.Second
 	feed.PingInterval = time.Second

@@ -9,10 +9,10 @@ import (
 	"tempestd/messages"
 )
 
-// shareView is what a daemon knows when it decides which daemon owns which feed. Daemons with the
-// same view decide the same without any exchange. Where their views differ, the leases still decide
-// who owns what.
-type shareView struct {
+// view is what a daemon knows when it decides which daemon owns which feed. Daemons with the same
+// view decide the same without any exchange. Where their views differ, the leases still decide who
+// owns what.
+type view struct {
 	Nodes  []messages.Node  // the daemons that are announced
 	Owners []messages.Owner // of the streams that any of them may own
 	// Settled says, by node ID, which daemons have been there long enough to get a stream that
@@ -20,14 +20,14 @@ type shareView struct {
 	Settled map[string]bool
 }
 
-// share returns the node that should own each stream, by stream name. A stream that no node may own
-// is left out.
+// balance returns the node that should own each stream, by stream name. A stream that no node may
+// own is left out.
 //
 // A stream stays with its owner, listed or not, while its lease lasts. A stream without an owner
 // goes to the daemon with the fewest streams among those that may own it. If one owner has at least
-// two more streams than another daemon that may own one of them, that stream is handed over. With a
-// difference of one, the handover would only swap the two.
-func share(v shareView) map[string]string {
+// two more streams than another daemon that may own one of them, that stream moves. With a
+// difference of one, the move would only swap the two.
+func balance(v view) map[string]string {
 	assigned := make(map[string]string, len(v.Owners))
 	load := make(map[string]int, len(v.Nodes))
 	var orphans []string

@@ -14,8 +14,8 @@ import (
 
 // viewOf makes a view in which every daemon has settled and may own every stream. owners is by
 // stream, "" for none.
-func viewOf(nodes []string, owners map[string]string) shareView {
-	v := shareView{Settled: map[string]bool{}}
+func viewOf(nodes []string, owners map[string]string) view {
+	v := view{Settled: map[string]bool{}}
 	streams := slices.Sorted(maps.Keys(owners))
 	for _, id := range nodes {
 		v.Nodes = append(v.Nodes, messages.Node{ID: id, Streams: streams})
@@ -37,7 +37,7 @@ func loads(assigned map[string]string) map[string]int {
 
 func TestShare(t *testing.T) {
 	for name, test := range map[string]struct {
-		view shareView
+		view view
 		want map[string]int // how many streams each node gets
 	}{
 		"alone":                      {viewOf([]string{"a"}, map[string]string{"x": "", "y": "a"}), map[string]int{"a": 2}},
@@ -48,7 +48,7 @@ func TestShare(t *testing.T) {
 		"three feeds stay two to 1":  {viewOf([]string{"a", "b"}, map[string]string{"x": "a", "y": "a", "z": "b"}), map[string]int{"a": 2, "b": 1}},
 		"an owner that is not there": {viewOf([]string{"b"}, map[string]string{"x": "a", "y": "b"}), map[string]int{"a": 1, "b": 1}},
 	} {
-		if got := loads(share(test.view)); !maps.Equal(got, test.want) {
+		if got := loads(balance(test.view)); !maps.Equal(got, test.want) {
 			t.Errorf("%s: got %v, want %v", name, got, test.want)
 		}
 	}
@@ -57,7 +57,7 @@ func TestShare(t *testing.T) {
 func TestShareWaitsUntilANewcomerHasSettled(t *testing.T) {
 	v := viewOf([]string{"a", "b"}, map[string]string{"x": "a", "y": "a", "z": ""})
 	v.Settled["b"] = false
-	if got := share(v); got["x"] != "a" || got["y"] != "a" || got["z"] != "b" {
+	if got := balance(v); got["x"] != "a" || got["y"] != "a" || got["z"] != "b" {
 		t.Errorf("got %v, want the orphan alone to go to b", got)
 	}
 }
@@ -65,7 +65,7 @@ func TestShareWaitsUntilANewcomerHasSettled(t *testing.T) {
 func TestShareGivesNoStreamToWhomItIsNotConfigured(t *testing.T) {
 	v := viewOf([]string{"a", "b"}, map[string]string{"x": "a", "y": "a", "z": "a"})
 	v.Nodes[1].Streams = []string{"z"}
-	if got := share(v); got["x"] != "a" || got["y"] != "a" || got["z"] != "b" {
+	if got := balance(v); got["x"] != "a" || got["y"] != "a" || got["z"] != "b" {
 		t.Errorf("got %v", got)
 	}
 }
@@ -81,7 +81,7 @@ func TestShareIsFairStableAndFrugal(t *testing.T) {
 			owners[fmt.Sprintf("stream-%d", i)] = rapid.SampledFrom(append(nodes, "")).Draw(t, "owner")
 		}
 		v := viewOf(nodes, owners)
-		assigned := share(v)
+		assigned := balance(v)
 
 		least, most := len(owners), 0
 		got := loads(assigned)
@@ -94,11 +94,11 @@ func TestShareIsFairStableAndFrugal(t *testing.T) {
 		// Daemons with the same view decide the same, whatever the order of the view.
 		slices.Reverse(v.Nodes)
 		slices.Reverse(v.Owners)
-		if again := share(v); !reflect.DeepEqual(again, assigned) {
+		if again := balance(v); !reflect.DeepEqual(again, assigned) {
 			t.Fatalf("another daemon decides %v, this one %v", again, assigned)
 		}
 		// A decision that is carried out does not change any more.
-		if next := share(viewOf(nodes, assigned)); !reflect.DeepEqual(next, assigned) {
+		if next := balance(viewOf(nodes, assigned)); !reflect.DeepEqual(next, assigned) {
 			t.Fatalf("%v becomes %v", assigned, next)
 		}
 		// No more streams are handed over than fairness needs.
@@ -128,7 +128,7 @@ func TestShareComesToRestWhoeverMayOwnWhat(t *testing.T) {
 		for i := range rapid.IntRange(1, 20).Draw(t, "streams") {
 			streams = append(streams, fmt.Sprintf("stream-%d", i))
 		}
-		v := shareView{Settled: map[string]bool{}}
+		v := view{Settled: map[string]bool{}}
 		ids := []string{""}
 		for i := range rapid.IntRange(1, 5).Draw(t, "nodes") {
 			n := messages.Node{ID: fmt.Sprintf("node-%d", i), Streams: rapid.SliceOfDistinct(rapid.SampledFrom(streams), rapid.ID[string]).Draw(t, "may own")}
@@ -138,7 +138,7 @@ func TestShareComesToRestWhoeverMayOwnWhat(t *testing.T) {
 		for _, s := range streams {
 			v.Owners = append(v.Owners, messages.Owner{Stream: s, Node: rapid.SampledFrom(ids).Draw(t, "owner")})
 		}
-		assigned := share(v)
+		assigned := balance(v)
 		for i, o := range v.Owners {
 			to := assigned[o.Stream]
 			may := slices.ContainsFunc(v.Nodes, func(n messages.Node) bool { return n.ID == to && slices.Contains(n.Streams, o.Stream) })
@@ -147,7 +147,7 @@ func TestShareComesToRestWhoeverMayOwnWhat(t *testing.T) {
 			}
 			v.Owners[i].Node = to
 		}
-		if next := share(v); len(v.Owners) > 0 && !maps.Equal(next, assigned) {
+		if next := balance(v); len(v.Owners) > 0 && !maps.Equal(next, assigned) {
 			t.Fatalf("%v becomes %v", assigned, next)
 		}
 	})

@@ -193,7 +193,7 @@ func TestI2_FailoverToAHostWhoseClockIsBehind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(r *rig) {
-					r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+					r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008", "ws://127.0.0.2:6008")
 					r.up.skew = map[string]time.Duration{"127.0.0.2:6008": skew}
 				})
 				ctx, cancel := context.WithCancel(t.Context())
@@ -217,7 +217,7 @@ func TestI2_FailoverToAHostWhoseClockIsBehind(t *testing.T) {
 func TestI2_YoungStreamAndAHostFarBehindLoseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig) {
-			r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+			r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008", "ws://127.0.0.2:6008")
 			r.up.skew = map[string]time.Duration{"127.0.0.2:6008": -7 * time.Minute}
 		})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -239,7 +239,7 @@ func TestI2_YoungStreamAndAHostFarBehindLoseNothing(t *testing.T) {
 func TestI2_HostFarBehindThatHasNothingNewIsAskedForMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig) {
-			r.cfg.Feeds[0].Endpoints = []string{"ws://127.0.0.1:6008", "ws://127.0.0.2:6008"}
+			r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008", "ws://127.0.0.2:6008")
 			r.up.skew = map[string]time.Duration{"127.0.0.2:6008": -7 * time.Minute}
 		})
 		r.up.publish(100)

@@ -1,0 +1,113 @@
+package supervisor_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tempestd/internal/observe"
+	"tempestd/messages"
+)
+
+func TestI4_PastTheReplayWindowIsAGapEntryAndLiveAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(10)
+		r.after(time.Minute)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.up.publish(5) // missed
+		r.after(13 * time.Hour)
+		r.start()
+		r.after(time.Second)
+		r.up.publish(7)
+		r.after(time.Second)
+
+		all := r.store.all()
+		if len(all) != 18 || !strings.Contains(string(all[10]), `"kind":"gap"`) || !strings.Contains(string(all[10]), `"cause":"replay_window"`) {
+			t.Fatalf("%d entries, the 11th is %s", len(all), all[min(10, len(all)-1)])
+		}
+		if s := r.status(); s.State != messages.StateLive || s.Gaps != 1 {
+			t.Fatalf("state %s, %d gaps", s.State, s.Gaps)
+		}
+		if r.events(observe.FeedGapped) != 1 {
+			t.Fatal("the gap was not told once")
+		}
+		// A restart right after the gap does not record the gap again. Its overlap may bring events
+		// of the gap, each of them once.
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		r.after(time.Second)
+		seen := map[string]bool{}
+		for _, e := range r.store.all() {
+			if seen[string(e)] {
+				t.Fatalf("twice in the stream: %s", e)
+			}
+			seen[string(e)] = true
+		}
+		if got := strings.Count(fmt.Sprintf("%s", r.store.all()), `"kind":"gap"`); got != 1 {
+			t.Fatalf("%d gap entries after another restart", got)
+		}
+	})
+}
+
+func TestI4_ADisconnectRightAfterAGapIsNoSecondGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(10)
+		r.after(time.Minute)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.after(13 * time.Hour)
+		r.start()
+		r.after(time.Minute)
+		r.up.last().fault <- errLost
+		r.after(time.Hour)
+		r.up.publish(1)
+		r.after(time.Second)
+		if got := strings.Count(fmt.Sprintf("%s", r.store.all()), `"kind":"gap"`); got != 1 {
+			t.Fatalf("%d gap entries", got)
+		}
+		r.wantExactlyPublished(0)
+	})
+}
+
+func TestI4_AServerThatDoesNotReplayIsAGapEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(100)
+		r.after(time.Minute)
+		lost := r.up.last()
+		r.up.set(func() { r.up.deafToCursors = true })
+		lost.fault <- errLost
+		r.up.publish(5) // missed, and never replayed
+		r.after(time.Minute)
+		r.up.publish(7)
+		r.after(time.Second)
+		all := r.store.all()
+		if len(all) != 108 || !strings.Contains(string(all[100]), `"cause":"server_moved"`) {
+			t.Fatalf("%d entries, the 101st is %s", len(all), all[min(100, len(all)-1)])
+		}
+	})
+}
+
+func TestQuietFeedIsNoGapHoweverOldItsLastEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(1)
+		r.after(20 * time.Hour)
+		r.up.last().fault <- errLost
+		r.up.publish(1) // while the feed is disconnected
+		r.after(10 * time.Second)
+		r.wantExactlyPublished(0)
+		if s := r.status(); s.Gaps != 0 {
+			t.Fatalf("%d gaps", s.Gaps)
+		}
+	})
+}
