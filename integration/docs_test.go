@@ -17,7 +17,7 @@ import (
 	"strings"
 	"testing"
 
-	"tempestd/internal/subscribe"
+	"tempestd/internal/atproto"
 	"tempestd/messages"
 )
 
@@ -187,7 +187,7 @@ func readDescription(t *testing.T) *description {
 // routes are the patterns of the daemon's routes, as its sources have them, as paths of OpenAPI.
 func routes(t *testing.T) []string {
 	t.Helper()
-	constants := map[string]string{"subscribe.PathV1": subscribe.PathV1, "subscribe.PathV2": subscribe.PathV2, "subscribe.PathDictionary": subscribe.PathDictionary}
+	constants := map[string]string{"atproto.SubscribePath": atproto.SubscribePath, "atproto.EventsPath": atproto.EventsPath, "atproto.DictionaryPath": atproto.DictionaryPath}
 	literal := regexp.MustCompile(`(?m)^\t\t\{("[^"]+"|subscribe\.\w+), +(?:open|guarded), +methods\{`)
 	var found []string
 	for _, m := range literal.FindAllStringSubmatch(page(t, "internal/serve/routes.go"), -1) {

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"tempestd/internal/atproto"
 )
 
 // packing is the compression that was chosen.
@@ -110,10 +112,10 @@ func (d *dialer) next(ctx context.Context, a attempt, err error) (attempt, bool)
 	case a.protocol == ProtocolV2 && a.open && refusal.noSuchThing():
 		a.protocol, a.v1Why = ProtocolV1, fmt.Sprintf("no v2: the server answers with %d %s", refusal.Status, http.StatusText(refusal.Status))
 		a.packing, a.plainWhy = d.pack(ctx, a.protocol, 0)
-	case a.packing.compression == CompressZstd && refusal.Name == unknownDictionary && !a.renewed:
+	case a.packing.compression == CompressZstd && refusal.Name == atproto.UnknownDictionary && !a.renewed:
 		a.renewed = true
 		a.packing, a.plainWhy = d.pack(ctx, a.protocol, a.packing.dictionary.id)
-	case a.packing.compression == CompressZstd && refusal.Name == unknownDictionary:
+	case a.packing.compression == CompressZstd && refusal.Name == atproto.UnknownDictionary:
 		a.packing, a.plainWhy = packing{compression: CompressOff}, "not compressed: the server does not know the dictionary it gives out"
 		d.memory.cannotPack(d.req.Endpoint, a.plainWhy)
 	case refusal.tooLong() && !a.short && len(d.req.Filter.DIDs) > 0:

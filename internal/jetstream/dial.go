@@ -11,6 +11,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/atproto"
 )
 
 // DefaultMaxMessageSize is the default size limit of a message, in bytes. The largest record that
@@ -22,9 +24,6 @@ const maxMessage = 1 << 30
 
 // maxResponseHeader bounds the header of an upstream's answer to a handshake, in bytes.
 const maxResponseHeader = 64 << 10
-
-// subprotocol is the subprotocol that a v2 client offers. It names the framing that v2 has anyway.
-const subprotocol = "xrpc.v1.json"
 
 // DialOptions say how to connect. Zero fields have defaults.
 type DialOptions struct {
@@ -156,7 +155,7 @@ func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
 		how.HTTPHeader.Set("User-Agent", d.opt.UserAgent)
 	}
 	if a.protocol == ProtocolV2 {
-		how.Subprotocols = []string{subprotocol}
+		how.Subprotocols = []string{atproto.Subprotocol}
 	}
 	if a.packing.compression == CompressDeflate {
 		how.CompressionMode = websocket.CompressionContextTakeover

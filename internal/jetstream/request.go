@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"tempestd/internal/atproto"
 )
 
 // Protocol is a version of the wire protocol.
@@ -160,7 +162,7 @@ func optionsUpdate(ask Filter, maxSize int64) []byte {
 	message, err := json.Marshal(struct {
 		Type    string  `json:"type"`
 		Payload payload `json:"payload"`
-	}{"options_update", payload{ask.Collections, ask.DIDs, maxSize}})
+	}{atproto.OptionsUpdate, payload{ask.Collections, ask.DIDs, maxSize}})
 	if err != nil {
 		panic(err) // cannot happen: strings and a number
 	}

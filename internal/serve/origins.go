@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/rs/cors"
+
+	"tempestd/internal/atproto"
 )
 
 // Web pages of other origins.
@@ -76,7 +78,7 @@ var acceptedHeaders = []string{"Accept", "Authorization", "Cache-Control", "Cont
 // exposedHeaders are the response headers that such a page may read, in addition to those that
 // every page may read: all that this package sends with information for a client.
 var exposedHeaders = []string{"Allow", "Date", "ETag", "Retry-After", "Stream-Closed", "Stream-Cursor", "Stream-Next-Offset", "Stream-Up-To-Date", "WWW-Authenticate",
-	"X-Zstd-Dictionary-Id"}
+	atproto.DictionaryHeader}
 
 // preflightLife is how long a browser may remember the answer to a preflight, in seconds. Chromium
 // does not keep it for longer.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/jetstream"
 	"tempestd/persistence"
 )
@@ -128,8 +129,8 @@ var filterParams = []string{"collections", "dids", "kinds"}
 
 // acceptedIn says what each list of a filter accepts.
 var acceptedIn = map[string]string{
-	"collections": fmt.Sprintf(`up to %d NSIDs such as app.bsky.feed.post, or all below one as in app.bsky.graph.*`, jetstream.MaxCollections),
-	"dids":        fmt.Sprintf("up to %d DIDs such as did:plc:…", jetstream.MaxDIDs),
+	"collections": fmt.Sprintf(`up to %d NSIDs such as app.bsky.feed.post, or all below one as in app.bsky.graph.*`, atproto.MaxCollections),
+	"dids":        fmt.Sprintf("up to %d DIDs such as did:plc:…", atproto.MaxDIDs),
 	"kinds":       "commit, identity, account, sync, gap",
 }
 

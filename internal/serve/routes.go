@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/subscribe"
 	"tempestd/messages"
 )
@@ -45,9 +46,9 @@ func (s *Server) mux() *http.ServeMux {
 		{"/v1/store/snapshot", guarded, methods{"POST": s.snapshot}},
 		{"/v1/streams/{stream}/tail", guarded, methods{"GET": s.tail}},
 		{"/v1/streams/{stream}/subscribe", guarded, methods{"GET": s.subscribe(subscribe.V1)}},
-		{subscribe.PathV1, guarded, methods{"GET": s.subscribe(subscribe.V1)}},
-		{subscribe.PathV2, guarded, methods{"GET": s.subscribe(subscribe.V2)}},
-		{subscribe.PathDictionary, guarded, methods{"GET": s.dictionary}},
+		{atproto.SubscribePath, guarded, methods{"GET": s.subscribe(subscribe.V1)}},
+		{atproto.EventsPath, guarded, methods{"GET": s.subscribe(subscribe.V2)}},
+		{atproto.DictionaryPath, guarded, methods{"GET": s.dictionary}},
 		{"/streams/{stream}", guarded, methods{"GET": s.durable}},
 		{"/metrics", guarded, methods{"GET": s.metrics()}},
 		{"/{$}", open, methods{"GET": page("index.html")}},

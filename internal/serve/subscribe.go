@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/subscribe"
 	"tempestd/persistence"
 )
@@ -144,7 +145,7 @@ func (c *subscription) choosePacker(v subscribe.Version, id uint32) *subscribe.R
 	case err != nil:
 		return subscribe.Unavailable(err.Error())
 	case p == nil:
-		return &subscribe.Refusal{Status: http.StatusBadRequest, Name: "UnknownZstdDictionary",
+		return &subscribe.Refusal{Status: http.StatusBadRequest, Name: atproto.UnknownDictionary,
 			Message: fmt.Sprintf("unknown zstd dictionary id %d; this daemon has none at hand: connect without zstdDictionary", id)}
 	case p.id != id:
 		return subscribe.UnknownDictionary(id, p.id)
@@ -191,7 +192,7 @@ func (s *Server) writeDictionary(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if p == nil {
-		return &subscribe.Refusal{Status: http.StatusNotFound, Name: "DictionaryNotFound", Message: "this daemon has no zstd dictionary at hand"}
+		return &subscribe.Refusal{Status: http.StatusNotFound, Name: atproto.DictionaryNotFound, Message: "this daemon has no zstd dictionary at hand"}
 	}
 	if q := r.URL.Query(); q.Has("id") {
 		id, err := strconv.ParseInt(q.Get("id"), 10, 64)
@@ -207,7 +208,7 @@ func (s *Server) writeDictionary(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Length", strconv.Itoa(len(p.data)))
 	h.Set("Etag", fmt.Sprintf(`"zstd-dict-%d"`, p.id))
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
-	h.Set("X-Zstd-Dictionary-Id", strconv.FormatUint(uint64(p.id), 10))
+	h.Set(atproto.DictionaryHeader, strconv.FormatUint(uint64(p.id), 10))
 	_, _ = w.Write(p.data) // the HTTP server handles a failed write
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/beside"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
@@ -31,7 +32,7 @@ const (
 	leastTaken    = chunkSize / 2
 	subscribePage = 1000 // entries of one read
 	// smallMessage is how many bytes of a subscriber's message are read without a slot. Larger
-	// messages, up to subscribe.MaxClientMessage, are read maxLarge at a time.
+	// messages, up to atproto.MaxSubscriberMessage, are read maxLarge at a time.
 	smallMessage = 64 << 10
 	maxLarge     = 4
 	// messageTimeout is how long the rest of a message may take once the message has begun.
@@ -148,7 +149,7 @@ var errGone = errors.New("the client is gone")
 // read reads the client's messages until the connection ends. The library answers pings while it
 // reads.
 func (c *subscription) read() error {
-	c.conn.SetReadLimit(subscribe.MaxClientMessage)
+	c.conn.SetReadLimit(atproto.MaxSubscriberMessage)
 	for {
 		kind, message, err := c.conn.Reader(context.Background())
 		if err != nil {
@@ -229,7 +230,7 @@ func (c *subscription) send(ctx context.Context, req *subscribe.Request) error {
 		}
 	}
 	if c.place.ahead && c.version == subscribe.V2 {
-		if err := c.write(subscribe.InfoFrame(infoFuture, "requested sequence cursor was never given here; starting at the live tip")); err != nil {
+		if err := c.write(subscribe.InfoFrame(atproto.FutureCursor, "requested sequence cursor was never given here; starting at the live tip")); err != nil {
 			return err
 		}
 	}
@@ -274,10 +275,6 @@ func (c *subscription) passOver(f *follower, err error) error {
 // infoGap is the name of the info frame that reports missing events. It is tempestd's own: clients
 // ignore names that they do not know.
 const infoGap = "Gap"
-
-// infoFuture is the name of the info frame that comes before the first event when the cursor is a
-// number that no entry has had yet.
-const infoFuture = "FutureCursor"
 
 // sendPage sends the wanted entries of a page in as few writes as fit the buffer.
 func (c *subscription) sendPage(page *persistence.StreamFrames) error {

@@ -9,12 +9,13 @@
 // can only be a mistake. Both ignore unknown parameters, and both use the first value of a
 // parameter that is given twice.
 //
-// The package does not decide where a cursor points to: only the server knows what it holds.
+// The syntax of identifiers, the paths and the limits are those of package atproto. The package does
+// not decide where a cursor points to: only the server knows what it holds.
 //
 //	request.go  Parse: a request, in the order in which a server checks it
 //	filter.go   Filter: which events are wanted
 //	cursor.go   Cursor
 //	update.go   ParseUpdate: a v1 subscriber's message
 //	refusal.go  Refusal: the answers before the upgrade
-//	wire.go     paths, close reasons, and v2's messages beside its events
+//	wire.go     the versions, close reasons, and v2's messages beside its events
 package subscribe
