@@ -41,6 +41,7 @@ type Options struct {
 	Monotonic func() time.Duration // the monotonic clock; nil: Clock's time since the start
 	Rand      *rand.Rand           // jitter; nil seeds one from the clock
 	Dial      actors.Dialer        // nil dials websockets
+	UserAgent string               // of the requests to upstreams
 	Fault     actors.Fault         // nil, except in tests of faults
 }
 
@@ -114,7 +115,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		dicts[fc.Name] = known
 		dial := o.Dial
 		if dial == nil {
-			dial = websocketDialer(fc, known.v1, negotiator, o.Clock)
+			dial = websocketDialer(fc, known.v1, negotiator, o)
 		}
 		feeds = append(feeds, feedConfig{
 			Feed: fc, Protocol: protocol, Compress: compress, Endpoints: endpoints, Stream: stream, Lease: lease,
@@ -190,8 +191,8 @@ func interval(info persistence.StreamInfo) time.Duration {
 
 // websocketDialer dials a feed's upstreams. All feeds share the negotiator, and so what it learns
 // about an endpoint.
-func websocketDialer(fc config.Feed, v1Dictionary []byte, n *jetstream.Negotiator, clock clockwork.Clock) actors.Dialer {
-	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, V1Dictionary: v1Dictionary, Negotiator: n, Clock: clock}
+func websocketDialer(fc config.Feed, v1Dictionary []byte, n *jetstream.Negotiator, o Options) actors.Dialer {
+	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, V1Dictionary: v1Dictionary, Negotiator: n, Clock: o.Clock, UserAgent: o.UserAgent}
 	return func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
 		return jetstream.Dial(ctx, req, opt)
 	}

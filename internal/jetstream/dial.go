@@ -34,7 +34,7 @@ type DialOptions struct {
 	// messages.SkippedEvent. A message of more than 64 times the limit and more than 64 MiB ends
 	// the connection, and so does a frame that announces one.
 	MaxMessageSize int64
-	UserAgent      string
+	UserAgent      string // of every request; "" means that of net/http
 	TLS            *tls.Config
 	// DialContext makes the TCP connection; default: that of a net.Dialer. The deadlines of the
 	// connection that it makes must run on Clock.
