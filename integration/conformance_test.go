@@ -25,6 +25,7 @@ import (
 	"tempestd/internal/valkeytest"
 	"tempestd/messages"
 	"tempestd/persistence"
+	"tempestd/persistence/valkey"
 )
 
 // conformance is clients/conformance.json: the tests of the suite that run, and the reasons why the
@@ -121,7 +122,7 @@ func TestDurableStreamsConformance(t *testing.T) {
 // the daemon.
 type writeSide struct {
 	t     *testing.T
-	store *persistence.Valkey
+	store *valkey.Store
 	reads *httputil.ReverseProxy
 	base  string // the base URL of the daemon's streams
 
@@ -138,7 +139,7 @@ type written struct {
 
 func newWriteSide(t *testing.T, d *daemon, server *valkeytest.Server) *writeSide {
 	t.Helper()
-	store, err := persistence.OpenValkey(t.Context(), persistence.ValkeyOptions{Addresses: []string{server.Addr}})
+	store, err := valkey.Open(t.Context(), valkey.Options{Addresses: []string{server.Addr}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,17 +6,6 @@ import (
 	"time"
 )
 
-// TailStream implements Store. A waiting TailStream delays no other call: the blocking read has its
-// own connection, one per stream for all tails.
-func (v *Valkey) TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (StreamFrames, error) {
-	return TailByName(ctx, v, stream, after, block, limit)
-}
-
-// ReadStream implements Store.
-func (v *Valkey) ReadStream(ctx context.Context, stream, from, to string, limit int) (StreamFrames, error) {
-	return ReadByName(ctx, v, stream, from, to, limit)
-}
-
 // TailByName is the TailStream of a Store: it checks all arguments, then tails the stream.
 func TailByName(ctx context.Context, store Store, stream, after string, block time.Duration, limit int) (StreamFrames, error) {
 	cursor, err := parseCursor("after", after, tailGrammar)

@@ -46,6 +46,10 @@ func (e *CorruptError) Error() string {
 
 func (e *CorruptError) Unwrap() error { return e.Err }
 
+// ReasonRefused is the Reason of an UnavailableError for a command that the server refuses, or an
+// answer that this version does not know. It passes when an operator has corrected the cause.
+const ReasonRefused = "refused"
+
 // UnavailableError says that a store cannot be used now: a server is away, starting, full, moving
 // or refuses a command, or a file system returned an error. A later call may succeed. After an
 // Append the outcome may be unknown. The next Append finds out, and never stores an event twice.
@@ -58,7 +62,7 @@ type UnavailableError struct {
 }
 
 func (e *UnavailableError) Error() string {
-	if e.Reason == refused {
+	if e.Reason == ReasonRefused {
 		return fmt.Sprintf("the store refuses: %v (%s)", e.Err, e.Store)
 	}
 	return fmt.Sprintf("%s is unavailable (%s): %v", e.Store, e.Reason, e.Err)

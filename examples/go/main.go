@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tempestd/persistence"
+	"tempestd/persistence/valkey"
 )
 
 func main() {
@@ -19,7 +20,7 @@ func main() {
 	saved, _ := os.ReadFile(args[2])
 	after := cmp.Or(string(saved), "0-0") // from the beginning
 	// It connects when it is first used.
-	store, err := persistence.OpenValkey(context.Background(), persistence.ValkeyOptions{Addresses: args[:1]})
+	store, err := valkey.Open(context.Background(), valkey.Options{Addresses: args[:1]})
 	for err == nil {
 		page, failure := store.TailStream(context.Background(), args[1], after, persistence.MaxBlock, 1000)
 		if persistence.Temporary(failure) { // the server is away, or full

@@ -22,9 +22,9 @@ var unguarded = map[string]string{
 	"persistence/embedded/look.go":      "no goroutine: the method of a walk",
 	"persistence/embedded/recover.go":   "no goroutine: the method of a walk",
 	"persistence/embedded/segments.go":  "no goroutine: the method of a walk",
-	"persistence/valkey_hub.go":         "calls Do",
-	"persistence/valkey_link.go":        "recovers by itself",
-	"persistence/internal/bell/bell.go": "lets go of channels",
+	"persistence/valkey/hub.go":         "calls Do",
+	"persistence/valkey/link.go":        "recovers by itself",
+	"persistence/internal/wake/wake.go": "closes channels",
 }
 
 // noDaemon lists the trees that are no part of a daemon.

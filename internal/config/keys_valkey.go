@@ -5,9 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"tempestd/persistence/valkey"
 	"time"
-
-	"tempestd/persistence"
 )
 
 // valkeyKeys returns the keys of [valkey] and [ha], for a store that several daemons share.
@@ -35,7 +34,7 @@ func valkeyKeys() []key {
 			path(), func(at place) *string { return &at.draft.sentinelPasswordFile })),
 		bind(key{path: "valkey.database", value: `0`, doc: `The database that is selected (0 to 65_535); a cluster has only 0.`},
 			count(0, 65_535), func(at place) *int { return &v(at).Database }),
-		bind(key{path: "valkey.prefix", value: strconv.Quote(persistence.DefaultPrefix), doc: `What every key begins with; the stream of a feed is <prefix>{<feed>}. Daemons with the same prefix share their streams.`},
+		bind(key{path: "valkey.prefix", value: strconv.Quote(valkey.DefaultPrefix), doc: `What every key begins with; the stream of a feed is <prefix>{<feed>}. Daemons with the same prefix share their streams.`},
 			text(`want 1 to 64 printable characters without spaces, { and }`, func(s string) bool { return keyPrefix.MatchString(s) }), func(at place) *string { return &v(at).Prefix }),
 		bind(key{path: "valkey.tls", value: `false`, doc: `Speak TLS, checked against the system's certificates or tls_ca_file.`},
 			flag(), func(at place) *bool { return &v(at).TLS }),
@@ -52,7 +51,7 @@ func valkeyKeys() []key {
 		bind(key{path: "valkey.command_timeout", value: `"5s"`, doc: `How long a command, or one append, may take before it is asked what became of it (100ms to 1m).`},
 			duration(100*time.Millisecond, time.Minute), func(at place) *time.Duration { return &v(at).CommandTimeout }),
 		bind(key{path: "valkey.fields", value: `[]`, doc: `What an entry carries beside "json", the event: any of "did", "kind", "collection", "time_us".`},
-			unique(list(0, 4, choice(persistence.ValkeyFields...))), func(at place) *[]string { return &v(at).Fields }),
+			unique(list(0, 4, choice(valkey.EntryFields...))), func(at place) *[]string { return &v(at).Fields }),
 
 		bind(key{path: "ha.enabled", value: `false`, doc: `Several daemons share the feeds that they have in common: each feed has one owner at a time, and another takes over when it goes. Without
 it this daemon wants all its feeds for itself, and says so where another has one. Needs backend = "valkey".`},

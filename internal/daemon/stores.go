@@ -13,6 +13,7 @@ import (
 	"tempestd/messages"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded"
+	"tempestd/persistence/valkey"
 )
 
 // stores holds the stores of a daemon.
@@ -100,13 +101,13 @@ func (d *daemon) nodeName() string {
 }
 
 // openValkey opens the store in a Valkey server. It succeeds even if the server is unreachable.
-func (d *daemon) openValkey(ctx context.Context) (*persistence.Valkey, error) {
+func (d *daemon) openValkey(ctx context.Context) (*valkey.Store, error) {
 	c := &d.cfg.Valkey
 	tls, err := c.ClientTLS()
 	if err != nil {
 		return nil, fmt.Errorf("valkey: %w", err)
 	}
-	return persistence.OpenValkey(ctx, persistence.ValkeyOptions{
+	return valkey.Open(ctx, valkey.Options{
 		Addresses: c.Addresses, Mode: c.Mode, SentinelMaster: c.SentinelMaster,
 		Username: c.Username, Password: c.Password.Reveal(), SentinelUsername: c.SentinelUsername, SentinelPassword: c.SentinelPassword.Reveal(),
 		DB: c.Database, Prefix: c.Prefix, TLS: tls, ConnectTimeout: c.ConnectTimeout, CommandTimeout: c.CommandTimeout,

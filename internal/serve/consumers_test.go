@@ -18,6 +18,7 @@ import (
 	"tempestd/messages"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded"
+	"tempestd/persistence/valkey"
 )
 
 // onBothBackends runs a test on an embedded store and on a Valkey store.
@@ -25,7 +26,7 @@ func onBothBackends(t *testing.T, run func(t *testing.T, store persistence.Store
 	t.Run("embedded", func(t *testing.T) { run(t, openStore(t)) })
 	t.Run("valkey", func(t *testing.T) {
 		server := valkeytest.Start(t, valkeytest.Options{})
-		store, err := persistence.OpenValkey(t.Context(), persistence.ValkeyOptions{Addresses: []string{server.Addr}})
+		store, err := valkey.Open(t.Context(), valkey.Options{Addresses: []string{server.Addr}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -35,14 +36,14 @@ func onBothBackends(t *testing.T, run func(t *testing.T, store persistence.Store
 }
 
 // owner is a Valkey store that acquires the lease of every stream that it opens.
-type owner struct{ *persistence.Valkey }
+type owner struct{ *valkey.Store }
 
 func (o owner) OpenStream(ctx context.Context, name string, opt persistence.StreamOptions) (persistence.Stream, error) {
 	var err error
 	if opt.Lease, err = o.Acquire(ctx, name, messages.Node{ID: "n", Name: "n"}, time.Hour); err != nil {
 		return nil, err
 	}
-	return o.Valkey.OpenStream(ctx, name, opt)
+	return o.Store.OpenStream(ctx, name, opt)
 }
 
 // consumerAt returns the path of the consumer "c", or of one of its verbs.

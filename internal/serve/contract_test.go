@@ -15,6 +15,7 @@ import (
 	"tempestd/internal/valkeytest"
 	"tempestd/messages"
 	"tempestd/persistence"
+	"tempestd/persistence/valkey"
 )
 
 // TestTheTailsContract checks the contract of tails, sentence by sentence.
@@ -145,7 +146,7 @@ func TestI3_TheEndNeverOvertakesTheLastEntry(t *testing.T) {
 // each has its full block budget.
 func TestI8_TailsOfAValkeyStreamShareOneBlockingConnection(t *testing.T) {
 	server := valkeytest.Start(t, valkeytest.Options{})
-	v, err := persistence.OpenValkey(t.Context(), persistence.ValkeyOptions{Addresses: []string{server.Addr}})
+	v, err := valkey.Open(t.Context(), valkey.Options{Addresses: []string{server.Addr}})
 	if err != nil {
 		t.Fatal(err)
 	}

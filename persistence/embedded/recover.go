@@ -7,7 +7,7 @@ import (
 	"tempestd/persistence"
 	"tempestd/persistence/embedded/disk"
 	"tempestd/persistence/embedded/segment"
-	"tempestd/persistence/internal/bell"
+	"tempestd/persistence/internal/wake"
 )
 
 // loadStreams finds the stored streams, and repairs the effects of a power cut or damage. A
@@ -173,8 +173,8 @@ func (st *stream) adopt(f *found) {
 	}
 	w.recent.reset()
 	old := st.tip.Load()
-	st.tip.Store(&tip{meta: f.meta, segs: f.segs, active: f.active, rows: f.rows, wake: new(bell.Bell)})
-	old.wake.Ring()
+	st.tip.Store(&tip{meta: f.meta, segs: f.segs, active: f.active, rows: f.rows, next: new(wake.Signal)})
+	old.next.Send()
 	if len(f.dead) > 0 {
 		st.store.kick()
 	}

@@ -6,9 +6,10 @@ import (
 
 	"tempestd/messages"
 	"tempestd/persistence"
+	"tempestd/persistence/internal/wake"
 )
 
-// ringRuns bounds a stream's ring of recent entries, in addition to persistence.RecentBytes (I5).
+// ringRuns bounds a stream's ring of recent entries, in addition to wake.RecentBytes (I5).
 const ringRuns = 1 << 10
 
 // run is the entries of one append, uncompressed. It is never changed: the frames that readers hold
@@ -60,7 +61,7 @@ func (r *ring) push(g *run, prev EntryID) {
 	r.runs = append(r.runs, g)
 	r.cost += g.cost()
 	drop := 0
-	for excess := r.cost; excess > persistence.RecentBytes || len(r.runs)-drop > ringRuns; drop++ {
+	for excess := r.cost; excess > wake.RecentBytes || len(r.runs)-drop > ringRuns; drop++ {
 		excess -= r.runs[drop].cost()
 	}
 	r.forget(drop)
@@ -111,7 +112,7 @@ func (st *stream) runOf(batch *messages.Batch) *run {
 	if len(st.w.ids) == 0 {
 		return nil
 	}
-	if st.waiting.Load() == 0 && st.store.clock.Since(time.Unix(0, st.wanted.Load())) >= persistence.RecentIdle {
+	if st.waiting.Load() == 0 && st.store.clock.Since(time.Unix(0, st.wanted.Load())) >= wake.RecentIdle {
 		st.w.recent.reset()
 		return nil
 	}

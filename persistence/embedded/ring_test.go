@@ -5,7 +5,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"tempestd/persistence"
+	"tempestd/persistence/internal/wake"
 )
 
 // TestI5_RingIsBounded pushes runs of any size, with trims between them.
@@ -15,7 +15,7 @@ func TestI5_RingIsBounded(t *testing.T) {
 		var kept []*run // the content of an unbounded ring
 		next := EntryID{MS: 1}
 		for range rapid.IntRange(1, 60).Draw(r, "pushes") {
-			g := &run{buf: make([]byte, rapid.SampledFrom([]int{10, 1 << 20, persistence.RecentBytes / 2, persistence.RecentBytes}).Draw(r, "size"))}
+			g := &run{buf: make([]byte, rapid.SampledFrom([]int{10, 1 << 20, wake.RecentBytes / 2, wake.RecentBytes}).Draw(r, "size"))}
 			prev := next
 			for range rapid.IntRange(1, 3).Draw(r, "entries") {
 				next = EntryID{MS: next.MS + 2}
@@ -36,7 +36,7 @@ func TestI5_RingIsBounded(t *testing.T) {
 					r.Fatal("the ring has a hole")
 				}
 			}
-			if cost != ring.cost || cost > persistence.RecentBytes || len(ring.runs) > ringRuns {
+			if cost != ring.cost || cost > wake.RecentBytes || len(ring.runs) > ringRuns {
 				r.Fatalf("%d runs cost %d (counted %d)", len(ring.runs), cost, ring.cost)
 			}
 		}

@@ -11,7 +11,7 @@ import (
 	"tempestd/messages"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded/segment"
-	"tempestd/persistence/internal/bell"
+	"tempestd/persistence/internal/wake"
 )
 
 // stream is one stream of a Store.
@@ -50,7 +50,7 @@ type tip struct {
 	rows   []segment.Row  // of the active segment
 	recent []*run         // the newest entries, contiguous; none while there are no tails
 	base   EntryID        // the newest entry before recent
-	wake   *bell.Bell     // rung when there may be something to read that this tip does not have
+	next   *wake.Signal   // sent when there may be something to read that this tip does not have
 }
 
 // meta is the state of a stream besides its entries.
@@ -86,7 +86,7 @@ func (m *meta) state() segment.State {
 func (s *Store) newStream(name string) *stream {
 	st := &stream{store: s, name: name, dir: filepath.Join(s.dir, streamsDir, name)}
 	st.retention.Store(&persistence.Retention{})
-	st.tip.Store(&tip{wake: new(bell.Bell)})
+	st.tip.Store(&tip{next: new(wake.Signal)})
 	return st
 }
 
@@ -120,14 +120,14 @@ func (st *stream) publish(t *tip, add *run) {
 	if add != nil {
 		st.w.recent.push(add, old.meta.end.Last)
 	}
-	t.recent, t.base, t.wake = st.w.recent.runs, st.w.recent.base, old.wake
+	t.recent, t.base, t.next = st.w.recent.runs, st.w.recent.base, old.next
 	news := t.meta.end.Last != old.meta.end.Last || t.meta.closedUS != old.meta.closedUS
 	if news {
-		t.wake = new(bell.Bell)
+		t.next = new(wake.Signal)
 	}
 	st.tip.Store(t)
 	if news {
-		old.wake.Ring()
+		old.next.Send()
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"tempestd/messages"
 	"tempestd/persistence"
-	"tempestd/persistence/internal/bell"
+	"tempestd/persistence/internal/wake"
 )
 
 // Tail implements persistence.Stream.
@@ -31,12 +31,12 @@ func (st *stream) Tail(ctx context.Context, after persistence.StreamCursor, bloc
 		defer st.waiting.Add(-1)
 	}
 	for wait := block > 0; ; {
-		page, wake, err := st.peek(ctx, id, limit, wait)
-		if wake == nil {
+		page, next, err := st.peek(ctx, id, limit, wait)
+		if next == nil {
 			return page, err
 		}
 		select {
-		case <-wake.Rope(number):
+		case <-next.Wait(number):
 		case <-timeout:
 			wait = false
 		case <-ctx.Done():
@@ -47,9 +47,9 @@ func (st *stream) Tail(ctx context.Context, after persistence.StreamCursor, bloc
 	}
 }
 
-// peek reads the entries after id. If there are none yet and wait is set, it returns the bell that
-// is rung when there may be some.
-func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (persistence.StreamFrames, *bell.Bell, error) {
+// peek reads the entries after id. If there are none yet and wait is set, it returns the signal
+// that is sent when there may be some.
+func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (persistence.StreamFrames, *wake.Signal, error) {
 	select {
 	case <-st.store.closed:
 		return persistence.StreamFrames{}, nil, persistence.ErrStoreClosed
@@ -61,7 +61,7 @@ func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (p
 	st.wanted.Store(st.store.clock.Now().UnixNano())
 	t := st.tip.Load()
 	if nothing := t.meta.kept() == 0 || id.Compare(t.meta.end.Last) >= 0; nothing && wait && t.meta.closedUS == 0 {
-		return persistence.StreamFrames{}, t.wake, nil
+		return persistence.StreamFrames{}, t.next, nil
 	}
 	if err := persistence.CheckAfter(st.name, id, t.meta.floor); err != nil {
 		return persistence.StreamFrames{}, nil, err

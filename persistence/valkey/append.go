@@ -1,0 +1,274 @@
+package valkey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	valkeygo "github.com/valkey-io/valkey-go"
+
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// inFlight is how many chunks are sent before the first is answered.
+const inFlight = 16
+
+// foreignTolerance is how far in the future an ID of another client may be. New IDs are put after
+// such an ID. With an ID further in the future, appends are refused.
+const foreignTolerance = 5 * time.Minute
+
+// Append implements persistence.Stream. The batch is sent in chunks. Each chunk is one atomic step, and the
+// last one contains the checkpoint. The chunks of an append that was cut short come after the
+// checkpoint, where a resume finds them. The chunks are sent without waiting for answers. A chunk
+// changes nothing if the stream does not end with the chunk before it, so no entries are missing
+// between chunks.
+//
+// The handle keeps only the end of the stream from one append to the next, and whether that end is
+// certain. If it is not, Append asks the server first. If the server has this batch or a part of
+// it, the rest is sent. If the server has anything else, for example because the writer was
+// restarted while its last append was on the way, this handle appends no more.
+func (s *stream) Append(ctx context.Context, batch *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
+	s.write.Lock()
+	defer s.write.Unlock()
+	if s.lease.IsZero() {
+		return persistence.Appended{}, fmt.Errorf("stream %s was opened without a lease: it can only be read", s.name)
+	}
+	if s.moved != nil {
+		return persistence.Appended{}, s.moved
+	}
+	done, err := s.append(ctx, batch, cp)
+	if moved, ok := errors.AsType[*persistence.ConflictError](err); ok {
+		s.moved = moved
+	}
+	s.store.note("append to stream "+s.name, err)
+	return done, err
+}
+
+func (s *stream) append(ctx context.Context, batch *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
+	if err := s.find(ctx); err != nil {
+		return persistence.Appended{}, err
+	}
+	p, err := s.cut(batch, cp)
+	if err != nil {
+		return persistence.Appended{}, err
+	}
+	if s.doubt {
+		err = s.ask(ctx, p)
+	}
+	if err == nil {
+		err = s.send(ctx, p)
+	}
+	if err != nil {
+		return persistence.Appended{}, err
+	}
+	s.memory = p.memory
+	s.end = p.chunks[len(p.chunks)-1].after
+	return p.done, nil
+}
+
+// find asks the server where the stream ends, once per handle.
+func (s *stream) find(ctx context.Context) error {
+	if s.known {
+		return nil
+	}
+	if err := s.store.list(ctx, s.name); err != nil {
+		return err
+	}
+	m, err := s.store.do(ctx, func(b valkeygo.Builder) valkeygo.Completed {
+		return b.Hmget().Key(s.keys.meta).Field("layout", "last", "token").Build()
+	})
+	if err != nil {
+		return err
+	}
+	r := read("where the stream ends", m)
+	layout := r.text()
+	end := ending{last: r.id(), token: r.text()}
+	if err := r.end(); err != nil {
+		return s.refuse(err)
+	}
+	if layout != layoutVersion {
+		return s.store.refuse("stream %s has layout version %.20q; this version writes %q", s.name, layout, layoutVersion)
+	}
+	s.end, s.known = end, true
+	return nil
+}
+
+// refuse returns the error for data of the stream that cannot be used.
+func (s *stream) refuse(err error) error { return s.store.refuse("stream %s: %v", s.name, err) }
+
+// ask finds out how much of an append was stored: the stream ends with one of its chunks, or where
+// it ended before them. A chunk that arrives later finds the stream changed and does nothing.
+func (s *stream) ask(ctx context.Context, p *pending) error {
+	m, err := s.store.do(ctx, func(b valkeygo.Builder) valkeygo.Completed {
+		return b.Hmget().Key(s.keys.meta).Field("epoch", "node", "owner", "last", "token", "checkpoint").Build()
+	})
+	if err != nil {
+		return err
+	}
+	r := read("where the stream ends", m)
+	epoch, node, owner := r.count(), r.text(), r.text()
+	found, stored := ending{last: r.id(), token: r.text()}, r.text()
+	if err := r.end(); err != nil {
+		return s.refuse(err)
+	}
+	if epoch != s.lease.Epoch || node != s.lease.Node {
+		if node == "" {
+			owner = ""
+		}
+		return &persistence.FencedError{Stream: s.name, Epoch: s.lease.Epoch, Current: epoch, Owner: owner}
+	}
+	p.landed = 0
+	if found == p.before {
+		return nil
+	}
+	for i := range p.chunks {
+		if p.chunks[i].after == found {
+			p.landed = i + 1
+			if p.landed == len(p.chunks) && stored != p.checkpoint {
+				s.addCheckpoint(p) // the same events were stored with another checkpoint
+			}
+			return nil
+		}
+	}
+	return &persistence.ConflictError{Stream: s.name, Expected: p.before.last, Found: found.last}
+}
+
+// attempts is how often chunks are sent again, after asking, if the server answers that they are
+// out of order. A redirected connection may deliver them out of order.
+const attempts = 3
+
+// send sends the chunks that are not stored yet. The end of the stream is in doubt while they are
+// on their way, and after an answer that does not tell their outcome.
+func (s *stream) send(ctx context.Context, p *pending) error {
+	for try := 1; p.landed < len(p.chunks); try++ {
+		s.doubt = true
+		err := s.sendChunks(ctx, p)
+		if err == nil {
+			continue
+		}
+		if _, moved := errors.AsType[*persistence.ConflictError](err); !moved || try == attempts {
+			return err
+		}
+		if err := s.ask(ctx, p); err != nil {
+			return err
+		}
+	}
+	s.doubt = false
+	return nil
+}
+
+// sendChunks sends the next chunks together and handles the answers in order.
+func (s *stream) sendChunks(ctx context.Context, p *pending) error {
+	chunks := p.chunks[p.landed:min(len(p.chunks), p.landed+inFlight)]
+	answers, err := call(ctx, s.store, s.conn, func(ctx context.Context, client valkeygo.Client) ([]valkeygo.ValkeyResult, error) {
+		commands := make([]valkeygo.Completed, 0, inFlight)
+		for i := range chunks {
+			commands = append(commands, s.appendCommand(client, &chunks[i], false))
+		}
+		answers := client.DoMulti(ctx, commands...)
+		if isNoScript(answers[0].Error()) {
+			// The chunks after it were not run either. The first chunk is sent with the script, so
+			// that the server knows it.
+			answers = []valkeygo.ValkeyResult{client.Do(ctx, s.appendCommand(client, &chunks[0], true))}
+		}
+		return answers, nil
+	})
+	if err != nil {
+		s.conn.reset()
+		return err
+	}
+	for i := range answers {
+		m, err := answers[i].ToMessage()
+		if i > 0 && isNoScript(err) {
+			return nil // the next round sends it again
+		}
+		if err == nil {
+			err = s.verdict(p, &chunks[i], m)
+		} else {
+			// The commands sent on this connection may still arrive. No more may be sent on it.
+			s.conn.reset()
+			err = s.store.failure(ctx, err)
+		}
+		if err != nil {
+			return err
+		}
+		p.landed++
+	}
+	return nil
+}
+
+func (s *stream) appendCommand(client valkeygo.Client, c *chunk, whole bool) valkeygo.Completed {
+	keys := []string{s.keys.stream, s.keys.meta, s.keys.blocks}
+	if whole {
+		return client.B().Eval().Script(scriptAppend.source).Numkeys(3).Key(keys...).Arg(c.args...).Build()
+	}
+	return client.B().Evalsha().Sha1(scriptAppend.sha).Numkeys(3).Key(keys...).Arg(c.args...).Build()
+}
+
+// verdict handles the script's answer for a chunk.
+func (s *stream) verdict(p *pending, c *chunk, m valkeygo.ValkeyMessage) error {
+	r := read("the answer to an append", m)
+	switch word := r.text(); word {
+	case "OK":
+		dropped, failed := persistence.Trimmed{Entries: r.number(), Bytes: r.number()}, r.text()
+		if err := r.end(); err != nil {
+			return s.refuse(err)
+		}
+		s.trimmed(dropped, failed)
+		return nil
+	case "FENCED":
+		e := &persistence.FencedError{Stream: s.name, Epoch: s.lease.Epoch, Current: r.count(), Owner: r.text()}
+		if err := r.end(); err != nil {
+			return s.refuse(err)
+		}
+		return e
+	case "CLOSED":
+		reason := r.text()
+		if err := r.end(); err != nil {
+			return s.refuse(err)
+		}
+		return persistence.ClosedError(s.name, reason)
+	case "CONFLICT":
+		e := &persistence.ConflictError{Stream: s.name, Expected: p.before.last, Found: r.id()}
+		if c.from > 0 {
+			e.Expected = s.ids[c.from-1]
+		}
+		if err := r.end(); err != nil {
+			return s.refuse(err)
+		}
+		return e
+	case "FOREIGN":
+		key, last := r.text(), r.id()
+		if err := r.end(); err != nil {
+			return s.refuse(err)
+		}
+		// An ID of about the present time, as from XADD with *, costs only the next events their
+		// own IDs, like a step back in time. An ID far in the future would cost all events their
+		// own IDs.
+		if limit := s.store.clock.Now().Add(foreignTolerance).UnixMilli(); key == s.keys.stream && last.MS <= uint64(max(limit, 0)) {
+			s.foreign = last
+		}
+		return s.store.refuse("%s was given the ID %s by somebody else, and what is to be appended begins with %s", key, last, c.args[argFirst])
+	default:
+		if err := r.err; err != nil {
+			return s.refuse(err)
+		}
+		return s.store.refuse("stream %s: the append script answered %.80q", s.name, word)
+	}
+}
+
+// trimmed reports the entries that an append dropped, or why it could not drop any. It reports the
+// same error only once, because retention is tried every second.
+func (s *stream) trimmed(dropped persistence.Trimmed, failed string) {
+	if failed != s.trimFailed {
+		if s.trimFailed = failed; failed != "" {
+			s.store.emit(persistence.MaintenanceFailed{Stream: s.name, Err: s.store.refuse("retention: %s", words(failed))})
+		}
+	}
+	if dropped.Entries > 0 {
+		s.store.emit(persistence.StreamTrimmed{Stream: s.name, Trimmed: dropped})
+		s.trimAt = s.store.clock.Now() // there may be more
+	}
+}

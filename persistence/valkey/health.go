@@ -1,0 +1,174 @@
+package valkey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	valkeygo "github.com/valkey-io/valkey-go"
+
+	"tempestd/persistence"
+)
+
+// Health implements persistence.Store. It asks the server, within the command timeout. The server must be new
+// enough, must have read its data, must accept writes, must let the user do everything that the
+// store does, and must not be configured to evict streams when its memory is full. What the server
+// does not tell about itself is not held against it. The last operations of this process must not
+// have failed either: a store that refuses appends is not healthy, whatever else works.
+func (v *Store) Health() error {
+	ctx := context.Background()
+	m, err := v.do(ctx, func(b valkeygo.Builder) valkeygo.Completed {
+		return b.Info().Section("server", "replication", "persistence", "memory").Build()
+	})
+	if away, ok := errors.AsType[*persistence.UnavailableError](err); err != nil && !(ok && away.Reason == persistence.ReasonRefused) {
+		return err
+	}
+	var info serverInfo
+	if err == nil {
+		text, err := m.ToString()
+		if err != nil {
+			return v.failure(ctx, err)
+		}
+		info = parseInfo(text)
+	}
+	switch {
+	case info["loading"] == "1":
+		return &persistence.UnavailableError{Store: v.where(), Reason: "loading", Err: errors.New("it reads its data")}
+	// In a cluster any node may have answered.
+	case info["role"] == "slave" && info["redis_mode"] != "cluster" && info["server_mode"] != "cluster":
+		return &persistence.UnavailableError{Store: v.where(), Reason: "readonly", Err: errors.New("it is a replica")}
+	}
+	if err := info.check(); err != nil {
+		return err
+	}
+	for _, name := range v.probed() {
+		if err := v.probe(ctx, name); err != nil {
+			return err
+		}
+	}
+	return v.trouble()
+}
+
+// probed returns the streams whose keys are probed: the streams that this process may append to,
+// or, if there are none, a name that no stream can have.
+func (v *Store) probed() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	names := make([]string, 0, len(v.writers)+1)
+	for name := range v.writers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if len(names) == 0 {
+		names = append(names, ":probe")
+	}
+	return names
+}
+
+func (v *Store) probe(ctx context.Context, name string) error {
+	k, nodes := newStreamKeys(v.opt.Prefix, name), nodeKeys(v.opt.Prefix)
+	m, err := v.run(ctx, scriptProbe, []string{k.probe, k.stream, k.meta, k.blocks, k.closed, k.lease, k.consumers}, v.streamsKey(), nodes[0], nodes[1])
+	if err != nil {
+		return err
+	}
+	r := read("the answer to a probe", m)
+	word, command, key := r.text(), r.text(), r.text()
+	if err := r.end(); err != nil {
+		return v.refuse("%v", err)
+	}
+	switch word {
+	case "OK":
+		return nil
+	case "DENIED":
+		return v.refuse("NOPERM the user %s may not run %s on %s", v.user(), command, key)
+	}
+	return v.refuse("the answer to a probe is %.80q", word)
+}
+
+func (v *Store) user() string {
+	if v.opt.Username == "" {
+		return "default"
+	}
+	return v.opt.Username
+}
+
+// trouble is a failed operation.
+type trouble struct {
+	err error
+	at  time.Time
+}
+
+// troubled is how long a failure counts against the server. A caller that still wants the operation
+// repeats it much sooner.
+const troubled = 30 * time.Second
+
+// note records the outcome of an operation that this process repeats again and again.
+func (v *Store) note(what string, err error) {
+	away, ok := errors.AsType[*persistence.UnavailableError](err)
+	if err != nil && !ok && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return // this says nothing about the server
+	}
+	now := v.clock.Now()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if ok {
+		v.troubles[what] = trouble{away, now}
+	} else {
+		delete(v.troubles, what)
+	}
+}
+
+// trouble returns one of the recent failures.
+func (v *Store) trouble() error {
+	now := v.clock.Now()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	whats := make([]string, 0, len(v.troubles))
+	for what, t := range v.troubles {
+		if now.Sub(t.at) > troubled {
+			delete(v.troubles, what)
+			continue
+		}
+		whats = append(whats, what)
+	}
+	if len(whats) == 0 {
+		return nil
+	}
+	slices.Sort(whats)
+	return fmt.Errorf("%s: %w", whats[0], v.troubles[whats[0]].err)
+}
+
+// serverInfo is the server's INFO, by name.
+type serverInfo map[string]string
+
+func parseInfo(text string) serverInfo {
+	info := make(serverInfo)
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			info[name] = value
+		}
+	}
+	return info
+}
+
+// check refuses a server that lacks a required feature, or that would drop stored data.
+func (i serverInfo) check() error {
+	name, version, major, minor := "Valkey", i["valkey_version"], 7, 2
+	if version == "" {
+		name, version, major, minor = "Redis", i["redis_version"], 7, 0
+	}
+	var ma, mi int
+	// A server that hides its version is accepted.
+	if _, err := fmt.Sscanf(version, "%d.%d", &ma, &mi); err == nil && (ma < major || ma == major && mi < minor) {
+		return fmt.Errorf("the server is %s %.20s; accepted: Valkey 7.2 or later, Redis 7.0 or later", name, version)
+	}
+	policy := i["maxmemory_policy"]
+	if limit, _ := strconv.ParseInt(i["maxmemory"], 10, 64); limit > 0 && strings.HasPrefix(policy, "allkeys-") {
+		return fmt.Errorf("the server evicts streams when its memory is full: its maxmemory-policy is %.30s; accepted: noeviction", policy)
+	}
+	return nil
+}
