@@ -3,8 +3,8 @@
 //
 // Every call is one request, with bounds on its time and on the size of its response, except Verify
 // and Snapshot (maintenance.go), which last as long as the caller wants. Calls may be made
-// concurrently. Nothing is retried: a caller that follows a stream asks again after the last ID that
-// it has, and misses no entry.
+// concurrently. Nothing is retried: a caller that follows a stream asks again after the last ID
+// that it has, and misses no entry.
 //
 //	client.go      Client, New and the calls
 //	consumers.go   named consumers

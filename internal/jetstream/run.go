@@ -68,7 +68,7 @@ func (c *Conn) Run(b *messages.Batch, sink Sink, lim Limits) (rest *messages.Bat
 	c.hangUp()
 	end := c.ending(err, l.inFrame)
 	if end.Cause == CauseCompression {
-		c.memory.cannotPack(c.endpoint, printable("not compressed: "+end.Reason))
+		c.memory.cannotCompress(c.endpoint, printable("not compressed: "+end.Reason))
 		c.memory.forgetDictionary(c.endpoint.host)
 	}
 	return l.batch, &EndError{Ending: end, cause: err}

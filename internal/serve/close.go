@@ -33,8 +33,8 @@ func (s *Server) closeStream(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// reasonOf returns why a stream is closed. It is required: closing cannot be undone, and readers will
-// ask for the reason.
+// reasonOf returns why a stream is closed. It is required: closing cannot be undone, and readers
+// will ask for the reason.
 func reasonOf(p *api.Params) string {
 	const name = "reason"
 	given := strings.TrimSpace(p.Values.Get(name))

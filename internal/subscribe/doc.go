@@ -9,8 +9,8 @@
 // can only be a mistake. Both ignore unknown parameters, and both use the first value of a
 // parameter that is given twice.
 //
-// The syntax of identifiers, the paths and the limits are those of package atproto. The package does
-// not decide where a cursor points to: only the server knows what it holds.
+// The syntax of identifiers, the paths and the limits are those of package atproto. The package
+// does not decide where a cursor points to: only the server knows what it holds.
 //
 //	request.go  Parse: a request, in the order in which a server checks it
 //	filter.go   Filter: which events are wanted

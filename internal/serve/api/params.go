@@ -53,8 +53,8 @@ func ParseParams(r *http.Request, accepted ...string) *Params {
 	return p
 }
 
-// ParseKnown is ParseParams for a protocol whose extensions are parameters: it ignores those that it
-// does not know.
+// ParseKnown is ParseParams for a protocol whose extensions are parameters: it ignores those that
+// it does not know.
 func ParseKnown(r *http.Request, known ...string) *Params {
 	p := parse(r)
 	for _, name := range known {

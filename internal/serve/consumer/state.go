@@ -72,8 +72,8 @@ type Step struct {
 	After persistence.EntryID // the batch begins after this entry
 	Last  persistence.EntryID // of Redeliver: the batch ends with this entry
 	Until time.Time           // of Wait
-	// Held says that a Wait has no end but Until: a worker returned the batch with a delay. Otherwise
-	// an ack can end it at any time.
+	// Held says that a Wait has no end but Until: a worker returned the batch with a delay.
+	// Otherwise an ack can end it at any time.
 	Held bool
 }
 

@@ -173,8 +173,8 @@ func asOffset(err error) error {
 	return err
 }
 
-// offsetOf returns where the read begins. The default of a catch-up is the beginning; the live modes
-// require the parameter (sections 5.6 to 5.8).
+// offsetOf returns where the read begins. The default of a catch-up is the beginning; the live
+// modes require the parameter (sections 5.6 to 5.8).
 func offsetOf(p *api.Params, required bool) position {
 	const name = "offset"
 	if !p.Values.Has(name) {

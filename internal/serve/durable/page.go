@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// pageLimit is the largest number of messages in a page; its bytes are bounded as those of every page.
+	// pageLimit is the largest number of messages in a page; its bytes are bounded as those of
+	// every page.
 	pageLimit = persistence.MaxCount
 	// longPollWait is how long a long-poll waits for the first message (section 5.7, Timeout
 	// Behavior). It is shorter than the time that proxies commonly wait for a response.

@@ -150,8 +150,8 @@ func foreign(r *http.Request) bool {
 	return origin != "" && (err != nil || !strings.EqualFold(u.Host, r.Host))
 }
 
-// CORS writes the CORS headers of an answer, where pages of other origins are allowed. It writes the
-// whole answer to a preflight.
+// CORS writes the CORS headers of an answer, where pages of other origins are allowed. It writes
+// the whole answer to a preflight.
 func (g *Guard) CORS(w http.ResponseWriter, r *http.Request) {
 	if g.cors != nil {
 		g.cors.HandlerFunc(w, r)

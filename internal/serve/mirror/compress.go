@@ -9,8 +9,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// compressor compresses a subscriber's messages with zstd: each binary message is one zstd frame. It is
-// safe for concurrent use.
+// compressor compresses a subscriber's messages with zstd: each binary message is one zstd frame.
+// It is safe for concurrent use.
 type compressor interface {
 	compress(dst, text []byte) []byte
 }
@@ -41,9 +41,9 @@ func newCompressor(dictionary []byte) (*dictionaryCompressor, error) {
 	return &dictionaryCompressor{id: info.ID(), data: dictionary, enc: enc}, nil
 }
 
-// rawCompressor serves v1 subscribers when their dictionary is not available. Each message is still a
-// zstd frame, but of stored (raw) blocks: every decoder can read it, with any dictionary, and it is
-// 12 bytes longer instead of shorter.
+// rawCompressor serves v1 subscribers when their dictionary is not available. Each message is still
+// a zstd frame, but of stored (raw) blocks: every decoder can read it, with any dictionary, and it
+// is 12 bytes longer instead of shorter.
 type rawCompressor struct{}
 
 const (

@@ -180,8 +180,8 @@ func (m *Mirror) streamOf(r *http.Request) (persistence.Stream, error) {
 	return m.store.Stream(r.Context(), name)
 }
 
-// chooseCompressor selects the compressor for a subscriber that wants zstd. id is the dictionary that a v2
-// client has; it is 0 for a v1 client.
+// chooseCompressor selects the compressor for a subscriber that wants zstd. id is the dictionary
+// that a v2 client has; it is 0 for a v1 client.
 func (c *subscription) chooseCompressor(v subscribe.Version, id uint32) *subscribe.Refusal {
 	known := &c.mirror.compressors
 	if v == subscribe.V1 {

@@ -121,9 +121,9 @@ func (c *subscription) ping(ctx context.Context) {
 	}
 }
 
-// checkAlive pings the client and waits for the pong. The ping is queued behind bytes that the client
-// has not read yet. So a client that still takes bytes counts as alive, however late its pong is. A
-// client that has stopped taking bytes is found by the write timeout.
+// checkAlive pings the client and waits for the pong. The ping is queued behind bytes that the
+// client has not read yet. So a client that still takes bytes counts as alive, however late its
+// pong is. A client that has stopped taking bytes is found by the write timeout.
 func (c *subscription) checkAlive(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, pongTimeout)
 	defer cancel()

@@ -10,7 +10,7 @@
 // No tail holds anything of a stream: it waits in the store, and reads never delay an append (I8).
 // Events are copied byte for byte from the store's block to the socket, through a buffer of fixed
 // size that is held only while there is something to write. A client that does not take a write in
-// time loses its connection, and nobody else notices.
+// time is disconnected. Other clients are not affected.
 //
 // When the server stops ([Tails.Drain]), every waiting tail answers at once with the entries that
 // it has. The answer does not say that the stream has ended, so the client asks again, at this

@@ -17,8 +17,8 @@ const (
 	afterEvent  = `}`
 )
 
-// WritePage writes a page of a stream as this JSON object, where ? marks members that may be absent.
-// head is "" or members with a comma after each.
+// WritePage writes a page of a stream as this JSON object, where ? marks members that may be
+// absent. head is "" or members with a comma after each.
 //
 //	{head"frames":[{"id":…,"event":…}],"count":n,"cursor":…,"oldest"?,"newest"?,
 //	"lag_entries":n,"lag_ms":n,"up_to_date":…,"closed_at"?,"closed_reason"?}
