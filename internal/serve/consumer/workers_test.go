@@ -27,19 +27,55 @@ type workers struct {
 	state  State
 	now    time.Time
 	newest int
-	all    [4]worker
+	all    [2]worker
 
 	handled map[int]bool // entries whose worker has done the work
 	acked   int          // the position that the acks have moved to, as the workers know it
+	out     int          // the end of the batch that went out and was not acknowledged, 0 for none
+}
+
+// seconds draws one of few durations: the rare cases lie where a lease just ends.
+func (m *workers) seconds(t *rapid.T, label string, of ...int) time.Duration {
+	return time.Duration(rapid.SampledFrom(of).Draw(t, label)) * time.Second
 }
 
 func (m *workers) pick(t *rapid.T) *worker {
 	return &m.all[rapid.IntRange(0, len(m.all)-1).Draw(t, "worker")]
 }
 
-// look reads the state, and the entries of the batch that is due.
-func (m *workers) look(t *rapid.T) {
+// next looks and asks for the lease at once.
+func (m *workers) next(t *rapid.T) {
 	w := m.pick(t)
+	m.lookAs(t, w)
+	m.grantTo(t, w)
+}
+
+// late asks for the lease of a batch that was read before another worker had it, and maybe dealt
+// with it.
+func (m *workers) late(t *rapid.T) {
+	w := m.pick(t)
+	m.lookAs(t, w)
+	m.next(t)
+	if rapid.Bool().Draw(t, "acked") {
+		m.ack(t)
+	}
+	m.now = m.now.Add(m.seconds(t, "later", 0, 12))
+	m.grantTo(t, w)
+}
+
+// failover sets the clock back between a look and the lease.
+func (m *workers) failover(t *rapid.T) {
+	w := m.pick(t)
+	m.lookAs(t, w)
+	m.now = m.now.Add(m.seconds(t, "back", -1, -3, -12))
+	m.grantTo(t, w)
+}
+
+func (m *workers) look(t *rapid.T)  { m.lookAs(t, m.pick(t)) }
+func (m *workers) grant(t *rapid.T) { m.grantTo(t, m.pick(t)) }
+
+// lookAs reads the state, and the entries of the batch that is due.
+func (m *workers) lookAs(t *rapid.T, w *worker) {
 	if w.token != "" {
 		return
 	}
@@ -54,9 +90,8 @@ func (m *workers) look(t *rapid.T) {
 	}
 }
 
-// grant asks for the lease of the batch that was read, however long ago.
-func (m *workers) grant(t *rapid.T) {
-	w := m.pick(t)
+// grantTo asks for the lease of the batch that was read, however long ago.
+func (m *workers) grantTo(t *rapid.T, w *worker) {
 	if w.end == 0 {
 		return
 	}
@@ -65,7 +100,7 @@ func (m *workers) grant(t *rapid.T) {
 	if !m.state.Same(w.seen) {
 		return
 	}
-	lease := time.Duration(rapid.IntRange(1, 60).Draw(t, "lease")) * time.Second
+	lease := m.seconds(t, "lease", 2, 10)
 	next, err := m.state.Grant(m.now, token, at(end), lease)
 	if err != nil {
 		if !errors.Is(err, ErrNotDue) || !next.Same(m.state) || m.state.Next(m.now).Do != Wait {
@@ -77,10 +112,15 @@ func (m *workers) grant(t *rapid.T) {
 		if o := &m.all[i]; o.token != "" && m.now.Before(o.until) {
 			t.Fatalf("a second holder of %v until %v, now %v", o.batch, o.until, m.now)
 		}
+		m.all[i].until = time.Time{} // its lease was over when the batch went out again, even if the clock goes back now
 	}
-	if int(next.Acked.MS) != m.acked {
-		t.Fatalf("the batch begins after %v, and %d were acknowledged", next.Acked, m.acked)
+	if begin := int(w.step.After.MS); begin != m.acked || int(next.Acked.MS) != m.acked {
+		t.Fatalf("the batch that was read begins after %d, the position is %v, and %d were acknowledged", begin, next.Acked, m.acked)
 	}
+	if m.out != 0 && end != m.out {
+		t.Fatalf("the batch to %d goes out again to %d", m.out, end)
+	}
+	m.out = end
 	w.token, w.until, w.batch = token, m.now.Add(lease), [2]int{m.acked + 1, end}
 	m.state = next
 }
@@ -100,7 +140,7 @@ func (m *workers) ack(t *rapid.T) {
 		if w.batch[0] != m.acked+1 {
 			t.Fatalf("an ack of %v moves the position from %d", w.batch, m.acked)
 		}
-		m.acked = w.batch[1]
+		m.acked, m.out = w.batch[1], 0
 	case err == nil && m.acked < w.batch[1]:
 		t.Fatalf("the ack of %v is taken and lost: %d are acknowledged", w.batch, m.acked)
 	case err != nil && (!errors.Is(err, ErrLeaseLost) || !next.Same(m.state)):
@@ -119,7 +159,7 @@ func (m *workers) nack(t *rapid.T) {
 	if w.token == "" {
 		return
 	}
-	m.state, _ = m.state.Nack(m.now, w.token, time.Duration(rapid.IntRange(0, 5).Draw(t, "delay"))*time.Second)
+	m.state, _ = m.state.Nack(m.now, w.token, m.seconds(t, "delay", 0, 3))
 	w.token = ""
 }
 
@@ -128,7 +168,7 @@ func (m *workers) extend(t *rapid.T) {
 	if w.token == "" {
 		return
 	}
-	lease := time.Duration(rapid.IntRange(1, 60).Draw(t, "lease")) * time.Second
+	lease := m.seconds(t, "lease", 2, 10)
 	next, err := m.state.Extend(m.now, w.token, lease)
 	if err == nil {
 		w.until = m.now.Add(lease)
@@ -149,10 +189,9 @@ func TestI3_WorkersShareAConsumer(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"append": func(t *rapid.T) { m.newest += rapid.IntRange(1, 8).Draw(t, "entries") },
 			"pass": func(t *rapid.T) {
-				m.now = m.now.Add(time.Duration(rapid.IntRange(-3, 90).Draw(t, "seconds")) * time.Second)
+				m.now = m.now.Add(m.seconds(t, "later", 1, 4, 12))
 			},
-			"look": m.look, "look too": m.look, "grant": m.grant, "grant too": m.grant,
-			"ack": m.ack, "nack": m.nack, "extend": m.extend, "crash": m.crash,
+			"next": m.next, "next too": m.next, "late": m.late, "failover": m.failover, "look": m.look, "grant": m.grant, "ack": m.ack, "nack": m.nack, "extend": m.extend, "crash": m.crash,
 			"": func(t *rapid.T) {
 				position := int(m.state.Acked.MS)
 				if position < last || position != m.acked {
