@@ -31,6 +31,8 @@ lint:
 	cd integration/legacy && go vet ./...
 	go run $(STATICCHECK) ./...
 	@! go list -deps ./persistence/... ./messages | grep protoactor || { echo "the stores and the messages must know no actor framework"; exit 1; }
+	@! go list -deps ./internal/atproto | grep -v '^tempestd/internal/atproto$$' | grep '^tempestd\|\.' || { echo "internal/atproto imports the standard library alone"; exit 1; }
+	@! go list -f '{{.ImportPath}}:{{range .Imports}} {{.}} {{end}}' ./... | grep -v '^tempestd/internal/daemon:' | grep ' tempestd/internal/serve ' || { echo "only internal/daemon imports internal/serve"; exit 1; }
 
 # systemd's own check of the unit.
 unit: needs
