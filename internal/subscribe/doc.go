@@ -1,8 +1,8 @@
 // Package subscribe has the rules by which a Jetstream server answers a subscriber: what a
 // subscriber may ask for, which events it then gets, and the text of every refusal. The rules are
 // pure functions of a request or a message. Both servers of this project use them: the daemon
-// (internal/serve), whose streams are read by clients made for the real server, and the simulator
-// (internal/jetsim). They were observed on real servers, to the byte.
+// (internal/serve/mirror), whose streams are read by clients made for the real server, and the
+// simulator (internal/jetsim). They were observed on real servers, to the byte.
 //
 // There are two protocols. v1 answers with a line of text, treats any value that is no number as
 // missing, and lets a subscriber change its filter. v2 answers with JSON and refuses a value that
