@@ -1,7 +1,7 @@
 # make test    everything CI runs: formatting, vet, static analysis, every test with the race detector
 # make build   ./tempestd, static and reproducible
 # make bench   every benchmark, with allocations
-# make lint    formatting, vet and static analysis alone
+# make lint    formatting, vet, static analysis and the directions of imports alone
 # make fuzz    every fuzz target for FUZZTIME each
 #
 # make test also runs the fuzzers of what comes from the network: for 30 s each in CI, for 5 s elsewhere.
@@ -12,6 +12,9 @@ FUZZSHORT   ?= $(if $(CI),30s,5s)
 WIREFUZZ    := FuzzScan FuzzScanV2 FuzzZstdFrame FuzzRefusal FuzzCursor
 
 export CGO_ENABLED ?= 0
+
+# unknown fails with a sentence if packages depend on a package that matches a pattern.
+unknown = deps=$$(go list -deps $(1)) || exit 1; if echo "$$deps" | grep -E '$(2)'; then echo '$(3)'; exit 1; fi
 
 .PHONY: build test needs lint race week unit bench fuzz fuzz-wire clean
 
@@ -30,9 +33,14 @@ lint:
 	go vet ./...
 	cd integration/legacy && go vet ./...
 	go run $(STATICCHECK) ./...
-	@! go list -deps ./persistence/... ./messages | grep protoactor || { echo "the stores and the messages must know no actor framework"; exit 1; }
-	@! go list -deps ./internal/atproto | grep -v '^tempestd/internal/atproto$$' | grep '^tempestd\|\.' || { echo "internal/atproto imports the standard library alone"; exit 1; }
-	@! go list -f '{{.ImportPath}}:{{range .Imports}} {{.}} {{end}}' ./... | grep -v '^tempestd/internal/daemon:' | grep ' tempestd/internal/serve ' || { echo "only internal/daemon imports internal/serve"; exit 1; }
+	@$(call unknown,./persistence/... ./messages,protoactor,The stores and the messages must not import an actor framework.)
+	@$(call unknown,./messages,^tempestd/[^m]|^[^/]*[.],The messages must import only the standard library.)
+	@$(call unknown,./persistence,^tempestd/persistence/|badger|valkey,The contract in persistence must import neither a store nor Badger nor valkey-go.)
+	@$(call unknown,./internal/client,badger|valkey,The client of the commands must import neither Badger nor valkey-go.)
+	@$(call unknown,./persistence/embedded/...,^tempestd/persistence/valkey,The embedded store must not import the Valkey store.)
+	@$(call unknown,./persistence/valkey/...,^tempestd/persistence/embedded,The Valkey store must not import the embedded store.)
+	@$(call unknown,./internal/atproto,^tempestd/[^i]|^tempestd/internal/([^a]|a[^t]|at[^p])|^[^/]*[.],Package atproto must import only the standard library.)
+	@! go list -f '{{.ImportPath}}:{{range .Imports}} {{.}} {{end}}' ./... | grep -v '^tempestd/internal/daemon:' | grep ' tempestd/internal/serve ' || { echo "Only internal/daemon may import internal/serve."; exit 1; }
 
 # systemd's own check of the unit.
 unit: needs

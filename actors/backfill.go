@@ -7,78 +7,69 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/jonboulle/clockwork"
 
 	"tempestd/internal/jetstream"
 	"tempestd/messages"
 )
 
-// BackfillConfig is what a backfill needs. Its parent, the feed, tells it what to fetch. The writer
-// gets the batches.
-type BackfillConfig struct {
-	ConnectionConfig
-}
-
-// Backfill tells the backfill actor to fetch the events that an upstream sent between two times,
-// and to append those that the stream lacks. The actor does one backfill at a time. The feed learns
-// the outcome from a messages.BackfillDone.
-type Backfill struct {
-	ID           uint64
-	FromUS, ToUS int64 // Unix µs, inclusive; ToUS lies in the past
-	Request      jetstream.Request
-}
-
 // NewBackfill makes the props of the actor that fetches missed events on a connection of its own,
-// while the live connection runs.
-func NewBackfill(cfg BackfillConfig) *actor.Props {
+// while the live connection runs. Its parent, the feed, tells it what to fetch. The writer gets the
+// batches.
+func NewBackfill(cfg ConnectionConfig) *actor.Props {
 	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor { return &backfill{cfg: cfg} })
 }
 
 type backfill struct {
-	Beside
-	cfg  BackfillConfig
+	Tasks
+	cfg  ConnectionConfig
 	task *Task // the newest backfill, nil before the first
 }
 
 // Receive implements actor.Actor.
-func (f *backfill) Receive(ctx actor.Context) {
+func (b *backfill) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
-	case *Backfill:
-		f.stop()
-		f.task = f.Begin(ctx)
-		p := &repair{cfg: f.cfg, job: m, task: f.task, send: ctx.ActorSystem().Root.Send, pool: make(Pool, repairCredits)}
-		for range repairCredits {
-			p.pool <- &messages.Batch{}
-		}
-		f.task.Start("backfill.fetch", func(ctx context.Context) any { p.run(ctx); return nil })
+	case *StartBackfill:
+		b.stop()
+		b.start(ctx, m)
 	case *messages.StopBackfill:
-		f.stop()
+		b.stop()
 	case *messages.HealthCheck:
 		ctx.Respond(&HealthReply{ID: m.ID, From: ctx.Self()})
 	}
 }
 
-func (f *backfill) stop() {
-	if f.task != nil {
-		f.task.End(errActorStops)
-		f.task = nil
+func (b *backfill) start(ctx actor.Context, m *StartBackfill) {
+	b.task = b.NewTask(ctx)
+	f := &fetcher{cfg: b.cfg, order: m, task: b.task, send: ctx.ActorSystem().Root.Send, pool: make(Pool, backfillCredits)}
+	for range backfillCredits {
+		f.pool <- &messages.Batch{}
+	}
+	b.task.Start("backfill.fetch", func(ctx context.Context) any { f.run(ctx); return nil })
+}
+
+func (b *backfill) stop() {
+	if b.task != nil {
+		b.task.End(errActorStops)
+		b.task = nil
 	}
 }
 
 const (
-	// repairCredits is how many batches a backfill has. Few are enough, because a backfill may be
+	// backfillCredits is how many batches a backfill has. Few are enough, because a backfill may be
 	// slow.
-	repairCredits = 2
-	repairEvents  = 1024
-	// repairIdle is the silence after which a backfill has received everything: no frame came for
+	backfillCredits = 2
+	// The bounds of a backfill's batches.
+	backfillEvents = 1024
+	backfillBytes  = 1 << 20
+	// backfillIdle is the silence after which a backfill has received everything: no frame came for
 	// so long.
-	repairIdle = 3 * time.Second
+	backfillIdle = 3 * time.Second
 )
 
-// repair is one backfill. It runs as a task.
-type repair struct {
-	cfg    BackfillConfig
-	job    *Backfill
+// fetcher fetches one backfill. It runs as a task, and is the sink of its connection.
+type fetcher struct {
+	cfg    ConnectionConfig
+	order  *StartBackfill
 	task   *Task
 	send   func(*actor.PID, any)
 	pool   Pool
@@ -86,70 +77,57 @@ type repair struct {
 	number uint64
 }
 
-// errRepaired is the cause with which a finished repair cancels its connection.
-var errRepaired = errors.New("everything was fetched")
+// errFetched is the cause with which a finished backfill cancels its connection.
+var errFetched = errors.New("everything was fetched")
 
-func (p *repair) run(ctx context.Context) {
-	p.ctx = ctx
-	p.send(p.cfg.Writer, &messages.BeginRepair{ID: p.job.ID, FromUS: p.job.FromUS, ToUS: p.job.ToUS})
-	err := p.fetch(ctx)
-	if context.Cause(ctx) == errRepaired {
+func (f *fetcher) run(ctx context.Context) {
+	f.ctx = ctx
+	f.send(f.cfg.Writer, &messages.BeginBackfill{ID: f.order.ID, FromUS: f.order.FromUS, ToUS: f.order.ToUS})
+	err := f.fetch(ctx)
+	if context.Cause(ctx) == errFetched {
 		err = nil
 	}
-	p.send(p.cfg.Writer, &messages.EndRepair{ID: p.job.ID, Batches: p.number, Err: err})
+	f.send(f.cfg.Writer, &messages.EndBackfill{ID: f.order.ID, Batches: f.number, Err: err})
 }
 
-func (p *repair) fetch(ctx context.Context) error {
-	dialCtx, cancel := clockwork.WithTimeout(ctx, p.cfg.Clock, p.cfg.DialTimeout)
-	up, err := p.cfg.Dial(dialCtx, p.job.Request)
-	cancel()
+func (f *fetcher) fetch(ctx context.Context) error {
+	up, err := f.cfg.dial(ctx, f.order.Request)
 	if err != nil {
 		return err
 	}
-	defer p.task.Cancel(errOver)
-	p.task.EndsWith(up.CloseNow)
-	p.task.Start("backfill.close", func(ctx context.Context) any { <-ctx.Done(); up.CloseNow(); return nil })
-	p.task.Start("backfill.watch", func(ctx context.Context) any { p.watch(ctx, up); return nil })
-	rest, err := up.Run(<-p.pool, p, jetstream.Limits{Events: repairEvents, Bytes: int(keepSmall), Delay: p.cfg.Limits.Delay})
+	defer f.task.Cancel(errOver)
+	f.task.EndsWith(up.CloseNow)
+	f.task.Start("backfill.close", func(ctx context.Context) any { <-ctx.Done(); up.CloseNow(); return nil })
+	f.task.Start("backfill.watch", func(ctx context.Context) any { f.watch(ctx, up); return nil })
+	rest, err := up.Run(<-f.pool, f, jetstream.Limits{Events: backfillEvents, Bytes: backfillBytes, Delay: f.cfg.Limits.Delay})
 	if rest != nil {
-		p.hand(rest)
+		f.hand(rest)
 	}
 	return fmt.Errorf("fetch what is missing: %w", err)
 }
 
-// keepSmall is the bound of a backfill's batches in bytes.
-const keepSmall = 1 << 20
-
 // watch cancels the connection when the upstream has sent everything up to the end of the wanted
-// range, or has been silent for repairIdle.
-func (p *repair) watch(ctx context.Context, up Upstream) {
-	tick := p.cfg.Clock.NewTicker(time.Second)
-	defer tick.Stop()
-	began := p.cfg.Clock.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.Chan():
-		}
-		p.cfg.Fault.At("backfill.watch")
-		a, now := up.Activity(), p.cfg.Clock.Now()
+// range, or has been silent for backfillIdle.
+func (f *fetcher) watch(ctx context.Context, up Upstream) {
+	began := f.cfg.Clock.Now()
+	every(ctx, f.cfg.Clock, time.Second, func() {
+		f.cfg.Fault.At("backfill.watch")
+		a, now := up.Activity(), f.cfg.Clock.Now()
 		last := a.LastFrame
 		if last.Before(began) {
 			last = began
 		}
-		if a.NewestUS > p.job.ToUS || !a.Blocked && now.Sub(last) >= repairIdle {
-			p.task.Cancel(errRepaired)
-			return
+		if a.NewestUS > f.order.ToUS || !a.Blocked && now.Sub(last) >= backfillIdle {
+			f.task.Cancel(errFetched)
 		}
-	}
+	})
 }
 
 // TryHand implements jetstream.Sink.
-func (p *repair) TryHand(b *messages.Batch) (*messages.Batch, bool) {
+func (f *fetcher) TryHand(b *messages.Batch) (*messages.Batch, bool) {
 	select {
-	case next := <-p.pool:
-		p.hand(b)
+	case next := <-f.pool:
+		f.hand(b)
 		return next, true
 	default:
 		return b, false
@@ -157,30 +135,113 @@ func (p *repair) TryHand(b *messages.Batch) (*messages.Batch, bool) {
 }
 
 // Hand implements jetstream.Sink.
-func (p *repair) Hand(b *messages.Batch) *messages.Batch {
-	p.hand(b)
+func (f *fetcher) Hand(b *messages.Batch) *messages.Batch {
+	f.hand(b)
 	select {
-	case next := <-p.pool:
+	case next := <-f.pool:
 		return next
-	case <-p.ctx.Done():
+	case <-f.ctx.Done():
 		return nil
 	}
 }
 
 // hand sends a batch to the writer. The writer knows which of its events were asked for.
-func (p *repair) hand(b *messages.Batch) {
-	p.cfg.Fault.At("backfill.fetch")
-	p.number++
-	b.Number = p.number
-	p.send(p.cfg.Writer, &messages.AppendRepair{ID: p.job.ID, Batch: b, Release: p.pool})
+func (f *fetcher) hand(b *messages.Batch) {
+	f.cfg.Fault.At("backfill.fetch")
+	f.number++
+	b.Number = f.number
+	f.send(f.cfg.Writer, &messages.AppendBackfill{ID: f.order.ID, Batch: b, Release: f.pool})
 }
 
 // Bad implements jetstream.Sink. It does nothing: the live connection reports bad frames.
-func (p *repair) Bad([]byte, error) {}
+func (f *fetcher) Bad([]byte, error) {}
 
 // First implements jetstream.Sink. It does nothing: the first event proves nothing here, because
-// the writer takes every event within the range of the repair.
-func (p *repair) First(messages.Event) {}
+// the writer takes every event within the range of the backfill.
+func (f *fetcher) First(messages.Event) {}
 
 // Info implements jetstream.Sink. It does nothing.
-func (p *repair) Info(string, string) {}
+func (f *fetcher) Info(string, string) {}
+
+// backfillState is the committer's part in a backfill.
+type backfillState struct {
+	id    uint64
+	next  uint64 // the batch number that comes next
+	found int
+	known int   // events in the wanted range that the stream held
+	endUS int64 // how far the backfill has come, Unix µs
+
+	fromUS, toUS int64
+}
+
+// narrow drops the events outside of the range that was asked for: if the stream lacks them, the
+// live connection brings them. It says whether it dropped any. These events are compared with the
+// stream before, because only the comparison shows what is from before the stream's first entry.
+func (s *backfillState) narrow(b *messages.Batch) (dropped bool) {
+	for i := range b.Events {
+		e := &b.Events[i]
+		switch outside := e.TimeUS < s.fromUS || e.TimeUS > s.toUS; {
+		case outside && !e.Drop:
+			e.Drop, dropped = true, true
+		case !outside && e.Drop:
+			s.known++
+		}
+	}
+	return dropped
+}
+
+// errWriterRestarted ends a backfill whose earlier batches went to another incarnation of the
+// writer.
+var errWriterRestarted = errors.New("the writer was restarted meanwhile")
+
+// beginBackfill loads the identity index. The stream may hold events that the backfill brings, and
+// the backfill may bring events before the live connection does.
+func (c *committer) beginBackfill(ctx context.Context, m *messages.BeginBackfill) error {
+	c.backfill = backfillState{id: m.ID, next: 1, fromUS: m.FromUS, toUS: m.ToUS}
+	// A proof that the live connection still owes stays required.
+	_, err := c.loadIndex(ctx, false, c.epoch.needsHeld())
+	c.dedupe.ExpectEarly()
+	return err
+}
+
+// appendBackfill appends the events that the stream lacks. The position stays, because it belongs
+// to the live connection.
+func (c *committer) appendBackfill(ctx context.Context, m *messages.AppendBackfill) error {
+	if m.ID != c.backfill.id || m.Batch.Number != c.backfill.next {
+		return nil
+	}
+	c.backfill.next++
+	end := max(c.backfill.endUS, m.Batch.TimeUS)
+	c.boundTimes(m.Batch)
+	marked, err := c.mark(ctx, m.Batch)
+	if err == nil && c.backfill.narrow(m.Batch) {
+		dups := marked.Duplicates
+		marked, err = c.mark(ctx, m.Batch) // takes back the marks of the dropped events
+		marked.Duplicates += dups
+	}
+	if err != nil {
+		return err
+	}
+	for i := range m.Batch.Events {
+		if !m.Batch.Events[i].Drop {
+			c.backfill.found++
+		}
+	}
+	if err := c.storeMarked(ctx, m.Batch, marked, false); err != nil {
+		return err
+	}
+	c.backfill.endUS = end
+	return nil
+}
+
+func (c *committer) endBackfill(m *messages.EndBackfill) {
+	done := &messages.BackfillDone{ID: m.ID, Found: c.backfill.found, Known: c.backfill.known, Err: m.Err}
+	if done.Err == nil && (m.ID != c.backfill.id || m.Batches != c.backfill.next-1) {
+		done.Err = errWriterRestarted
+	}
+	if m.ID == c.backfill.id {
+		done.EndUS = c.backfill.endUS
+	}
+	c.backfill = backfillState{}
+	c.feed(done)
+}

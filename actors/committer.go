@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"tempestd/internal/dedupe"
+	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -20,16 +22,15 @@ type committer struct {
 	feed   func(any) // sends to the feed
 	cursor func(any) // sends to the cursor
 
-	epoch expected
-	at    messages.Checkpoint // the position so far; every append stores the next one
-	gap   *pendingGap
-	dups  uint64 // duplicates dropped in this overlap
+	epoch      epoch
+	checkpoint messages.Checkpoint // the position so far; every append stores the next one
+	duplicates uint64              // duplicates dropped in this overlap
 
 	// Rate limits of two log events: of implausible times, and of events from before the stream's
 	// first entry.
-	implausible, skipped limited
+	implausible, early rateLimit
 
-	repair repairing
+	backfill backfillState
 	trouble
 }
 
@@ -39,7 +40,7 @@ func (c *committer) run(ctx context.Context) error {
 	for {
 		if err != nil {
 			if err = c.recover(ctx, err); err != nil {
-				return c.outcome(ctx, err)
+				return c.reportEnd(ctx, err)
 			}
 		}
 		job, ok := c.jobs.next(ctx)
@@ -53,7 +54,7 @@ func (c *committer) run(ctx context.Context) error {
 // checkOpen refuses a stream that was closed for good, before anything is read for it.
 func (c *committer) checkOpen(ctx context.Context) error {
 	var info persistence.StreamInfo
-	err := c.patiently(ctx, func() (err error) {
+	err := c.retry(ctx, func() (err error) {
 		info, err = c.cfg.Stream.Info(ctx)
 		return err
 	})
@@ -63,15 +64,15 @@ func (c *committer) checkOpen(ctx context.Context) error {
 	return info.Ended()
 }
 
-// outcome tells the feed when the stream will take no append through this handle, whatever is
+// reportEnd tells the feed when the stream will take no append through this handle, whatever is
 // tried. Then it waits until the feed ends the writer. It returns every other failure, and the
 // writer fails with it.
-func (c *committer) outcome(ctx context.Context, err error) error {
+func (c *committer) reportEnd(ctx context.Context, err error) error {
 	fenced, isFenced := errors.AsType[*persistence.FencedError](err)
 	moved, isMoved := errors.AsType[*persistence.ConflictError](err)
 	switch {
 	case isFenced:
-		c.feed(&messages.Fenced{Stream: fenced.Stream, Epoch: fenced.Epoch, Current: fenced.Current, Owner: fenced.Owner})
+		c.feed(&messages.Fenced{Epoch: fenced.Epoch, Owner: fenced.Owner})
 	case isMoved:
 		c.feed(&messages.StreamMoved{Expected: moved.Expected, Found: moved.Found})
 	case errors.Is(err, persistence.ErrStreamClosed):
@@ -90,27 +91,27 @@ func (c *committer) do(ctx context.Context, job any) error {
 		c.cfg.Fault.At("writer.commit")
 		return c.append(ctx, m.Batch)
 	case *messages.Quiesce:
-		c.epoch.refuse() // from here on no batch of the old epoch is accepted
+		c.epoch.close() // from here on no batch of the old epoch is accepted
 		c.feed(&messages.Quiesced{Epoch: m.Epoch})
-	case *messages.BeginEpoch:
+	case *BeginEpoch:
 		return c.begin(ctx, m)
-	case *messages.Opened:
+	case *messages.EpochOpened:
 		return c.opened(ctx, m)
 	case *messages.Proven:
 		c.proven(m)
 	case *messages.SuspectGap:
 		c.suspect(m)
-	case *messages.BeginRepair:
-		return c.beginRepair(ctx, m)
-	case *messages.AppendRepair:
+	case *messages.BeginBackfill:
+		return c.beginBackfill(ctx, m)
+	case *messages.AppendBackfill:
 		defer release(m.Batch, m.Release)
-		return c.appendRepair(ctx, m)
-	case *messages.EndRepair:
-		c.endRepair(m)
+		return c.appendBackfill(ctx, m)
+	case *messages.EndBackfill:
+		c.endBackfill(m)
 	case *messages.FilterChanged:
-		c.at.Filter, c.at.FilterUS = m.Hash, m.SinceUS
+		c.checkpoint.Filter, c.checkpoint.FilterUS = m.Hash, m.SinceUS
 	case *messages.RecordGap:
-		return c.recordGapHere(ctx, m.Gap)
+		return c.recordGapAtEnd(ctx, m.Gap)
 	case *messages.Drain:
 		c.feed(&messages.Drained{})
 	}
@@ -124,28 +125,20 @@ func release(b *messages.Batch, pool chan<- *messages.Batch) {
 }
 
 // begin starts an epoch.
-func (c *committer) begin(ctx context.Context, m *messages.BeginEpoch) error {
-	c.epoch, c.at, c.gap = expect(m), m.Resume, nil
-	switch {
-	case m.Gap != nil:
-		c.gap = &pendingGap{Gap: *m.Gap, atOnce: true}
-	case m.Skip != nil:
-		c.gap = &pendingGap{Gap: *m.Skip}
-	case m.Lost != nil:
-		c.gap = &pendingGap{Gap: *m.Lost, lost: true}
-	}
-	if !m.Overlap {
+func (c *committer) begin(ctx context.Context, m *BeginEpoch) error {
+	c.epoch, c.checkpoint = newEpoch(m), m.Resume
+	if m.Plan.Overlap == jetstream.OverlapNone {
 		return nil
 	}
-	c.dups = 0
-	loaded, err := c.loadIndex(ctx, m.Short, m.Held && !m.Accept)
-	if !m.BySeq && m.Gap == nil && m.Skip == nil {
+	c.duplicates = 0
+	loaded, err := c.loadIndex(ctx, m.Plan.Overlap == jetstream.OverlapShort, c.epoch.needsHeld())
+	if !m.bySeq() && m.Plan.Gap == nil && m.Plan.Skip == nil {
 		// The request was for a time, rewound: the replay may begin before the stream's first
 		// entry.
-		c.dedupe.Replays()
+		c.dedupe.ExpectEarly()
 	}
-	if err == nil && m.Held && loaded.Fingerprints == 0 {
-		c.epoch.prove = false // an empty stream holds no event that could prove it
+	if err == nil && loaded.Fingerprints == 0 && c.epoch.needsHeld() {
+		c.epoch.expectation = c.epoch.proven() // an empty stream holds no event that could prove it
 	}
 	return err
 }
@@ -153,7 +146,7 @@ func (c *committer) begin(ctx context.Context, m *messages.BeginEpoch) error {
 // loadIndex begins an overlap: it loads the identity index.
 func (c *committer) loadIndex(ctx context.Context, short, prove bool) (loaded dedupe.Loaded, err error) {
 	start := c.cfg.Clock.Now()
-	err = c.patiently(ctx, func() (err error) {
+	err = c.retry(ctx, func() (err error) {
 		loaded, err = c.dedupe.Begin(ctx, short, prove)
 		return err
 	})
@@ -168,18 +161,19 @@ func (c *committer) loadIndex(ctx context.Context, short, prove bool) (loaded de
 // opened handles the news that the connection is open. A certain gap ends here. A feed without a
 // position gets its first one here, so that it can later ask for events that come while this first
 // connection is down.
-func (c *committer) opened(ctx context.Context, m *messages.Opened) error {
+func (c *committer) opened(ctx context.Context, m *messages.EpochOpened) error {
 	if m.Epoch != c.epoch.number {
 		return nil
 	}
-	c.epoch.open(m.Present, &c.at)
-	if c.gap != nil && c.gap.atOnce && m.Present.Host != "" {
+	c.epoch.open(m.Present, &c.checkpoint)
+	if c.epoch.kind == expectsGap && m.Present.Host != "" {
 		// Where the host does not tell its clock, the gap ends at the first event: our own clock
 		// may be the wrong one.
-		return c.recordGap(ctx, m.Present)
+		c.epoch.kind = expectsNew
+		return c.recordGap(ctx, c.epoch.gap, m.Present)
 	}
-	if c.at.Covered().IsZero() {
-		c.at.Position = beginning(m.Present)
+	if c.checkpoint.Covered().IsZero() {
+		c.checkpoint.Position = beginning(m.Present)
 		_, err := c.store(ctx, &messages.Batch{}, true)
 		return err
 	}
@@ -188,16 +182,15 @@ func (c *committer) opened(ctx context.Context, m *messages.Opened) error {
 
 // suspect notes a gap that the connection's first event makes likely.
 func (c *committer) suspect(m *messages.SuspectGap) {
-	if m.Epoch == c.epoch.number && c.gap == nil {
-		c.gap = &pendingGap{Gap: m.Gap, doubt: true}
-		c.epoch.said = c.epoch.said || m.Said
+	if m.Epoch == c.epoch.number {
+		c.epoch.expectation = c.epoch.suspect(m.Gap)
 	}
 }
 
-// proven notes that the replay begins where it should.
+// proven notes that the connection's first event is the one at the position.
 func (c *committer) proven(m *messages.Proven) {
-	if m.Epoch == c.epoch.number && c.epoch.prove {
-		c.epoch.prove = false
+	if m.Epoch == c.epoch.number && c.epoch.unproven() {
+		c.epoch.expectation = c.epoch.proven()
 		c.feed(m)
 	}
 }
@@ -205,70 +198,79 @@ func (c *committer) proven(m *messages.Proven) {
 // append makes one batch durable. A batch of another epoch, or one that does not follow the last,
 // is dropped: the position did not move, so its events are read again from there.
 func (c *committer) append(ctx context.Context, b *messages.Batch) error {
-	if !c.epoch.takes(b) {
+	if !c.epoch.accepts(b) {
 		return nil
 	}
-	gaps := c.tellSkipped(b)
-	c.believeTimes(b)
-	unwanted := c.epoch.dropFormer(b)
-	if !hasEvents(b) {
+	gaps := c.insertGaps(b)
+	c.boundTimes(b)
+	unwanted := c.epoch.dropUnwanted(b)
+	if firstStored(b) == nil {
 		// There is nothing to append, but the position moves past the events that were passed over,
 		// so that they are not asked for again. The cursor saves that position by itself.
-		c.report(b, persistence.Appended{}, unwanted, !c.epoch.prove && c.epoch.reach(b, &c.at, false))
+		c.report(b, persistence.Appended{}, unwanted, !c.epoch.unproven() && c.epoch.reach(b, &c.checkpoint, false))
 		return nil
 	}
-	marked, err := c.mark(ctx, b)
-	if err != nil {
+	marked, ok, err := c.admit(ctx, b)
+	if err != nil || !ok {
 		return err
 	}
-	switch c.epoch.judge(b, marked) {
-	case refuse:
-		c.epoch.refuse()
-		c.feed(&messages.NoOverlap{Epoch: c.epoch.number, Said: c.epoch.said})
-		return nil
-	case wait:
-		c.report(b, persistence.Appended{}, marked.Duplicates+marked.Skipped, false)
-		return nil
-	case accept:
-		c.dedupe.Accept()
-		if marked, err = c.mark(ctx, b); err != nil {
-			return err
-		}
-	case begins:
-		c.feed(&messages.Proven{Epoch: c.epoch.number})
-	}
-	if c.epoch.accepts && c.gap == nil && !marked.Held {
-		c.gap = &pendingGap{Gap: messages.Gap{Host: c.epoch.host, FromUS: c.at.Covered().US, Cause: messages.GapServerMoved}}
-	}
-	c.epoch.accepts = false
-	if c.gap != nil && c.gap.refuted(b, marked) {
-		c.gap = nil
-	}
-	if c.gap != nil {
-		if err := c.recordGap(ctx, messages.UpstreamTime{Host: c.epoch.host, US: firstEvent(b)}); err != nil {
-			return err
-		}
-	}
-	moved := c.epoch.reach(b, &c.at, marked.Misses > 0 || marked.Tail || !c.dedupe.Overlaps())
+	moved := c.epoch.reach(b, &c.checkpoint, marked.Misses > 0 || marked.ReachedEnd || !c.dedupe.Overlaps())
 	for i := range b.Events {
 		if e := &b.Events[i]; e.Kind == messages.KindCommit {
-			c.at.CommitUS = max(c.at.CommitUS, e.TimeUS)
+			c.checkpoint.CommitUS = max(c.checkpoint.CommitUS, e.TimeUS)
 		}
 	}
-	last := c.at.LastID
+	last := c.checkpoint.LastID
 	if err := c.storeMarked(ctx, b, marked, moved); err != nil {
 		return err
 	}
 	if gaps > 0 {
-		c.tellGaps(b, last)
+		c.reportGaps(b, last)
 	}
 	return nil
 }
 
-// believeTimes replaces each time that lies beyond the host's present, or too far beyond ours, by
+// admit compares the batch with the stream, and does what the verdicts on it ask for before it is
+// appended. It says whether the batch is to be appended.
+func (c *committer) admit(ctx context.Context, b *messages.Batch) (marked dedupe.Marked, ok bool, err error) {
+	marked, err = c.mark(ctx, b)
+	for err == nil {
+		expected := c.epoch.expectation
+		var v verdict
+		v, c.epoch.expectation = judge(expected, observed(b, marked))
+		switch v {
+		case verdictStore:
+			return marked, true, nil
+		case verdictWait:
+			c.report(b, persistence.Appended{}, marked.Duplicates+marked.Early, false)
+			return marked, false, nil
+		case verdictRefuse:
+			c.epoch.close()
+			c.feed(&messages.NoOverlap{Epoch: c.epoch.number, Outdated: expected.outdated()})
+			return marked, false, nil
+		case verdictProve:
+			c.feed(&messages.Proven{Epoch: c.epoch.number})
+		case verdictRecord:
+			err = c.recordGap(ctx, expected.gap, messages.UpstreamTime{Host: c.epoch.host, US: firstUS(b)})
+		case verdictAccept:
+			c.dedupe.AcceptStart()
+			marked, err = c.mark(ctx, b)
+		}
+	}
+	return marked, false, err
+}
+
+const (
+	// futureTolerance is how far an event's time may lie in our future where the clock of its host
+	// is not known. futureMost is the same bound where the host's clock agrees with the event.
+	futureTolerance = 5 * time.Minute
+	futureMost      = 2 * time.Hour
+)
+
+// boundTimes replaces each time that lies beyond the host's present, or too far beyond ours, by
 // the present: otherwise it would push every later ID into the future. The position is limited to
 // the host's present elsewhere, in reach.
-func (c *committer) believeTimes(b *messages.Batch) {
+func (c *committer) boundTimes(b *messages.Batch) {
 	now := c.cfg.Clock.Now()
 	present := min(b.PresentUS, now.Add(futureMost).UnixMicro())
 	if b.PresentUS == 0 {
@@ -294,51 +296,31 @@ func (c *committer) believeTimes(b *messages.Batch) {
 
 // mark marks the events that the stream already holds.
 func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marked, err error) {
-	err = c.patiently(ctx, func() error {
+	err = c.retry(ctx, func() error {
 		marked, err := c.dedupe.Mark(ctx, b)
 		// An attempt that was cut short has marked events, and the next attempt does not count them
 		// again.
 		marked.Duplicates += m.Duplicates
 		marked.FalseHits += m.FalseHits
-		marked.Skipped += m.Skipped
+		marked.Early += m.Early
 		m = marked
 		return err
 	})
 	if err != nil {
 		return m, fmt.Errorf("compare with the stored stream: %w", err)
 	}
-	metrics := c.cfg.Observer.Metrics()
-	c.dups += uint64(m.Duplicates)
-	if m.Duplicates > 0 {
-		metrics.Duplicates.WithLabelValues(c.cfg.Feed).Add(float64(m.Duplicates))
-	}
-	if m.Skipped > 0 {
-		metrics.Skipped.WithLabelValues(c.cfg.Feed).Add(float64(m.Skipped))
-		if n, due := c.skipped.count(c.cfg.Clock.Now(), m.Skipped); due {
-			c.cfg.Observer.Emit(observe.EventsSkipped, c.cfg.Feed, "epoch", uint64(c.epoch.number), "count", n)
-		}
-	}
-	if m.Misses > 0 {
-		metrics.Misses.WithLabelValues(c.cfg.Feed).Add(float64(m.Misses))
-	}
-	if m.FalseHits > 0 {
-		metrics.FalseHits.WithLabelValues(c.cfg.Feed).Add(float64(m.FalseHits))
-	}
-	if m.Ended {
-		c.cfg.Observer.Emit(observe.FeedOverlapEnded, c.cfg.Feed, "epoch", uint64(c.epoch.number), "duplicates", c.dups)
-	}
+	c.countMarked(m)
 	return m, nil
 }
 
-// storeMarked is store for a batch that was compared with the stream. A gap entry is not compared,
-// and must not be appended between mark and storeMarked.
+// storeMarked is store for a batch that was compared with the stream.
 func (c *committer) storeMarked(ctx context.Context, b *messages.Batch, m dedupe.Marked, moved bool) error {
 	stored, err := c.commit(ctx, b)
 	if err != nil {
 		return err
 	}
 	c.dedupe.Appended(b, stored)
-	c.report(b, stored, m.Duplicates+m.Skipped, moved)
+	c.report(b, stored, m.Duplicates+m.Early, moved)
 	return nil
 }
 
@@ -354,12 +336,12 @@ func (c *committer) store(ctx context.Context, b *messages.Batch, moved bool) (p
 // commit appends the events that are not marked, with the position.
 func (c *committer) commit(ctx context.Context, b *messages.Batch) (persistence.Appended, error) {
 	start := c.cfg.Clock.Now()
-	cp := c.at
+	cp := c.checkpoint
 	cp.Saved = start.UnixMicro()
 	var stored persistence.Appended
 	// A refused append may be durable or not. It is not tried again: the epoch is over, and the
 	// next one resumes from the stored position.
-	err := c.patiently(ctx, func() (err error) {
+	err := c.retry(ctx, func() (err error) {
 		stored, err = c.cfg.Stream.Append(ctx, b, cp)
 		return refused(err)
 	})
@@ -369,35 +351,7 @@ func (c *committer) commit(ctx context.Context, b *messages.Batch) (persistence.
 	c.stored()
 	c.cfg.Observer.Metrics().Append.WithLabelValues(c.cfg.Feed).Observe(c.cfg.Clock.Since(start).Seconds())
 	if stored.Entries > 0 {
-		c.at.LastID = stored.Last
+		c.checkpoint.LastID = stored.Last
 	}
 	return stored, nil
-}
-
-// report tells the cursor, the feed and the metrics the outcome of a batch.
-func (c *committer) report(b *messages.Batch, stored persistence.Appended, dropped int, moved bool) {
-	c.cfg.Fault.At("writer.stored")
-	metrics := c.cfg.Observer.Metrics()
-	metrics.Frames.WithLabelValues(c.cfg.Feed).Add(float64(b.Frames))
-	metrics.BadFrames.WithLabelValues(c.cfg.Feed).Add(float64(b.Bad))
-	m := &messages.Committed{Epoch: c.epoch.number, Checkpoint: c.at, Moved: moved, Entries: stored.Entries, Duplicates: dropped,
-		Bad: b.Bad, Frames: b.Frames, At: c.cfg.Clock.Now()}
-	if stored.Entries > 0 {
-		m.NewestUS = newest(b)
-		metrics.Stored.WithLabelValues(c.cfg.Feed).Add(float64(stored.Entries))
-		metrics.BatchSize.WithLabelValues(c.cfg.Feed).Observe(float64(stored.Entries))
-	}
-	metrics.Position.WithLabelValues(c.cfg.Feed).Set(float64(c.at.TimeUS) / 1e6)
-	c.cursor(m)
-	c.feed(m)
-}
-
-// newest is the upstream time of the last stored event, 0 for none.
-func newest(b *messages.Batch) int64 {
-	for i := len(b.Events) - 1; i >= 0; i-- {
-		if !b.Events[i].Drop {
-			return b.Events[i].TimeUS
-		}
-	}
-	return 0
 }

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -47,21 +48,11 @@ type ConnectionConfig struct {
 	Fault        Fault
 }
 
-// Connect tells the connection what to dial. The feed sends it as the answer to a
-// messages.ConnectionReady.
-type Connect struct {
-	Epoch   messages.Epoch
-	Request jetstream.Request
-	Resume  jetstream.Resume // the input of the plan
-	Plan    jetstream.Plan
-}
-
-// UpdateFilter tells the connection that the feed's filter has changed. The connection sends the
-// filter to an upstream that accepts updates. Otherwise it ends, and the next connection asks for
-// the new filter.
-type UpdateFilter struct {
-	Epoch  messages.Epoch
-	Filter jetstream.Filter
+// dial opens a websocket within DialTimeout.
+func (c *ConnectionConfig) dial(ctx context.Context, req jetstream.Request) (Upstream, error) {
+	limited, cancel := clockwork.WithTimeout(ctx, c.Clock, c.DialTimeout)
+	defer cancel()
+	return c.Dial(limited, req)
 }
 
 // NewConnection makes the props of the actor that owns a feed's websocket. It dials on a Connect.
@@ -71,7 +62,7 @@ func NewConnection(cfg ConnectionConfig) *actor.Props {
 }
 
 type connection struct {
-	Beside
+	Tasks
 	cfg      ConnectionConfig
 	session  *session // nil while no websocket is open or being dialled
 	stopping bool     // after StopReading: the session's end is an answer and not a failure
@@ -83,31 +74,16 @@ func (c *connection) Receive(ctx actor.Context) {
 	case *actor.Started:
 		ctx.Send(ctx.Parent(), &messages.ConnectionReady{})
 	case *Connect:
-		if c.session != nil {
-			if m.Epoch <= c.session.epoch {
-				return
-			}
-			// The session of an older epoch is still here: its Connect was sent to the incarnation
-			// before this one.
-			c.session.task.End(errOver)
-		}
-		c.stopping = false
-		c.session = startSession(ctx, c.cfg, c.Begin(ctx), m)
+		c.connect(ctx, m)
 	case *sessionEnded:
-		c.session.task.End(errOver)
-		c.session = nil
-		if c.stopping {
-			ctx.Send(ctx.Parent(), &messages.ReadingStopped{})
-			return
-		}
-		panic(m.ended)
+		c.ended(ctx, m.ended)
 	case *messages.ForceReconnect:
-		if c.session != nil && c.session.epoch == m.Epoch && !c.stopping {
+		if c.reads(m.Epoch) {
 			c.cfg.Observer.Emit(observe.ForceReconnect, c.cfg.Feed, "epoch", uint64(m.Epoch), "cause", string(m.Cause))
 			c.session.cancel(&forced{m.Cause})
 		}
 	case *UpdateFilter:
-		if c.session != nil && c.session.epoch == m.Epoch && !c.stopping {
+		if c.reads(m.Epoch) {
 			c.session.updateFilter(m.Filter)
 		}
 	case *messages.StopReading:
@@ -120,4 +96,94 @@ func (c *connection) Receive(ctx actor.Context) {
 	case *messages.HealthCheck:
 		ctx.Respond(&HealthReply{ID: m.ID, From: ctx.Self()})
 	}
+}
+
+// reads says whether a session of the epoch is under way, and was not told to stop reading.
+func (c *connection) reads(epoch messages.Epoch) bool {
+	return c.session != nil && c.session.epoch == epoch && !c.stopping
+}
+
+// connect starts the session of an epoch.
+func (c *connection) connect(ctx actor.Context, m *Connect) {
+	if c.session != nil {
+		if m.Epoch <= c.session.epoch {
+			return
+		}
+		// The session of an older epoch is still here: its Connect was sent to the incarnation
+		// before this one.
+		c.session.task.End(errOver)
+	}
+	c.stopping = false
+	c.session = startSession(ctx, c.cfg, c.NewTask(ctx), m)
+}
+
+// ended fails the actor with the end of its session, unless it was told to stop reading.
+func (c *connection) ended(ctx actor.Context, e *Ended) {
+	c.session.task.End(errOver)
+	c.session = nil
+	if !c.stopping {
+		panic(e)
+	}
+	ctx.Send(ctx.Parent(), &messages.ReadingStopped{})
+}
+
+// Ended is why a connection ended. The connection actor fails with it, and the feed's supervision
+// decides what follows.
+type Ended struct {
+	Epoch  messages.Epoch
+	Lived  time.Duration // from the open websocket to its end; 0 if it was never open
+	Reason string        // one bounded line, free of secrets
+	Clean  bool          // the upstream announced the end
+	// Permanent says that the upstream refuses us, and that another request soon will not help.
+	Permanent  bool
+	RetryAfter time.Duration           // the wait that the upstream asked for, 0 for none
+	Forced     messages.ReconnectCause // "" when the upstream or the network ended it
+	SeqReset   bool                    // the upstream's sequence numbers began anew: resume by time
+	Frames     uint64                  // read on this connection
+	NewestUS   int64                   // the greatest upstream time among them, Unix µs
+	// PresentUS is a moment that the host's clock had surely reached at the end, Unix µs; 0 where
+	// nothing is known of that clock.
+	PresentUS int64
+	Poison    bool // the connection ended within a message, or because of one
+	Passing   bool // the upstream said that it will be back soon: its host is not blamed
+}
+
+func (e *Ended) Error() string {
+	return fmt.Sprintf("connection of epoch %d ended: %s", e.Epoch, e.Reason)
+}
+
+// Ours says whether we ended the connection for reasons of our own. Such an end says nothing about
+// the upstream.
+func (e *Ended) Ours() bool {
+	switch e.Forced {
+	case messages.CauseOperator, messages.CauseSleep, messages.CauseFilter, messages.CauseClock, messages.CausePreferred, messages.CauseWriter, messages.CauseBlind:
+		return true
+	}
+	return false
+}
+
+// Stale says whether the watchdog ended the connection.
+func (e *Ended) Stale() bool {
+	switch e.Forced {
+	case messages.CauseSilence, messages.CauseAdaptive, messages.CauseHalfOpen:
+		return true
+	}
+	return false
+}
+
+// Credits is how many batches a feed has: one is filled, one waits and one is committed. Together
+// with the bounds of a batch they bound the memory between socket and store (I5).
+const Credits = 3
+
+// Pool holds a feed's free batches. It lives longer than the incarnations of the connection, so
+// that a batch in flight always comes back to it.
+type Pool chan *messages.Batch
+
+// NewPool makes a pool of Credits empty batches.
+func NewPool() Pool {
+	p := make(Pool, Credits)
+	for range Credits {
+		p <- &messages.Batch{}
+	}
+	return p
 }

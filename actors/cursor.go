@@ -21,15 +21,15 @@ type CursorConfig struct {
 	Feed        string
 	Stream      persistence.Stream          // the truth: its checkpoint commits with the entries
 	Checkpoints persistence.CheckpointStore // the cursor's own saves
-	// Apart says that the checkpoints are kept in another place than the stream. Then they show
-	// when the stream's end was lost.
-	Apart        bool
-	Filters      FilterStore   // present and former filters; nil: not saved
-	Interval     time.Duration // between two saves while events flow
-	ReplayWindow time.Duration // beyond it an upstream is not asked to replay
-	Clock        clockwork.Clock
-	Observer     *observe.Observer
-	Fault        Fault
+	// SeparateStore says that the checkpoints are kept in another place than the stream. Then they
+	// show when the stream's end was lost.
+	SeparateStore bool
+	Filters       FilterStore   // present and former filters; nil: not saved
+	Interval      time.Duration // between two saves while events flow
+	ReplayWindow  time.Duration // beyond it an upstream is not asked to replay
+	Clock         clockwork.Clock
+	Observer      *observe.Observer
+	Fault         Fault
 }
 
 // NewCursor makes the props of the actor that knows the position of a feed.
@@ -42,7 +42,7 @@ func NewCursor(cfg CursorConfig) *actor.Props {
 }
 
 type cursor struct {
-	Beside
+	Tasks
 	cfg     CursorConfig
 	task    *Task // loads and saves
 	latest  messages.Checkpoint
@@ -52,12 +52,12 @@ type cursor struct {
 	wanted  *messages.FilterLog // still to be saved, nil for none
 	writing bool                // filters are being saved
 	// The writer has reported a commit since the start: the loaded checkpoint is older.
-	newer bool
-	dirty bool      // latest is not saved
-	aged  time.Time // when the last warning about the age was logged
+	newer  bool
+	dirty  bool      // latest is not saved
+	warned time.Time // when the last warning about the age was logged
 
-	ready bool      // the stored checkpoint is loaded
-	asked *question // the newest question that came before that, nil for none
+	ready bool          // the stored checkpoint is loaded
+	query *waitingQuery // the newest query that came before that, nil for none
 
 	due     clockwork.Timer // the next throttled save, nil when none is due
 	saving  bool
@@ -67,8 +67,8 @@ type cursor struct {
 	wait    time.Duration // until the next save while they fail
 }
 
-// question is a ResumeQuery that waits for its answer.
-type question struct {
+// waitingQuery is a ResumeQuery that waits for its answer.
+type waitingQuery struct {
 	from  *actor.PID
 	epoch messages.Epoch
 }
@@ -100,7 +100,7 @@ const agingShare = 0.75
 func (c *cursor) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
-		c.begin(ctx)
+		c.start(ctx)
 	case *loaded:
 		c.takeOver(ctx, m)
 	case *actor.Restarting, *actor.Stopping:
@@ -112,21 +112,9 @@ func (c *cursor) Receive(ctx actor.Context) {
 		c.committed(m.Checkpoint)
 		c.schedule(ctx)
 	case *messages.AtTip:
-		// The time belongs to the clock of the connected host. It says nothing about a position of
-		// another host.
-		if c.found && m.At.Host != "" && m.At.Host == c.latest.Host && m.At.US > c.latest.AtTip {
-			c.latest.AtTip, c.dirty = m.At.US, true
-			c.schedule(ctx)
-		}
-		c.noteAge()
+		c.atTip(ctx, m.At)
 	case *messages.ResumeQuery:
-		if !c.ready {
-			// A question about an older epoch needs no answer any more.
-			c.asked = &question{ctx.Sender(), m.Epoch}
-			return
-		}
-		c.noteAge()
-		ctx.Respond(c.point(m.Epoch))
+		c.resume(ctx, m)
 	case *messages.SaveCheckpoint:
 		c.cause = m.Cause
 		if who := ctx.Sender(); who != nil && !slices.ContainsFunc(c.waiters, who.Equal) {
@@ -157,22 +145,43 @@ func (c *cursor) committed(cp messages.Checkpoint) {
 	c.latest, c.found, c.dirty, c.newer = cp, true, true, true
 }
 
-// begin loads the stored checkpoint in a task, because a store may be unavailable for long.
-func (c *cursor) begin(ctx actor.Context) {
-	c.task = c.Begin(ctx)
+// atTip moves the moment up to which nothing is missing. The time belongs to the clock of the
+// connected host. It says nothing about a position of another host.
+func (c *cursor) atTip(ctx actor.Context, at messages.UpstreamTime) {
+	if c.found && at.Host != "" && at.Host == c.latest.Host && at.US > c.latest.AtTip {
+		c.latest.AtTip, c.dirty = at.US, true
+		c.schedule(ctx)
+	}
+	c.warnOfAge()
+}
+
+// resume answers the question where to resume, once the stored checkpoint is loaded.
+func (c *cursor) resume(ctx actor.Context, m *messages.ResumeQuery) {
+	if !c.ready {
+		// A query about an older epoch needs no answer any more.
+		c.query = &waitingQuery{ctx.Sender(), m.Epoch}
+		return
+	}
+	c.warnOfAge()
+	ctx.Respond(c.resumePoint(m.Epoch))
+}
+
+// start loads the stored checkpoint in a task, because a store may be unavailable for long.
+func (c *cursor) start(ctx actor.Context) {
+	c.task = c.NewTask(ctx)
 	root, feed := ctx.ActorSystem().Root, ctx.Parent()
 	c.task.Start("cursor.load", func(ctx context.Context) any {
 		m := &loaded{}
 		var since time.Time
 		told := ""
-		m.err = patiently(ctx, c.cfg.Clock, nil, func(err error, wait time.Duration) {
+		m.err = retry(ctx, c.cfg.Clock, nil, func(err error, wait time.Duration) {
 			if since.IsZero() {
 				since = c.cfg.Clock.Now()
 				c.cfg.Observer.Emit(observe.CursorFailed, c.cfg.Feed, "error", err.Error(), "retry_in", wait.String())
 			}
 			if reason := StoreReason(err); reason != told {
 				told = reason
-				root.Send(feed, &messages.CursorStalled{Reason: reason})
+				root.Send(feed, &messages.CursorTrouble{Reason: reason})
 			}
 		}, func() (err error) {
 			if m.latest, m.found, m.lost, err = c.load(ctx); err == nil {
@@ -182,13 +191,13 @@ func (c *cursor) begin(ctx actor.Context) {
 		})
 		if m.err == nil && told != "" {
 			c.recovered(since)
-			root.Send(feed, &messages.CursorStalled{})
+			root.Send(feed, &messages.CursorTrouble{})
 		}
 		return m
 	})
 }
 
-// takeOver takes over the loaded checkpoint, and answers the question that came meanwhile.
+// takeOver takes over the loaded checkpoint, and answers the query that came meanwhile.
 func (c *cursor) takeOver(ctx actor.Context, m *loaded) {
 	if m.err != nil {
 		panic(m.err)
@@ -200,9 +209,9 @@ func (c *cursor) takeOver(ctx actor.Context, m *loaded) {
 	if c.filters == nil {
 		c.filters = m.filters
 	}
-	if q := c.asked; q != nil {
-		ctx.Send(q.from, c.point(q.epoch))
-		c.asked = nil
+	if q := c.query; q != nil {
+		ctx.Send(q.from, c.resumePoint(q.epoch))
+		c.query = nil
 	}
 }
 
@@ -211,8 +220,8 @@ func (c *cursor) recovered(since time.Time) {
 	c.cfg.Observer.Emit(observe.CursorRecovered, c.cfg.Feed, "after", c.cfg.Clock.Since(since).String())
 }
 
-// point is the answer to the question where to resume.
-func (c *cursor) point(epoch messages.Epoch) *messages.ResumePoint {
+// resumePoint is the answer to the question where to resume.
+func (c *cursor) resumePoint(epoch messages.Epoch) *messages.ResumePoint {
 	return &messages.ResumePoint{Epoch: epoch, Checkpoint: c.latest, Found: c.found, Lost: c.lost, Filters: c.filters}
 }
 
@@ -237,7 +246,7 @@ func (c *cursor) load(ctx context.Context) (latest messages.Checkpoint, found bo
 	if err != nil {
 		return latest, false, nil, fmt.Errorf("look at the stream: %w", err)
 	}
-	if known && c.cfg.Apart && saved.LastID.Compare(stored.LastID) > 0 {
+	if known && c.cfg.SeparateStore && saved.LastID.Compare(stored.LastID) > 0 {
 		c.cfg.Observer.Emit(observe.StoreTruncated, c.cfg.Feed, "expected", saved.LastID.String(), "found", stored.LastID.String())
 	}
 	switch {
@@ -281,7 +290,7 @@ func (c *cursor) save(ctx actor.Context) {
 	}
 	if !c.dirty || !c.found {
 		c.cause = ""
-		c.answer(ctx, nil)
+		c.answerWaiters(ctx, nil)
 		return
 	}
 	cause, cp := c.cause, c.latest
@@ -304,7 +313,7 @@ func (c *cursor) saved(ctx actor.Context, m *saveDone) {
 			c.failing = c.cfg.Clock.Now()
 			c.cfg.Observer.Emit(observe.CursorFailed, c.cfg.Feed, "error", m.err.Error(), "retry_in", max(c.cfg.Interval, c.wait).String())
 		}
-		c.answer(ctx, m.err)
+		c.answerWaiters(ctx, m.err)
 		c.schedule(ctx)
 		return
 	}
@@ -318,29 +327,29 @@ func (c *cursor) saved(ctx actor.Context, m *saveDone) {
 		c.save(ctx)
 		return
 	}
-	c.answer(ctx, nil)
+	c.answerWaiters(ctx, nil)
 	c.schedule(ctx)
 }
 
-func (c *cursor) answer(ctx actor.Context, err error) {
+func (c *cursor) answerWaiters(ctx actor.Context, err error) {
 	for _, who := range c.waiters {
 		ctx.Send(who, &messages.CheckpointSaved{Err: err})
 	}
 	c.waiters = nil
 }
 
-// noteAge warns, at most once an hour, that the position nears the age beyond which no upstream is
-// asked to replay from it.
-func (c *cursor) noteAge() {
+// warnOfAge warns, at most once an hour, that the position nears the age beyond which no upstream
+// is asked to replay from it.
+func (c *cursor) warnOfAge() {
 	if !c.found {
 		return
 	}
 	now := c.cfg.Clock.Now()
 	age := now.Sub(time.UnixMicro(c.latest.Covered().US))
-	if age.Seconds() < agingShare*c.cfg.ReplayWindow.Seconds() || now.Sub(c.aged) < time.Hour {
+	if age.Seconds() < agingShare*c.cfg.ReplayWindow.Seconds() || now.Sub(c.warned) < time.Hour {
 		return
 	}
-	c.aged = now
+	c.warned = now
 	c.cfg.Observer.Emit(observe.CursorAging, c.cfg.Feed, "age", age.Round(time.Second).String(), "window", c.cfg.ReplayWindow.String())
 }
 

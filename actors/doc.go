@@ -26,27 +26,51 @@
 // Credits bound the memory: a feed has [Credits] batches. A connection without a free batch stops
 // reading its socket (I5).
 //
-//	task.go        work beside an actor
-//	connection.go  the connection actor
-//	session.go     one websocket from dial to end, with its heartbeat and pings
-//	sink.go        what a websocket fills: batches, the first event, the upstream's notices
-//	pool.go        the batches of a feed
-//	ended.go       why a connection ended
-//	writer.go      the writer actor
-//	jobs.go        the writer's queue: jobs that the committer has not begun
-//	committer.go   the writer's goroutine: dedupe, gap, append, retry
-//	expected.go    what an epoch should bring, and the judgement of its batches
-//	repairing.go   the committer's part in a backfill
-//	backfill.go    the backfill actor: a second connection for events that the first one missed
-//	addressed.go   the messages that carry an actor's address
-//	gap.go         the form of a gap entry, and when one is appended
-//	cursor.go      the cursor actor
-//	filters.go     the cursor's part in saving a feed's filters
-//	keeper.go      the keeper actor: the lease of a stream that several daemons share
-//	trouble.go     what a committer does when the store refuses
-//	patience.go    waiting for a store that is full, is unavailable or refuses
-//	watchdog.go    the watchdog actor
-//	detector.go    the adaptive failure detector
-//	sleep.go       the detection of machine sleep
-//	guard.go       the wrapper of every actor
+// The vocabulary, beside that of package messages:
+//
+//	turn         what an actor does with one message
+//	task         work beside an actor: goroutines that are cancelled and awaited together
+//	incarnation  an actor from a start to the next restart
+//	fault        a failure that is our own mistake; also a test's hook that makes one
+//	session      one websocket from dial to end; a connection has one after the other
+//	sink         what takes the batches and the first event of a websocket
+//	forced       ended by a ForceReconnect
+//	silence      how long no frame came; a lull is one that was healthy
+//	blind        a host whose frames come, but none that the feed wants
+//	job          a message in the writer's queue; the committer does them in order
+//	begin, end   the marks in that queue around an epoch and around a backfill
+//	start, stop  the same of actors, goroutines and the order for a backfill
+//	drain        store what the store takes, and give the rest up
+//	quiesce      store everything of the epochs before this one
+//	expectation  what an epoch expects of its next batch; the judgement of the batch is a verdict
+//	proof        what shows that a replay begins early enough, so that no event is missing
+//	held         an event that the stream has already
+//	outdated     said by an upstream that cannot go back as far as it was asked to
+//	trouble      why a store does not do what it should, "" when that is over
+//	refused      an append that failed with an unknown error: it may be durable or not
+//	load, save   the cursor's checkpoint and filters, from and to their store
+//	claim        the request for a lease: it is granted, or held by another daemon
+//	renew, lose, release  what becomes of a granted lease
+//
+// The files:
+//
+//	messages.go     the messages that carry an address, or a type of a package above messages
+//	task.go         the wrapper of every actor, and the work beside it
+//	connection.go   the connection actor: what it is told to dial, and why it ended
+//	session.go      one websocket, with its heartbeat and pings
+//	sink.go         the batches of a websocket, its first event, the upstream's notices
+//	writer.go       the writer actor, and its queue
+//	committer.go    the writer's goroutine: compare, judge, append
+//	epoch.go        what the committer knows of an epoch: the next batch, the position's way
+//	expectation.go  what an epoch expects of its next batch, and the judgement of the batch
+//	gap.go          the form of a gap entry, and when one is appended
+//	report.go       what the committer tells the cursor, the feed and the metrics
+//	trouble.go      what the committer does when the store refuses
+//	backfill.go     a backfill: the actor that fetches it, and the committer's part in it
+//	cursor.go       the cursor actor
+//	filters.go      the cursor's part in saving a feed's filters
+//	lease_holder.go the actor that holds a stream's lease, where several daemons share the store
+//	retry.go        the waits for a store that is full, is unavailable or refuses
+//	watchdog.go     the watchdog actor
+//	detector.go     what it notices: an unusual silence, and a sleep of the machine
 package actors

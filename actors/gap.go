@@ -25,14 +25,12 @@ func gapBatch(g messages.Gap) *messages.Batch {
 	}
 }
 
-// recordGap appends the pending gap entry and moves the position past it in the same append. A
-// crash after it does not record the gap twice.
-func (c *committer) recordGap(ctx context.Context, to messages.UpstreamTime) error {
-	g := c.gap.Gap
+// recordGap appends a gap entry and moves the position to the gap's end in the same append. A crash
+// after it does not record the gap twice.
+func (c *committer) recordGap(ctx context.Context, g messages.Gap, to messages.UpstreamTime) error {
 	g.ToUS = max(to.US, g.FromUS)
-	c.gap = nil
-	c.at.Position = messages.Position{Host: to.Host, TimeUS: g.ToUS, Moment: true}
-	c.at.Replay, c.at.AtTip = messages.Position{}, 0
+	c.checkpoint.Position = messages.Position{Host: to.Host, TimeUS: g.ToUS, Moment: true}
+	c.checkpoint.Replay, c.checkpoint.AtTip = messages.Position{}, 0
 	return c.storeGap(ctx, g, true)
 }
 
@@ -42,21 +40,42 @@ func (c *committer) storeGap(ctx context.Context, g messages.Gap, moved bool) er
 	if err != nil {
 		return err
 	}
-	c.feed(&messages.GapRecorded{Epoch: c.epoch.number, ID: stored.Last, Gap: g})
+	c.feed(&messages.GapRecorded{ID: stored.Last, Gap: g})
 	return nil
 }
 
-// tellSkipped inserts a gap entry for each event that was passed over, at the event's place in the
+// recordGapAtEnd appends a gap entry at the end of the stream. The position stays. A writer that no
+// epoch has told its position yet does nothing: the feed asks again in the next epoch. A damaged
+// block is recorded once, however often it is found.
+func (c *committer) recordGapAtEnd(ctx context.Context, g messages.Gap) error {
+	if c.epoch.isNone() {
+		return nil
+	}
+	if g.Cause == messages.GapCorrupt {
+		if !c.dedupe.Overlaps() {
+			if _, err := c.loadIndex(ctx, false, false); err != nil {
+				return err
+			}
+		}
+		if c.dedupe.Holds(gapBatch(g).Events[0].Fingerprint) {
+			c.feed(&messages.GapRecorded{Gap: g, Known: true})
+			return nil
+		}
+	}
+	return c.storeGap(ctx, g, false)
+}
+
+// insertGaps inserts a gap entry for each event that was too large, at the event's place in the
 // batch. The gap entry has the event's fingerprint, so that a replay of the event makes no second
 // gap entry.
-func (c *committer) tellSkipped(b *messages.Batch) (gaps int) {
-	for _, s := range slices.Backward(b.Skipped) {
+func (c *committer) insertGaps(b *messages.Batch) (gaps int) {
+	for _, s := range slices.Backward(b.Oversized) {
 		if s.Fingerprint != 0 && c.dedupe.Holds(s.Fingerprint) || s.TimeUS > 0 && c.epoch.startsAt(s.Seq, s.TimeUS) {
 			continue
 		}
 		at := s.TimeUS
 		if at == 0 {
-			at = c.at.TimeUS
+			at = c.checkpoint.TimeUS
 			if s.After > 0 {
 				at = b.Events[s.After-1].TimeUS
 			}
@@ -74,8 +93,8 @@ func (c *committer) tellSkipped(b *messages.Batch) (gaps int) {
 	return gaps
 }
 
-// tellGaps reports the gap entries of a batch that was stored behind the entry last.
-func (c *committer) tellGaps(b *messages.Batch, last messages.EntryID) {
+// reportGaps reports the gap entries of a batch that was stored behind the entry last.
+func (c *committer) reportGaps(b *messages.Batch, last messages.EntryID) {
 	for i := range b.Events {
 		e := &b.Events[i]
 		if e.Drop {
@@ -85,9 +104,9 @@ func (c *committer) tellGaps(b *messages.Batch, last messages.EntryID) {
 		if e.Kind != messages.KindGap {
 			continue
 		}
-		var told struct{ Gap messages.Gap }
-		if json.Unmarshal(b.Bytes(i), &told) == nil {
-			c.feed(&messages.GapRecorded{Epoch: c.epoch.number, ID: last, Gap: told.Gap})
+		var entry struct{ Gap messages.Gap }
+		if json.Unmarshal(b.Bytes(i), &entry) == nil {
+			c.feed(&messages.GapRecorded{ID: last, Gap: entry.Gap})
 		}
 	}
 }

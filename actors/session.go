@@ -71,20 +71,17 @@ func startSession(ctx actor.Context, cfg ConnectionConfig, task *Task, m *Connec
 
 // run dials, reads to the end, and returns why the session ended.
 func (s *session) run(ctx context.Context) *Ended {
-	start := s.cfg.Clock.Now()
-	dialCtx, cancel := clockwork.WithTimeout(ctx, s.cfg.Clock, s.cfg.DialTimeout)
-	up, err := s.cfg.Dial(dialCtx, s.dial.Request)
-	cancel()
+	up, err := s.cfg.dial(ctx, s.dial.Request)
 	if err != nil {
 		return s.ended(ctx, nil, 0, err)
 	}
 	open := s.cfg.Clock.Now()
-	s.opened(up, open, open.Sub(start))
+	s.opened(up, open)
 	s.task.EndsWith(up.CloseNow)
-	s.beside("connection.close", s.closeWhenDone, up)
-	s.beside("connection.heartbeat", s.heartbeat, up)
-	s.beside("connection.ping", s.ping, up)
-	s.beside("connection.filter", s.tellFilters, up)
+	s.start("connection.close", s.closeWhenDone, up)
+	s.start("connection.heartbeat", s.heartbeat, up)
+	s.start("connection.ping", s.ping, up)
+	s.start("connection.filter", s.tellFilters, up)
 
 	k := &sink{session: s, plan: s.dial.Plan, done: ctx.Done()}
 	defer k.giveBack()
@@ -98,14 +95,14 @@ func (s *session) run(ctx context.Context) *Ended {
 	return s.ended(ctx, up, s.cfg.Clock.Since(open), err)
 }
 
-// beside runs do in a goroutine until the session ends.
-func (s *session) beside(point string, do func(context.Context, Upstream), up Upstream) {
+// start runs do in a goroutine until the session ends.
+func (s *session) start(point string, do func(context.Context, Upstream), up Upstream) {
 	s.task.Start(point, func(ctx context.Context) any { do(ctx, up); return nil })
 }
 
 // opened reports the open websocket. The writer learns of it before any batch. If the host's
 // protocol or clock leads to another plan, the session ends, and the next one follows that plan.
-func (s *session) opened(up Upstream, at time.Time, took time.Duration) {
+func (s *session) opened(up Upstream, at time.Time) {
 	wire := up.Wire()
 	s.spoken = wire.Protocol
 	host := s.dial.Request.Endpoint.Host()
@@ -116,13 +113,13 @@ func (s *session) opened(up Upstream, at time.Time, took time.Duration) {
 		present = messages.UpstreamTime{Host: host, US: jetstream.RefineDate(date, at).UnixMicro()}
 		known = present
 	}
-	s.send(s.feed, &messages.Connected{Epoch: s.epoch, At: at, Took: took, Present: present,
+	s.send(s.feed, &messages.Connected{Epoch: s.epoch, At: at, Present: present,
 		Protocol: wire.Protocol.String(), Compression: wire.Compression.String(), Fallback: wire.Fallback})
 	if !s.dial.Plan.Stands(s.dial.Resume, wire.Protocol, known) {
 		s.task.Cancel(&forced{messages.CauseClock})
 		return
 	}
-	s.send(s.cfg.Writer, &messages.Opened{Epoch: s.epoch, Present: present})
+	s.send(s.cfg.Writer, &messages.EpochOpened{Epoch: s.epoch, Present: present})
 }
 
 // sawEvent learns from the time of an event that was just read.
@@ -218,14 +215,7 @@ func (s *session) tellFilters(ctx context.Context, up Upstream) {
 const heartbeatPeriod = time.Second
 
 func (s *session) heartbeat(ctx context.Context, up Upstream) {
-	tick := s.cfg.Clock.NewTicker(heartbeatPeriod)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.Chan():
-		}
+	every(ctx, s.cfg.Clock, heartbeatPeriod, func() {
 		s.cfg.Fault.At("connection.heartbeat")
 		now, a := s.cfg.Clock.Now(), up.Activity()
 		m := &messages.Heartbeat{Epoch: s.epoch, At: now, Frames: a.Frames, LastFrame: a.LastFrame, NewestUS: a.NewestUS,
@@ -237,7 +227,7 @@ func (s *session) heartbeat(ctx context.Context, up Upstream) {
 		}
 		s.send(s.cfg.Watchdog, m)
 		s.send(s.feed, m)
-	}
+	})
 }
 
 // unixTime is the time that an atomic holds as Unix nanoseconds. 0 is the zero time.
@@ -252,17 +242,10 @@ func unixTime(ns int64) time.Time {
 // everything that was sent before it. So a missing pong says nothing while the session waits for
 // the writer or frames still come.
 func (s *session) ping(ctx context.Context, up Upstream) {
-	tick := s.cfg.Clock.NewTicker(s.cfg.PingInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.Chan():
-		}
+	every(ctx, s.cfg.Clock, s.cfg.PingInterval, func() {
 		s.cfg.Fault.At("connection.ping")
 		if up.Activity().Blocked {
-			continue
+			return
 		}
 		sent, tip := s.cfg.Clock.Now(), s.hostTime((*jetstream.HostClock).Earliest)
 		pingCtx, cancel := clockwork.WithTimeout(ctx, s.cfg.Clock, s.cfg.PingTimeout)
@@ -274,10 +257,9 @@ func (s *session) ping(ctx context.Context, up Upstream) {
 			s.tip.Store(tip)
 			s.pong.Store(sent.UnixNano())
 		case ctx.Err() != nil:
-			return
 		case a.Blocked || s.blocked.Load() >= sent.UnixNano() || a.LastFrame.After(sent):
 		default:
-			s.send(s.cfg.Watchdog, &messages.PingFailed{Epoch: s.epoch, Timeout: s.cfg.PingTimeout})
+			s.send(s.cfg.Watchdog, &messages.PingFailed{Epoch: s.epoch})
 		}
-	}
+	})
 }

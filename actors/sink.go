@@ -150,7 +150,7 @@ func (k *sink) First(first messages.Event) {
 			return
 		}
 		covered := s.dial.Resume.Checkpoint.Covered()
-		s.send(s.cfg.Writer, &messages.SuspectGap{Epoch: s.epoch, Said: true, Gap: messages.Gap{
+		s.send(s.cfg.Writer, &messages.SuspectGap{Epoch: s.epoch, Gap: messages.Gap{
 			Host: s.dial.Request.Endpoint.Host(), FromUS: covered.US, ToUS: first.TimeUS, Cause: messages.GapServerMoved}})
 	}
 }

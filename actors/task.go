@@ -3,7 +3,10 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,46 +17,118 @@ import (
 	"tempestd/internal/observe"
 )
 
+// Panic is the failure of an actor by a fault of ours, with the stack, which the actor library
+// loses.
+type Panic = beside.Panic
+
+// Guarded makes props that report a failure before supervision handles it. An *Ended, the end of a
+// connection, is an expected failure and is not reported here. Every other failure is a fault of
+// ours: it becomes one log event with its stack, and a *Panic for the supervisor.
+//
+// Guarded also ends the actor's [Tasks]: before the supervisor learns of a failure, and when
+// the actor restarts or stops. At each turn it calls fault with the actor's role and the message's
+// type, "writer *messages.Quiesce".
+func Guarded(feed string, o *observe.Observer, fault Fault, produce func() actor.Actor) *actor.Props {
+	return actor.PropsFromProducer(produce, actor.WithReceiverMiddleware(func(next actor.ReceiverFunc) actor.ReceiverFunc {
+		return func(ctx actor.ReceiverContext, env *actor.MessageEnvelope) {
+			actorTasks, _ := ctx.Actor().(hasTasks)
+			defer func() {
+				r := recover()
+				if r == nil {
+					return
+				}
+				failure, expected := r, false
+				if _, expected = r.(*Ended); !expected {
+					p, ok := r.(*Panic)
+					if !ok {
+						p = &Panic{Value: r, Stack: debug.Stack()}
+					}
+					failure = p
+					if !p.Told {
+						p.Told = true
+						o.Emit(observe.ActorFailed, feed, "actor", ctx.Self().Id, "error", p.Error(), "stack", string(p.Stack))
+					}
+				}
+				if actorTasks != nil {
+					actorTasks.endAll() // otherwise its tasks would run until the restart
+				}
+				switch env.Message.(type) {
+				case *actor.Stopping, *actor.Stopped, *actor.Restarting:
+					// The actor ends all the same. If it failed here, the library would restart an
+					// actor that should stop.
+					return
+				}
+				panic(failure)
+			}()
+			switch m := env.Message.(type) {
+			case *actor.Started:
+				if actorTasks != nil {
+					actorTasks.prepare(feed, o, fault)
+				}
+			case *taskMessage:
+				if m.of.over {
+					return
+				}
+				if p, failed := m.message.(*Panic); failed {
+					panic(p)
+				}
+				env = &actor.MessageEnvelope{Message: m.message}
+			case *actor.Restarting, *actor.Stopping:
+				if actorTasks != nil {
+					defer actorTasks.endAll()
+				}
+			}
+			if fault != nil {
+				fault(fmt.Sprintf("%s %T", Role(ctx.Self()), env.Message))
+			}
+			next(ctx, env)
+		}
+	}))
+}
+
+// Role is an actor's name below its supervisor.
+func Role(pid *actor.PID) string { return pid.Id[strings.LastIndexByte(pid.Id, '/')+1:] }
+
 // Fault is a test's hook at every point of a feed's work. A nil Fault does nothing.
 type Fault = beside.Fault
 
-// Beside is embedded by an actor that needs work done beside it. [Guarded] prepares it when an
+// Tasks is embedded by an actor that has work done beside it. [Guarded] prepares it when an
 // incarnation starts. When the incarnation fails, restarts or stops, Guarded cancels and awaits all
 // its tasks: no goroutine lives longer than the incarnation that started it.
-type Beside struct {
+type Tasks struct {
 	feed     string
 	observer *observe.Observer
 	fault    Fault
 	open     []*Task
 }
 
-// worker is an actor that embeds Beside.
-type worker interface {
+// hasTasks is an actor that embeds Tasks.
+type hasTasks interface {
 	prepare(feed string, o *observe.Observer, fault Fault)
-	halt()
+	endAll()
 }
 
-func (b *Beside) prepare(feed string, o *observe.Observer, fault Fault) {
-	b.feed, b.observer, b.fault = feed, o, fault
+func (t *Tasks) prepare(feed string, o *observe.Observer, fault Fault) {
+	t.feed, t.observer, t.fault = feed, o, fault
 }
 
-func (b *Beside) halt() {
-	for len(b.open) > 0 {
-		b.open[0].End(errActorStops)
+func (t *Tasks) endAll() {
+	for len(t.open) > 0 {
+		t.open[0].End(errActorStops)
 	}
 }
 
 // errActorStops is the cause with which a task ends when its actor ends.
 var errActorStops = errors.New("the actor stops")
 
-// Begin makes a task of the actor whose turn it is.
-func (b *Beside) Begin(ctx actor.Context) *Task {
-	t := &Task{owner: b, actor: ctx.Self()}
-	t.run, t.cancel = context.WithCancelCause(context.Background())
+// NewTask makes a task of the actor whose turn it is.
+func (t *Tasks) NewTask(ctx actor.Context) *Task {
+	task := &Task{owner: t, actor: ctx.Self()}
+	task.run, task.cancel = context.WithCancelCause(context.Background())
 	root, self := ctx.ActorSystem().Root, ctx.Self()
-	t.send = func(m any) { root.Send(self, &answer{t, m}) }
-	b.open = append(b.open, t)
-	return t
+	task.send = func(m any) { root.Send(self, &taskMessage{task, m}) }
+	t.open = append(t.open, task)
+	return task
 }
 
 // Task is work beside an actor: goroutines under one context, cancelled and awaited together.
@@ -62,7 +137,7 @@ func (b *Beside) Begin(ctx actor.Context) *Task {
 // A goroutine that panics cancels its task. Its actor then fails with the *Panic in a turn of its
 // own, so that supervision handles it like any other failure.
 type Task struct {
-	owner   *Beside
+	owner   *Tasks
 	actor   *actor.PID
 	run     context.Context
 	cancel  context.CancelCauseFunc
@@ -74,9 +149,9 @@ type Task struct {
 	closers []func()
 }
 
-// answer is a message of a task to its actor. Guarded unwraps it, or drops it when the task is
+// taskMessage is a message of a task to its actor. Guarded unwraps it, or drops it when the task is
 // over.
-type answer struct {
+type taskMessage struct {
 	of      *Task
 	message any
 }
@@ -138,4 +213,18 @@ func (t *Task) End(cause error) {
 func Later(ctx actor.Context, clock clockwork.Clock, d time.Duration, message any) clockwork.Timer {
 	root, self := ctx.ActorSystem().Root, ctx.Self()
 	return clock.AfterFunc(d, func() { root.Send(self, message) })
+}
+
+// every calls do once in each period until ctx ends.
+func every(ctx context.Context, clock clockwork.Clock, period time.Duration, do func()) {
+	tick := clock.NewTicker(period)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.Chan():
+			do()
+		}
+	}
 }

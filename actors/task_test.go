@@ -48,14 +48,14 @@ type start struct {
 }
 
 type performer struct {
-	actors.Beside
+	actors.Tasks
 	troupe *troupe
 }
 
 func (p *performer) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *start:
-		task := p.Begin(ctx)
+		task := p.NewTask(ctx)
 		for range m.beside {
 			task.Start("performer.beside", func(ctx context.Context) any {
 				<-ctx.Done()

@@ -20,19 +20,19 @@ type trouble struct {
 	refusals int       // appends that were refused since the last successful one
 }
 
-// patiently calls do again and again while the store is full, is unavailable or refuses. Meanwhile
+// retry calls do again and again while the store is full, is unavailable or refuses. Meanwhile
 // the committer holds its job, and the connection does not read its socket: the upstream is the
 // buffer.
-func (c *committer) patiently(ctx context.Context, do func() error) error {
-	err := patiently(ctx, c.cfg.Clock, c.jobs.enough, c.stall, do)
+func (c *committer) retry(ctx context.Context, do func() error) error {
+	err := retry(ctx, c.cfg.Clock, c.jobs.draining, c.reportTrouble, do)
 	if err == nil && c.refusals == 0 {
-		c.resume()
+		c.endTrouble()
 	}
 	return err
 }
 
-// stall reports trouble.
-func (c *committer) stall(err error, wait time.Duration) {
+// reportTrouble reports trouble when it begins, and when its reason changes.
+func (c *committer) reportTrouble(err error, wait time.Duration) {
 	reason := StoreReason(err)
 	_, full := errors.AsType[*persistence.NoSpaceError](err)
 	if c.since.IsZero() {
@@ -43,23 +43,23 @@ func (c *committer) stall(err error, wait time.Duration) {
 		return
 	}
 	c.reason, c.full = reason, full
-	c.feed(&messages.WriterStalled{Reason: reason})
+	c.feed(&messages.WriterTrouble{Reason: reason})
 }
 
-// resume reports that the trouble is over.
-func (c *committer) resume() {
+// endTrouble reports that the trouble is over.
+func (c *committer) endTrouble() {
 	if c.since.IsZero() {
 		return
 	}
 	c.cfg.Observer.Emit(observe.AppendResumed, c.cfg.Feed, "after", c.cfg.Clock.Since(c.since).String())
-	c.feed(&messages.WriterResumed{})
+	c.feed(&messages.WriterTrouble{})
 	c.since = time.Time{}
 }
 
 // stored notes that an append succeeded.
 func (c *committer) stored() {
 	c.refusals = 0
-	c.resume()
+	c.endTrouble()
 }
 
 // recover handles a failure that is a state of the store, so that the committer can go on. It
@@ -69,24 +69,24 @@ func (c *committer) recover(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return err
-	case errors.Is(err, errEnough):
+	case errors.Is(err, errGivenUp):
 		c.giveUp()
 		return nil
 	case !isRefused:
 		return err
 	}
-	c.forget()
-	if err = c.startOver(ctx, err); errors.Is(err, errEnough) {
+	c.abandon()
+	if err = c.startOver(ctx, err); errors.Is(err, errGivenUp) {
 		c.giveUp()
 		return nil
 	}
 	return err
 }
 
-// forget ends the epoch and the backfill. Events of theirs that are not stored are read again.
-func (c *committer) forget() {
-	c.epoch.refuse()
-	c.repair = repairing{}
+// abandon ends the epoch and the backfill. Events of theirs that are not stored are read again.
+func (c *committer) abandon() {
+	c.epoch.close()
+	c.backfill = backfillState{}
 	c.dedupe = dedupe.New(c.cfg.Stream, c.cfg.Dedupe)
 }
 
@@ -94,7 +94,7 @@ func (c *committer) forget() {
 // nothing.
 func (c *committer) giveUp() {
 	c.cfg.Observer.Emit(observe.AppendGivenUp, c.cfg.Feed, "reason", c.reason)
-	c.forget()
+	c.abandon()
 	c.jobs.clear()
 	c.feed(&messages.Drained{})
 }
@@ -108,18 +108,18 @@ func (c *committer) startOver(ctx context.Context, refusal error) error {
 		wait = nextWait(wait, refusal)
 	}
 	c.refusals++
-	c.stall(refusal, wait)
-	if err := sleep(ctx, c.cfg.Clock, c.jobs.enough, wait); err != nil {
+	c.reportTrouble(refusal, wait)
+	if err := sleep(ctx, c.cfg.Clock, c.jobs.draining, wait); err != nil {
 		return err
 	}
 	probe := probe{stream: c.cfg.Stream}
-	if err := patiently(ctx, c.cfg.Clock, c.jobs.enough, c.stall, func() error { return probe.try(ctx) }); err != nil {
+	if err := retry(ctx, c.cfg.Clock, c.jobs.draining, c.reportTrouble, func() error { return probe.try(ctx) }); err != nil {
 		return err
 	}
 	if c.refusals == 1 {
 		// Only after the first refusal. At a second one in a row the store refuses this batch,
 		// although it accepts others, so the trouble is not over.
-		c.resume()
+		c.endTrouble()
 	}
 	c.feed(&messages.ReadAgain{Epoch: c.epoch.number})
 	return nil

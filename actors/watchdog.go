@@ -43,7 +43,7 @@ func NewWatchdog(cfg WatchdogConfig) *actor.Props {
 // watchdogPeriod is how often the watchdog checks the connection.
 const watchdogPeriod = time.Second
 
-type look struct{}
+type checkDue struct{}
 
 type watchdog struct {
 	cfg      WatchdogConfig
@@ -57,9 +57,9 @@ type watchdog struct {
 	armed   bool // it watches epoch, and has not yet fired in it
 	blocked bool
 
-	frames    uint64 // at the last heartbeat
-	seen      uint64 // commits at the last heartbeat
-	sinceThen uint64 // frames since the last commit
+	frames      uint64 // at the last heartbeat
+	seenCommits uint64 // commits at the last heartbeat
+	otherFrames uint64 // frames since the last commit
 }
 
 const (
@@ -77,7 +77,7 @@ func (w *watchdog) Receive(ctx actor.Context) {
 		if w.cfg.Interval > 0 {
 			w.detector.Seed(w.cfg.Clock.Now(), w.cfg.Interval)
 		}
-		w.timer = Later(ctx, w.cfg.Clock, watchdogPeriod, &look{})
+		w.timer = Later(ctx, w.cfg.Clock, watchdogPeriod, &checkDue{})
 	case *actor.Restarting, *actor.Stopping:
 		if w.timer != nil { // nil where the actor failed at its start
 			w.timer.Stop()
@@ -86,7 +86,7 @@ func (w *watchdog) Receive(ctx actor.Context) {
 		w.watched, w.epoch, w.armed, w.blocked = m.Connection, m.Epoch, true, false
 		w.detector.Connected(m.At, m.Host)
 		w.commits.Connected(m.At, m.Host)
-		w.frames, w.seen, w.sinceThen = 0, 0, 0
+		w.frames, w.seenCommits, w.otherFrames = 0, 0, 0
 	case *messages.Unwatch:
 		w.armed = false
 	case *messages.Heartbeat:
@@ -95,8 +95,8 @@ func (w *watchdog) Receive(ctx actor.Context) {
 		if m.Epoch == w.epoch && !w.blocked {
 			w.fire(ctx, messages.CauseHalfOpen)
 		}
-	case *look:
-		w.look(ctx)
+	case *checkDue:
+		w.check(ctx)
 		w.timer.Reset(watchdogPeriod)
 	case *messages.HealthCheck:
 		ctx.Respond(&HealthReply{ID: m.ID, From: ctx.Self()})
@@ -108,10 +108,10 @@ func (w *watchdog) heartbeat(m *messages.Heartbeat) {
 		return
 	}
 	w.detector.Observe(m.At, m.Frames, m.LastFrame, m.NewestUS, m.PresentUS)
-	w.sinceThen += m.Frames - w.frames
+	w.otherFrames += m.Frames - w.frames
 	w.frames = m.Frames
-	if m.Commits != w.seen {
-		w.seen, w.sinceThen = m.Commits, 0
+	if m.Commits != w.seenCommits {
+		w.seenCommits, w.otherFrames = m.Commits, 0
 	}
 	w.commits.Observe(m.At, m.Commits, m.LastCommit, m.CommitUS, m.PresentUS)
 	w.blocked = m.Blocked > 0
@@ -121,7 +121,7 @@ func (w *watchdog) heartbeat(m *messages.Heartbeat) {
 	}
 }
 
-func (w *watchdog) look(ctx actor.Context) {
+func (w *watchdog) check(ctx actor.Context) {
 	now := w.cfg.Clock.Now()
 	slept := w.sleep.Observe(now, w.cfg.Monotonic())
 	if !w.armed || w.blocked {
@@ -144,7 +144,7 @@ func (w *watchdog) look(ctx actor.Context) {
 
 // blind says whether the host sends frames but none of the commits that the feed wants.
 func (w *watchdog) blind(now time.Time) bool {
-	if w.cfg.BlindAfter < 0 || w.sinceThen < noiseFrames {
+	if w.cfg.BlindAfter < 0 || w.otherFrames < noiseFrames {
 		return false
 	}
 	return w.commits.Suspect(now) || w.cfg.BlindAfter > 0 && w.commits.Silence(now) >= w.cfg.BlindAfter
@@ -167,6 +167,6 @@ func (w *watchdog) fire(ctx actor.Context, cause messages.ReconnectCause) {
 	if cause == messages.CauseAdaptive || cause == messages.CauseBlind {
 		detector.Suspected()
 	}
-	ctx.Send(ctx.Parent(), &messages.Stalled{Epoch: w.epoch, Cause: cause, Silence: silence})
+	ctx.Send(ctx.Parent(), &messages.Stalled{Epoch: w.epoch})
 	ctx.Send(w.watched, &messages.ForceReconnect{Epoch: w.epoch, Cause: cause})
 }

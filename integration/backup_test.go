@@ -131,14 +131,14 @@ func sameUpTo(t *testing.T, a, b *daemon, last messages.EntryID) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, f := range page.Frames {
+			for _, f := range page.Entries {
 				if f.ID.Compare(last) > 0 {
 					return all
 				}
 				after = f.ID.String()
 				all = append(all, after+" "+string(f.Event))
 			}
-			if len(page.Frames) == 0 {
+			if len(page.Entries) == 0 {
 				return all
 			}
 		}

@@ -15,7 +15,7 @@ import (
 // acknowledged, in order, at any daemon.
 type indexer struct {
 	t     *testing.T
-	dealt []persistence.Frame
+	dealt []persistence.Entry
 }
 
 const indexerName = "indexer"

@@ -129,10 +129,10 @@ func (d *daemon) entriesAfter(last messages.EntryID) iter.Seq2[[]byte, error] {
 				yield(nil, err)
 				return
 			}
-			if len(page.Frames) == 0 {
+			if len(page.Entries) == 0 {
 				return
 			}
-			for _, f := range page.Frames {
+			for _, f := range page.Entries {
 				if f.ID.Compare(last) <= 0 {
 					d.t.Errorf("I3: entry %v stands behind entry %v", f.ID, last)
 				}

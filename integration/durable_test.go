@@ -73,13 +73,13 @@ func (d *daemon) canonicalFrames(t *testing.T) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(page.Frames) == 0 {
+		if len(page.Entries) == 0 {
 			return all
 		}
-		for _, f := range page.Frames {
+		for _, f := range page.Entries {
 			all = append(all, canonical(t, f.Event))
 		}
-		from = page.Frames[len(page.Frames)-1].ID.Next().String()
+		from = page.Entries[len(page.Entries)-1].ID.Next().String()
 	}
 }
 

@@ -89,13 +89,13 @@ func (d *daemon) newestTime() int64 {
 	d.t.Helper()
 	newest := d.info().Newest.String()
 	page, err := d.Frames(d.t.Context(), feed, newest, newest, 1)
-	if err != nil || len(page.Frames) != 1 {
-		d.t.Fatalf("entry %s: %v, %v", newest, page.Frames, err)
+	if err != nil || len(page.Entries) != 1 {
+		d.t.Fatalf("entry %s: %v, %v", newest, page.Entries, err)
 	}
 	var event struct {
 		TimeUS int64 `json:"time_us"`
 	}
-	if err := json.Unmarshal(page.Frames[0].Event, &event); err != nil {
+	if err := json.Unmarshal(page.Entries[0].Event, &event); err != nil {
 		d.t.Fatal(err)
 	}
 	return event.TimeUS

@@ -90,15 +90,15 @@ func TestI4_RepairedStoreRunsOn(t *testing.T) {
 	d.startLive()
 	gap := done.Lost[0].Gap.String()
 	page, err := d.Frames(t.Context(), feed, gap, gap, 1)
-	if err != nil || len(page.Frames) != 1 {
+	if err != nil || len(page.Entries) != 1 {
 		t.Fatalf("the gap entry: %+v, %v", page, err)
 	}
 	var told struct {
 		Kind string
 		Gap  messages.Gap
 	}
-	if err := json.Unmarshal(page.Frames[0].Event, &told); err != nil || told.Kind != "gap" || told.Gap.Cause != messages.GapCorrupt {
-		t.Errorf("the gap entry is %s", page.Frames[0].Event)
+	if err := json.Unmarshal(page.Entries[0].Event, &told); err != nil || told.Kind != "gap" || told.Gap.Cause != messages.GapCorrupt {
+		t.Errorf("the gap entry is %s", page.Entries[0].Event)
 	}
 	d.catchUp(sim)
 	if code, p := run(t, "streams", "verify", "--addr", d.addr, "--stream", feed); code != 0 {

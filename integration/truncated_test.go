@@ -180,13 +180,13 @@ func (d *daemon) readable() iter.Seq2[[]byte, error] {
 				after = corrupt[1]
 				continue
 			}
-			if err != nil || len(page.Frames) == 0 {
+			if err != nil || len(page.Entries) == 0 {
 				if err != nil {
 					yield(nil, err)
 				}
 				return
 			}
-			for _, f := range page.Frames {
+			for _, f := range page.Entries {
 				if !yield(f.Event, nil) {
 					return
 				}

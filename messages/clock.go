@@ -20,11 +20,3 @@ func (t UpstreamTime) Sub(u UpstreamTime) (d time.Duration, ok bool) {
 	}
 	return time.Duration(t.US-u.US) * time.Microsecond, true
 }
-
-// Add returns the moment d later on the same clock.
-func (t UpstreamTime) Add(d time.Duration) UpstreamTime {
-	if t.US == 0 {
-		return t
-	}
-	return UpstreamTime{Host: t.Host, US: t.US + d.Microseconds()}
-}

@@ -50,15 +50,15 @@ type Batch struct {
 	Number uint64  // 1, 2, 3 … within the epoch; a writer accepts only the next one
 	Buf    []byte  // the events' JSON, in order, without separators
 	Events []Event // in arrival order
-	// Skipped are events that were sent but not kept, in arrival order. Each of them is missing
+	// Oversized are events that were sent but not kept, in arrival order. Each of them is missing
 	// here.
-	Skipped []SkippedEvent
-	Frames  int // frames read, including those that gave no event or an unwanted one
-	Bad     int // frames that could not be parsed and were left out
+	Oversized []OversizedEvent
+	Frames    int // frames read, including those that gave no event or an unwanted one
+	Bad       int // frames that could not be parsed and were left out
 
 	// Seq and TimeUS are the place upstream that the batch reaches: the sequence number and the
 	// time, Unix µs, of its last event, wanted or not; 0 if there is none. A batch of frames
-	// without a wanted event has no Events, and still moves the position. Skipped events count if
+	// without a wanted event has no Events, and still moves the position. Oversized events count if
 	// their place is known.
 	Seq, TimeUS int64
 	// PresentUS is the latest time, Unix µs, that the host's own clock can have shown when the
@@ -69,14 +69,13 @@ type Batch struct {
 	Waited time.Duration
 }
 
-// SkippedEvent is an event that was sent but could not be kept. Fields that are unknown are zero or
-// "". Usually everything of a commit is known except its record.
-type SkippedEvent struct {
+// OversizedEvent is an event that was sent but is larger than max_message_size. Fields that are
+// unknown are zero or "". Usually everything of a commit is known except its record.
+type OversizedEvent struct {
 	After int // how many of the batch's Events came before it
 	// Size is the number of bytes of its JSON or, if that is unknown, of its compressed message.
 	Size        int64
-	Why         string // for people
-	TimeUS, Seq int64  // as in Event
+	TimeUS, Seq int64 // as in Event
 	Kind        Kind
 	Fingerprint uint64 // as in Event; 0 if its identity is unknown
 
@@ -98,7 +97,7 @@ func (b *Batch) Reset() {
 	if cap(b.Buf) > keepBytes && len(b.Buf) < cap(b.Buf)/16 {
 		b.Buf, b.Events = nil, nil
 	}
-	b.Skipped = nil
+	b.Oversized = nil
 	b.Buf, b.Events = b.Buf[:0], b.Events[:0]
 	b.Epoch, b.Number, b.Frames, b.Bad, b.Seq, b.TimeUS, b.PresentUS, b.Waited = 0, 0, 0, 0, 0, 0, 0, 0
 }

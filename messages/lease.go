@@ -36,26 +36,26 @@ type Owner struct {
 // The conversation of a feed whose store is shared. A feed's actors run only while the feed holds
 // its lease:
 //
-//	sharing → feed   Share           "you are to own it", or not
-//	feed → keeper    ClaimLease
-//	keeper → feed    LeaseHeld, LeaseAway …    not yet, and why
-//	keeper → feed    (actors.LeaseGranted)     "it is yours; here is the stream"
-//	keeper → feed    LeaseLost                 "it is yours no longer"; or
-//	feed → keeper    ReleaseLease              once everything that was read is stored
-//	keeper → feed    LeaseReleased
+//	sharing → feed       Share                     "you are to own it", or not
+//	feed → lease holder  ClaimLease
+//	lease holder → feed  LeaseHeld, LeaseTrouble … not yet, and why
+//	lease holder → feed  (actors.LeaseGranted)     "it is yours; here is the stream"
+//	lease holder → feed  LeaseLost                 "it is yours no longer"; or
+//	feed → lease holder  ReleaseLease              once everything that was read is stored
+//	lease holder → feed  LeaseReleased
 
 // Share tells a feed its role among the daemons that share the store.
 type Share struct {
 	Wanted   bool     // this daemon is to own the stream
-	Owner    Owner    // names of the daemons that may own it, without the owner
-	Standbys []string // names of the other daemons that may own it, this one included
+	Owner    Owner    // the daemon that holds the lease now
+	Standbys []string // names of the daemons that may own it, this one included, without the owner
 }
 
-// ClaimLease asks the keeper to get the lease, however long that takes. A lease that the keeper
-// already holds is granted again, with a new epoch and the stream opened again.
+// ClaimLease asks the lease holder to get the lease, however long that takes. A lease that the
+// lease holder already holds is granted again, with a new epoch and the stream opened again.
 type ClaimLease struct{}
 
-// ReleaseLease asks the keeper to give the lease up, and to stop asking for it.
+// ReleaseLease asks the lease holder to give the lease up, and to stop asking for it.
 type ReleaseLease struct{}
 
 // LeaseReleased answers ReleaseLease.
@@ -64,8 +64,8 @@ type LeaseReleased struct{}
 // LeaseHeld says that another daemon holds the lease that was asked for.
 type LeaseHeld struct{ Owner Owner }
 
-// LeaseAway says that the store cannot be asked for the lease now.
-type LeaseAway struct{ Reason string }
+// LeaseTrouble says why the store cannot be asked for the lease now.
+type LeaseTrouble struct{ Reason string }
 
 // LeaseLost says that the lease is no longer held.
 type LeaseLost struct {

@@ -1,9 +1,6 @@
 package messages
 
-import (
-	"encoding/json"
-	"time"
-)
+import "encoding/json"
 
 // Position is a place in the events of one upstream host. Everything that the host sends up to this
 // place is stored, or was passed over knowingly. A Position has everything that a resume may need;
@@ -131,9 +128,4 @@ func (g Gap) Entry() []byte {
 		panic(err) // cannot happen: strings and integers always encode
 	}
 	return buf
-}
-
-// Duration returns how much upstream time is missing; 0 while ToUS is unknown.
-func (g Gap) Duration() time.Duration {
-	return time.Duration(max(g.ToUS-g.FromUS, 0)) * time.Microsecond
 }

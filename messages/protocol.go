@@ -9,11 +9,11 @@ import "time"
 //	writer → feed          Quiesced
 //	feed → cursor          ResumeQuery            "resume from where?"
 //	cursor → feed          ResumePoint
-//	feed → writer          BeginEpoch             "this is what comes next, and what it follows"
+//	feed → writer          (actors.BeginEpoch)    "this is what comes next, and what it follows"
 //	feed → connection      (actors.Connect)       "dial this endpoint with this cursor"
 //	connection → feed      Connected
-//	connection → writer    Opened                 "past any gap now: record it"
-//	feed → watchdog        Watch
+//	connection → writer    EpochOpened            "past any gap now: record it"
+//	feed → watchdog        (actors.Watch)
 //	connection → writer    AppendBatch …
 //	writer → feed          Proven, NoOverlap      what the replay began with
 //	writer → cursor, feed  Committed …
@@ -47,36 +47,6 @@ type ResumePoint struct {
 	Filters *FilterLog
 }
 
-// BeginEpoch tells the writer what the next batches follow.
-type BeginEpoch struct {
-	Epoch  Epoch
-	Host   string // the instance that the batches' sequence numbers and times belong to
-	Resume Checkpoint
-	From   Position // the place that was asked for, or rewound from
-
-	Overlap bool // the upstream may send events again that the stream holds
-	Short   bool // such events are among the stream's newest entries
-	// Prove asks for proof that the replay begins early enough: Proven or, with Held, a first event
-	// that the stream holds. Before the proof nothing is stored and the position does not move. If
-	// there is no proof, nothing of the epoch is stored and the feed gets NoOverlap. With Accept a
-	// gap is recorded instead and the epoch goes on.
-	Prove, Held, Accept bool
-	// BySeq says that the epoch resumes by the numbers of Host, which are valid. Events before
-	// Resume are a replay.
-	BySeq bool
-
-	Gap  *Gap // certain: recorded as soon as the connection is open
-	Skip *Gap // what is passed over: recorded before the first event
-	Lost *Gap // what the store has lost: recorded before the first event unless that is as old
-
-	// Before are the filters that applied until FilterUS of Resume and earlier, oldest first. An
-	// event that is older than a filter is stored only if the previous filter wanted it too.
-	Before []FormerFilter
-	// Passed is a position that was reached with an unknown filter. Events of Host up to there that
-	// the stream lacks were not wanted. It is zero if the filter is known.
-	Passed Position
-}
-
 // FormerFilter is a filter that applied until a moment of the clock of the position's host, Unix
 // µs.
 type FormerFilter struct {
@@ -87,8 +57,8 @@ type FormerFilter struct {
 // NoOverlap says that the epoch's replay does not begin with an event that the stream holds, so
 // events in between may be missing. Nothing of the replay was stored.
 type NoOverlap struct {
-	Epoch Epoch
-	Said  bool // the upstream said that it cannot go back further
+	Epoch    Epoch
+	Outdated bool // the upstream said that it cannot go back further
 }
 
 // Proven says that the epoch's replay begins where it should: nothing is missing between the
@@ -98,9 +68,9 @@ type Proven struct {
 	Exact bool // with exactly the event at the position
 }
 
-// Opened tells the writer, before the epoch's first batch, that the connection is open. A pending
-// gap ends here, and a feed that never had a position gets one.
-type Opened struct {
+// EpochOpened tells the writer, before the epoch's first batch, that the connection is open. A
+// pending gap ends here, and a feed that never had a position gets one.
+type EpochOpened struct {
 	Epoch Epoch
 	// Present is the host's clock at that moment, or a moment that it had surely reached. It has no
 	// host if it had to be taken from our own clock.
@@ -111,7 +81,6 @@ type Opened struct {
 type Connected struct {
 	Epoch       Epoch
 	At          time.Time
-	Took        time.Duration
 	Protocol    string // as spoken on this connection
 	Compression string
 	Fallback    string // why it is not the preferred one, "" if it is
@@ -120,13 +89,12 @@ type Connected struct {
 	Present UpstreamTime
 }
 
-// SuspectGap tells the writer that the upstream began later than it was asked to. The gap is
-// recorded before the epoch's first event, unless the stream holds an event of the epoch's first
-// batch: then nothing was left out.
+// SuspectGap tells the writer that the upstream began later than it was asked to, and said that it
+// cannot go back further: to ask for more is useless. The gap is recorded before the epoch's first
+// event, unless the stream holds an event of the epoch's first batch: then nothing was left out.
 type SuspectGap struct {
 	Epoch Epoch
 	Gap   Gap
-	Said  bool // by the upstream itself: to ask for more is useless
 }
 
 // AppendBatch hands a batch to the writer. The writer returns the batch through Release once it is
@@ -149,31 +117,30 @@ type Committed struct {
 	NewestUS   int64 // upstream time of the newest stored event, 0 if none was stored
 }
 
-// GapRecorded says that the epoch's gap entry is durable.
+// GapRecorded says that a gap entry is durable.
 type GapRecorded struct {
-	Epoch Epoch
 	ID    EntryID
 	Gap   Gap
 	Known bool // the stream had it already
 }
 
-// BeginRepair tells the writer that batches of a backfill will come, and the range that the
+// BeginBackfill tells the writer that batches of a backfill will come, and the range that the
 // backfill will fetch: Unix µs of the host's clock, inclusive.
-type BeginRepair struct {
+type BeginBackfill struct {
 	ID           uint64
 	FromUS, ToUS int64
 }
 
-// AppendRepair hands the writer a batch that a backfill fetched. The events that the stream lacks
+// AppendBackfill hands the writer a batch that a backfill fetched. The events that the stream lacks
 // are appended; the feed's position does not move.
-type AppendRepair struct {
+type AppendBackfill struct {
 	ID      uint64
 	Batch   *Batch
 	Release chan<- *Batch
 }
 
-// EndRepair says that a backfill has handed over all its batches, or why it has not.
-type EndRepair struct {
+// EndBackfill says that a backfill has handed over all its batches, or why it has not.
+type EndBackfill struct {
 	ID      uint64
 	Batches uint64
 	Err     error
@@ -208,9 +175,8 @@ type RecordGap struct{ Gap Gap }
 // Fenced says that the stream refuses the writer's lease: another daemon owns the stream, or none
 // does.
 type Fenced struct {
-	Stream         string
-	Epoch, Current uint64 // the writer's lease epoch, and the stream's
-	Owner          string // its name, "" if there is none
+	Epoch uint64 // of the writer's lease
+	Owner string // the name of the stream's owner, "" if there is none
 }
 
 // StreamMoved says that the stream does not end where the writer left it, because its server
@@ -221,12 +187,9 @@ type StreamMoved struct{ Expected, Found EntryID }
 // StreamClosed says that the stream was closed for good and accepts no more appends.
 type StreamClosed struct{ Reason string }
 
-// WriterStalled says that appends fail and are being retried. Nothing is lost; the socket is not
-// read.
-type WriterStalled struct{ Reason string }
-
-// WriterResumed says that appends work again.
-type WriterResumed struct{}
+// WriterTrouble says why appends fail and are being retried; "" once they work again. Nothing is
+// lost; the socket is not read.
+type WriterTrouble struct{ Reason string }
 
 // ReadAgain says that the writer gave up the events of the epoch that are not stored, because the
 // store refused them. They must be read again.
@@ -246,8 +209,8 @@ type SaveCheckpoint struct{ Cause string }
 // changed.
 type CheckpointSaved struct{ Err error }
 
-// CursorStalled says why the stored position cannot be read for now; "" once it was read.
-type CursorStalled struct{ Reason string }
+// CursorTrouble says why the stored position cannot be read for now; "" once it was read.
+type CursorTrouble struct{ Reason string }
 
 // AtTip tells the cursor that a healthy connection had nothing more to give at that moment of the
 // host's clock.
@@ -277,10 +240,7 @@ type Heartbeat struct {
 }
 
 // PingFailed says that a ping was not answered although the socket was being read.
-type PingFailed struct {
-	Epoch   Epoch
-	Timeout time.Duration
-}
+type PingFailed struct{ Epoch Epoch }
 
 // Unwatch tells the watchdog that there is nothing to watch: disconnected, paused or stopping.
 type Unwatch struct{}
@@ -320,11 +280,7 @@ type Suspicion struct {
 }
 
 // Stalled says that the watchdog sent a ForceReconnect.
-type Stalled struct {
-	Epoch   Epoch
-	Cause   ReconnectCause
-	Silence time.Duration
-}
+type Stalled struct{ Epoch Epoch }
 
 // StopReading asks the connection to stop reading, hand over what it has read and close the socket.
 type StopReading struct{}

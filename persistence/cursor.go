@@ -10,8 +10,8 @@ import (
 	"tempestd/messages"
 )
 
-// StreamCursor is a place in a stream: an open marker ("start", "end"), a millisecond or one entry.
-// The zero value is entry 0-0, which is before every entry.
+// StreamCursor is a position in a stream: an open marker ("start", "end"), a millisecond or one
+// entry. The zero value is entry 0-0, which is before every entry.
 type StreamCursor struct {
 	id     EntryID
 	marker cursorMarker
@@ -43,10 +43,10 @@ func End() StreamCursor { return StreamCursor{marker: atEnd} }
 // FromBeginning is 0-0. Every entry is after it.
 func FromBeginning() StreamCursor { return StreamCursor{} }
 
-// CursorAt is the place of the entry id. As the cursor of a Tail it gives the entries after id.
+// CursorAt is the position of the entry id. As the cursor of a Tail it gives the entries after id.
 func CursorAt(id EntryID) StreamCursor { return StreamCursor{id: id} }
 
-// CursorAtMillis is the place of all entries of one millisecond since the Unix epoch.
+// CursorAtMillis is the position of all entries of one millisecond since the Unix epoch.
 func CursorAtMillis(ms uint64) StreamCursor {
 	return StreamCursor{id: EntryID{MS: ms}, marker: atMillis}
 }
@@ -143,37 +143,4 @@ func (c StreamCursor) Upper() EntryID {
 		return EntryID{MS: c.id.MS, Seq: math.MaxUint64}
 	}
 	return c.id
-}
-
-// CheckAfter returns a *CursorExpiredError for an exclusive cursor after which retention has
-// dropped entries. Cursor 0-0 means "from the oldest entry there is" and never expires.
-func CheckAfter(stream string, after, trimmed EntryID) error {
-	if after.IsZero() || after.Compare(trimmed) >= 0 {
-		return nil
-	}
-	return &CursorExpiredError{Stream: stream, Cursor: after, Oldest: trimmed}
-}
-
-// CheckFrom is CheckAfter for the beginning of a range, which belongs to the range.
-func CheckFrom(stream string, from, trimmed EntryID) error {
-	if from.IsZero() {
-		return nil
-	}
-	return CheckAfter(stream, from.Prev(), trimmed)
-}
-
-// CheckLimit checks how many frames a Read or a Tail may return.
-func CheckLimit(limit int) error {
-	if limit < 1 || limit > MaxCount {
-		return &ConfigError{Field: "limit", Message: fmt.Sprintf("is %d; accepted: 1 to %d", limit, MaxCount), Err: ErrBadBound}
-	}
-	return nil
-}
-
-// CheckBlock checks how long a Tail may wait.
-func CheckBlock(block time.Duration) error {
-	if block < 0 || block > MaxBlock {
-		return &ConfigError{Field: "block", Message: fmt.Sprintf("is %s; accepted: 0s to %s", block, MaxBlock), Err: ErrBadBound}
-	}
-	return nil
 }

@@ -19,6 +19,11 @@ var (
 	ErrBadBound     = errors.New("argument out of bounds")
 )
 
+// ClosedError returns an error that matches ErrStreamClosed and contains the reason for closing.
+func ClosedError(stream, reason string) error {
+	return fmt.Errorf("%w: %s (%.80s)", ErrStreamClosed, stream, reason)
+}
+
 // NoSpaceError says that the store stopped writing before the disk was full. Nothing was written.
 // Appends work again when there is space.
 type NoSpaceError struct {
@@ -46,19 +51,28 @@ func (e *CorruptError) Error() string {
 
 func (e *CorruptError) Unwrap() error { return e.Err }
 
-// ReasonRefused is the Reason of an UnavailableError for a command that the server refuses, or an
-// answer that this version does not know. It passes when an operator has corrected the cause.
-const ReasonRefused = "refused"
+// Reasons of an UnavailableError.
+const (
+	ReasonConnection = "connection" // there is no connection, or it ended
+	ReasonTimeout    = "timeout"    // no answer came in time
+	ReasonLoading    = "loading"    // the server reads its data after a start
+	ReasonReadOnly   = "readonly"   // the server is a replica, or lacks replicas of its own
+	ReasonFull       = "full"       // memory or disk is full
+	ReasonCluster    = "cluster"    // the cluster is down, or moves the keys
+	ReasonBusy       = "busy"       // another client holds the server up
+	// ReasonRefused is for a command that the server refuses, and for an answer that this version
+	// does not know. It passes when an operator has corrected the cause.
+	ReasonRefused = "refused"
+	ReasonIO      = "io" // the file system returned an error
+)
 
 // UnavailableError says that a store cannot be used now: a server is away, starting, full, moving
 // or refuses a command, or a file system returned an error. A later call may succeed. After an
 // Append the outcome may be unknown. The next Append finds out, and never stores an event twice.
 type UnavailableError struct {
-	Store string // the server or the store's directory, without secrets
-	// Reason is one word: "connection", "timeout", "loading", "readonly", "full", "cluster",
-	// "busy", "refused", "io".
-	Reason string
-	Err    error // the cause in one short, printable line
+	Store  string // the server or the store's directory, without secrets
+	Reason string // ReasonConnection to ReasonIO
+	Err    error  // the cause in one short, printable line
 }
 
 func (e *UnavailableError) Error() string {
@@ -69,6 +83,16 @@ func (e *UnavailableError) Error() string {
 }
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// Repairable reports whether the store itself named a fault that an operator has to repair. The
+// other reasons pass by themselves.
+func (e *UnavailableError) Repairable() bool {
+	switch e.Reason {
+	case ReasonRefused, ReasonFull, ReasonReadOnly, ReasonIO:
+		return true
+	}
+	return false
+}
 
 // ConflictError says that a stream does not end where its writer left it. This happens when a
 // server comes back with older data, or when a disk loses written data after an error. The writer

@@ -2,7 +2,7 @@ package persistence
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
 	"time"
 
 	"tempestd/messages"
@@ -14,7 +14,7 @@ type EntryID = messages.EntryID
 // Bounds of the reading calls. They are part of the contract of tails.
 const (
 	MaxBlock = 30 * time.Second // the longest a Tail may wait
-	MaxCount = 10_000           // the most frames one Read or Tail returns
+	MaxCount = 10_000           // the most entries one Read or Tail returns
 	// MaxPageBytes also bounds a page: it ends after the entry that brings its events to this size
 	// (I5).
 	MaxPageBytes = 16 << 20
@@ -45,7 +45,7 @@ type Stream interface {
 	// 1…MaxCount; other values give an error that matches ErrBadBound. A page may be shorter than
 	// limit although more entries follow; an empty page is the end. A *CorruptError names a block
 	// that cannot be read; reading may continue after it.
-	Read(ctx context.Context, from, to StreamCursor, limit int) (StreamFrames, error)
+	Read(ctx context.Context, from, to StreamCursor, limit int) (Page, error)
 
 	// Tail returns up to limit entries after the exclusive cursor. When there are none, it waits up
 	// to block for one (0…MaxBlock; 0 does not wait). A time-out is not an error: the result is
@@ -54,7 +54,7 @@ type Stream interface {
 	// ErrBadCursor. "<ms>" means "<ms>-0". Pages and errors are the same as for Read, plus a
 	// *CursorExpiredError when retention has dropped entries after the cursor. Cursor 0-0 never
 	// expires. In a shared store, the answer of a Tail that may wait can be some milliseconds old.
-	Tail(ctx context.Context, after StreamCursor, block time.Duration, limit int) (StreamFrames, error)
+	Tail(ctx context.Context, after StreamCursor, block time.Duration, limit int) (Page, error)
 
 	// Info returns the stream's bounds and sizes. It is cheap.
 	Info(ctx context.Context) (StreamInfo, error)
@@ -78,6 +78,35 @@ type Stream interface {
 	// one caller at a time: the writer.
 	Entry(ctx context.Context, last EntryID, i int) ([]byte, error)
 }
+
+// Entry is an entry of a stream as readers get it.
+type Entry struct {
+	ID    EntryID         `json:"id"`
+	Event json.RawMessage `json:"event"` // the JSON of the upstream, unchanged
+}
+
+// Page is what a Read or a Tail returns. On the wire, in the JSON of the HTTP API, its Entries are
+// named "frames". Nothing writes to the memory that the entries share. All fields describe the
+// stream at one instant: the tip or the end of a closed stream is reported (Behind is 0) only with
+// the entries up to it.
+type Page struct {
+	Entries      []Entry
+	ClosedAt     time.Time // zero while the stream is open
+	ClosedReason string
+
+	// Cursor is the exclusive cursor to continue with: the last entry. In an empty page it is the
+	// greatest ID up to which there is no entry.
+	Cursor         EntryID
+	Oldest, Newest EntryID // of the stream; zero when it has no entries
+	Behind         int64   // entries after Cursor; 0 at the tip
+	// Appended is how many entries were ever appended to the stream up to Newest, kept or not. So
+	// the entry at Cursor has number Appended−Behind. An entry keeps its number as long as it is
+	// stored, and no later entry gets it.
+	Appended int64
+}
+
+// IsClosed reports whether the stream was closed for good when the entries were read.
+func (p Page) IsClosed() bool { return !p.ClosedAt.IsZero() }
 
 // Appended is the result of an Append.
 type Appended struct {
@@ -146,54 +175,4 @@ func (i StreamInfo) Ended() error {
 		return nil
 	}
 	return ClosedError(i.Name, i.ClosedReason)
-}
-
-// ClosedError returns an error that matches ErrStreamClosed and contains the reason for closing.
-func ClosedError(stream, reason string) error {
-	return fmt.Errorf("%w: %s (%.80s)", ErrStreamClosed, stream, reason)
-}
-
-// CheckpointStore keeps the checkpoints of the cursor actor, one per feed. It is safe for
-// concurrent use.
-type CheckpointStore interface {
-	// SaveCheckpoint replaces the feed's checkpoint durably.
-	SaveCheckpoint(ctx context.Context, feed string, cp messages.Checkpoint) error
-	// LoadCheckpoint returns ErrNoCheckpoint when the feed has none.
-	LoadCheckpoint(ctx context.Context, feed string) (messages.Checkpoint, error)
-}
-
-// Store holds streams and their named consumers.
-type Store interface {
-	CheckpointStore
-	ConsumerStore
-	// OpenStream opens the named stream and creates it if it is missing. Names are 1…64 characters
-	// of [a-z0-9._-], starting with a letter or digit. A second call for the same name returns the
-	// same stream. In a store with leases it returns a stream that appends under the lease of that
-	// call.
-	OpenStream(ctx context.Context, name string, opt StreamOptions) (Stream, error)
-	// Stream returns a stored stream, whether it was opened or not; ErrNoStream if there is none.
-	Stream(ctx context.Context, name string) (Stream, error)
-	// TailStream is Tail for a stream by name, with the cursor as text: "<ms>-<seq>" or "<ms>", as
-	// ParseStreamCursor reads it. It checks all arguments before it asks for anything, and returns
-	// one *ConfigError per wrong argument, all joined. Their Field is "stream", "after", "block" or
-	// "limit".
-	TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (StreamFrames, error)
-	// ReadStream is Read for a stream by name, likewise. Field is "stream", "from", "to" or
-	// "limit".
-	ReadStream(ctx context.Context, stream, from, to string, limit int) (StreamFrames, error)
-	// Streams returns the stored streams, sorted by name.
-	Streams(ctx context.Context) ([]StreamInfo, error)
-	// Health returns nil while the store can take appends. Otherwise the error is the reason, for
-	// example a *NoSpaceError.
-	Health() error
-	// Close releases the store. Waiting tails return ErrStoreClosed.
-	Close() error
-}
-
-// StreamOptions are set by the stream's writer.
-type StreamOptions struct {
-	Retention Retention
-	// Lease is the right to append, from the store's LeaseStore. Without a lease the stream can
-	// only be read. A store that belongs to one process ignores it.
-	Lease messages.Lease
 }

@@ -189,13 +189,10 @@ func (f *feed) Receive(ctx actor.Context) {
 		if !m.Known {
 			f.gapRecorded(m)
 		}
-	case *messages.WriterStalled:
+	case *messages.WriterTrouble:
 		f.stalled = m.Reason
 		f.showTrouble()
-	case *messages.WriterResumed:
-		f.stalled = ""
-		f.showTrouble()
-	case *messages.CursorStalled:
+	case *messages.CursorTrouble:
 		f.unread = m.Reason
 		f.showTrouble()
 	case *messages.ReadAgain:
@@ -210,7 +207,7 @@ func (f *feed) Receive(ctx actor.Context) {
 		f.book.status.Stalls++
 	case *messages.NoOverlap:
 		if m.Epoch == f.resuming.epoch {
-			f.tooLate(ctx, m.Said)
+			f.tooLate(ctx, m.Outdated)
 		}
 	case *messages.BackfillDone:
 		f.repaired(ctx, m)
@@ -225,7 +222,7 @@ func (f *feed) Receive(ctx actor.Context) {
 		f.granted(ctx, m)
 	case *messages.LeaseHeld:
 		f.held(m.Owner)
-	case *messages.LeaseAway:
+	case *messages.LeaseTrouble:
 		if f.phase == absent && !f.ending {
 			f.away = m.Reason
 			f.book.enter(messages.StateStandby, m.Reason)

@@ -273,7 +273,7 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 				sink.First(scanned)
 			}
 			if n := c.up.oversized; n > 0 && scanned.Seq%int64(n) == 0 {
-				b.Skipped = append(b.Skipped, messages.SkippedEvent{After: len(b.Events), Size: 2 << 20, TimeUS: scanned.TimeUS, Seq: scanned.Seq, Kind: scanned.Kind, Fingerprint: scanned.Fingerprint})
+				b.Oversized = append(b.Oversized, messages.OversizedEvent{After: len(b.Events), Size: 2 << 20, TimeUS: scanned.TimeUS, Seq: scanned.Seq, Kind: scanned.Kind, Fingerprint: scanned.Fingerprint})
 				b.Frames++
 				b.Seq, b.TimeUS = scanned.Seq, scanned.TimeUS
 				c.next++

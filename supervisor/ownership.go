@@ -41,8 +41,8 @@ type ownership struct {
 
 func (f *feed) spawnKeeper(ctx actor.Context) {
 	l := f.cfg.Lease
-	f.keeper = mustSpawn(ctx, "keeper", actors.NewKeeper(actors.KeeperConfig{
-		Feed: f.cfg.Name, Leases: l.Store, Node: l.Node, Open: l.Open, TTL: l.TTL, Renew: l.Renew, Look: l.Look, Clock: f.cfg.Clock, Observer: f.cfg.Observer,
+	f.keeper = mustSpawn(ctx, "lease_holder", actors.NewLeaseHolder(actors.LeaseHolderConfig{
+		Feed: f.cfg.Name, Leases: l.Store, Node: l.Node, Open: l.Open, TTL: l.TTL, Renew: l.Renew, Retry: l.Look, Clock: f.cfg.Clock, Observer: f.cfg.Observer,
 		Fault: f.cfg.Fault,
 	}))
 	f.wanted = !l.Shared

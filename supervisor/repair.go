@@ -224,7 +224,7 @@ func (f *feed) startRepair(ctx actor.Context) {
 	request := f.request
 	request.Cursor = jetstream.TimeCursor(s.fromUS)
 	f.cfg.Observer.Emit(observe.BackfillStarted, f.cfg.Name, "from", showTime(s.fromUS), "to", showTime(s.toUS), "attempt", r.attempts)
-	ctx.Send(f.backfill, &actors.Backfill{ID: r.id, FromUS: s.fromUS, ToUS: s.toUS, Request: request})
+	ctx.Send(f.backfill, &actors.StartBackfill{ID: r.id, FromUS: s.fromUS, ToUS: s.toUS, Request: request})
 }
 
 // repaired handles the end of a backfill.

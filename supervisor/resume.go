@@ -43,7 +43,7 @@ func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 	r.ReplayWindow, r.Auto, r.Spoken = f.cfg.ReplayWindow, f.cfg.ReplayWindowAuto, f.spoken(endpoint)
 	r.Rewind = f.cfg.Rewind
 	if cp.Seq == 0 && !f.resuming.begun {
-		r.Repair = legacyRewind
+		r.BackfillRewind = legacyRewind
 	}
 	if r.NoProof = f.filters.unsettled(); (r.NoProof || cp.Moment) && cp.Host != host && r.Ahead == 0 {
 		r.Rewind = max(r.Rewind, unprovenRewind)
@@ -55,7 +55,6 @@ func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 	plan := jetstream.PlanResume(r)
 	f.resuming.begin(f.epoch, plan)
 	_, f.handover = plan.Cursor.TimeUS()
-	_, _, bySeq := plan.Cursor.Sequence()
 	f.cfg.Observer.Emit(observe.FeedResume, f.cfg.Name, "epoch", uint64(f.epoch), "cursor", plan.Cursor.String(),
 		"covered", coveredText(cp), "behind", plan.Behind.Round(time.Millisecond).String())
 	f.request = jetstream.Request{
@@ -64,11 +63,8 @@ func (f *feed) connect(ctx actor.Context, point *messages.ResumePoint) {
 		Cursor:   plan.Cursor,
 		Protocol: f.protocol(endpoint), Compress: f.cfg.Compress, Raw: f.cfg.Raw,
 	}
-	ctx.Send(f.writer, &messages.BeginEpoch{
-		Epoch: f.epoch, Host: host, Resume: cp, From: plan.From, BySeq: bySeq && plan.Proof != jetstream.ProofHeld,
-		Overlap: plan.Overlap != jetstream.OverlapNone, Short: plan.Overlap == jetstream.OverlapShort,
-		Prove: plan.Proof != jetstream.ProofNone, Held: plan.Proof == jetstream.ProofHeld, Accept: plan.Accept,
-		Gap: plan.Gap, Skip: plan.Skip, Lost: point.Lost, Before: f.filters.before(r.Ahead), Passed: passed,
+	ctx.Send(f.writer, &actors.BeginEpoch{
+		Epoch: f.epoch, Host: host, Resume: cp, Plan: plan, Lost: point.Lost, FormerFilters: f.filters.before(r.Ahead), UnwantedUntil: passed,
 	})
 	f.recordGaps(ctx)
 	ctx.Send(f.connection, &actors.Connect{Epoch: f.epoch, Request: f.request, Resume: r, Plan: plan})

@@ -33,7 +33,7 @@ type sharingConfig struct {
 // every look tells each feed whether this daemon should own it. The feeds themselves take and give
 // up their leases.
 type sharing struct {
-	actors.Beside
+	actors.Tasks
 	cfg   sharingConfig
 	feeds map[string]*actor.PID
 
@@ -68,7 +68,7 @@ func newSharing(cfg sharingConfig, feeds map[string]*actor.PID) *actor.Props {
 func (s *sharing) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
-		s.task = s.Begin(ctx)
+		s.task = s.NewTask(ctx)
 		s.look()
 	case *actor.Restarting, *actor.Stopping:
 		s.end()
@@ -138,7 +138,7 @@ func (s *sharing) streams(nodes []messages.Node) []string {
 // the feeds' wait changes.
 func (s *sharing) tell(ctx actor.Context, m *looked) {
 	if m.err != nil {
-		away := &messages.LeaseAway{Reason: actors.StoreReason(m.err)}
+		away := &messages.LeaseTrouble{Reason: actors.StoreReason(m.err)}
 		for _, pid := range s.feeds {
 			ctx.Send(pid, away)
 		}

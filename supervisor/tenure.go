@@ -31,7 +31,7 @@ func (f *feed) spawn(ctx actor.Context) {
 	f.phase = starting
 	f.cursor = mustSpawn(ctx, "cursor", actors.NewCursor(actors.CursorConfig{
 		Feed: c.Name, Stream: c.Stream, Checkpoints: c.Checkpoints, Filters: c.Filters, Interval: c.CheckpointInterval,
-		ReplayWindow: c.ReplayWindow, Apart: c.Apart, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
+		ReplayWindow: c.ReplayWindow, SeparateStore: c.Apart, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 	}))
 	f.writer = mustSpawn(ctx, "writer", actors.NewWriter(actors.WriterConfig{
 		Feed: c.Name, Stream: c.Stream, Cursor: f.cursor, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
@@ -50,7 +50,7 @@ func (f *feed) spawn(ctx actor.Context) {
 		Limits: jetstream.Limits{Events: c.BatchEvents, Bytes: int(c.BatchBytes), Delay: c.BatchDelay},
 		Pool:   actors.NewPool(), Writer: f.writer, Watchdog: f.watchdog, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 	}
-	f.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(actors.BackfillConfig{ConnectionConfig: connection}))
+	f.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(connection))
 	f.connection = mustSpawn(ctx, "connection", actors.NewConnection(connection))
 }
 

@@ -113,7 +113,7 @@ func (a *app) backupOffline(c *cobra.Command, dataDir, dir string, opt backup.Op
 }
 
 // tellDamage reports the damage that was found when a store was opened.
-func (a *app) tellDamage(e persistence.Event) {
+func (a *app) tellDamage(e persistence.Notice) {
 	switch e := e.(type) {
 	case persistence.FileDamaged:
 		aside := ""

@@ -37,7 +37,7 @@ func TestDemoViewShowsASnapshotWithinItsWidth(t *testing.T) {
 		Sim:    jetsim.Stats{Contents: 2500, Faults: map[string]int64{"stall": 1}, Down: true},
 		Feed:   messages.FeedStatus{State: messages.StateReconnecting, Since: time.Now(), Stored: 2400, Reconnects: 2},
 		Stream: persistence.StreamInfo{Entries: 2400, Bytes: 1 << 20},
-		Recent: []persistence.Frame{{Event: json.RawMessage(`{"did":"did:plc:a","kind":"identity"}`)}},
+		Recent: []persistence.Entry{{Event: json.RawMessage(`{"did":"did:plc:a","kind":"identity"}`)}},
 		Log:    []string{"12:00:00.0 feed.disconnected reason=" + strings.Repeat("x", 100)},
 	})
 	shown := view.View()

@@ -14,7 +14,7 @@ import (
 
 // printJSON writes {"id":…,"event":…} on one line, with the event's bytes unchanged, except that
 // characters that a terminal would obey are written as JSON escapes.
-func (t *tail) printJSON(f persistence.Frame) error {
+func (t *tail) printJSON(f persistence.Entry) error {
 	event := []byte(f.Event)
 	if bytes.ContainsAny(event, "\r\n") { // in valid JSON they are only between tokens
 		var compact bytes.Buffer
@@ -69,13 +69,13 @@ type shownEvent struct {
 // maxText is the most characters of a post's text that are shown.
 const maxText = 60
 
-func (r reader) print(f persistence.Frame) error {
+func (r reader) print(f persistence.Entry) error {
 	_, err := fmt.Fprintln(r.out, fit(r.line(f), width(r.terminal)))
 	return err
 }
 
 // line returns one entry as one line.
-func (r reader) line(f persistence.Frame) string {
+func (r reader) line(f persistence.Entry) string {
 	var e shownEvent
 	_ = json.Unmarshal(f.Event, &e) // fields of unexpected types stay empty
 	p := r.palette

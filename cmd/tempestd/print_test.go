@@ -50,7 +50,7 @@ func TestReadableLines(t *testing.T) {
 	}
 	r := newReader(io.Discard, io.Discard)
 	for _, tt := range tests {
-		if got := strings.TrimRight(r.line(persistence.Frame{ID: at, Event: json.RawMessage(tt.event)}), " "); got != tt.want {
+		if got := strings.TrimRight(r.line(persistence.Entry{ID: at, Event: json.RawMessage(tt.event)}), " "); got != tt.want {
 			t.Errorf("got  %s\nwant %s", got, tt.want)
 		}
 	}
@@ -63,7 +63,7 @@ func FuzzReadableLine(f *testing.F) {
 	f.Add([]byte(`{"kind":"gap","gap":{"from_us":-9223372036854775808,"to_us":9223372036854775807,"cause":"\u2028"}}`))
 	r := newReader(io.Discard, io.Discard)
 	f.Fuzz(func(t *testing.T, event []byte) {
-		if line := r.line(persistence.Frame{Event: event}); strings.ContainsFunc(line, unicode.IsControl) {
+		if line := r.line(persistence.Entry{Event: event}); strings.ContainsFunc(line, unicode.IsControl) {
 			t.Errorf("%q", line)
 		}
 	})

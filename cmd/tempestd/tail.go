@@ -35,7 +35,7 @@ type tail struct {
 	follow bool
 	filter jetstream.Filter
 	out    *bufio.Writer
-	print  func(persistence.Frame) error
+	print  func(persistence.Entry) error
 
 	line []byte // the buffer of printJSON
 }
@@ -182,7 +182,7 @@ func (t *tail) read(ctx context.Context) error {
 			fmt.Fprintf(t.app.err, "the daemon is back; going on after %s\n", t.after)
 			lost, pause = false, retryFirst
 		}
-		if err := t.write(frames.Frames); err != nil {
+		if err := t.write(frames.Entries); err != nil {
 			return err
 		}
 		t.after = frames.Cursor.String()
@@ -207,7 +207,7 @@ func (t *tail) explain(err error) error {
 }
 
 // write prints frames and moves the cursor behind them.
-func (t *tail) write(frames []persistence.Frame) error {
+func (t *tail) write(frames []persistence.Entry) error {
 	for _, f := range frames {
 		if err := t.print(f); err != nil {
 			return err
@@ -223,7 +223,7 @@ func (t *tail) write(frames []persistence.Frame) error {
 // last returns the newest n entries of the stream that info describes. The API reads only forwards.
 // So last guesses from the stream's rate how far back it must begin, and begins earlier if that was
 // not far enough.
-func (t *tail) last(ctx context.Context, info persistence.StreamInfo, n int) ([]persistence.Frame, error) {
+func (t *tail) last(ctx context.Context, info persistence.StreamInfo, n int) ([]persistence.Entry, error) {
 	if n == 0 || info.Newest == nil || info.Oldest == nil {
 		return nil, nil
 	}
@@ -243,14 +243,14 @@ func (t *tail) last(ctx context.Context, info persistence.StreamInfo, n int) ([]
 }
 
 // newest reads from the cursor up to the entry end and returns the last n entries.
-func (t *tail) newest(ctx context.Context, after string, end messages.EntryID, n int) ([]persistence.Frame, error) {
-	var kept []persistence.Frame
+func (t *tail) newest(ctx context.Context, after string, end messages.EntryID, n int) ([]persistence.Entry, error) {
+	var kept []persistence.Entry
 	for {
 		page, err := t.client.Tail(ctx, t.stream, after, 0, pageSize, t.filter)
 		if err != nil {
 			return nil, err
 		}
-		for _, f := range page.Frames {
+		for _, f := range page.Entries {
 			if f.ID.Compare(end) > 0 {
 				return kept, nil
 			}

@@ -26,10 +26,10 @@ func main() {
 		if persistence.Temporary(failure) { // the server is away, or full
 			time.Sleep(time.Second)
 			continue
-		} else if failure != nil || len(page.Frames) == 0 && page.IsClosed() { // a *CursorExpiredError: retention was faster than we were
+		} else if failure != nil || len(page.Entries) == 0 && page.IsClosed() { // a *CursorExpiredError: retention was faster than we were
 			log.Fatalf("%s ended: %v %s", args[1], failure, page.ClosedReason)
 		}
-		for _, frame := range page.Frames {
+		for _, frame := range page.Entries {
 			fmt.Printf("%s\n", frame.Event) // your work
 			after = frame.ID.String()
 		}

@@ -19,7 +19,7 @@ var unguarded = map[string]string{
 	"internal/jetstream/conn.go":        "closes a network connection",
 	"cmd/tempestd/main.go":              "waits for signals",
 	"persistence/embedded/store.go":     "calls Do",
-	"persistence/embedded/look.go":      "no goroutine: the method of a walk",
+	"persistence/embedded/scan.go":      "no goroutine: the method of a walk",
 	"persistence/embedded/recover.go":   "no goroutine: the method of a walk",
 	"persistence/embedded/segments.go":  "no goroutine: the method of a walk",
 	"persistence/valkey/hub.go":         "calls Do",
@@ -28,7 +28,7 @@ var unguarded = map[string]string{
 }
 
 // noDaemon lists the trees that are no part of a daemon.
-var noDaemon = []string{"integration", "internal/demo", "internal/jetsim", "internal/valkeytest", "persistence/streamtest", "cmd/tempestd/demo.go"}
+var noDaemon = []string{"integration", "internal/atsim", "internal/demo", "internal/jetsim", "internal/valkeytest", "persistence/streamtest", "cmd/tempestd/demo.go"}
 
 // A panic in a goroutine that is started in another way would end every feed.
 func TestEveryGoroutineOfTheDaemonIsGuarded(t *testing.T) {

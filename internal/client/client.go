@@ -162,7 +162,7 @@ func (c *Client) Stream(ctx context.Context, name string) (persistence.StreamInf
 // Frames reads the closed range [from, to] of a stream, oldest first, up to limit (1…1000) entries.
 // The cursors are "start", "end", "<ms>" or "<ms>-<seq>". The daemon may return fewer entries than
 // limit although there are more: the end of the range is reached when a call returns no entry.
-func (c *Client) Frames(ctx context.Context, stream, from, to string, limit int) (persistence.StreamFrames, error) {
+func (c *Client) Frames(ctx context.Context, stream, from, to string, limit int) (persistence.Page, error) {
 	query := url.Values{"from": {from}, "to": {to}, "limit": {strconv.Itoa(limit)}}
 	return c.read(ctx, query, 0, "v1", "streams", stream, "frames")
 }
@@ -172,7 +172,7 @@ func (c *Client) Frames(ctx context.Context, stream, from, to string, limit int)
 // an empty page, which is no error. The next page begins after the result's Cursor; a filter may
 // move the Cursor without an entry. A stream is finished when it is closed and Behind is 0. An
 // error that matches *persistence.CursorExpiredError says where reading can continue.
-func (c *Client) Tail(ctx context.Context, stream, after string, block time.Duration, limit int, filter jetstream.Filter) (persistence.StreamFrames, error) {
+func (c *Client) Tail(ctx context.Context, stream, after string, block time.Duration, limit int, filter jetstream.Filter) (persistence.Page, error) {
 	query := url.Values{"after": {after}, "block_ms": {strconv.FormatInt(block.Milliseconds(), 10)}, "limit": {strconv.Itoa(limit)}}
 	for name, list := range map[string][]string{"collections": filter.Collections, "dids": filter.DIDs, "kinds": filter.Kinds} {
 		if len(list) > 0 {
@@ -190,11 +190,11 @@ func (c *Client) command(ctx context.Context, feed, verb string) error {
 	return err
 }
 
-func (c *Client) read(ctx context.Context, query url.Values, wait time.Duration, path ...string) (persistence.StreamFrames, error) {
-	var frames struct {
-		Frames       []persistence.Frame
-		ClosedAt     time.Time `json:"closed_at"`
-		ClosedReason string    `json:"closed_reason"`
+func (c *Client) read(ctx context.Context, query url.Values, wait time.Duration, path ...string) (persistence.Page, error) {
+	var page struct {
+		Entries      []persistence.Entry `json:"frames"`
+		ClosedAt     time.Time           `json:"closed_at"`
+		ClosedReason string              `json:"closed_reason"`
 		Cursor       persistence.EntryID
 		Oldest       persistence.EntryID
 		Newest       persistence.EntryID
@@ -206,9 +206,9 @@ func (c *Client) read(ctx context.Context, query url.Values, wait time.Duration,
 		err = apiError(status, body)
 	}
 	if err == nil {
-		err = c.decode(body, &frames)
+		err = c.decode(body, &page)
 	}
-	return persistence.StreamFrames(frames), err
+	return persistence.Page(page), err
 }
 
 func (c *Client) get(ctx context.Context, into any, query url.Values, path ...string) error {

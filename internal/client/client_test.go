@@ -172,15 +172,15 @@ func TestStreams(t *testing.T) {
 	}
 
 	read, err := c.Frames(ctx, "bluesky", "start", "5", 10)
-	if err != nil || len(read.Frames) != 1 || string(read.Frames[0].Event) != `{"n":1, "odd":"\u003c"}` || read.Frames[0].ID.String() != "5-0" || read.IsClosed() {
-		t.Errorf("Frames: %s, %v", read.Frames, err)
+	if err != nil || len(read.Entries) != 1 || string(read.Entries[0].Event) != `{"n":1, "odd":"\u003c"}` || read.Entries[0].ID.String() != "5-0" || read.IsClosed() {
+		t.Errorf("Frames: %s, %v", read.Entries, err)
 	}
 	read, err = c.Tail(ctx, "bluesky", "5-0", 30*time.Second, 10, jetstream.Filter{})
-	if err != nil || len(read.Frames) != 1 || string(read.Frames[0].Event) != `{"n":2}` {
-		t.Errorf("Tail: %s, %v", read.Frames, err)
+	if err != nil || len(read.Entries) != 1 || string(read.Entries[0].Event) != `{"n":2}` {
+		t.Errorf("Tail: %s, %v", read.Entries, err)
 	}
-	if read, err = c.Tail(ctx, "bluesky", "6-0", 0, 10, jetstream.Filter{}); err != nil || len(read.Frames) != 0 {
-		t.Errorf("Tail at the tip: %s, %v", read.Frames, err)
+	if read, err = c.Tail(ctx, "bluesky", "6-0", 0, 10, jetstream.Filter{}); err != nil || len(read.Entries) != 0 {
+		t.Errorf("Tail at the tip: %s, %v", read.Entries, err)
 	}
 	if err := stream.Close(ctx, "finished"); err != nil {
 		t.Fatal(err)
@@ -199,7 +199,7 @@ func TestATailsFilterAndItsEnd(t *testing.T) {
 	ctx := t.Context()
 	filter := jetstream.Filter{Kinds: []string{"commit", "gap"}, DIDs: []string{"did:plc:a", "did:plc:b"}}
 	read, err := c.Tail(ctx, "bluesky", "0-0", 0, 10, filter)
-	if err != nil || len(read.Frames) != 0 || read.Cursor.String() != "6-0" || read.Newest.String() != "6-0" || read.Behind != 0 {
+	if err != nil || len(read.Entries) != 0 || read.Cursor.String() != "6-0" || read.Newest.String() != "6-0" || read.Behind != 0 {
 		t.Errorf("a filter that nothing passes: %+v, %v", read, err)
 	}
 	const event = `{"n":3}`

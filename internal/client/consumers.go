@@ -21,7 +21,7 @@ type Batch struct {
 	Until      time.Time
 	Left       time.Duration       // from now to Until, by the same clock
 	Deliveries int                 // how often the batch was handed out
-	Frames     []persistence.Frame // oldest first
+	Frames     []persistence.Entry // oldest first
 	LagEntries int64               // entries of the stream after the batch
 
 	// ClosedAt is set when the stream is closed for good. Then a batch without entries is the end.
@@ -91,7 +91,7 @@ func (c *Client) Next(ctx context.Context, stream, name string, opt NextOptions)
 		Until        time.Time
 		UntilMS      int64 `json:"until_ms"`
 		Deliveries   int
-		Frames       []persistence.Frame
+		Frames       []persistence.Entry
 		LagEntries   int64     `json:"lag_entries"`
 		ClosedAt     time.Time `json:"closed_at"`
 		ClosedReason string    `json:"closed_reason"`

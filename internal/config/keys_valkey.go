@@ -17,7 +17,7 @@ func valkeyKeys() []key {
 		bind(key{path: "valkey.addresses", example: `["127.0.0.1:6379"]`, doc: `host:port of the servers: one, some nodes of a cluster, or the sentinels. Required with backend = "valkey".`},
 			unique(list(1, 64, hostPort())), func(at place) *[]string { return &v(at).Addresses }),
 		bind(key{path: "valkey.mode", value: `"auto"`, doc: `"standalone", "sentinel", "cluster", or "auto": Sentinel where sentinel_master is set, else what the server says.`},
-			choice("auto", "standalone", "sentinel", "cluster"), func(at place) *string { return &v(at).Mode }),
+			choice(valkey.ModeAuto, valkey.ModeStandalone, valkey.ModeSentinel, valkey.ModeCluster), func(at place) *string { return &v(at).Mode }),
 		bind(key{path: "valkey.sentinel_master", example: `"mymaster"`, doc: `The name that the sentinels know the primary by.`},
 			word(), func(at place) *string { return &v(at).SentinelMaster }),
 		bind(key{path: "valkey.username", example: `"tempestd"`, doc: `An ACL user; without one the server's default user.`},

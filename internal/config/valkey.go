@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"tempestd/persistence/valkey"
 )
 
 // maxPEMFile bounds the size of the certificate files that a configuration names.
@@ -108,13 +110,13 @@ func (l *loader) finishValkey() {
 	if len(v.Addresses) == 0 {
 		report("valkey.addresses", "missing", `want an array of host:port, such as ["127.0.0.1:6379"]`)
 	}
-	if v.Mode == "sentinel" && v.SentinelMaster == "" {
+	if v.Mode == valkey.ModeSentinel && v.SentinelMaster == "" {
 		report("valkey.sentinel_master", `missing with mode = "sentinel"`, "want the name that the sentinels know the primary by")
 	}
-	if v.SentinelMaster != "" && (v.Mode == "standalone" || v.Mode == "cluster") {
+	if v.SentinelMaster != "" && (v.Mode == valkey.ModeStandalone || v.Mode == valkey.ModeCluster) {
 		report("valkey.sentinel_master", fmt.Sprintf("found with mode = %q", v.Mode), `want it with mode = "sentinel" or "auto"`)
 	}
-	if v.Mode == "cluster" && v.Database != 0 {
+	if v.Mode == valkey.ModeCluster && v.Database != 0 {
 		report("valkey.database", fmt.Sprintf("found %d with mode = \"cluster\"", v.Database), "want 0, the only one that a cluster has")
 	}
 	if (v.CertFile == "") != (v.KeyFile == "") {

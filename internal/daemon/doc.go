@@ -12,5 +12,5 @@
 //	watch.go    readiness, the watchdog, the status line
 //	reload.go   a changed configuration
 //	filters.go  the files with the feeds' filters
-//	events.go   events of the store as events of the catalogue
+//	notices.go  notices of the store as events of the catalogue
 package daemon

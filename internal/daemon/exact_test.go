@@ -21,14 +21,14 @@ func (r *running) entries(ctx context.Context, sim *jetsim.Sim) iter.Seq2[[]byte
 	return func(yield func([]byte, error) bool) {
 		for after := "0-0"; ; {
 			frames, err := r.Tail(ctx, "sky", after, 10*time.Second, 1000, jetstream.Filter{})
-			if err == nil && len(frames.Frames) == 0 {
+			if err == nil && len(frames.Entries) == 0 {
 				err = errors.New("the stream does not go on")
 			}
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			for _, f := range frames.Frames {
+			for _, f := range frames.Entries {
 				if !yield(f.Event, nil) || bytes.Contains(f.Event, newest) {
 					return
 				}
@@ -48,7 +48,7 @@ func (r *running) join(t *testing.T, sim *jetsim.Sim) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(frames.Frames) > 0 {
+		if len(frames.Entries) > 0 {
 			return
 		}
 	}

@@ -112,7 +112,7 @@ func (d *daemon) openValkey(ctx context.Context) (*valkey.Store, error) {
 		Username: c.Username, Password: c.Password.Reveal(), SentinelUsername: c.SentinelUsername, SentinelPassword: c.SentinelPassword.Reveal(),
 		DB: c.Database, Prefix: c.Prefix, TLS: tls, ConnectTimeout: c.ConnectTimeout, CommandTimeout: c.CommandTimeout,
 		Fields: c.Fields, Describe: jetstream.Describe,
-		Clock: d.clock, OnEvent: d.storeEvent,
+		Clock: d.clock, OnNotice: d.storeNotice,
 	})
 }
 
@@ -148,9 +148,8 @@ func (d *daemon) watchStore(ctx context.Context, server string, store persistenc
 	}
 }
 
-// answered reports whether err is the server's own answer about a fault, not only the state of the
-// connection.
+// answered reports whether err is the server's own answer about a fault, not only that it is away.
 func answered(err error) bool {
 	away, ok := errors.AsType[*persistence.UnavailableError](err)
-	return !ok || away.Reason == "refused" || away.Reason == "full" || away.Reason == "readonly"
+	return !ok || away.Repairable()
 }

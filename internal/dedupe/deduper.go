@@ -28,11 +28,11 @@ type Deduper struct {
 
 	recent  *recent // nil unless Always
 	seeded  bool    // recent has the fingerprints of the stream's newest entries
-	flagged []int   // indexes of the batch's events that recent already had
-	// early are the indexes of the batch's gap entries from before the stream's first entry. They
-	// are dropped once the batch shows that the replay does begin before it.
-	early   []int
-	overlap *overlap
+	repeats []int   // indexes of the batch's events that recent already had
+	// earlyGaps are the indexes of the batch's gap entries from before the stream's first entry.
+	// They are dropped once the batch shows that the replay does begin before it.
+	earlyGaps []int
+	overlap   *overlap
 }
 
 // New makes a Deduper for the stream. It does not read the stream yet.
@@ -61,7 +61,7 @@ const leastHorizon = 1 << 15
 // begins the overlap again. After an error there is no overlap, and no event may be marked until a
 // call of Begin has succeeded.
 //
-// With prove the replay must show where in the stream it begins: see Marked.Lead.
+// With prove the replay must show where in the stream it begins: see Marked.Start.
 func (d *Deduper) Begin(ctx context.Context, short, prove bool) (Loaded, error) {
 	h := d.opt.Horizon
 	if h.Entries > 0 {
@@ -72,7 +72,7 @@ func (d *Deduper) Begin(ctx context.Context, short, prove bool) (Loaded, error) 
 	}
 	loaded, err := d.begin(ctx, h, true, prove)
 	if err == nil {
-		d.overlap.short, d.overlap.replays, d.seeded = short, prove, true
+		d.overlap.short, d.overlap.early, d.seeded = short, prove, true
 	}
 	return loaded, err
 }
@@ -91,7 +91,7 @@ func (d *Deduper) begin(ctx context.Context, h persistence.Horizon, asked, prove
 	loaded.Complete = info.Oldest == nil || loaded.Fingerprints > 0 && loaded.oldest.Compare(*info.Oldest) <= 0
 	o.complete = loaded.Complete
 	if prove && loaded.Fingerprints > 0 {
-		o.lead = leading
+		o.start = startOpen
 	}
 	d.overlap = o
 	return loaded, nil
@@ -145,13 +145,13 @@ type Marked struct {
 	// FalseHits counts the fingerprints that were found but belong to another event or to a corrupt
 	// entry.
 	FalseHits int
-	// Skipped counts the events dropped because they are from before the beginning of the stream,
-	// or of the index.
-	Skipped int
-	Ended   bool // the overlap that Begin began is over
-	Held    bool // the stream holds the first event that was looked up
-	Tail    bool // one of the hits is the entry that was newest when the overlap began
-	Lead    Lead
+	// Early counts the events dropped because they are from before the beginning of the stream, or
+	// of the index.
+	Early        int
+	OverlapEnded bool // the overlap that Begin began is over
+	FirstHeld    bool // the stream holds the first event that was looked up
+	ReachedEnd   bool // one of the hits is the entry that was newest when the overlap began
+	Start        Start
 }
 
 // Mark sets Drop on the batch's events that must not be stored. It ignores events that already have
@@ -160,9 +160,9 @@ type Marked struct {
 // batch that could not be appended, or that Mark did not finish because of an error, can be marked
 // again.
 func (d *Deduper) Mark(ctx context.Context, b *messages.Batch) (Marked, error) {
-	d.watch(b)
-	if d.overlap == nil && len(d.flagged) > 0 {
-		if err := d.repeats(ctx); err != nil {
+	d.noteRepeats(b)
+	if d.overlap == nil && len(d.repeats) > 0 {
+		if err := d.overlapRepeats(ctx); err != nil {
 			return Marked{}, err
 		}
 	}
@@ -173,35 +173,35 @@ func (d *Deduper) Mark(ctx context.Context, b *messages.Batch) (Marked, error) {
 	if err != errBeyond {
 		return m, err
 	}
-	if err := d.repeats(ctx); err != nil {
+	if err := d.overlapRepeats(ctx); err != nil {
 		return m, err
 	}
 	again, err := d.compare(ctx, b)
 	again.Duplicates += m.Duplicates
-	again.Held = again.Held || m.Held
+	again.FirstHeld = again.FirstHeld || m.FirstHeld
 	return again, err
 }
 
 // errBeyond says that an event was seen recently but is not in the index of a short overlap.
 var errBeyond = errors.New("beyond the index")
 
-// repeats begins an overlap over all entries whose fingerprints recent can have.
-func (d *Deduper) repeats(ctx context.Context) error {
+// overlapRepeats begins an overlap over all entries whose fingerprints recent can have.
+func (d *Deduper) overlapRepeats(ctx context.Context) error {
 	asked := d.overlap != nil && d.overlap.asked
 	_, err := d.begin(ctx, persistence.Horizon{Entries: 2 * mostRecent}, asked, false)
 	return err
 }
 
-// watch adds the batch's fingerprints to recent, and notes those that it already had.
-func (d *Deduper) watch(b *messages.Batch) {
-	d.flagged = d.flagged[:0]
+// noteRepeats adds the batch's fingerprints to recent, and notes those that it already had.
+func (d *Deduper) noteRepeats(b *messages.Batch) {
+	d.repeats = d.repeats[:0]
 	if d.recent == nil {
 		return
 	}
 	d.recent.room(len(b.Events))
 	for i := range b.Events {
 		if e := &b.Events[i]; !e.Drop && e.Kind != messages.KindGap && d.recent.seen(e.Fingerprint) {
-			d.flagged = append(d.flagged, i)
+			d.repeats = append(d.repeats, i)
 		}
 	}
 }
@@ -216,27 +216,27 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 		}
 	}
 	var m Marked
-	d.early = d.early[:0]
-	begins := o.begins(b)
+	d.earlyGaps = d.earlyGaps[:0]
+	earlyUntil := o.earlyUntil(b)
 	for i := range b.Events {
 		e := &b.Events[i]
 		if e.Drop {
 			continue
 		}
 		if e.Kind == messages.KindGap {
-			if o.lead != led || i < begins {
-				d.early = append(d.early, i)
+			if o.start != startKnown || i < earlyUntil {
+				d.earlyGaps = append(d.earlyGaps, i)
 			}
 			continue
 		}
-		first := m.Duplicates+m.Misses+m.Skipped == 0
+		first := m.Duplicates+m.Misses+m.Early == 0
 		o.sinceHit++
 		key := slotKey(e.Fingerprint)
 		slot, hit := o.table.find(key, o.table.first(key))
-		var place uint32
+		var ref uint32
 		for hit && !e.Drop {
-			place = o.table.places[slot]
-			same, err := d.confirm(ctx, b, i, place)
+			ref = o.table.refs[slot]
+			same, err := d.confirm(ctx, b, i, ref)
 			if err != nil {
 				return m, err
 			}
@@ -251,27 +251,27 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 		case e.Drop:
 			m.Duplicates++
 			o.sinceHit = 0
-			m.Held = m.Held || first
-			m.Tail = m.Tail || o.isTail(place)
-			if o.lead == led {
+			m.FirstHeld = m.FirstHeld || first
+			m.ReachedEnd = m.ReachedEnd || o.isNewest(ref)
+			if o.start == startKnown {
 				break
 			}
-			if o.lead == leading && o.before > 0 && !o.isFirst(place, min(leadReach, o.loaded/2+1)) {
-				m.Lead = LeadLate
+			if o.start == startOpen && o.unheld > 0 && !o.isFirst(ref, min(firstReach, o.loaded/2+1)) {
+				m.Start = StartLate
 				return m, nil
 			}
-			o.lead, m.Lead = led, LeadHeld
-		case o.lead != led:
-			if err := d.leads(ctx, b, i, &m); err != nil {
+			o.start, m.Start = startKnown, StartHeld
+		case o.start != startKnown:
+			if err := d.judgeStart(ctx, b, i, &m); err != nil {
 				return m, err
 			}
-			if m.Lead == LeadLate {
+			if m.Start == StartLate {
 				return m, nil
 			}
-		case o.short && seenBefore(d.flagged, i):
+		case o.short && seenBefore(d.repeats, i):
 			return m, errBeyond
-		case i < begins:
-			m.Skipped++
+		case i < earlyUntil:
+			m.Early++
 			e.Drop = true
 		default:
 			m.Misses++
@@ -279,39 +279,39 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 			o.pending = append(o.pending, pending{event: i, slot: slot})
 		}
 	}
-	for _, i := range d.early {
+	for _, i := range d.earlyGaps {
 		b.Events[i].Drop = true
 	}
 	if m.Duplicates > 0 {
 		o.hitAt = d.opt.Clock.Now()
 	}
-	if o.lead == led && o.sinceHit >= quietEvents && d.opt.Clock.Since(o.hitAt) >= quietTime {
-		m.Ended = o.asked
+	if o.start == startKnown && o.sinceHit >= quietEvents && d.opt.Clock.Since(o.hitAt) >= quietTime {
+		m.OverlapEnded = o.asked
 		d.end()
 	}
 	return m, nil
 }
 
-// seenBefore says whether flagged, which is sorted, contains event i.
-func seenBefore(flagged []int, i int) bool {
-	if len(flagged) == 0 {
+// seenBefore says whether repeats, which is sorted, contains event i.
+func seenBefore(repeats []int, i int) bool {
+	if len(repeats) == 0 {
 		return false
 	}
-	_, found := slices.BinarySearch(flagged, i)
+	_, found := slices.BinarySearch(repeats, i)
 	return found
 }
 
-// confirm says exactly whether event i is the one at the place.
+// confirm says exactly whether event i is the one that ref refers to.
 //
 // An entry that retention has dropped after its fingerprint was loaded can no longer be compared.
 // It counts as the same event: the entry was stored, and the event is as old as it. That two of a
 // few million 64-bit fingerprints are equal by chance happens once in a million such replays. A
 // corrupt entry counts as another event: no reader can get it, so the replayed event is welcome.
-func (d *Deduper) confirm(ctx context.Context, b *messages.Batch, i int, place uint32) (bool, error) {
-	if place&inBatch != 0 {
-		return jetstream.SameIdentity(b.Bytes(int(place&^inBatch)), b.Bytes(i)), nil
+func (d *Deduper) confirm(ctx context.Context, b *messages.Batch, i int, ref uint32) (bool, error) {
+	if ref&inBatch != 0 {
+		return jetstream.SameIdentity(b.Bytes(int(ref&^inBatch)), b.Bytes(i)), nil
 	}
-	last, index := d.overlap.table.entry(place)
+	last, index := d.overlap.table.entry(ref)
 	stored, err := d.stream.Entry(ctx, last, index)
 	if err == nil {
 		return jetstream.SameIdentity(stored, b.Bytes(i)), nil
@@ -358,7 +358,7 @@ func (d *Deduper) Appended(b *messages.Batch, a persistence.Appended) {
 		}
 		left--
 		if len(waiting) > 0 && waiting[0].event == i {
-			o.table.places[waiting[0].slot] = number
+			o.table.refs[waiting[0].slot] = number
 			waiting = waiting[1:]
 		}
 		number++

@@ -84,9 +84,9 @@ func (f *feed) writeAll(t fataler, events []event) (sum dedupe.Marked) {
 		sum.Duplicates += m.Duplicates
 		sum.Misses += m.Misses
 		sum.FalseHits += m.FalseHits
-		sum.Skipped += m.Skipped
-		sum.Ended = sum.Ended || m.Ended
-		sum.Lead = max(sum.Lead, m.Lead)
+		sum.Early += m.Early
+		sum.OverlapEnded = sum.OverlapEnded || m.OverlapEnded
+		sum.Start = max(sum.Start, m.Start)
 	}
 	return sum
 }
@@ -221,13 +221,13 @@ func TestI2_TheSameOnTheEmbeddedStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, frame := range frames.Frames {
+		for _, frame := range frames.Entries {
 			if id := identityOf(t, frame.Event); id != next {
 				t.Fatalf("entry %d is %s", next, frame.Event)
 			}
 			next++
 		}
-		if from, err = persistence.ParseStreamCursor(frames.Frames[len(frames.Frames)-1].ID.Next().String()); err != nil {
+		if from, err = persistence.ParseStreamCursor(frames.Entries[len(frames.Entries)-1].ID.Next().String()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -285,7 +285,7 @@ func TestI2_AReplayFromBeforeTheHorizonIsSkippedUpToIt(t *testing.T) {
 		t.Errorf("loaded %+v", loaded)
 	}
 	got := f.writeAll(t, events)
-	if got.Duplicates != horizon || got.Misses != 1000 || got.Skipped != horizon || got.Lead != dedupe.LeadHeld {
+	if got.Duplicates != horizon || got.Misses != 1000 || got.Early != horizon || got.Start != dedupe.StartHeld {
 		t.Errorf("marked %+v", got)
 	}
 	same(t, m.stored(t), ids(events))
@@ -301,7 +301,7 @@ func TestI2_NewEventsAreNotTakenForOldOnesAfterAClockWasWrong(t *testing.T) {
 	f.writeAll(t, events[:2*horizon])
 	f.restart()
 	f.prove(t)
-	if got := f.writeAll(t, events[2*horizon-500:]); got.Duplicates != 500 || got.Misses != 1000 || got.Lead != dedupe.LeadHeld {
+	if got := f.writeAll(t, events[2*horizon-500:]); got.Duplicates != 500 || got.Misses != 1000 || got.Start != dedupe.StartHeld {
 		t.Errorf("marked %+v", got)
 	}
 	same(t, m.stored(t), ids(events))
@@ -320,7 +320,7 @@ func TestI2_NewEventsOfAClockThatSteppedBackAreStored(t *testing.T) {
 	f.writeAll(t, events[:2*horizon])
 	f.restart()
 	f.prove(t)
-	if got := f.writeAll(t, events[2*horizon-1:]); got.Duplicates != 1 || got.Misses != 1000 || got.Skipped != 0 {
+	if got := f.writeAll(t, events[2*horizon-1:]); got.Duplicates != 1 || got.Misses != 1000 || got.Early != 0 {
 		t.Errorf("marked %+v", got)
 	}
 	same(t, m.stored(t), ids(events))
@@ -345,7 +345,7 @@ func TestI3_AReplayFromBeforeTheStreamBeganIsSkippedUpToIt(t *testing.T) {
 	if loaded := f.prove(t); !loaded.Complete {
 		t.Errorf("loaded %+v", loaded)
 	}
-	if got := f.writeAll(t, run(0, 300)); got != (dedupe.Marked{Duplicates: 100, Misses: 100, Skipped: 100, Tail: got.Tail, Lead: dedupe.LeadHeld}) {
+	if got := f.writeAll(t, run(0, 300)); got != (dedupe.Marked{Duplicates: 100, Misses: 100, Early: 100, ReachedEnd: got.ReachedEnd, Start: dedupe.StartHeld}) {
 		t.Errorf("marked %+v", got)
 	}
 	same(t, m.stored(t), ids(run(100, 300)))
@@ -356,20 +356,20 @@ func TestI3_AReplayFromBeforeTheStreamBeganIsSkippedUpToIt(t *testing.T) {
 func TestI4_AReplayThatBeginsTooLateIsTold(t *testing.T) {
 	for name, c := range map[string]struct {
 		replay []event
-		want   dedupe.Lead
+		want   dedupe.Start
 	}{
-		"with the last entry":                         {run(999, 1100), dedupe.LeadHeld},
-		"with the first":                              {run(0, 1100), dedupe.LeadHeld},
-		"from before it":                              {append(run(5000, 5100), run(0, 1100)...), dedupe.LeadHeld},
-		"from before it, and nothing else yet":        {run(5000, 5100), dedupe.LeadPending},
-		"with new events, and a straggler after them": {append(run(1000, 1100), run(990, 991)...), dedupe.LeadLate},
+		"with the last entry":                         {run(999, 1100), dedupe.StartHeld},
+		"with the first":                              {run(0, 1100), dedupe.StartHeld},
+		"from before it":                              {append(run(5000, 5100), run(0, 1100)...), dedupe.StartHeld},
+		"from before it, and nothing else yet":        {run(5000, 5100), dedupe.StartPending},
+		"with new events, and a straggler after them": {append(run(1000, 1100), run(990, 991)...), dedupe.StartLate},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFeed(&memory{}, dedupe.Options{})
 			f.begin(t)
 			f.writeAll(t, run(0, 1000))
 			f.prove(t)
-			if got := f.mark(t, batch(t, 64, c.replay...)); got.Lead != c.want {
+			if got := f.mark(t, batch(t, 64, c.replay...)); got.Start != c.want {
 				t.Errorf("marked %+v", got)
 			}
 		})
@@ -379,7 +379,7 @@ func TestI4_AReplayThatBeginsTooLateIsTold(t *testing.T) {
 		f.begin(t)
 		f.writeAll(t, run(0, 2*horizon))
 		f.prove(t)
-		if got := f.mark(t, batch(t, 64, run(2*horizon, 2*horizon+10)...)); got.Lead != dedupe.LeadLate {
+		if got := f.mark(t, batch(t, 64, run(2*horizon, 2*horizon+10)...)); got.Start != dedupe.StartLate {
 			t.Errorf("marked %+v", got)
 		}
 	})

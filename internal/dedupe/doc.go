@@ -9,7 +9,7 @@
 // false and the event is kept. Entries that are appended during the overlap are added to the table.
 // When there was no hit for long enough, the table is dropped.
 //
-// If a replay must prove that it begins early enough, Marked.Lead says where in the stream it
+// If a replay must prove that it begins early enough, Marked.Start says where in the stream it
 // begins: with an event that the stream holds; with events from before the stream's first entry; or
 // too late. Events from before the first entry are left out until an event comes that the stream
 // holds, because appended they would follow events that came after them. If the index does not
@@ -23,7 +23,7 @@
 //
 //	deduper.go  Deduper: Begin, Mark, Appended
 //	overlap.go  the state from Begin until the replay has passed, and when that is
-//	lead.go     where in the stream a replay begins
-//	table.go    the table of fingerprints and the places of their entries
+//	start.go    where in the stream a replay begins
+//	table.go    the table of fingerprints and which entries have them
 //	recent.go   the set of recent fingerprints
 package dedupe

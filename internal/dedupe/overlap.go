@@ -28,7 +28,7 @@ const freeAtOnce = 1 << 20
 type overlap struct {
 	horizon persistence.Horizon
 	asked   bool // by Begin, and not because of a repeat
-	replays bool // it may bring events from before the stream's first entry
+	early   bool // it may bring events from before the stream's first entry
 	short   bool // its index has the newest entries only
 	table   *table
 	stale   bool      // the table is missing, or lacks entries, and must be loaded again
@@ -37,9 +37,9 @@ type overlap struct {
 	loaded   uint32 // number of entries in the index as it was loaded
 	complete bool   // the index covers the whole stream
 
-	begun  bool // the replay is past the stream's first entries
-	lead   lead // what is known of the replay's beginning
-	before int  // events since the beginning, none of them held
+	pastFirst bool       // the replay is past the stream's first entries
+	start     startState // what is known of the replay's beginning
+	unheld    int        // events since the beginning, none of them held
 
 	hitAt    time.Time // when the last hit was
 	sinceHit int       // number of events since then

@@ -20,15 +20,15 @@ func TestAnOverlapEndsOncePastAndQuiet(t *testing.T) {
 	f.writeAll(t, run(0, 2000))
 	f.begin(t)
 	f.clock.Advance(time.Hour)
-	if got := f.writeAll(t, run(1000, 2000+quiet)); got.Ended || got.Duplicates != 1000 {
+	if got := f.writeAll(t, run(1000, 2000+quiet)); got.OverlapEnded || got.Duplicates != 1000 {
 		t.Fatalf("it ended although a hit was just now: %+v", got)
 	}
 	f.clock.Advance(2*time.Minute - 1)
-	if got := f.write(t, batch(t, 64, run(2000+quiet, 2001+quiet)...)); got.Ended {
+	if got := f.write(t, batch(t, 64, run(2000+quiet, 2001+quiet)...)); got.OverlapEnded {
 		t.Fatal("it ended too early")
 	}
 	f.clock.Advance(1)
-	if got := f.write(t, batch(t, 64, run(2001+quiet, 2002+quiet)...)); !got.Ended {
+	if got := f.write(t, batch(t, 64, run(2001+quiet, 2002+quiet)...)); !got.OverlapEnded {
 		t.Fatal("it did not end")
 	}
 	// Outside of an overlap Mark does nothing, and finds nothing.
@@ -45,7 +45,7 @@ func TestAnOverlapLastsForFewEvents(t *testing.T) {
 	f := newFeed(&memory{}, dedupe.Options{})
 	f.begin(t)
 	f.clock.Advance(24 * time.Hour)
-	if got := f.writeAll(t, run(0, 60_000)); got.Ended {
+	if got := f.writeAll(t, run(0, 60_000)); got.OverlapEnded {
 		t.Fatal("it ended")
 	}
 	f.clock.Advance(24 * time.Hour)
@@ -61,7 +61,7 @@ func TestALongOverlapIsLoadedAnew(t *testing.T) {
 	f.begin(t)
 	for from := 0; from < n; from += 10_000 {
 		got := f.writeAll(t, run(max(from-5_000, 0), from+10_000))
-		if want := min(from, 5_000); got.Duplicates != want || got.Ended {
+		if want := min(from, 5_000); got.Duplicates != want || got.OverlapEnded {
 			t.Fatalf("at %d: %+v", from, got)
 		}
 	}
@@ -94,7 +94,7 @@ func TestAlwaysFindsRepeatsOutsideOfOverlaps(t *testing.T) {
 	same(t, m.stored(t), ids(run(0, 51_100)))
 	// The end of an overlap that a repeat began is not reported.
 	f.clock.Advance(time.Hour)
-	if got := f.writeAll(t, run(51_100, 120_000)); got.Duplicates != 0 || got.Ended {
+	if got := f.writeAll(t, run(51_100, 120_000)); got.Duplicates != 0 || got.OverlapEnded {
 		t.Errorf("marked %+v", got)
 	}
 }
@@ -121,7 +121,7 @@ func TestTheMemoryOfAnEndedOverlapIsGivenBack(t *testing.T) {
 	}
 	with := heap()
 	f.clock.Advance(time.Hour)
-	if got := f.writeAll(t, run(5_000_000, 5_070_000)); !got.Ended {
+	if got := f.writeAll(t, run(5_000_000, 5_070_000)); !got.OverlapEnded {
 		t.Fatalf("it did not end: %+v", got)
 	}
 	clear(m.blocks[len(m.blocks)-70:]) // free the events' own memory

@@ -62,11 +62,11 @@ func (m *memory) Info(context.Context) (persistence.StreamInfo, error) {
 }
 
 // Read returns at most limit entries of a range.
-func (m *memory) Read(_ context.Context, from, to persistence.StreamCursor, limit int) (page persistence.StreamFrames, err error) {
+func (m *memory) Read(_ context.Context, from, to persistence.StreamCursor, limit int) (page persistence.Page, err error) {
 	for _, b := range m.blocks {
 		for i, id := range b.ids {
-			if id.Compare(from.Lower()) >= 0 && id.Compare(to.Upper()) <= 0 && len(page.Frames) < limit {
-				page.Frames = append(page.Frames, persistence.Frame{ID: id, Event: b.entries[i]})
+			if id.Compare(from.Lower()) >= 0 && id.Compare(to.Upper()) <= 0 && len(page.Entries) < limit {
+				page.Entries = append(page.Entries, persistence.Entry{ID: id, Event: b.entries[i]})
 			}
 		}
 	}

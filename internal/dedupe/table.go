@@ -7,14 +7,14 @@ import (
 	"tempestd/messages"
 )
 
-// table finds the places of the entries that have a fingerprint. It is an open-addressed hash table
+// table finds the entries that have a fingerprint. It is an open-addressed hash table
 // that can only delete the newest insertions. It is flat: a slot has 8 bytes of fingerprint and 4
-// of place, and there are four slots for three entries. Several entries may have the same
+// of reference, and there are four slots for three entries. Several entries may have the same
 // fingerprint. The slot is computed from the high bits of the fingerprint, so the table may have
 // any size.
 type table struct {
 	fingerprints []uint64 // 0 is a free slot
-	places       []uint32 // the place of the entry in the slot with the same index
+	refs         []uint32 // refers to the entry of the slot with the same index
 	used, limit  int
 
 	blocks []block // ordered by their entries' numbers
@@ -27,13 +27,13 @@ type block struct {
 	last  messages.EntryID
 }
 
-// inBatch marks a place that is the index of an event in the batch that is being marked. Any other
-// place is the number of a stored entry.
+// inBatch marks a reference that is the index of an event in the batch that is being marked. Any
+// other reference is the number of a stored entry.
 const inBatch = 1 << 31
 
 func newTable(limit int) *table {
 	slots := limit + limit/3 + 8 // at least one is free: a search ends there
-	return &table{fingerprints: make([]uint64, slots), places: make([]uint32, slots), limit: limit}
+	return &table{fingerprints: make([]uint64, slots), refs: make([]uint32, slots), limit: limit}
 }
 
 // room says whether n more fit.
@@ -73,8 +73,8 @@ func (t *table) after(slot int) int {
 }
 
 // set fills a free slot, which find returned.
-func (t *table) set(slot int, key uint64, place uint32) {
-	t.fingerprints[slot], t.places[slot] = key, place
+func (t *table) set(slot int, key uint64, ref uint32) {
+	t.fingerprints[slot], t.refs[slot] = key, ref
 	t.used++
 }
 

@@ -193,10 +193,10 @@ func (d *demo) entries(ctx context.Context) iter.Seq2[[]byte, error] {
 				yield(nil, err)
 				return
 			}
-			if len(page.Frames) == 0 {
+			if len(page.Entries) == 0 {
 				return
 			}
-			for _, f := range page.Frames {
+			for _, f := range page.Entries {
 				if !yield(f.Event, nil) {
 					return
 				}

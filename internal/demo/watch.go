@@ -35,7 +35,7 @@ type Snapshot struct {
 	Feed     messages.FeedStatus
 	Stream   persistence.StreamInfo
 	Tailed   uint64              // the number of entries that the consumer got
-	Recent   []persistence.Frame // the last of them
+	Recent   []persistence.Entry // the last of them
 	Log      []string            // the daemon's last log events
 }
 
@@ -46,7 +46,7 @@ const recentEvents = 6
 type consumer struct {
 	mu     sync.Mutex
 	count  uint64
-	recent []persistence.Frame
+	recent []persistence.Entry
 }
 
 // follow reads until ctx ends. It waits for a stream that does not exist yet.
@@ -58,14 +58,14 @@ func (c *consumer) follow(ctx context.Context, daemon *client.Client) {
 			pause(ctx, pollEvery)
 			continue
 		}
-		if n := len(frames.Frames); n > 0 {
-			after = frames.Frames[n-1].ID.String()
-			c.add(frames.Frames)
+		if n := len(frames.Entries); n > 0 {
+			after = frames.Entries[n-1].ID.String()
+			c.add(frames.Entries)
 		}
 	}
 }
 
-func (c *consumer) add(frames []persistence.Frame) {
+func (c *consumer) add(frames []persistence.Entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.count += uint64(len(frames))

@@ -24,7 +24,7 @@ type heard struct {
 	t       testing.TB
 	events  []messages.Event
 	entries [][]byte
-	skipped []messages.SkippedEvent
+	skipped []messages.OversizedEvent
 	infos   []string
 	bad     int
 	date    bool
@@ -41,7 +41,7 @@ func (h *heard) take(b *messages.Batch) {
 		h.events = append(h.events, b.Events[i])
 		h.entries = append(h.entries, bytes.Clone(b.Bytes(i)))
 	}
-	h.skipped = append(h.skipped, b.Skipped...)
+	h.skipped = append(h.skipped, b.Oversized...)
 	if b.Reset(); len(h.events)+len(h.skipped) >= h.enough {
 		go h.conn.CloseNow() // it waits for the read that calls take
 	}

@@ -260,10 +260,10 @@ func TestI7_BombsAreSkipped(t *testing.T) {
 		req := zstdRequest(up, jetstream.ProtocolV2)
 		req.Raw = raw
 		sink, err := read(t, req, jetstream.DialOptions{MaxMessageSize: 10_000})
-		if !jetstream.Classify(err).Clean || len(sink.events) != 2 || len(sink.bad) != 0 || sink.frames != 4 || len(sink.skipped) != 2 {
-			t.Errorf("raw = %v: %v; %d events, %d frames, skipped: %+v, bad: %q", raw, err, len(sink.events), sink.frames, sink.skipped, sink.bad)
+		if !jetstream.Classify(err).Clean || len(sink.events) != 2 || len(sink.bad) != 0 || sink.frames != 4 || len(sink.oversized) != 2 {
+			t.Errorf("raw = %v: %v; %d events, %d frames, skipped: %+v, bad: %q", raw, err, len(sink.events), sink.frames, sink.oversized, sink.bad)
 		}
-		for _, s := range sink.skipped {
+		for _, s := range sink.oversized {
 			if s.RKey != "r1" || s.Seq != 1 || s.Size != int64(len(big)) || s.After != 1 {
 				t.Errorf("raw = %v: what is known is %+v", raw, s)
 			}
@@ -298,7 +298,7 @@ func FuzzZstdFrame(f *testing.F) {
 		if end.Cause != jetstream.CauseCompression && end.Cause != jetstream.CauseEOF || len(end.Reason) > 300 {
 			t.Fatalf("the ending is %+v", end)
 		}
-		if cap(rest.Buf) > 1<<18 || rest.Frames != len(rest.Events)+rest.Bad+len(rest.Skipped) || len(sink.bad) != rest.Bad {
+		if cap(rest.Buf) > 1<<18 || rest.Frames != len(rest.Events)+rest.Bad+len(rest.Oversized) || len(sink.bad) != rest.Bad {
 			t.Fatalf("%d bytes; %d frames, %d events, %d bad, %d reported", cap(rest.Buf), rest.Frames, len(rest.Events), rest.Bad, len(sink.bad))
 		}
 		unpacked, refErr := referenceDecoder(t, dict).DecodeAll(packed, nil)

@@ -31,7 +31,7 @@ type DialOptions struct {
 	// MaxMessageSize is the limit of one message, decompressed, in bytes: at most 1 GiB,
 	// DefaultMaxMessageSize if 0. Servers are asked to leave out larger events, which they do
 	// silently. A larger message that is sent all the same is read and discarded, and becomes a
-	// messages.SkippedEvent. A message of more than 64 times the limit and more than 64 MiB ends
+	// messages.OversizedEvent. A message of more than 64 times the limit and more than 64 MiB ends
 	// the connection, and so does a frame that announces one.
 	MaxMessageSize int64
 	UserAgent      string // of every request; "" means that of net/http

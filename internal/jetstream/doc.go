@@ -8,7 +8,7 @@
 // the few fields that are needed to order an event, to recognise it and to resume after it. A frame
 // that does not scan is removed from the arena, counted and reported; it never ends the connection
 // (I7). A message that is larger than the limit is read and discarded, and its outline becomes a
-// messages.SkippedEvent. Full batches are handed to a [Sink], which may block. While it blocks, the
+// messages.OversizedEvent. Full batches are handed to a [Sink], which may block. While it blocks, the
 // socket is not read and the upstream is the buffer (I5).
 //
 // There are two protocols and one stored shape. Dial negotiates the protocol and the compression

@@ -57,10 +57,10 @@ func TestAMessageThatIsTooLargeIsPassedOver(t *testing.T) {
 				t.Fatalf("%v: %d events of %d frames, up to %d, bad: %q, %+v", err, len(sink.events), sink.frames, sink.seq, sink.bad, sink.conn.Wire())
 			}
 			like := scan(t, eventJSON(5))
-			want := messages.SkippedEvent{After: 4, Size: int64(len((*sent)[4])), Why: "larger than max_message_size", TimeUS: c.us, Seq: 5, Kind: messages.KindCommit, Fingerprint: like.Fingerprint,
+			want := messages.OversizedEvent{After: 4, Size: int64(len((*sent)[4])), TimeUS: c.us, Seq: 5, Kind: messages.KindCommit, Fingerprint: like.Fingerprint,
 				DID: "did:plc:333libf5czqkykcsyqbqtcvs", Rev: "3ke6kg3wxps22", Collection: "app.bsky.feed.like", RKey: "r5", Operation: "create"}
-			if len(sink.skipped) != 2 || sink.skipped[0] != want || sink.skipped[1].After != 18 || sink.skipped[1].Seq != 20 {
-				t.Fatalf("it says\n%+v, want\n%+v", sink.skipped, want)
+			if len(sink.oversized) != 2 || sink.oversized[0] != want || sink.oversized[1].After != 18 || sink.oversized[1].Seq != 20 {
+				t.Fatalf("it says\n%+v, want\n%+v", sink.oversized, want)
 			}
 		})
 	}
@@ -77,8 +77,8 @@ func TestI5_AMessageThatIsTooLargeTakesNoMemory(t *testing.T) {
 	sink := &collector{conn: dial(t, req, jetstream.DialOptions{MaxMessageSize: 65536})}
 	b := &messages.Batch{}
 	rest, err := sink.conn.Run(b, sink, roomy)
-	if !jetstream.Classify(err).Clean || len(rest.Events) != 1 || len(rest.Skipped) != 1 || rest.Skipped[0].Size != int64(len(frame)) {
-		t.Fatalf("%v: %d events, %+v", err, len(rest.Events), rest.Skipped)
+	if !jetstream.Classify(err).Clean || len(rest.Events) != 1 || len(rest.Oversized) != 1 || rest.Oversized[0].Size != int64(len(frame)) {
+		t.Fatalf("%v: %d events, %+v", err, len(rest.Events), rest.Oversized)
 	}
 	if cap(rest.Buf) > 256<<10 {
 		t.Errorf("the batch holds %d bytes", cap(rest.Buf))
@@ -98,8 +98,8 @@ func TestWhatIsNotWantedIsNotMissed(t *testing.T) {
 	req.Protocol = jetstream.ProtocolV2
 	req.Filter.DIDs = []string{"did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"}
 	sink, err := read(t, req, jetstream.DialOptions{MaxMessageSize: 65536})
-	if !sink.conn.Wire().Local || !jetstream.Classify(err).Clean || len(sink.events) != 0 || len(sink.skipped) != 0 || sink.frames != 3 || sink.seq != 3 {
-		t.Errorf("%v: %d events, %d frames, up to %d, skipped %+v", err, len(sink.events), sink.frames, sink.seq, sink.skipped)
+	if !sink.conn.Wire().Local || !jetstream.Classify(err).Clean || len(sink.events) != 0 || len(sink.oversized) != 0 || sink.frames != 3 || sink.seq != 3 {
+		t.Errorf("%v: %d events, %d frames, up to %d, skipped %+v", err, len(sink.events), sink.frames, sink.seq, sink.oversized)
 	}
 }
 
@@ -116,8 +116,8 @@ func TestI7_WhatIsTooLargeAndNoEventIsBad(t *testing.T) {
 	sink := &collector{conn: dial(t, req, jetstream.DialOptions{MaxMessageSize: 65536})}
 	err := sink.run(roomy)
 	sink.expect(t, 0, len(frames))
-	if !jetstream.Classify(err).Clean || len(sink.skipped) != 0 || len(sink.bad) != len(frames) {
-		t.Errorf("%v; skipped %+v, bad %q", err, sink.skipped, sink.bad)
+	if !jetstream.Classify(err).Clean || len(sink.oversized) != 0 || len(sink.bad) != len(frames) {
+		t.Errorf("%v; skipped %+v, bad %q", err, sink.oversized, sink.bad)
 	}
 }
 
@@ -135,13 +135,13 @@ func TestI4_WhatIsTooLargeAndNotKnownIsMissing(t *testing.T) {
 	})
 	sink := &collector{conn: dial(t, req, jetstream.DialOptions{MaxMessageSize: 65536})}
 	err := sink.run(roomy)
-	want := messages.SkippedEvent{Size: int64(len(wide)), Why: "larger than max_message_size"}
-	if !jetstream.Classify(err).Clean || !slices.Equal(sink.skipped, []messages.SkippedEvent{want}) || len(sink.firsts) != 1 || sink.firsts[0].Seq != 1 {
-		t.Errorf("%v; skipped %+v, first %+v", err, sink.skipped, sink.firsts)
+	want := messages.OversizedEvent{Size: int64(len(wide))}
+	if !jetstream.Classify(err).Clean || !slices.Equal(sink.oversized, []messages.OversizedEvent{want}) || len(sink.firsts) != 1 || sink.firsts[0].Seq != 1 {
+		t.Errorf("%v; skipped %+v, first %+v", err, sink.oversized, sink.firsts)
 	}
 }
 
-// Skipped events count for the size of a batch.
+// Oversized events count for the size of a batch.
 func TestI5_SkippedEventsAreBoundedAsEventsAre(t *testing.T) {
 	const n = 12
 	req := serve(t, func(ctx context.Context, ws *websocket.Conn) {
@@ -152,8 +152,8 @@ func TestI5_SkippedEventsAreBoundedAsEventsAre(t *testing.T) {
 	})
 	sink := &collector{conn: dial(t, req, jetstream.DialOptions{MaxMessageSize: 65536})}
 	_ = sink.run(jetstream.Limits{Events: 4, Bytes: 1 << 20, Delay: time.Hour})
-	if len(sink.skipped) != n || len(sink.sizes) != 4 {
-		t.Errorf("%d skipped, in batches of %v", len(sink.skipped), sink.sizes)
+	if len(sink.oversized) != n || len(sink.sizes) != 4 {
+		t.Errorf("%d skipped, in batches of %v", len(sink.oversized), sink.sizes)
 	}
 }
 

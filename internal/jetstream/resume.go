@@ -104,10 +104,10 @@ type Resume struct {
 	// Rewind is how far a time is rewound on another host's clock, or if nothing can prove the
 	// replay.
 	Rewind time.Duration
-	// Repair is how far a time is rewound on the same host, for events that an earlier process may
-	// have left for a backfill.
-	Repair time.Duration
-	Reach  Reach
+	// BackfillRewind is how far a time is rewound on the same host, for events that an earlier
+	// process may have left for a backfill.
+	BackfillRewind time.Duration
+	Reach          Reach
 	// NoProof says that the event at the position may no longer be wanted, as after a change of the
 	// filter. Then neither the event nor its number proves anything.
 	NoProof bool
@@ -217,7 +217,7 @@ func (r *Resume) byTime(plan *Plan, covered messages.UpstreamTime, reachable, nu
 	if reachable && late <= 0 && plan.From.Host == host && !plan.From.Moment && !r.NoProof {
 		// Ask for no more than the event at the position: to ask for more keeps a feed whose
 		// connections are cut often from making progress.
-		rewind = r.Repair
+		rewind = r.BackfillRewind
 	}
 	for range late {
 		rewind = min(max(6*rewind, time.Minute), most)

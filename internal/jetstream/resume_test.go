@@ -50,7 +50,7 @@ func TestPlanResume(t *testing.T) {
 		"another host: by time":             {r: jetstream.Resume{Checkpoint: hour}, to: there, cursor: byTime(time.Hour + 10*time.Second), proof: jetstream.ProofHeld},
 		"another host, whose clock differs": {r: jetstream.Resume{Checkpoint: hour, Ahead: -7 * time.Minute}, to: there, cursor: byTime(time.Hour + 7*time.Minute + 10*time.Second), proof: jetstream.ProofHeld},
 		"no numbers: by time":               {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(0, time.Hour)}}, to: here, cursor: byTime(time.Hour), proof: jetstream.ProofHeld},
-		"with what an earlier process left": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(0, time.Hour)}, Repair: 30 * time.Second}, to: here, cursor: byTime(time.Hour + 30*time.Second), proof: jetstream.ProofHeld},
+		"with what an earlier process left": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(0, time.Hour)}, BackfillRewind: 30 * time.Second}, to: here, cursor: byTime(time.Hour + 30*time.Second), proof: jetstream.ProofHeld},
 		"numbers that began anew: by time":  {r: jetstream.Resume{Checkpoint: hour, Reach: reach{ByTime: true}}, to: here, cursor: byTime(time.Hour), proof: jetstream.ProofHeld},
 		"a changed filter: by time":         {r: jetstream.Resume{Checkpoint: hour, NoProof: true}, to: here, cursor: byTime(time.Hour + 10*time.Second)},
 

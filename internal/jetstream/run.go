@@ -112,7 +112,7 @@ func (l *readLoop) run() error {
 			return err
 		}
 		l.inFrame = false
-		if len(l.batch.Events)+len(l.batch.Skipped) >= l.lim.Events || len(l.batch.Buf) >= l.lim.Bytes {
+		if len(l.batch.Events)+len(l.batch.Oversized) >= l.lim.Events || len(l.batch.Buf) >= l.lim.Bytes {
 			if !l.hand() {
 				return ErrStopped
 			}

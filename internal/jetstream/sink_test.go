@@ -25,7 +25,7 @@ type collector struct {
 	said   []string
 	seq    int64
 
-	skipped []messages.SkippedEvent // After counts all collected events
+	oversized []messages.OversizedEvent // After counts all collected events
 }
 
 func (c *collector) First(e messages.Event) {
@@ -78,9 +78,9 @@ func (c *collector) take(b *messages.Batch) {
 	c.sizes = append(c.sizes, len(b.Events))
 	c.frames += b.Frames
 	c.seq = b.Seq
-	for _, s := range b.Skipped {
+	for _, s := range b.Oversized {
 		s.After += len(c.events)
-		c.skipped = append(c.skipped, s)
+		c.oversized = append(c.oversized, s)
 	}
 	for i := range b.Events {
 		c.events = append(c.events, string(b.Bytes(i)))

@@ -83,7 +83,7 @@ func (z *inflater) outline(into *outline, packed io.Reader, buf []byte, most int
 // tooLarge records an event that was discarded, with what is known of it. It moves the position as
 // any other event does. A message that is not an event counts as bad, whatever its size.
 func (l *readLoop) tooLarge(size int64, known *outline) error {
-	skipped := messages.SkippedEvent{Size: size, Why: errTooLarge.Error()}
+	large := messages.OversizedEvent{Size: size}
 	wanted := true
 	if frame, ok := known.bytes(); ok {
 		var f fields
@@ -100,27 +100,27 @@ func (l *readLoop) tooLarge(size int64, known *outline) error {
 			return l.bad(frame, &FrameError{Kind: ErrBadEvent, Detail: lack})
 		}
 		wanted = l.conn.filter.Load().wants(&id)
-		describe(&skipped, &f, &id)
+		describe(&large, &f, &id)
 	}
 	b := l.batch
-	if skipped.TimeUS > 0 {
-		l.first(messages.Event{Kind: skipped.Kind, TimeUS: skipped.TimeUS, Seq: skipped.Seq, Fingerprint: skipped.Fingerprint})
+	if large.TimeUS > 0 {
+		l.first(messages.Event{Kind: large.Kind, TimeUS: large.TimeUS, Seq: large.Seq, Fingerprint: large.Fingerprint})
 	}
 	l.count()
-	if skipped.TimeUS > 0 {
-		b.Seq, b.TimeUS = skipped.Seq, skipped.TimeUS
-		l.newest = max(l.newest, skipped.TimeUS)
+	if large.TimeUS > 0 {
+		b.Seq, b.TimeUS = large.Seq, large.TimeUS
+		l.newest = max(l.newest, large.TimeUS)
 	}
 	if wanted {
-		skipped.After = len(b.Events)
-		b.Skipped = append(b.Skipped, skipped)
+		large.After = len(b.Events)
+		b.Oversized = append(b.Oversized, large)
 	}
 	return nil
 }
 
 // describe fills s from an event's outline. Only a commit can be fingerprinted from it: the
 // identity of other kinds is nested deeper, or is the whole content.
-func describe(s *messages.SkippedEvent, f *fields, id *identity) {
+func describe(s *messages.OversizedEvent, f *fields, id *identity) {
 	s.Kind, s.TimeUS, s.Seq, s.DID = id.kind, f.positionUS(), f.seq, string(id.did)
 	if id.kind == messages.KindCommit {
 		s.Fingerprint = id.fingerprint()

@@ -131,7 +131,7 @@ func FuzzRun(f *testing.F) {
 			}
 			size += int(e.Len)
 		}
-		if size != len(rest.Buf) || rest.Frames != len(rest.Events)+rest.Bad+len(rest.Skipped) || len(sink.bad) != rest.Bad {
+		if size != len(rest.Buf) || rest.Frames != len(rest.Events)+rest.Bad+len(rest.Oversized) || len(sink.bad) != rest.Bad {
 			t.Fatalf("%d bytes of events in %d, %d frames, %d bad, %d reported", size, len(rest.Buf), rest.Frames, rest.Bad, len(sink.bad))
 		}
 	})

@@ -19,10 +19,10 @@ func (n nowhere) WriteHeader(int)             {}
 
 // BenchmarkFrames measures what this package adds to a read of 1000 entries of 568 bytes.
 func BenchmarkFrames(b *testing.B) {
-	var read persistence.StreamFrames
+	var read persistence.Page
 	event := []byte(`{"text":"` + strings.Repeat("x", 568-11) + `"}`)
 	for i := range 1000 {
-		read.Frames = append(read.Frames, persistence.Frame{ID: persistence.EntryID{MS: 1_795_000_000_000 + uint64(i)}, Event: event})
+		read.Entries = append(read.Entries, persistence.Entry{ID: persistence.EntryID{MS: 1_795_000_000_000 + uint64(i)}, Event: event})
 	}
 	d := newDaemon(b, only{stream: quiet{read: read}})
 	req, err := http.NewRequest("GET", "/v1/streams/bluesky/frames?limit=1000", nil)
@@ -30,11 +30,11 @@ func BenchmarkFrames(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
-	b.SetBytes(int64(len(read.Frames) * len(event)))
+	b.SetBytes(int64(len(read.Entries) * len(event)))
 	for b.Loop() {
 		d.Handler().ServeHTTP(nowhere{http.Header{}}, req)
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(read.Frames)), "ns/entry")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(read.Entries)), "ns/entry")
 }
 
 // BenchmarkRead measures reads from the store through a loopback connection, page after page.

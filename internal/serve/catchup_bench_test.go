@@ -57,7 +57,7 @@ func BenchmarkCatchUp(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				n += len(page.Frames)
+				n += len(page.Entries)
 				if after = persistence.CursorAt(page.Cursor); page.Behind == 0 {
 					return n
 				}

@@ -296,7 +296,7 @@ func (w *waits) Stream(ctx context.Context, name string) (persistence.Stream, er
 	return countedStream{stream, w}, err
 }
 
-func (c countedStream) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
+func (c countedStream) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.Page, error) {
 	if block > 0 {
 		if n := c.waits.now.Add(1); n > c.waits.most.Load() {
 			c.waits.most.Store(n)

@@ -338,8 +338,8 @@ func TestDurableStreamThatRetentionEmptied(t *testing.T) {
 // damaged is a stream that cannot be read after its second message.
 type damaged struct{ persistence.Stream }
 
-func (s damaged) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
-	return persistence.StreamFrames{}, &persistence.CorruptError{Stream: s.Name(), Block: persistence.EntryID{MS: firstUS/1000 + 1}, Err: errors.New("checksum")}
+func (s damaged) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.Page, error) {
+	return persistence.Page{}, &persistence.CorruptError{Stream: s.Name(), Block: persistence.EntryID{MS: firstUS/1000 + 1}, Err: errors.New("checksum")}
 }
 
 type damagedStore struct{ persistence.Store }

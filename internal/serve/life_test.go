@@ -206,21 +206,21 @@ func (o only) Stream(context.Context, string) (persistence.Stream, error) { retu
 // Stream says.
 type quiet struct {
 	persistence.Stream
-	read persistence.StreamFrames
+	read persistence.Page
 }
 
 func (quiet) Name() string { return "bluesky" }
 
-func (q quiet) Read(context.Context, persistence.StreamCursor, persistence.StreamCursor, int) (persistence.StreamFrames, error) {
+func (q quiet) Read(context.Context, persistence.StreamCursor, persistence.StreamCursor, int) (persistence.Page, error) {
 	return q.read, nil
 }
 
-func (quiet) Tail(ctx context.Context, _ persistence.StreamCursor, block time.Duration, _ int) (persistence.StreamFrames, error) {
+func (quiet) Tail(ctx context.Context, _ persistence.StreamCursor, block time.Duration, _ int) (persistence.Page, error) {
 	select {
 	case <-clockwork.NewRealClock().After(block):
-		return persistence.StreamFrames{}, nil
+		return persistence.Page{}, nil
 	case <-ctx.Done():
-		return persistence.StreamFrames{}, ctx.Err()
+		return persistence.Page{}, ctx.Err()
 	}
 }
 
@@ -244,9 +244,9 @@ func TestI8_ConcurrentTailsKeepTheirFullBlock(t *testing.T) {
 
 func TestASlowReaderLosesItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var read persistence.StreamFrames
+		var read persistence.Page
 		for i := range 100 {
-			read.Frames = append(read.Frames, persistence.Frame{ID: persistence.EntryID{MS: uint64(i + 1)}, Event: []byte(`"` + strings.Repeat("x", 20_000) + `"`)})
+			read.Entries = append(read.Entries, persistence.Entry{ID: persistence.EntryID{MS: uint64(i + 1)}, Event: []byte(`"` + strings.Repeat("x", 20_000) + `"`)})
 		}
 		d, p := startVirtual(t, quiet{read: read})
 		conn, err := p.dial(t.Context(), "", "")
@@ -337,8 +337,8 @@ func (b *brittle) Write(p []byte) (int, error) {
 }
 
 func TestAPanicInTheMiddleOfAResponseCutsTheConnection(t *testing.T) {
-	long := persistence.Frame{Event: []byte(`"` + strings.Repeat("x", 200_000) + `"`)}
-	d := newDaemon(t, only{stream: quiet{read: persistence.StreamFrames{Frames: []persistence.Frame{long}}}})
+	long := persistence.Entry{Event: []byte(`"` + strings.Repeat("x", 200_000) + `"`)}
+	d := newDaemon(t, only{stream: quiet{read: persistence.Page{Entries: []persistence.Entry{long}}}})
 	defer func() {
 		if fault := recover(); fault != http.ErrAbortHandler {
 			t.Errorf("the handler ended with %v, want what makes net/http cut the connection", fault)

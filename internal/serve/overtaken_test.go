@@ -21,12 +21,12 @@ type held struct {
 	turn chan struct{}
 }
 
-func (h held) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
+func (h held) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.Page, error) {
 	select {
 	case <-h.turn:
 		return h.Stream.Tail(ctx, after, block, limit)
 	case <-ctx.Done():
-		return persistence.StreamFrames{}, ctx.Err()
+		return persistence.Page{}, ctx.Err()
 	}
 }
 
@@ -195,16 +195,16 @@ type broken struct {
 	first, last persistence.EntryID
 }
 
-func (b broken) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
+func (b broken) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.Page, error) {
 	page, err := b.Stream.Tail(ctx, after, block, limit)
-	i := slices.IndexFunc(page.Frames, func(f persistence.Frame) bool { return f.ID.Compare(b.first) >= 0 && f.ID.Compare(b.last) <= 0 })
+	i := slices.IndexFunc(page.Entries, func(f persistence.Entry) bool { return f.ID.Compare(b.first) >= 0 && f.ID.Compare(b.last) <= 0 })
 	switch {
 	case i == 0:
-		return persistence.StreamFrames{}, &persistence.CorruptError{Stream: b.Name(), Block: b.last, Err: errors.New("checksum")}
+		return persistence.Page{}, &persistence.CorruptError{Stream: b.Name(), Block: b.last, Err: errors.New("checksum")}
 	case i > 0:
-		page.Behind += int64(len(page.Frames) - i)
-		page.Frames = page.Frames[:i]
-		page.Cursor = page.Frames[i-1].ID
+		page.Behind += int64(len(page.Entries) - i)
+		page.Entries = page.Entries[:i]
+		page.Cursor = page.Entries[i-1].ID
 	}
 	return page, err
 }

@@ -260,15 +260,15 @@ func TestI4_ACursorBelowRetention(t *testing.T) {
 		t.Fatal(err)
 	}
 	read, err := stream.Read(context.Background(), persistence.Start(), persistence.End(), 1)
-	if err != nil || len(read.Frames) == 0 {
+	if err != nil || len(read.Entries) == 0 {
 		t.Fatal(err)
 	}
 	var e struct {
 		Cursor int64
 		TimeUS int64 `json:"time_us"`
 	}
-	if err := json.Unmarshal(read.Frames[0].Event, &e); err != nil || e.Cursor == 1100 {
-		t.Fatalf("%v: nothing was trimmed, the oldest is %s", err, read.Frames[0].Event)
+	if err := json.Unmarshal(read.Entries[0].Event, &e); err != nil || e.Cursor == 1100 {
+		t.Fatalf("%v: nothing was trimmed, the oldest is %s", err, read.Entries[0].Event)
 	}
 	e.Cursor -= 1099 // its number in the stream: the upstream's begin at 1100
 	oldest := event(e.TimeUS, e.Cursor)

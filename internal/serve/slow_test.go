@@ -201,7 +201,7 @@ const (
 	distantPage = 50
 )
 
-func (d distant) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
+func (d distant) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.Page, error) {
 	page, err := d.Stream.Tail(ctx, after, block, min(limit, distantPage))
 	page.Behind += distantTip
 	page.Appended += distantTip

@@ -86,7 +86,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if resumed && found.Ended() && len(found.Frames) == 0 {
+	if resumed && found.Ended() && len(found.Entries) == 0 {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
@@ -99,7 +99,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	out.Text(sseRetry)
 	for {
 		out.page(&found)
-		s.observer.Metrics().Served.WithLabelValues(stream.Name()).Add(float64(len(found.Frames)))
+		s.observer.Metrics().Served.WithLabelValues(stream.Name()).Add(float64(len(found.Entries)))
 		switch {
 		case found.Ended():
 			out.closed(&found)
@@ -135,7 +135,7 @@ type eventWriter struct {
 }
 
 func (e *eventWriter) page(p *tail.Page) {
-	for _, f := range p.Frames {
+	for _, f := range p.Entries {
 		e.Text("id: ")
 		e.ID(f.ID)
 		e.Text("\ndata: ")
@@ -149,7 +149,7 @@ func (e *eventWriter) page(p *tail.Page) {
 		e.ID(p.Cursor)
 		e.Text("\n\n")
 		e.id = p.Cursor
-	case len(p.Frames) == 0:
+	case len(p.Entries) == 0:
 		e.Text(":\n\n")
 	}
 }

@@ -168,11 +168,11 @@ type expiring struct {
 	reads int
 }
 
-func (e *expiring) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
+func (e *expiring) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.Page, error) {
 	if e.reads++; e.reads > 1 {
-		return persistence.StreamFrames{}, &persistence.CursorExpiredError{Stream: "bluesky", Cursor: after.Lower(), Oldest: persistence.EntryID{MS: 9}}
+		return persistence.Page{}, &persistence.CursorExpiredError{Stream: "bluesky", Cursor: after.Lower(), Oldest: persistence.EntryID{MS: 9}}
 	}
-	return persistence.StreamFrames{Frames: []persistence.Frame{{ID: persistence.EntryID{MS: 5}, Event: []byte("{}")}}, Cursor: persistence.EntryID{MS: 5}, Behind: 7}, nil
+	return persistence.Page{Entries: []persistence.Entry{{ID: persistence.EntryID{MS: 5}, Event: []byte("{}")}}, Cursor: persistence.EntryID{MS: 5}, Behind: 7}, nil
 }
 
 func TestAReaderThatIsOvertakenIsTold(t *testing.T) {
@@ -221,12 +221,12 @@ func TestEventsHaveAHeartbeat(t *testing.T) {
 // endless is a stream that always has more entries.
 type endless struct{ quiet }
 
-func (endless) Tail(_ context.Context, after persistence.StreamCursor, _ time.Duration, limit int) (persistence.StreamFrames, error) {
-	read := persistence.StreamFrames{Behind: 1}
+func (endless) Tail(_ context.Context, after persistence.StreamCursor, _ time.Duration, limit int) (persistence.Page, error) {
+	read := persistence.Page{Behind: 1}
 	id := after.Lower()
 	for range limit {
 		id = id.Next()
-		read.Frames = append(read.Frames, persistence.Frame{ID: id, Event: []byte(`"` + strings.Repeat("x", 500) + `"`)})
+		read.Entries = append(read.Entries, persistence.Entry{ID: id, Event: []byte(`"` + strings.Repeat("x", 500) + `"`)})
 	}
 	read.Cursor = id
 	return read, nil

@@ -22,10 +22,10 @@ type writer struct {
 	ids    []EntryID
 	buf    []byte
 	blocks []persistence.AppendedBlock
-	recent ring
+	recent recentRuns
 	mark   *mark
 
-	seat           // of the active segment
+	output         // of the active segment
 	low      int64 // times of its events, 0 for none
 	high     int64
 	stateOff int64 // where the block with the checkpoint begins
@@ -41,18 +41,18 @@ type writer struct {
 	lastAt, lastLen     int
 	freshLow, freshHigh int64
 
-	spare   *spare       // the next segment, whose space was allocated ahead
-	paced   atomic.Int64 // when counting began, Unix nanoseconds
-	counted int64
-	busy    atomic.Int64 // about how many bytes were appended per second before counting began
+	spare          *spare       // the next segment, whose space was allocated ahead
+	rateSince      atomic.Int64 // when counting began, Unix nanoseconds
+	rateBytes      int64
+	bytesPerSecond atomic.Int64 // about how many bytes were appended per second before counting began
 
-	dead   []*segmentFile // dropped segments, to be unlinked when the drop is durable
-	dying  int            // how many are being unlinked in the background
-	broken error          // why the files must be opened again; nil if all is well
+	dropped   []*segmentFile // dropped segments, to be unlinked when the drop is durable
+	unlinking int            // how many are being unlinked in the background
+	broken    error          // why the files must be opened again; nil if all is well
 }
 
-// seat is the place in a segment where the next block is written.
-type seat struct {
+// output is the file of a segment, and where its next block is written.
+type output struct {
 	file     disk.File
 	off      int64 // where the next block begins
 	reserved int64 // how much of the file has its disk space allocated
@@ -125,7 +125,7 @@ func (st *stream) commitState(m meta) error {
 func (st *stream) commit(batch *messages.Batch, m *meta, control bool) (persistence.Appended, error) {
 	w := &st.w
 	old := st.tip.Load()
-	into, active, rows, segs := &w.seat, old.active, w.rows, old.segs
+	into, active, rows, segs := &w.output, old.active, w.rows, old.segs
 	var next *spare
 	var trimmed persistence.Trimmed
 	var header *segment.Header
@@ -136,12 +136,12 @@ func (st *stream) commit(batch *messages.Batch, m *meta, control bool) (persiste
 		if next, err = st.nextSegment(control); err != nil {
 			return persistence.Appended{}, err
 		}
-		trimmed = st.cutBounds(old, m)
+		trimmed = st.raiseFloorForSegment(old, m)
 		header = &segment.Header{Stream: st.name, Number: next.number, Start: m.end}
 		if len(w.ids) > 0 {
 			header.First = w.ids[0]
 		}
-		into, rows = &next.seat, nil
+		into, rows = &next.output, nil
 	}
 	start := m.end
 	done, err := w.encode(batch, m, header)
@@ -172,23 +172,23 @@ func (st *stream) commit(batch *messages.Batch, m *meta, control bool) (persiste
 	}
 	st.moveMark(m)
 	st.publish(&tip{meta: *m, segs: segs, active: active, rows: w.rows}, st.runOf(batch))
-	if w.dead = append(w.dead, dropped...); len(w.dead)+w.dying > mostDead && (st.store.sync || st.syncLocked() == nil) {
-		w.dead = st.unlink(w.dead) // the background work does not keep up
+	if w.dropped = append(w.dropped, dropped...); len(w.dropped)+w.unlinking > maxDropped && (st.store.sync || st.syncLocked() == nil) {
+		w.dropped = st.unlink(w.dropped) // the background work does not keep up
 	}
-	if len(w.dead) > 0 || w.spare == nil && w.off >= w.target/2 {
+	if len(w.dropped) > 0 || w.spare == nil && w.off >= w.target/2 {
 		st.store.kick()
 	}
 	if trimmed.Entries > 0 {
 		st.store.emit(persistence.StreamTrimmed{Stream: st.name, Trimmed: trimmed})
 	}
 	st.recovered()
-	w.pace(st.store.clock.Now(), len(w.buf))
+	w.measureRate(st.store.clock.Now(), len(w.buf))
 	w.shrink()
 	return done, nil
 }
 
 // mostDead is how many dropped segments may wait to be unlinked.
-const mostDead = 1
+const maxDropped = 1
 
 // seal records where a segment ends and keeps its rows.
 func (g *segmentFile) seal(end segment.Position, rows []segment.Row) {
@@ -270,15 +270,15 @@ func (w *writer) advance(rows []segment.Row) {
 	}
 }
 
-// pace measures how many bytes are appended per second.
-func (w *writer) pace(now time.Time, n int) {
-	since := now.Sub(time.Unix(0, w.paced.Load()))
-	if w.counted += int64(n); since < time.Second && since >= 0 {
+// measureRate measures how many bytes are appended per second.
+func (w *writer) measureRate(now time.Time, n int) {
+	since := now.Sub(time.Unix(0, w.rateSince.Load()))
+	if w.rateBytes += int64(n); since < time.Second && since >= 0 {
 		return
 	}
-	w.busy.Store(int64(float64(w.counted) / max(since.Seconds(), 1)))
-	w.paced.Store(now.UnixNano())
-	w.counted = 0
+	w.bytesPerSecond.Store(int64(float64(w.rateBytes) / max(since.Seconds(), 1)))
+	w.rateSince.Store(now.UnixNano())
+	w.rateBytes = 0
 }
 
 // keepBuffer is how much memory the buffer of appends may always keep. A larger buffer, as after a
@@ -307,11 +307,11 @@ func (st *stream) moveMark(m *meta) {
 // error for the caller.
 func (st *stream) failed(err error) error {
 	st.w.broken = err
-	told := st.store.failure(err)
-	if st.fault.Swap(&told) == nil && !isFull(err) {
+	reason := st.store.failure(err)
+	if st.fault.Swap(&reason) == nil && !isFull(err) {
 		st.store.emit(persistence.WriteFailed{Stream: st.name, Err: err})
 	}
-	return told
+	return reason
 }
 
 // recovered records that writing works again.

@@ -106,10 +106,10 @@ func readPages(b *testing.B, s persistence.Stream, limit int) (n int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		n += len(page.Frames)
+		n += len(page.Entries)
 		after = persistence.FromBeginning()
-		if len(page.Frames) > 0 {
-			after = persistence.CursorAt(page.Frames[len(page.Frames)-1].ID)
+		if len(page.Entries) > 0 {
+			after = persistence.CursorAt(page.Entries[len(page.Entries)-1].ID)
 		}
 	}
 	return n
@@ -188,7 +188,7 @@ func BenchmarkTailWake(b *testing.B) {
 			if err != nil {
 				return
 			}
-			for _, f := range page.Frames {
+			for _, f := range page.Entries {
 				after = persistence.CursorAt(f.ID)
 				got <- f.ID
 			}

@@ -116,10 +116,10 @@ func checkCrashed(t *testing.T, s persistence.Stream) int64 {
 	for {
 		page, err := s.Tail(ctx, persistence.CursorAt(last), 0, 1000)
 		must(t, err)
-		if len(page.Frames) == 0 {
+		if len(page.Entries) == 0 {
 			break
 		}
-		for _, f := range page.Frames {
+		for _, f := range page.Entries {
 			if want := messages.DeriveID(start+n/2*300, last); f.ID != want || !bytes.Equal(f.Event, crashEvent(n)) {
 				t.Fatalf("entry %d is %s %.40s, want %s", n, f.ID, f.Event, want)
 			}
@@ -135,18 +135,18 @@ func checkCrashed(t *testing.T, s persistence.Stream) int64 {
 	if cp.LastID != last || cp.Seq != n {
 		t.Errorf("the checkpoint covers %d entries up to %s; stored are %d up to %s", cp.Seq, cp.LastID, n, last)
 	}
-	var prints int64
+	var count int64
 	must(t, s.Fingerprints(ctx, persistence.Horizon{}, func(b persistence.FingerprintBlock) bool {
-		for i, print := range slices.Backward(b.Fingerprints) {
-			prints++
-			if print != uint64(n-prints) {
-				t.Fatalf("fingerprint %d of block %s is %d, want %d", i, b.Last, print, n-prints)
+		for i, fingerprint := range slices.Backward(b.Fingerprints) {
+			count++
+			if fingerprint != uint64(n-count) {
+				t.Fatalf("fingerprint %d of block %s is %d, want %d", i, b.Last, fingerprint, n-count)
 			}
 		}
 		return true
 	}))
-	if prints != n {
-		t.Errorf("%d fingerprints of %d entries", prints, n)
+	if count != n {
+		t.Errorf("%d fingerprints of %d entries", count, n)
 	}
 	return n
 }

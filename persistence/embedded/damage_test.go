@@ -131,7 +131,7 @@ func checkDamage(t *testing.T, what, from, file string, damage func([]byte) []by
 		must(t, os.WriteFile(path, left, 0o644))
 	}
 	var events told
-	opt := embedded.Options{SegmentBytes: 8 << 10, MinFree: 1 << 20, OnEvent: events.add}
+	opt := embedded.Options{SegmentBytes: 8 << 10, MinFree: 1 << 20, OnNotice: events.add}
 	store, err := embedded.Open(t.Context(), dir, opt)
 	if err != nil {
 		t.Errorf("%s: %v", what, err)
@@ -238,10 +238,10 @@ func readPastDamage(t *testing.T, what string, s persistence.Stream) (map[int64]
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		if len(page.Frames) == 0 {
+		if len(page.Entries) == 0 {
 			return stored, holes
 		}
-		for _, f := range page.Frames {
+		for _, f := range page.Entries {
 			var n int64
 			if _, err := fmt.Sscanf(string(f.Event), `{"seq":%d,`, &n); err != nil || !bytes.Equal(f.Event, crashEvent(n)) || f.ID != idOf(n) {
 				t.Fatalf("%s: an entry is %s %.60s", what, f.ID, f.Event)

@@ -13,8 +13,7 @@
 //
 // Readers use an immutable snapshot of the stream, the tip, which the writer replaces after each
 // commit. Readers take no lock of the writer. They read by pread; nothing is mapped. Tails at the
-// tip are served from a ring of recent entries in memory. The ring is only filled while there are
-// tails.
+// tip are served from the recent entries, which are kept in memory only while there are tails.
 //
 // Retention moves the floor, which is stored with the next block, and unlinks the segments below
 // it. A reader that reads in such a segment gets the error that its cursor expired.
@@ -41,7 +40,7 @@
 //     of the last interval, entries and checkpoint together, and the store reports the loss.
 //   - The stored checkpoint never covers an entry that is not stored (I1). Entries that are fetched
 //     again get their old IDs.
-//   - A torn append was never acknowledged. It is cut off silently. A stream that ends before the
+//   - A torn append was never acknowledged. It is removed silently. A stream that ends before the
 //     newest entry known to be stored reports this (persistence.StreamInfo.Lost,
 //     persistence.LogTruncated) until its first append. Damage in the middle is a
 //     *persistence.CorruptError that names the first and the last entry; reading continues after
@@ -52,7 +51,7 @@
 //     disk. On a full disk the store can be opened, read and trimmed.
 //   - After a failed write or sync, the next append opens the files again and compares them with
 //     the acknowledged data. Data that was not acknowledged is erased and appended anew. A stream
-//     that ends in another place is a *persistence.ConflictError. The process and the readers
+//     that ends elsewhere is a *persistence.ConflictError. The process and the readers
 //     continue.
 //   - Retention by age drops the entries that are too old by the clock and by the stream's own
 //     time. One round drops at most a quarter of a stream, unless the round before wanted to drop
@@ -80,15 +79,16 @@
 //	stream.go                            the state of a stream
 //	append.go, roll.go                   writing a stream; from segment to segment
 //	segments.go                          segments as readers see them: files, indexes
-//	read.go, heads.go, tail.go, ring.go  reading a stream, and what a page keeps for the next one
-//	prints.go                            the identity index
-//	retention.go, maintain.go            what is dropped; the background work
+//	read.go, headcache.go                reading a stream, and what a page keeps for the next one
+//	tail.go, recent.go                   tails, and the recent entries in memory
+//	fingerprints.go                      the identity index
+//	retention.go, maintain.go            what is dropped; the background work, syncing by interval
 //	pack.go                              making cold segments smaller
-//	recover.go, look.go, repair.go       opening a stream, and repairs when it is opened
-//	mark.go, sync.go                     high-water marks; syncing by interval
+//	recover.go, scan.go, scanrepair.go   opening a stream, and repairs when it is opened
+//	mark.go                              high-water marks
 //	verify.go, verifystream.go           checking every byte of a store, in use or at rest
 //	inspect.go, verifystate.go           checking one segment; the files beside the streams
-//	mend.go, rewrite.go                  repairs that an operator starts
+//	repairdir.go, rewrite.go             repairs that an operator starts
 //	snapshot.go                          the data of a backup; package backup makes the backup
 //	state.go, badger.go                  the state beside the streams
 //	statefiles.go, statecopy.go          the files of the state; its copy

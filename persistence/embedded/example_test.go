@@ -54,7 +54,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, f := range page.Frames {
+	for _, f := range page.Entries {
 		fmt.Printf("%s %s\n", f.ID, f.Event)
 	}
 	// Output:
@@ -96,12 +96,12 @@ func ExampleStore_TailStream() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		for _, f := range page.Frames {
+		for _, f := range page.Entries {
 			fmt.Printf("%s\n", f.Event)
 			// To resume after a crash, it is enough to keep this ID durably.
 			after = f.ID.String()
 		}
-		if len(page.Frames) == 0 && page.IsClosed() {
+		if len(page.Entries) == 0 && page.IsClosed() {
 			fmt.Println("closed:", page.ClosedReason)
 			return
 		}

@@ -13,7 +13,7 @@ func Pack(ctx context.Context, s *Store) error {
 	}
 	p.pause = func(context.Context, int64) error { return nil }
 	for _, st := range s.all() {
-		st.w.busy.Store(0)
+		st.w.bytesPerSecond.Store(0)
 	}
 	return p.all(ctx)
 }

@@ -34,7 +34,7 @@ func openFaulty(t *testing.T, opt embedded.Options) *faulty {
 		return nil
 	}
 	opt.Files = f.files
-	opt.OnEvent = f.told.add
+	opt.OnNotice = f.told.add
 	f.store, f.s = openFeed(t, "/store", opt)
 	t.Cleanup(func() {
 		f.fault.Store(nil)
@@ -74,7 +74,7 @@ func (f *faulty) check(what string) {
 	}
 }
 
-func (f *faulty) toldOf(want persistence.Event) (n int) {
+func (f *faulty) toldOf(want persistence.Notice) (n int) {
 	for _, e := range f.told.all() {
 		switch want.(type) {
 		case persistence.WriteFailed:

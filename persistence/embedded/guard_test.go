@@ -29,7 +29,7 @@ func TestAPanicInMaintenanceEndsNothing(t *testing.T) {
 			}
 			return 1 << 40, nil
 		},
-		OnEvent: func(e persistence.Event) {
+		OnNotice: func(e persistence.Notice) {
 			if failed, ok := e.(persistence.MaintenanceFailed); ok {
 				failures <- failed.Err
 			}

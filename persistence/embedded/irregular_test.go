@@ -55,7 +55,7 @@ func TestWhatIsNoFileIsSetAside(t *testing.T) {
 			}
 			dir, batch := planted(), new(messages.Batch)
 			var events told
-			store, s := openFeed(t, dir, embedded.Options{OnEvent: events.add})
+			store, s := openFeed(t, dir, embedded.Options{OnNotice: events.add})
 			if n := kept(t, s); n != 20 && c.path != "streams" {
 				t.Errorf("%d entries are left", n)
 			}

@@ -46,10 +46,10 @@ func TestBatchesOfAnySize(t *testing.T) {
 		for after := persistence.FromBeginning(); ; {
 			page, err := s.Tail(t.Context(), after, 0, persistence.MaxCount)
 			must(t, err)
-			if len(page.Frames) == 0 {
+			if len(page.Entries) == 0 {
 				break
 			}
-			n += len(page.Frames)
+			n += len(page.Entries)
 			after = persistence.CursorAt(page.Cursor)
 		}
 		if n != total {
@@ -62,9 +62,9 @@ func TestBatchesOfAnySize(t *testing.T) {
 }
 
 // ageStream makes a stream with one block per second of its own time, the newest at the time now.
-func ageStream(t *testing.T, clock clockwork.Clock, age time.Duration, seconds int, onEvent func(persistence.Event)) (*embedded.Store, persistence.Stream) {
+func ageStream(t *testing.T, clock clockwork.Clock, age time.Duration, seconds int, onNotice func(persistence.Notice)) (*embedded.Store, persistence.Stream) {
 	t.Helper()
-	store, err := embedded.Open(t.Context(), t.TempDir(), embedded.Options{Clock: clock, Maintenance: time.Minute, OnEvent: onEvent})
+	store, err := embedded.Open(t.Context(), t.TempDir(), embedded.Options{Clock: clock, Maintenance: time.Minute, OnNotice: onNotice})
 	must(t, err)
 	s, err := store.OpenStream(t.Context(), "feed", persistence.StreamOptions{Retention: persistence.Retention{Age: age}})
 	must(t, err)
@@ -109,7 +109,7 @@ func TestOneRoundDropsAPart(t *testing.T) {
 	t.Parallel()
 	clock := clockwork.NewFakeClockAt(time.UnixMicro(start))
 	trimmed := make(chan int64, 1)
-	store, s := ageStream(t, clock, 10*time.Second, 100, func(e persistence.Event) {
+	store, s := ageStream(t, clock, 10*time.Second, 100, func(e persistence.Notice) {
 		if e, ok := e.(persistence.StreamTrimmed); ok {
 			trimmed <- e.Entries
 		}

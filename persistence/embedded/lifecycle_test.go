@@ -20,7 +20,7 @@ func TestDiskLifeCycle(t *testing.T) {
 		const minFree = 8 << 20
 		files := &memdisk.FS{Capacity: mib << 20}
 		var heard told
-		opt := embedded.Options{Files: files, MinFree: minFree, Maintenance: time.Hour, OnEvent: heard.add}
+		opt := embedded.Options{Files: files, MinFree: minFree, Maintenance: time.Hour, OnNotice: heard.add}
 		store, s := openFeed(t, "/store", opt)
 		events, batch := streamtest.NewEvents(1, start), new(messages.Batch)
 		fill := func() (n int64) {
@@ -52,8 +52,8 @@ func TestDiskLifeCycle(t *testing.T) {
 		}
 		page, err := s.Tail(t.Context(), persistence.FromBeginning(), 0, 1000)
 		must(t, err)
-		if len(page.Frames) != 1000 {
-			t.Errorf("%d MiB: a page on a full disk has %d entries", mib, len(page.Frames))
+		if len(page.Entries) != 1000 {
+			t.Errorf("%d MiB: a page on a full disk has %d entries", mib, len(page.Entries))
 		}
 		if _, err := s.Append(t.Context(), batch, messages.Checkpoint{}); !persistence.Temporary(err) {
 			t.Errorf("%d MiB: an append on a full disk: %v", mib, err)

@@ -52,16 +52,16 @@ func must(t testing.TB, err error) {
 // told collects the events of a store, from any goroutine.
 type told struct {
 	mu     sync.Mutex
-	events []persistence.Event
+	events []persistence.Notice
 }
 
-func (t *told) add(e persistence.Event) {
+func (t *told) add(e persistence.Notice) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.events = append(t.events, e)
 }
 
-func (t *told) all() []persistence.Event {
+func (t *told) all() []persistence.Notice {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.events)

@@ -38,9 +38,9 @@ type known struct {
 	found  bool // there was a mark
 
 	entries, bytes uint64 // ever appended
-	// told says that a repair found the stream shorter than this and reported it, so it is no new
-	// damage.
-	told bool
+	// reported says that a repair found the stream shorter than this and reported it, so it is no
+	// new damage.
+	reported bool
 }
 
 const (
@@ -102,7 +102,7 @@ func parseMark(b []byte) (k known, err error) {
 	u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8+8*i:]) }
 	return known{
 		last: EntryID{MS: u(0), Seq: u(1)}, synced: EntryID{MS: u(2), Seq: u(3)}, oldest: EntryID{MS: u(4), Seq: u(5)},
-		number: u(6), closed: int64(u(7)), entries: u(8), bytes: u(9), told: u(10) != 0, found: true,
+		number: u(6), closed: int64(u(7)), entries: u(8), bytes: u(9), reported: u(10) != 0, found: true,
 	}, err
 }
 
@@ -110,13 +110,13 @@ func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 // encode returns the bytes of a mark's file.
 func (k *known) encode() (b [markLen]byte) {
-	var told uint64
-	if k.told {
-		told = 1
+	var reported uint64
+	if k.reported {
+		reported = 1
 	}
 	binary.LittleEndian.PutUint32(b[:], markMagic)
 	for i, v := range [...]uint64{
-		k.last.MS, k.last.Seq, k.synced.MS, k.synced.Seq, k.oldest.MS, k.oldest.Seq, k.number, uint64(k.closed), k.entries, k.bytes, told,
+		k.last.MS, k.last.Seq, k.synced.MS, k.synced.Seq, k.oldest.MS, k.oldest.Seq, k.number, uint64(k.closed), k.entries, k.bytes, reported,
 	} {
 		binary.LittleEndian.PutUint64(b[8+8*i:], v)
 	}

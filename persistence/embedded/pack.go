@@ -108,8 +108,8 @@ func (p *packer) all(ctx context.Context) (err error) {
 // packable returns the oldest segment that should be packed, nil if there is none.
 func (st *stream) packable() *segmentFile {
 	t := st.tip.Load()
-	idle := st.store.clock.Since(time.Unix(0, st.w.paced.Load())) > 10*time.Second
-	if t.active == nil || !idle && st.w.busy.Load() > busyBytes {
+	idle := st.store.clock.Since(time.Unix(0, st.w.rateSince.Load())) > 10*time.Second
+	if t.active == nil || !idle && st.w.bytesPerSecond.Load() > busyBytes {
 		return nil
 	}
 	for i, g := range t.segs {
@@ -259,7 +259,7 @@ func (p *packer) gather(in disk.File, rows []segment.Row, i int) (src segment.So
 			p.raw = append(p.raw, chunk...)
 			for e := k.First; e < k.First+k.Count; e++ {
 				// Of the events' times a block only keeps the smallest and the greatest.
-				src.Events = append(src.Events, messages.Event{Off: off, Len: h.Lens[e], Fingerprint: h.Print(e), TimeUS: h.MinUS})
+				src.Events = append(src.Events, messages.Event{Off: off, Len: h.Lens[e], Fingerprint: h.Fingerprint(e), TimeUS: h.MinUS})
 				src.Kept = append(src.Kept, len(src.Kept))
 				off += h.Lens[e]
 			}

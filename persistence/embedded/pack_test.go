@@ -30,21 +30,21 @@ func TestPackingChangesNothingButTheSize(t *testing.T) {
 	}
 	_, err := s.Trim(t.Context(), persistence.Retention{Entries: kept(t, s) - 100})
 	must(t, err)
-	read := func(s persistence.Stream) (all []persistence.Frame) {
+	read := func(s persistence.Stream) (all []persistence.Entry) {
 		for after := persistence.FromBeginning(); ; {
 			page, err := s.Tail(t.Context(), after, 0, 777)
 			must(t, err)
-			if len(page.Frames) == 0 {
+			if len(page.Entries) == 0 {
 				return all
 			}
-			all = append(all, page.Frames...)
+			all = append(all, page.Entries...)
 			after = persistence.CursorAt(page.Cursor)
 			if got := int64(len(all)) + page.Behind; got != kept(t, s) {
 				t.Fatalf("a page at %s says that %d follow it, %d were read of %d", page.Cursor, page.Behind, len(all), kept(t, s))
 			}
 		}
 	}
-	prints := func(s persistence.Stream) (all []uint64, blocks []persistence.EntryID) {
+	fingerprints := func(s persistence.Stream) (all []uint64, blocks []persistence.EntryID) {
 		must(t, s.Fingerprints(t.Context(), persistence.Horizon{}, func(b persistence.FingerprintBlock) bool {
 			all = append(all, b.Fingerprints...)
 			blocks = append(blocks, b.Last)
@@ -53,13 +53,13 @@ func TestPackingChangesNothingButTheSize(t *testing.T) {
 		return all, blocks
 	}
 	want, before := read(s), diskUsage(t, dir)
-	wantPrints, wantBlocks := prints(s)
+	wantFingerprints, wantBlocks := fingerprints(s)
 	reader, err := s.Tail(t.Context(), persistence.FromBeginning(), 0, 333)
 	must(t, err)
 	must(t, embedded.Pack(t.Context(), store))
 	rest, err := s.Tail(t.Context(), persistence.CursorAt(reader.Cursor), 0, 333)
 	must(t, err)
-	if !slices.EqualFunc(rest.Frames, want[333:666], sameFrame) {
+	if !slices.EqualFunc(rest.Entries, want[333:666], sameEntry) {
 		t.Error("a reader in the middle is given something else")
 	}
 	info, err := s.Info(t.Context())
@@ -70,11 +70,11 @@ func TestPackingChangesNothingButTheSize(t *testing.T) {
 		t.Errorf("packed, the disk holds %d bytes of %d; info tells of %d", after, before, info.Bytes)
 	}
 	for _, when := range []string{"packed", "opened again"} {
-		if !slices.EqualFunc(read(s), want, sameFrame) {
+		if !slices.EqualFunc(read(s), want, sameEntry) {
 			t.Errorf("%s: the entries are others", when)
 		}
-		gotPrints, gotBlocks := prints(s)
-		if !slices.Equal(gotPrints, wantPrints) || !slices.Equal(gotBlocks, wantBlocks) {
+		gotFingerprints, gotBlocks := fingerprints(s)
+		if !slices.Equal(gotFingerprints, wantFingerprints) || !slices.Equal(gotBlocks, wantBlocks) {
 			t.Errorf("%s: the index is another", when)
 		}
 		for i, last := range index[50:60] {
@@ -95,6 +95,6 @@ func TestPackingChangesNothingButTheSize(t *testing.T) {
 	must(t, store.Close())
 }
 
-func sameFrame(a, b persistence.Frame) bool {
+func sameEntry(a, b persistence.Entry) bool {
 	return a.ID == b.ID && string(a.Event) == string(b.Event)
 }

@@ -102,7 +102,7 @@ func checkAfterPowerCut(t *testing.T, what string, files *memdisk.FS, opt embedd
 	t.Helper()
 	opt.Files = files
 	var lost told
-	opt.OnEvent = func(e persistence.Event) {
+	opt.OnNotice = func(e persistence.Notice) {
 		switch e := e.(type) {
 		case persistence.BlockCorrupt, persistence.MaintenanceFailed, persistence.WriteFailed:
 			t.Errorf("%s: told %T %+v", what, e, e)
@@ -131,7 +131,7 @@ func checkAfterPowerCut(t *testing.T, what string, files *memdisk.FS, opt embedd
 		n += 30
 	}
 	must(t, store.Close())
-	opt.OnEvent = func(e persistence.Event) { t.Errorf("%s: opened again: told %T %+v", what, e, e) }
+	opt.OnNotice = func(e persistence.Notice) { t.Errorf("%s: opened again: told %T %+v", what, e, e) }
 	store, s = openFeed(t, "/store", opt)
 	if again := checkStored(t, what+", opened again", s); again != n {
 		t.Errorf("%s: opened again, there are %d entries of %d", what, again, n)
@@ -161,10 +161,10 @@ func checkStored(t *testing.T, what string, s persistence.Stream) int64 {
 	for after := persistence.FromBeginning(); ; {
 		page, err := s.Tail(ctx, after, 0, 1000)
 		must(t, err)
-		if len(page.Frames) == 0 {
+		if len(page.Entries) == 0 {
 			break
 		}
-		for _, f := range page.Frames {
+		for _, f := range page.Entries {
 			if want := messages.DeriveID(start+seq/2*300, last); f.ID != want || string(f.Event) != string(crashEvent(seq)) {
 				t.Fatalf("%s: entry %d is %s %.40s, want %s", what, seq, f.ID, f.Event, want)
 			}
@@ -181,9 +181,9 @@ func checkStored(t *testing.T, what string, s persistence.Stream) int64 {
 		t.Fatalf("%s: the checkpoint ends with %s, the entries with %s", what, cp.LastID, last)
 	}
 	must(t, s.Fingerprints(ctx, persistence.Horizon{}, func(b persistence.FingerprintBlock) bool {
-		for _, print := range slices.Backward(b.Fingerprints) {
-			if len(all) == 0 || print != all[len(all)-1] {
-				t.Fatalf("%s: fingerprint %d is out of place", what, print)
+		for _, fingerprint := range slices.Backward(b.Fingerprints) {
+			if len(all) == 0 || fingerprint != all[len(all)-1] {
+				t.Fatalf("%s: fingerprint %d is out of place", what, fingerprint)
 			}
 			all = all[:len(all)-1]
 		}

@@ -13,24 +13,24 @@ import (
 )
 
 // Read implements persistence.Stream.
-func (st *stream) Read(ctx context.Context, from, to persistence.StreamCursor, limit int) (persistence.StreamFrames, error) {
+func (st *stream) Read(ctx context.Context, from, to persistence.StreamCursor, limit int) (persistence.Page, error) {
 	if err := persistence.CheckLimit(limit); err != nil {
-		return persistence.StreamFrames{}, err
+		return persistence.Page{}, err
 	}
 	release, err := st.store.use()
 	if err != nil {
-		return persistence.StreamFrames{}, err
+		return persistence.Page{}, err
 	}
 	defer release()
 	return st.page(ctx, st.tip.Load(), from.Lower(), to.Upper(), limit)
 }
 
-// pageOf makes a page of the frames that were read at the state m. cursor is the page's cursor if
-// there are no frames. behind is the number of entries after the last frame, or after cursor.
-func pageOf(m *meta, frames []persistence.Frame, cursor EntryID, behind int64) persistence.StreamFrames {
-	page := persistence.StreamFrames{Frames: frames, Cursor: cursor, Behind: behind, Appended: int64(m.end.Entries)}
-	if n := len(frames); n > 0 {
-		page.Cursor = frames[n-1].ID
+// pageOf makes a page of the entries that were read at the state m. cursor is the page's cursor if
+// there are no entries. behind is the number of entries after the page, or after cursor.
+func pageOf(m *meta, entries []persistence.Entry, cursor EntryID, behind int64) persistence.Page {
+	page := persistence.Page{Entries: entries, Cursor: cursor, Behind: behind, Appended: int64(m.end.Entries)}
+	if n := len(entries); n > 0 {
+		page.Cursor = entries[n-1].ID
 	}
 	if m.kept() > 0 {
 		page.Oldest, page.Newest = m.oldest, m.end.Last
@@ -43,10 +43,10 @@ func pageOf(m *meta, frames []persistence.Frame, cursor EntryID, behind int64) p
 
 // page reads the entries of the closed range [from, to] at t, oldest first. If retention has
 // unlinked a segment of t in the meantime, it reads at the present tip.
-func (st *stream) page(ctx context.Context, t *tip, from, to EntryID, limit int) (persistence.StreamFrames, error) {
+func (st *stream) page(ctx context.Context, t *tip, from, to EntryID, limit int) (persistence.Page, error) {
 	for {
 		if err := persistence.CheckFrom(st.name, from, t.meta.floor); err != nil {
-			return persistence.StreamFrames{}, err
+			return persistence.Page{}, err
 		}
 		page, err := st.pageAt(ctx, t, from, to, limit)
 		if !isGone(err) {
@@ -55,7 +55,7 @@ func (st *stream) page(ctx context.Context, t *tip, from, to EntryID, limit int)
 		now := st.tip.Load()
 		if now == t {
 			// A file was removed, and not by this store.
-			return persistence.StreamFrames{}, st.missing(t, later(t.meta.oldest, from))
+			return persistence.Page{}, st.missing(t, later(t.meta.oldest, from))
 		}
 		t = now
 	}
@@ -80,15 +80,15 @@ func (st *stream) missing(t *tip, from EntryID) error {
 			}
 		}
 		err := fmt.Errorf("%w: the file is missing", segment.ErrDamaged)
-		st.tellDamaged(g.path, err)
+		st.reportDamaged(g.path, err)
 		return st.corruptBlock(&segment.Row{First: g.header.Start.Last.Next(), Last: t.endOf(g).Last}, err)
 	}
 	return st.store.failure(errors.New("a segment is missing"))
 }
 
-// pageAt reads a page at t. A page without entries has as its cursor the place up to which the
+// pageAt reads a page at t. A page without entries has as its cursor the position up to which the
 // range is empty.
-func (st *stream) pageAt(ctx context.Context, t *tip, from, to EntryID, limit int) (persistence.StreamFrames, error) {
+func (st *stream) pageAt(ctx context.Context, t *tip, from, to EntryID, limit int) (persistence.Page, error) {
 	p := pageReader{store: st.store, from: later(from, t.meta.oldest), to: to, limit: limit, room: persistence.MaxPageBytes}
 	if p.to.Compare(t.meta.end.Last) > 0 {
 		p.to = t.meta.end.Last
@@ -106,13 +106,13 @@ func (st *stream) pageAt(ctx context.Context, t *tip, from, to EntryID, limit in
 		return !p.full(), nil
 	})
 	// The entries before a corrupt block are returned first. The next page returns the error.
-	if _, corrupt := errors.AsType[*persistence.CorruptError](err); err != nil && !(corrupt && len(p.frames) > 0) {
-		return persistence.StreamFrames{}, err
+	if _, corrupt := errors.AsType[*persistence.CorruptError](err); err != nil && !(corrupt && len(p.entries) > 0) {
+		return persistence.Page{}, err
 	}
-	if len(p.frames) == 0 {
+	if len(p.entries) == 0 {
 		return st.emptyPage(ctx, t, from, to)
 	}
-	return pageOf(&t.meta, p.frames, from, int64(t.meta.end.Entries-p.ordinal)), nil
+	return pageOf(&t.meta, p.entries, from, int64(t.meta.end.Entries-p.ordinal)), nil
 }
 
 func (st *stream) addBlock(p *pageReader, g *segmentFile, row *segment.Row) error {
@@ -140,7 +140,7 @@ func (st *stream) readError(row *segment.Row, err error) error {
 }
 
 // emptyPage returns the page of a range without entries.
-func (st *stream) emptyPage(ctx context.Context, t *tip, from, to EntryID) (persistence.StreamFrames, error) {
+func (st *stream) emptyPage(ctx context.Context, t *tip, from, to EntryID) (persistence.Page, error) {
 	cursor := from.Prev()
 	if to.Compare(t.meta.end.Last) > 0 {
 		to = t.meta.end.Last
@@ -246,18 +246,18 @@ func (st *stream) eachRowBackwards(ctx context.Context, t *tip, visit func(*segm
 	return ctx.Err()
 }
 
-// pageReader collects a page's frames, one block after the other.
+// pageReader collects a page's entries, one block after the other.
 type pageReader struct {
 	store    *Store
 	from, to EntryID
 	limit    int
 	room     int // bytes left in the page
-	frames   []persistence.Frame
-	ordinal  uint64 // entries ever appended up to the last frame
+	entries  []persistence.Entry
+	ordinal  uint64 // entries ever appended up to the last of entries
 	past     bool   // an entry after to was found
 }
 
-func (p *pageReader) full() bool { return p.past || len(p.frames) >= p.limit || p.room <= 0 }
+func (p *pageReader) full() bool { return p.past || len(p.entries) >= p.limit || p.room <= 0 }
 
 // within reports whether the page ended inside the block, so that the next page continues there.
 func (p *pageReader) within(b *openBlock) bool {
@@ -265,7 +265,7 @@ func (p *pageReader) within(b *openBlock) bool {
 }
 
 // add takes the entries of the page from a block. Each chunk has its own memory, which is not
-// written to again, and the frames alias it.
+// written to again, and the entries alias it.
 func (p *pageReader) add(b *openBlock) error {
 	start := b.Search(p.from)
 	for i := range b.Chunks {
@@ -296,10 +296,10 @@ func (p *pageReader) addChunk(h *segment.Head, c *segment.Chunk, start int, raw 
 			if p.past = h.IDs[i].Compare(p.to) > 0; p.past {
 				return
 			}
-			if p.frames == nil {
-				p.frames = make([]persistence.Frame, 0, min(p.limit, h.Count-start))
+			if p.entries == nil {
+				p.entries = make([]persistence.Entry, 0, min(p.limit, h.Count-start))
 			}
-			p.frames = append(p.frames, persistence.Frame{ID: h.IDs[i], Event: raw[off:end:end]})
+			p.entries = append(p.entries, persistence.Entry{ID: h.IDs[i], Event: raw[off:end:end]})
 			p.room -= end - off
 			p.from = h.IDs[i].Next()
 			p.ordinal = h.Start() + uint64(i) + 1

@@ -50,7 +50,7 @@ func (st *stream) load(registered known) error {
 	if err := st.store.files.MakeDir(st.dir); err != nil {
 		st.w.broken = err // for example, the disk is full; the first append tries again
 	}
-	f, err := st.look(registered, nil)
+	f, err := st.scan(registered, nil)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (st *stream) load(registered known) error {
 
 // noteLost stores the loss in the mark until the next append, if only the register knew of it. So
 // the next process reports it too.
-func (st *stream) noteLost(f *found, registered known) {
+func (st *stream) noteLost(f *scanned, registered known) {
 	k := f.mark.known
 	if f.mark.file == nil || k.last.Compare(f.meta.lost.Expected) >= 0 {
 		return
@@ -87,7 +87,7 @@ func (st *stream) reopen() error {
 	t := st.tip.Load()
 	expected := t.meta.end
 	_ = st.w.closeFiles() // their errors are already known
-	f, err := st.look(known{}, &expected)
+	f, err := st.scan(known{}, &expected)
 	if err == nil {
 		err = f.broken
 	}
@@ -119,7 +119,7 @@ func (st *stream) reopen() error {
 
 // rewrite writes the data again that was acknowledged and not yet synced: after a failed sync the
 // system may report that it is on disk although it is not.
-func (st *stream) rewrite(f *found) error {
+func (st *stream) rewrite(f *scanned) error {
 	if f.active == nil || st.store.sync {
 		return nil
 	}
@@ -137,14 +137,14 @@ func (st *stream) rewrite(f *found) error {
 	return f.file.Sync()
 }
 
-// found is the state of a stream as its files show it.
-type found struct {
-	segs   []*segmentFile
-	meta   meta
-	mark   *mark
-	dead   []*segmentFile
-	spare  *spare
-	broken error // the reason why nothing can be written
+// scanned is the state of a stream as its files show it.
+type scanned struct {
+	segs    []*segmentFile
+	meta    meta
+	mark    *mark
+	dropped []*segmentFile
+	spare   *spare
+	broken  error // the reason why nothing can be written
 
 	// The active segment; nil if all are sealed.
 	active    *segmentFile
@@ -156,17 +156,17 @@ type found struct {
 	stateLen  int
 }
 
-func (f *found) closeFiles() {
-	w := writer{seat: seat{file: f.file}, spare: f.spare, mark: f.mark}
+func (f *scanned) closeFiles() {
+	w := writer{output: output{file: f.file}, spare: f.spare, mark: f.mark}
 	_ = w.closeFiles()
 }
 
-// adopt makes the found state the stream's state. The caller holds write, or nothing else uses the
-// stream yet.
-func (st *stream) adopt(f *found) {
+// adopt makes the scanned state the stream's state. The caller holds write, or nothing else uses
+// the stream yet.
+func (st *stream) adopt(f *scanned) {
 	w := &st.w
-	w.seat, w.rows, w.low, w.high, w.stateOff, w.stateLen = seat{file: f.file, off: f.off}, f.rows, f.low, f.high, f.stateOff, f.stateLen
-	w.mark, w.spare, w.dead, w.broken = f.mark, f.spare, f.dead, f.broken
+	w.output, w.rows, w.low, w.high, w.stateOff, w.stateLen = output{file: f.file, off: f.off}, f.rows, f.low, f.high, f.stateOff, f.stateLen
+	w.mark, w.spare, w.dropped, w.broken = f.mark, f.spare, f.dropped, f.broken
 	w.syncedOff, w.synced = f.off, f.meta.end.Last
 	if f.active != nil {
 		w.reserved, w.target = f.active.size.Load(), st.segmentTarget()
@@ -175,7 +175,7 @@ func (st *stream) adopt(f *found) {
 	old := st.tip.Load()
 	st.tip.Store(&tip{meta: f.meta, segs: f.segs, active: f.active, rows: f.rows, next: new(wake.Signal)})
 	old.next.Send()
-	if len(f.dead) > 0 {
+	if len(f.dropped) > 0 {
 		st.store.kick()
 	}
 }

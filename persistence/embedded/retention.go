@@ -88,7 +88,7 @@ func (st *stream) trim(b bounds) (done persistence.Trimmed, err error) {
 	}
 	t := st.tip.Load()
 	m := t.meta
-	limited, err := st.cut(t, &m, b)
+	limited, err := st.raiseFloor(t, &m, b)
 	st.ages = ageGuard{limited: limited, at: st.store.clock.Now()}
 	if err != nil || m.droppedEntries == t.meta.droppedEntries {
 		st.write.Unlock()
@@ -105,9 +105,9 @@ func (st *stream) trim(b bounds) (done persistence.Trimmed, err error) {
 	return done, err
 }
 
-// cutBounds moves m's floor as the bounds of entries and bytes require, when a segment ends. The
-// bound of age is left to maintenance.
-func (st *stream) cutBounds(t *tip, m *meta) (done persistence.Trimmed) {
+// raiseFloorForSegment moves m's floor as the bounds of entries and bytes require, when a segment
+// ends. The bound of age is left to maintenance.
+func (st *stream) raiseFloorForSegment(t *tip, m *meta) (done persistence.Trimmed) {
 	r := st.retention.Load()
 	if r.Bytes <= 0 && r.Entries <= 0 {
 		return done
@@ -117,15 +117,15 @@ func (st *stream) cutBounds(t *tip, m *meta) (done persistence.Trimmed) {
 	if b.bytes > 0 { // leave space for the new segment
 		b.bytes = max(b.bytes-st.segmentTarget(), 1)
 	}
-	if _, err := st.cut(t, m, b); err != nil {
+	if _, err := st.raiseFloor(t, m, b); err != nil {
 		st.store.emit(persistence.MaintenanceFailed{Stream: st.name, Err: err})
 	}
 	return persistence.Trimmed{Entries: int64(m.droppedEntries - t.meta.droppedEntries), Bytes: kept - m.keptBytes()}
 }
 
-// cut moves m's floor behind the blocks that b does not keep. limited says that more blocks were
-// too old, but were kept because of mostEntries.
-func (st *stream) cut(t *tip, m *meta, b bounds) (limited bool, err error) {
+// raiseFloor moves m's floor behind the blocks that b does not keep. limited says that more blocks
+// were too old, but were kept because of mostEntries.
+func (st *stream) raiseFloor(t *tip, m *meta, b bounds) (limited bool, err error) {
 	entries, bytes, dropped := m.kept(), m.keptBytes(), int64(0)
 	for _, g := range t.segs {
 		if entries == 0 {

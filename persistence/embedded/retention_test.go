@@ -95,11 +95,11 @@ func TestTrimGivesTheDiskBack(t *testing.T) {
 			for after := persistence.FromBeginning(); ; {
 				page, err := other.Tail(t.Context(), after, 0, persistence.MaxCount)
 				must(t, err)
-				if len(page.Frames) == 0 {
+				if len(page.Entries) == 0 {
 					break
 				}
-				n += int64(len(page.Frames))
-				after = persistence.CursorAt(page.Frames[len(page.Frames)-1].ID)
+				n += int64(len(page.Entries))
+				after = persistence.CursorAt(page.Entries[len(page.Entries)-1].ID)
 			}
 			if n != info.Entries {
 				t.Errorf("the other stream has %d entries, want %d", n, info.Entries)

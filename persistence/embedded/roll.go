@@ -27,7 +27,7 @@ const (
 // spare is a segment whose space was allocated ahead.
 type spare struct {
 	number uint64
-	seat
+	output
 }
 
 // segmentTarget is the intended size of the next segment. It depends on the kept bytes, so that a
@@ -103,7 +103,7 @@ func (st *stream) makeSpare(path string, size int64) (*spare, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close(), ignoreNotExist(files.Unlink(path)))
 	}
-	return &spare{seat: seat{file: f, reserved: size}}, nil
+	return &spare{output: output{file: f, reserved: size}}, nil
 }
 
 func ignoreNotExist(err error) error {
@@ -119,7 +119,7 @@ func (st *stream) begin(s *spare, h *segment.Header) *segmentFile {
 	if w.file != nil {
 		_ = w.file.Close() // it is sealed and synced
 	}
-	w.seat, w.spare = s.seat, nil
+	w.output, w.spare = s.output, nil
 	w.low, w.high, w.syncedOff = 0, 0, 0
 	g := st.newSegment(s.number)
 	g.header = *h
@@ -130,7 +130,7 @@ func (st *stream) begin(s *spare, h *segment.Header) *segmentFile {
 // reserve makes sure that n bytes can be written to a segment, and after them the writes that must
 // be possible on a full disk. bounded also leaves MinFree bytes of the disk free, and
 // controlReserve bytes of the segment for the writes that are not bounded.
-func (st *stream) reserve(s *seat, n int64, rows int, bounded bool) error {
+func (st *stream) reserve(s *output, n int64, rows int, bounded bool) error {
 	need := s.off + n + segment.FooterLen(s.off+n, rows)
 	if bounded {
 		need += controlReserve
@@ -213,17 +213,17 @@ func (s *Store) kick() {
 // segment's space ahead.
 func (st *stream) clear() {
 	st.write.Lock()
-	dead := st.w.dead
-	st.w.dead, st.w.dying = nil, len(dead)
+	dropped := st.w.dropped
+	st.w.dropped, st.w.unlinking = nil, len(dropped)
 	st.write.Unlock()
-	failed := dead
+	failed := dropped
 	// The floor must be on disk before the dropped segments are unlinked.
-	if len(dead) > 0 && (st.store.sync || st.syncNow() == nil) {
-		failed = st.unlink(dead)
+	if len(dropped) > 0 && (st.store.sync || st.syncNow() == nil) {
+		failed = st.unlink(dropped)
 	}
 	st.write.Lock()
 	defer st.write.Unlock()
-	st.w.dead, st.w.dying = append(st.w.dead, failed...), 0
+	st.w.dropped, st.w.unlinking = append(st.w.dropped, failed...), 0
 	if st.w.broken == nil && st.w.mark != nil && (st.tip.Load().active == nil || st.w.off >= st.w.target/2) {
 		if err := st.takeAhead(false, false); err != nil && !persistence.Temporary(err) {
 			st.store.emit(persistence.MaintenanceFailed{Stream: st.name, Err: err})
@@ -233,11 +233,11 @@ func (st *stream) clear() {
 
 // unlink removes dropped segments, and returns those that it could not remove. While a snapshot is
 // in use it removes none, unless the disk is nearly full.
-func (st *stream) unlink(dead []*segmentFile) (failed []*segmentFile) {
+func (st *stream) unlink(dropped []*segmentFile) (failed []*segmentFile) {
 	if st.store.snapshots.Load() > 0 && !st.store.space.low.Load() {
-		return dead
+		return dropped
 	}
-	for _, g := range dead {
+	for _, g := range dropped {
 		g.drop()
 		st.store.indexes.removed(g)
 		if g.hole() {

@@ -64,7 +64,7 @@ func BenchmarkScan(b *testing.B) {
 				for after := persistence.FromBeginning(); ; {
 					page, err := s.Tail(b.Context(), after, 0, 10_000)
 					must(b, err)
-					if len(page.Frames) == 0 {
+					if len(page.Entries) == 0 {
 						break
 					}
 					after = persistence.CursorAt(page.Cursor)

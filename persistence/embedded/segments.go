@@ -18,7 +18,7 @@ import (
 )
 
 // segmentFile is one segment of a stream, or a hole in place of a missing one. The fields for its
-// place in the stream never change.
+// position in the stream never change.
 type segmentFile struct {
 	stream *stream
 	number uint64
@@ -223,7 +223,7 @@ func (g *segmentFile) readIndex(f disk.File) ([]segment.Row, error) {
 	if !errors.Is(err, segment.ErrDamaged) {
 		return nil, err
 	}
-	g.stream.tellDamaged(g.path, fmt.Errorf("its footer: %w", err))
+	g.stream.reportDamaged(g.path, fmt.Errorf("its footer: %w", err))
 	return g.walkAll(f, size)
 }
 
@@ -305,15 +305,15 @@ func (x *indexes) removed(g *segmentFile) {
 	}
 }
 
-// tellDamaged emits an event, once per file while the store is open.
-func (st *stream) tellDamaged(path string, err error) {
-	st.toldMu.Lock()
-	defer st.toldMu.Unlock()
-	if st.told == nil {
-		st.told = make(map[string]bool)
+// reportDamaged emits a notice, once per file while the store is open.
+func (st *stream) reportDamaged(path string, err error) {
+	st.reportedMu.Lock()
+	defer st.reportedMu.Unlock()
+	if st.reported == nil {
+		st.reported = make(map[string]bool)
 	}
-	if !st.told[path] {
-		st.told[path] = true
+	if !st.reported[path] {
+		st.reported[path] = true
 		st.store.emit(persistence.FileDamaged{Stream: st.name, File: st.store.below(path), Err: err})
 	}
 }

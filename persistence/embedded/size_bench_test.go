@@ -56,8 +56,8 @@ func BenchmarkLargeStream(b *testing.B) {
 				page, err := store.TailStream(b.Context(), "feed", fmt.Sprint(start/1000+int64(million)*50_000), 0, 100)
 				must(b, err)
 				paging += time.Since(began)
-				if len(page.Frames) != 100 {
-					b.Fatalf("%d frames", len(page.Frames))
+				if len(page.Entries) != 100 {
+					b.Fatalf("%d entries", len(page.Entries))
 				}
 				must(b, store.Close())
 				rounds++

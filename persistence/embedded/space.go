@@ -15,7 +15,7 @@ type spaceGuard struct {
 	dir     string
 	minFree uint64
 	read    func(dir string) (uint64, error)
-	emit    func(persistence.Event)
+	emit    func(persistence.Notice)
 	low     atomic.Bool
 }
 
@@ -29,7 +29,7 @@ func (g *spaceGuard) check(size uint64) error {
 	}
 	free, err := g.read(g.dir)
 	if err != nil {
-		return &persistence.UnavailableError{Store: g.dir, Reason: "io", Err: fmt.Errorf("read the free space: %w", err)}
+		return &persistence.UnavailableError{Store: g.dir, Reason: persistence.ReasonIO, Err: fmt.Errorf("read the free space: %w", err)}
 	}
 	if free < need {
 		full := &persistence.NoSpaceError{Dir: g.dir, Free: free, Need: need}

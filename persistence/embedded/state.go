@@ -38,7 +38,7 @@ type state struct {
 	space    stateSpace
 	mark     *stateMark
 	known    map[string]known // the register as it was when the state was opened
-	told     bool
+	reported bool
 }
 
 // The keys. The first byte is the kind of the key.
@@ -107,8 +107,8 @@ func (t *state) open() error {
 		return err
 	}
 	t.known = t.readRegister()
-	if lost.err != nil && !t.told {
-		t.told = true
+	if lost.err != nil && !t.reported {
+		t.reported = true
 		t.store.emit(persistence.StateLost{Aside: lost.aside, Consumers: lost.consumers, Err: lost.err})
 	}
 	return nil

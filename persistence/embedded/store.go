@@ -37,9 +37,9 @@ type Options struct {
 	Clock clockwork.Clock
 	// Logger gets Badger's own messages. nil discards them.
 	Logger *slog.Logger
-	// OnEvent is called with every event, from the goroutine in which it happens. It must not block
-	// and must not call the store.
-	OnEvent func(persistence.Event)
+	// OnNotice is called with every notice, from the goroutine in which it happens. It must not
+	// block and must not call the store.
+	OnNotice func(persistence.Notice)
 	// FreeSpace returns how many bytes are free on the disk of dir. nil asks the file system. Tests
 	// replace it.
 	FreeSpace func(dir string) (uint64, error)
@@ -66,11 +66,11 @@ type Store struct {
 	lock    *os.File
 	files   disk.FS
 	clock   clockwork.Clock
-	emit    func(persistence.Event)
+	emit    func(persistence.Notice)
 	space   *spaceGuard
 	sync    bool // sync every append
 	state   *state
-	heads   heads
+	heads   headCache
 	open    openFiles
 	indexes indexes
 	buffers buffers
@@ -110,8 +110,8 @@ var (
 func Open(ctx context.Context, dir string, opt Options) (*Store, error) {
 	setDefaults(&opt)
 	s := &Store{
-		dir: dir, opt: opt, files: opt.Files, clock: opt.Clock, emit: opt.OnEvent,
-		space:   &spaceGuard{dir: dir, minFree: opt.MinFree, read: opt.FreeSpace, emit: opt.OnEvent},
+		dir: dir, opt: opt, files: opt.Files, clock: opt.Clock, emit: opt.OnNotice,
+		space:   &spaceGuard{dir: dir, minFree: opt.MinFree, read: opt.FreeSpace, emit: opt.OnNotice},
 		sync:    opt.SyncInterval <= 0,
 		closed:  make(chan struct{}),
 		kicked:  make(chan struct{}, 1),
@@ -152,8 +152,8 @@ func setDefaults(opt *Options) {
 	if opt.Clock == nil {
 		opt.Clock = clockwork.NewRealClock()
 	}
-	if opt.OnEvent == nil {
-		opt.OnEvent = func(persistence.Event) {}
+	if opt.OnNotice == nil {
+		opt.OnNotice = func(persistence.Notice) {}
 	}
 	if opt.Maintenance <= 0 {
 		opt.Maintenance = defaultMaintenance
@@ -302,12 +302,12 @@ func (s *Store) Truncations() []persistence.Truncation {
 }
 
 // TailStream implements persistence.Store.
-func (s *Store) TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (persistence.StreamFrames, error) {
+func (s *Store) TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (persistence.Page, error) {
 	return persistence.TailByName(ctx, s, stream, after, block, limit)
 }
 
 // ReadStream implements persistence.Store.
-func (s *Store) ReadStream(ctx context.Context, stream, from, to string, limit int) (persistence.StreamFrames, error) {
+func (s *Store) ReadStream(ctx context.Context, stream, from, to string, limit int) (persistence.Page, error) {
 	return persistence.ReadByName(ctx, s, stream, from, to, limit)
 }
 
@@ -336,7 +336,7 @@ func (s *Store) failure(err error) error {
 		free, _ := s.space.read(s.dir)
 		return &persistence.NoSpaceError{Dir: s.dir, Free: free, Need: max(s.opt.MinFree, free+1)}
 	}
-	return &persistence.UnavailableError{Store: s.dir, Reason: "io", Err: err}
+	return &persistence.UnavailableError{Store: s.dir, Reason: persistence.ReasonIO, Err: err}
 }
 
 // Close implements persistence.Store. It waits for running calls; tails return at once. It needs no

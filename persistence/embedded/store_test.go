@@ -28,7 +28,7 @@ func TestStore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			opt.OnEvent = func(e persistence.Event) {
+			opt.OnNotice = func(e persistence.Notice) {
 				switch e.(type) {
 				case persistence.StreamTrimmed, persistence.StreamEnded:
 				default:
@@ -70,11 +70,11 @@ func TestSpaceGuard(t *testing.T) {
 	const minFree = 100 << 20
 	var free atomic.Uint64
 	free.Store(1 << 40)
-	var events []persistence.Event
+	var events []persistence.Notice
 	store, s := openFeed(t, t.TempDir(), embedded.Options{
 		MinFree:   minFree,
 		FreeSpace: func(string) (uint64, error) { return free.Load(), nil },
-		OnEvent:   func(e persistence.Event) { events = append(events, e) },
+		OnNotice:  func(e persistence.Notice) { events = append(events, e) },
 	})
 	batch := streamtest.NewEvents(1, start).Fill(new(messages.Batch), 100)
 	for range 3 {
@@ -98,8 +98,8 @@ func TestSpaceGuard(t *testing.T) {
 	// Reading works, and so does trimming.
 	page, err := s.Read(t.Context(), persistence.Start(), persistence.End(), 1000)
 	must(t, err)
-	if len(page.Frames) != 300 {
-		t.Errorf("%d frames, want 300", len(page.Frames))
+	if len(page.Entries) != 300 {
+		t.Errorf("%d entries, want 300", len(page.Entries))
 	}
 	done, err := s.Trim(t.Context(), persistence.Retention{Entries: 100})
 	must(t, err)
@@ -150,8 +150,8 @@ func TestFullDiskIsOpenedForReading(t *testing.T) {
 	must(t, err)
 	page, err := s.Read(t.Context(), persistence.Start(), persistence.End(), 1000)
 	must(t, err)
-	if len(page.Frames) != 100 {
-		t.Errorf("%d frames, want 100", len(page.Frames))
+	if len(page.Entries) != 100 {
+		t.Errorf("%d entries, want 100", len(page.Entries))
 	}
 	_, err = s.Append(t.Context(), batch, messages.Checkpoint{})
 	_, loading := store.LoadCheckpoint(t.Context(), "feed")
@@ -183,7 +183,7 @@ func TestMaintenanceRunsByItself(t *testing.T) {
 	trimmed := make(chan persistence.StreamTrimmed, 1)
 	store, _ := openFeed(t, t.TempDir(), embedded.Options{
 		Clock: clock,
-		OnEvent: func(e persistence.Event) {
+		OnNotice: func(e persistence.Notice) {
 			if e, ok := e.(persistence.StreamTrimmed); ok {
 				trimmed <- e
 			}
@@ -219,7 +219,7 @@ func TestTailWaitsByTheClock(t *testing.T) {
 		wg.Go(func() {
 			page, err := s.Tail(t.Context(), persistence.FromBeginning(), persistence.MaxBlock, 1)
 			ended.Add(1)
-			if err != nil || len(page.Frames) > 0 || page.IsClosed() {
+			if err != nil || len(page.Entries) > 0 || page.IsClosed() {
 				t.Errorf("a tail that timed out gave %+v, %v", page, err)
 			}
 		})

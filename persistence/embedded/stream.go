@@ -38,8 +38,8 @@ type stream struct {
 	registered registered // what the register contains about it; guarded by maintaining
 	ages       ageGuard   // guarded by the store's maintaining
 
-	toldMu sync.Mutex
-	told   map[string]bool // files that were reported as damaged
+	reportedMu sync.Mutex
+	reported   map[string]bool // files that were reported as damaged
 }
 
 // tip is the stream at one instant. It is never changed, only replaced.
@@ -56,7 +56,7 @@ type tip struct {
 // meta is the state of a stream besides its entries.
 type meta struct {
 	end            segment.Position // after the newest block
-	oldest         EntryID          // the oldest entry kept, or a place before it without an entry
+	oldest         EntryID          // the oldest entry kept, or an ID before it without an entry
 	floor          EntryID          // the newest entry that retention dropped
 	droppedEntries uint64
 	droppedBytes   uint64

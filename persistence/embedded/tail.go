@@ -10,16 +10,16 @@ import (
 )
 
 // Tail implements persistence.Stream.
-func (st *stream) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
+func (st *stream) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.Page, error) {
 	id, err := after.Exclusive()
 	if err != nil {
-		return persistence.StreamFrames{}, err
+		return persistence.Page{}, err
 	}
 	if err := persistence.CheckLimit(limit); err != nil {
-		return persistence.StreamFrames{}, err
+		return persistence.Page{}, err
 	}
 	if err := persistence.CheckBlock(block); err != nil {
-		return persistence.StreamFrames{}, err
+		return persistence.Page{}, err
 	}
 	var timeout <-chan time.Time
 	var number int64 // how many tails wait, including this one
@@ -40,39 +40,39 @@ func (st *stream) Tail(ctx context.Context, after persistence.StreamCursor, bloc
 		case <-timeout:
 			wait = false
 		case <-ctx.Done():
-			return persistence.StreamFrames{}, ctx.Err()
+			return persistence.Page{}, ctx.Err()
 		case <-st.store.closed:
-			return persistence.StreamFrames{}, persistence.ErrStoreClosed
+			return persistence.Page{}, persistence.ErrStoreClosed
 		}
 	}
 }
 
 // peek reads the entries after id. If there are none yet and wait is set, it returns the signal
 // that is sent when there may be some.
-func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (persistence.StreamFrames, *wake.Signal, error) {
+func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (persistence.Page, *wake.Signal, error) {
 	select {
 	case <-st.store.closed:
-		return persistence.StreamFrames{}, nil, persistence.ErrStoreClosed
+		return persistence.Page{}, nil, persistence.ErrStoreClosed
 	default:
 	}
 	if err := ctx.Err(); err != nil {
-		return persistence.StreamFrames{}, nil, err
+		return persistence.Page{}, nil, err
 	}
 	st.wanted.Store(st.store.clock.Now().UnixNano())
 	t := st.tip.Load()
 	if nothing := t.meta.kept() == 0 || id.Compare(t.meta.end.Last) >= 0; nothing && wait && t.meta.closedUS == 0 {
-		return persistence.StreamFrames{}, t.next, nil
+		return persistence.Page{}, t.next, nil
 	}
 	if err := persistence.CheckAfter(st.name, id, t.meta.floor); err != nil {
-		return persistence.StreamFrames{}, nil, err
+		return persistence.Page{}, nil, err
 	}
 	if recent, ok := t.after(id); ok {
-		frames, behind := framesOf(recent, id.Next(), limit)
-		return pageOf(&t.meta, frames, id, behind), nil, nil
+		entries, behind := entriesOf(recent, id.Next(), limit)
+		return pageOf(&t.meta, entries, id, behind), nil, nil
 	}
 	release, err := st.store.use()
 	if err != nil {
-		return persistence.StreamFrames{}, nil, err
+		return persistence.Page{}, nil, err
 	}
 	defer release()
 	from := id.Next()
@@ -80,15 +80,15 @@ func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (p
 		from = EntryID{}
 	}
 	page, err := st.page(ctx, t, from, messages.MaxEntryID, limit)
-	if err == nil && len(page.Frames) == 0 {
+	if err == nil && len(page.Entries) == 0 {
 		page.Cursor = id
 	}
 	return page, nil, err
 }
 
-// framesOf returns a page of the runs' entries, from the ID from on, and how many entries follow
+// entriesOf returns a page of the runs' entries, from the ID from on, and how many entries follow
 // it.
-func framesOf(runs []*run, from EntryID, limit int) (frames []persistence.Frame, behind int64) {
+func entriesOf(runs []*run, from EntryID, limit int) (entries []persistence.Entry, behind int64) {
 	if len(runs) == 0 {
 		return nil, 0
 	}
@@ -97,11 +97,11 @@ func framesOf(runs []*run, from EntryID, limit int) (frames []persistence.Frame,
 	for _, g := range runs {
 		size += len(g.ids)
 	}
-	frames = make([]persistence.Frame, 0, min(limit, size))
+	entries = make([]persistence.Entry, 0, min(limit, size))
 	room := persistence.MaxPageBytes
 	for _, g := range runs {
-		frames = g.appendFrames(frames, first, limit, &room)
+		entries = g.appendEntries(entries, first, limit, &room)
 		first = 0
 	}
-	return frames, int64(size - len(frames))
+	return entries, int64(size - len(entries))
 }

@@ -34,7 +34,7 @@ func TestI4_VanishedStreamIsKnownOf(t *testing.T) {
 				must(t, os.RemoveAll(filepath.Join(dir, path)))
 			}
 			var heard told
-			store, err = embedded.Open(t.Context(), dir, embedded.Options{OnEvent: heard.add})
+			store, err = embedded.Open(t.Context(), dir, embedded.Options{OnNotice: heard.add})
 			must(t, err)
 			s, err = store.Stream(t.Context(), "feed")
 			must(t, err)

@@ -215,7 +215,7 @@ func (v *verifier) targets(registered map[string]known) ([]*target, error) {
 		slices.Sort(t.numbers)
 		t.known = v.mark(name, len(t.numbers) > 0)
 		if r := registered[name]; r.last.Compare(t.known.last) > 0 {
-			t.known.last, t.known.told = r.last, false
+			t.known.last, t.known.reported = r.last, false
 			t.known.entries = max(t.known.entries, r.entries)
 		}
 		targets = append(targets, t)

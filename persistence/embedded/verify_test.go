@@ -162,7 +162,7 @@ func checkRepair(t *testing.T, what, dir, file string, before, left []byte, w wh
 		t.Errorf("%s: repairing again gave %v, %+v", what, err, again)
 	}
 	var events told
-	store, err := embedded.Open(t.Context(), dir, embedded.Options{SegmentBytes: 8 << 10, MinFree: 1 << 20, OnEvent: events.add})
+	store, err := embedded.Open(t.Context(), dir, embedded.Options{SegmentBytes: 8 << 10, MinFree: 1 << 20, OnNotice: events.add})
 	must(t, err)
 	defer func() { must(t, store.Close()) }()
 	s, err := store.OpenStream(t.Context(), "feed", persistence.StreamOptions{})
@@ -215,10 +215,10 @@ func readWithGaps(t *testing.T, what string, s persistence.Stream) (stored map[i
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		if len(page.Frames) == 0 {
+		if len(page.Entries) == 0 {
 			return stored, gaps, holes
 		}
-		for _, f := range page.Frames {
+		for _, f := range page.Entries {
 			var e struct {
 				Kind string
 				Seq  int64
@@ -240,7 +240,7 @@ func readWithGaps(t *testing.T, what string, s persistence.Stream) (stored map[i
 func openAndRead(t *testing.T, what, dir string, w whole) (lines []string, missing int) {
 	t.Helper()
 	var events told
-	store, err := embedded.Open(t.Context(), dir, embedded.Options{SegmentBytes: 8 << 10, MinFree: 1 << 20, Maintenance: time.Hour, OnEvent: events.add})
+	store, err := embedded.Open(t.Context(), dir, embedded.Options{SegmentBytes: 8 << 10, MinFree: 1 << 20, Maintenance: time.Hour, OnNotice: events.add})
 	if err != nil {
 		t.Errorf("%s: %v", what, err)
 		return nil, 0
@@ -299,7 +299,7 @@ func TestCountingGoesOnWhereAllOfAStreamIsLost(t *testing.T) {
 				switch {
 				case round < 2 && (info.Entries != 0 || page.Appended != 100 || info.Lost == nil || info.Lost.Expected != idOf(99)):
 					t.Errorf("round %d: %+v, %d were ever appended, lost %+v", round, info, page.Appended, info.Lost)
-				case round == 2 && (info.Entries != 30 || page.Appended != 130 || info.Lost != nil || page.Frames[0].ID != idOf(0)):
+				case round == 2 && (info.Entries != 30 || page.Appended != 130 || info.Lost != nil || page.Entries[0].ID != idOf(0)):
 					t.Errorf("after the next append: %+v, %d were ever appended", info, page.Appended)
 				}
 				if round == 1 {

@@ -39,7 +39,7 @@ func (v *verifier) stateAtRest(ctx context.Context, tell bool) (registered map[s
 	store, err := Open(ctx, scratch, Options{
 		MinFree: 1, Maintenance: 24 * time.Hour,
 		FreeSpace: func(string) (uint64, error) { return 1 << 60, nil },
-		OnEvent: func(e persistence.Event) {
+		OnNotice: func(e persistence.Notice) {
 			if f, ok := stateFinding(e); ok {
 				mu.Lock()
 				defer mu.Unlock()
@@ -60,8 +60,8 @@ func (v *verifier) stateAtRest(ctx context.Context, tell bool) (registered map[s
 	return registered, err
 }
 
-// stateFinding returns the finding for an event of a store without streams.
-func stateFinding(e persistence.Event) (persistence.Finding, bool) {
+// stateFinding returns the finding for a notice of a store without streams.
+func stateFinding(e persistence.Notice) (persistence.Finding, bool) {
 	switch e := e.(type) {
 	case persistence.FileDamaged:
 		remedy := "it is made anew"

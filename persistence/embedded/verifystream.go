@@ -124,8 +124,8 @@ func (c *streamCheck) markInUse() {
 	}
 }
 
-// told reports whether entries after the position may have been acknowledged.
-func (c *streamCheck) told(at *segment.Position) bool {
+// mayBeAcknowledged reports whether entries after the position may have been acknowledged.
+func (c *streamCheck) mayBeAcknowledged(at *segment.Position) bool {
 	k := &c.t.known
 	return !k.found || k.number > at.Number || k.last.Compare(at.Last) > 0
 }
@@ -142,8 +142,8 @@ func (c *streamCheck) noSegment(n *inspection, newest bool) {
 	if c.prev != nil {
 		at = c.prev.end
 	}
-	if newest && n.torn && !c.told(&at) {
-		return // its first append was cut short
+	if newest && n.torn && !c.mayBeAcknowledged(&at) {
+		return // its first append was interrupted
 	}
 	c.found(n, persistence.Finding{Length: n.size, Fault: n.headerErr.Error(), Remedy: remedyAside})
 	c.kept.segs = append(c.kept.segs, n)
@@ -234,7 +234,7 @@ func (c *streamCheck) end() {
 	if n != nil {
 		if n.trailer == nil {
 			c.cutBack(n)
-			if !n.ending.Footer && n.ending.Used > n.ending.Off && (!n.torn || c.told(&n.end)) {
+			if !n.ending.Footer && n.ending.Used > n.ending.Off && (!n.torn || c.mayBeAcknowledged(&n.end)) {
 				c.found(n, persistence.Finding{Offset: n.ending.Off, Length: n.ending.Used - n.ending.Off, Remedy: remedyTail,
 					Fault: "what follows its last block is none"})
 			}
@@ -244,7 +244,7 @@ func (c *streamCheck) end() {
 	}
 	behind := k.last.Compare(end.Last) > 0
 	switch {
-	case behind && k.told:
+	case behind && k.reported:
 		c.v.done.KnownLost += k.entries - min(k.entries, end.Entries)
 	case behind:
 		c.kept.lostEnd = true
@@ -260,7 +260,7 @@ func (c *streamCheck) end() {
 		}
 		c.v.found(persistence.Finding{Stream: c.t.name, File: name, Offset: off, Block: end.Number + 1, Remedy: remedyEnd, Lost: loss,
 			Fault: fmt.Sprintf("the stream ends with %s, and %s is known to have been stored", found, k.last)})
-	case k.found && k.number > end.Number && !k.told:
+	case k.found && k.number > end.Number && !k.reported:
 		c.kept.lostEnd = true
 		c.v.found(persistence.Finding{Stream: c.t.name, File: name, Offset: off, Block: end.Number + 1, Remedy: remedyEnd,
 			Fault: fmt.Sprintf("%d blocks are lost that moved the checkpoint alone", k.number-end.Number)})

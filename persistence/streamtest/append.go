@@ -12,7 +12,7 @@ import (
 
 func testAppend(t *testing.T, b Backend) {
 	f := open(t, b)
-	var want []persistence.Frame
+	var want []persistence.Entry
 	for _, n := range []int{1, 7, 300, 1} {
 		want = append(want, f.append(n)...)
 	}
@@ -27,7 +27,7 @@ func testAppend(t *testing.T, b Backend) {
 		t.Helper()
 		got, err := everything(t.Context(), f.stream, 50)
 		must(t, err)
-		expectFrames(t, when, got, want)
+		expectEntries(t, when, got, want)
 		info, err := f.stream.Info(t.Context())
 		must(t, err)
 		if info.Name != "feed" || info.Entries != int64(len(want)) || info.Bytes <= 0 || info.Oldest == nil || *info.Oldest != want[0].ID ||
@@ -51,7 +51,7 @@ func testDrops(t *testing.T, b Backend) {
 	want := f.put(batch)
 	got, err := everything(t.Context(), f.stream, persistence.MaxCount)
 	must(t, err)
-	expectFrames(t, "with drops", got, want)
+	expectEntries(t, "with drops", got, want)
 }
 
 func testEmptyAppend(t *testing.T, b Backend) {
@@ -73,7 +73,7 @@ func testEmptyAppend(t *testing.T, b Backend) {
 	}
 	all, err := everything(t.Context(), f.stream, 10)
 	must(t, err)
-	expectFrames(t, "after empty batches", all, want)
+	expectEntries(t, "after empty batches", all, want)
 }
 
 func testCheckpoint(t *testing.T, b Backend) {
@@ -167,19 +167,19 @@ func testClose(t *testing.T, b Backend) {
 		expectError(t, when+": append", err, persistence.ErrStreamClosed)
 		page, err := f.stream.Tail(t.Context(), persistence.FromBeginning(), persistence.MaxBlock, 3)
 		must(t, err)
-		expectFrames(t, when, page.Frames, want[:3])
+		expectEntries(t, when, page.Entries, want[:3])
 		end, err := f.stream.Tail(t.Context(), persistence.CursorAt(want[4].ID), persistence.MaxBlock, 3)
 		must(t, err)
 		read, err := f.stream.Read(t.Context(), persistence.Start(), persistence.End(), 10)
 		must(t, err)
-		expectFrames(t, when, read.Frames, want)
-		for _, p := range []persistence.StreamFrames{page, end, read} {
+		expectEntries(t, when, read.Entries, want)
+		for _, p := range []persistence.Page{page, end, read} {
 			if !p.IsClosed() || p.ClosedReason != "feed removed" {
 				t.Errorf("%s: a page is closed at %s for %q", when, p.ClosedAt, p.ClosedReason)
 			}
 		}
-		if len(end.Frames) > 0 {
-			t.Errorf("%s: %d frames after the last", when, len(end.Frames))
+		if len(end.Entries) > 0 {
+			t.Errorf("%s: %d entries after the last", when, len(end.Entries))
 		}
 		info, err := f.stream.Info(t.Context())
 		must(t, err)
@@ -197,7 +197,7 @@ func testClose(t *testing.T, b Backend) {
 func testSideBySide(t *testing.T, b Backend) {
 	f := open(t, b)
 	const writers, batches = 4, 40
-	want := make([][]persistence.Frame, writers)
+	want := make([][]persistence.Entry, writers)
 	streams := make([]persistence.Stream, writers)
 	var wg sync.WaitGroup
 	for i := range writers {
@@ -209,7 +209,7 @@ func testSideBySide(t *testing.T, b Backend) {
 			var last persistence.EntryID
 			for range batches {
 				events.Fill(batch, 1+i*10)
-				want[i] = append(want[i], frames(batch, last)...)
+				want[i] = append(want[i], entries(batch, last)...)
 				done, err := s.Append(t.Context(), batch, messages.Checkpoint{})
 				if err != nil {
 					t.Errorf("append to %s: %v", s.Name(), err)
@@ -226,6 +226,6 @@ func testSideBySide(t *testing.T, b Backend) {
 	for i, s := range streams {
 		got, err := everything(t.Context(), s, 100)
 		must(t, err)
-		expectFrames(t, s.Name(), got, want[i])
+		expectEntries(t, s.Name(), got, want[i])
 	}
 }

@@ -13,23 +13,23 @@ import (
 	"tempestd/persistence"
 )
 
-// expectPlace checks the place that a page reports. all is everything that the stream keeps, and
-// dropped is the number of entries before that.
-func expectPlace(t *testing.T, what string, page persistence.StreamFrames, cursor persistence.EntryID, all []persistence.Frame, dropped int64) {
+// expectPosition checks the position that a page reports. all is everything that the stream keeps,
+// and dropped is the number of entries before that.
+func expectPosition(t *testing.T, what string, page persistence.Page, cursor persistence.EntryID, all []persistence.Entry, dropped int64) {
 	t.Helper()
-	if n := len(page.Frames); n > 0 {
-		cursor = page.Frames[n-1].ID
+	if n := len(page.Entries); n > 0 {
+		cursor = page.Entries[n-1].ID
 	}
 	var oldest, newest persistence.EntryID
 	if len(all) > 0 {
 		oldest, newest = all[0].ID, all[len(all)-1].ID
 	}
-	i, found := slices.BinarySearchFunc(all, cursor, func(f persistence.Frame, id persistence.EntryID) int { return f.ID.Compare(id) })
+	i, found := slices.BinarySearchFunc(all, cursor, func(f persistence.Entry, id persistence.EntryID) int { return f.ID.Compare(id) })
 	if found {
 		i++
 	}
 	if page.Cursor != cursor || page.Oldest != oldest || page.Newest != newest || page.Behind != int64(len(all)-i) {
-		t.Errorf("%s: a page of %d frames is at %s of %s…%s with %d after it, want %s of %s…%s with %d", what, len(page.Frames),
+		t.Errorf("%s: a page of %d entries is at %s of %s…%s with %d after it, want %s of %s…%s with %d", what, len(page.Entries),
 			page.Cursor, page.Oldest, page.Newest, page.Behind, cursor, oldest, newest, len(all)-i)
 	}
 	if want := dropped + int64(len(all)); page.Appended != want {
@@ -39,20 +39,20 @@ func expectPlace(t *testing.T, what string, page persistence.StreamFrames, curso
 
 // until returns all up to id, as it was when it ended with id. A tail that may wait reports the
 // stream as its process knows it.
-func until(all []persistence.Frame, id persistence.EntryID) []persistence.Frame {
-	i, found := slices.BinarySearchFunc(all, id, func(f persistence.Frame, id persistence.EntryID) int { return f.ID.Compare(id) })
+func until(all []persistence.Entry, id persistence.EntryID) []persistence.Entry {
+	i, found := slices.BinarySearchFunc(all, id, func(f persistence.Entry, id persistence.EntryID) int { return f.ID.Compare(id) })
 	if !found {
 		return all
 	}
 	return all[:i+1]
 }
 
-// testPlaces checks that every page reports its exact place, wherever it begins and ends.
-func testPlaces(t *testing.T, b Backend) {
+// testPositions checks that every page reports its exact position, wherever it begins and ends.
+func testPositions(t *testing.T, b Backend) {
 	f := open(t, b)
 	zero := persistence.EntryID{}
 	dropped := int64(0)
-	check := func(all []persistence.Frame, cursors ...persistence.EntryID) {
+	check := func(all []persistence.Entry, cursors ...persistence.EntryID) {
 		t.Helper()
 		for _, id := range cursors {
 			for _, limit := range []int{3, 300} {
@@ -63,23 +63,23 @@ func testPlaces(t *testing.T, b Backend) {
 					if block > 0 {
 						known = until(all, page.Newest)
 					}
-					expectPlace(t, fmt.Sprintf("tail after %s up to %d, waiting %s", id, limit, block), page, id, known, dropped)
+					expectPosition(t, fmt.Sprintf("tail after %s up to %d, waiting %s", id, limit, block), page, id, known, dropped)
 				}
 				page, err := f.stream.Read(t.Context(), persistence.CursorAt(id.Next()), persistence.End(), limit)
 				must(t, err)
 				cursor := id
-				if len(all) > 0 && id.Compare(all[len(all)-1].ID) < 0 && len(page.Frames) == 0 {
+				if len(all) > 0 && id.Compare(all[len(all)-1].ID) < 0 && len(page.Entries) == 0 {
 					t.Errorf("a read from %s gives nothing", id.Next())
 				}
 				if id == messages.MaxEntryID {
 					cursor = messages.MaxEntryID.Prev() // no entry can follow
 				}
-				expectPlace(t, fmt.Sprintf("read from %s up to %d", id.Next(), limit), page, cursor, all, dropped)
+				expectPosition(t, fmt.Sprintf("read from %s up to %d", id.Next(), limit), page, cursor, all, dropped)
 			}
 		}
 	}
 	check(nil, zero, persistence.EntryID{MS: 5}, messages.MaxEntryID)
-	var all []persistence.Frame
+	var all []persistence.Entry
 	for _, n := range []int{3, 1, 400, 20, 600} {
 		all = append(all, f.append(n)...)
 	}
@@ -97,7 +97,7 @@ func testPlaces(t *testing.T, b Backend) {
 		if to.Compare(from) < 0 {
 			to = from.Prev()
 		}
-		expectPlace(t, "an empty range", page, to, all, dropped)
+		expectPosition(t, "an empty range", page, to, all, dropped)
 	}
 
 	// A waiting tail reports the state that woke it.
@@ -105,7 +105,7 @@ func testPlaces(t *testing.T, b Backend) {
 	all = append(all, f.append(700)...)
 	<-w.done
 	must(t, w.err)
-	expectPlace(t, "woken", w.page, zero, until(all, w.page.Newest), dropped)
+	expectPosition(t, "woken", w.page, zero, until(all, w.page.Newest), dropped)
 
 	trimmed, err := f.stream.Trim(t.Context(), persistence.Retention{Entries: 500})
 	must(t, err)
@@ -125,10 +125,10 @@ func testPlaces(t *testing.T, b Backend) {
 	must(t, f.stream.Close(t.Context(), "over"))
 	page, err := f.stream.Tail(t.Context(), persistence.FromBeginning(), time.Second, 10)
 	must(t, err)
-	expectPlace(t, "closed", page, zero, all, dropped)
+	expectPosition(t, "closed", page, zero, all, dropped)
 	page, err = f.stream.Tail(t.Context(), persistence.CursorAt(all[len(all)-1].ID), persistence.MaxBlock, 10)
 	must(t, err)
-	expectPlace(t, "closed, at its end", page, all[len(all)-1].ID, all, dropped)
+	expectPosition(t, "closed, at its end", page, all[len(all)-1].ID, all, dropped)
 	if !page.IsClosed() {
 		t.Error("a tail at the end of a closed stream does not say so")
 	}
@@ -141,7 +141,7 @@ func testPlaces(t *testing.T, b Backend) {
 func testPagesAreOneInstant(t *testing.T, b Backend) {
 	f := open(t, b)
 	numbers := make(map[persistence.EntryID]int64) // numbers of the entries: 1, 2, 3 …
-	var pages []persistence.StreamFrames
+	var pages []persistence.Page
 	var mu sync.Mutex
 	var readers sync.WaitGroup
 	errs := make(chan error, 4)
@@ -160,8 +160,8 @@ func testPagesAreOneInstant(t *testing.T, b Backend) {
 					return
 				}
 				mu.Lock()
-				page.Frames = slices.Insert(slices.Clone(page.Frames), 0, persistence.Frame{ID: persistence.CursorAt(page.Cursor).Lower()})
-				page.Frames[0].ID, _ = after.Exclusive()
+				page.Entries = slices.Insert(slices.Clone(page.Entries), 0, persistence.Entry{ID: persistence.CursorAt(page.Cursor).Lower()})
+				page.Entries[0].ID, _ = after.Exclusive()
 				pages = append(pages, page)
 				mu.Unlock()
 				after = persistence.CursorAt(page.Cursor)
@@ -187,15 +187,15 @@ func testPagesAreOneInstant(t *testing.T, b Backend) {
 	close(errs)
 	must(t, errors.Join(drain(errs)...))
 	for _, p := range pages {
-		after, frames := p.Frames[0].ID, p.Frames[1:]
-		for i, e := range frames {
+		after, entries := p.Entries[0].ID, p.Entries[1:]
+		for i, e := range entries {
 			n := numbers[e.ID]
-			if before := numbers[after]; i == 0 && !after.IsZero() && before > 0 && n != before+1 || i > 0 && n != numbers[frames[i-1].ID]+1 {
-				t.Fatalf("a page after entry %d begins with entry %d, or has a hole at its frame %d", before, n, i)
+			if before := numbers[after]; i == 0 && !after.IsZero() && before > 0 && n != before+1 || i > 0 && n != numbers[entries[i-1].ID]+1 {
+				t.Fatalf("a page after entry %d begins with entry %d, or has a hole at its entry %d", before, n, i)
 			}
 		}
-		if len(frames) > 0 && (p.Cursor != frames[len(frames)-1].ID || p.Newest.Compare(p.Cursor) < 0) {
-			t.Errorf("a page that ends with %s is at %s of …%s", frames[len(frames)-1].ID, p.Cursor, p.Newest)
+		if len(entries) > 0 && (p.Cursor != entries[len(entries)-1].ID || p.Newest.Compare(p.Cursor) < 0) {
+			t.Errorf("a page that ends with %s is at %s of …%s", entries[len(entries)-1].ID, p.Cursor, p.Newest)
 		}
 		if at := numbers[p.Cursor]; at > 0 && !p.Newest.IsZero() && p.Cursor.Compare(p.Oldest) >= 0 && numbers[p.Newest]-at != p.Behind {
 			t.Errorf("a page at entry %d says %d follow it up to entry %d", at, p.Behind, numbers[p.Newest])

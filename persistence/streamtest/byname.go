@@ -17,18 +17,18 @@ func testByName(t *testing.T, b Backend) {
 	ctx, name := t.Context(), f.stream.Name()
 	page, err := f.store.TailStream(ctx, name, "0-0", 0, persistence.MaxCount)
 	must(t, err)
-	expectFrames(t, "from the beginning", page.Frames, want)
+	expectEntries(t, "from the beginning", page.Entries, want)
 	page, err = f.store.TailStream(ctx, name, want[2].ID.String(), persistence.MaxBlock, 1)
 	must(t, err)
-	expectFrames(t, "after an entry", page.Frames, want[3:4])
+	expectEntries(t, "after an entry", page.Entries, want[3:4])
 	page, err = f.store.TailStream(ctx, name, want[4].ID.String(), time.Millisecond, 1)
 	must(t, err)
-	if len(page.Frames) != 0 || page.IsClosed() {
-		t.Errorf("a time-out gave %d frames, closed %v", len(page.Frames), page.IsClosed())
+	if len(page.Entries) != 0 || page.IsClosed() {
+		t.Errorf("a time-out gave %d entries, closed %v", len(page.Entries), page.IsClosed())
 	}
 	page, err = f.store.ReadStream(ctx, name, want[1].ID.String(), "end", 2)
 	must(t, err)
-	expectFrames(t, "a range", page.Frames, want[1:3])
+	expectEntries(t, "a range", page.Entries, want[1:3])
 
 	_, err = f.store.TailStream(ctx, "unknown", "0-0", 0, 1)
 	expectError(t, "a stream that is not there", err, persistence.ErrNoStream)

@@ -6,7 +6,7 @@
 //	read.go      ranges, pages, bounds
 //	byname.go    reading by the stream's name
 //	tail.go      waiting, waking, many tails at once
-//	bounds.go    the places that pages report
+//	bounds.go    the positions that pages report
 //	retain.go    trimming, fingerprints
 //	consumer.go  named consumers
 //	model.go     random operations compared with a model

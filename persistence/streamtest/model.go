@@ -22,12 +22,12 @@ type model struct {
 	stream  persistence.Stream
 	events  *Events
 
-	frames  []persistence.Frame
-	prints  []uint64
-	largest int // entries of the largest append: a trim may keep this many too many
-	last    persistence.EntryID
-	trimmed persistence.EntryID // the newest entry that was dropped
-	timeUS  int64
+	entries      []persistence.Entry
+	fingerprints []uint64
+	largest      int // entries of the largest append: a trim may keep this many too many
+	last         persistence.EntryID
+	trimmed      persistence.EntryID // the newest entry that was dropped
+	timeUS       int64
 }
 
 // testModel runs random operations on a store and compares all results with the model. Each run
@@ -89,16 +89,16 @@ func (m *model) put(r *rapid.T, n int) {
 		batch.Events[i].TimeUS = m.timeUS
 		batch.Events[i].Drop = n > 1 && rapid.IntRange(0, 5).Draw(r, "drop") == 0
 	}
-	want := frames(batch, m.last)
+	want := entries(batch, m.last)
 	cp := messages.Checkpoint{Position: messages.Position{TimeUS: m.timeUS}}
 	got, err := m.stream.Append(context.Background(), batch, cp)
 	check(r, err)
 	for i := range batch.Events {
 		if !batch.Events[i].Drop {
-			m.prints = append(m.prints, batch.Events[i].Fingerprint)
+			m.fingerprints = append(m.fingerprints, batch.Events[i].Fingerprint)
 		}
 	}
-	m.frames = append(m.frames, want...)
+	m.entries = append(m.entries, want...)
 	m.largest = max(m.largest, len(want))
 	if len(want) > 0 {
 		m.last = want[len(want)-1].ID
@@ -115,24 +115,24 @@ func (m *model) put(r *rapid.T, n int) {
 }
 
 func (m *model) trim(r *rapid.T) {
-	keep := rapid.Int64Range(1, int64(len(m.frames))+1).Draw(r, "keep")
+	keep := rapid.Int64Range(1, int64(len(m.entries))+1).Draw(r, "keep")
 	done, err := m.stream.Trim(context.Background(), persistence.Retention{Entries: keep})
 	check(r, err)
-	if done.Entries > max(int64(len(m.frames))-keep, 0) {
-		r.Fatalf("a trim to %d of %d dropped %d", keep, len(m.frames), done.Entries)
+	if done.Entries > max(int64(len(m.entries))-keep, 0) {
+		r.Fatalf("a trim to %d of %d dropped %d", keep, len(m.entries), done.Entries)
 	}
 	if done.Entries > 0 {
-		m.trimmed = m.frames[done.Entries-1].ID
+		m.trimmed = m.entries[done.Entries-1].ID
 	}
-	m.frames, m.prints = m.frames[done.Entries:], m.prints[done.Entries:]
+	m.entries, m.fingerprints = m.entries[done.Entries:], m.fingerprints[done.Entries:]
 }
 
 // id draws the ID of an entry, an ID near one, or an ID after all of them.
 func (m *model) id(r *rapid.T, label string) persistence.EntryID {
-	if len(m.frames) == 0 {
+	if len(m.entries) == 0 {
 		return persistence.EntryID{MS: rapid.Uint64().Draw(r, label)}
 	}
-	id := rapid.SampledFrom(m.frames).Draw(r, label).ID
+	id := rapid.SampledFrom(m.entries).Draw(r, label).ID
 	switch rapid.IntRange(0, 4).Draw(r, label+" shifted") {
 	case 0:
 		id = id.Next()
@@ -151,14 +151,14 @@ func (m *model) read(r *rapid.T) {
 	if m.expired(r, from.IsZero() || from.Compare(m.trimmed) > 0, err) {
 		return
 	}
-	var want []persistence.Frame
-	for _, f := range m.frames {
+	var want []persistence.Entry
+	for _, f := range m.entries {
 		if f.ID.Compare(from) >= 0 && f.ID.Compare(to) <= 0 && len(want) < limit {
 			want = append(want, f)
 		}
 	}
-	if !sameFrames(page.Frames, want) {
-		r.Fatalf("read %s to %s, limit %d: %d frames, want %d", from, to, limit, len(page.Frames), len(want))
+	if !sameEntries(page.Entries, want) {
+		r.Fatalf("read %s to %s, limit %d: %d entries, want %d", from, to, limit, len(page.Entries), len(want))
 	}
 }
 
@@ -169,14 +169,14 @@ func (m *model) tail(r *rapid.T) {
 	if m.expired(r, after.IsZero() || after.Compare(m.trimmed) >= 0, err) {
 		return
 	}
-	var want []persistence.Frame
-	for _, f := range m.frames {
+	var want []persistence.Entry
+	for _, f := range m.entries {
 		if f.ID.Compare(after) > 0 && len(want) < limit {
 			want = append(want, f)
 		}
 	}
-	if !sameFrames(page.Frames, want) {
-		r.Fatalf("tail after %s, limit %d: %d frames, want %d", after, limit, len(page.Frames), len(want))
+	if !sameEntries(page.Entries, want) {
+		r.Fatalf("tail after %s, limit %d: %d entries, want %d", after, limit, len(page.Entries), len(want))
 	}
 }
 
@@ -191,24 +191,24 @@ func (m *model) expired(r *rapid.T, reaches bool, err error) bool {
 }
 
 func (m *model) index(r *rapid.T) {
-	end := len(m.prints)
+	end := len(m.fingerprints)
 	check(r, m.stream.Fingerprints(context.Background(), persistence.Horizon{}, func(b persistence.FingerprintBlock) bool {
 		n := len(b.Fingerprints)
 		if n == 0 || n > end {
 			r.Fatalf("a block of %d fingerprints, %d are left", n, end)
 		}
-		for i, print := range b.Fingerprints {
-			if want := m.prints[end-n+i]; print != want {
-				r.Fatalf("fingerprint %d is %x, want %x", end-n+i, print, want)
+		for i, fingerprint := range b.Fingerprints {
+			if want := m.fingerprints[end-n+i]; fingerprint != want {
+				r.Fatalf("fingerprint %d is %x, want %x", end-n+i, fingerprint, want)
 			}
 		}
-		if b.Last != m.frames[end-1].ID || b.First != m.frames[end-n].ID {
-			r.Fatalf("a block from %s to %s, want %s to %s", b.First, b.Last, m.frames[end-n].ID, m.frames[end-1].ID)
+		if b.Last != m.entries[end-1].ID || b.First != m.entries[end-n].ID {
+			r.Fatalf("a block from %s to %s, want %s to %s", b.First, b.Last, m.entries[end-n].ID, m.entries[end-1].ID)
 		}
 		i := rapid.IntRange(0, n-1).Draw(r, "entry")
 		event, err := m.stream.Entry(context.Background(), b.Last, i)
 		check(r, err)
-		if !bytes.Equal(event, m.frames[end-n+i].Event) {
+		if !bytes.Equal(event, m.entries[end-n+i].Event) {
 			r.Fatalf("entry %d of block %s is not what was appended", i, b.Last)
 		}
 		end -= n
@@ -222,14 +222,14 @@ func (m *model) index(r *rapid.T) {
 func (m *model) info(r *rapid.T) {
 	info, err := m.stream.Info(context.Background())
 	check(r, err)
-	if info.Entries != int64(len(m.frames)) || info.Bytes < 0 || (info.Bytes == 0) != (len(m.frames) == 0) {
-		r.Fatalf("info %+v, want %d entries", info, len(m.frames))
+	if info.Entries != int64(len(m.entries)) || info.Bytes < 0 || (info.Bytes == 0) != (len(m.entries) == 0) {
+		r.Fatalf("info %+v, want %d entries", info, len(m.entries))
 	}
 	if (info.Trimmed != nil) != !m.trimmed.IsZero() || info.Trimmed != nil && *info.Trimmed != m.trimmed {
 		r.Fatalf("info says %v was dropped, want %s", info.Trimmed, m.trimmed)
 	}
-	if len(m.frames) > 0 && (*info.Oldest != m.frames[0].ID || *info.Newest != m.last) {
-		r.Fatalf("info from %s to %s, want %s to %s", info.Oldest, info.Newest, m.frames[0].ID, m.last)
+	if len(m.entries) > 0 && (*info.Oldest != m.entries[0].ID || *info.Newest != m.last) {
+		r.Fatalf("info from %s to %s, want %s to %s", info.Oldest, info.Newest, m.entries[0].ID, m.last)
 	}
 }
 

@@ -12,13 +12,13 @@ import (
 
 func testRanges(t *testing.T, b Backend) {
 	f := open(t, b)
-	at := func(c persistence.StreamCursor, to persistence.StreamCursor, limit int) []persistence.Frame {
+	at := func(c persistence.StreamCursor, to persistence.StreamCursor, limit int) []persistence.Entry {
 		t.Helper()
 		page, err := f.stream.Read(t.Context(), c, to, limit)
 		must(t, err)
-		return page.Frames
+		return page.Entries
 	}
-	expectFrames(t, "of an empty stream", at(persistence.Start(), persistence.End(), 10), nil)
+	expectEntries(t, "of an empty stream", at(persistence.Start(), persistence.End(), 10), nil)
 
 	batch := f.events.Fill(new(messages.Batch), 9)
 	ms := batch.Events[0].TimeUS / 1000
@@ -31,18 +31,18 @@ func testRanges(t *testing.T, b Backend) {
 	id := func(i int) persistence.StreamCursor { return persistence.CursorAt(want[i].ID) }
 	start, end := persistence.Start(), persistence.End()
 
-	expectFrames(t, "start to end", at(start, end, 100), want)
-	expectFrames(t, "0-0 to end", at(persistence.FromBeginning(), end, 100), want)
-	expectFrames(t, "limited", at(start, end, 4), want[:4])
-	expectFrames(t, "one millisecond", at(milli(1), milli(1), 100), want[3:6])
-	expectFrames(t, "from a millisecond", at(milli(2), end, 100), want[6:])
-	expectFrames(t, "to a millisecond", at(start, milli(0), 100), want[:3])
-	expectFrames(t, "closed at both ends", at(id(2), id(5), 100), want[2:6])
-	expectFrames(t, "one entry", at(id(4), id(4), 1), want[4:5])
-	expectFrames(t, "between entries", at(persistence.CursorAt(want[4].ID.Next()), end, 100), want[5:])
-	expectFrames(t, "backwards", at(id(5), id(2), 100), nil)
-	expectFrames(t, "from the end", at(end, end, 100), nil)
-	expectFrames(t, "to the start", at(start, start, 100), nil)
+	expectEntries(t, "start to end", at(start, end, 100), want)
+	expectEntries(t, "0-0 to end", at(persistence.FromBeginning(), end, 100), want)
+	expectEntries(t, "limited", at(start, end, 4), want[:4])
+	expectEntries(t, "one millisecond", at(milli(1), milli(1), 100), want[3:6])
+	expectEntries(t, "from a millisecond", at(milli(2), end, 100), want[6:])
+	expectEntries(t, "to a millisecond", at(start, milli(0), 100), want[:3])
+	expectEntries(t, "closed at both ends", at(id(2), id(5), 100), want[2:6])
+	expectEntries(t, "one entry", at(id(4), id(4), 1), want[4:5])
+	expectEntries(t, "between entries", at(persistence.CursorAt(want[4].ID.Next()), end, 100), want[5:])
+	expectEntries(t, "backwards", at(id(5), id(2), 100), nil)
+	expectEntries(t, "from the end", at(end, end, 100), nil)
+	expectEntries(t, "to the start", at(start, start, 100), nil)
 }
 
 func testBounds(t *testing.T, b Backend) {
@@ -73,7 +73,7 @@ func testBounds(t *testing.T, b Backend) {
 // testPageBytes stores events so large that a page ends because of its bytes (I5).
 func testPageBytes(t *testing.T, b Backend) {
 	f := open(t, b)
-	var want []persistence.Frame
+	var want []persistence.Entry
 	for i := range 5 {
 		event := []byte(fmt.Sprintf(`{"i":%d,"pad":"%s"}`, i, strings.Repeat("x", persistence.MaxPageBytes/3)))
 		want = append(want, f.put(&messages.Batch{
@@ -84,12 +84,12 @@ func testPageBytes(t *testing.T, b Backend) {
 	for _, when := range []string{"appended", "opened again"} {
 		page, err := f.stream.Tail(t.Context(), persistence.FromBeginning(), 0, 5)
 		must(t, err)
-		if n := len(page.Frames); n < 1 || n > 4 {
-			t.Errorf("%s: a page has %d frames of a third of a page each", when, n)
+		if n := len(page.Entries); n < 1 || n > 4 {
+			t.Errorf("%s: a page has %d entries of a third of a page each", when, n)
 		}
 		got, err := everything(t.Context(), f.stream, 5)
 		must(t, err)
-		expectFrames(t, when, got, want)
+		expectEntries(t, when, got, want)
 		f.reopen()
 	}
 }

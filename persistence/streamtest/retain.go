@@ -12,7 +12,7 @@ import (
 
 func testTrim(t *testing.T, b Backend) {
 	f := open(t, b)
-	var want []persistence.Frame
+	var want []persistence.Entry
 	for range 40 {
 		want = append(want, f.append(10)...)
 	}
@@ -27,7 +27,7 @@ func testTrim(t *testing.T, b Backend) {
 			t.Fatalf("keep %d: %d entries are left", keep, n)
 		}
 		want = want[len(want)-len(got):]
-		expectFrames(t, "what is left", got, want)
+		expectEntries(t, "what is left", got, want)
 		after, err := f.stream.Info(t.Context())
 		must(t, err)
 		if after.Entries != int64(len(want)) || done.Entries != before.Entries-after.Entries || done.Bytes != before.Bytes-after.Bytes ||
@@ -43,12 +43,12 @@ func testTrim(t *testing.T, b Backend) {
 	must(t, err)
 	got, err := everything(t.Context(), f.stream, 100)
 	must(t, err)
-	expectFrames(t, "within its bytes", got, want)
+	expectEntries(t, "within its bytes", got, want)
 	_, err = f.stream.Trim(t.Context(), persistence.Retention{Bytes: 1})
 	must(t, err)
 	got, err = everything(t.Context(), f.stream, 100)
 	must(t, err)
-	expectFrames(t, "trimmed by bytes", got, want[len(want)-len(got):])
+	expectEntries(t, "trimmed by bytes", got, want[len(want)-len(got):])
 	if len(got) == 0 || len(got) == len(want) {
 		t.Errorf("a trim to one byte left %d of %d entries", len(got), len(want))
 	}
@@ -65,7 +65,7 @@ func testTrimAge(t *testing.T, b Backend) {
 	must(t, err)
 	got, err := everything(t.Context(), f.stream, 100)
 	must(t, err)
-	expectFrames(t, "younger than the age", got, want)
+	expectEntries(t, "younger than the age", got, want)
 
 	// All entries may be too old. The IDs continue after the last one.
 	_, err = f.stream.Trim(t.Context(), persistence.Retention{Age: time.Nanosecond})
@@ -85,21 +85,21 @@ func testTrimAge(t *testing.T, b Backend) {
 	if len(got) > 3 { // a backend may keep a block
 		got = got[len(got)-3:]
 	}
-	expectFrames(t, "appended to a trimmed stream", got, want)
+	expectEntries(t, "appended to a trimmed stream", got, want)
 }
 
 // indexed is one entry of the identity index.
 type indexed struct {
-	print uint64
-	event []byte
+	fingerprint uint64
+	event       []byte
 }
 
 // index reads the fingerprints within the horizon, oldest first, and their entries.
 func index(t *testing.T, s persistence.Stream, h persistence.Horizon) []indexed {
 	t.Helper()
 	type ref struct {
-		last   persistence.EntryID
-		prints []uint64
+		last         persistence.EntryID
+		fingerprints []uint64
 	}
 	var refs []ref
 	must(t, s.Fingerprints(t.Context(), h, func(b persistence.FingerprintBlock) bool {
@@ -111,10 +111,10 @@ func index(t *testing.T, s persistence.Stream, h persistence.Horizon) []indexed 
 	}))
 	var all []indexed
 	for _, r := range slices.Backward(refs) {
-		for i, print := range r.prints {
+		for i, fingerprint := range r.fingerprints {
 			event, err := s.Entry(t.Context(), r.last, i)
 			must(t, err)
-			all = append(all, indexed{print, bytes.Clone(event)})
+			all = append(all, indexed{fingerprint, bytes.Clone(event)})
 		}
 	}
 	return all
@@ -170,7 +170,7 @@ func testFingerprints(t *testing.T, b Backend) {
 		}
 		f.put(batch)
 	}
-	same := func(a, b indexed) bool { return a.print == b.print && bytes.Equal(a.event, b.event) }
+	same := func(a, b indexed) bool { return a.fingerprint == b.fingerprint && bytes.Equal(a.event, b.event) }
 	check := func(when string) {
 		t.Helper()
 		if got := index(t, f.stream, persistence.Horizon{}); !slices.EqualFunc(got, want, same) {

@@ -52,7 +52,7 @@ func Run(t *testing.T, b Backend) {
 		{"TailWakes", testTailWakes},
 		{"TailEnds", testTailEnds},
 		{"TailSince", testTailSince},
-		{"PagesTellWhereTheyAre", testPlaces},
+		{"PagesTellWhereTheyAre", testPositions},
 		{"I3_I4_PagesAreOneInstant", testPagesAreOneInstant},
 		{"I3_I8_ReadersFollowTheWriter", testFollow},
 		{"TrimKeepsTheNewest", testTrim},
@@ -100,17 +100,17 @@ func (f *fixture) reopen() {
 	must(f.t, err)
 }
 
-// append stores n new events and returns them as frames.
-func (f *fixture) append(n int) []persistence.Frame {
+// append stores n new events and returns them as entries.
+func (f *fixture) append(n int) []persistence.Entry {
 	f.t.Helper()
 	return f.put(f.events.Fill(new(messages.Batch), n))
 }
 
-// put stores a batch and returns its kept events as frames, under the IDs that they must have got.
-func (f *fixture) put(b *messages.Batch) []persistence.Frame {
+// put stores a batch and returns its kept events as entries, under the IDs that they must have got.
+func (f *fixture) put(b *messages.Batch) []persistence.Entry {
 	f.t.Helper()
 	last := newest(f.t, f.stream)
-	want := frames(b, last)
+	want := entries(b, last)
 	got, err := f.stream.Append(f.t.Context(), b, messages.Checkpoint{})
 	must(f.t, err)
 	if got.Entries != len(want) {
@@ -122,14 +122,14 @@ func (f *fixture) put(b *messages.Batch) []persistence.Frame {
 	return want
 }
 
-// frames returns a batch's kept events under the IDs that they get after last. The bytes are
+// entries returns a batch's kept events under the IDs that they get after last. The bytes are
 // copied.
-func frames(b *messages.Batch, last persistence.EntryID) []persistence.Frame {
-	var out []persistence.Frame
+func entries(b *messages.Batch, last persistence.EntryID) []persistence.Entry {
+	var out []persistence.Entry
 	for i := range b.Events {
 		if ev := &b.Events[i]; !ev.Drop {
 			last = messages.DeriveID(ev.TimeUS, last)
-			out = append(out, persistence.Frame{ID: last, Event: bytes.Clone(b.Bytes(i))})
+			out = append(out, persistence.Entry{ID: last, Event: bytes.Clone(b.Bytes(i))})
 		}
 	}
 	return out
@@ -147,36 +147,36 @@ func newest(t *testing.T, s persistence.Stream) persistence.EntryID {
 }
 
 // everything reads a whole stream in pages.
-func everything(ctx context.Context, s persistence.Stream, limit int) ([]persistence.Frame, error) {
-	var all []persistence.Frame
+func everything(ctx context.Context, s persistence.Stream, limit int) ([]persistence.Entry, error) {
+	var all []persistence.Entry
 	after := persistence.FromBeginning()
 	for {
 		page, err := s.Tail(ctx, after, 0, limit)
-		if err != nil || len(page.Frames) == 0 {
+		if err != nil || len(page.Entries) == 0 {
 			return all, err
 		}
-		all = append(all, page.Frames...)
+		all = append(all, page.Entries...)
 		after = persistence.CursorAt(all[len(all)-1].ID)
 	}
 }
 
-func sameFrames(got, want []persistence.Frame) bool {
-	return slices.EqualFunc(got, want, func(a, b persistence.Frame) bool { return a.ID == b.ID && bytes.Equal(a.Event, b.Event) })
+func sameEntries(got, want []persistence.Entry) bool {
+	return slices.EqualFunc(got, want, func(a, b persistence.Entry) bool { return a.ID == b.ID && bytes.Equal(a.Event, b.Event) })
 }
 
-// expectFrames fails with the first difference.
-func expectFrames(t *testing.T, what string, got, want []persistence.Frame) {
+// expectEntries fails with the first difference.
+func expectEntries(t *testing.T, what string, got, want []persistence.Entry) {
 	t.Helper()
-	if sameFrames(got, want) {
+	if sameEntries(got, want) {
 		return
 	}
 	for i := range min(len(got), len(want)) {
-		if !sameFrames(got[i:i+1], want[i:i+1]) {
-			t.Fatalf("%s: frame %d of %d is %s %.60s…, want frame %d of %d to be %s %.60s…",
+		if !sameEntries(got[i:i+1], want[i:i+1]) {
+			t.Fatalf("%s: entry %d of %d is %s %.60s…, want entry %d of %d to be %s %.60s…",
 				what, i, len(got), got[i].ID, got[i].Event, i, len(want), want[i].ID, want[i].Event)
 		}
 	}
-	t.Fatalf("%s: %d frames, want %d", what, len(got), len(want))
+	t.Fatalf("%s: %d entries, want %d", what, len(got), len(want))
 }
 
 func must(t *testing.T, err error) {

@@ -18,22 +18,22 @@ func testTailTimeout(t *testing.T, b Backend) {
 	for _, block := range []time.Duration{0, time.Millisecond, 20 * time.Millisecond} {
 		page, err := f.stream.Tail(t.Context(), persistence.FromBeginning(), block, 1)
 		must(t, err)
-		if len(page.Frames) > 0 || page.IsClosed() {
+		if len(page.Entries) > 0 || page.IsClosed() {
 			t.Errorf("a tail of an empty stream gave %+v", page)
 		}
 	}
 	want := f.append(3)
 	page, err := f.stream.Tail(t.Context(), persistence.CursorAt(want[2].ID), time.Millisecond, 1)
 	must(t, err)
-	expectFrames(t, "after the last", page.Frames, nil)
+	expectEntries(t, "after the last", page.Entries, nil)
 	page, err = f.stream.Tail(t.Context(), persistence.CursorAt(messages.MaxEntryID), time.Millisecond, 1)
 	must(t, err)
-	expectFrames(t, "after the greatest ID", page.Frames, nil)
+	expectEntries(t, "after the greatest ID", page.Entries, nil)
 }
 
 // tailing is a tail that waits in its own goroutine.
 type tailing struct {
-	page persistence.StreamFrames
+	page persistence.Page
 	err  error
 	done chan struct{}
 }
@@ -59,7 +59,7 @@ func testTailWakes(t *testing.T, b Backend) {
 		for _, w := range waiting {
 			<-w.done
 			must(t, w.err)
-			expectFrames(t, "woken", w.page.Frames, want)
+			expectEntries(t, "woken", w.page.Entries, want)
 		}
 		after = persistence.CursorAt(want[1].ID)
 	}
@@ -70,7 +70,7 @@ func testTailWakes(t *testing.T, b Backend) {
 	want := f.append(1)
 	<-w.done
 	must(t, w.err)
-	expectFrames(t, "after an empty append", w.page.Frames, want)
+	expectEntries(t, "after an empty append", w.page.Entries, want)
 }
 
 func testTailEnds(t *testing.T, b Backend) {
@@ -123,10 +123,10 @@ func testTailSince(t *testing.T, b Backend) {
 	for want[first-1].ID.MS == want[120].ID.MS {
 		first--
 	}
-	expectFrames(t, "since a time", page.Frames, want[first:])
+	expectEntries(t, "since a time", page.Entries, want[first:])
 	all, err := f.stream.Tail(t.Context(), persistence.CursorSince(time.UnixMilli(math.MinInt64/2)), 0, 1000)
 	must(t, err)
-	expectFrames(t, "since long ago", all.Frames, want)
+	expectEntries(t, "since long ago", all.Entries, want)
 }
 
 // testFollow checks readers of different speeds that follow a writer, which never waits for them.
@@ -135,12 +135,12 @@ func testTailSince(t *testing.T, b Backend) {
 func testFollow(t *testing.T, b Backend) {
 	f := open(t, b)
 	const batches, readers = 60, 6
-	var want []persistence.Frame
+	var want []persistence.Entry
 	var mu sync.Mutex
 	total := 0
 	var wg sync.WaitGroup
 	errs := make(chan error, readers+1)
-	results := make([][]persistence.Frame, readers)
+	results := make([][]persistence.Entry, readers)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -155,9 +155,9 @@ func testFollow(t *testing.T, b Backend) {
 					errs <- fmt.Errorf("reader with limit %d: %w", limit, err)
 					return
 				}
-				if n := len(page.Frames); n > 0 {
-					results[i] = append(results[i], page.Frames...)
-					after = persistence.CursorAt(page.Frames[n-1].ID)
+				if n := len(page.Entries); n > 0 {
+					results[i] = append(results[i], page.Entries...)
+					after = persistence.CursorAt(page.Entries[n-1].ID)
 				} else if page.IsClosed() {
 					return
 				}
@@ -165,10 +165,10 @@ func testFollow(t *testing.T, b Backend) {
 		})
 	}
 	for i := range batches {
-		frames := f.append(1 + i*7%90)
+		entries := f.append(1 + i*7%90)
 		mu.Lock()
-		want = append(want, frames...)
-		total += len(frames)
+		want = append(want, entries...)
+		total += len(entries)
 		mu.Unlock()
 		if i%20 == 10 {
 			b.Maintain(t.Context(), f.store)
@@ -179,7 +179,7 @@ func testFollow(t *testing.T, b Backend) {
 	close(errs)
 	must(t, errors.Join(drain(errs)...))
 	for i, got := range results {
-		expectFrames(t, fmt.Sprintf("reader %d", i), got, want)
+		expectEntries(t, fmt.Sprintf("reader %d", i), got, want)
 	}
 	<-stuck.done
 }

@@ -207,7 +207,7 @@ func TestEachPermissionIsMissedInWords(t *testing.T) {
 	_, rules := leastACL(t)
 	onBothEngines(t, valkeytest.Options{}, func(t *testing.T, server *valkeytest.Server) {
 		opt := setUser(t, server, rules)
-		opt.OnEvent = func(persistence.Event) {}
+		opt.OnNotice = func(persistence.Notice) {}
 		v := openValkey(t, opt)
 		if _, err := v.OpenStream(t.Context(), "closed", persistence.StreamOptions{}); err != nil {
 			t.Fatal(err)

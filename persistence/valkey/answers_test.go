@@ -129,8 +129,8 @@ func TestI2_AppendsSurviveWhatBefallsTheServer(t *testing.T) {
 			close(waiting)
 			for {
 				page, err := stream.Tail(t.Context(), persistence.CursorAt(last.LastID), 20*time.Second, 10)
-				if err != nil && !persistence.Temporary(err) || err == nil && len(page.Frames) != 1 {
-					t.Errorf("a tail across a restart: %d frames, %v", len(page.Frames), err)
+				if err != nil && !persistence.Temporary(err) || err == nil && len(page.Entries) != 1 {
+					t.Errorf("a tail across a restart: %d entries, %v", len(page.Entries), err)
 				}
 				if err == nil {
 					return

@@ -19,11 +19,11 @@ const inFlight = 16
 // such an ID. With an ID further in the future, appends are refused.
 const foreignTolerance = 5 * time.Minute
 
-// Append implements persistence.Stream. The batch is sent in chunks. Each chunk is one atomic step, and the
-// last one contains the checkpoint. The chunks of an append that was cut short come after the
-// checkpoint, where a resume finds them. The chunks are sent without waiting for answers. A chunk
-// changes nothing if the stream does not end with the chunk before it, so no entries are missing
-// between chunks.
+// Append implements persistence.Stream. The batch is sent in chunks. Each chunk is one atomic step,
+// and the last one contains the checkpoint. The chunks of an append that was interrupted come after
+// the checkpoint, where a resume finds them. The chunks are sent without waiting for answers. A
+// chunk changes nothing if the stream does not end with the chunk before it, so no entries are
+// missing between chunks.
 //
 // The handle keeps only the end of the stream from one append to the next, and whether that end is
 // certain. If it is not, Append asks the server first. If the server has this batch or a part of
@@ -35,12 +35,12 @@ func (s *stream) Append(ctx context.Context, batch *messages.Batch, cp messages.
 	if s.lease.IsZero() {
 		return persistence.Appended{}, fmt.Errorf("stream %s was opened without a lease: it can only be read", s.name)
 	}
-	if s.moved != nil {
-		return persistence.Appended{}, s.moved
+	if s.conflict != nil {
+		return persistence.Appended{}, s.conflict
 	}
 	done, err := s.append(ctx, batch, cp)
 	if moved, ok := errors.AsType[*persistence.ConflictError](err); ok {
-		s.moved = moved
+		s.conflict = moved
 	}
 	s.store.note("append to stream "+s.name, err)
 	return done, err
@@ -50,7 +50,7 @@ func (s *stream) append(ctx context.Context, batch *messages.Batch, cp messages.
 	if err := s.find(ctx); err != nil {
 		return persistence.Appended{}, err
 	}
-	p, err := s.cut(batch, cp)
+	p, err := s.prepare(batch, cp)
 	if err != nil {
 		return persistence.Appended{}, err
 	}
@@ -77,21 +77,19 @@ func (s *stream) find(ctx context.Context) error {
 		return err
 	}
 	m, err := s.store.do(ctx, func(b valkeygo.Builder) valkeygo.Completed {
-		return b.Hmget().Key(s.keys.meta).Field("layout", "last", "token").Build()
+		return b.Hmget().Key(s.keys.meta).Field(endFields...).Build()
 	})
 	if err != nil {
 		return err
 	}
-	r := read("where the stream ends", m)
-	layout := r.text()
-	end := ending{last: r.id(), token: r.text()}
-	if err := r.end(); err != nil {
+	r, err := decodeEnd(m)
+	if err != nil {
 		return s.refuse(err)
 	}
-	if layout != layoutVersion {
-		return s.store.refuse("stream %s has layout version %.20q; this version writes %q", s.name, layout, layoutVersion)
+	if r.layout != layoutVersion {
+		return s.store.refuse("stream %s has layout version %.20q; this version writes %q", s.name, r.layout, layoutVersion)
 	}
-	s.end, s.known = end, true
+	s.end, s.known = r.end, true
 	return nil
 }
 
@@ -102,37 +100,35 @@ func (s *stream) refuse(err error) error { return s.store.refuse("stream %s: %v"
 // it ended before them. A chunk that arrives later finds the stream changed and does nothing.
 func (s *stream) ask(ctx context.Context, p *pending) error {
 	m, err := s.store.do(ctx, func(b valkeygo.Builder) valkeygo.Completed {
-		return b.Hmget().Key(s.keys.meta).Field("epoch", "node", "owner", "last", "token", "checkpoint").Build()
+		return b.Hmget().Key(s.keys.meta).Field(outcomeFields...).Build()
 	})
 	if err != nil {
 		return err
 	}
-	r := read("where the stream ends", m)
-	epoch, node, owner := r.count(), r.text(), r.text()
-	found, stored := ending{last: r.id(), token: r.text()}, r.text()
-	if err := r.end(); err != nil {
+	r, err := decodeOutcome(m)
+	if err != nil {
 		return s.refuse(err)
 	}
-	if epoch != s.lease.Epoch || node != s.lease.Node {
-		if node == "" {
-			owner = ""
+	if r.epoch != s.lease.Epoch || r.node != s.lease.Node {
+		if r.node == "" {
+			r.owner = ""
 		}
-		return &persistence.FencedError{Stream: s.name, Epoch: s.lease.Epoch, Current: epoch, Owner: owner}
+		return &persistence.FencedError{Stream: s.name, Epoch: s.lease.Epoch, Current: r.epoch, Owner: r.owner}
 	}
-	p.landed = 0
-	if found == p.before {
+	p.stored = 0
+	if r.end == p.before {
 		return nil
 	}
 	for i := range p.chunks {
-		if p.chunks[i].after == found {
-			p.landed = i + 1
-			if p.landed == len(p.chunks) && stored != p.checkpoint {
+		if p.chunks[i].after == r.end {
+			p.stored = i + 1
+			if p.stored == len(p.chunks) && r.checkpoint != p.checkpoint {
 				s.addCheckpoint(p) // the same events were stored with another checkpoint
 			}
 			return nil
 		}
 	}
-	return &persistence.ConflictError{Stream: s.name, Expected: p.before.last, Found: found.last}
+	return &persistence.ConflictError{Stream: s.name, Expected: p.before.last, Found: r.end.last}
 }
 
 // attempts is how often chunks are sent again, after asking, if the server answers that they are
@@ -142,7 +138,7 @@ const attempts = 3
 // send sends the chunks that are not stored yet. The end of the stream is in doubt while they are
 // on their way, and after an answer that does not tell their outcome.
 func (s *stream) send(ctx context.Context, p *pending) error {
-	for try := 1; p.landed < len(p.chunks); try++ {
+	for try := 1; p.stored < len(p.chunks); try++ {
 		s.doubt = true
 		err := s.sendChunks(ctx, p)
 		if err == nil {
@@ -161,7 +157,7 @@ func (s *stream) send(ctx context.Context, p *pending) error {
 
 // sendChunks sends the next chunks together and handles the answers in order.
 func (s *stream) sendChunks(ctx context.Context, p *pending) error {
-	chunks := p.chunks[p.landed:min(len(p.chunks), p.landed+inFlight)]
+	chunks := p.chunks[p.stored:min(len(p.chunks), p.stored+inFlight)]
 	answers, err := call(ctx, s.store, s.conn, func(ctx context.Context, client valkeygo.Client) ([]valkeygo.ValkeyResult, error) {
 		commands := make([]valkeygo.Completed, 0, inFlight)
 		for i := range chunks {
@@ -194,7 +190,7 @@ func (s *stream) sendChunks(ctx context.Context, p *pending) error {
 		if err != nil {
 			return err
 		}
-		p.landed++
+		p.stored++
 	}
 	return nil
 }
@@ -209,54 +205,32 @@ func (s *stream) appendCommand(client valkeygo.Client, c *chunk, whole bool) val
 
 // verdict handles the script's answer for a chunk.
 func (s *stream) verdict(p *pending, c *chunk, m valkeygo.ValkeyMessage) error {
-	r := read("the answer to an append", m)
-	switch word := r.text(); word {
-	case "OK":
-		dropped, failed := persistence.Trimmed{Entries: r.number(), Bytes: r.number()}, r.text()
-		if err := r.end(); err != nil {
-			return s.refuse(err)
-		}
-		s.trimmed(dropped, failed)
-		return nil
-	case "FENCED":
-		e := &persistence.FencedError{Stream: s.name, Epoch: s.lease.Epoch, Current: r.count(), Owner: r.text()}
-		if err := r.end(); err != nil {
-			return s.refuse(err)
-		}
-		return e
-	case "CLOSED":
-		reason := r.text()
-		if err := r.end(); err != nil {
-			return s.refuse(err)
-		}
-		return persistence.ClosedError(s.name, reason)
-	case "CONFLICT":
-		e := &persistence.ConflictError{Stream: s.name, Expected: p.before.last, Found: r.id()}
+	r, err := decodeAppend(m)
+	if err != nil {
+		return s.refuse(err)
+	}
+	switch r.verdict {
+	case appendFenced:
+		return &persistence.FencedError{Stream: s.name, Epoch: s.lease.Epoch, Current: r.epoch, Owner: r.owner}
+	case appendClosed:
+		return persistence.ClosedError(s.name, r.reason)
+	case appendConflict:
+		e := &persistence.ConflictError{Stream: s.name, Expected: p.before.last, Found: r.last}
 		if c.from > 0 {
 			e.Expected = s.ids[c.from-1]
 		}
-		if err := r.end(); err != nil {
-			return s.refuse(err)
-		}
 		return e
-	case "FOREIGN":
-		key, last := r.text(), r.id()
-		if err := r.end(); err != nil {
-			return s.refuse(err)
-		}
+	case appendForeign:
 		// An ID of about the present time, as from XADD with *, costs only the next events their
 		// own IDs, like a step back in time. An ID far in the future would cost all events their
 		// own IDs.
-		if limit := s.store.clock.Now().Add(foreignTolerance).UnixMilli(); key == s.keys.stream && last.MS <= uint64(max(limit, 0)) {
-			s.foreign = last
+		if limit := s.store.clock.Now().Add(foreignTolerance).UnixMilli(); r.key == s.keys.stream && r.last.MS <= uint64(max(limit, 0)) {
+			s.foreign = r.last
 		}
-		return s.store.refuse("%s was given the ID %s by somebody else, and what is to be appended begins with %s", key, last, c.args[argFirst])
-	default:
-		if err := r.err; err != nil {
-			return s.refuse(err)
-		}
-		return s.store.refuse("stream %s: the append script answered %.80q", s.name, word)
+		return s.store.refuse("%s was given the ID %s by somebody else, and what is to be appended begins with %s", r.key, r.last, c.args[argFirst])
 	}
+	s.trimmed(r.trimmed, r.failed)
+	return nil
 }
 
 // trimmed reports the entries that an append dropped, or why it could not drop any. It reports the

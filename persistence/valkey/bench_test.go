@@ -182,8 +182,8 @@ func BenchmarkValkeyAppendBesideTail(b *testing.B) {
 		tails.Go(func() {
 			for ctx.Err() == nil {
 				page, err := v.stream.Tail(ctx, cursor, 5*time.Second, 1000)
-				if err == nil && len(page.Frames) > 0 {
-					cursor = persistence.CursorAt(page.Frames[len(page.Frames)-1].ID)
+				if err == nil && len(page.Entries) > 0 {
+					cursor = persistence.CursorAt(page.Entries[len(page.Entries)-1].ID)
 				}
 			}
 		})
@@ -262,10 +262,10 @@ func readPages(b *testing.B, s persistence.Stream, limit int) (n int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		n += len(page.Frames)
+		n += len(page.Entries)
 		after = persistence.FromBeginning()
-		if len(page.Frames) > 0 {
-			after = persistence.CursorAt(page.Frames[len(page.Frames)-1].ID)
+		if len(page.Entries) > 0 {
+			after = persistence.CursorAt(page.Entries[len(page.Entries)-1].ID)
 		}
 	}
 	return n

@@ -39,12 +39,12 @@ type chunk struct {
 	args     []string
 }
 
-// pending is an append in progress: the batch cut into chunks.
+// pending is an append in progress: the batch, divided into chunks.
 type pending struct {
 	before     ending
 	chunks     []chunk
 	done       persistence.Appended
-	landed     int // number of chunks known to be stored
+	stored     int // number of chunks known to be stored
 	checkpoint string
 	memory     *appendMemory // the memory of the chunks
 }
@@ -52,11 +52,11 @@ type pending struct {
 // appendMemory is the memory of an append's arguments. The next append reuses it if every chunk was
 // answered. After any other outcome the connection may still send from it, and it is not reused.
 type appendMemory struct {
-	text   []byte // the events' JSON
-	ids    []byte // the IDs as text
-	prints []byte
-	idAt   []string // the IDs as strings that point into ids
-	args   []string // the arguments of all chunks
+	text         []byte // the events' JSON
+	ids          []byte // the IDs as text
+	fingerprints []byte
+	idAt         []string // the IDs as strings that point into ids
+	args         []string // the arguments of all chunks
 }
 
 // keepMemory is how many bytes of text memory are kept, however few of them an append uses.
@@ -68,33 +68,33 @@ func (m *appendMemory) reset(bytes int) {
 		*m = appendMemory{}
 	}
 	clear(m.args)
-	m.text, m.ids, m.prints, m.idAt, m.args = m.text[:0], m.ids[:0], m.prints[:0], m.idAt[:0], m.args[:0]
+	m.text, m.ids, m.fingerprints, m.idAt, m.args = m.text[:0], m.ids[:0], m.fingerprints[:0], m.idAt[:0], m.args[:0]
 }
 
 // Indices of the append script's arguments, without the keys.
 const (
-	argPrev       = 2
-	argBefore     = 3
-	argLast       = 4
-	argToken      = 5
-	argFirst      = 6
-	argCount      = 7
-	argBytes      = 8
-	argPrints     = 9
-	argCheckpoint = 10
-	argBounds     = 11 // four
-	argTrim       = 15
-	argEntries    = 17 // the entries, or the names of the fields before them
+	argPrev         = 2
+	argBefore       = 3
+	argLast         = 4
+	argToken        = 5
+	argFirst        = 6
+	argCount        = 7
+	argBytes        = 8
+	argFingerprints = 9
+	argCheckpoint   = 10
+	argBounds       = 11 // four
+	argTrim         = 15
+	argEntries      = 17 // the entries, or the names of the fields before them
 )
 
-// cut prepares the chunks, which begin where the stream is known to end. It copies the events,
+// prepare makes the chunks, which begin where the stream is known to end. It copies the events,
 // because the connection may use them longer than the caller does.
 //
 // A chunk's token is a hash of its entries and of the token before it. Without entries it is a hash
 // of the checkpoint and of the token before. So the tokens are a chain: if the server has one of
 // them, the same appends led there. A repeated batch is recognised by its content, not by its
-// sender or by its place in memory.
-func (s *stream) cut(batch *messages.Batch, cp messages.Checkpoint) (*pending, error) {
+// sender or by its address in memory.
+func (s *stream) prepare(batch *messages.Batch, cp messages.Checkpoint) (*pending, error) {
 	mem := s.memory
 	s.memory = nil
 	if mem == nil {
@@ -118,7 +118,7 @@ func (s *stream) cut(batch *messages.Batch, cp messages.Checkpoint) (*pending, e
 	// The strings of the arguments point into memory that does not move any more.
 	mem.text = append(mem.text, batch.Buf...)
 	text := unsafe.String(unsafe.SliceData(mem.text), len(mem.text))
-	mem.prints = slices.Grow(mem.prints, 8*len(s.ids))
+	mem.fingerprints = slices.Grow(mem.fingerprints, 8*len(s.ids))
 	fields := len(s.store.opt.Fields)
 	chunks := len(s.ids)/chunkEntries + 1 + len(batch.Buf)/chunkBytes
 	mem.args = slices.Grow(mem.args, chunks*(argEntries+1+fields)+len(s.ids)*(2+fields))
@@ -132,7 +132,7 @@ func (s *stream) cut(batch *messages.Batch, cp messages.Checkpoint) (*pending, e
 	hash.SetSeed(s.store.seed)
 	for prev, at, k := s.end, 0, 0; ; {
 		c := chunk{from: k, after: prev}
-		size, args, prints := 0, len(mem.args), len(mem.prints)
+		size, args, index := 0, len(mem.args), len(mem.fingerprints)
 		mem.args = append(mem.args, head[:]...)
 		if fields > 0 {
 			mem.args = append(append(mem.args, "json"), s.store.opt.Fields...)
@@ -147,7 +147,7 @@ func (s *stream) cut(batch *messages.Batch, cp messages.Checkpoint) (*pending, e
 			event := text[e.Off : e.Off+e.Len]
 			mem.args = append(mem.args, mem.idAt[k])
 			mem.args = s.appendValues(mem.args, e, event)
-			mem.prints = binary.LittleEndian.AppendUint64(mem.prints, e.Fingerprint)
+			mem.fingerprints = binary.LittleEndian.AppendUint64(mem.fingerprints, e.Fingerprint)
 			hash.WriteString(mem.idAt[k])
 			hash.WriteByte(0)
 			hash.WriteString(event)
@@ -162,7 +162,7 @@ func (s *stream) cut(batch *messages.Batch, cp messages.Checkpoint) (*pending, e
 			c.args[argFirst] = mem.idAt[c.from]
 			p.done.Blocks = append(p.done.Blocks, persistence.AppendedBlock{Last: c.after.last, Entries: c.to - c.from})
 		}
-		hash.Write(mem.prints[prints:])
+		hash.Write(mem.fingerprints[index:])
 		final := k == len(s.ids)
 		if final {
 			if len(s.ids) == 0 {
@@ -175,7 +175,7 @@ func (s *stream) cut(batch *messages.Batch, cp messages.Checkpoint) (*pending, e
 		c.args[argPrev], c.args[argBefore] = prev.last.String(), prev.token
 		c.args[argLast], c.args[argToken] = c.after.last.String(), c.after.token
 		c.args[argCount], c.args[argBytes] = strconv.Itoa(c.to-c.from), strconv.Itoa(size)
-		c.args[argPrints] = unsafe.String(unsafe.SliceData(mem.prints[prints:]), len(mem.prints)-prints)
+		c.args[argFingerprints] = unsafe.String(unsafe.SliceData(mem.fingerprints[index:]), len(mem.fingerprints)-index)
 		p.done.Bytes += size
 		p.chunks = append(p.chunks, c)
 		if final {
@@ -196,7 +196,7 @@ func (s *stream) addCheckpoint(p *pending) {
 	c.after.token = c.args[0] + "-" + strconv.FormatUint(hash.Sum64(), 16)
 	c.args[argPrev], c.args[argBefore] = before.after.last.String(), before.after.token
 	c.args[argToken] = c.after.token
-	c.args[argCount], c.args[argBytes], c.args[argPrints], c.args[argFirst] = "0", "0", "", ""
+	c.args[argCount], c.args[argBytes], c.args[argFingerprints], c.args[argFirst] = "0", "0", "", ""
 	p.chunks = append(p.chunks, c)
 }
 

@@ -23,7 +23,7 @@ func (v *Store) Consumer(ctx context.Context, stream, name string) (persistence.
 	if raw == "" {
 		return persistence.ConsumerState{}, persistence.NoConsumerError(stream, name)
 	}
-	return v.decodeConsumer(stream, raw)
+	return v.consumerState(stream, raw)
 }
 
 // Consumers implements persistence.ConsumerStore.
@@ -36,13 +36,13 @@ func (v *Store) Consumers(ctx context.Context, stream string) ([]persistence.Con
 	if err != nil {
 		return nil, err
 	}
-	values, err := m.AsStrSlice()
+	values, err := decodeTexts("the list of consumers", m)
 	if err != nil {
-		return nil, v.failure(ctx, err)
+		return nil, v.refuse("stream %s: %v", stream, err)
 	}
 	all := make([]persistence.ConsumerState, len(values))
 	for i, value := range values {
-		if all[i], err = v.decodeConsumer(stream, value); err != nil {
+		if all[i], err = v.consumerState(stream, value); err != nil {
 			return nil, err
 		}
 	}
@@ -50,8 +50,8 @@ func (v *Store) Consumers(ctx context.Context, stream string) ([]persistence.Con
 	return all, nil
 }
 
-// UpdateConsumer implements persistence.ConsumerStore. The new state only replaces the exact value that it was
-// made from. If that value has changed, change is called again.
+// UpdateConsumer implements persistence.ConsumerStore. The new state only replaces the exact value
+// that it was made from. If that value has changed, change is called again.
 func (v *Store) UpdateConsumer(ctx context.Context, stream, name string, change func(time.Time, *persistence.ConsumerState) (*persistence.ConsumerState, error)) (*persistence.ConsumerState, error) {
 	for {
 		raw, now, err := v.loadConsumer(ctx, stream, name)
@@ -60,7 +60,7 @@ func (v *Store) UpdateConsumer(ctx context.Context, stream, name string, change 
 		}
 		var state *persistence.ConsumerState
 		if raw != "" {
-			had, err := v.decodeConsumer(stream, raw)
+			had, err := v.consumerState(stream, raw)
 			if err != nil {
 				return nil, err
 			}
@@ -82,9 +82,9 @@ func (v *Store) UpdateConsumer(ctx context.Context, stream, name string, change 
 		if err != nil {
 			return nil, err
 		}
-		verdict, err := m.ToString()
+		verdict, err := decodeText("the answer to a change", m)
 		if err != nil {
-			return nil, v.failure(ctx, err)
+			return nil, v.refuse("consumer %s of stream %s: %v", name, stream, err)
 		}
 		switch verdict {
 		case "OK":
@@ -111,16 +111,15 @@ func (v *Store) loadConsumer(ctx context.Context, stream, name string) (raw stri
 	if err != nil {
 		return "", now, err
 	}
-	r := read("a consumer", m)
-	seconds, micros := r.number(), r.number()
-	raw = r.text()
-	if err := r.end(); err != nil {
+	r, err := decodeConsumer(m)
+	if err != nil {
 		return "", now, v.refuse("consumer %s of stream %s: %v", name, stream, err)
 	}
-	return raw, time.Unix(seconds, micros*1000).UTC(), nil
+	return r.state, r.now, nil
 }
 
-func (v *Store) decodeConsumer(stream, raw string) (state persistence.ConsumerState, err error) {
+// consumerState decodes the JSON of a stored consumer.
+func (v *Store) consumerState(stream, raw string) (state persistence.ConsumerState, err error) {
 	if err := json.Unmarshal([]byte(raw), &state); err != nil {
 		return persistence.ConsumerState{}, v.refuse("a consumer of stream %s: %v", stream, err)
 	}

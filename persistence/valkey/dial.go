@@ -7,16 +7,16 @@ import (
 	"net"
 )
 
-// turnedAway is the message of a server that refuses a new connection. The server sends it before
+// rejection is the message of a server that refuses a new connection. The server sends it before
 // any command, and then hangs up. The client library, which waits for the answers to its handshake,
 // would only report that the connection ended.
-type turnedAway string
+type rejection string
 
-func (t turnedAway) Error() string { return string(t) }
+func (t rejection) Error() string { return string(t) }
 
 // The beginnings of such messages. A server refuses a client beyond its limit. Without a password
 // it also refuses a client from another machine.
-var turningAway = [][]byte{[]byte("-ERR max number of clients reached"), []byte("-DENIED ")}
+var rejections = [][]byte{[]byte("-ERR max number of clients reached"), []byte("-DENIED ")}
 
 // dial connects in the same way as the client library.
 func dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (conn net.Conn, err error) {
@@ -28,25 +28,25 @@ func dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (
 	if err != nil {
 		return nil, err
 	}
-	return &greeted{Conn: conn}, nil
+	return &greetedConn{Conn: conn}, nil
 }
 
-// greeted is a connection whose Read returns a refusal as an error.
-type greeted struct {
+// greetedConn is a connection whose Read returns a refusal as an error.
+type greetedConn struct {
 	net.Conn
 	heard bool // the server has sent something; used only by the goroutine that reads
 }
 
-func (g *greeted) Read(p []byte) (int, error) {
+func (g *greetedConn) Read(p []byte) (int, error) {
 	n, err := g.Conn.Read(p)
 	if g.heard || n == 0 {
 		return n, err
 	}
 	g.heard = true
-	for _, begin := range turningAway {
+	for _, begin := range rejections {
 		if bytes.HasPrefix(p[:n], begin) {
 			line, _, _ := bytes.Cut(p[1:n], []byte("\r"))
-			return 0, turnedAway(line[:min(len(line), 200)])
+			return 0, rejection(line[:min(len(line), 200)])
 		}
 	}
 	return n, err

@@ -7,8 +7,8 @@
 // client can read it. The other keys of a stream have the same hash tag, so one script can use them
 // together. They are: the meta hash with the newest ID, the checkpoint and the fencing epoch; the
 // blocks, which record the entries that were appended together and their fingerprints; the closed
-// marker; the lease; the consumers (keys.go, scripts.go). docs/valkey.md says what other clients may
-// rely on.
+// marker; the lease; the consumers (keys.go, scripts.go). docs/valkey.md says what other clients
+// may rely on.
 //
 // An append is sent in chunks of up to 256 entries. Each chunk is one run of one script:
 // compare-and-append. The script checks the writer's epoch. It checks that the stream ends where
@@ -22,12 +22,12 @@
 // for the token, whatever that append contains and wherever it comes from. If the token belongs to
 // the content of this append, only the missing chunks are sent. If the writer does not know the
 // token, the append returns a [persistence.ConflictError], and the writer resumes from the
-// checkpoint. The entries of an append that was cut short are stored after the checkpoint. A resume
-// recognises them by their fingerprints.
+// checkpoint. The entries of an append that was interrupted are stored after the checkpoint. A
+// resume recognises them by their fingerprints.
 //
 // An answer that this version does not know never stops the daemon: the store returns an error with
-// the server's words, and the call can be repeated. Every reply is parsed value by value (reply.go).
-// A reply that cannot be parsed is an error. It is never taken as empty.
+// the server's words, and the call can be repeated. Every reply is decoded into a struct, value by
+// value (decode.go). A reply that cannot be decoded is an error. It is never taken as empty.
 //
 // Appends, pages, short commands and blocking reads use separate connections ([Store.TailStream]).
 // Tails at the tip wait in memory for the stream's hub (hub.go). The hub sends one blocking read,
@@ -58,12 +58,14 @@
 //
 //	store.go, keys.go         opening the store; its keys
 //	link.go, dial.go          connections, also refused; calls that end in time
-//	scripts.go, reply.go      scripts in the server; parsing its replies
+//	scripts.go                the scripts in the server
+//	decode.go, entries.go     decoding its replies, a decoder for each shape
+//	reply.go                  the values of a reply
 //	stream.go                 the state of a stream
 //	append.go, chunk.go       writing a stream
 //	read.go, hub.go           reading a stream; tails
 //	foreign.go                entries of other clients
-//	prints.go                 the identity index
+//	fingerprints.go           the identity index
 //	lease.go, consumer.go     owners of streams, their nodes; named consumers
 //	failure.go, health.go     meaning of the server's errors; health
 package valkey

@@ -192,7 +192,7 @@ func TestCallsToAFrozenServerObeyTheirContexts(t *testing.T) {
 			},
 			"renew":   func() error { return v.Renew(ctx, lease, time.Minute) },
 			"streams": func() error { _, err := fresh.Streams(ctx); return err },
-			"prints": func() error {
+			"fingerprints": func() error {
 				return s.Fingerprints(ctx, persistence.Horizon{}, func(persistence.FingerprintBlock) bool { return true })
 			},
 		} {

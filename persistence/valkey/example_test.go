@@ -49,7 +49,7 @@ func ExampleStore() {
 	go func() {
 		// A tail may wait for half a minute. It uses another connection than the appends.
 		page, err := store.TailStream(ctx, "bluesky", "0-0", persistence.MaxBlock, 100)
-		fmt.Println(len(page.Frames), err)
+		fmt.Println(len(page.Entries), err)
 	}()
 	batch := batchOf(time.Now().UnixMicro(), `{"kind":"commit"}`)
 	for {

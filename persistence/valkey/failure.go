@@ -14,24 +14,24 @@ import (
 )
 
 // replyReasons gives the meaning of a server's error by its first word. Any other error is
-// "refused": an operator can correct its cause while the daemon waits, and nothing is lost
+// ReasonRefused: an operator can correct its cause while the daemon waits, and nothing is lost
 // meanwhile.
 var replyReasons = map[string]string{
-	"LOADING":     "loading", // it reads its data after a start
-	"MASTERDOWN":  "readonly",
-	"READONLY":    "readonly", // it has become a replica
-	"OOM":         "full",
-	"MISCONF":     "full", // it cannot save to its disk and refuses writes
-	"NOREPLICAS":  "readonly",
-	"CLUSTERDOWN": "cluster",
-	"MOVED":       "cluster",
-	"ASK":         "cluster",
-	"TRYAGAIN":    "cluster",
-	"CROSSSLOT":   "cluster",
-	"BUSY":        "busy", // another client's script runs
-	"UNBLOCKED":   "busy",
-	"NOSCRIPT":    "busy",
-	"MAXCLIENTS":  "busy",
+	"LOADING":     persistence.ReasonLoading, // it reads its data after a start
+	"MASTERDOWN":  persistence.ReasonReadOnly,
+	"READONLY":    persistence.ReasonReadOnly, // it has become a replica
+	"OOM":         persistence.ReasonFull,
+	"MISCONF":     persistence.ReasonFull, // it cannot save to its disk and refuses writes
+	"NOREPLICAS":  persistence.ReasonReadOnly,
+	"CLUSTERDOWN": persistence.ReasonCluster,
+	"MOVED":       persistence.ReasonCluster,
+	"ASK":         persistence.ReasonCluster,
+	"TRYAGAIN":    persistence.ReasonCluster,
+	"CROSSSLOT":   persistence.ReasonCluster,
+	"BUSY":        persistence.ReasonBusy, // another client's script runs
+	"UNBLOCKED":   persistence.ReasonBusy,
+	"NOSCRIPT":    persistence.ReasonBusy,
+	"MAXCLIENTS":  persistence.ReasonBusy,
 }
 
 // failure turns an error of the client library or of the server into an error of the store. If the
@@ -78,15 +78,15 @@ func classify(where string, err error) error {
 		return &persistence.UnavailableError{Store: where, Reason: persistence.ReasonRefused, Err: errors.New("its answer is none that this version knows: " + printable(err.Error()))}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &persistence.UnavailableError{Store: where, Reason: "timeout", Err: errors.New("it did not answer in time")}
+		return &persistence.UnavailableError{Store: where, Reason: persistence.ReasonTimeout, Err: errors.New("it did not answer in time")}
 	}
 	if errors.Is(err, context.Canceled) { // another caller's, whose connection this call waited for
-		return &persistence.UnavailableError{Store: where, Reason: "connection", Err: errors.New("the connection was not made")}
+		return &persistence.UnavailableError{Store: where, Reason: persistence.ReasonConnection, Err: errors.New("the connection was not made")}
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		return &persistence.UnavailableError{Store: where, Reason: "timeout", Err: err}
+		return &persistence.UnavailableError{Store: where, Reason: persistence.ReasonTimeout, Err: err}
 	}
-	return &persistence.UnavailableError{Store: where, Reason: "connection", Err: err}
+	return &persistence.UnavailableError{Store: where, Reason: persistence.ReasonConnection, Err: err}
 }
 
 // reply returns the server's words if the server's answer is the failure.
@@ -97,7 +97,7 @@ func reply(err error) (text string, ok bool) {
 	if e, ok := errors.AsType[*valkeygo.ValkeyError](err); ok {
 		return e.Error(), true
 	}
-	away, ok := errors.AsType[turnedAway](err)
+	away, ok := errors.AsType[rejection](err)
 	return string(away), ok
 }
 

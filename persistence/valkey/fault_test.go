@@ -66,10 +66,10 @@ func (s *sender) check(t *testing.T, stream persistence.Stream) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(page.Frames) == 0 {
+		if len(page.Entries) == 0 {
 			break
 		}
-		for _, f := range page.Frames {
+		for _, f := range page.Entries {
 			got = append(got, string(f.Event))
 			after = persistence.CursorAt(f.ID)
 		}

@@ -22,7 +22,7 @@ func TestForeignEntriesAreShownAsSuch(t *testing.T) {
 	onBothEngines(t, valkeytest.Options{}, func(t *testing.T, server *valkeytest.Server) {
 		var mu sync.Mutex
 		var told []persistence.ForeignEntry
-		v := openValkey(t, valkey.Options{Addresses: []string{server.Addr}, OnEvent: func(e persistence.Event) {
+		v := openValkey(t, valkey.Options{Addresses: []string{server.Addr}, OnNotice: func(e persistence.Notice) {
 			if e, ok := e.(persistence.ForeignEntry); ok {
 				mu.Lock()
 				defer mu.Unlock()
@@ -53,10 +53,10 @@ func TestForeignEntriesAreShownAsSuch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(page.Frames) == 0 {
+			if len(page.Entries) == 0 {
 				break
 			}
-			for _, f := range page.Frames {
+			for _, f := range page.Entries {
 				if !json.Valid(f.Event) || !utf8.Valid(f.Event) || f.ID.Compare(last) <= 0 {
 					t.Errorf("entry %s after %s is %q", f.ID, last, f.Event)
 				}
@@ -144,8 +144,8 @@ func TestAForeignEntryInTheFutureStopsTheFeedInWords(t *testing.T) {
 				t.Errorf("the health is %v", err)
 			}
 			page, err := s.Tail(t.Context(), persistence.FromBeginning(), 0, 100)
-			if err != nil || len(page.Frames) < 4 || !json.Valid(page.Frames[3].Event) {
-				t.Errorf("%d frames, %v", len(page.Frames), err)
+			if err != nil || len(page.Entries) < 4 || !json.Valid(page.Entries[3].Event) {
+				t.Errorf("%d entries, %v", len(page.Entries), err)
 			}
 		}
 	})
@@ -157,15 +157,15 @@ func TestKeysOfAnotherKindAreRefusedInWords(t *testing.T) {
 	t.Parallel()
 	onBothEngines(t, valkeytest.Options{}, func(t *testing.T, server *valkeytest.Server) {
 		for name, spoil := range map[string]func(key string){
-			"the stream":              func(key string) { server.CLI("DEL", key); server.CLI("SET", key, "x") },
-			"the meta":                func(key string) { server.CLI("DEL", key+":meta"); server.CLI("SET", key+":meta", "x") },
-			"the blocks":              func(key string) { server.CLI("DEL", key+":blocks"); server.CLI("SET", key+":blocks", "x") },
-			"a block without prints":  func(key string) { server.CLI("XADD", key+":blocks", "*", "f", "1-1", "n", "3") },
-			"a layout to come":        func(key string) { server.CLI("HSET", key+":meta", "layout", "9") },
-			"a last that is no ID":    func(key string) { server.CLI("HSET", key+":meta", "last", "x\x1b[2J") },
-			"entries that are none":   func(key string) { server.CLI("HSET", key+":meta", "entries", "many") },
-			"a checkpoint that is no": func(key string) { server.CLI("HSET", key+":meta", "checkpoint", "{", "cursor", "{") },
-			"consumers that are none": func(key string) { server.CLI("HSET", key+":consumers", "c", "[") },
+			"the stream":                   func(key string) { server.CLI("DEL", key); server.CLI("SET", key, "x") },
+			"the meta":                     func(key string) { server.CLI("DEL", key+":meta"); server.CLI("SET", key+":meta", "x") },
+			"the blocks":                   func(key string) { server.CLI("DEL", key+":blocks"); server.CLI("SET", key+":blocks", "x") },
+			"a block without fingerprints": func(key string) { server.CLI("XADD", key+":blocks", "*", "f", "1-1", "n", "3") },
+			"a layout to come":             func(key string) { server.CLI("HSET", key+":meta", "layout", "9") },
+			"a last that is no ID":         func(key string) { server.CLI("HSET", key+":meta", "last", "x\x1b[2J") },
+			"entries that are none":        func(key string) { server.CLI("HSET", key+":meta", "entries", "many") },
+			"a checkpoint that is no":      func(key string) { server.CLI("HSET", key+":meta", "checkpoint", "{", "cursor", "{") },
+			"consumers that are none":      func(key string) { server.CLI("HSET", key+":consumers", "c", "[") },
 		} {
 			server.CLI("FLUSHALL")
 			v := openValkey(t, valkey.Options{Addresses: []string{server.Addr}})

@@ -14,11 +14,11 @@ import (
 	"tempestd/persistence"
 )
 
-// Health implements persistence.Store. It asks the server, within the command timeout. The server must be new
-// enough, must have read its data, must accept writes, must let the user do everything that the
-// store does, and must not be configured to evict streams when its memory is full. What the server
-// does not tell about itself is not held against it. The last operations of this process must not
-// have failed either: a store that refuses appends is not healthy, whatever else works.
+// Health implements persistence.Store. It asks the server, within the command timeout. The server
+// must be new enough, must have read its data, must accept writes, must let the user do everything
+// that the store does, and must not be configured to evict streams when its memory is full. What
+// the server does not tell about itself is not held against it. The last operations of this process
+// must not have failed either: a store that refuses appends is not healthy, whatever else works.
 func (v *Store) Health() error {
 	ctx := context.Background()
 	m, err := v.do(ctx, func(b valkeygo.Builder) valkeygo.Completed {
@@ -29,18 +29,18 @@ func (v *Store) Health() error {
 	}
 	var info serverInfo
 	if err == nil {
-		text, err := m.ToString()
+		text, err := decodeText("the information about the server", m)
 		if err != nil {
-			return v.failure(ctx, err)
+			return v.refuse("%v", err)
 		}
 		info = parseInfo(text)
 	}
 	switch {
 	case info["loading"] == "1":
-		return &persistence.UnavailableError{Store: v.where(), Reason: "loading", Err: errors.New("it reads its data")}
+		return &persistence.UnavailableError{Store: v.where(), Reason: persistence.ReasonLoading, Err: errors.New("it reads its data")}
 	// In a cluster any node may have answered.
 	case info["role"] == "slave" && info["redis_mode"] != "cluster" && info["server_mode"] != "cluster":
-		return &persistence.UnavailableError{Store: v.where(), Reason: "readonly", Err: errors.New("it is a replica")}
+		return &persistence.UnavailableError{Store: v.where(), Reason: persistence.ReasonReadOnly, Err: errors.New("it is a replica")}
 	}
 	if err := info.check(); err != nil {
 		return err
@@ -75,18 +75,17 @@ func (v *Store) probe(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	r := read("the answer to a probe", m)
-	word, command, key := r.text(), r.text(), r.text()
-	if err := r.end(); err != nil {
+	r, err := decodeProbe(m)
+	if err != nil {
 		return v.refuse("%v", err)
 	}
-	switch word {
+	switch r.verdict {
 	case "OK":
 		return nil
 	case "DENIED":
-		return v.refuse("NOPERM the user %s may not run %s on %s", v.user(), command, key)
+		return v.refuse("NOPERM the user %s may not run %s on %s", v.user(), r.command, r.key)
 	}
-	return v.refuse("the answer to a probe is %.80q", word)
+	return v.refuse("the answer to a probe is %.80q", r.verdict)
 }
 
 func (v *Store) user() string {

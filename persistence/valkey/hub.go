@@ -40,9 +40,9 @@ type hub struct {
 
 	mu      sync.Mutex
 	running bool
-	// recent is all entries after base, oldest first. It is only appended to and cut; its elements
-	// never change.
-	recent  []persistence.Frame
+	// recent is all entries after base, oldest first. It is only appended to and shortened; its
+	// elements never change.
+	recent  []persistence.Entry
 	bytes   int                 // of recent
 	base    persistence.EntryID // the newest entry before recent
 	before  int64               // how many entries were ever appended to the stream up to base
@@ -69,18 +69,18 @@ func newHub(v *Store, name string) *hub {
 
 // look returns the hub's entries after id. covered says that the hub has all entries after id; then
 // there are no more yet, and next is sent when there may be. next is nil while no reader runs.
-func (h *hub) look(id persistence.EntryID, limit int) (page persistence.StreamFrames, next *change, covered bool) {
+func (h *hub) look(id persistence.EntryID, limit int) (page persistence.Page, next *change, covered bool) {
 	h.mu.Lock()
 	h.wanted = h.store.clock.Now()
 	if !h.running {
 		h.mu.Unlock()
-		return persistence.StreamFrames{}, nil, false
+		return persistence.Page{}, nil, false
 	}
 	recent, next := h.recent, h.next
-	page = persistence.StreamFrames{Cursor: id, Oldest: h.oldest, Newest: h.base, Appended: h.before + int64(len(recent))}
+	page = persistence.Page{Cursor: id, Oldest: h.oldest, Newest: h.base, Appended: h.before + int64(len(recent))}
 	h.mu.Unlock()
 	if id.Compare(page.Newest) < 0 {
-		return persistence.StreamFrames{}, next, false
+		return persistence.Page{}, next, false
 	}
 	if n := len(recent); n > 0 {
 		page.Newest = recent[n-1].ID
@@ -88,7 +88,7 @@ func (h *hub) look(id persistence.EntryID, limit int) (page persistence.StreamFr
 	if page.Oldest.IsZero() {
 		page.Newest = persistence.EntryID{}
 	}
-	i, _ := slices.BinarySearchFunc(recent, id.Next(), func(f persistence.Frame, id persistence.EntryID) int { return f.ID.Compare(id) })
+	i, _ := slices.BinarySearchFunc(recent, id.Next(), func(f persistence.Entry, id persistence.EntryID) int { return f.ID.Compare(id) })
 	all := recent[i:]
 	recent = all[:min(len(all), limit)]
 	room := persistence.MaxPageBytes
@@ -98,7 +98,7 @@ func (h *hub) look(id persistence.EntryID, limit int) (page persistence.StreamFr
 			break
 		}
 	}
-	page.Frames, page.Behind = slices.Clip(recent), int64(len(all)-len(recent))
+	page.Entries, page.Behind = slices.Clip(recent), int64(len(all)-len(recent))
 	if n := len(recent); n > 0 {
 		page.Cursor = recent[n-1].ID
 	}
@@ -115,7 +115,7 @@ func (h *hub) wait(n int) (waiting int) {
 }
 
 // start starts the reader at the end of the stream, unless it runs.
-func (h *hub) start(end *placed, oldest persistence.EntryID) error {
+func (h *hub) start(end *tipState, oldest persistence.EntryID) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closing {
@@ -151,7 +151,7 @@ func (h *hub) readGuarded(ctx context.Context, id persistence.EntryID) (err erro
 // the server does not answer.
 func (h *hub) read(ctx context.Context, id persistence.EntryID) error {
 	for h.isWanted() {
-		frames, ended, err := h.ask(ctx, id)
+		added, err := h.ask(ctx, id)
 		if err != nil {
 			h.conn.reset()
 			if ctx.Err() != nil {
@@ -159,7 +159,7 @@ func (h *hub) read(ctx context.Context, id persistence.EntryID) error {
 			}
 			return h.store.failure(ctx, err)
 		}
-		page, state, err := h.place(ctx, frames, id)
+		page, state, err := h.pageOf(ctx, added.entries, id)
 		if ctx.Err() != nil {
 			return persistence.ErrStoreClosed
 		} else if err != nil {
@@ -170,11 +170,11 @@ func (h *hub) read(ctx context.Context, id persistence.EntryID) error {
 			return nil
 		}
 		h.retain(page.Oldest, state.trimmed)
-		if len(frames) > 0 {
+		if len(added.entries) > 0 {
 			id = page.Cursor
-			h.publish(frames)
+			h.publish(added.entries)
 		}
-		if ended && len(frames) < hubPage {
+		if added.closed && len(added.entries) < hubPage {
 			return nil // waiting tails find it closed
 		}
 	}
@@ -188,32 +188,23 @@ func (h *hub) isWanted() bool {
 }
 
 // ask is one blocking read of the stream and of its closed marker together.
-func (h *hub) ask(ctx context.Context, id persistence.EntryID) (frames []persistence.Frame, ended bool, err error) {
+func (h *hub) ask(ctx context.Context, id persistence.EntryID) (tailReply, error) {
 	limited, cancel := context.WithTimeout(ctx, hubBlock+hubMargin)
 	defer cancel()
 	client, err := h.conn.get()
 	if err != nil {
-		return nil, false, err
+		return tailReply{}, err
 	}
-	m, err := client.Do(limited, client.B().Xread().Count(hubPage).Block(hubBlock.Milliseconds()).
-		Streams().Key(h.keys.stream, h.keys.closed).Id(id.String(), "0-0").Build()).ToMessage()
-	if valkeygo.IsValkeyNil(err) {
-		return nil, false, nil
-	}
+	m, err := answer(client.Do(limited, client.B().Xread().Count(hubPage).Block(hubBlock.Milliseconds()).
+		Streams().Key(h.keys.stream, h.keys.closed).Id(id.String(), "0-0").Build()))
 	if err != nil {
-		return nil, false, err
+		return tailReply{}, err
 	}
-	byKey, err := m.ToMap()
+	r, err := decodeTail(h.keys, m)
 	if err != nil {
-		return nil, false, err
+		return tailReply{}, h.store.refuse("stream %s: %v", h.name, err)
 	}
-	if entries, ok := byKey[h.keys.stream]; ok {
-		if frames, err = framesOfReply(&entries); err != nil {
-			return nil, false, err
-		}
-	}
-	_, ended = byKey[h.keys.closed]
-	return frames, ended, nil
+	return r, nil
 }
 
 // retain drops the entries that retention has dropped.
@@ -224,7 +215,7 @@ func (h *hub) retain(oldest, trimmed persistence.EntryID) {
 	if trimmed.Compare(h.base) <= 0 {
 		return
 	}
-	i, _ := slices.BinarySearchFunc(h.recent, trimmed.Next(), func(f persistence.Frame, id persistence.EntryID) int { return f.ID.Compare(id) })
+	i, _ := slices.BinarySearchFunc(h.recent, trimmed.Next(), func(f persistence.Entry, id persistence.EntryID) int { return f.ID.Compare(id) })
 	for k := range h.recent[:i] {
 		h.bytes -= len(h.recent[k].Event)
 	}
@@ -232,12 +223,12 @@ func (h *hub) retain(oldest, trimmed persistence.EntryID) {
 }
 
 // publish adds new entries and wakes all tails.
-func (h *hub) publish(frames []persistence.Frame) {
+func (h *hub) publish(entries []persistence.Entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.recent = append(h.recent, frames...)
-	for i := range frames {
-		h.bytes += len(frames[i].Event)
+	h.recent = append(h.recent, entries...)
+	for i := range entries {
+		h.bytes += len(entries[i].Event)
 	}
 	if h.bytes > wake.RecentBytes || len(h.recent) > hubEntries {
 		drop := 0 // a quarter at a time, so that the rest is not copied for every page

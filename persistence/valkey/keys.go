@@ -6,7 +6,7 @@ type streamKeys struct {
 	stream string // the entries: the field "json" and the configured fields
 	meta   string // hash: see scripts.go
 	// blocks is a stream that records which entries were appended together, by their last ID:
-	// f(irst), n (entries), b(ytes), p(rints), e (entries ever appended, including these).
+	// f(irst), n (entries), b(ytes), p (fingerprints), e (entries ever appended, including these).
 	blocks    string
 	closed    string // stream with one entry when the stream is closed: at, reason
 	lease     string // ID of the node that owns the stream; expires with its lease

@@ -1,6 +1,7 @@
 package valkey
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,16 +27,14 @@ func (v *Store) Acquire(ctx context.Context, stream string, node messages.Node, 
 	if err != nil {
 		return messages.Lease{}, err
 	}
-	r := read("the answer to a claim", m)
-	granted := r.number() == 1
-	owner := messages.Owner{Stream: stream, Epoch: r.count(), Node: r.text(), Name: r.text(), Left: r.millis()}
-	if err := r.end(); err != nil {
+	r, err := decodeAcquire(m)
+	if err != nil {
 		return messages.Lease{}, v.refuse("the lease of stream %s: %v", stream, err)
 	}
-	if !granted {
-		return messages.Lease{}, &persistence.HeldError{Owner: owner}
+	if !r.granted {
+		return messages.Lease{}, &persistence.HeldError{Owner: messages.Owner{Stream: stream, Epoch: r.epoch, Node: r.node, Name: r.name, Left: r.left}}
 	}
-	return messages.Lease{Stream: stream, Node: node.ID, Epoch: owner.Epoch}, nil
+	return messages.Lease{Stream: stream, Node: node.ID, Epoch: r.epoch}, nil
 }
 
 // millis returns d in milliseconds, as the scripts take it, at least 1.
@@ -49,13 +48,12 @@ func (v *Store) Renew(ctx context.Context, lease messages.Lease, ttl time.Durati
 	if err != nil {
 		return err
 	}
-	r := read("the answer to a renewal", m)
-	renewed, fenced := r.number() == 1, &persistence.FencedError{Stream: lease.Stream, Epoch: lease.Epoch, Current: r.count(), Owner: r.text()}
-	if err := r.end(); err != nil {
+	r, err := decodeRenew(m)
+	if err != nil {
 		return v.refuse("the lease of stream %s: %v", lease.Stream, err)
 	}
-	if !renewed {
-		return fenced
+	if !r.renewed {
+		return &persistence.FencedError{Stream: lease.Stream, Epoch: lease.Epoch, Current: r.epoch, Owner: r.owner}
 	}
 	return nil
 }
@@ -96,9 +94,9 @@ func (v *Store) Nodes(ctx context.Context) ([]messages.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	values, err := m.AsStrSlice()
+	values, err := decodeTexts("the list of daemons", m)
 	if err != nil {
-		return nil, v.failure(ctx, err)
+		return nil, v.refuse("%v", err)
 	}
 	nodes := make([]messages.Node, len(values))
 	for i, value := range values {
@@ -115,7 +113,8 @@ func (v *Store) Owners(ctx context.Context, streams []string) ([]messages.Owner,
 	if len(streams) == 0 {
 		return nil, nil
 	}
-	answers, err := call(ctx, v, v.commands, func(ctx context.Context, client valkeygo.Client) ([]valkeygo.ValkeyResult, error) {
+	type lease struct{ left, owner valkeygo.ValkeyMessage }
+	leases, err := call(ctx, v, v.commands, func(ctx context.Context, client valkeygo.Client) ([]lease, error) {
 		commands := make([]valkeygo.Completed, 0, 2*len(streams))
 		for _, stream := range streams {
 			k := newStreamKeys(v.opt.Prefix, stream)
@@ -123,32 +122,33 @@ func (v *Store) Owners(ctx context.Context, streams []string) ([]messages.Owner,
 				// PTTL comes before the holder: a holder that takes the lease between the two
 				// commands is returned with no time left.
 				client.B().Pttl().Key(k.lease).Build(),
-				client.B().Hmget().Key(k.meta).Field("epoch", "node", "owner").Build())
+				client.B().Hmget().Key(k.meta).Field(ownerFields...).Build())
 		}
-		return client.DoMulti(ctx, commands...), nil
+		leases := make([]lease, 0, len(streams))
+		for pair := range slices.Chunk(client.DoMulti(ctx, commands...), 2) {
+			left, errLeft := answer(pair[0])
+			owner, errOwner := answer(pair[1])
+			if err := cmp.Or(errLeft, errOwner); err != nil {
+				return nil, err
+			}
+			leases = append(leases, lease{left, owner})
+		}
+		return leases, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	owners := make([]messages.Owner, len(streams))
-	for i, stream := range streams {
-		left, err := answers[2*i].AsInt64()
+	owners := make([]messages.Owner, len(leases))
+	for i, l := range leases {
+		left, err := decodeNumber("the time left", l.left)
 		if err != nil {
-			return nil, v.failure(ctx, err)
+			return nil, v.refuse("the lease of stream %s: %v", streams[i], err)
 		}
-		m, err := answers[2*i+1].ToMessage()
+		r, err := decodeOwner(l.owner)
 		if err != nil {
-			return nil, v.failure(ctx, err)
+			return nil, v.refuse("the lease of stream %s: %v", streams[i], err)
 		}
-		r := read("the owner", m)
-		epoch, node, name := r.count(), r.text(), r.text()
-		if err := r.end(); err != nil {
-			return nil, v.refuse("the lease of stream %s: %v", stream, err)
-		}
-		owners[i] = messages.Owner{Stream: stream, Epoch: epoch}
-		if left > 0 && node != "" {
-			owners[i].Node, owners[i].Name, owners[i].Left = node, name, time.Duration(left)*time.Millisecond
-		}
+		owners[i] = r.owner(streams[i], time.Duration(left)*time.Millisecond)
 	}
 	return owners, nil
 }

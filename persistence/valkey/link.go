@@ -42,7 +42,7 @@ func (v *Store) newLink(change func(*valkeygo.ClientOption)) *link {
 	l.life, l.end = context.WithCancel(context.Background())
 	o := valkeygo.ClientOption{
 		InitAddress: v.opt.Addresses, Username: v.opt.Username, Password: v.opt.Password, SelectDB: v.opt.DB, TLSConfig: v.opt.TLS,
-		ClientName: "tempestd", ForceSingleClient: v.opt.Mode == "standalone",
+		ClientName: "tempestd", ForceSingleClient: v.opt.Mode == ModeStandalone,
 		ConnWriteTimeout:  v.opt.CommandTimeout,
 		PipelineMultiplex: -1,   // one connection: commands that are sent together arrive in order
 		DisableRetry:      true, // the caller decides about retries: it knows what they mean
@@ -78,18 +78,18 @@ func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, secure *tls
 		conn.Close()
 		return nil, persistence.ErrStoreClosed
 	}
-	known := &linked{Conn: conn, of: l}
+	known := &linkedConn{Conn: conn, of: l}
 	l.sockets[known] = struct{}{}
 	return known, nil
 }
 
-// linked is a connection that its link knows while it is open.
-type linked struct {
+// linkedConn is a connection that its link knows while it is open.
+type linkedConn struct {
 	net.Conn
 	of *link
 }
 
-func (c *linked) Close() error {
+func (c *linkedConn) Close() error {
 	c.of.mu.Lock()
 	delete(c.of.sockets, c)
 	c.of.mu.Unlock()
@@ -131,22 +131,22 @@ func (l *link) get() (valkeygo.Client, error) {
 // reset ends the connections; the next get makes new ones. Commands that were sent on them and not
 // answered will not be answered.
 func (l *link) reset() {
-	client, cut := l.leave()
-	cut() // the library waits for an answer before it closes a connection
+	client, closeSockets := l.detach()
+	closeSockets() // the library waits for an answer before it closes a connection
 	if client != nil {
 		client.Close()
 	}
 }
 
-// leave forgets the client and its connections. cut closes the connections at once.
-func (l *link) leave() (client valkeygo.Client, cut func()) {
+// detach forgets the client and its connections. closeSockets closes the connections at once.
+func (l *link) detach() (client valkeygo.Client, closeSockets func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	client, sockets := l.client, l.sockets
 	l.client, l.sockets = nil, make(map[net.Conn]struct{})
 	return client, func() {
 		for conn := range sockets {
-			conn.(*linked).Conn.Close()
+			conn.(*linkedConn).Conn.Close()
 		}
 	}
 }
@@ -160,8 +160,8 @@ func (l *link) close() {
 	l.closed = true
 	l.mu.Unlock()
 	l.end()
-	client, cut := l.leave()
-	defer cut()
+	client, closeSockets := l.detach()
+	defer closeSockets()
 	if client == nil {
 		return
 	}

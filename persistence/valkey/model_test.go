@@ -88,14 +88,14 @@ func (f *faultyFeed) look(t *rapid.T) int {
 			if err != nil {
 				return err
 			}
-			if len(page.Frames) == 0 {
+			if len(page.Entries) == 0 {
 				break
 			}
-			for _, frame := range page.Frames {
-				if stored >= len(f.sent) || string(frame.Event) != f.sent[stored] || frame.ID.Compare(last) <= 0 {
-					t.Fatalf("entry %d is %s, after %s, and not what was sent", stored, frame.ID, last)
+			for _, entry := range page.Entries {
+				if stored >= len(f.sent) || string(entry.Event) != f.sent[stored] || entry.ID.Compare(last) <= 0 {
+					t.Fatalf("entry %d is %s, after %s, and not what was sent", stored, entry.ID, last)
 				}
-				stored, last, after = stored+1, frame.ID, persistence.CursorAt(frame.ID)
+				stored, last, after = stored+1, entry.ID, persistence.CursorAt(entry.ID)
 			}
 		}
 		cp, err := f.stream.Checkpoint(ctx)

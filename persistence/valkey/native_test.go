@@ -81,7 +81,7 @@ func nativeConsumers(t *testing.T, server *valkeytest.Server, v *valkey.Store) {
 	const key, closed = "tempestd:{feed}", "tempestd:{feed}:closed"
 	stream, _ := openOwned(t, v, "a")
 	send := newSender()
-	appendOne := func(n int) []persistence.Frame {
+	appendOne := func(n int) []persistence.Entry {
 		t.Helper()
 		batch := send.batch(n)
 		done, err := stream.Append(t.Context(), batch, messages.Checkpoint{})
@@ -89,13 +89,13 @@ func nativeConsumers(t *testing.T, server *valkeytest.Server, v *valkey.Store) {
 			t.Fatal(err)
 		}
 		page, err := stream.Read(t.Context(), persistence.CursorAt(done.First), persistence.CursorAt(done.Last), n)
-		if err != nil || len(page.Frames) != n {
-			t.Fatalf("%d frames, %v", len(page.Frames), err)
+		if err != nil || len(page.Entries) != n {
+			t.Fatalf("%d entries, %v", len(page.Entries), err)
 		}
-		return page.Frames
+		return page.Entries
 	}
 	want := appendOne(5)
-	same := func(what string, got []native, want []persistence.Frame) {
+	same := func(what string, got []native, want []persistence.Entry) {
 		t.Helper()
 		if len(got) != len(want) {
 			t.Errorf("%s: %d entries, want %d", what, len(got), len(want))

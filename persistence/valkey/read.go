@@ -1,6 +1,7 @@
 package valkey
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -19,28 +20,28 @@ const (
 )
 
 // Read implements persistence.Stream.
-func (s *stream) Read(ctx context.Context, from, to persistence.StreamCursor, limit int) (persistence.StreamFrames, error) {
+func (s *stream) Read(ctx context.Context, from, to persistence.StreamCursor, limit int) (persistence.Page, error) {
 	if err := persistence.CheckLimit(limit); err != nil {
-		return persistence.StreamFrames{}, err
+		return persistence.Page{}, err
 	}
 	lower, upper := from.Lower(), to.Upper()
 	for {
-		frames, err := s.frames(ctx, lower, upper, limit, false)
+		entries, err := s.entries(ctx, lower, upper, limit, false)
 		if err != nil {
-			return persistence.StreamFrames{}, err
+			return persistence.Page{}, err
 		}
-		if len(frames) == 0 {
+		if len(entries) == 0 {
 			break
 		}
-		page, state, err := s.hub.place(ctx, frames, persistence.EntryID{})
+		page, state, err := s.hub.pageOf(ctx, entries, persistence.EntryID{})
 		if err != nil || !state.overtook(page.Cursor) {
 			return page, err
 		}
 	}
 	// The range has no entries, or retention has dropped them.
-	_, state, err := s.hub.place(ctx, nil, messages.MaxEntryID)
+	_, state, err := s.hub.pageOf(ctx, nil, messages.MaxEntryID)
 	if err != nil {
-		return persistence.StreamFrames{}, err
+		return persistence.Page{}, err
 	}
 	cursor := lower.Prev()
 	if state.last.Compare(upper) < 0 {
@@ -49,32 +50,32 @@ func (s *stream) Read(ctx context.Context, from, to persistence.StreamCursor, li
 	if cursor.Compare(upper) < 0 {
 		cursor = upper
 	}
-	page, _, err := s.hub.place(ctx, nil, cursor)
+	page, _, err := s.hub.pageOf(ctx, nil, cursor)
 	return page, err
 }
 
 // after reads the entries after id.
-func (s *stream) after(ctx context.Context, id persistence.EntryID, limit int) (page persistence.StreamFrames, state placed, err error) {
+func (s *stream) after(ctx context.Context, id persistence.EntryID, limit int) (page persistence.Page, state tipState, err error) {
 	for {
-		frames, err := s.frames(ctx, id, messages.MaxEntryID, limit, true)
+		entries, err := s.entries(ctx, id, messages.MaxEntryID, limit, true)
 		if err != nil {
-			return persistence.StreamFrames{}, state, err
+			return persistence.Page{}, state, err
 		}
-		page, state, err = s.hub.place(ctx, frames, id)
-		if err != nil || (len(frames) > 0 || page.Behind == 0) && !state.overtook(page.Cursor) {
+		page, state, err = s.hub.pageOf(ctx, entries, id)
+		if err != nil || (len(entries) > 0 || page.Behind == 0) && !state.overtook(page.Cursor) {
 			return page, state, err
 		}
 		// Entries were appended or dropped between the two requests.
 	}
 }
 
-// frames reads the entries of the closed range [from, to], oldest first. With exclusive, from
+// entries reads the entries of the closed range [from, to], oldest first. With exclusive, from
 // itself does not belong to the range.
-func (s *stream) frames(ctx context.Context, from, to persistence.EntryID, limit int, exclusive bool) (frames []persistence.Frame, err error) {
+func (s *stream) entries(ctx context.Context, from, to persistence.EntryID, limit int, exclusive bool) (entries []persistence.Entry, err error) {
 	room, size := persistence.MaxPageBytes, 0
 	for {
-		piece := min(limit-len(frames), pieceEntries)
-		if n := len(frames); n > 0 {
+		piece := min(limit-len(entries), pieceEntries)
+		if n := len(entries); n > 0 {
 			piece = max(min(piece, pieceBytes*n/max(size, 1)), 1)
 		} else {
 			piece = min(piece, 64)
@@ -92,62 +93,56 @@ func (s *stream) frames(ctx context.Context, from, to persistence.EntryID, limit
 			check = persistence.CheckAfter
 		}
 		if err := check(s.name, from, trimmed); err != nil {
-			if len(frames) > 0 {
-				return frames, nil
+			if len(entries) > 0 {
+				return entries, nil
 			}
 			return nil, err
 		}
 		for _, f := range more {
-			frames = append(frames, f)
+			entries = append(entries, f)
 			size += len(f.Event)
 			if room -= len(f.Event); room <= 0 {
-				return frames, nil
+				return entries, nil
 			}
 		}
-		if len(more) < piece || len(frames) >= limit {
-			return frames, nil
+		if len(more) < piece || len(entries) >= limit {
+			return entries, nil
 		}
 		from, exclusive = more[len(more)-1].ID, true
 	}
 }
 
 // fetch reads one piece, and after it how far retention has gone.
-func (s *stream) fetch(ctx context.Context, from, to persistence.EntryID, count int, exclusive bool) (frames []persistence.Frame, trimmed persistence.EntryID, err error) {
+func (s *stream) fetch(ctx context.Context, from, to persistence.EntryID, count int, exclusive bool) (entries []persistence.Entry, trimmed persistence.EntryID, err error) {
 	start := from
 	if exclusive && from == messages.MaxEntryID {
 		to = persistence.EntryID{} // no entry can follow
 	} else if exclusive {
 		start = from.Next()
 	}
-	answers, err := call(ctx, s.store, s.store.readers, func(ctx context.Context, client valkeygo.Client) ([]valkeygo.ValkeyResult, error) {
-		return client.DoMulti(ctx,
+	type piece struct{ entries, trimmed valkeygo.ValkeyMessage }
+	read, err := call(ctx, s.store, s.store.readers, func(ctx context.Context, client valkeygo.Client) (piece, error) {
+		answers := client.DoMulti(ctx,
 			client.B().Xrange().Key(s.keys.stream).Start(start.String()).End(to.String()).Count(int64(count)).Build(),
-			client.B().Hmget().Key(s.keys.meta).Field("trimmed").Build()), nil
+			client.B().Hmget().Key(s.keys.meta).Field("trimmed").Build())
+		entries, errEntries := answer(answers[0])
+		trimmed, errTrimmed := answer(answers[1])
+		return piece{entries, trimmed}, cmp.Or(errEntries, errTrimmed)
 	})
 	if err != nil {
 		return nil, trimmed, err
 	}
-	entries, err := answers[0].ToMessage()
-	if err != nil {
-		return nil, trimmed, s.store.failure(ctx, err)
-	}
-	if frames, err = framesOfReply(&entries); err != nil {
+	if entries, err = decodeEntries(read.entries); err != nil {
 		return nil, trimmed, s.refuse(err)
 	}
-	meta, err := answers[1].ToMessage()
-	if err != nil {
-		return nil, trimmed, s.store.failure(ctx, err)
-	}
-	r := read("how far retention has gone", meta)
-	trimmed = r.id()
-	if err := r.end(); err != nil {
+	if trimmed, err = decodeTrimmed(read.trimmed); err != nil {
 		return nil, trimmed, s.refuse(err)
 	}
-	return frames, trimmed, nil
+	return entries, trimmed, nil
 }
 
-// placed is the state of a stream when a page was placed in it, besides the fields of the page.
-type placed struct {
+// tipState is the state of a stream when a page was read, besides the fields of the page.
+type tipState struct {
 	last     persistence.EntryID // the newest entry ever appended, kept or not
 	trimmed  persistence.EntryID // the newest entry that retention dropped
 	appended int64               // entries ever appended, up to last
@@ -155,74 +150,59 @@ type placed struct {
 
 // overtook reports whether retention has dropped entries after the cursor in the meantime. Then the
 // number of the cursor's entry cannot be computed from the remaining stream.
-func (p placed) overtook(cursor persistence.EntryID) bool {
-	return persistence.CheckAfter("", cursor, p.trimmed) != nil
+func (t tipState) overtook(cursor persistence.EntryID) bool {
+	return persistence.CheckAfter("", cursor, t.trimmed) != nil
 }
 
-// place makes a page of frames that were read, with the state of the stream at one instant. Without
-// frames, cursor is the page's cursor.
-func (h *hub) place(ctx context.Context, frames []persistence.Frame, cursor persistence.EntryID) (page persistence.StreamFrames, state placed, err error) {
-	page = persistence.StreamFrames{Frames: frames, Cursor: cursor}
+// pageOf makes a page of the entries that were read, with the state of the stream at one instant.
+// Without entries, cursor is the page's cursor.
+func (h *hub) pageOf(ctx context.Context, entries []persistence.Entry, cursor persistence.EntryID) (page persistence.Page, state tipState, err error) {
+	page = persistence.Page{Entries: entries, Cursor: cursor}
 	first := ""
-	if n := len(frames); n > 0 {
-		page.Cursor, first = frames[n-1].ID, frames[0].ID.String()
+	if n := len(entries); n > 0 {
+		page.Cursor, first = entries[n-1].ID, entries[0].ID.String()
 	}
-	m, err := h.store.run(ctx, scriptPlace, []string{h.keys.stream, h.keys.meta, h.keys.blocks}, page.Cursor.String(), first)
+	m, err := h.store.run(ctx, scriptPage, []string{h.keys.stream, h.keys.meta, h.keys.blocks}, page.Cursor.String(), first)
 	if err != nil {
-		return persistence.StreamFrames{}, state, err
+		return persistence.Page{}, state, err
 	}
-	r := read("where a page stands", m)
-	state = placed{last: r.id(), trimmed: r.id()}
-	closed, reason, oldest, doubtful := r.number(), r.text(), r.id(), r.number() != 0
-	state.appended = r.number()
-	page.Appended = state.appended
-	following, beyond := int64(0), false
-	var block struct {
-		entries int64
-		first   persistence.EntryID
-		rest    int64 // its entries after the cursor; -1 if they are counted from the frames
+	r, err := decodePage(m)
+	if err != nil {
+		return persistence.Page{}, state, h.store.refuse("stream %s: %v", h.name, err)
 	}
-	if beyond = r.more(); beyond {
-		following, block.entries, block.first, block.rest = r.number(), r.number(), r.id(), r.number()
+	if r.foreign {
+		h.replaceForeign(entries)
 	}
-	if err := r.end(); err != nil {
-		return persistence.StreamFrames{}, state, h.store.refuse("stream %s: %v", h.name, err)
+	state = tipState{last: r.last, trimmed: r.trimmed, appended: r.appended}
+	page.Appended, page.ClosedAt, page.ClosedReason = r.appended, r.closure.at, r.closure.reason
+	if !r.oldest.IsZero() {
+		page.Oldest, page.Newest = r.oldest, r.last
 	}
-	if doubtful {
-		h.shown(frames)
+	if next := r.next; next != nil {
+		if next.rest < 0 {
+			i, _ := slices.BinarySearchFunc(entries, next.first, func(e persistence.Entry, id persistence.EntryID) int { return e.ID.Compare(id) })
+			next.rest = max(next.entries-int64(len(entries)-i), 0)
+		}
+		page.Behind = next.following + next.rest
 	}
-	if !oldest.IsZero() {
-		page.Oldest, page.Newest = oldest, state.last
-	}
-	if closed != 0 {
-		page.ClosedAt, page.ClosedReason = time.UnixMicro(closed).UTC(), reason
-	}
-	if !beyond {
-		return page, state, nil // at the tip
-	}
-	if block.rest < 0 {
-		i, _ := slices.BinarySearchFunc(frames, block.first, func(f persistence.Frame, id persistence.EntryID) int { return f.ID.Compare(id) })
-		block.rest = max(block.entries-int64(len(frames)-i), 0)
-	}
-	page.Behind = following + block.rest
 	return page, state, nil
 }
 
-// Tail implements persistence.Stream. At the tip it sends nothing to the server: the stream's hub has the new
-// entries.
-func (s *stream) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.StreamFrames, error) {
+// Tail implements persistence.Stream. At the tip it sends nothing to the server: the stream's hub
+// has the new entries.
+func (s *stream) Tail(ctx context.Context, after persistence.StreamCursor, block time.Duration, limit int) (persistence.Page, error) {
 	id, err := after.Exclusive()
 	if err != nil {
-		return persistence.StreamFrames{}, err
+		return persistence.Page{}, err
 	}
 	if err := persistence.CheckLimit(limit); err != nil {
-		return persistence.StreamFrames{}, err
+		return persistence.Page{}, err
 	}
 	if err := persistence.CheckBlock(block); err != nil {
-		return persistence.StreamFrames{}, err
+		return persistence.Page{}, err
 	}
 	if err := ctx.Err(); err != nil {
-		return persistence.StreamFrames{}, err
+		return persistence.Page{}, err
 	}
 	if block == 0 {
 		page, _, err := s.after(ctx, id, limit)
@@ -234,14 +214,14 @@ func (s *stream) Tail(ctx context.Context, after persistence.StreamCursor, block
 		page, next, covered := s.hub.look(id, limit)
 		if !covered {
 			page, err = s.open(ctx, id, limit, next == nil)
-			if err != nil || len(page.Frames) > 0 || page.IsClosed() || over {
+			if err != nil || len(page.Entries) > 0 || page.IsClosed() || over {
 				return page, err
 			}
 			if next == nil {
 				continue
 			}
 		}
-		if len(page.Frames) > 0 || over {
+		if len(page.Entries) > 0 || over {
 			return page, nil
 		}
 		waiting := s.hub.wait(1)
@@ -249,17 +229,17 @@ func (s *stream) Tail(ctx context.Context, after persistence.StreamCursor, block
 		case <-next.Wait(int64(waiting)):
 			s.hub.wait(-1)
 			if next.err != nil {
-				return persistence.StreamFrames{}, next.err
+				return persistence.Page{}, next.err
 			}
 		case <-timer.Chan():
 			s.hub.wait(-1)
 			over = true
 		case <-ctx.Done():
 			s.hub.wait(-1)
-			return persistence.StreamFrames{}, ctx.Err()
+			return persistence.Page{}, ctx.Err()
 		case <-s.store.closed:
 			s.hub.wait(-1)
-			return persistence.StreamFrames{}, persistence.ErrStoreClosed
+			return persistence.Page{}, persistence.ErrStoreClosed
 		}
 	}
 }
@@ -267,34 +247,34 @@ func (s *stream) Tail(ctx context.Context, after persistence.StreamCursor, block
 // open asks the server for entries that the hub does not have. start says that no reader runs: open
 // then starts it if there is nothing to read yet. If a thousand tails come at once, the server gets
 // only a few requests, because the other tails find the running reader.
-func (s *stream) open(ctx context.Context, id persistence.EntryID, limit int, start bool) (persistence.StreamFrames, error) {
+func (s *stream) open(ctx context.Context, id persistence.EntryID, limit int, start bool) (persistence.Page, error) {
 	if start {
 		select {
 		case s.hub.opening <- struct{}{}:
 			defer func() { <-s.hub.opening }()
 		case <-ctx.Done():
-			return persistence.StreamFrames{}, ctx.Err()
+			return persistence.Page{}, ctx.Err()
 		case <-s.store.closed:
-			return persistence.StreamFrames{}, persistence.ErrStoreClosed
+			return persistence.Page{}, persistence.ErrStoreClosed
 		}
 		if page, _, covered := s.hub.look(id, limit); covered {
 			return page, nil
 		}
 	}
 	page, state, err := s.after(ctx, id, limit)
-	if err == nil && start && len(page.Frames) == 0 && !page.IsClosed() {
+	if err == nil && start && len(page.Entries) == 0 && !page.IsClosed() {
 		err = s.hub.start(&state, page.Oldest)
 	}
 	return page, err
 }
 
-// TailStream implements persistence.Store. A waiting TailStream delays no other call: the blocking read has its
-// own connection, one per stream for all tails.
-func (v *Store) TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (persistence.StreamFrames, error) {
+// TailStream implements persistence.Store. A waiting TailStream delays no other call: the blocking
+// read has its own connection, one per stream for all tails.
+func (v *Store) TailStream(ctx context.Context, stream, after string, block time.Duration, limit int) (persistence.Page, error) {
 	return persistence.TailByName(ctx, v, stream, after, block, limit)
 }
 
 // ReadStream implements persistence.Store.
-func (v *Store) ReadStream(ctx context.Context, stream, from, to string, limit int) (persistence.StreamFrames, error) {
+func (v *Store) ReadStream(ctx context.Context, stream, from, to string, limit int) (persistence.Page, error) {
 	return persistence.ReadByName(ctx, v, stream, from, to, limit)
 }

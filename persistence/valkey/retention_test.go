@@ -22,12 +22,12 @@ type aging struct {
 	events *streamtest.Events
 }
 
-func newAging(t *testing.T, age time.Duration, onEvent func(persistence.Event)) *aging {
+func newAging(t *testing.T, age time.Duration, onNotice func(persistence.Notice)) *aging {
 	t.Helper()
 	server := valkeytest.Start(t, valkeytest.Options{})
 	now := time.UnixMicro(benchStart)
 	clock := clockwork.NewFakeClockAt(now)
-	v := openValkey(t, valkey.Options{Addresses: []string{server.Addr}, Clock: clock, OnEvent: onEvent})
+	v := openValkey(t, valkey.Options{Addresses: []string{server.Addr}, Clock: clock, OnNotice: onNotice})
 	lease, err := v.Acquire(t.Context(), "feed", messages.Node{ID: "a", Name: "a"}, time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestOneRoundTrimsAFewBlocksOnValkey(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var rounds []int64
-	a := newAging(t, time.Hour, func(e persistence.Event) {
+	a := newAging(t, time.Hour, func(e persistence.Notice) {
 		if e, ok := e.(persistence.StreamTrimmed); ok {
 			mu.Lock()
 			defer mu.Unlock()

@@ -86,10 +86,10 @@ end`
 // failures.
 //
 // KEYS: stream, meta, blocks. ARGV: 1 epoch, 2 node, 3 last and 4 token before, 5 last and 6 token
-// after, 7 first, 8 entries, 9 bytes, 10 prints, 11 checkpoint ("" keeps the stored one), 12-15
-// bounds of retention, 16 blocks to trim at most, 17 values per entry. If there are several values
-// per entry, the names of the fields begin at 18. Then the entries follow: ID and values, in the
-// order of the fields.
+// after, 7 first, 8 entries, 9 bytes, 10 fingerprints, 11 checkpoint ("" keeps the stored one),
+// 12-15 bounds of retention, 16 blocks to trim at most, 17 values per entry. If there are several
+// values per entry, the names of the fields begin at 18. Then the entries follow: ID and values, in
+// the order of the fields.
 const appendScript = `
 local ARGV, KEYS, call = ARGV, KEYS, redis.call
 local m = call('HMGET', KEYS[2], 'epoch', 'node', 'last', 'token', 'closed_reason', 'entries', 'bytes', 'owner')
@@ -201,11 +201,11 @@ local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 m[10] = oldest[1] and oldest[1][1] or false
 return m`)
 
-	// scriptPlace finds the place of a cursor in the stream. KEYS: stream, meta, blocks. ARGV: the
-	// cursor, and the first entry of the page that ends with it, "" for none.
+	// scriptPage finds where a page stands in the stream (pageReply). KEYS: stream, meta, blocks.
+	// ARGV: the page's cursor, and its first entry, "" for none.
 	//
 	// The sixth value is 0 if appends added all entries that were ever added: then no entry must be
-	// checked before it is shown. The seventh is how many entries appends have added.
+	// checked before it is shown.
 	//
 	// The number of entries after the cursor is the sum of the eighth and the eleventh value: the
 	// entries appended after the first block that ends after the cursor, and the entries of that
@@ -213,7 +213,7 @@ return m`)
 	// caller has the entries of the block and counts them.
 	//
 	// IDs are compared as numbers, which are exact for all IDs that are derived from a time.
-	scriptPlace = newScript(`
+	scriptPage = newScript(`
 local function before(a, b)
   local ams, aseq = string.match(a, '^(%d+)-(%d+)$')
   local bms, bseq = string.match(b, '^(%d+)-(%d+)$')

@@ -20,11 +20,9 @@ import (
 // Options say where a Valkey (7.2 or later) or Redis (7.0 or later) server is and how to use
 // it. Only Addresses is required.
 type Options struct {
-	Addresses []string // host:port of servers, cluster nodes or sentinels
-	// Mode is "standalone", "sentinel", "cluster" or "auto"; "" means "auto". "auto" uses Sentinel
-	// if SentinelMaster is set, and otherwise follows the server's answer.
-	Mode           string
-	SentinelMaster string // the sentinels' name for the primary
+	Addresses      []string // host:port of servers, cluster nodes or sentinels
+	Mode           string   // ModeAuto to ModeCluster; "" means ModeAuto
+	SentinelMaster string   // the sentinels' name for the primary
 
 	Username, Password                 string
 	SentinelUsername, SentinelPassword string
@@ -41,9 +39,20 @@ type Options struct {
 	Fields   []string
 	Describe func(event []byte) (did, collection []byte)
 
-	Clock   clockwork.Clock         // for the ages of entries; nil means the real one
-	OnEvent func(persistence.Event) // like embedded.Options.OnEvent
+	Clock clockwork.Clock // for the ages of entries; nil means the real one
+	// OnNotice is called with every notice, from the goroutine in which it happens. It must not
+	// block and must not call the store.
+	OnNotice func(persistence.Notice)
 }
+
+// Values of Options.Mode.
+const (
+	// ModeAuto uses Sentinel if SentinelMaster is set, and otherwise follows the server's answer.
+	ModeAuto       = "auto"
+	ModeStandalone = "standalone"
+	ModeSentinel   = "sentinel"
+	ModeCluster    = "cluster"
+)
 
 // EntryFields are the accepted values of Options.Fields.
 var EntryFields = []string{"did", "kind", "collection", "time_us"}
@@ -53,15 +62,15 @@ const DefaultPrefix = "tempestd:"
 
 const defaultTimeout = 5 * time.Second
 
-// Store is a store in a server, which many daemons can share. Its streams are native streams, which any client
-// can read. It is safe for concurrent use.
+// Store is a store in a server, which many daemons can share. Its streams are native streams, which
+// any client can read. It is safe for concurrent use.
 //
 // It connects on first use, and again whenever that is needed. Opening it succeeds while the server
 // is away; then every call returns an *UnavailableError.
 type Store struct {
 	opt   Options
 	clock clockwork.Clock
-	emit  func(persistence.Event)
+	emit  func(persistence.Notice)
 
 	commands *link // short commands of many callers
 	readers  *link // pages for readers, which may be large
@@ -101,10 +110,10 @@ func Open(_ context.Context, opt Options) (*Store, error) {
 	if opt.Clock == nil {
 		opt.Clock = clockwork.NewRealClock()
 	}
-	if opt.OnEvent == nil {
-		opt.OnEvent = func(persistence.Event) {}
+	if opt.OnNotice == nil {
+		opt.OnNotice = func(persistence.Notice) {}
 	}
-	v := &Store{opt: opt, clock: opt.Clock, emit: opt.OnEvent, closed: make(chan struct{}),
+	v := &Store{opt: opt, clock: opt.Clock, emit: opt.OnNotice, closed: make(chan struct{}),
 		seed: maphash.MakeSeed(),
 		hubs: make(map[string]*hub), writers: make(map[string]*stream), troubles: make(map[string]trouble)}
 	v.commands = v.newLink(nil)
@@ -125,11 +134,11 @@ func (o *Options) check() error {
 		bad("Addresses", "is empty; accepted: one or more of host:port")
 	}
 	switch o.Mode {
-	case "", "auto", "standalone", "cluster":
-		if o.SentinelMaster != "" && (o.Mode == "standalone" || o.Mode == "cluster") {
+	case "", ModeAuto, ModeStandalone, ModeCluster:
+		if o.SentinelMaster != "" && (o.Mode == ModeStandalone || o.Mode == ModeCluster) {
 			bad("SentinelMaster", "is for the mode sentinel; the mode is %s", o.Mode)
 		}
-	case "sentinel":
+	case ModeSentinel:
 		if o.SentinelMaster == "" {
 			bad("SentinelMaster", "is missing; accepted: the name that the sentinels know the primary by")
 		}
@@ -139,7 +148,7 @@ func (o *Options) check() error {
 	if o.DB < 0 {
 		bad("DB", "is %d; accepted: 0 and above", o.DB)
 	}
-	if o.DB > 0 && o.Mode == "cluster" {
+	if o.DB > 0 && o.Mode == ModeCluster {
 		bad("DB", "is %d; a cluster has only 0", o.DB)
 	}
 	if strings.ContainsAny(o.Prefix, "{}") {
@@ -156,8 +165,8 @@ func (o *Options) check() error {
 	return errors.Join(errs...)
 }
 
-// OpenStream implements persistence.Store. A stream is put on the list of streams when it is opened. If the
-// server is away, the first use does that.
+// OpenStream implements persistence.Store. A stream is put on the list of streams when it is
+// opened. If the server is away, the first use does that.
 func (v *Store) OpenStream(ctx context.Context, name string, opt persistence.StreamOptions) (persistence.Stream, error) {
 	if err := persistence.CheckName(name); err != nil {
 		return nil, err
@@ -210,9 +219,9 @@ func (v *Store) Stream(ctx context.Context, name string) (persistence.Stream, er
 		if err != nil {
 			return nil, err
 		}
-		n, err := m.AsInt64()
+		n, err := decodeNumber("the list of streams", m)
 		if err != nil {
-			return nil, v.failure(ctx, err)
+			return nil, v.refuse("%v", err)
 		}
 		if n == 0 {
 			return nil, fmt.Errorf("%w: %.80q", persistence.ErrNoStream, name)
@@ -244,9 +253,9 @@ func (v *Store) Streams(ctx context.Context) ([]persistence.StreamInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := m.AsStrSlice()
+	names, err := decodeTexts("the list of streams", m)
 	if err != nil {
-		return nil, v.failure(ctx, err)
+		return nil, v.refuse("%v", err)
 	}
 	slices.Sort(names)
 	infos := make([]persistence.StreamInfo, 0, len(names))

@@ -34,11 +34,11 @@ type stream struct {
 	end       ending // the end of the stream, as this handle knows it
 	doubt     bool   // a chunk was sent and not answered: the stream may be longer
 	// foreign is the newest ID that another client is known to have used. New IDs are greater.
-	foreign persistence.EntryID
-	moved   *persistence.ConflictError // set when the stream ended elsewhere: this handle appends no more
-	ids     []persistence.EntryID
-	memory  *appendMemory // of the last append, for reuse by the next one
-	blocks  []loadedBlock // the blocks that Entry has loaded, sorted by last
+	foreign  persistence.EntryID
+	conflict *persistence.ConflictError // set when the stream ended elsewhere: this handle appends no more
+	ids      []persistence.EntryID
+	memory   *appendMemory // of the last append, for reuse by the next one
+	blocks   []loadedBlock // the blocks that Entry has loaded, sorted by last
 
 	trimAt     time.Time // when retention is applied again
 	trimFailed string    // the last error of applying retention
@@ -55,23 +55,25 @@ func (s *stream) Info(ctx context.Context) (persistence.StreamInfo, error) {
 	if err != nil {
 		return persistence.StreamInfo{}, err
 	}
-	r := read("what the stream is", m)
-	layout, last := r.text(), r.id()
-	entries, bytes := r.number(), r.number()
-	info := persistence.StreamInfo{Name: s.name, Entries: entries - r.number(), Bytes: bytes - r.number(), Trimmed: known(r.id())}
-	closed, reason, oldest := r.number(), r.text(), r.id()
-	if err := r.end(); err != nil {
+	r, err := decodeInfo(m)
+	if err != nil {
 		return persistence.StreamInfo{}, s.refuse(err)
 	}
-	if layout != "" && layout != layoutVersion {
-		return persistence.StreamInfo{}, s.store.refuse("stream %s has layout version %.20q; this version reads %q", s.name, layout, layoutVersion)
+	if r.layout != "" && r.layout != layoutVersion {
+		return persistence.StreamInfo{}, s.store.refuse("stream %s has layout version %.20q; this version reads %q", s.name, r.layout, layoutVersion)
 	}
-	if !oldest.IsZero() && info.Entries > 0 {
-		info.Oldest, info.Newest = known(oldest), known(last)
+	info := persistence.StreamInfo{Name: s.name, Entries: r.entries - r.droppedEntries, Bytes: r.bytes - r.droppedBytes}
+	if !r.trimmed.IsZero() {
+		info.Trimmed = &r.trimmed
 	}
-	if closed != 0 {
-		at := time.UnixMicro(closed).UTC()
-		info.ClosedAt, info.ClosedReason = &at, reason
+	if !r.oldest.IsZero() && info.Entries > 0 {
+		info.Oldest = &r.oldest
+		if !r.last.IsZero() {
+			info.Newest = &r.last
+		}
+	}
+	if !r.closure.at.IsZero() {
+		info.ClosedAt, info.ClosedReason = &r.closure.at, r.closure.reason
 	}
 	return info, nil
 }
@@ -80,25 +82,24 @@ func (s *stream) Info(ctx context.Context) (persistence.StreamInfo, error) {
 func (s *stream) Checkpoint(ctx context.Context) (messages.Checkpoint, error) {
 	var cp messages.Checkpoint
 	m, err := s.store.do(ctx, func(b valkeygo.Builder) valkeygo.Completed {
-		return b.Hmget().Key(s.keys.meta).Field("checkpoint", "last").Build()
+		return b.Hmget().Key(s.keys.meta).Field(checkpointFields...).Build()
 	})
 	if err != nil {
 		return cp, err
 	}
-	r := read("the checkpoint", m)
-	text, last := r.text(), r.id()
-	if err := r.end(); err != nil {
+	r, err := decodeCheckpoint(m)
+	if err != nil {
 		return cp, s.refuse(err)
 	}
 	switch {
-	case text != "":
-		if err := json.Unmarshal([]byte(text), &cp); err != nil {
+	case r.checkpoint != "":
+		if err := json.Unmarshal([]byte(r.checkpoint), &cp); err != nil {
 			return messages.Checkpoint{}, s.store.refuse("the checkpoint of stream %s: %v", s.name, err)
 		}
-	case last.IsZero():
+	case r.last.IsZero():
 		return cp, fmt.Errorf("%w in stream %s", persistence.ErrNoCheckpoint, s.name)
 	default:
-		// The first append was cut short. Its missing entries come after its first entry.
+		// The first append was interrupted. Its missing entries come after its first entry.
 		info, err := s.Info(ctx)
 		if err != nil {
 			return cp, err
@@ -108,9 +109,9 @@ func (s *stream) Checkpoint(ctx context.Context) (messages.Checkpoint, error) {
 		}
 		cp.TimeUS = info.Oldest.TimeUS()
 	}
-	// The chunks of an append that was cut short come after the checkpoint.
-	if !last.IsZero() {
-		cp.LastID = last
+	// The chunks of an append that was interrupted come after the checkpoint.
+	if !r.last.IsZero() {
+		cp.LastID = r.last
 	}
 	return cp, nil
 }
@@ -125,19 +126,18 @@ func (s *stream) Trim(ctx context.Context, r persistence.Retention) (persistence
 		if err != nil {
 			return all, err
 		}
-		reply := read("the answer to a trim", m)
-		entries, bytes := reply.number(), reply.number()
-		if err := reply.end(); err != nil {
+		dropped, err := decodeTrim(m)
+		if err != nil {
 			return all, s.refuse(err)
 		}
-		if entries == 0 && bytes == 0 {
+		if dropped == (persistence.Trimmed{}) {
 			if all.Entries > 0 {
 				s.store.emit(persistence.StreamTrimmed{Stream: s.name, Trimmed: all})
 			}
 			return all, nil
 		}
-		all.Entries += entries
-		all.Bytes += bytes
+		all.Entries += dropped.Entries
+		all.Bytes += dropped.Bytes
 	}
 }
 
@@ -166,16 +166,17 @@ func (s *stream) round(r persistence.Retention) [4]string {
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
-// Close implements persistence.Stream. Any daemon may close a stream, because closing is not an append.
+// Close implements persistence.Stream. Any daemon may close a stream, because closing is not an
+// append.
 func (s *stream) Close(ctx context.Context, reason string) error {
 	now := strconv.FormatInt(s.store.clock.Now().UnixMicro(), 10)
 	m, err := s.store.run(ctx, scriptClose, []string{s.keys.meta, s.keys.closed}, now, reason)
 	if err != nil {
 		return err
 	}
-	n, err := m.AsInt64()
+	n, err := decodeNumber("the answer to a close", m)
 	if err != nil {
-		return s.store.failure(ctx, err)
+		return s.refuse(err)
 	}
 	if n == 1 {
 		s.store.emit(persistence.StreamEnded{Stream: s.name, Reason: reason})
@@ -213,9 +214,9 @@ func (v *Store) LoadCheckpoint(ctx context.Context, feed string) (messages.Check
 	if m.IsNil() {
 		return cp, fmt.Errorf("%w for feed %.80q", persistence.ErrNoCheckpoint, feed)
 	}
-	text, err := m.ToString()
+	text, err := decodeText("the checkpoint", m)
 	if err != nil {
-		return cp, v.failure(ctx, err)
+		return cp, v.refuse("feed %s: %v", feed, err)
 	}
 	if err := json.Unmarshal([]byte(text), &cp); err != nil {
 		return messages.Checkpoint{}, v.refuse("the checkpoint of feed %s: %v", feed, err)

@@ -55,8 +55,8 @@ func TestI8_TailsShareOneBlockingConnection(t *testing.T) {
 				wg.Go(func() {
 					asked.Done()
 					page, err := v.TailStream(t.Context(), "feed", done.Last.String(), persistence.MaxBlock, 10)
-					if err != nil || len(page.Frames) != 1 || string(page.Frames[0].Event) != send.want[3] {
-						t.Errorf("a tail got %d frames, %v", len(page.Frames), err)
+					if err != nil || len(page.Entries) != 1 || string(page.Entries[0].Event) != send.want[3] {
+						t.Errorf("a tail got %d entries, %v", len(page.Entries), err)
 					}
 				})
 			}
@@ -124,7 +124,7 @@ func TestTailsKeepTheirFullBlock(t *testing.T) {
 	for range tails {
 		go func() {
 			page, err := v.TailStream(t.Context(), "feed", "0-0", persistence.MaxBlock, 1)
-			if err == nil && (len(page.Frames) > 0 || page.IsClosed()) {
+			if err == nil && (len(page.Entries) > 0 || page.IsClosed()) {
 				err = errors.New("a time-out that is not empty and open")
 			}
 			returned <- err
@@ -165,7 +165,7 @@ func TestBlackHoledTailIsTold(t *testing.T) {
 	returned := make(chan error, 1)
 	tail := func() {
 		page, err := v.TailStream(t.Context(), "feed", "0-0", persistence.MaxBlock, 1)
-		if err == nil && len(page.Frames) != 1 {
+		if err == nil && len(page.Entries) != 1 {
 			err = errors.New("a tail without its entry")
 		}
 		returned <- err

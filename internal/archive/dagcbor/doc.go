@@ -1,5 +1,5 @@
 // Package dagcbor reads DAG-CBOR, the form in which the AT Protocol stores and signs records, and
-// writes it as the JSON that Jetstream servers send.
+// writes it as the JSON that Jetstream servers send, and back.
 //
 // # What is accepted
 //
@@ -20,10 +20,14 @@
 // as Go's encoding/json does with HTML escaping. The result has the bytes that the server which
 // archived the record sends for it.
 //
+// The way back, from JSON that another server has written to the one encoding, is FromJSON and
+// Append. It is how the CID of a record is found that came as JSON.
+//
 // # Files
 //
 //	parse.go  Parser: one item at a time, without allocation
 //	json.go   Encoder: JSON of one value
+//	append.go FromJSON, Append: the encoding of values and of JSON
 //	text.go   JSON strings
 //	cid.go    CID: content identifiers
 package dagcbor

@@ -125,7 +125,7 @@ func (n *nextRequest) attempt() (a answer, again bool, err error) {
 		return a, true, nil // another request leased, returned or moved something during the read
 	case err != nil:
 		return a, false, err
-	case len(a.page.Frames) == 0:
+	case len(a.page.Entries) == 0:
 		return a, false, n.skip(seen, &a.page)
 	}
 	a.head, again, err = n.grant(seen, &a.page)
@@ -273,7 +273,7 @@ func (n *nextRequest) readAgain(ctx context.Context, seen State, step Step) (tai
 		return tail.Page{}, err
 	}
 	defer f.Close()
-	var frames []persistence.Frame
+	var entries []persistence.Entry
 	size := 0
 	for end := step.Last; ; {
 		p, err := f.Next(0, api.MaxLimit)
@@ -283,21 +283,21 @@ func (n *nextRequest) readAgain(ctx context.Context, seen State, step Step) (tai
 		if err != nil {
 			return tail.Page{}, err
 		}
-		beyond := slices.IndexFunc(p.Frames, func(f persistence.Frame) bool { return f.ID.Compare(end) > 0 })
+		beyond := slices.IndexFunc(p.Entries, func(f persistence.Entry) bool { return f.ID.Compare(end) > 0 })
 		if beyond < 0 {
-			beyond = len(p.Frames)
+			beyond = len(p.Entries)
 		}
-		frames, size = append(frames, p.Frames[:beyond]...), size+p.Size
+		entries, size = append(entries, p.Entries[:beyond]...), size+p.Size
 		if p.Cursor.Compare(end) > 0 {
 			if p, err = behind(ctx, n.stream, end); err != nil {
 				return tail.Page{}, err
 			}
 		}
 		// The batch's last entry may be gone, for example after a server came back with older data.
-		// readAgain does not wait for it: the entries that come in its waiter belong to the next
+		// readAgain does not wait for it: the entries that come in its place belong to the next
 		// batch.
 		if p.Cursor == end || p.Behind == 0 {
-			p.Frames, p.Size = frames, size
+			p.Entries, p.Size = entries, size
 			return p, nil
 		}
 	}

@@ -52,9 +52,9 @@ func behind(ctx context.Context, stream persistence.Stream, position persistence
 		// The next request returns this error. The lag is unknown until the consumer is moved.
 		return tail.Page{}, nil
 	}
-	read.Behind += int64(len(read.Frames))
-	read.Cursor, read.Frames = position, nil
-	return tail.Page{StreamFrames: read}, err
+	read.Behind += int64(len(read.Entries))
+	read.Cursor, read.Entries = position, nil
+	return tail.Page{Page: read}, err
 }
 
 // checkBeginning makes the check that Tail leaves out for 0-0: to Tail, 0-0 means the oldest entry

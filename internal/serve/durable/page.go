@@ -52,7 +52,7 @@ func (h *Handler) longPoll(w http.ResponseWriter, read *reading) error {
 	if page.Drained {
 		w.Header().Set("Connection", "close")
 	}
-	if len(page.Frames) > 0 {
+	if len(page.Entries) > 0 {
 		h.writeMessages(w, read, &page)
 		return nil
 	}
@@ -90,15 +90,15 @@ func (h *Handler) writeMessages(w http.ResponseWriter, read *reading, page *tail
 		}
 	}
 	tail.Allow(w, page.WriteTime())
-	size := len("[]") + max(len(page.Frames)-1, 0)
-	for i := range page.Frames {
-		size += len(page.Frames[i].Event)
+	size := len("[]") + max(len(page.Entries)-1, 0)
+	for i := range page.Entries {
+		size += len(page.Entries[i].Event)
 	}
 	buf := h.tails.Buffers.Get()
 	defer h.tails.Buffers.Put(buf)
 	out := tail.SizedJSON(w, *buf, size)
 	out.Text("[")
-	for i, f := range page.Frames {
+	for i, f := range page.Entries {
 		if i > 0 {
 			out.Text(",")
 		}
@@ -106,7 +106,7 @@ func (h *Handler) writeMessages(w http.ResponseWriter, read *reading, page *tail
 	}
 	out.Text("]")
 	out.Flush()
-	h.observer.Metrics().Served.WithLabelValues(read.stream.Name()).Add(float64(len(page.Frames)))
+	h.observer.Metrics().Served.WithLabelValues(read.stream.Name()).Add(float64(len(page.Entries)))
 }
 
 // cacheControl says which caches may keep a page (section 9.1): any cache if the stream is public,

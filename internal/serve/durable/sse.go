@@ -33,8 +33,8 @@ func (h *Handler) events(w http.ResponseWriter, read *reading) error {
 	for first := true; ; first = false {
 		out.Begin()
 		out.messages(&page)
-		if len(page.Frames) > 0 {
-			h.observer.Metrics().Served.WithLabelValues(read.stream.Name()).Add(float64(len(page.Frames)))
+		if len(page.Entries) > 0 {
+			h.observer.Metrics().Served.WithLabelValues(read.stream.Name()).Add(float64(len(page.Entries)))
 		}
 		if !first && page.Cursor == said && !page.Ended() {
 			out.Text(":\n\n")
@@ -58,11 +58,11 @@ type events struct{ *tail.Events }
 
 // messages writes a page's messages as one data event: an array with one line for each.
 func (e events) messages(p *tail.Page) {
-	if len(p.Frames) == 0 {
+	if len(p.Entries) == 0 {
 		return
 	}
 	e.Text("event: data\ndata: [\n")
-	for i, f := range p.Frames {
+	for i, f := range p.Entries {
 		if i > 0 {
 			e.Text(",\n")
 		}

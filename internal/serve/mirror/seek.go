@@ -108,11 +108,11 @@ func (s *seeker) firstEvent() (number, us int64, err error) {
 	after := persistence.EntryID{}
 	for limit := 1; ; limit = min(4*limit, seekPage) {
 		page, err := s.page(after, limit)
-		if err != nil || len(page.Frames) == 0 {
+		if err != nil || len(page.Entries) == 0 {
 			return page.Appended, 0, err
 		}
-		for i := range page.Frames {
-			if entry.Read(page.Frames[i].Event) && entry.DID() != nil {
+		for i := range page.Entries {
+			if entry.Read(page.Entries[i].Event) && entry.DID() != nil {
 				return numberOf(&page, i), entry.TimeUS(), nil
 			}
 		}
@@ -126,7 +126,7 @@ func (s *seeker) number(info persistence.StreamInfo, n int64) (start, error) {
 	if err != nil {
 		return start{}, err
 	}
-	first := oldest.Appended + 1 - oldest.Behind - int64(len(oldest.Frames))
+	first := oldest.Appended + 1 - oldest.Behind - int64(len(oldest.Entries))
 	switch {
 	case n > oldest.Appended+1:
 		p := tip(info)
@@ -141,12 +141,12 @@ func (s *seeker) number(info persistence.StreamInfo, n int64) (start, error) {
 		}
 		p.below, p.first = true, first
 		return p, nil
-	case len(oldest.Frames) == 0:
+	case len(oldest.Entries) == 0:
 		return tip(info), nil
 	case n <= first:
-		return start{after: oldest.Frames[0].ID.Prev()}, nil
+		return start{after: oldest.Entries[0].ID.Prev()}, nil
 	}
-	return s.between(numbered{oldest.Frames[0].ID, first}, oldest.Newest, n)
+	return s.between(numbered{oldest.Entries[0].ID, first}, oldest.Newest, n)
 }
 
 // numbered is an entry whose number is known.
@@ -163,22 +163,22 @@ func (s *seeker) between(low numbered, high persistence.EntryID, n int64) (start
 		if err != nil {
 			return start{}, err
 		}
-		if len(page.Frames) == 0 || numberOf(&page, 0) >= n {
+		if len(page.Entries) == 0 || numberOf(&page, 0) >= n {
 			high = mid
 			continue
 		}
-		low = numbered{page.Frames[0].ID, numberOf(&page, 0)}
+		low = numbered{page.Entries[0].ID, numberOf(&page, 0)}
 	}
 	for n-low.number > 1 {
 		page, err := s.page(low.id, int(min(n-1-low.number, seekPage)))
 		if err != nil {
 			return start{}, err
 		}
-		last := len(page.Frames) - 1
+		last := len(page.Entries) - 1
 		if last < 0 || numberOf(&page, last) >= n { // the entries before n cannot be read any more
 			break
 		}
-		low = numbered{page.Frames[last].ID, numberOf(&page, last)}
+		low = numbered{page.Entries[last].ID, numberOf(&page, last)}
 	}
 	return start{after: low.id}, nil
 }
@@ -198,7 +198,7 @@ func middle(low, high persistence.EntryID) persistence.EntryID {
 }
 
 // page reads up to limit entries after an exclusive cursor. It skips blocks that cannot be read.
-func (s *seeker) page(after persistence.EntryID, limit int) (persistence.StreamFrames, error) {
+func (s *seeker) page(after persistence.EntryID, limit int) (persistence.Page, error) {
 	for {
 		page, err := s.stream.Read(s.ctx, persistence.CursorAt(after.Next()), persistence.End(), limit)
 		corrupt, ok := errors.AsType[*persistence.CorruptError](err)
@@ -210,6 +210,6 @@ func (s *seeker) page(after persistence.EntryID, limit int) (persistence.StreamF
 }
 
 // numberOf returns the number of the page's entry i.
-func numberOf(page *persistence.StreamFrames, i int) int64 {
-	return page.Appended - page.Behind - int64(len(page.Frames)-1-i)
+func numberOf(page *persistence.Page, i int) int64 {
+	return page.Appended - page.Behind - int64(len(page.Entries)-1-i)
 }

@@ -49,7 +49,7 @@ func (c *subscription) send(ctx context.Context, req *subscribe.Request) error {
 		page, err := f.Next(persistence.MaxBlock, subscribePage)
 		if err != nil {
 			err = c.skipLost(f, err)
-		} else if err = c.sendPage(&page.StreamFrames); err == nil && c.detector.tooSlow(c.mirror.clock.Now(), int64(len(page.Frames)), page.Behind) {
+		} else if err = c.sendPage(&page.Page); err == nil && c.detector.tooSlow(c.mirror.clock.Now(), int64(len(page.Entries)), page.Behind) {
 			err = c.tooSlow(page.Behind)
 		}
 		switch {
@@ -88,14 +88,14 @@ func (c *subscription) skipLost(f *tail.Follower, err error) error {
 const infoGap = "Gap"
 
 // sendPage sends the wanted entries of a page in as few writes as fit the buffer.
-func (c *subscription) sendPage(page *persistence.StreamFrames) error {
-	if len(page.Frames) == 0 {
+func (c *subscription) sendPage(page *persistence.Page) error {
+	if len(page.Entries) == 0 {
 		return nil
 	}
 	c.wire.gather()
-	for i := range page.Frames {
+	for i := range page.Entries {
 		c.number = numberOf(page, i)
-		if err := c.sendEntry(&page.Frames[i]); err != nil {
+		if err := c.sendEntry(&page.Entries[i]); err != nil {
 			_ = c.wire.release() // the connection is over
 			return err
 		}
@@ -107,7 +107,7 @@ func (c *subscription) sendPage(page *persistence.StreamFrames) error {
 }
 
 // sendEntry sends one entry if it passes the cursor's time and the filter.
-func (c *subscription) sendEntry(f *persistence.Frame) error {
+func (c *subscription) sendEntry(f *persistence.Entry) error {
 	if !c.entry.Read(f.Event) {
 		return nil
 	}

@@ -44,13 +44,13 @@ func (f *Follower) MoveTo(cursor persistence.EntryID) { f.cursor = cursor }
 // Page is a page of a follower. Its Cursor is the last entry that was looked at, whether it passed
 // the filter or not.
 type Page struct {
-	persistence.StreamFrames
+	persistence.Page
 	Size    int  // bytes of the entries and of the JSON around them
 	Drained bool // the server is stopping: this is the last page
 }
 
 // PageOf returns the page of one read, without a filter.
-func PageOf(read persistence.StreamFrames, limit int) Page {
+func PageOf(read persistence.Page, limit int) Page {
 	f := Follower{cursor: read.Cursor}
 	var p Page
 	f.add(&p, read, limit)
@@ -74,18 +74,18 @@ func (f *Follower) Next(wait time.Duration, limit int) (Page, error) {
 		deadline = f.tails.clock.Now().Add(wait)
 	}
 	for looked, left := 0, wait; ; {
-		ask := limit - len(p.Frames)
+		ask := limit - len(p.Entries)
 		if f.filter != nil {
 			ask = lookPage
 		}
 		read, err := f.read(left, ask, &p)
 		if err != nil {
-			if len(p.Frames) > 0 && f.request.Err() == nil {
+			if len(p.Entries) > 0 && f.request.Err() == nil {
 				return p, nil // the next call returns the error
 			}
 			return Page{}, err
 		}
-		looked += len(read.Frames)
+		looked += len(read.Entries)
 		full := f.add(&p, read, limit)
 		switch {
 		case full, p.Ended(), p.Drained:
@@ -93,7 +93,7 @@ func (f *Follower) Next(wait time.Duration, limit int) (Page, error) {
 		case p.Behind > 0 && looked < lookMost && f.filter != nil:
 			left = 0
 			continue
-		case len(p.Frames) > 0, wait == 0:
+		case len(p.Entries) > 0, wait == 0:
 			return p, nil
 		}
 		if left = min(deadline.Sub(f.tails.clock.Now()), persistence.MaxBlock); left <= 0 {
@@ -104,7 +104,7 @@ func (f *Follower) Next(wait time.Duration, limit int) (Page, error) {
 
 // read reads from the stream. When the server is stopping, it reads without a wait and marks p as
 // the last page.
-func (f *Follower) read(wait time.Duration, limit int, p *Page) (persistence.StreamFrames, error) {
+func (f *Follower) read(wait time.Duration, limit int, p *Page) (persistence.Page, error) {
 	read, err := f.stream.Tail(f.waiting, persistence.CursorAt(f.cursor), wait, limit)
 	if err == nil || f.request.Err() != nil || !f.tails.Draining() {
 		return read, err
@@ -117,32 +117,32 @@ func (f *Follower) read(wait time.Duration, limit int, p *Page) (persistence.Str
 
 // add adds the entries that pass the filter to the page, moves the cursor, and reports whether the
 // page is full. It does not write to the memory of read: other readers may share it.
-func (f *Follower) add(p *Page, read persistence.StreamFrames, limit int) (full bool) {
-	kept := p.Frames
-	for i := range read.Frames {
-		frame := read.Frames[i]
+func (f *Follower) add(p *Page, read persistence.Page, limit int) (full bool) {
+	kept := p.Entries
+	for i := range read.Entries {
+		frame := read.Entries[i]
 		if !f.filter.WantsEvent(frame.Event) {
 			continue
 		}
 		if p.Size += len(frame.Event) + frameOverhead; len(kept) > 0 && (len(kept) == limit || p.Size > maxResponse) {
 			// This entry and all after it belong to the next page.
 			full = true
-			read.Behind += int64(len(read.Frames) - i)
+			read.Behind += int64(len(read.Entries) - i)
 			read.Cursor = f.cursor
 			if i > 0 {
-				read.Cursor = read.Frames[i-1].ID
+				read.Cursor = read.Entries[i-1].ID
 			}
 			break
 		}
 		if f.filter == nil {
-			kept = read.Frames[: i+1 : i+1]
+			kept = read.Entries[: i+1 : i+1]
 		} else {
 			kept = append(kept, frame)
 		}
 	}
 	f.cursor = read.Cursor
-	p.StreamFrames = read
-	p.Frames = kept
+	p.Page = read
+	p.Entries = kept
 	return full || len(kept) == limit
 }
 

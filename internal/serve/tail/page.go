@@ -26,15 +26,15 @@ func (t *Tails) WritePage(w http.ResponseWriter, stream, head string, p *Page) {
 	Allow(w, p.WriteTime())
 
 	begin, end := "{"+head+`"frames":[`, pageEnd(p)
-	size := len(begin) + len(end) + max(len(p.Frames)-1, 0)
-	for i := range p.Frames {
-		size += len(beforeID) + idLen(p.Frames[i].ID) + len(beforeEvent) + len(p.Frames[i].Event) + len(afterEvent)
+	size := len(begin) + len(end) + max(len(p.Entries)-1, 0)
+	for i := range p.Entries {
+		size += len(beforeID) + idLen(p.Entries[i].ID) + len(beforeEvent) + len(p.Entries[i].Event) + len(afterEvent)
 	}
 	buf := t.Buffers.Get()
 	defer t.Buffers.Put(buf)
 	out := SizedJSON(w, *buf, size)
 	out.Text(begin)
-	for i, f := range p.Frames {
+	for i, f := range p.Entries {
 		if i > 0 {
 			out.Text(",")
 		}
@@ -46,7 +46,7 @@ func (t *Tails) WritePage(w http.ResponseWriter, stream, head string, p *Page) {
 	}
 	out.Bytes(end)
 	out.Flush()
-	t.observer.Metrics().Served.WithLabelValues(stream).Add(float64(len(p.Frames)))
+	t.observer.Metrics().Served.WithLabelValues(stream).Add(float64(len(p.Entries)))
 }
 
 // pageEnd returns the JSON that follows a page's entries.
@@ -58,7 +58,7 @@ func pageEnd(p *Page) []byte {
 		b = append(b, '"')
 	}
 	b = append(b, `],"count":`...)
-	b = strconv.AppendInt(b, int64(len(p.Frames)), 10)
+	b = strconv.AppendInt(b, int64(len(p.Entries)), 10)
 	id(`,"cursor":"`, p.Cursor)
 	if !p.Newest.IsZero() {
 		id(`,"oldest":"`, p.Oldest)

@@ -29,7 +29,7 @@ func TestPageSaysItsLength(t *testing.T) {
 		var p Page
 		for range rapid.IntRange(0, 20).Draw(r, "frames") {
 			n := rapid.SampledFrom([]int{0, 1, 500, ChunkSize - 2, ChunkSize, 2 * ChunkSize}).Draw(r, "length")
-			p.Frames = append(p.Frames, persistence.Frame{ID: id(), Event: json.RawMessage(`"` + strings.Repeat("x", n) + `"`)})
+			p.Entries = append(p.Entries, persistence.Entry{ID: id(), Event: json.RawMessage(`"` + strings.Repeat("x", n) + `"`)})
 		}
 		p.Cursor, p.Behind = id(), int64(rapid.IntRange(0, 1e9).Draw(r, "behind"))
 		if rapid.Bool().Draw(r, "entries") {
@@ -45,13 +45,13 @@ func TestPageSaysItsLength(t *testing.T) {
 			r.Fatalf("a body of %d bytes says that it has %s", w.Body.Len(), said)
 		}
 		var body struct {
-			Frames       []persistence.Frame
+			Frames       []persistence.Entry
 			Count        int
 			Cursor       persistence.EntryID
 			ClosedReason *string `json:"closed_reason"`
 		}
-		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || body.Count != len(p.Frames) || len(body.Frames) != body.Count || body.Cursor != p.Cursor {
-			r.Fatalf("%.300s… for %d frames and the cursor %v (%v)", w.Body, len(p.Frames), p.Cursor, err)
+		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || body.Count != len(p.Entries) || len(body.Frames) != body.Count || body.Cursor != p.Cursor {
+			r.Fatalf("%.300s… for %d frames and the cursor %v (%v)", w.Body, len(p.Entries), p.Cursor, err)
 		}
 		if p.IsClosed() != (body.ClosedReason != nil) {
 			r.Fatalf("closed: %t, and the reason is %v", p.IsClosed(), body.ClosedReason)

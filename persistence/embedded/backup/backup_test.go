@@ -77,10 +77,10 @@ func (f *feed) entries() (all []string) {
 	for after := persistence.FromBeginning(); ; {
 		page, err := f.stream.Tail(f.t.Context(), after, 0, 1000)
 		must(f.t, err)
-		if len(page.Frames) == 0 {
+		if len(page.Entries) == 0 {
 			return all
 		}
-		for _, e := range page.Frames {
+		for _, e := range page.Entries {
 			all = append(all, e.ID.String()+" "+string(e.Event))
 		}
 		after = persistence.CursorAt(page.Cursor)
@@ -160,7 +160,7 @@ func TestBackupOfAStoreInUse(t *testing.T) {
 	}
 }
 
-// A backup that is cut short at any place leaves the backup before it whole.
+// A backup that is interrupted anywhere leaves the backup before it whole.
 func TestBackupThatIsCutShort(t *testing.T) {
 	t.Parallel()
 	f := openFeed(t, filepath.Join(t.TempDir(), "data"))

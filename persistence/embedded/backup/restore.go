@@ -86,7 +86,7 @@ func emptyDir(dir string) (made []string, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if e.Name() != stagingDir { // of a restore that was cut short
+		if e.Name() != stagingDir { // of a restore that was interrupted
 			return nil, fmt.Errorf("%s holds %q: a restore wants a data directory that is empty, or not there", dir, e.Name())
 		}
 	}

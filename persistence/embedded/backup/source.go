@@ -90,12 +90,12 @@ func beside(dir string) (files []SourceFile, err error) {
 // Offline makes a backup of the store in dataDir. No daemon may have the store open: then the error
 // matches persistence.ErrLocked. Offline opens and closes the store like a daemon. tell gets the
 // events of the store.
-func Offline(ctx context.Context, dataDir, dir string, opt Options, tell func(persistence.Event)) (report Report, err error) {
+func Offline(ctx context.Context, dataDir, dir string, opt Options, tell func(persistence.Notice)) (report Report, err error) {
 	store := filepath.Join(dataDir, storeDir)
 	if _, err := os.Stat(filepath.Join(store, "streams")); err != nil {
 		return report, fmt.Errorf("there is no store in %s", dataDir)
 	}
-	s, err := embedded.Open(ctx, store, embedded.Options{Maintenance: 24 * time.Hour, OnEvent: tell})
+	s, err := embedded.Open(ctx, store, embedded.Options{Maintenance: 24 * time.Hour, OnNotice: tell})
 	if err != nil {
 		return report, err
 	}

@@ -229,19 +229,19 @@ func appendIDs(b []byte, ids []EntryID) []byte {
 }
 
 // link computes the link of a block with entries.
-func (e *Encoder) link(prev uint64, first, last EntryID, before uint64, prints []byte) uint64 {
-	return linkOf(&e.digest, prev, first, last, before, prints)
+func (e *Encoder) link(prev uint64, first, last EntryID, before uint64, fingerprints []byte) uint64 {
+	return linkOf(&e.digest, prev, first, last, before, fingerprints)
 }
 
-func linkOf(d *xxhash.Digest, prev uint64, first, last EntryID, before uint64, prints []byte) uint64 {
+func linkOf(d *xxhash.Digest, prev uint64, first, last EntryID, before uint64, fingerprints []byte) uint64 {
 	var b [44]byte
 	putID(b[:], first)
 	putID(b[16:], last)
 	put64(b[32:], before)
-	put32(b[40:], uint32(len(prints)/8))
+	put32(b[40:], uint32(len(fingerprints)/8))
 	d.ResetWithSeed(prev)
 	_, _ = d.Write(b[:])
-	_, _ = d.Write(prints)
+	_, _ = d.Write(fingerprints)
 	return d.Sum64()
 }
 

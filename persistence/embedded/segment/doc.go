@@ -114,11 +114,11 @@
 //	104  8  where the block begins that ends its last append: the one with the checkpoint
 //	112  4  length of that block's head
 //
-// # How faults are told apart
+// # How faults are distinguished
 //
 // The next cases are about a block that does not match its checksums.
 //
-//   - Torn: no good block follows, and the block was not acknowledged. The append was cut short.
+//   - Torn: no good block follows, and the block was not acknowledged. The append was interrupted.
 //   - Lost: no good block follows, and the block was acknowledged.
 //   - Damaged: good blocks follow, and the block was known to be on disk. If it was not known to be
 //     on disk, the stream ends before it: a power cut may have lost the block and kept the blocks

@@ -133,7 +133,7 @@ func ReadTrailer(r io.ReaderAt, size int64) (t Trailer, err error) {
 
 // Sealed reports whether a segment without a whole trailer was sealed. Its footer begins at the
 // offset at and has the given number of rows. If it was sealed, the segment is damaged. If not, its
-// sealing was cut short before the trailer was written.
+// sealing was interrupted before the trailer was written.
 func Sealed(r io.ReaderAt, size, at int64, rows int) (bool, error) {
 	end := at + FooterLen(at, rows)
 	if size < end {

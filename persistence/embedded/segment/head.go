@@ -12,9 +12,9 @@ import (
 // are reused by the next Decode.
 type Head struct {
 	Fixed
-	Prints     []byte // fingerprints, 8 bytes each
-	Checkpoint []byte
-	Reason     []byte
+	Fingerprints []byte // fingerprints, 8 bytes each
+	Checkpoint   []byte
+	Reason       []byte
 	// Parts is the number of entries of each block that was packed into it. It is empty for a block
 	// as it was appended.
 	Parts  []int
@@ -27,7 +27,7 @@ type Head struct {
 type Fixed struct {
 	HeadLen, BodyLen int
 	Prev             uint64   // link of the block before it
-	End              Position // the place after the block
+	End              Position // after the block
 	First            EntryID  // zero without entries
 	Count            int
 	Codec            Codec
@@ -97,8 +97,8 @@ func (h *Head) Decode(b []byte) error {
 		return damaged("the head's checksum does not match")
 	}
 	h.Fixed = f
-	h.Prints = b[fixedLen : fixedLen+8*h.Count]
-	r := reader{b: b[fixedLen+len(h.Prints):]}
+	h.Fingerprints = b[fixedLen : fixedLen+8*h.Count]
+	r := reader{b: b[fixedLen+len(h.Fingerprints):]}
 	if h.Count > 0 != (h.chunks > 0) || h.chunks > len(r.b)/chunkEntry || h.parts > len(r.b) || uint64(h.Count) > h.End.Entries {
 		return damaged("%d chunks and %d parts in %d bytes", h.chunks, h.parts, len(r.b))
 	}
@@ -210,7 +210,7 @@ func (h *Head) CheckLink() error {
 			parts = whole[:]
 		}
 		for _, n := range parts {
-			link = linkOf(&d, link, h.IDs[start], h.IDs[start+n-1], before, h.Prints[8*start:8*(start+n)])
+			link = linkOf(&d, link, h.IDs[start], h.IDs[start+n-1], before, h.Fingerprints[8*start:8*(start+n)])
 			start += n
 			before += uint64(n)
 		}
@@ -292,8 +292,8 @@ func (h *Head) CheckBody(body []byte) error {
 	return nil
 }
 
-// Print returns the fingerprint of entry i.
-func (h *Head) Print(i int) uint64 { return u64(h.Prints[8*i:]) }
+// Fingerprint returns the fingerprint of entry i.
+func (h *Head) Fingerprint(i int) uint64 { return u64(h.Fingerprints[8*i:]) }
 
 // PartsOf returns the number of entries of each block that it was packed from. For a block that was
 // not packed this is its own number of entries. The slice is valid until the next call of Decode.

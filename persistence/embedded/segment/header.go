@@ -14,7 +14,7 @@ const (
 	maxName       = 64
 )
 
-// Position is a place between two blocks of a stream.
+// Position is a point between two blocks of a stream.
 type Position struct {
 	Number  uint64  // of the block before it
 	Link    uint64  // of the block before it
@@ -82,7 +82,7 @@ func ReadHeader(b []byte) (h Header, err error) {
 func Unused(b []byte) bool { return allZero(b) }
 
 // BeginsSegment reports whether a file without a whole header begins like a segment: then its first
-// append was cut short.
+// append was interrupted.
 func BeginsSegment(r io.ReaderAt) bool {
 	var b [8]byte
 	return readFull(r, b[:], 0) == nil && string(b[:]) == headerMagic

@@ -32,7 +32,7 @@ type Ending struct {
 }
 
 // Each calls visit for the pieces of the segment r, which has size bytes, up to the footer or up to
-// the place after which there is no block. The error is r's or visit's.
+// where no block follows. The error is r's or visit's.
 func (i *Inspector) Each(r io.ReaderAt, size int64, visit func(*Piece) error) (Ending, error) {
 	k := &i.walker
 	k.window.reset(r, size)

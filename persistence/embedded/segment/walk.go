@@ -248,7 +248,7 @@ func (w *window) upTo(off int64, n int) ([]byte, error) {
 }
 
 // BeginsBlock reports whether b, the bytes after the last whole append, begins like a block or a
-// footer: then an append or the sealing was cut short.
+// footer: then an append or the sealing was interrupted.
 func BeginsBlock(b []byte) bool {
 	return len(b) >= 4 && (u32(b) == blockMagic || u32(b) == footerMagic)
 }

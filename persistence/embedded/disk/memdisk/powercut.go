@@ -34,16 +34,16 @@ type replay struct {
 }
 
 // PowerCuts calls visit once for every power cut between two operations, beginning with the one
-// after from operations. ops is the number of operations before the cut. cut returns the file
-// system after it.
-func (f *FS) PowerCuts(from int, visit func(ops int, cut func(Fate, *rand.Rand) *FS)) {
+// after from operations. ops is the number of operations before the power cut. after returns the
+// file system after it.
+func (f *FS) PowerCuts(from int, visit func(ops int, after func(Fate, *rand.Rand) *FS)) {
 	f.mu.Lock()
 	ops := slices.Clone(f.ops)
 	f.mu.Unlock()
 	r := &replay{names: map[string]*node{"/": {dir: true}}, data: make(map[*node][]byte), pending: make(map[*node][]Op)}
 	for i := range len(ops) + 1 {
 		if i >= from {
-			visit(i, r.cut)
+			visit(i, r.after)
 		}
 		if i < len(ops) {
 			r.step(ops[i])
@@ -107,8 +107,8 @@ func (op Op) enter(names map[string]*node) {
 	}
 }
 
-// cut returns the file system after the power cut.
-func (r *replay) cut(fate Fate, rnd *rand.Rand) *FS {
+// after returns the file system after the power cut.
+func (r *replay) after(fate Fate, rnd *rand.Rand) *FS {
 	names := maps.Clone(r.names)
 	made := r.made
 	switch fate {

@@ -1,0 +1,81 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"tempestd/messages"
+)
+
+// names lists the jobs that wait, in order.
+func (q *jobs) names() (names []string) {
+	for _, job := range q.waiting {
+		name := fmt.Sprintf("%T", job)[len("*messages."):]
+		switch m := job.(type) {
+		case *messages.Quiesce:
+			name += fmt.Sprint(m.Epoch)
+		case *messages.FilterChanged:
+			name += fmt.Sprint(m.Hash)
+		case *messages.BeginBackfill:
+			name += fmt.Sprint(m.ID)
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+func TestJobsCollapseIntoTheNewestWish(t *testing.T) {
+	pool := make(Pool, 8)
+	batch := func() *messages.AppendBatch { return &messages.AppendBatch{Batch: &messages.Batch{}, Release: pool} }
+	backfillOf := func(id uint64) *messages.AppendBackfill {
+		return &messages.AppendBackfill{ID: id, Batch: &messages.Batch{}, Release: pool}
+	}
+	q := newJobs()
+	for _, job := range []any{
+		batch(), &messages.Quiesce{Epoch: 2}, &messages.Quiesce{Epoch: 3},
+		&messages.FilterChanged{Hash: 1}, &messages.FilterChanged{Hash: 2}, batch(), &messages.FilterChanged{Hash: 3},
+		&messages.BeginBackfill{ID: 1}, backfillOf(1), backfillOf(1), &messages.EndBackfill{ID: 1}, &messages.BeginBackfill{ID: 2}, backfillOf(2),
+		&messages.Drain{}, batch(), &messages.Drain{},
+	} {
+		q.add(job)
+	}
+	want := []string{"AppendBatch", "Quiesce3", "FilterChanged2", "AppendBatch", "FilterChanged3", "BeginBackfill2", "AppendBackfill", "AppendBatch", "Drain"}
+	if got := q.names(); !slices.Equal(got, want) {
+		t.Errorf("waiting %v\nwant    %v", got, want)
+	}
+	if len(pool) != 2 {
+		t.Errorf("%d batches were given back, want the two of the first backfill", len(pool))
+	}
+	select {
+	case <-q.draining:
+	default:
+		t.Error("a drain that waits is to end the waiting for the store")
+	}
+	first, ok := q.next(context.Background())
+	if _, isBatch := first.(*messages.AppendBatch); !ok || !isBatch {
+		t.Errorf("the first job is %T", first)
+	}
+	q.clear()
+	if len(q.waiting) > 0 || len(pool) != 5 {
+		t.Errorf("%v wait, %d batches were given back in all, want 5", q.names(), len(pool))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if job, ok := q.next(ctx); ok {
+		t.Errorf("got %v after the end", job)
+	}
+}
+
+func TestWaitsGrowWithWhatIsNotKnown(t *testing.T) {
+	var waits []string
+	for wait, n := nextWait(0, errors.New("unknown")), 0; n < 11; wait, n = nextWait(wait, errors.New("unknown")), n+1 {
+		waits = append(waits, wait.String())
+	}
+	want := []string{"100ms", "200ms", "400ms", "800ms", "1.6s", "3.2s", "6.4s", "12.8s", "25.6s", "30s", "30s"}
+	if !slices.Equal(waits, want) {
+		t.Errorf("waits %v, want %v", waits, want)
+	}
+}

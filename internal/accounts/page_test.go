@@ -1,0 +1,41 @@
+package accounts
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+// Whatever a page holds, what it gives is what it says it is, and no more than is asked for.
+func FuzzListPage(f *testing.F) {
+	const did, collection = "did:plc:ewvi7nxzyoun6zhxrhs64oiz", "app.bsky.feed.post"
+	f.Add([]byte(`{"records":[{"uri":"at://did:plc:ewvi7nxzyoun6zhxrhs64oiz/app.bsky.feed.post/3l","cid":"bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua","value":{}}],"cursor":"x"}`))
+	f.Add([]byte(`{"records":[{"uri":"at://","value":1}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var p page
+		if json.Unmarshal(body, &p) != nil {
+			return
+		}
+		given := 0
+		l := lister{client: New(Options{}), did: did, collection: collection, opt: ListOptions{Most: 3}, saw: func(string) {}, yield: func(r Record) error {
+			given++
+			again, err := NewRecord(r.DID, r.Collection, r.RKey, r.CID.String(), r.JSON)
+			if err != nil || string(again.JSON) != string(r.JSON) || r.DID != did || r.Collection != collection {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			return nil
+		}}
+		if _, err := l.page(p); err != nil || given > 3 || given != l.listing.Records {
+			t.Fatalf("%d records, %+v, %v", given, l.listing, err)
+		}
+	})
+}
+
+func TestTimesInKeys(t *testing.T) {
+	for key, want := range map[string]string{"3migo7fijwi2k": "2026-04-01", "2222222222222": "1970-01-01", "jzzzzzzzzzzzz": "2540-11-07",
+		"kzzzzzzzzzzzz": "", "": "", "self": "", "3migo7fijwi2": "", "3migo7fijwi2k2": "", "3migo7fijwi21": "", "3MIGO7FIJWI2K": ""} {
+		at, ok := KeyTime(key)
+		if got := at.Format("2006-01-02"); ok != (want != "") || ok && got != want {
+			t.Errorf("%q: %v, %v, want %s", key, at, ok, want)
+		}
+	}
+}
