@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
@@ -113,9 +114,9 @@ func (k *sink) readClock(b *messages.Batch) {
 // again by time, at once.
 func (k *sink) Info(name, _ string) {
 	switch name {
-	case jetstream.InfoOutdatedCursor:
+	case atproto.OutdatedCursor:
 		k.said.Outdated = true
-	case jetstream.InfoFutureCursor:
+	case atproto.FutureCursor:
 		k.said.Future = true
 		if _, _, bySeq := k.plan.Cursor.Sequence(); bySeq {
 			k.reject(errSeqReset)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tempestd/actors"
+	"tempestd/internal/atproto"
 	"tempestd/internal/jetstream"
 	"tempestd/messages"
 )
@@ -213,7 +214,7 @@ func (c *hostConn) from(is func(stamped) bool) {
 func (c *hostConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream.Limits) (*messages.Batch, error) {
 	begun := false
 	if c.future {
-		sink.Info(jetstream.InfoFutureCursor, "")
+		sink.Info(atproto.FutureCursor, "")
 	}
 	for {
 		c.host.net.mu.Lock()

@@ -37,6 +37,7 @@ type Options struct {
 	Monotonic func() time.Duration // the monotonic clock; nil: Clock's time since the start
 	Rand      *rand.Rand           // jitter; nil seeds one from the clock
 	Dial      actors.Dialer        // nil dials websockets
+	UserAgent string               // of the requests to upstreams
 	Fault     actors.Fault         // nil, except in tests of faults
 }
 
@@ -91,7 +92,7 @@ func newFeedConfig(ctx context.Context, o Options, fc config.Feed, known diction
 		cfg.Checkpoints = o.Store
 	}
 	if cfg.Dial == nil {
-		cfg.Dial = websocketDialer(fc, known, o.Clock)
+		cfg.Dial = websocketDialer(fc, known, o)
 	}
 	if leases, shared := o.Store.(persistence.LeaseStore); shared {
 		cfg.Lease = newLeaseConfig(o, leases, fc)
@@ -175,8 +176,8 @@ func newBalancerConfig(o Options) *balancerConfig {
 
 // websocketDialer dials a feed's upstreams. All feeds share the negotiator, and so what it learns
 // about an endpoint.
-func websocketDialer(fc config.Feed, known dictionaries, clock clockwork.Clock) actors.Dialer {
-	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, V1Dictionary: known.v1, Negotiator: known.negotiator, Clock: clock}
+func websocketDialer(fc config.Feed, known dictionaries, o Options) actors.Dialer {
+	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, V1Dictionary: known.v1, Negotiator: known.negotiator, Clock: o.Clock, UserAgent: o.UserAgent}
 	return func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
 		return jetstream.Dial(ctx, req, opt)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"tempestd/internal/client"
 	"tempestd/internal/plain"
+	"tempestd/internal/version"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded/backup"
 )
@@ -51,7 +52,7 @@ Exit codes: 0 the backup is whole, 1 it is not, 2 the command line or the config
 				rate = backupRate
 			}
 			p := &meter{w: a.err}
-			opt := backup.Options{Version: thisBuild().Version, Now: time.Now(), Link: link, BytesPerSecond: int64(rate) << 20, Progress: func(r backup.Report) {
+			opt := backup.Options{Version: version.This().Version, Now: time.Now(), Link: link, BytesPerSecond: int64(rate) << 20, Progress: func(r backup.Report) {
 				p.show(fmt.Sprintf("%d files, %s; copied %s", r.Files, humanize.IBytes(uint64(r.Bytes)), humanize.IBytes(uint64(r.Copied.Bytes))))
 			}}
 			var done backup.Report

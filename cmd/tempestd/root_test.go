@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tempestd/internal/config"
+	"tempestd/internal/version"
 )
 
 const goodConfig = "data_dir = \"d\"\n[http]\ntoken = \"hunter2\"\n[feeds.sky]\nendpoints = [\"example.com\"]\n"
@@ -97,7 +98,7 @@ func TestCheckPrintsAConfigurationThatLoads(t *testing.T) {
 }
 
 func TestVersionAsJSON(t *testing.T) {
-	var b build
+	var b version.Build
 	p := run(t, "version", "--json")
 	if err := json.Unmarshal([]byte(p.out.String()), &b); err != nil || b.Version == "" || !strings.HasPrefix(b.Go, "go1.") {
 		t.Errorf("%v: %s", err, p.out)

@@ -11,6 +11,7 @@ import (
 	"tempestd/internal/config"
 	"tempestd/internal/daemon"
 	"tempestd/internal/observe"
+	"tempestd/internal/version"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -48,7 +49,7 @@ for a restart. In a terminal it means that the terminal is gone, and stops the d
 			defer stop()
 			limitMemory(cfg)
 			return daemon.Run(ctx, cfg, daemon.Options{
-				Version:  thisBuild().Version,
+				Version:  version.This().Version,
 				Observer: observe.New(logger, observe.NewMetrics()),
 				Clock:    clockwork.NewRealClock(),
 				Reload:   reload,

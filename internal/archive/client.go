@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/atproto"
 )
 
 // Options say which archive a Client calls, and how.
@@ -43,8 +45,6 @@ type Client struct {
 }
 
 const (
-	routePrefix = "/xrpc/network.bsky.jetstream."
-
 	routePlan    = "planSnapshot"
 	routeList    = "listSegments"
 	routeSegment = "getSegment"
@@ -92,7 +92,7 @@ func (e *redirectError) Unwrap() error { return ErrRedirect }
 
 // redirect follows only to another archive call of the same origin.
 func (c *Client) redirect(r *http.Request, via []*http.Request) error {
-	if r.URL.Scheme == c.base.Scheme && strings.EqualFold(r.URL.Host, c.base.Host) && strings.HasPrefix(r.URL.Path, c.base.Path+routePrefix) && len(via) <= maxRedirects {
+	if r.URL.Scheme == c.base.Scheme && strings.EqualFold(r.URL.Host, c.base.Host) && strings.HasPrefix(r.URL.Path, c.base.Path+atproto.ArchivePath) && len(via) <= maxRedirects {
 		return nil
 	}
 	return &redirectError{printable(c.scrub(r.URL.Scheme + "://" + r.URL.Host))}
@@ -112,7 +112,7 @@ type call struct {
 func (c *Client) send(ctx context.Context, q *call, accepted ...int) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	u := *c.base
-	u.Path += routePrefix + q.route
+	u.Path += atproto.ArchivePath + q.route
 	u.RawQuery = q.query.Encode()
 	var body io.Reader
 	if q.body != nil {

@@ -8,6 +8,7 @@ import (
 
 	"tempestd/internal/archive/dagcbor"
 	"tempestd/internal/archive/jss"
+	"tempestd/internal/atproto"
 )
 
 // Renderer writes rows as the frames of a v2 socket. The zero Renderer is ready to use, and
@@ -22,8 +23,6 @@ type Renderer struct {
 
 // errNotMap is a record that is no map.
 var errNotMap = fmt.Errorf("%w: a record that is no map", dagcbor.ErrOutsideModel)
-
-const typePrefix = `{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#`
 
 // AppendFrame appends the frame of a row. An error that is dagcbor.ErrOutsideModel means that the
 // socket does not send the event either; any other one means that the row is damaged. After an error
@@ -50,7 +49,7 @@ func (r *Renderer) AppendFrame(dst []byte, row *jss.Row) ([]byte, error) {
 }
 
 func (r *Renderer) commit(dst []byte, row *jss.Row) ([]byte, error) {
-	dst = append(append(dst, typePrefix...), `commit"`...)
+	dst = append(append(dst, atproto.EventFrame...), `commit"`...)
 	if row.Kind != jss.Delete {
 		dst = append(dst, `,"cid":"`...)
 		dst, _ = dagcbor.Sum(dagcbor.CodecDAGCBOR, row.Payload).AppendText(dst)
@@ -104,7 +103,7 @@ func (r *Renderer) message(dst []byte, row *jss.Row, name string, members []stri
 	if err != nil {
 		return nil, err
 	}
-	dst = append(append(append(dst, typePrefix...), name...), '"')
+	dst = append(append(append(dst, atproto.EventFrame...), name...), '"')
 	if name < "did" {
 		dst = append(dst, body...)
 	}

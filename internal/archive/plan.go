@@ -10,6 +10,7 @@ import (
 	"regexp"
 
 	"tempestd/internal/archive/jss"
+	"tempestd/internal/atproto"
 	"tempestd/internal/jetstream"
 )
 
@@ -120,10 +121,10 @@ func badRequest(err error) bool {
 
 func (p *planner) try(ctx context.Context, a ask) (*page, error) {
 	in := input{Kinds: a.filter.Kinds, AfterSeq: a.after, BeforeSeq: a.before}
-	if n := len(a.filter.DIDs); n <= jetstream.MaxDIDs && !p.without.dids {
+	if n := len(a.filter.DIDs); n <= atproto.MaxDIDs && !p.without.dids {
 		in.DIDs = a.filter.DIDs
 	}
-	if n := len(a.filter.Collections); n <= jetstream.MaxCollections && !p.without.collections {
+	if n := len(a.filter.Collections); n <= atproto.MaxCollections && !p.without.collections {
 		in.Collections = a.filter.Collections
 	}
 	body, err := json.Marshal(in)

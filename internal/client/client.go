@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"tempestd/internal/jetstream"
+	"tempestd/internal/version"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -292,6 +293,7 @@ func (c *Client) request(ctx context.Context, method string, query url.Values, g
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set("User-Agent", version.UserAgent(version.This().Version))
 	if len(given) > 0 {
 		req.Header.Set("Content-Type", "application/json")
 	}

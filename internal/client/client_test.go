@@ -342,3 +342,18 @@ func TestACallEndsWhenNothingAnswers(t *testing.T) {
 		t.Errorf("%v, want the context's error", err)
 	}
 }
+
+func TestTheDaemonSeesTheUserAgent(t *testing.T) {
+	agents := make(chan string, 1)
+	ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		agents <- r.UserAgent()
+		_, _ = w.Write([]byte(`{"feeds":[]}`))
+	}))
+	defer ts.Close()
+	if _, err := connect(t, ts.URL, "").Feeds(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-agents; !strings.HasPrefix(got, "tempestd/") {
+		t.Errorf("the client is %q", got)
+	}
+}

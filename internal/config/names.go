@@ -9,6 +9,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2/unstable"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/jetstream"
 )
 
@@ -16,20 +17,10 @@ import (
 const (
 	maxCollections = 10_000
 	maxDIDs        = 1_000_000
-	maxNSID        = 317
-	maxDID         = 2048
 	maxEndpoints   = 16
 )
 
-var (
-	feedName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
-	// label is one part of a domain name.
-	label     = `[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?`
-	nsid      = regexp.MustCompile(`^[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.` + label + `)+\.[a-zA-Z][a-zA-Z0-9]{0,62}$`)
-	nsidBelow = regexp.MustCompile(`^[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.` + label + `)*\.\*$`)
-	didPLC    = regexp.MustCompile(`^did:plc:[a-z2-7]{24}$`)
-	didWeb    = regexp.MustCompile(`^did:web:` + label + `(\.` + label + `)*(%3[aA][0-9]{1,5})?(:[a-zA-Z0-9._%-]+)*$`)
-)
+var feedName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 const wantFeedName = "want a name of 1 to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit"
 
@@ -43,18 +34,15 @@ func text(want string, ok func(string) bool) kind[string] {
 // collection accepts an NSID, or a prefix of one that ends in ".*".
 func collection() kind[string] {
 	return text(`want a collection such as "app.bsky.feed.post" or "app.bsky.graph.*"`, func(s string) bool {
-		return len(s) <= maxNSID && (nsid.MatchString(s) || nsidBelow.MatchString(s))
+		prefix, wildcard := strings.CutSuffix(s, ".*")
+		return wildcard && atproto.PrefixSegments(prefix) > 0 || atproto.IsNSID(s)
 	})
 }
 
 const wantDID = `want a DID such as "did:plc:" and 24 of a-z and 2-7, or "did:web:example.com"`
 
 // did accepts the two DID methods that the network has.
-func did() kind[string] { return text(wantDID, isDID) }
-
-func isDID(s string) bool {
-	return len(s) <= maxDID && (didPLC.MatchString(s) || didWeb.MatchString(s))
-}
+func did() kind[string] { return text(wantDID, atproto.IsNetworkDID) }
 
 // Endpoint is an upstream as the configuration names it.
 type Endpoint struct {
@@ -105,7 +93,7 @@ func readDIDs(name string) (all []string, bad []problem, err error) {
 		entry, _, _ := strings.Cut(lines.Text(), "#")
 		switch entry = strings.TrimSpace(entry); {
 		case entry == "":
-		case isDID(entry):
+		case atproto.IsNetworkDID(entry):
 			all = append(all, entry)
 		case len(bad) < maxBadDIDs:
 			bad = append(bad, problem{file: name, line: line, found: "found " + showDID(entry), want: wantDID + ", one a line"})

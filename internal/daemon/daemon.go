@@ -18,6 +18,7 @@ import (
 	"tempestd/internal/observe"
 	"tempestd/internal/serve"
 	"tempestd/internal/systemd"
+	"tempestd/internal/version"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded"
 	"tempestd/supervisor"
@@ -26,7 +27,7 @@ import (
 // Options holds what a daemon needs in addition to its configuration. Observer and Clock are
 // required.
 type Options struct {
-	Version  string // for the log
+	Version  string // for the log, and for upstreams
 	Observer *observe.Observer
 	Clock    clockwork.Clock
 	// Reload requests a reload of the configuration, by Load. A nil channel never does.
@@ -117,7 +118,8 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 
 	d.tree, err = supervisor.Start(ctx, supervisor.Options{Config: d.cfg, Store: s.streams, Checkpoints: s.checkpoints, Node: s.node,
-		Filters: filterFiles{filepath.Join(d.cfg.DataDir, "filters")}, Observer: d.observer, Clock: d.clock, Fault: d.opt.Fault})
+		UserAgent: version.UserAgent(d.opt.Version),
+		Filters:   filterFiles{filepath.Join(d.cfg.DataDir, "filters")}, Observer: d.observer, Clock: d.clock, Fault: d.opt.Fault})
 	if err != nil {
 		return err
 	}

@@ -11,10 +11,9 @@ import (
 	"time"
 
 	"tempestd/internal/archive/jss"
+	"tempestd/internal/atproto"
 	"tempestd/internal/subscribe"
 )
-
-const archivePath = "/xrpc/network.bsky.jetstream."
 
 // archiveRoutes mounts the calls of the archive.
 func (s *Sim) archiveRoutes() {
@@ -25,7 +24,7 @@ func (s *Sim) archiveRoutes() {
 		"GET getBlock":      s.getBlock,
 	} {
 		method, name, _ := strings.Cut(pattern, " ")
-		s.mux.HandleFunc(method+" "+archivePath+name, func(w http.ResponseWriter, r *http.Request) {
+		s.mux.HandleFunc(method+" "+atproto.ArchivePath+name, func(w http.ResponseWriter, r *http.Request) {
 			if _, ok := s.admit(w, ProtocolV2); !ok || !s.admitToArchive(w, r, name) {
 				return
 			}

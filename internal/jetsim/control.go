@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
-	"tempestd/internal/subscribe"
+	"tempestd/internal/atproto"
 )
 
 // routes mounts the subscription endpoints and the control endpoint. Only loopback clients may use
@@ -26,11 +26,11 @@ import (
 func (s *Sim) routes() {
 	s.mux = http.NewServeMux()
 	if s.opt.Protocol.includes(ProtocolV1) {
-		s.mux.HandleFunc(subscribe.PathV1, s.handleSubscribe(ProtocolV1))
+		s.mux.HandleFunc(atproto.SubscribePath, s.handleSubscribe(ProtocolV1))
 	}
 	if s.opt.Protocol.includes(ProtocolV2) {
-		s.mux.HandleFunc(subscribe.PathV2, s.handleSubscribe(ProtocolV2))
-		s.mux.HandleFunc("GET "+subscribe.PathDictionary, s.handleDictionary)
+		s.mux.HandleFunc(atproto.EventsPath, s.handleSubscribe(ProtocolV2))
+		s.mux.HandleFunc("GET "+atproto.DictionaryPath, s.handleDictionary)
 	}
 	if s.store != nil {
 		s.archiveRoutes()

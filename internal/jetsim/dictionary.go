@@ -11,6 +11,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/subscribe"
 )
 
@@ -18,9 +19,8 @@ import (
 // networks, each seeded by the dictionary's id. So an id means the same bytes in every process,
 // which is necessary because clients cache dictionaries by id.
 const (
-	v1DictionaryID    = 1612007021 // the only id that v1 has
-	v2DictionaryID    = 20770001   // the first id; every rotation adds one
-	dictionarySamples = 120        // frames to train with; the history has as many again
+	v2DictionaryID    = 20770001 // the first id; every rotation adds one
+	dictionarySamples = 120      // frames to train with; the history has as many again
 	zstdWindow        = 128 << 10
 )
 
@@ -88,7 +88,7 @@ func (d *dictionaries) forV1() (*dictionary, error) {
 		if d.given != nil {
 			d.v1, err = newDictionary(d.given)
 		} else {
-			d.v1, err = trainDictionary(v1DictionaryID, ProtocolV1)
+			d.v1, err = trainDictionary(atproto.DictionaryV1, ProtocolV1)
 		}
 	}
 	return d.v1, err
@@ -162,6 +162,6 @@ func (s *Sim) handleDictionary(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Etag", fmt.Sprintf(`"zstd-dict-%d"`, d.id))
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
-	h.Set("X-Zstd-Dictionary-Id", strconv.FormatUint(uint64(d.id), 10))
+	h.Set(atproto.DictionaryHeader, strconv.FormatUint(uint64(d.id), 10))
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.bytes))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/jonboulle/clockwork"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/jetsim"
 	"tempestd/internal/jetstream"
 	"tempestd/messages"
@@ -107,7 +108,7 @@ func TestANumberBeyondTheNextOne(t *testing.T) {
 			one := subscribe(t, s, fmt.Sprint("cursor=", c.cursor))
 			if newer != nil && c.told {
 				info := payloads(t, sub.read(1))[0].Payload
-				if info.Name != jetstream.InfoFutureCursor || info.Type != "network.bsky.jetstream.subscribeEvents#info" || !strings.Contains(info.Message, fmt.Sprint(c.cursor)) {
+				if info.Name != atproto.FutureCursor || info.Type != "network.bsky.jetstream.subscribeEvents#info" || !strings.Contains(info.Message, fmt.Sprint(c.cursor)) {
 					t.Errorf("at %d it says %+v", c.cursor, info)
 				}
 			}
@@ -131,7 +132,7 @@ func TestATimeBeforeTheOldestEvent(t *testing.T) {
 		sub := subscribeV2(t, s, fmt.Sprint("cursor=", noon.Add(-time.Hour).UnixMicro()))
 		got := payloads(t, sub.read(1))[0].Payload
 		if newer != nil {
-			if got.Name != jetstream.InfoOutdatedCursor {
+			if got.Name != atproto.OutdatedCursor {
 				t.Errorf("it says %+v", got)
 			}
 			got = payloads(t, sub.read(1))[0].Payload

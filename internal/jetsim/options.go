@@ -9,7 +9,7 @@ import (
 
 	"github.com/jonboulle/clockwork"
 
-	"tempestd/internal/subscribe"
+	"tempestd/internal/atproto"
 )
 
 // Options say what a simulator simulates. With the zero value the simulator is ready and serves
@@ -158,8 +158,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("jetsim: a large event every %d of %d bytes; from 0, and to %d bytes, are accepted", o.LargeEvery, o.LargeBytes, maxLarge)
 	case o.Segment < 1 || o.Block < 1:
 		return o, fmt.Errorf("jetsim: a segment and a block hold at least one event")
-	case o.FirstSeq < 1 || o.FirstSeq >= subscribe.FirstTime:
-		return o, fmt.Errorf("jetsim: a first seq of %d; 1 to %d are accepted", o.FirstSeq, int64(subscribe.FirstTime-1))
+	case o.FirstSeq < 1 || o.FirstSeq >= atproto.FirstTime:
+		return o, fmt.Errorf("jetsim: a first seq of %d; 1 to %d are accepted", o.FirstSeq, int64(atproto.FirstTime-1))
 	case o.Lookback < 0 || o.BlockAge < 0 || o.Lag < 0:
 		return o, fmt.Errorf("jetsim: a duration is negative")
 	}

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 
-	"tempestd/internal/subscribe"
+	"tempestd/internal/atproto"
 )
 
 // These errors end a connection because of what the client sent.
 var (
 	errBadClientFrame = errors.New("client sent an invalid frame")
-	errMessageTooBig  = fmt.Errorf("read limited at %d bytes", subscribe.MaxClientMessage+1)
+	errMessageTooBig  = fmt.Errorf("read limited at %d bytes", atproto.MaxSubscriberMessage+1)
 )
 
 // receiver reads a client's messages.
@@ -50,7 +50,7 @@ func (r *receiver) next() (op byte, payload []byte, err error) {
 		if h.op != opContinuation {
 			r.op, r.compressed, r.message = h.op, h.compressed, r.message[:0]
 		}
-		if uint64(len(r.message))+h.n > subscribe.MaxClientMessage {
+		if uint64(len(r.message))+h.n > atproto.MaxSubscriberMessage {
 			return 0, nil, errMessageTooBig
 		}
 		at := len(r.message)
@@ -65,7 +65,7 @@ func (r *receiver) next() (op byte, payload []byte, err error) {
 		if !r.compressed {
 			return op, r.message, nil
 		}
-		text, err := r.deflate.inflate(r.message, subscribe.MaxClientMessage)
+		text, err := r.deflate.inflate(r.message, atproto.MaxSubscriberMessage)
 		return op, text, err
 	}
 }
@@ -103,7 +103,7 @@ func (r *receiver) header() (header, error) {
 		}
 		h.n = binary.BigEndian.Uint64(b[:])
 	}
-	if h.n > subscribe.MaxClientMessage {
+	if h.n > atproto.MaxSubscriberMessage {
 		return header{}, errMessageTooBig
 	}
 	_, err := io.ReadFull(r.br, h.mask[:])

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tempestd/internal/archive/dagcbor"
+	"tempestd/internal/atproto"
 	"tempestd/internal/subscribe"
 )
 
@@ -56,7 +57,7 @@ func (w *network) appendV1(b []byte, e *event, seq, timeUS int64) []byte {
 // sorted keys. If witnessed is true, the payload ends with the member witnessedAt.
 func (w *network) appendV2(b []byte, e *event, seq, timeUS int64, witnessed bool) []byte {
 	kind := e.shape.kind()
-	b = append(b, `{"$type":"message","payload":{"$type":"`+subscribe.V2Type...)
+	b = append(b, `{"$type":"message","payload":{"$type":"`+atproto.EventType...)
 	b = append(b, kindName(kind)...)
 	if kind == subscribe.Commit {
 		b = w.appendV2Commit(b, e)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/jonboulle/clockwork"
 
-	"tempestd/internal/subscribe"
+	"tempestd/internal/atproto"
 )
 
 const defaultAccounts = 20_000
@@ -193,10 +193,10 @@ func (s *Sim) Addr() string {
 
 // URL is the v1 endpoint of the newest listener, or "" without one. Clients that choose their
 // protocol need only Addr.
-func (s *Sim) URL() string { return s.url(subscribe.PathV1) }
+func (s *Sim) URL() string { return s.url(atproto.SubscribePath) }
 
 // URLv2 is the v2 endpoint of the newest listener, or "" without one.
-func (s *Sim) URLv2() string { return s.url(subscribe.PathV2) }
+func (s *Sim) URLv2() string { return s.url(atproto.EventsPath) }
 
 func (s *Sim) url(path string) string {
 	if addr := s.Addr(); addr != "" {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jonboulle/clockwork"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/jetsim"
 	"tempestd/internal/jetstream"
 	"tempestd/messages"
@@ -158,7 +159,7 @@ func TestUpstreamTable(t *testing.T) {
 		"seq-ahead": {test: func(t *testing.T, s *server) {
 			begins(t, s, atSeq(s.all[len(s.all)-1].seq()+1), len(s.all), "") // the next number
 			s.all = append(s.all, decode(t, subscribe(t, s.Sim, fmt.Sprint("cursor=", s.Stats().NewestSeq)).read(1))...)
-			begins(t, s, atSeq(1_000_000), len(s.all), either(s.newer && s.v2, jetstream.InfoFutureCursor))
+			begins(t, s, atSeq(1_000_000), len(s.all), either(s.newer && s.v2, atproto.FutureCursor))
 		}},
 		"seq-old": {test: func(t *testing.T, s *server) {
 			s.Forget(600)
@@ -167,7 +168,7 @@ func TestUpstreamTable(t *testing.T) {
 				return
 			}
 			h := (&heard{t: t, enough: 1}).listen(s.Sim, s.p, atSeq(s.all[3].seq()))
-			if h.refused == nil || h.refused.Name != jetstream.RefusedCursorTooOld || !jetstream.ResumeByTime(h.refused) || h.refused.Permanent {
+			if h.refused == nil || h.refused.Name != atproto.CursorTooOld || !jetstream.ResumeByTime(h.refused) || h.refused.Permanent {
 				t.Errorf("it is refused with %+v", h.refused)
 			}
 		}},
@@ -183,10 +184,10 @@ func TestUpstreamTable(t *testing.T) {
 		}},
 		"time-old": {test: func(t *testing.T, s *server) {
 			s.Forget(600)
-			begins(t, s, atTime(s.all[3].TimeUS), 600, either(s.v2, jetstream.InfoOutdatedCursor))
+			begins(t, s, atTime(s.all[3].TimeUS), 600, either(s.v2, atproto.OutdatedCursor))
 		}},
 		"time-first": {test: func(t *testing.T, s *server) {
-			begins(t, s, atTime(s.all[0].TimeUS-1_000_000), 0, either(s.newer && s.v2, jetstream.InfoOutdatedCursor))
+			begins(t, s, atTime(s.all[0].TimeUS-1_000_000), 0, either(s.newer && s.v2, atproto.OutdatedCursor))
 		}},
 		"time-ahead": {test: func(t *testing.T, s *server) {
 			begins(t, s, atTime(s.clock.Now().Add(time.Hour).UnixMicro()), len(s.all), "")

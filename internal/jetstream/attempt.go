@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"tempestd/internal/atproto"
 )
 
-// packing is the compression that was chosen.
-type packing struct {
+// codec is the compression that was chosen.
+type codec struct {
 	compression Compression // not CompressAuto
 	dictionary  *dictionary // for zstd
 }
@@ -20,7 +22,7 @@ type packing struct {
 type attempt struct {
 	protocol Protocol
 	open     bool // v1 may be tried if the server has no v2
-	packing  packing
+	codec    codec
 	renewed  bool // the dictionary was fetched again: the server did not know the previous one
 	short    bool // the filter's DIDs make the URL too long for the server
 
@@ -88,7 +90,7 @@ func (d *dialer) first(ctx context.Context) (attempt, error) {
 	if known.short.why != "" {
 		a.short, a.shortWhy = true, known.short.why
 	}
-	a.packing, a.plainWhy = d.pack(ctx, a.protocol, 0)
+	a.codec, a.plainWhy = d.chooseCodec(ctx, a.protocol, 0)
 	return a, nil
 }
 
@@ -109,13 +111,13 @@ func (d *dialer) next(ctx context.Context, a attempt, err error) (attempt, bool)
 	switch {
 	case a.protocol == ProtocolV2 && a.open && refusal.noSuchThing():
 		a.protocol, a.v1Why = ProtocolV1, fmt.Sprintf("no v2: the server answers with %d %s", refusal.Status, http.StatusText(refusal.Status))
-		a.packing, a.plainWhy = d.pack(ctx, a.protocol, 0)
-	case a.packing.compression == CompressZstd && refusal.Name == unknownDictionary && !a.renewed:
+		a.codec, a.plainWhy = d.chooseCodec(ctx, a.protocol, 0)
+	case a.codec.compression == CompressZstd && refusal.Name == atproto.UnknownDictionary && !a.renewed:
 		a.renewed = true
-		a.packing, a.plainWhy = d.pack(ctx, a.protocol, a.packing.dictionary.id)
-	case a.packing.compression == CompressZstd && refusal.Name == unknownDictionary:
-		a.packing, a.plainWhy = packing{compression: CompressOff}, "not compressed: the server does not know the dictionary it gives out"
-		d.memory.cannotPack(d.req.Endpoint, a.plainWhy)
+		a.codec, a.plainWhy = d.chooseCodec(ctx, a.protocol, a.codec.dictionary.id)
+	case a.codec.compression == CompressZstd && refusal.Name == atproto.UnknownDictionary:
+		a.codec, a.plainWhy = codec{compression: CompressOff}, "not compressed: the server does not know the dictionary it gives out"
+		d.memory.cannotCompress(d.req.Endpoint, a.plainWhy)
 	case refusal.tooLong() && !a.short && len(d.req.Filter.DIDs) > 0:
 		a.short, a.shortWhy = true, fmt.Sprintf("filtered here: the server answers long URLs with %d %s", refusal.Status, http.StatusText(refusal.Status))
 		d.memory.wantsShortURLs(d.req.Endpoint, a.shortWhy)
@@ -125,11 +127,11 @@ func (d *dialer) next(ctx context.Context, a attempt, err error) (attempt, bool)
 	return a, true
 }
 
-// pack chooses the compression, and says why it is not the one that was asked for. stale is the ID
-// of a dictionary that the server does not know (any more).
-func (d *dialer) pack(ctx context.Context, p Protocol, stale uint32) (packing, string) {
+// chooseCodec chooses the compression, and says why it is not the one that was asked for. stale is
+// the ID of a dictionary that the server does not know (any more).
+func (d *dialer) chooseCodec(ctx context.Context, p Protocol, stale uint32) (codec, string) {
 	e, asked := d.req.Endpoint, d.req.Compress
-	off := packing{compression: CompressOff}
+	off := codec{compression: CompressOff}
 	automatic := asked == CompressAuto
 	switch {
 	case asked == CompressOff, automatic && (d.memory == nil || e.scheme == "ws" || e.isLoopback()):
@@ -141,7 +143,7 @@ func (d *dialer) pack(ctx context.Context, p Protocol, stale uint32) (packing, s
 		return off, known.plain.why
 	}
 	if asked == CompressDeflate {
-		return packing{compression: CompressDeflate}, ""
+		return codec{compression: CompressDeflate}, ""
 	}
 	var dict *dictionary
 	var err error
@@ -158,7 +160,7 @@ func (d *dialer) pack(ctx context.Context, p Protocol, stale uint32) (packing, s
 	if err != nil {
 		return off, printable("not compressed: " + err.Error())
 	}
-	return packing{compression: CompressZstd, dictionary: dict}, ""
+	return codec{compression: CompressZstd, dictionary: dict}, ""
 }
 
 // isLoopback says whether the endpoint is on this machine, judged by its name or address alone.

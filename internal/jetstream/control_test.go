@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/jonboulle/clockwork"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/jetstream"
 )
 
@@ -27,7 +28,7 @@ func TestInfoIsToldAndIsNoEvent(t *testing.T) {
 	if !jetstream.Classify(err).Clean || len(sink.bad) > 0 || sink.frames != 5 || len(sink.said) != 2 {
 		t.Fatalf("%v; %d frames, bad: %q, said: %q", err, sink.frames, sink.bad, sink.said)
 	}
-	if want := jetstream.InfoOutdatedCursor + ": requested timestamp cursor below retention floor; starting at seq 1"; sink.said[0] != want {
+	if want := atproto.OutdatedCursor + ": requested timestamp cursor below retention floor; starting at seq 1"; sink.said[0] != want {
 		t.Errorf("said %q, want %q", sink.said[0], want)
 	}
 	if !strings.HasPrefix(sink.said[1], ": not a name two lines xxx") || len(sink.said[1]) > 210 {

@@ -3,11 +3,9 @@ package jetstream
 import (
 	"strconv"
 	"time"
-)
 
-// firstTimeCursor divides the two grammars of an upstream's cursor parameter: a smaller number is a
-// sequence number, all others are Unix microseconds. It is in September 2001.
-const firstTimeCursor = 1_000_000_000_000_000
+	"tempestd/internal/atproto"
+)
 
 type cursorKind uint8
 
@@ -29,7 +27,7 @@ type Cursor struct {
 // SequenceCursor begins at the event of the host ("host:port") with the sequence number seq, or at
 // the first one after it. A value that cannot be a sequence number gives the live tip.
 func SequenceCursor(host string, seq int64) Cursor {
-	if seq < 1 || seq >= firstTimeCursor || host == "" {
+	if seq < 1 || atproto.IsTime(seq) || host == "" {
 		return Cursor{}
 	}
 	return Cursor{kind: bySequence, n: seq, host: host}
@@ -38,7 +36,7 @@ func SequenceCursor(host string, seq int64) Cursor {
 // TimeCursor begins at the Unix microsecond us. Servers begin there or up to hours earlier. A time
 // before September 2001 is replaced by the first one that can be a time cursor.
 func TimeCursor(us int64) Cursor {
-	return Cursor{kind: byTime, n: max(us, firstTimeCursor)}
+	return Cursor{kind: byTime, n: max(us, atproto.FirstTime)}
 }
 
 // IsLive says whether the cursor is the live tip.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/atproto"
 )
 
 // DefaultMaxMessageSize is the default size limit of a message, in bytes. The largest record that
@@ -23,9 +25,6 @@ const maxMessage = 1 << 30
 // maxResponseHeader bounds the header of an upstream's answer to a handshake, in bytes.
 const maxResponseHeader = 64 << 10
 
-// subprotocol is the subprotocol that a v2 client offers. It names the framing that v2 has anyway.
-const subprotocol = "xrpc.v1.json"
-
 // DialOptions say how to connect. Zero fields have defaults.
 type DialOptions struct {
 	Clock clockwork.Clock // nil means the real clock, which is virtual in a testing/synctest bubble
@@ -35,7 +34,7 @@ type DialOptions struct {
 	// messages.OversizedEvent. A message of more than 64 times the limit and more than 64 MiB ends
 	// the connection, and so does a frame that announces one.
 	MaxMessageSize int64
-	UserAgent      string
+	UserAgent      string // of every request; "" means that of net/http
 	TLS            *tls.Config
 	// DialContext makes the TCP connection; default: that of a net.Dialer. The deadlines of the
 	// connection that it makes must run on Clock.
@@ -131,22 +130,22 @@ func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
 	if a.short {
 		ask.DIDs, local.DIDs = nil, d.req.Filter.DIDs
 	}
-	hail, err := d.req.hail(a.protocol, ask, d.opt.MaxMessageSize, a.packing)
+	handshake, err := d.req.handshake(a.protocol, ask, d.opt.MaxMessageSize, a.codec)
 	if err != nil {
 		return nil, err
 	}
-	if hail.hello != nil {
+	if handshake.hello != nil {
 		// The legacy server holds live events back for a subscriber that has not sent its hello,
 		// and then sends them, unfiltered, with the first event that the subscriber wants. So the
 		// whole filter is applied here.
 		local = d.req.Filter
 	}
 	conn := &Conn{endpoint: d.req.Endpoint, clock: d.opt.Clock, maxSize: d.opt.MaxMessageSize, memory: d.memory, raw: d.req.Raw,
-		spoken: Wire{Protocol: a.protocol, Compression: a.packing.compression, Fallback: a.fallback(), Local: !local.IsZero()},
+		spoken: Wire{Protocol: a.protocol, Compression: a.codec.compression, Fallback: a.fallback(), Local: !local.IsZero()},
 		done:   make(chan struct{})}
 	conn.filter.Store(NewMatcher(local))
-	if a.packing.compression == CompressZstd {
-		if conn.inflater, err = newInflater(a.packing.dictionary, d.opt.MaxMessageSize); err != nil {
+	if a.codec.compression == CompressZstd {
+		if conn.inflater, err = newInflater(a.codec.dictionary, d.opt.MaxMessageSize); err != nil {
 			return nil, err // cannot happen: the dictionary was parsed before
 		}
 	}
@@ -156,24 +155,24 @@ func (d *dialer) try(ctx context.Context, a attempt) (*Conn, error) {
 		how.HTTPHeader.Set("User-Agent", d.opt.UserAgent)
 	}
 	if a.protocol == ProtocolV2 {
-		how.Subprotocols = []string{subprotocol}
+		how.Subprotocols = []string{atproto.Subprotocol}
 	}
-	if a.packing.compression == CompressDeflate {
+	if a.codec.compression == CompressDeflate {
 		how.CompressionMode = websocket.CompressionContextTakeover
 	}
-	ws, resp, err := websocket.Dial(ctx, hail.url, how)
+	ws, resp, err := websocket.Dial(ctx, handshake.url, how)
 	if err != nil {
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			return nil, refused(resp, d.opt.Clock.Now())
 		}
 		return nil, fmt.Errorf("connect to %s: %w", d.req.Endpoint, withoutURL(err))
 	}
-	if a.packing.compression == CompressDeflate && resp.Header.Get("Sec-WebSocket-Extensions") == "" {
+	if a.codec.compression == CompressDeflate && resp.Header.Get("Sec-WebSocket-Extensions") == "" {
 		conn.spoken.Compression = CompressOff
 		conn.spoken.Fallback = join(conn.spoken.Fallback, "the server does not deflate")
 	}
-	if hail.hello != nil {
-		if err := ws.Write(ctx, websocket.MessageText, hail.hello); err != nil {
+	if handshake.hello != nil {
+		if err := ws.Write(ctx, websocket.MessageText, handshake.hello); err != nil {
 			_ = ws.CloseNow() // the dial has failed anyway
 			return nil, fmt.Errorf("send the filter to %s: %w", d.req.Endpoint, err)
 		}

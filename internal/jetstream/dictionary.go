@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
+
+	"tempestd/internal/atproto"
 )
 
 const (
@@ -62,9 +64,9 @@ func (d *dialer) fetchDictionary(ctx context.Context) (dict *dictionary, passing
 	ctx, cancel := clockwork.WithTimeout(ctx, d.opt.Clock, dictionaryTimeout)
 	defer cancel()
 	e := d.req.Endpoint
-	path := dictionaryPath
-	if prefix, ok := strings.CutSuffix(e.path, eventsPath); ok {
-		path = prefix + dictionaryPath
+	path := atproto.DictionaryPath
+	if prefix, ok := strings.CutSuffix(e.path, atproto.EventsPath); ok {
+		path = prefix + atproto.DictionaryPath
 	}
 	get, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url("http", path, ""), nil)
 	if err != nil {
@@ -94,7 +96,7 @@ func (d *dialer) fetchDictionary(ctx context.Context) (dict *dictionary, passing
 	if dict, err = parseDictionary(data); err != nil {
 		return nil, false, err
 	}
-	if said := resp.Header.Get("X-Zstd-Dictionary-Id"); said != "" && said != strconv.FormatUint(uint64(dict.id), 10) {
+	if said := resp.Header.Get(atproto.DictionaryHeader); said != "" && said != strconv.FormatUint(uint64(dict.id), 10) {
 		return nil, false, fmt.Errorf("the server says that it is %.20q, and it is %d", said, dict.id)
 	}
 	return dict, false, nil

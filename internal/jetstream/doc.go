@@ -83,7 +83,7 @@
 // From a request to a connection:
 //
 //	endpoint.go    Endpoint
-//	cursor.go      Cursor, and the bound between its two grammars
+//	cursor.go      Cursor
 //	filter.go      Filter, and what servers refuse in one
 //	request.go     Request: the one place that builds URLs and first messages
 //	dial.go        Dial: one attempt

@@ -7,13 +7,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-)
 
-// The paths at which servers listen.
-const (
-	subscribePath  = "/subscribe"
-	eventsPath     = "/xrpc/network.bsky.jetstream.subscribeEvents"
-	dictionaryPath = "/xrpc/network.bsky.jetstream.getZstdDictionary"
+	"tempestd/internal/atproto"
 )
 
 // path returns the path of the protocol at an endpoint: the endpoint's own path if it has one, or
@@ -23,9 +18,9 @@ func (p Protocol) path(e Endpoint) string {
 	case e.path != "":
 		return e.path
 	case p == ProtocolV2:
-		return eventsPath
+		return atproto.EventsPath
 	}
-	return subscribePath
+	return atproto.SubscribePath
 }
 
 // Endpoint is where an upstream listens. The zero Endpoint is none; ParseEndpoint makes the others.
@@ -121,9 +116,9 @@ func (e Endpoint) Host() string { return e.host }
 // says v2.
 func (e Endpoint) Protocol() Protocol {
 	switch e.path {
-	case subscribePath:
+	case atproto.SubscribePath:
 		return ProtocolV1
-	case eventsPath:
+	case atproto.EventsPath:
 		return ProtocolV2
 	}
 	return ProtocolAuto

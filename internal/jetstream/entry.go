@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"tempestd/internal/atproto"
 	"tempestd/messages"
 )
 
@@ -132,12 +133,9 @@ func (e *Entry) V2(buf []byte) (frame, grown []byte) {
 	return buf[start:], buf
 }
 
-// envelope is the beginning of a v2 frame, up to the name of the event's kind.
-const envelope = `{"$type":"message","payload":{"$type":"network.bsky.jetstream.subscribeEvents#`
-
 // appendV2 appends the v2 frame of an identified event in v1's shape.
 func (f *fields) appendV2(dst, event []byte, kind messages.Kind) []byte {
-	dst = append(dst, envelope...)
+	dst = append(dst, atproto.EventFrame...)
 	dst = append(dst, f.kind...)
 	dst = append(dst, '"')
 	switch kind {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"tempestd/internal/atproto"
 	"tempestd/messages"
 )
 
@@ -26,7 +27,7 @@ func (f *fields) open() string {
 		f.syncRev, f.blocks = f.commit.rev, f.v2.blocks
 	}
 	f.kind = name
-	if f.seq >= firstTimeCursor {
+	if atproto.IsTime(f.seq) {
 		// The number is a time: tempestd puts a time here for an event without a sequence number
 		// (Entry).
 		f.seq = 0

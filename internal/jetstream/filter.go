@@ -4,13 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-)
 
-// Greatest lengths of a filter's lists that servers accept. The server is not asked for a longer
-// list: it sends everything, and Run keeps the events that are wanted.
-const (
-	MaxCollections = 100
-	MaxDIDs        = 10_000
+	"tempestd/internal/atproto"
 )
 
 // kinds are the names that Filter.Kinds can have; readerKinds are those in a filter of this
@@ -46,8 +41,8 @@ func (e *FilterError) Error() string { return e.Reason }
 
 // ValidateFilter returns what a server of the protocol would refuse; every error is a *FilterError.
 // With ProtocolAuto the filter must be valid in both protocols, because the server may speak
-// either. The lengths of the lists are not checked: see MaxCollections and MaxDIDs. It is safe for
-// concurrent use.
+// either. The lengths of the lists are not checked: a server is not asked for a list that is longer
+// than it accepts, and Run keeps the events that are wanted. It is safe for concurrent use.
 func ValidateFilter(f Filter, p Protocol) []error { return validate(f, p, kinds[:]) }
 
 // ValidateReader returns what is refused in a filter of this daemon's readers; every error is a
@@ -60,8 +55,8 @@ func ValidateReader(f Filter) []error {
 			errs = append(errs, &FilterError{List: list, Reason: fmt.Sprintf("%d %s are too many: accepted are up to %d", n, list, most)})
 		}
 	}
-	tooMany("collections", len(f.Collections), MaxCollections)
-	tooMany("dids", len(f.DIDs), MaxDIDs)
+	tooMany("collections", len(f.Collections), atproto.MaxCollections)
+	tooMany("dids", len(f.DIDs), atproto.MaxDIDs)
 	return errs
 }
 
@@ -73,15 +68,15 @@ func validate(f Filter, p Protocol, kinds []string) []error {
 	for _, c := range f.Collections {
 		head, wildcard := strings.CutSuffix(c, ".*")
 		switch {
-		case !wildcard && !validNSID(c):
+		case !wildcard && !atproto.IsNSID(c):
 			refuse("collections", c, "invalid collection: %s")
 		// v1 servers accept any prefix; an invalid one matches nothing
-		case wildcard && p != ProtocolV1 && !validNSID(head+".x"):
+		case wildcard && p != ProtocolV1 && atproto.PrefixSegments(head) < atproto.MinPrefixSegments:
 			refuse("collections", c, "invalid collection wildcard: %s")
 		}
 	}
 	for _, d := range f.DIDs {
-		if !validDID(d) {
+		if !atproto.IsDID(d) {
 			refuse("dids", d, "invalid DID: %s")
 		}
 	}
@@ -100,10 +95,10 @@ func validate(f Filter, p Protocol, kinds []string) []error {
 // that is applied here.
 func (f Filter) split(p Protocol) (ask, local Filter) {
 	ask = f
-	if len(f.Collections) > MaxCollections {
+	if len(f.Collections) > atproto.MaxCollections {
 		ask.Collections, local.Collections = nil, f.Collections
 	}
-	if len(f.DIDs) > MaxDIDs {
+	if len(f.DIDs) > atproto.MaxDIDs {
 		ask.DIDs, local.DIDs = nil, f.DIDs
 	}
 	if p == ProtocolV1 {
@@ -111,54 +106,3 @@ func (f Filter) split(p Protocol) (ask, local Filter) {
 	}
 	return ask, local
 }
-
-// The syntax of identifiers, from the specifications of the AT Protocol. Lengths in bytes.
-const (
-	maxNSID  = 317
-	maxLabel = 63
-	maxDID   = 2048
-)
-
-// validNSID: at least three segments. The last one has letters and digits, the others may also have
-// inner hyphens. The first and the last segment do not begin with a digit.
-func validNSID(s string) bool {
-	labels := strings.Split(s, ".")
-	if len(s) > maxNSID || len(labels) < 3 {
-		return false
-	}
-	for i, label := range labels {
-		if label == "" || len(label) > maxLabel {
-			return false
-		}
-		last := i == len(labels)-1
-		for j := range len(label) {
-			c := label[j]
-			inner := j > 0 && j < len(label)-1
-			ok := isLetter(c) || isDigit(c) && (j > 0 || i > 0 && !last) || c == '-' && inner && !last
-			if !ok {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// validDID: "did:", a method of lower-case letters, ":", and an identifier that does not end in ':'
-// or '%'.
-func validDID(s string) bool {
-	rest, ok := strings.CutPrefix(s, "did:")
-	method, id, found := strings.Cut(rest, ":")
-	if !ok || !found || len(s) > maxDID || method == "" || id == "" || strings.HasSuffix(id, ":") || strings.HasSuffix(id, "%") {
-		return false
-	}
-	for i := range len(method) {
-		if method[i] < 'a' || method[i] > 'z' {
-			return false
-		}
-	}
-	return !strings.ContainsFunc(id, func(r rune) bool {
-		return r >= 0x80 || !isLetter(byte(r)) && !isDigit(byte(r)) && !strings.ContainsRune("._:%-", r)
-	})
-}
-
-func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }

@@ -6,11 +6,9 @@ import (
 	"slices"
 
 	"github.com/klauspost/compress/zstd"
-)
 
-// v1DictionaryID is the ID of the dictionary that v1 servers compress with. They do not give it
-// out.
-const v1DictionaryID = 1612007021
+	"tempestd/internal/atproto"
+)
 
 // dictionary is a zstd dictionary.
 type dictionary struct {
@@ -34,8 +32,8 @@ func parseDictionary(data []byte) (*dictionary, error) {
 // nothing is.
 func CheckV1Dictionary(data []byte) error {
 	d, err := parseDictionary(data)
-	if err == nil && d.id != v1DictionaryID {
-		err = fmt.Errorf("a zstd dictionary with the ID %d; want the v1 servers' one, %d", d.id, v1DictionaryID)
+	if err == nil && d.id != atproto.DictionaryV1 {
+		err = fmt.Errorf("a zstd dictionary with the ID %d; want the v1 servers' one, %d", d.id, atproto.DictionaryV1)
 	}
 	return err
 }

@@ -9,8 +9,8 @@ import (
 	"tempestd/messages"
 )
 
-// How long a lesson about an endpoint is valid. Servers are upgraded, and it costs one request to
-// learn a lesson again.
+// How long a fact about an endpoint is valid. Servers are upgraded, and it costs one request to
+// learn a fact again.
 const (
 	v1For    = 6 * time.Hour    // the endpoint has no v2
 	plainFor = 30 * time.Minute // its messages, or its dictionary, are unusable
@@ -24,50 +24,53 @@ type Negotiator struct {
 	dir   string
 
 	mu           sync.Mutex
-	endpoints    map[string]*lessons // by Endpoint.String
+	endpoints    map[string]*facts // by Endpoint.String
 	dictionaries map[string]*dictionary
 }
 
-// lessons are what is known about one endpoint.
-type lessons struct {
-	v1, plain, bare, short lesson
-	sequenced              bool // its v1 frames have sequence numbers, so it is no legacy server
+// facts are what is known about one endpoint.
+type facts struct {
+	v1        fact // it has no v2
+	plain     fact // its compressed messages are unusable
+	bare      fact // it gives out no dictionary
+	short     fact // it refuses long URLs
+	sequenced bool // its v1 frames have sequence numbers, so it is no legacy server
 }
 
-// lesson is a fact that is valid for a while.
-type lesson struct {
+// fact holds for a while.
+type fact struct {
 	until time.Time
-	why   string
+	why   string // "" if it does not hold
 }
 
 // NewNegotiator makes a Negotiator that keeps dictionaries in the directory cacheDir, which is
 // created with the first dictionary. With "" dictionaries are kept in memory only.
 func NewNegotiator(cacheDir string, clock clockwork.Clock) *Negotiator {
-	return &Negotiator{clock: clock, dir: cacheDir, endpoints: make(map[string]*lessons), dictionaries: make(map[string]*dictionary)}
+	return &Negotiator{clock: clock, dir: cacheDir, endpoints: make(map[string]*facts), dictionaries: make(map[string]*dictionary)}
 }
 
-// about returns what is known about an endpoint, without expired lessons.
-func (n *Negotiator) about(e Endpoint) lessons {
+// about returns what is known about an endpoint, without expired facts.
+func (n *Negotiator) about(e Endpoint) facts {
 	if n == nil {
-		return lessons{}
+		return facts{}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	known := n.endpoints[e.String()]
 	if known == nil {
-		return lessons{}
+		return facts{}
 	}
 	now := n.clock.Now()
-	for _, l := range []*lesson{&known.v1, &known.plain, &known.bare, &known.short} {
+	for _, l := range []*fact{&known.v1, &known.plain, &known.bare, &known.short} {
 		if !now.Before(l.until) {
-			*l = lesson{}
+			*l = fact{}
 		}
 	}
 	return *known
 }
 
 // learn changes what is known about an endpoint.
-func (n *Negotiator) learn(e Endpoint, change func(*lessons)) {
+func (n *Negotiator) learn(e Endpoint, change func(*facts)) {
 	if n == nil {
 		return
 	}
@@ -75,34 +78,34 @@ func (n *Negotiator) learn(e Endpoint, change func(*lessons)) {
 	defer n.mu.Unlock()
 	known := n.endpoints[e.String()]
 	if known == nil {
-		known = new(lessons)
+		known = new(facts)
 		n.endpoints[e.String()] = known
 	}
 	change(known)
 }
 
-// lesson makes a lesson that is valid from now on, for d.
-func (n *Negotiator) lesson(d time.Duration, why string) lesson {
-	return lesson{until: n.clock.Now().Add(d), why: why}
+// fact makes a fact that holds from now on, for d.
+func (n *Negotiator) fact(d time.Duration, why string) fact {
+	return fact{until: n.clock.Now().Add(d), why: why}
 }
 
 func (n *Negotiator) hasNoV2(e Endpoint, why string) {
-	n.learn(e, func(l *lessons) { l.v1 = n.lesson(v1For, why) })
+	n.learn(e, func(f *facts) { f.v1 = n.fact(v1For, why) })
 }
 
-func (n *Negotiator) cannotPack(e Endpoint, why string) {
-	n.learn(e, func(l *lessons) { l.plain = n.lesson(plainFor, why) })
+func (n *Negotiator) cannotCompress(e Endpoint, why string) {
+	n.learn(e, func(f *facts) { f.plain = n.fact(plainFor, why) })
 }
 
 func (n *Negotiator) hasNoDictionary(e Endpoint, why string) {
-	n.learn(e, func(l *lessons) { l.bare = n.lesson(plainFor, why) })
+	n.learn(e, func(f *facts) { f.bare = n.fact(plainFor, why) })
 }
 
 func (n *Negotiator) wantsShortURLs(e Endpoint, why string) {
-	n.learn(e, func(l *lessons) { l.short = n.lesson(shortFor, why) })
+	n.learn(e, func(f *facts) { f.short = n.fact(shortFor, why) })
 }
 
 // sawFirst learns from the first event of a v1 connection.
 func (n *Negotiator) sawFirst(e Endpoint, first messages.Event) {
-	n.learn(e, func(l *lessons) { l.sequenced = first.Seq > 0 })
+	n.learn(e, func(f *facts) { f.sequenced = first.Seq > 0 })
 }

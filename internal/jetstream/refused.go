@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"tempestd/internal/atproto"
 )
 
 // Bounds on what an upstream's answer can make us log and wait for.
@@ -45,19 +47,6 @@ func (e *RefusedError) Error() string {
 	return text
 }
 
-// Names of refusals that are not judged by their HTTP status alone.
-const (
-	// RefusedCursorTooOld: the requested sequence number is below the oldest one that the server
-	// still has. If the server is asked by time, it begins at its oldest event.
-	RefusedCursorTooOld = "CursorTooOld"
-	// refusedUnavailable: the server is not ready. If several servers share one name, one that is
-	// behind the others says this too.
-	refusedUnavailable = "ServiceUnavailable"
-	// unknownDictionary: the server compresses with another dictionary than the one in the request.
-	// Dial handles it.
-	unknownDictionary = "UnknownZstdDictionary"
-)
-
 // answeredAt returns the moment of the answer: by the server's clock if the answer has a Date, and
 // otherwise by ours. A date in the answer's other headers is on the server's clock too.
 func answeredAt(resp *http.Response, now time.Time) time.Time {
@@ -77,11 +66,11 @@ func refused(resp *http.Response, now time.Time) *RefusedError {
 		e.Name, e.Message = said(body)
 	}
 	if resp.StatusCode == http.StatusServiceUnavailable {
-		e.Passing = resp.Header.Get("Retry-After") != "" || e.Name == refusedUnavailable || strings.HasPrefix(e.Message, "service not ready")
+		e.Passing = resp.Header.Get("Retry-After") != "" || e.Name == atproto.ServiceUnavailable || strings.HasPrefix(e.Message, "service not ready")
 	}
 	switch s := resp.StatusCode; {
 	case s >= 500, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
-	case e.Name == RefusedCursorTooOld, e.Name == unknownDictionary:
+	case e.Name == atproto.CursorTooOld, e.Name == atproto.UnknownDictionary:
 	case s >= 300 && s < 400:
 		e.Permanent = true
 		e.Message = "redirections are not followed; configure the server's own address"
@@ -138,7 +127,7 @@ func (e *RefusedError) tooLong() bool {
 // endpoint, so that the same endpoint should be asked by time at once: see Reach.ByTime.
 func ResumeByTime(err error) bool {
 	refusal, ok := errors.AsType[*RefusedError](err)
-	return ok && refusal.Name == RefusedCursorTooOld || errors.Is(err, ErrLegacySeq)
+	return ok && refusal.Name == atproto.CursorTooOld || errors.Is(err, ErrLegacySeq)
 }
 
 // retryAfter reads both forms of the header: seconds and a date.

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"tempestd/internal/atproto"
 )
 
 // Protocol is a version of the wire protocol.
@@ -84,35 +86,35 @@ type Request struct {
 // accept lines of up to 1 MiB.
 const maxQuery = 8000
 
-// hail is what an attempt sends to a server: a URL and, if the filter is too long for a URL, a
+// handshake is what an attempt sends to a server: a URL and, if the filter is too long for a URL, a
 // first message.
-type hail struct {
+type handshake struct {
 	url   string // it may contain userinfo, so it must not be shown
 	hello []byte // an options_update, nil for none
 }
 
-// hail is the only place where a request is written for the wire. ask is the part of the filter
-// that the server is asked for.
+// handshake is the only place where a request is written for the wire. ask is the part of the
+// filter that the server is asked for.
 //
 // The request asks for a size limit, although servers then leave out larger events silently.
 // Without it, an event larger than we read would end the connection, and the next connection at the
 // same place, forever.
-func (r Request) hail(p Protocol, ask Filter, maxSize int64, packing packing) (hail, error) {
+func (r Request) handshake(p Protocol, ask Filter, maxSize int64, codec codec) (handshake, error) {
 	if host, seq, ok := r.Cursor.Sequence(); ok && host != r.Endpoint.host {
-		return hail{}, fmt.Errorf("%w: %d belongs to %s, not to %s", ErrForeignSeq, seq, host, r.Endpoint.host)
+		return handshake{}, fmt.Errorf("%w: %d belongs to %s, not to %s", ErrForeignSeq, seq, host, r.Endpoint.host)
 	}
 	var filter, rest query
 	if p == ProtocolV2 {
 		filter.addAll("kinds", ask.Kinds)
 		filter.addAll("collections", ask.Collections)
 		filter.addAll("dids", ask.DIDs)
-		if packing.compression == CompressZstd {
-			rest.add("zstdDictionary", strconv.FormatUint(uint64(packing.dictionary.id), 10))
+		if codec.compression == CompressZstd {
+			rest.add("zstdDictionary", strconv.FormatUint(uint64(codec.dictionary.id), 10))
 		}
 	} else {
 		filter.addAll("wantedCollections", ask.Collections)
 		filter.addAll("wantedDids", ask.DIDs)
-		if packing.compression == CompressZstd {
+		if codec.compression == CompressZstd {
 			rest.add("compress", "true")
 		}
 	}
@@ -120,7 +122,7 @@ func (r Request) hail(p Protocol, ask Filter, maxSize int64, packing packing) (h
 	if !r.Cursor.IsLive() {
 		rest.add("cursor", strconv.FormatInt(r.Cursor.n, 10))
 	}
-	var h hail
+	var h handshake
 	if p == ProtocolV1 && filter.Len() > maxQuery {
 		rest.add("requireHello", "true")
 		h.hello = optionsUpdate(ask, maxSize)
@@ -160,7 +162,7 @@ func optionsUpdate(ask Filter, maxSize int64) []byte {
 	message, err := json.Marshal(struct {
 		Type    string  `json:"type"`
 		Payload payload `json:"payload"`
-	}{"options_update", payload{ask.Collections, ask.DIDs, maxSize}})
+	}{atproto.OptionsUpdate, payload{ask.Collections, ask.DIDs, maxSize}})
 	if err != nil {
 		panic(err) // cannot happen: strings and a number
 	}

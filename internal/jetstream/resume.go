@@ -313,8 +313,8 @@ const (
 
 // Said is what an upstream said about a cursor before its first event.
 type Said struct {
-	Outdated bool // InfoOutdatedCursor
-	Future   bool // InfoFutureCursor
+	Outdated bool // atproto.OutdatedCursor
+	Future   bool // atproto.FutureCursor
 }
 
 // VerifyFirst compares the first event of a connection, wanted or not, with the request. It is a

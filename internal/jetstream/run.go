@@ -24,20 +24,11 @@ type Sink interface {
 	// First takes the connection's first event, wanted or not, before it is in a batch: see
 	// VerifyFirst. Off and Len are not meaningful.
 	First(e messages.Event)
-	// Info takes what the upstream says beside its events, such as InfoOutdatedCursor. Both strings
+	// Info takes what the upstream says beside its events, such as
+	// atproto.OutdatedCursor. Both strings
 	// are printable and bounded; the name may be empty.
 	Info(name, message string)
 }
-
-// InfoOutdatedCursor is a message of a v2 server before its first event. The server cannot go back
-// to the requested time: the time is before its retention, or before the oldest event that it ever
-// archived.
-const InfoOutdatedCursor = "OutdatedCursor"
-
-// InfoFutureCursor is a message of a v2 server before its first event. The requested sequence
-// number is beyond the next one that the server will give. So the number is another instance's, or
-// from before this instance was rebuilt. What follows began at the live tip.
-const InfoFutureCursor = "FutureCursor"
 
 // Limits say when a batch is handed over: when it has that many events or bytes, or when its oldest
 // frame has waited for that long and the socket has nothing more to give. A batch may exceed Bytes
@@ -77,7 +68,7 @@ func (c *Conn) Run(b *messages.Batch, sink Sink, lim Limits) (rest *messages.Bat
 	c.hangUp()
 	end := c.ending(err, l.inFrame)
 	if end.Cause == CauseCompression {
-		c.memory.cannotPack(c.endpoint, printable("not compressed: "+end.Reason))
+		c.memory.cannotCompress(c.endpoint, printable("not compressed: "+end.Reason))
 		c.memory.forgetDictionary(c.endpoint.host)
 	}
 	return l.batch, &EndError{Ending: end, cause: err}

@@ -17,9 +17,9 @@ import (
 	"github.com/coder/websocket"
 	"github.com/klauspost/compress/zstd"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/jetsim"
 	"tempestd/internal/serve"
-	"tempestd/internal/subscribe"
 )
 
 // rawSubscribe makes a websocket handshake by hand, so that the test can send any bytes.
@@ -91,7 +91,7 @@ func TestI8_WhateverAClientSendsEndsItsOwnConnectionAtMost(t *testing.T) {
 		"a fragmented ping":               {"/subscribe", frame(0x09, 1, []byte("x")), true},
 		"a ping that is too long":         {"/subscribe", frame(0x89, 200, make([]byte, 200)), true},
 		"a message said to be huge":       {"/subscribe", frame(0x81, 1<<40, []byte("{")), true},
-		"a message over the limit":        {"/subscribe", frame(0x81, subscribe.MaxClientMessage+2, bytes.Repeat([]byte(" "), subscribe.MaxClientMessage+2)), true},
+		"a message over the limit":        {"/subscribe", frame(0x81, atproto.MaxSubscriberMessage+2, bytes.Repeat([]byte(" "), atproto.MaxSubscriberMessage+2)), true},
 		"a length of 63 bits":             {"/subscribe", frame(0x81, 1<<63, nil), true},
 		"fragments of bad JSON":           {"/subscribe", append(fragments, frame(0x80, 1, []byte("["))...), true},
 		"a continuation of nothing":       {"/subscribe", frame(0x80, 2, []byte("{}")), true},
@@ -180,7 +180,7 @@ func TestPackedMessagesAreTheSameEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	upstream := &daemon{t: t, addr: sim.Addr(), http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
-	dict2 := []byte(upstream.get(subscribe.PathDictionary).body)
+	dict2 := []byte(upstream.get(atproto.DictionaryPath).body)
 
 	storage := openStore(t)
 	stream := openStream(t, storage, "bluesky")
@@ -207,15 +207,15 @@ func TestPackedMessagesAreTheSameEvents(t *testing.T) {
 	same(t, unpack(t, header, dict1), want)
 	same(t, unpack(t, header, nil), want)
 
-	offer := d.get(subscribe.PathDictionary)
+	offer := d.get(atproto.DictionaryPath)
 	id := offer.header.Get("X-Zstd-Dictionary-Id")
 	if offer.body != string(dict2) || offer.header.Get("Etag") != `"zstd-dict-`+id+`"` || offer.header.Get("Cache-Control") != "public, max-age=31536000, immutable" {
 		t.Errorf("%d %v", offer.status, offer.header)
 	}
 	same(t, unpack(t, d.dial(pathV2+"?cursor=0&zstdDictionary="+id).read(400), dict2), v2[:400])
-	d.want(d.get(subscribe.PathDictionary+"?id=5"), 404, "DictionaryNotFound")
-	d.want(d.get(subscribe.PathDictionary+"?id="+id), 200, "")
-	d.want(d.get(subscribe.PathDictionary+"?id=x"), 400, "InvalidRequest")
+	d.want(d.get(atproto.DictionaryPath+"?id=5"), 404, "DictionaryNotFound")
+	d.want(d.get(atproto.DictionaryPath+"?id="+id), 200, "")
+	d.want(d.get(atproto.DictionaryPath+"?id=x"), 400, "InvalidRequest")
 	if r := d.get(pathV2 + "?zstdDictionary=5"); r.status != 400 || r.body != `{"error":"UnknownZstdDictionary","message":"unknown zstd dictionary id 5; current dictionary id is `+id+` (fetch it via getZstdDictionary and reconnect)"}` {
 		t.Errorf("%d %s", r.status, r.body)
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,25 +15,24 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
-	"github.com/rs/cors"
 
 	"tempestd/internal/beside"
 	"tempestd/internal/observe"
+	"tempestd/internal/serve/api"
+	"tempestd/internal/serve/consumer"
+	"tempestd/internal/serve/durable"
+	"tempestd/internal/serve/guard"
+	"tempestd/internal/serve/mirror"
+	"tempestd/internal/serve/tail"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
 
-// Bounds of one connection and one request.
+// Bounds of one connection.
 const (
-	readTimeout = 5 * time.Second // for the headers, and for a body
 	idleTimeout = 2 * time.Minute
 	// maxHeaderBytes has room for a request line with a filter of 10 000 DIDs, percent-encoded.
 	maxHeaderBytes = 448 << 10
-	// writeTimeout is the time for a client to take its response, in addition to the time for its
-	// size (frames.go).
-	writeTimeout = 10 * time.Second
-	// briefTimeout bounds a call to the actors or the store that needs no waiting.
-	briefTimeout = 5 * time.Second
 )
 
 // Control is the set of calls that HTTP makes to the actors. The supervisor implements it with
@@ -87,54 +85,31 @@ type Server struct {
 	fault    beside.Fault
 	crew     beside.Crew // runs the functions that are called when a context ends
 
-	needsToken  bool
-	tokenSum    [sha256.Size]byte
-	crossOrigin *http.CrossOriginProtection
-	origins     origins
-	cors        *cors.Cors // nil when AllowedOrigins is empty
+	guard     *guard.Guard
+	tails     *tail.Tails
+	consumers *consumer.Consumers
+	mirror    *mirror.Mirror
+	durable   *durable.Handler
 
-	http   *http.Server
-	tails  *admission
-	turns  turns          // requests that wait for a consumer's batch
-	series consumerSeries // consumers that have metrics
-	bufs   sync.Pool      // *[]byte of chunkSize
-
-	verifying     sync.Mutex // held while a verification runs
-	defaultStream string
-	packers       packers
-	gate          sync.Mutex     // guards joining: no subscriber joins once the server is stopping
-	subscribers   sync.WaitGroup // connections that the HTTP server no longer owns
-	// A slot for each cursor search, and for each large message that is being read.
-	seeks, large chan struct{}
-	deflating    chan struct{} // one slot for each connection with permessage-deflate
-
-	drained context.Context // done once the server is stopping
-	drain   context.CancelFunc
-	cutOff  context.Context // done when the remaining websocket connections must be cut
-	cut     context.CancelFunc
+	http      *http.Server
+	verifying sync.Mutex // held while a verification runs
 }
 
 // New returns a server that does not listen yet.
 func New(opt Options) *Server {
 	s := &Server{
 		store: opt.Store, control: opt.Control, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
-		crew:       beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
-		needsToken: opt.Token != "", tokenSum: sha256.Sum256([]byte(opt.Token)),
-		crossOrigin: http.NewCrossOriginProtection(),
-		tails:       newAdmission(cmp.Or(opt.MaxTails, defaultMaxTails), cmp.Or(opt.MaxClientTails, defaultMaxClientTails), opt.Clock.Now),
+		crew:  beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
+		guard: guard.New(opt.Token, opt.AllowedOrigins),
+		tails: tail.New(tail.Options{Clock: opt.Clock, Observer: opt.Observer, PerStream: opt.MaxTails, PerClient: opt.MaxClientTails, Fault: opt.Fault}),
 	}
-	s.origins = newOrigins(opt.AllowedOrigins, s.needsToken)
-	if len(opt.AllowedOrigins) > 0 {
-		s.cors = newCORS(&s.origins)
-	}
-	s.defaultStream, s.packers = opt.DefaultStream, packers{of: opt.Dictionaries, made: make(map[uint32]*dictionaryPacker)}
-	s.seeks, s.large, s.deflating = make(chan struct{}, maxSeeks), make(chan struct{}, maxLarge), make(chan struct{}, maxDeflate)
-	s.cutOff, s.cut = context.WithCancel(context.Background())
-	s.bufs.New = func() any { b := make([]byte, 0, chunkSize); return &b }
-	s.drained, s.drain = context.WithCancel(context.Background())
+	s.consumers = consumer.New(consumer.Options{Store: s.store, Tails: s.tails, Guard: s.guard, Clock: s.clock, Observer: s.observer})
+	s.mirror = mirror.New(mirror.Options{Store: s.store, Tails: s.tails, Guard: s.guard, Clock: s.clock, Observer: s.observer,
+		DefaultStream: opt.DefaultStream, Dictionaries: opt.Dictionaries, Fault: opt.Fault})
+	s.durable = durable.New(durable.Options{Store: s.store, Tails: s.tails, Clock: s.clock, Observer: s.observer, Private: s.guard.NeedsToken()})
 	s.http = &http.Server{
 		Handler:           s.barrier(s.guarded(s.mux())),
-		ReadHeaderTimeout: readTimeout,
+		ReadHeaderTimeout: api.ReadTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(opt.Observer.Logger().Handler(), slog.LevelWarn),
@@ -166,16 +141,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // get a close frame, and Shutdown waits for them. It returns when the last response is written.
 // When ctx ends before that, the connections are cut and Shutdown returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.gate.Lock()
-	s.drain()
-	s.gate.Unlock()
-	defer context.AfterFunc(ctx, s.cut)()
+	s.tails.Drain()
+	defer context.AfterFunc(ctx, s.tails.Cut)()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		s.http.Close()
-		s.cut()
+		s.tails.Cut()
 	}
-	s.subscribers.Wait()
+	s.tails.Wait()
 	if err == nil {
 		err = ctx.Err() // ctx ended during the wait
 	}
@@ -185,46 +158,31 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// join counts a websocket subscriber; Shutdown waits until leave is called. While the server is
-// stopping, join returns an error.
-func (s *Server) join() (leave func(), err error) {
-	s.gate.Lock()
-	defer s.gate.Unlock()
-	if s.draining() {
-		return nil, errShuttingDown()
-	}
-	s.subscribers.Add(1)
-	return s.subscribers.Done, nil
-}
-
-// draining reports whether the server is stopping.
-func (s *Server) draining() bool { return s.drained.Err() != nil }
-
 // barrier is the outermost layer. It measures every request and sets its write deadline, and it
 // limits a panic to its own request.
 func (s *Server) barrier(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
 		began := s.clock.Now()
 		w := &recorder{ResponseWriter: writer}
-		s.allow(w, 0)
+		tail.Allow(w, 0)
 		defer func() {
 			fault := recover()
 			if fault != nil && fault != http.ErrAbortHandler {
-				api := failed()
-				s.observer.Emit(observe.HTTPPanic, "", "route", route(r), "id", api.id, "error", fmt.Sprint(fault), "stack", string(debug.Stack()))
+				failure := api.Failed()
+				s.observer.Emit(observe.HTTPPanic, "", "route", api.RouteOf(r), "id", failure.ID, "error", fmt.Sprint(fault), "stack", string(debug.Stack()))
 				switch {
 				case w.hijacked: // the code that took the connection has ended it
 					fault = nil
 				case w.status == 0:
 					w.Header().Set("Connection", "close")
-					writeJSON(w, api.status, errorBody{Error: api.name, Message: api.message})
+					api.WriteJSON(w, failure.Status, failure.Body())
 					fault = nil
 				default:
 					// Half of the response is sent: only a cut connection tells the client.
 					fault = http.ErrAbortHandler
 				}
 			}
-			s.observer.Metrics().HTTP.WithLabelValues(route(r), strconv.Itoa(cmp.Or(w.status, http.StatusOK))).
+			s.observer.Metrics().HTTP.WithLabelValues(api.RouteOf(r), strconv.Itoa(cmp.Or(w.status, http.StatusOK))).
 				Observe(s.clock.Since(began).Seconds())
 			if fault != nil {
 				panic(fault)
@@ -242,22 +200,22 @@ func (s *Server) guarded(next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		if r.ContentLength != 0 {
 			// net/http waits for the rest of an unread body without a bound. This deadline holds
-			// until takeBody (body.go) has read the body.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
+			// until api.TakeBody has read the body.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(api.ReadTimeout))
 		}
-		preflight := isPreflight(r)
-		if s.cors != nil && !preflight {
-			s.cors.HandlerFunc(w, r) // before any refusal, so that the page may read the reason
+		preflight := guard.IsPreflight(r)
+		if !preflight {
+			s.guard.CORS(w, r) // before any refusal, so that the page may read the reason
 		}
 		err := s.check(r)
 		if err == nil && preflight {
-			err = s.checkPreflight(r)
+			err = s.guard.CheckPreflight(r)
 		}
 		switch {
 		case err != nil:
-			s.fail(w, r, err)
+			api.Fail(s.observer, w, r, err)
 		case preflight:
-			s.cors.HandlerFunc(w, r)
+			s.guard.CORS(w, r)
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -265,25 +223,14 @@ func (s *Server) guarded(next http.Handler) http.Handler {
 }
 
 func (s *Server) check(r *http.Request) error {
-	if s.draining() {
-		return errShuttingDown()
+	if s.tails.Draining() {
+		return api.ShuttingDown()
 	}
 	if r.URL.Path == "" { // a CONNECT request; the mux would answer it in another form
-		return errMethod(r.Method, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete)
+		return api.MethodNotAllowed(r.Method, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete)
 	}
-	return s.checkBrowser(r)
+	return s.guard.CheckBrowser(r)
 }
-
-// allow sets the deadline of the response: writeTimeout plus more from now. A client that is slower
-// loses its connection. Errors are ignored: a ResponseWriter without deadlines has no connection to
-// hold open.
-func (s *Server) allow(w http.ResponseWriter, more time.Duration) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(more + writeTimeout))
-}
-
-// route returns the name of the request's route for metrics and events: the pattern, never the
-// path, because a client can vary the path without limit.
-func route(r *http.Request) string { return cmp.Or(r.Pattern, "none") }
 
 // recorder remembers the status of a response.
 type recorder struct {

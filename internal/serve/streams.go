@@ -5,11 +5,13 @@ import (
 	"slices"
 
 	"tempestd/internal/jetstream"
+	"tempestd/internal/serve/api"
+	"tempestd/internal/serve/tail"
 	"tempestd/persistence"
 )
 
 // tailParams are the parameters of a tail.
-var tailParams = slices.Concat([]string{"after", "block_ms", "limit"}, filterParams)
+var tailParams = slices.Concat([]string{"after", "block_ms", "limit"}, api.FilterParams)
 
 // streamStatus is a stream's status in the API.
 type streamStatus struct {
@@ -30,7 +32,7 @@ func (s *Server) streams(w http.ResponseWriter, r *http.Request) error {
 	for _, info := range infos {
 		streams = append(streams, s.statusOf(info))
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"streams": streams})
+	api.WriteJSON(w, http.StatusOK, map[string]any{"streams": streams})
 	return nil
 }
 
@@ -43,16 +45,16 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, s.statusOf(info))
+	api.WriteJSON(w, http.StatusOK, s.statusOf(info))
 	return nil
 }
 
 // frames answers a read of a closed range.
 func (s *Server) frames(w http.ResponseWriter, r *http.Request) error {
-	p := parseParams(r, "from", "to", "limit")
-	from, to, limit := p.cursor("from", "start"), p.cursor("to", "end"), p.limit()
-	if p.err != nil {
-		return p.err
+	p := api.ParseParams(r, "from", "to", "limit")
+	from, to, limit := p.Cursor("from", "start"), p.Cursor("to", "end"), p.Limit()
+	if p.Err != nil {
+		return p.Err
 	}
 	stream, err := s.store.Stream(r.Context(), r.PathValue("stream"))
 	if err != nil {
@@ -62,10 +64,8 @@ func (s *Server) frames(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	f := follower{cursor: read.Cursor}
-	var found tailPage
-	f.add(&found, read, limit)
-	s.writePage(w, stream.Name(), &found)
+	found := tail.PageOf(read, limit)
+	s.tails.WritePage(w, stream.Name(), "", &found)
 	return nil
 }
 
@@ -76,32 +76,32 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
 	if wantsEvents(r) {
 		return s.events(w, r)
 	}
-	p := parseParams(r, tailParams...)
-	after, block, limit, filter := p.after(), p.block(), p.limit(), p.filter()
-	if p.err != nil {
-		return p.err
+	p := api.ParseParams(r, tailParams...)
+	after, block, limit, filter := p.After(), p.Block(), p.Limit(), p.Filter()
+	if p.Err != nil {
+		return p.Err
 	}
 	stream, err := s.store.Stream(r.Context(), r.PathValue("stream"))
 	if err != nil {
 		return err
 	}
 	if block > 0 {
-		release, err := s.admit(r, stream.Name(), block)
+		release, err := s.tails.Admit(r, stream.Name(), block)
 		if err != nil {
 			return err
 		}
 		defer release()
 	}
-	s.allow(w, block)
-	f := s.follow(r.Context(), stream, after, jetstream.NewMatcher(filter))
-	defer f.close()
-	found, err := f.next(block, limit)
+	tail.Allow(w, block)
+	f := s.tails.Follow(r.Context(), stream, after, jetstream.NewMatcher(filter))
+	defer f.Close()
+	found, err := f.Next(block, limit)
 	if err != nil {
 		return err
 	}
-	if found.drained {
+	if found.Drained {
 		w.Header().Set("Connection", "close")
 	}
-	s.writePage(w, stream.Name(), &found)
+	s.tails.WritePage(w, stream.Name(), "", &found)
 	return nil
 }

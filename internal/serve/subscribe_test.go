@@ -14,10 +14,10 @@ import (
 
 	"github.com/coder/websocket"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/jetsim"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/serve"
-	"tempestd/internal/subscribe"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -92,7 +92,7 @@ func event(us, seq int64) string {
 	return fmt.Sprintf(`{"did":"did:plc:a","time_us":%d,"cursor":%d,"kind":"identity","identity":{"seq":%d}}`, us, seq, us)
 }
 
-const pathV2 = subscribe.PathV2
+const pathV2 = atproto.EventsPath
 
 // subscriber is a websocket client.
 type subscriber struct {
@@ -329,7 +329,7 @@ func TestRefusalsBeforeTheUpgrade(t *testing.T) {
 		{pathV2 + "?cursor=-1", `{"error":"InvalidRequest","message":"subscribe: invalid cursor: negative value -1"}`, "application/json", 400, nil},
 		{pathV2 + "?zstdDictionary=9", `{"error":"UnknownZstdDictionary","message":"unknown zstd dictionary id 9; this daemon has none at hand: connect without zstdDictionary"}`, "application/json", 400, nil},
 		{pathV2, "WebSocket protocol violation: Connection header \"\" does not contain Upgrade\n", "text/plain; charset=utf-8", 426, nil},
-		{subscribe.PathDictionary, `{"error":"DictionaryNotFound","message":"this daemon has no zstd dictionary at hand"}`, "application/json", 404, nil},
+		{atproto.DictionaryPath, `{"error":"DictionaryNotFound","message":"this daemon has no zstd dictionary at hand"}`, "application/json", 404, nil},
 	} {
 		r := d.do("GET", c.path, c.header...)
 		if r.status != c.status || r.body != c.body || r.header.Get("Content-Type") != c.kind {
@@ -438,7 +438,7 @@ func TestTheTokenOfASubscriber(t *testing.T) {
 	storage := openStore(t)
 	store(t, openStream(t, storage, "bluesky"), event(firstUS, 1))
 	d := start(t, storage, func(o *serve.Options) { o.Token = "s3cret" })
-	for _, path := range []string{"/subscribe?cursor=0", pathV2 + "?cursor=0", subscribe.PathDictionary} {
+	for _, path := range []string{"/subscribe?cursor=0", pathV2 + "?cursor=0", atproto.DictionaryPath} {
 		for _, header := range [][]string{nil, {"Authorization", "Bearer wrong"}, {"Authorization", "Basic OnMzY3JldA"}} {
 			d.want(d.do("GET", path, header...), 401, "Unauthorized")
 		}

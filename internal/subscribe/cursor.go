@@ -4,11 +4,9 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
-)
 
-// FirstTime is the least cursor that is a time, in Unix µs; smaller ones are sequence numbers. It
-// is in September 2001.
-const FirstTime = 1_000_000_000_000_000
+	"tempestd/internal/atproto"
+)
 
 // Cursor is a parsed cursor parameter. The zero Cursor is no cursor: the live tip.
 type Cursor struct {
@@ -18,7 +16,7 @@ type Cursor struct {
 }
 
 // IsTime says whether the cursor is a time.
-func (c Cursor) IsTime() bool { return c.Given && c.Value >= FirstTime }
+func (c Cursor) IsTime() bool { return c.Given && atproto.IsTime(c.Value) }
 
 // ParseCursor reads the cursor parameter as servers do: of several the first one counts, and an
 // empty one is none.

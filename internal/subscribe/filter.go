@@ -5,17 +5,11 @@ import (
 	"fmt"
 	"math"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-)
 
-// Greatest numbers of values in a subscription's filter.
-const (
-	maxKinds       = 4
-	maxCollections = 100
-	maxDIDs        = 10_000
+	"tempestd/internal/atproto"
 )
 
 // Kinds is a set of the kinds of events.
@@ -42,14 +36,6 @@ type Filter struct {
 	prefixes    []string // "app.bsky.graph."
 	dids        map[string]bool
 }
-
-// The syntax of identifiers, as far as a server checks it.
-var (
-	nsidSyntax = regexp.MustCompile(`^[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)+(\.[a-zA-Z][a-zA-Z0-9]{0,62})$`)
-	didSyntax  = regexp.MustCompile(`^did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]$`)
-)
-
-func isNSID(s string) bool { return len(s) <= 317 && nsidSyntax.MatchString(s) }
 
 func invalidOptions(format string, args ...any) error {
 	return errors.New("subscribe: invalid options: " + fmt.Sprintf(format, args...))
@@ -90,17 +76,17 @@ func ParseFilterV2(q url.Values) (Filter, error) {
 	if err := f.SetKinds(q["kinds"]); err != nil {
 		return Filter{}, err
 	}
-	if n := len(q["dids"]); n > maxDIDs {
-		return Filter{}, invalidOptions("too many dids values: %d > %d", n, maxDIDs)
+	if n := len(q["dids"]); n > atproto.MaxDIDs {
+		return Filter{}, invalidOptions("too many dids values: %d > %d", n, atproto.MaxDIDs)
 	}
-	if n := len(q["collections"]); n > maxCollections {
-		return Filter{}, invalidOptions("too many collections values: %d > %d", n, maxCollections)
+	if n := len(q["collections"]); n > atproto.MaxCollections {
+		return Filter{}, invalidOptions("too many collections values: %d > %d", n, atproto.MaxCollections)
 	}
 	if err := f.addDIDs(q["dids"]); err != nil {
 		return Filter{}, err
 	}
 	for _, c := range q["collections"] {
-		if head, ok := strings.CutSuffix(c, ".*"); ok && !isNSID(head+".x") {
+		if head, ok := strings.CutSuffix(c, ".*"); ok && atproto.PrefixSegments(head) < atproto.MinPrefixSegments {
 			return Filter{}, invalidOptions("invalid collection wildcard: %s", c)
 		}
 	}
@@ -125,8 +111,8 @@ func ParseFilterV2(q url.Values) (Filter, error) {
 
 // SetKinds sets the wanted kinds to the named ones. No names leave the kinds unchanged.
 func (f *Filter) SetKinds(names []string) error {
-	if n := len(names); n > maxKinds {
-		return invalidOptions("too many kinds values: %d > %d", n, maxKinds)
+	if n := len(names); n > atproto.MaxKinds {
+		return invalidOptions("too many kinds values: %d > %d", n, atproto.MaxKinds)
 	}
 	for i, name := range names {
 		kind, ok := map[string]Kinds{"commit": Commit, "identity": Identity, "account": Account, "sync": Sync}[name]
@@ -148,7 +134,7 @@ func (f *Filter) addCollections(names []string) error {
 			if !slices.Contains(f.prefixes, prefix) {
 				f.prefixes = append(f.prefixes, prefix)
 			}
-		} else if isNSID(c) {
+		} else if atproto.IsNSID(c) {
 			if f.collections == nil {
 				f.collections = map[string]bool{}
 			}
@@ -156,8 +142,8 @@ func (f *Filter) addCollections(names []string) error {
 		} else {
 			return invalidOptions("invalid collection: %s", c)
 		}
-		if len(f.collections)+len(f.prefixes) > maxCollections {
-			return invalidOptions("too many wanted collections: > %d", maxCollections)
+		if len(f.collections)+len(f.prefixes) > atproto.MaxCollections {
+			return invalidOptions("too many wanted collections: > %d", atproto.MaxCollections)
 		}
 	}
 	return nil
@@ -165,7 +151,7 @@ func (f *Filter) addCollections(names []string) error {
 
 func (f *Filter) addDIDs(dids []string) error {
 	for _, d := range dids {
-		if !didSyntax.MatchString(d) || len(d) > 2048 {
+		if !atproto.IsDID(d) {
 			return invalidOptions("invalid DID: %s", d)
 		}
 		if f.dids == nil {
@@ -173,8 +159,8 @@ func (f *Filter) addDIDs(dids []string) error {
 		}
 		f.dids[d] = true
 	}
-	if len(f.dids) > maxDIDs {
-		return invalidOptions("too many wanted DIDs: %d > %d", len(f.dids), maxDIDs)
+	if len(f.dids) > atproto.MaxDIDs {
+		return invalidOptions("too many wanted DIDs: %d > %d", len(f.dids), atproto.MaxDIDs)
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+
+	"tempestd/internal/atproto"
 )
 
 // Refusal is the answer to a request that is not upgraded.
@@ -38,28 +40,28 @@ func errorJSON(kind, name, message string) []byte {
 
 // Invalid returns the refusal of a request that asks for something it cannot have.
 func Invalid(format string, args ...any) *Refusal {
-	return &Refusal{http.StatusBadRequest, "InvalidRequest", fmt.Sprintf(format, args...)}
+	return &Refusal{http.StatusBadRequest, atproto.InvalidRequest, fmt.Sprintf(format, args...)}
 }
 
 // Unavailable returns the refusal of a server that cannot serve now.
 func Unavailable(message string) *Refusal {
-	return &Refusal{http.StatusServiceUnavailable, "ServiceUnavailable", message}
+	return &Refusal{http.StatusServiceUnavailable, atproto.ServiceUnavailable, message}
 }
 
 // CursorTooOld returns v2's refusal of a sequence number below the first one that it still serves.
 // v1 silently moves such a cursor forward.
 func CursorTooOld(cursor, floor int64) *Refusal {
-	return &Refusal{http.StatusBadRequest, "CursorTooOld",
+	return &Refusal{http.StatusBadRequest, atproto.CursorTooOld,
 		fmt.Sprintf("subscribe: cursor too old: cursor %d below lookback floor %d; re-backfill from your last seq", cursor, floor)}
 }
 
 // UnknownDictionary returns the refusal of a dictionary that the server does not compress with.
 func UnknownDictionary(id, current uint32) *Refusal {
-	return &Refusal{http.StatusBadRequest, "UnknownZstdDictionary",
+	return &Refusal{http.StatusBadRequest, atproto.UnknownDictionary,
 		fmt.Sprintf("unknown zstd dictionary id %d; current dictionary id is %d (fetch it via getZstdDictionary and reconnect)", id, current)}
 }
 
 // DictionaryNotFound returns the refusal of a dictionary that the server does not give out.
 func DictionaryNotFound(id int64, current uint32) *Refusal {
-	return &Refusal{http.StatusNotFound, "DictionaryNotFound", fmt.Sprintf("no dictionary with id %d; current dictionary id is %d", id, current)}
+	return &Refusal{http.StatusNotFound, atproto.DictionaryNotFound, fmt.Sprintf("no dictionary with id %d; current dictionary id is %d", id, current)}
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"tempestd/internal/atproto"
 )
 
 // Request is what a subscriber asks for.
@@ -75,8 +77,8 @@ func (req *Request) parseV2(r *http.Request, q url.Values, zstd func(uint32) *Re
 	if req.Filter, err = ParseFilterV2(q); err != nil {
 		return Invalid("%v", err)
 	}
-	if slices.Contains(Subprotocols(r), SubprotocolV2) {
-		req.Subprotocol = SubprotocolV2
+	if slices.Contains(Subprotocols(r), atproto.Subprotocol) {
+		req.Subprotocol = atproto.Subprotocol
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package subscribe
 import (
 	"encoding/json"
 	"errors"
+
+	"tempestd/internal/atproto"
 )
 
 // Errors of ParseUpdate that end a connection with close code 1007. Every other error of it ends
@@ -22,7 +24,7 @@ func ParseUpdate(text []byte) (f Filter, update bool, err error) {
 	if json.Unmarshal(text, &message) != nil {
 		return Filter{}, false, ErrBadEnvelope
 	}
-	if message.Type != "options_update" {
+	if message.Type != atproto.OptionsUpdate {
 		return Filter{}, false, nil
 	}
 	var options struct {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"tempestd/internal/atproto"
 )
 
 // Version is a version of the protocol.
@@ -23,25 +25,11 @@ func (v Version) String() string {
 	return "v1"
 }
 
-// The paths at which servers listen, and v2's subprotocol.
-const (
-	PathV1         = "/subscribe"
-	PathV2         = "/xrpc/network.bsky.jetstream.subscribeEvents"
-	PathDictionary = "/xrpc/network.bsky.jetstream.getZstdDictionary"
-	SubprotocolV2  = "xrpc.v1.json"
-)
-
-// V2Type is the $type of a v2 payload, without the name of its kind.
-const V2Type = "network.bsky.jetstream.subscribeEvents#"
-
 // Reasons of the close frames that end a subscription, with their codes.
 const (
 	ShutdownReason   = "server shutting down"    // 1001
 	UnexpectedReason = "unexpected data message" // 1008, v2
 )
-
-// MaxClientMessage is the greatest size of a subscriber's message that a server accepts, in bytes.
-const MaxClientMessage = 10_000_000
 
 // CloseReason returns a reason that fits into a close frame. A longer one is cut between characters
 // and ends in "...", because a control frame has room for 123 bytes of it.
@@ -59,7 +47,7 @@ func ErrorFrame(name, message string) []byte { return errorJSON("error", name, m
 // TooSlow returns the error frame for a subscriber that does not keep up. behind is in events;
 // cursor is where the subscriber can resume.
 func TooSlow(behind, cursor int64) []byte {
-	return ErrorFrame("ConsumerTooSlow", fmt.Sprintf("reading below the floor rate %d events behind the tip; reconnect with cursor=%d", behind, cursor))
+	return ErrorFrame(atproto.ConsumerTooSlow, fmt.Sprintf("reading below the floor rate %d events behind the tip; reconnect with cursor=%d", behind, cursor))
 }
 
 // InfoFrame returns a v2 message that is not an event.
@@ -72,18 +60,18 @@ func InfoFrame(name, message string) []byte {
 	b, _ := json.Marshal(struct { // strings always encode
 		Type    string  `json:"$type"`
 		Payload payload `json:"payload"`
-	}{"message", payload{V2Type + "info", message, name}})
+	}{"message", payload{atproto.EventType + "info", message, name}})
 	return b
 }
 
 // Future returns the info frame that v2 sends before the live tip if the cursor is a sequence
 // number beyond the next one. v1 is silent.
 func Future(cursor, next int64) []byte {
-	return InfoFrame("FutureCursor", fmt.Sprintf("requested cursor %d is beyond the next seq %d; starting at the live tip", cursor, next))
+	return InfoFrame(atproto.FutureCursor, fmt.Sprintf("requested cursor %d is beyond the next seq %d; starting at the live tip", cursor, next))
 }
 
 // Outdated returns the info frame that v2 sends before the first event, whose sequence number is
 // first, if the cursor is a time whose events are partly no longer served.
 func Outdated(first int64) []byte {
-	return InfoFrame("OutdatedCursor", fmt.Sprintf("requested timestamp cursor below retention floor; starting at seq %d", first))
+	return InfoFrame(atproto.OutdatedCursor, fmt.Sprintf("requested timestamp cursor below retention floor; starting at seq %d", first))
 }

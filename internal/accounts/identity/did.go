@@ -4,21 +4,21 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"tempestd/internal/atproto"
 )
 
 // maxDID bounds a DID, bytes. The network's longest are did:web with a long host.
 const maxDID = 261
 
-var (
-	didPLC = regexp.MustCompile(`^did:plc:[a-z2-7]{24}$`)
-	host   = regexp.MustCompile(`^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
-)
+var host = regexp.MustCompile(`^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
 
 const didWeb = "did:web:"
 
 // CheckDID returns an error, ErrDID, unless the text is a did:plc, or the did:web of a host.
 func CheckDID(did string) error {
-	if len(did) > maxDID || !didPLC.MatchString(did) && !(strings.HasPrefix(did, didWeb) && isHost(did[len(didWeb):])) {
+	name, web := strings.CutPrefix(did, didWeb)
+	if len(did) > maxDID || !atproto.IsNetworkDID(did) || web && !isHost(name) {
 		return fmt.Errorf("%.80q: %w", did, ErrDID)
 	}
 	return nil
