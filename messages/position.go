@@ -63,6 +63,9 @@ type Checkpoint struct {
 	// had nothing more to give; 0 if unknown.
 	AtTip int64 `json:"at_tip_us,omitempty"`
 	Saved int64 `json:"saved_us,omitempty"` // when this was taken, by our wall clock, Unix µs
+	// Gaps are the rows of the ledger that changed with this append or with one before it, and that
+	// the ledger itself may not have yet.
+	Gaps []GapRow `json:"gaps,omitempty"`
 }
 
 // Covered returns the moment, on the clock of the position's host, up to which nothing is missing.
@@ -95,10 +98,13 @@ const (
 
 // Gap is a known or suspected loss (I4). It becomes a gap entry of the stream.
 type Gap struct {
-	Host   string   `json:"host"`
-	FromUS int64    `json:"from_us"` // Unix µs, on the host's clock, of the last event before it
-	ToUS   int64    `json:"to_us"`   // the same for the first event after it, 0 while unknown
-	Cause  GapCause `json:"cause"`
+	Host   string `json:"host"`
+	FromUS int64  `json:"from_us"` // Unix µs, on the host's clock, of the last event before it
+	ToUS   int64  `json:"to_us"`   // the same for the first event after it, 0 while unknown
+	// FromSeq and ToSeq are the host's numbers of the same two events, 0 if unknown.
+	FromSeq int64    `json:"from_seq,omitempty"`
+	ToSeq   int64    `json:"to_seq,omitempty"`
+	Cause   GapCause `json:"cause"`
 	// Event describes the missing event, if exactly one is missing.
 	Event *MissingEvent `json:"event,omitempty"`
 }
