@@ -34,6 +34,9 @@ var firstStart = time.Date(2022, 1, 1, 0, 0, 0, 0, time.UTC)
 
 const longestAgo = 3650 * day
 
+// ShowStart returns a start as the configuration writes it, without quotes.
+func ShowStart(s Start) string { return s.text() }
+
 // start accepts the places where a feed may begin.
 func start() kind[Start] {
 	want := `want "live", "earliest", "archive", a time from 2022 on such as "2026-11-01T00:00:00Z", or a duration up to 3650d such as "7d"`
