@@ -158,8 +158,10 @@ type Ended struct {
 	Forced     messages.ReconnectCause // "" when the upstream or the network ended it
 	SeqReset   bool                    // the upstream's sequence numbers began anew: resume by time
 	// TooOld says that the socket does not go back to what was asked for, as the upstream says.
-	TooOld   bool
-	Swept    bool   // an archive was read to its end
+	TooOld bool
+	Swept  bool // an archive was read to its end
+	// Sweep is how far the reading of an archive came; nil for a websocket.
+	Sweep    *messages.SweepProgress
 	Frames   uint64 // read on this connection
 	NewestUS int64  // the greatest upstream time among them, Unix µs
 	// PresentUS is a moment that the host's clock had surely reached at the end, Unix µs; 0 where

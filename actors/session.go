@@ -152,6 +152,10 @@ func (s *session) ended(ctx context.Context, up Upstream, lived time.Duration, e
 		a := up.Activity()
 		e.Frames, e.NewestUS, partial = a.Frames, a.NewestUS, a.Partial
 		e.PresentUS = s.hostTime((*jetstream.HostClock).Earliest)
+		if sweeper, ok := up.(Sweeper); ok {
+			p := sweeper.Progress()
+			e.Sweep = &p
+		}
 	}
 	var force *forced
 	if cause := context.Cause(ctx); cause != nil {

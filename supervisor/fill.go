@@ -159,9 +159,9 @@ func sweepPlan(b *beginning) jetstream.Plan {
 // fillEnded notes how a connection ended that has to do with the feed's history.
 func (l *life) fillEnded(host string, e *actors.Ended) {
 	s := &l.fill
-	if s.sweeping {
-		s.bytes += s.progress.Bytes
-		s.progress.Bytes, s.progress.Planned = 0, 0
+	if e.Sweep != nil {
+		s.bytes += e.Sweep.Bytes
+		s.progress = messages.SweepProgress{Through: e.Sweep.Through, Skipped: e.Sweep.Skipped}
 	}
 	switch {
 	case s.sweeping && e.Swept:
