@@ -8,3 +8,6 @@ var ErrNoFeed = errors.New("no such feed")
 // ErrNotNow: the feed cannot follow the command in its present state. The error of the answer
 // matches it.
 var ErrNotNow = errors.New("not now")
+
+// ErrNoGap: the ledger has no row with that ID. The error of the answer matches it.
+var ErrNoGap = errors.New("no such gap")

@@ -76,6 +76,14 @@ type GapRow struct {
 	RetryAt   time.Time `json:"retry_at,omitzero"` // in the state waiting
 	// Tried are the sources that have nothing more to give.
 	Tried []GapSource `json:"tried,omitempty"`
+	// RestFromUS and RestToUS bound what no source had so far, Unix µs; both 0 for the whole gap.
+	RestFromUS int64 `json:"rest_from_us,omitempty"`
+	RestToUS   int64 `json:"rest_to_us,omitempty"`
+	// Entry is the gap's entry in the stream. FirstID and LastID are the first and the last entry
+	// that was recovered; entries of the live feed lie between them.
+	Entry   EntryID `json:"entry,omitzero"`
+	FirstID EntryID `json:"first_id,omitzero"`
+	LastID  EntryID `json:"last_id,omitzero"`
 	// Progress is the place up to which everything that Source has is stored. Only the source
 	// interprets it.
 	Progress json.RawMessage `json:"progress,omitempty"`
@@ -97,4 +105,40 @@ func GapID(feed string, g Gap) string {
 type Repair struct {
 	Gap    string    `json:"gap"` // the ID of the row
 	Source GapSource `json:"source"`
+}
+
+// Entry of a gap in the stream:
+//
+//	{"kind":"gap","time_us":…,"gap":{"id":…,"host":…,"from_us":…,"to_us":…,"cause":…}}
+//	{"kind":"gap","time_us":…,"gap":{"id":…,"state":"repaired","source":…,"recovered":…,"host":…,…}}
+//
+// The first is the opening entry. The second closes the gap.
+type gapEntry struct {
+	ID        string    `json:"id"`
+	State     GapState  `json:"state,omitempty"`
+	Source    GapSource `json:"source,omitempty"`
+	Recovered *int64    `json:"recovered,omitempty"`
+	Missing   string    `json:"missing,omitempty"`
+	Why       string    `json:"why,omitempty"`
+	Gap
+}
+
+// EntryJSON returns the JSON of the row's entry in the stream: the opening entry, or the closing one
+// if the state is final.
+func (r GapRow) EntryJSON() []byte {
+	e := gapEntry{ID: r.ID, Gap: r.Gap}
+	timeUS := r.ToUS
+	if r.State.Final() {
+		e.State, e.Source, e.Recovered, e.Missing, e.Why = r.State, r.Source, &r.Recovered, r.Missing, r.Why
+		timeUS = r.ChangedAt.UnixMicro()
+	}
+	buf, err := json.Marshal(struct {
+		Kind   string   `json:"kind"`
+		TimeUS int64    `json:"time_us"`
+		Gap    gapEntry `json:"gap"`
+	}{KindGap.String(), timeUS, e})
+	if err != nil {
+		panic(err) // cannot happen: strings and integers always encode
+	}
+	return buf
 }

@@ -1,0 +1,86 @@
+package messages
+
+import "encoding/json"
+
+// The conversation about the ledger's gaps. The writer alone gives rows their versions, because it
+// alone makes them durable:
+//
+//	writer → feed → backfill   GapRecorded, GapChanged     a row, as it is stored now
+//	backfill → writer          BeginFetch                  "a source fetches this gap now"
+//	writer → feed → backfill   FetchReady                  "I can compare what comes with the stream"
+//	backfill → writer          AppendFetched …
+//	backfill → writer          EndFetch                    "that was all"
+//	writer → feed → backfill   FetchDone                   everything that was fetched is durable
+//	backfill → writer          ChangeGap                   "this is the row's state now"
+//	feed → backfill            RepairGap, DismissGap       an operator's command; answered with GapAnswer
+
+// GapChanged says that a row of the ledger has changed, with or without entries.
+type GapChanged struct{ Row GapRow }
+
+// BeginFetch tells the writer that a source will fetch the events of a gap. Row is the row with its
+// new state and source.
+type BeginFetch struct {
+	ID  uint64 // the number of the fetch; greater than that of the fetch before
+	Row GapRow
+}
+
+// FetchReady answers BeginFetch: the writer has loaded what it compares the fetched events with.
+type FetchReady struct {
+	ID  uint64
+	Row GapRow
+}
+
+// AppendFetched hands the writer a batch that a source fetched, at most 1024 events. The events that
+// the stream lacks are appended, in one step with the row's progress. Live batches go first.
+type AppendFetched struct {
+	ID             uint64
+	Batch          *Batch
+	At             json.RawMessage // GapRow.Progress once the batch is stored
+	Bytes, Planned int64           // as in GapRow, of this fetch alone
+	Release        chan<- *Batch
+}
+
+// EndFetch says that a fetch has handed over all its batches.
+type EndFetch struct {
+	ID      uint64
+	Batches uint64
+	Bytes   int64 // downloaded by this fetch
+}
+
+// FetchDone answers EndFetch, or a BeginFetch that cannot be. Err is nil if every batch is stored.
+type FetchDone struct {
+	ID  uint64
+	Row GapRow
+	Err error
+}
+
+// ChangeGap tells the writer to change a row: its State, Source, Attempts, Planned, Why, Missing,
+// RetryAt, Tried, rest and Progress. A state that becomes final gets a closing entry in the stream.
+type ChangeGap struct{ Row GapRow }
+
+// RepairGap is an operator's command to a feed: fetch the events of a gap, whatever was tried. With
+// DryRun nothing is fetched. The feed answers with a GapAnswer.
+type RepairGap struct {
+	ID     string
+	DryRun bool // only say what each source would cost
+}
+
+// DismissGap is an operator's command to a feed: give the gap up. The feed answers with a GapAnswer.
+type DismissGap struct{ ID, Why string }
+
+// GapAnswer answers RepairGap and DismissGap. Err matches ErrNoGap if the ledger has no such row,
+// and ErrNotNow if it cannot be done now.
+type GapAnswer struct {
+	Row    GapRow
+	Prices []SourcePrice // of a dry run, in the order in which the sources are asked
+	Err    error
+}
+
+// SourcePrice is what the fetch of a gap from one source would cost.
+type SourcePrice struct {
+	Source   GapSource `json:"source"`
+	Bytes    int64     `json:"bytes"`
+	Requests int64     `json:"requests"`
+	Events   int64     `json:"events"`            // at most; 0 if unknown
+	Refused  string    `json:"refused,omitempty"` // why the source cannot be used; "" if it can
+}
