@@ -123,15 +123,18 @@ type gapEntry struct {
 	Gap
 }
 
-// EntryJSON returns the JSON of the row's entry in the stream: the opening entry, or the closing one
-// if the state is final.
-func (r GapRow) EntryJSON() []byte {
-	e := gapEntry{ID: r.ID, Gap: r.Gap}
-	timeUS := r.ToUS
-	if r.State.Final() {
-		e.State, e.Source, e.Recovered, e.Missing, e.Why = r.State, r.Source, &r.Recovered, r.Missing, r.Why
-		timeUS = r.ChangedAt.UnixMicro()
-	}
+// OpeningEntry returns the JSON of the entry that stands for the gap in the stream.
+func (r GapRow) OpeningEntry() []byte {
+	return entryJSON(r.ToUS, gapEntry{ID: r.ID, Gap: r.Gap})
+}
+
+// ClosingEntry returns the JSON of the entry that says what became of the gap.
+func (r GapRow) ClosingEntry() []byte {
+	return entryJSON(r.ChangedAt.UnixMicro(), gapEntry{ID: r.ID, State: r.State, Source: r.Source, Recovered: &r.Recovered,
+		Missing: r.Missing, Why: r.Why, Gap: r.Gap})
+}
+
+func entryJSON(timeUS int64, e gapEntry) []byte {
 	buf, err := json.Marshal(struct {
 		Kind   string   `json:"kind"`
 		TimeUS int64    `json:"time_us"`

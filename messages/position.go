@@ -63,6 +63,9 @@ type Checkpoint struct {
 	// had nothing more to give; 0 if unknown.
 	AtTip int64 `json:"at_tip_us,omitempty"`
 	Saved int64 `json:"saved_us,omitempty"` // when this was taken, by our wall clock, Unix µs
+	// Ledger says that every gap entry of the stream has its row in the ledger. It is false where an
+	// earlier version has written the stream.
+	Ledger bool `json:"ledger,omitempty"`
 	// Gaps are the rows of the ledger that changed with this append or with one before it, and that
 	// the ledger itself may not have yet.
 	Gaps []GapRow `json:"gaps,omitempty"`

@@ -5,6 +5,8 @@ import "encoding/json"
 // The conversation about the ledger's gaps. The writer alone gives rows their versions, because it
 // alone makes them durable:
 //
+//	backfill → writer          LedgerQuery                 "which rows are there?"
+//	writer → feed → backfill   LedgerLoaded                also at each start of the writer
 //	writer → feed → backfill   GapRecorded, GapChanged     a row, as it is stored now
 //	backfill → writer          BeginFetch                  "a source fetches this gap now"
 //	writer → feed → backfill   FetchReady                  "I can compare what comes with the stream"
@@ -13,6 +15,12 @@ import "encoding/json"
 //	writer → feed → backfill   FetchDone                   everything that was fetched is durable
 //	backfill → writer          ChangeGap                   "this is the row's state now"
 //	feed → backfill            RepairGap, DismissGap       an operator's command; answered with GapAnswer
+
+// LedgerQuery asks the writer for the rows of the ledger.
+type LedgerQuery struct{}
+
+// LedgerLoaded has all rows of the ledger, in no order. The writer that sends it knows of no fetch.
+type LedgerLoaded struct{ Rows []GapRow }
 
 // GapChanged says that a row of the ledger has changed, with or without entries.
 type GapChanged struct{ Row GapRow }
@@ -50,12 +58,12 @@ type EndFetch struct {
 // FetchDone answers EndFetch, or a BeginFetch that cannot be. Err is nil if every batch is stored.
 type FetchDone struct {
 	ID  uint64
-	Row GapRow
+	Row GapRow // as it is now, with its progress
 	Err error
 }
 
 // ChangeGap tells the writer to change a row: its State, Source, Attempts, Planned, Why, Missing,
-// RetryAt, Tried, rest and Progress. A state that becomes final gets a closing entry in the stream.
+// RetryAt, Tried and rest. With another source, or after a final state, its Progress is lost. A state that becomes final gets a closing entry in the stream.
 type ChangeGap struct{ Row GapRow }
 
 // RepairGap is an operator's command to a feed: fetch the events of a gap, whatever was tried. With
