@@ -49,6 +49,7 @@
 //	lease.go        who may append in a shared store
 //	consumer.go     named consumers
 //	notice.go       notices, which a store reports to its owner
+//	walk.go         Walk: every entry of a stream
 //	verify.go       checking and copying a store's files
 //	check.go        what every store checks in the same way
 //	internal/wake/  waking tails

@@ -21,9 +21,14 @@
 // The set holds about a million fingerprints, and a hit in it begins an overlap of its own. Without
 // Always an event costs nothing outside of an overlap, and such repeats are stored twice.
 //
+// A repair may store records without the rev of their commit, which have no identity in common with
+// the commit itself. While such bare entries are within reach, a Bare compares what comes live with
+// them.
+//
 //	deduper.go  Deduper: Begin, Mark, Appended
 //	overlap.go  the state from Begin until the replay has passed, and when that is
 //	start.go    where in the stream a replay begins
 //	table.go    the table of fingerprints and which entries have them
 //	recent.go   the set of recent fingerprints
+//	bare.go     Bare: records without a rev
 package dedupe

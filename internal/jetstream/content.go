@@ -5,6 +5,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"tempestd/internal/atproto"
 	"tempestd/messages"
 )
 
@@ -82,4 +83,11 @@ func ScanRecord(event []byte, e *messages.Event) error {
 	}
 	f.fill(e, &id, event)
 	return nil
+}
+
+// TimeUnknown says whether the time of a bare commit says nothing about when it happened: a delete
+// was found by comparing, and only a key that is a TID tells when its record was made.
+func (c *Content) TimeUnknown() bool {
+	_, tid := atproto.TIDMicro(c.RKey)
+	return c.Rev == nil && (c.Delete || !tid)
 }
