@@ -11,6 +11,3 @@ var ErrNoGap = errors.New("no such gap")
 // ErrNotNow: the feed cannot follow the command in its present state. The error of the answer
 // matches it.
 var ErrNotNow = errors.New("not now")
-
-// ErrNoGap: the ledger has no row with that ID. The error of the answer matches it.
-var ErrNoGap = errors.New("no such gap")

@@ -105,7 +105,12 @@ func GapID(feed string, g Gap) string {
 type Repair struct {
 	Gap    string    `json:"gap"` // the ID of the row
 	Source GapSource `json:"source"`
+	// Time is RepairTimeUnknown if the event's time says nothing about when it happened.
+	Time string `json:"time,omitempty"`
 }
+
+// RepairTimeUnknown marks a delete that was found by comparing: its time is that of the comparison.
+const RepairTimeUnknown = "unknown"
 
 // Entry of a gap in the stream:
 //

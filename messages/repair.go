@@ -65,30 +65,3 @@ type FetchDone struct {
 // ChangeGap tells the writer to change a row: its State, Source, Attempts, Planned, Why, Missing,
 // RetryAt, Tried and rest. With another source, or after a final state, its Progress is lost. A state that becomes final gets a closing entry in the stream.
 type ChangeGap struct{ Row GapRow }
-
-// RepairGap is an operator's command to a feed: fetch the events of a gap, whatever was tried. With
-// DryRun nothing is fetched. The feed answers with a GapAnswer.
-type RepairGap struct {
-	ID     string
-	DryRun bool // only say what each source would cost
-}
-
-// DismissGap is an operator's command to a feed: give the gap up. The feed answers with a GapAnswer.
-type DismissGap struct{ ID, Why string }
-
-// GapAnswer answers RepairGap and DismissGap. Err matches ErrNoGap if the ledger has no such row,
-// and ErrNotNow if it cannot be done now.
-type GapAnswer struct {
-	Row    GapRow
-	Prices []SourcePrice // of a dry run, in the order in which the sources are asked
-	Err    error
-}
-
-// SourcePrice is what the fetch of a gap from one source would cost.
-type SourcePrice struct {
-	Source   GapSource `json:"source"`
-	Bytes    int64     `json:"bytes"`
-	Requests int64     `json:"requests"`
-	Events   int64     `json:"events"`            // at most; 0 if unknown
-	Refused  string    `json:"refused,omitempty"` // why the source cannot be used; "" if it can
-}
