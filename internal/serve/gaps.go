@@ -24,42 +24,18 @@ const (
 	priceTimeout = 30 * time.Second
 )
 
-// gapView is a row of a ledger in the API.
-type gapView struct {
-	messages.GapRow
-	From *time.Time `json:"from,omitempty"` // FromUS, omitted while it is unknown
-	To   *time.Time `json:"to,omitempty"`   // likewise
-}
-
-func viewOf(row messages.GapRow) gapView {
-	at := func(us int64) *time.Time {
-		if us == 0 {
-			return nil
-		}
-		t := time.UnixMicro(us).UTC()
-		return &t
-	}
-	return gapView{row, at(row.FromUS), at(row.ToUS)}
-}
-
-// gapList is the answer to a question about gaps.
-type gapList struct {
-	Gaps []gapView `json:"gaps"`
-	// States counts the gaps by state, whichever of them the answer has.
-	States map[messages.GapState]int `json:"states"`
-}
-
 // gaps answers with the gaps of all streams, or of one.
 func (s *Server) gaps(w http.ResponseWriter, r *http.Request) error {
-	p := api.ParseParams(r, "feed", "state", "limit")
+	p := api.ParseParams(r, "feed", "state", "id", "limit")
 	return s.listGaps(w, r, p, p.Values.Get("feed"))
 }
 
 func (s *Server) gapsOfFeed(w http.ResponseWriter, r *http.Request) error {
-	return s.listGaps(w, r, api.ParseParams(r, "state", "limit"), r.PathValue("feed"))
+	return s.listGaps(w, r, api.ParseParams(r, "state", "id", "limit"), r.PathValue("feed"))
 }
 
 func (s *Server) listGaps(w http.ResponseWriter, r *http.Request, p *api.Params, feed string) error {
+	id := p.Values.Get("id")
 	states, limit := statesOf(p), p.Number("limit", defaultGaps, 1, maxGaps, fmt.Sprintf("a whole number 1…%d", maxGaps))
 	if p.Err != nil {
 		return p.Err
@@ -70,15 +46,18 @@ func (s *Server) listGaps(w http.ResponseWriter, r *http.Request, p *api.Params,
 	if err != nil {
 		return err
 	}
-	list := gapList{Gaps: []gapView{}, States: make(map[messages.GapState]int)}
+	list := messages.GapList{Gaps: []messages.GapStatus{}, States: make(map[messages.GapState]int)}
 	for _, state := range messages.GapStates {
 		list.States[state] = 0
 	}
 	sortGaps(rows)
 	for _, row := range rows {
+		if !strings.HasPrefix(row.ID, id) {
+			continue
+		}
 		list.States[row.State]++
 		if len(list.Gaps) < limit && (len(states) == 0 || slices.Contains(states, row.State)) {
-			list.Gaps = append(list.Gaps, viewOf(row))
+			list.Gaps = append(list.Gaps, messages.NewGapStatus(row))
 		}
 	}
 	api.WriteJSON(w, http.StatusOK, list)
@@ -168,10 +147,10 @@ func (s *Server) repairGap(w http.ResponseWriter, r *http.Request) error {
 	}
 	if dry {
 		offers := slices.Concat([]messages.GapOffer{}, answer.Offers) // so that JSON has [] and not null
-		api.WriteJSON(w, http.StatusOK, map[string]any{"gap": viewOf(answer.Row), "offers": offers})
+		api.WriteJSON(w, http.StatusOK, messages.GapPrice{Gap: messages.NewGapStatus(answer.Row), Offers: offers})
 		return nil
 	}
-	api.WriteJSON(w, http.StatusAccepted, map[string]any{"gap": viewOf(answer.Row), "accepted": "repair"})
+	api.WriteJSON(w, http.StatusAccepted, map[string]any{"gap": messages.NewGapStatus(answer.Row), "accepted": "repair"})
 	return nil
 }
 
@@ -195,7 +174,7 @@ func (s *Server) dismissGap(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	api.WriteJSON(w, http.StatusAccepted, map[string]any{"gap": viewOf(answer.Row), "accepted": "dismiss"})
+	api.WriteJSON(w, http.StatusAccepted, map[string]any{"gap": messages.NewGapStatus(answer.Row), "accepted": "dismiss"})
 	return nil
 }
 

@@ -68,6 +68,8 @@ func TestGapsOfAllStreams(t *testing.T) {
 		"/v1/feeds/former/gaps":                 {"d000", "e000"},
 		"/v1/feeds/bluesky/gaps?state=open":     {"b000"},
 		"/v1/feeds/whole/gaps":                  nil,
+		"/v1/gaps?id=b":                         {"b000"},
+		"/v1/gaps?id=b0001":                     nil,
 		"/v1/feeds/bluesky/gaps?limit=1":        {"c000"},
 		"/v1/feeds/bluesky/gaps?state=repaired": {"a000"},
 	} {

@@ -82,7 +82,7 @@ type control struct {
 	commands []string
 	notReady []string
 	refuses  error // the answer to every command about a gap
-	hang     bool // answers only when the caller's context has ended
+	hang     bool  // answers only when the caller's context has ended
 	panics   bool
 	store    persistence.Store
 }
