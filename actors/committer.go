@@ -230,7 +230,11 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	if firstStored(b) == nil {
 		// There is nothing to append, but the position moves past the events that were passed over,
 		// so that they are not asked for again. The cursor saves that position by itself.
-		c.report(b, persistence.Appended{}, unwanted, !c.epoch.unproven() && c.epoch.reach(b, &c.checkpoint, false))
+		moved := !c.epoch.unproven() && c.epoch.reach(b, &c.checkpoint, false)
+		if moved {
+			filled(b, &c.checkpoint)
+		}
+		c.report(b, persistence.Appended{}, unwanted, moved)
 		return nil
 	}
 	marked, ok, err := c.admit(ctx, b)
@@ -238,6 +242,7 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 		return err
 	}
 	moved := c.epoch.reach(b, &c.checkpoint, marked.Misses > 0 || marked.ReachedEnd || !c.dedupe.Overlaps())
+	filled(b, &c.checkpoint)
 	for i := range b.Events {
 		if e := &b.Events[i]; e.Kind == messages.KindCommit {
 			c.checkpoint.CommitUS = max(c.checkpoint.CommitUS, e.TimeUS)

@@ -126,6 +126,19 @@ func (c *Client) segments(ctx context.Context) ([]segment, error) {
 	}
 }
 
+// witnessed returns a time, Unix µs by the server's clock, at which it had witnessed every event of
+// the list's segments up to a number; 0 if the list has none. It makes no request.
+func (c *Client) witnessed(seq uint64) int64 {
+	c.list.mu.Lock()
+	defer c.list.mu.Unlock()
+	all := c.list.all
+	i := sort.Search(len(all), func(i int) bool { return all[i].MaxSeq > seq })
+	if i == 0 {
+		return 0
+	}
+	return all[i-1].MaxWitnessedAt
+}
+
 // SeqBefore returns a sequence number after which every archived event lies that the server witnessed
 // at a time or later, by its clock. known is false if no sealed segment has such an event; then the
 // number is that of the last sealed event.
