@@ -120,6 +120,28 @@ func (s *Server) gapRows(ctx context.Context, name string) (rows []messages.GapR
 	return rows, nil
 }
 
+// measureGaps updates the metrics of the ledgers. A ledger that cannot be read keeps its last ones.
+func (s *Server) measureGaps(ctx context.Context, streams []persistence.StreamInfo) {
+	m := s.observer.Metrics()
+	for _, info := range streams {
+		rows, err := s.gapRows(ctx, info.Name)
+		if err != nil {
+			continue
+		}
+		states, lacking := make(map[messages.GapState]int), time.Duration(0)
+		for _, row := range rows {
+			states[row.State]++
+			if row.Event == nil && !row.State.Final() && row.FromUS > 0 && row.ToUS > row.FromUS {
+				lacking += time.Duration(row.ToUS-row.FromUS) * time.Microsecond
+			}
+		}
+		for _, state := range messages.GapStates {
+			m.Ledger.WithLabelValues(info.Name, string(state)).Set(float64(states[state]))
+		}
+		m.Lacking.WithLabelValues(info.Name).Set(lacking.Seconds())
+	}
+}
+
 // repairGap tells a feed to fetch a gap now, or asks it what that would cost.
 func (s *Server) repairGap(w http.ResponseWriter, r *http.Request) error {
 	p := api.ParseParams(r, "dry_run")

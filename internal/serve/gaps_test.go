@@ -92,6 +92,20 @@ func TestGapsOfAllStreams(t *testing.T) {
 	d.want(d.get("/v1/feeds/other/gaps"), http.StatusNotFound, "NoSuchFeed")
 }
 
+func TestGapsAreMeasured(t *testing.T) {
+	t.Parallel()
+	r := startWithGaps(t).get("/metrics")
+	for _, want := range []string{
+		`tempestd_gap_rows{feed="bluesky",state="open"} 1`, `tempestd_gap_rows{feed="bluesky",state="waiting"} 1`, `tempestd_gap_rows{feed="bluesky",state="repaired"} 1`,
+		`tempestd_gap_rows{feed="bluesky",state="partly"} 0`, `tempestd_gap_rows{feed="whole",state="open"} 0`,
+		`tempestd_gap_lost_seconds{feed="bluesky"} 181`, `tempestd_gap_lost_seconds{feed="former"} 90.5`, `tempestd_gap_lost_seconds{feed="whole"} 0`,
+	} {
+		if !strings.Contains(r.body, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+}
+
 // The feed's stream begins with its first event. Before that the feed has no gaps.
 func TestGapsOfAFeedWithoutAStream(t *testing.T) {
 	t.Parallel()
