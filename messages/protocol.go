@@ -109,7 +109,8 @@ type Committed struct {
 type GapRecorded struct {
 	ID    EntryID
 	Gap   Gap
-	Known bool // the stream had it already
+	Row   GapRow // as it was stored with the entry; without an ID where the gap has no row
+	Known bool   // the stream had it already
 }
 
 // BeginBackfill tells the writer that batches of a backfill will come, and the range that the

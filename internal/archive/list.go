@@ -157,3 +157,30 @@ func (c *Client) SeqBefore(ctx context.Context, t time.Time) (seq uint64, known 
 	}
 	return 0, false, nil
 }
+
+// SeqUntil returns a sequence number up to which every archived event lies that the server witnessed
+// until a time, by its clock. known is false if events of that time may not be sealed yet; then the
+// number is that of the last sealed event.
+func (c *Client) SeqUntil(ctx context.Context, t time.Time) (seq uint64, known bool, err error) {
+	all, err := c.segments(ctx)
+	if err != nil || len(all) == 0 {
+		return 0, false, err
+	}
+	us := t.UnixMicro()
+	i := sort.Search(len(all), func(i int) bool { return all[i].MinWitnessedAt > us })
+	if i < len(all) {
+		return all[i].MinSeq - 1, true, nil
+	}
+	last := all[len(all)-1]
+	return last.MaxSeq, last.MaxWitnessedAt > us, nil
+}
+
+// Beginning returns when the server witnessed its first archived event, by its clock; the zero time
+// if nothing is sealed.
+func (c *Client) Beginning(ctx context.Context) (time.Time, error) {
+	first, err := c.instance(ctx)
+	if err != nil || !first.Known() {
+		return time.Time{}, err
+	}
+	return time.UnixMicro(first.MinWitnessedUS), nil
+}

@@ -43,6 +43,13 @@ const (
 	BackfillDone    Event = "backfill.done"
 	BackfillFailed  Event = "backfill.failed"
 
+	GapRepairing    Event = "gap.repairing"
+	GapWaiting      Event = "gap.waiting"
+	GapRepaired     Event = "gap.repaired"
+	GapPartly       Event = "gap.partly"
+	GapUnrepairable Event = "gap.unrepairable"
+	GapDismissed    Event = "gap.dismissed"
+
 	WatchdogStalled Event = "watchdog.stalled"
 	ForceReconnect  Event = "feed.force_reconnect"
 
@@ -139,6 +146,13 @@ var Catalogue = []Definition{
 	{BackfillStarted, slog.LevelInfo, "a second connection asks for what the first may have been left without", []string{"feed", "from", "to", "attempt"}},
 	{BackfillDone, slog.LevelInfo, "it was sent everything; what the stream lacked is appended", []string{"feed", "from", "to", "found"}},
 	{BackfillFailed, slog.LevelWarn, "it was not; after the last attempt a gap is recorded", []string{"feed", "from", "to", "error", "attempt", "attempts"}},
+
+	{GapRepairing, slog.LevelInfo, "the missing events of a gap are being fetched", []string{"feed", "gap", "source", "gap_from", "gap_to", "host", "attempt", "planned_bytes"}},
+	{GapWaiting, slog.LevelWarn, "a gap cannot be fetched now; it is tried again", []string{"feed", "gap", "source", "reason", "attempt", "retry_at"}},
+	{GapRepaired, slog.LevelInfo, "a gap is closed: everything that its source has is stored", []string{"feed", "gap", "source", "recovered", "held", "bytes", "missing", "took"}},
+	{GapPartly, slog.LevelWarn, "a part of a gap is stored, and no source has the rest", []string{"feed", "gap", "source", "recovered", "held", "bytes", "missing", "reason"}},
+	{GapUnrepairable, slog.LevelWarn, "no source has anything of a gap", []string{"feed", "gap", "missing", "reason"}},
+	{GapDismissed, slog.LevelInfo, "an operator gave a gap up", []string{"feed", "gap", "recovered", "reason"}},
 
 	{WatchdogStalled, slog.LevelWarn, "the watchdog found the feed stale", []string{"feed", "epoch", "cause", "silence", "suspicion"}},
 	{ForceReconnect, slog.LevelInfo, "a connection was told to reconnect", []string{"feed", "epoch", "cause"}},
