@@ -102,5 +102,6 @@
 //	history.go     History: the ground truth of Verify
 //	verify.go      Verify
 //	match.go       from an entry to its version
+//	repaired.go    entries that closed a gap
 //	drops.go       gap entries and the dropped events that they cover
 package jetsim
