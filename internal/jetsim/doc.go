@@ -87,6 +87,7 @@
 //	cursor.go      from a cursor to a rank
 //	serve.go       the HTTP side, and the log as subscribers pull it
 //	control.go     the control endpoint
+//	follow.go      what other parts of the network learn from the server
 //	subscriber.go  one connection
 //	wire.go        websocket frames, without a library
 //	receive.go     a client's messages
