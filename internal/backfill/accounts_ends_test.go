@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,12 +165,12 @@ func TestAccountsFetchEnds(t *testing.T) {
 	if _, err := r.accounts().Fetch(ctx, r.order(), r.deliver("accounts")); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	panics := 0
-	r.crew.Tell = func(string, *beside.Panic) { panics++ }
+	var panics atomic.Int32
+	r.crew.Tell = func(string, *beside.Panic) { panics.Add(1) }
 	r.row.Progress = nil
 	r.network.Client = nil
-	if _, err := r.fetch(r.accounts()); err == nil || panics == 0 {
-		t.Errorf("%v after %d panics", err, panics)
+	if _, err := r.fetch(r.accounts()); err == nil || panics.Load() == 0 {
+		t.Errorf("%v after %d panics", err, panics.Load())
 	}
 }
 
