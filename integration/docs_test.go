@@ -212,7 +212,7 @@ func TestOpenAPIDescribesTheRoutes(t *testing.T) {
 	}
 
 	d := toDescribe(t)
-	named := strings.NewReplacer("{feed}", feed, "{stream}", feed, "{consumer}", "indexer", "{file}", "main.js")
+	named := strings.NewReplacer("{feed}", feed, "{stream}", feed, "{consumer}", "indexer", "{file}", "main.js", "{id}", "0")
 	for p, item := range api.Paths {
 		var methods []string
 		for method := range item {

@@ -67,6 +67,9 @@ type Batch struct {
 	// PresentUS is the latest time, Unix µs, that the host's own clock can have shown when the
 	// batch was handed over; 0 if unknown.
 	PresentUS int64
+	// Point is the place in an archive that the batch reaches (Fill.Point); nil for a batch of a
+	// socket.
+	Point []byte
 	// Waited is how long the connection took to fill the batch. It is long if the upstream has
 	// nothing more to send, and short during a replay.
 	Waited time.Duration
@@ -100,7 +103,7 @@ func (b *Batch) Reset() {
 	if cap(b.Buf) > keepBytes && len(b.Buf) < cap(b.Buf)/16 {
 		b.Buf, b.Events = nil, nil
 	}
-	b.Oversized, b.Compared = nil, EntryID{}
+	b.Oversized, b.Compared, b.Point = nil, EntryID{}, nil
 	b.Buf, b.Events = b.Buf[:0], b.Events[:0]
 	b.Epoch, b.Number, b.Frames, b.Bad, b.Seq, b.TimeUS, b.PresentUS, b.Waited = 0, 0, 0, 0, 0, 0, 0, 0
 }

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -30,6 +31,7 @@ type feedConfig struct {
 	Filters       actors.FilterStore // nil keeps the filters in the process alone
 
 	Dial      actors.Dialer
+	Archive   actors.ArchiveOpener
 	Clock     clockwork.Clock
 	Monotonic func() time.Duration
 	Observer  *observe.Observer
@@ -108,7 +110,7 @@ func (f *feed) Receive(ctx actor.Context) {
 		f.share(m)
 		f.life.phase.receive(ctx)
 
-	case *messages.FeedQuery, *messages.HistoryQuery, *filterUpdate, messages.Command:
+	case *messages.FeedQuery, *messages.HistoryQuery, *filterUpdate, messages.Command, *messages.RepairGap, *messages.DismissGap:
 		ctx.Respond(f.answer(ctx))
 	case *messages.HealthCheck:
 		f.health.ask(ctx, m, f.answering())
@@ -166,6 +168,8 @@ func (f *feed) answer(ctx actor.Context) any {
 		f.updateFilter(ctx, m.filter)
 	case messages.Command:
 		return &messages.CommandDone{Err: f.command(ctx, m)}
+	case *messages.RepairGap, *messages.DismissGap:
+		return &messages.GapAnswer{Err: cmp.Or(f.refusal(), errNoRepairs)}
 	}
 	return &messages.CommandDone{}
 }
@@ -176,8 +180,11 @@ var errPaused = fmt.Errorf("%w: the feed is paused: resume it instead", messages
 // errClosed refuses a command about a feed whose stream is closed for good.
 var errClosed = fmt.Errorf("%w: the feed's stream is closed for good", messages.ErrNotNow)
 
-// command carries out an operator's command. A command that changes nothing succeeds.
-func (f *feed) command(ctx actor.Context, c messages.Command) error {
+// errNoRepairs refuses a command about a gap.
+var errNoRepairs = fmt.Errorf("%w: the feed fetches no gaps", messages.ErrNotNow)
+
+// refusal says why the feed follows no command at all, nil if it does.
+func (f *feed) refusal() error {
 	switch l := f.life; {
 	case f.stopping:
 		return fmt.Errorf("%w: the daemon is stopping", messages.ErrNotNow)
@@ -185,6 +192,14 @@ func (f *feed) command(ctx actor.Context, c messages.Command) error {
 		return f.notOurs()
 	case l.closed:
 		return errClosed
+	}
+	return nil
+}
+
+// command carries out an operator's command. A command that changes nothing succeeds.
+func (f *feed) command(ctx actor.Context, c messages.Command) error {
+	if err := f.refusal(); err != nil {
+		return err
 	}
 	switch c {
 	case messages.CommandReconnect:

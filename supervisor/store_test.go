@@ -18,6 +18,7 @@ type store struct {
 	blocks            []block
 	cp                *messages.Checkpoint
 	saved             *messages.Checkpoint
+	gaps              []messages.GapRow // of the ledger
 	last              messages.EntryID
 	entries           int
 	fail              func() error     // called before each append
@@ -247,6 +248,23 @@ func (m memStream) Fingerprints(_ context.Context, h persistence.Horizon, yield 
 			return nil
 		}
 	}
+	return nil
+}
+
+func (m memStream) Gaps(context.Context) ([]messages.GapRow, error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	var carried []messages.GapRow
+	if m.s.cp != nil {
+		carried = m.s.cp.Gaps
+	}
+	return persistence.MergeGaps(m.s.gaps, carried), nil
+}
+
+func (m memStream) SaveGaps(_ context.Context, rows []messages.GapRow) error {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	m.s.gaps = persistence.MergeGaps(m.s.gaps, rows)
 	return nil
 }
 

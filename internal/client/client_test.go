@@ -59,6 +59,18 @@ func (a *actors) Pause(_ context.Context, feed string) error     { return a.tell
 func (a *actors) Resume(_ context.Context, feed string) error    { return a.tell("resume", feed) }
 func (a *actors) Ready(context.Context) messages.Readiness       { return a.ready }
 
+func (a *actors) RepairGap(_ context.Context, feed string, m messages.RepairGap) (messages.GapAnswer, error) {
+	answer := messages.GapAnswer{Row: messages.GapRow{ID: m.ID, Feed: feed}}
+	if m.DryRun {
+		answer.Offers = []messages.GapOffer{{Source: messages.SourceSocket, Bytes: 3 << 20, Requests: 1}, {Source: messages.SourceArchive, Why: "it has no key"}}
+	}
+	return answer, a.tell(fmt.Sprintf("repair %s %t", m.ID, m.DryRun), feed)
+}
+
+func (a *actors) DismissGap(_ context.Context, feed string, m messages.DismissGap) (messages.GapAnswer, error) {
+	return messages.GapAnswer{Row: messages.GapRow{ID: m.ID, Feed: feed}}, a.tell("dismiss "+m.ID+" "+m.Why, feed)
+}
+
 func (a *actors) Close(_ context.Context, stream, reason string) (persistence.StreamInfo, error) {
 	if stream != "bluesky" {
 		return persistence.StreamInfo{}, persistence.ErrNoStream
