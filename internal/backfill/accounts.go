@@ -120,9 +120,10 @@ func (s *Accounts) Fetch(ctx context.Context, o Order, deliver Deliver) (Result,
 	}
 	f := &accountsFetch{Accounts: s, order: o, matcher: jetstream.NewMatcher(o.Filter), received: s.opt.Network.Calls.Received(),
 		filler: filler{deliver: deliver, batch: &messages.Batch{}}}
-	f.from = time.UnixMicro(o.Row.FromUS).Add(-accounts.Slack)
+	span := SpanOf(o.Row)
+	f.from = time.UnixMicro(span.FromUS).Add(-accounts.Slack)
 	if o.Row.ToUS > 0 {
-		f.to = time.UnixMicro(o.Row.ToUS).Add(accounts.Slack)
+		f.to = time.UnixMicro(span.ToUS).Add(accounts.Slack)
 	}
 	if len(o.Row.Progress) > 0 {
 		if err := json.Unmarshal(o.Row.Progress, &f.progress); err != nil {

@@ -52,12 +52,6 @@ func plainPath(did, collection, rkey string) bool {
 	return ok && atproto.IsNSID(collection)
 }
 
-const (
-	// batchEvents and batchBytes bound a batch of a fetch.
-	batchEvents = 1024
-	batchBytes  = 4 << 20
-)
-
 // filler puts bare events into batches and hands them over.
 type filler struct {
 	deliver Deliver

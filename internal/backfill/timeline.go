@@ -77,12 +77,13 @@ func (s *Timeline) Fetch(ctx context.Context, o Order, deliver Deliver) (Result,
 	}
 	f := filler{deliver: deliver, batch: &messages.Batch{}, at: json.RawMessage("{}")}
 	var found []accounts.Record
+	span := SpanOf(o.Row)
 	var end time.Time
 	if o.Row.ToUS > 0 {
-		end = time.UnixMicro(o.Row.ToUS).Add(timelineSlack)
+		end = time.UnixMicro(span.ToUS).Add(timelineSlack)
 	}
 	read, err := s.opt.Account.Timeline(ctx, timeline.ReadOptions{
-		Since:  time.UnixMicro(o.Row.FromUS).Add(-timelineSlack),
+		Since:  time.UnixMicro(span.FromUS).Add(-timelineSlack),
 		Wanted: func(did string) bool { return wants(did, timelineCollections[0]) || wants(did, timelineCollections[1]) },
 	}, func(r accounts.Record) error {
 		if n := s.opt.Received() - received; o.Budget > 0 && n > o.Budget {
