@@ -41,6 +41,7 @@
 //	history.go   FeedHistory: what a feed remembers of itself
 //	consumer.go  ConsumerStatus: a named consumer of a stream
 //	protocol.go  the conversation between the actors
+//	repair.go    the conversation about gaps and their repair
 //	lease.go     the right to append to a stream, and the conversation about it
 //	errors.go    the errors that answers carry
 package messages

@@ -76,6 +76,14 @@ type GapRow struct {
 	RetryAt   time.Time `json:"retry_at,omitzero"` // in the state waiting
 	// Tried are the sources that have nothing more to give.
 	Tried []GapSource `json:"tried,omitempty"`
+	// RestFromUS and RestToUS bound what no source had so far, Unix µs; both 0 for the whole gap.
+	RestFromUS int64 `json:"rest_from_us,omitempty"`
+	RestToUS   int64 `json:"rest_to_us,omitempty"`
+	// Entry is the gap's entry in the stream. FirstID and LastID are the first and the last entry
+	// that was recovered; entries of the live feed lie between them.
+	Entry   EntryID `json:"entry,omitzero"`
+	FirstID EntryID `json:"first_id,omitzero"`
+	LastID  EntryID `json:"last_id,omitzero"`
 	// Progress is the place up to which everything that Source has is stored. Only the source
 	// interprets it.
 	Progress json.RawMessage `json:"progress,omitempty"`
@@ -97,4 +105,48 @@ func GapID(feed string, g Gap) string {
 type Repair struct {
 	Gap    string    `json:"gap"` // the ID of the row
 	Source GapSource `json:"source"`
+	// Time is RepairTimeUnknown if the event's time says nothing about when it happened.
+	Time string `json:"time,omitempty"`
+}
+
+// RepairTimeUnknown marks a delete that was found by comparing: its time is that of the comparison.
+const RepairTimeUnknown = "unknown"
+
+// Entry of a gap in the stream:
+//
+//	{"kind":"gap","time_us":…,"gap":{"id":…,"host":…,"from_us":…,"to_us":…,"cause":…}}
+//	{"kind":"gap","time_us":…,"gap":{"id":…,"state":"repaired","source":…,"recovered":…,"host":…,…}}
+//
+// The first is the opening entry. The second closes the gap.
+type gapEntry struct {
+	ID        string    `json:"id"`
+	State     GapState  `json:"state,omitempty"`
+	Source    GapSource `json:"source,omitempty"`
+	Recovered *int64    `json:"recovered,omitempty"`
+	Missing   string    `json:"missing,omitempty"`
+	Why       string    `json:"why,omitempty"`
+	Gap
+}
+
+// OpeningEntry returns the JSON of the entry that stands for the gap in the stream.
+func (r GapRow) OpeningEntry() []byte {
+	return entryJSON(r.ToUS, gapEntry{ID: r.ID, Gap: r.Gap})
+}
+
+// ClosingEntry returns the JSON of the entry that says what became of the gap.
+func (r GapRow) ClosingEntry() []byte {
+	return entryJSON(r.ChangedAt.UnixMicro(), gapEntry{ID: r.ID, State: r.State, Source: r.Source, Recovered: &r.Recovered,
+		Missing: r.Missing, Why: r.Why, Gap: r.Gap})
+}
+
+func entryJSON(timeUS int64, e gapEntry) []byte {
+	buf, err := json.Marshal(struct {
+		Kind   string   `json:"kind"`
+		TimeUS int64    `json:"time_us"`
+		Gap    gapEntry `json:"gap"`
+	}{KindGap.String(), timeUS, e})
+	if err != nil {
+		panic(err) // cannot happen: strings and integers always encode
+	}
+	return buf
 }

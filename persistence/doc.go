@@ -50,6 +50,7 @@
 //	consumer.go     named consumers
 //	gaps.go         the ledger of a stream's gaps
 //	notice.go       notices, which a store reports to its owner
+//	walk.go         Walk: every entry of a stream
 //	verify.go       checking and copying a store's files
 //	check.go        what every store checks in the same way
 //	internal/wake/  waking tails

@@ -31,6 +31,7 @@ type feedConfig struct {
 	Filters       actors.FilterStore // nil keeps the filters in the process alone
 
 	Dial      actors.Dialer
+	Archive   actors.ArchiveOpener
 	Clock     clockwork.Clock
 	Monotonic func() time.Duration
 	Observer  *observe.Observer

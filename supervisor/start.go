@@ -13,6 +13,7 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"tempestd/actors"
+	"tempestd/internal/archive"
 	"tempestd/internal/config"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
@@ -94,6 +95,7 @@ func newFeedConfig(ctx context.Context, o Options, fc config.Feed, known diction
 	if cfg.Dial == nil {
 		cfg.Dial = websocketDialer(fc, known, o)
 	}
+	cfg.Archive = archiveOpener(o, cfg.Rand.Uint64())
 	if leases, shared := o.Store.(persistence.LeaseStore); shared {
 		cfg.Lease = newLeaseConfig(o, leases, fc)
 		return cfg, nil
@@ -180,6 +182,16 @@ func websocketDialer(fc config.Feed, known dictionaries, o Options) actors.Diale
 	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, V1Dictionary: known.v1, Negotiator: known.negotiator, Clock: o.Clock, UserAgent: o.UserAgent}
 	return func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
 		return jetstream.Dial(ctx, req, opt)
+	}
+}
+
+// archiveOpener makes readers of a feed's archives.
+func archiveOpener(o Options, seed uint64) actors.ArchiveOpener {
+	http := archive.HTTPClient()
+	return func(req jetstream.Request, a actors.Archive) (actors.Sweeper, error) {
+		return archive.NewConn(archive.Options{
+			BaseURL: req.Endpoint.ArchiveURL(), UserAgent: o.UserAgent, HTTP: http, Clock: o.Clock, Rand: rand.New(rand.NewPCG(seed, uint64(a.SinceUS))),
+		}, archive.Request{Filter: req.Filter, Raw: req.Raw, Point: a.Point, SinceUS: a.SinceUS}), nil
 	}
 }
 

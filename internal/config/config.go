@@ -91,6 +91,7 @@ type Feed struct {
 	Kinds          []string
 	Collections    []string
 	DIDs           []string // from dids and dids_file together
+	Start          Start    // where the feed begins if it has no position
 	Backoff        []time.Duration
 	// ReplayWindow is how far back a resume may reach. With ReplayWindowAuto it applies only to
 	// servers that do not report a cursor that is too old (v1).

@@ -196,6 +196,10 @@ Up to 100 are asked of the server; with more, everything is read and filtered he
 		feedKey("backoff", `["1s", "2s", "5s", "10s", "30s"]`, `The waits before the first, second, third … attempt to reconnect, with some jitter (10ms to 1h each). The last is repeated;
 a healthy period begins anew.`,
 			list(1, 32, duration(10*time.Millisecond, time.Hour)), func(f *Feed) *[]time.Duration { return &f.Backoff }),
+		feedKey("start", `"live"`, `Where a feed begins that has no position yet; one that has a position ignores it. "live": with what comes from now on. "earliest": with
+the oldest event of the server's socket (some 36h at the public hosts). "archive": with the oldest event of the server's archive (v2).
+A time ("2026-11-01T00:00:00Z") or a duration ("7d"): there, from the socket if that reaches so far, else from the archive.`,
+			start(), func(f *Feed) *Start { return &f.Start }),
 		replayWindow(),
 		feedKey("rewind", `"10s"`, `How much further back than needed a resume by time begins (0s to 1h); what the stream holds already is dropped.`,
 			duration(0, time.Hour), func(f *Feed) *time.Duration { return &f.Rewind }),

@@ -22,11 +22,15 @@ const (
 	FeedReconnecting  Event = "feed.reconnecting"
 	FeedGapped        Event = "feed.gapped"
 	FeedPaused        Event = "feed.paused"
+	FeedFilling       Event = "feed.filling"
 	FeedFailed        Event = "feed.failed"
 	FeedStopped       Event = "feed.stopped"
 	FeedStandby       Event = "feed.standby"
 
 	FeedWire         Event = "feed.wire"
+	StartIgnored     Event = "feed.start_ignored"
+	FillProgress     Event = "fill.progress"
+	FillDone         Event = "fill.done"
 	FeedFilter       Event = "feed.filter_changed"
 	FeedResume       Event = "feed.resume"
 	FeedOverlap      Event = "feed.overlap"
@@ -121,12 +125,16 @@ var Catalogue = []Definition{
 	{FeedDisconnected, slog.LevelWarn, "the connection ended", []string{"feed", "from", "reason", "epoch", "endpoint", "retry_in"}},
 	{FeedReconnecting, slog.LevelInfo, "a connection after the first is being made", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedGapped, slog.LevelWarn, "events are missing; a gap entry is being written", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedFilling, slog.LevelInfo, "the feed begins with history, which is read from the upstream's archive; reason says what it waits for", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedPaused, slog.LevelInfo, "an operator paused the feed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedFailed, slog.LevelError, "the upstream refuses us for good; retried slowly", []string{"feed", "from", "reason", "epoch", "endpoint", "retry_in"}},
 	{FeedStopped, slog.LevelInfo, "the feed stopped: with the daemon, or because its stream was closed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedStandby, slog.LevelInfo, "this daemon does not own the feed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 
 	{FeedWire, slog.LevelInfo, "what is spoken on the connection, and why it is not what was preferred", []string{"feed", "epoch", "endpoint", "protocol", "compression", "fallback"}},
+	{StartIgnored, slog.LevelInfo, "the configured start means nothing, because the feed has a position (said once)", []string{"feed", "start"}},
+	{FillProgress, slog.LevelInfo, "how far a feed has come with the history that it begins with (told once a minute)", []string{"feed", "source", "events", "events_per_s", "done", "eta", "bytes", "planned_bytes", "reached"}},
+	{FillDone, slog.LevelInfo, "the history is stored, and the feed is live", []string{"feed", "source", "events", "events_per_s", "done", "eta", "bytes", "planned_bytes", "reached"}},
 	{FeedFilter, slog.LevelInfo, "the feed's filter is another from now on", []string{"feed", "collections", "dids", "kinds"}},
 	{FeedResume, slog.LevelInfo, "where the connection resumes from", []string{"feed", "epoch", "cursor", "covered", "behind"}},
 	{FeedOverlap, slog.LevelInfo, "the identity index was loaded for a replay", []string{"feed", "epoch", "fingerprints", "took"}},

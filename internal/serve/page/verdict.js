@@ -57,6 +57,8 @@ export function inWords(status, transitions, now) {
   switch (state) {
     case "backpressured":
       return { level: now - began > patience ? "bad" : "warn", what: `held back for ${lasts}`, since: began, why: reason || "the store does not keep up" };
+    case "filling":
+      return { level: reason ? "warn" : "note", what: `reading history for ${lasts}`, since: began, why: reason || fillInWords(status.fill) };
     case "gapped":
       return { level: "warn", what: `recording a loss for ${lasts}`, since: began, why: reason };
     case "live":
@@ -68,6 +70,15 @@ export function inWords(status, transitions, now) {
     default:
       return { level: "note", what: `${state} for ${lasts}`, since: began, why: reason };
   }
+}
+
+/** fillInWords describes how far a feed has come with the history that it begins with. */
+function fillInWords(fill) {
+  if (!fill) return "";
+  const parts = [`${format.plural(fill.events, "event", "events")} at ${format.rate(fill.events_per_sec)}/s`];
+  if (fill.planned_bytes) parts.push(`${format.bytes(fill.bytes)} of ${format.bytes(fill.planned_bytes)}`);
+  if (fill.eta_s) parts.push(`${format.age(fill.eta_s * 1000)} left`);
+  return parts.join("; ");
 }
 
 const rank = { bad: 0, warn: 1, note: 2, good: 3 };
