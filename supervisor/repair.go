@@ -58,6 +58,12 @@ func limitedDialer(dial actors.Dialer, clock clockwork.Clock) backfill.Dialer {
 	}
 }
 
+// startFetches lets the backfill actor fetch gaps, with the feed's present filter.
+func (l *life) startFetches(ctx actor.Context) {
+	l.fetching = true
+	ctx.Send(l.backfill, &actors.StartFetches{Filter: l.feed.status.filter})
+}
+
 // gapHold is what keeps a feed from reading with gap_policy = "stop".
 type gapHold struct {
 	undecided map[string]bool // the IDs of the open gaps that no operator has decided about
