@@ -473,3 +473,37 @@ func TestI2_ARepairOutlivesFaults(t *testing.T) {
 		})
 	}
 }
+
+// Gap entries of a version without a ledger get their rows, and are repaired.
+func TestI4_GapsOfEarlierVersionsAreFoundAndRepaired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) { repairing(r, config.GapsRecord, messages.SourceSocket) })
+		r.up.publish(100)
+		r.after(time.Minute)
+		r.away(50)
+		r.after(time.Minute)
+		was := r.row()
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.store.set(func() {
+			r.store.gaps, r.store.cp.Gaps, r.store.cp.Ledger, r.store.saved = nil, nil, false, nil
+			for i := range r.store.blocks {
+				for j, e := range r.store.blocks[i].events {
+					r.store.blocks[i].events[j] = bytes.Replace(e, fmt.Appendf(nil, `"id":%q,`, was.ID), nil, 1)
+				}
+			}
+		})
+		r.cfg.Feeds[0].Repair.Policy = config.GapsRepair
+		r.start()
+		r.after(time.Minute)
+		row := r.row()
+		if row.ID != was.ID || row.State != messages.GapRepaired || row.Recovered != 50 || row.Entry != was.Entry {
+			t.Fatalf("%+v, was %+v", row, was)
+		}
+		r.wantRepaired(row, upTo(1, 157)...)
+		if !r.store.cp.Ledger {
+			t.Fatal("the next start would search again")
+		}
+	})
+}
