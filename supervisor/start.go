@@ -15,6 +15,7 @@ import (
 
 	"tempestd/actors"
 	"tempestd/internal/archive"
+	"tempestd/internal/backfill"
 	"tempestd/internal/config"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
@@ -39,8 +40,10 @@ type Options struct {
 	Monotonic func() time.Duration // the monotonic clock; nil: Clock's time since the start
 	Rand      *rand.Rand           // jitter; nil seeds one from the clock
 	Dial      actors.Dialer        // nil dials websockets
-	UserAgent string               // of the requests to upstreams
-	Fault     actors.Fault         // nil, except in tests of faults
+	// Sources are used in place of a feed's own to repair its gaps; nil except in tests.
+	Sources   map[messages.GapSource]backfill.Source
+	UserAgent string       // of the requests to upstreams
+	Fault     actors.Fault // nil, except in tests of faults
 }
 
 // Start opens the feeds' streams and starts the tree. An error is about the configuration or the
