@@ -15,6 +15,7 @@ import (
 
 	"tempestd/actors"
 	"tempestd/internal/archive"
+	"tempestd/internal/backfill"
 	"tempestd/internal/config"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
@@ -40,7 +41,9 @@ type Options struct {
 	Rand      *rand.Rand           // jitter; nil seeds one from the clock
 	Dial      actors.Dialer        // nil dials websockets
 	UserAgent string               // of the requests to upstreams
-	Fault     actors.Fault         // nil, except in tests of faults
+	// Sources are the sources of repairs beside those of the endpoints, by feed.
+	Sources map[string][]backfill.Source
+	Fault   actors.Fault // nil, except in tests of faults
 }
 
 // Start opens the feeds' streams and starts the tree. An error is about the configuration or the
