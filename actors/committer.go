@@ -19,6 +19,7 @@ type committer struct {
 	cfg    WriterConfig
 	jobs   *jobs
 	dedupe *dedupe.Deduper
+	bare   *dedupe.Bare
 	feed   func(any) // sends to the feed
 	cursor func(any) // sends to the cursor
 
@@ -328,6 +329,10 @@ func (c *committer) boundTimes(b *messages.Batch) {
 // mark marks the events that the stream already holds.
 func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marked, err error) {
 	err = c.retry(ctx, func() error {
+		bare, err := c.bare.Mark(ctx, b)
+		if m.Duplicates += bare; err != nil {
+			return err
+		}
 		marked, err := c.dedupe.Mark(ctx, b)
 		// An attempt that was cut short has marked events, and the next attempt does not count them
 		// again.
@@ -351,6 +356,7 @@ func (c *committer) storeMarked(ctx context.Context, b *messages.Batch, m dedupe
 		return err
 	}
 	c.dedupe.Appended(b, stored)
+	c.bare.Appended(b, stored, false)
 	if c.fetch.index != nil {
 		c.fetch.index.Noted(b, stored)
 	}
@@ -378,7 +384,7 @@ func (c *committer) commit(ctx context.Context, b *messages.Batch, rows ...messa
 	start := c.cfg.Clock.Now()
 	c.checkpoint.Ledger = c.found.complete
 	cp := c.checkpoint
-	cp.Saved, cp.Gaps = start.UnixMicro(), c.ledger.with(rows)
+	cp.Saved, cp.Gaps, cp.Bare = start.UnixMicro(), c.ledger.with(rows), c.bare.Range()
 	var stored persistence.Appended
 	// A refused append may be durable or not. It is not tried again: the epoch is over, and the
 	// next one resumes from the stored position.

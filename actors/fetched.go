@@ -94,17 +94,16 @@ func (c *committer) appendFetched(ctx context.Context, m *messages.AppendFetched
 	}
 	f.next++
 	c.boundTimes(m.Batch)
-	var marked dedupe.Marked
-	err := c.retry(ctx, func() (err error) {
-		held := marked.Duplicates
-		marked, err = f.index.Mark(ctx, m.Batch)
-		marked.Duplicates += held
-		return err
-	})
+	row := c.ledger.rows[f.gap]
+	bare := withoutRevs(row.Source)
+	mark := c.markFetched
+	if bare {
+		mark = c.markBare
+	}
+	marked, err := mark(ctx, m.Batch)
 	if err != nil {
 		return fmt.Errorf("compare with the stored stream: %w", err)
 	}
-	row := c.ledger.rows[f.gap]
 	row.Version++
 	row.ChangedAt = c.cfg.Clock.Now()
 	row.Held += int64(marked.Duplicates)
@@ -122,14 +121,33 @@ func (c *committer) appendFetched(ctx context.Context, m *messages.AppendFetched
 	}
 	row.LastID = last
 	addRepair(m.Batch, messages.Repair{Gap: row.ID, Source: row.Source})
+	if bare {
+		c.bare.Expect(first, last)
+	}
 	stored, err := c.commit(ctx, m.Batch, row)
 	if err != nil {
 		return err
 	}
 	f.index.Appended(m.Batch, stored)
 	c.dedupe.Noted(m.Batch, stored)
+	c.bare.Appended(m.Batch, stored, bare)
 	c.reportFetched(row, stored)
 	return nil
+}
+
+// markFetched marks the events of a batch with revs that the stream holds.
+func (c *committer) markFetched(ctx context.Context, b *messages.Batch) (marked dedupe.Marked, err error) {
+	held, err := c.bare.Mark(ctx, b)
+	if err != nil {
+		return marked, err
+	}
+	err = c.retry(ctx, func() (err error) {
+		held += marked.Duplicates
+		marked, err = c.fetch.index.Mark(ctx, b)
+		return err
+	})
+	marked.Duplicates += held
+	return marked, err
 }
 
 // ids returns the IDs that the batch's events get, and how many there are.
@@ -185,7 +203,8 @@ func (c *committer) reportFetched(row messages.GapRow, stored persistence.Append
 // event that has it from its source keeps that.
 func addRepair(b *messages.Batch, r messages.Repair) {
 	member := fmt.Appendf(nil, `,"repair":{"gap":%q,"source":%q`, r.Gap, r.Source)
-	buf := make([]byte, 0, len(b.Buf)+len(b.Events)*(len(member)+len(`}}`)))
+	unknown := fmt.Appendf(nil, `,"time":%q`, messages.RepairTimeUnknown)
+	buf := make([]byte, 0, len(b.Buf)+len(b.Events)*(len(member)+len(unknown)+len(`}}`)))
 	for i := range b.Events {
 		e := &b.Events[i]
 		if e.Drop {
@@ -196,7 +215,11 @@ func addRepair(b *messages.Batch, r messages.Repair) {
 		if tail := event[max(0, len(event)-2*len(member)):]; bytes.Contains(tail, member) {
 			buf = append(buf, event...)
 		} else {
-			buf = append(append(append(buf, event[:len(event)-1]...), member...), `}}`...)
+			buf = append(append(buf, event[:len(event)-1]...), member...)
+			if withoutRevs(r.Source) && timeUnknown(event) {
+				buf = append(buf, unknown...)
+			}
+			buf = append(buf, `}}`...)
 		}
 		e.Off, e.Len = uint32(off), uint32(len(buf)-off)
 	}

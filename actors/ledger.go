@@ -56,6 +56,9 @@ func (c *committer) loadLedger(ctx context.Context) error {
 		l.set(row)
 		l.change(l.rows[row.ID], true)
 	}
+	if err := c.loadBare(ctx, stored); err != nil {
+		return err
+	}
 	c.ledger, c.found.complete = l, c.found.complete || !found || stored.Ledger
 	c.saveGaps(ctx)
 	c.tellLedger()

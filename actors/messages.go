@@ -97,6 +97,9 @@ type StartBackfill struct {
 	Request      jetstream.Request
 }
 
+// StartFetches tells the backfill actor that it may fetch gaps, and what the feed wants.
+type StartFetches struct{ Filter jetstream.Filter }
+
 // LeaseGranted says that the lease holder holds the lease, and hands over the stream.
 type LeaseGranted struct {
 	Lease  messages.Lease

@@ -70,6 +70,7 @@ func (w *writer) start(ctx actor.Context) {
 		cfg:    w.cfg,
 		jobs:   w.jobs,
 		dedupe: dedupe.New(w.cfg.Stream, w.cfg.Dedupe),
+		bare:   dedupe.NewBare(w.cfg.Stream, w.cfg.Dedupe.Horizon),
 		feed:   func(m any) { root.Send(feed, m) },
 		cursor: func(m any) { root.Send(w.cfg.Cursor, m) },
 	}

@@ -22,6 +22,9 @@ type LedgerQuery struct{}
 // LedgerLoaded has all rows of the ledger, in no order. The writer that sends it knows of no fetch.
 type LedgerLoaded struct{ Rows []GapRow }
 
+// StopFetches tells the backfill to fetch no gap until it is told to start again.
+type StopFetches struct{}
+
 // GapChanged says that a row of the ledger has changed, with or without entries.
 type GapChanged struct{ Row GapRow }
 

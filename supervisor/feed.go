@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -31,6 +30,7 @@ type feedConfig struct {
 	Filters       actors.FilterStore // nil keeps the filters in the process alone
 
 	Dial      actors.Dialer
+	Repairs   actors.RepairConfig // how the ledger's gaps are repaired
 	Archive   actors.ArchiveOpener
 	Clock     clockwork.Clock
 	Monotonic func() time.Duration
@@ -51,6 +51,7 @@ type feed struct {
 	epoch     messages.Epoch
 	paused    bool // by an operator
 	ownership
+	gapHold
 
 	faults Intensity
 	health healthRound
@@ -106,12 +107,22 @@ func (f *feed) Receive(ctx actor.Context) {
 	case *messages.GapRecorded:
 		f.gapRecorded(m)
 		f.life.phase.receive(ctx)
+		f.decide(ctx, m.Row)
+	case *messages.GapChanged:
+		f.life.phase.receive(ctx)
+		f.decide(ctx, m.Row)
+	case *messages.LedgerLoaded:
+		f.life.phase.receive(ctx)
+		clear(f.undecided)
+		f.decide(ctx, m.Rows...)
 	case *messages.Share:
 		f.share(m)
 		f.life.phase.receive(ctx)
 
-	case *messages.FeedQuery, *messages.HistoryQuery, *filterUpdate, messages.Command, *messages.RepairGap, *messages.DismissGap:
+	case *messages.FeedQuery, *messages.HistoryQuery, *filterUpdate, messages.Command:
 		ctx.Respond(f.answer(ctx))
+	case *messages.RepairGap, *messages.DismissGap:
+		f.commandGap(ctx)
 	case *messages.HealthCheck:
 		f.health.ask(ctx, m, f.answering())
 	case *actors.HealthReply:
@@ -168,8 +179,6 @@ func (f *feed) answer(ctx actor.Context) any {
 		f.updateFilter(ctx, m.filter)
 	case messages.Command:
 		return &messages.CommandDone{Err: f.command(ctx, m)}
-	case *messages.RepairGap, *messages.DismissGap:
-		return &messages.GapAnswer{Err: cmp.Or(f.refusal(), errNoRepairs)}
 	}
 	return &messages.CommandDone{}
 }
@@ -179,9 +188,6 @@ var errPaused = fmt.Errorf("%w: the feed is paused: resume it instead", messages
 
 // errClosed refuses a command about a feed whose stream is closed for good.
 var errClosed = fmt.Errorf("%w: the feed's stream is closed for good", messages.ErrNotNow)
-
-// errNoRepairs refuses a command about a gap.
-var errNoRepairs = fmt.Errorf("%w: the feed fetches no gaps", messages.ErrNotNow)
 
 // refusal says why the feed follows no command at all, nil if it does.
 func (f *feed) refusal() error {
@@ -211,10 +217,13 @@ func (f *feed) command(ctx actor.Context, c messages.Command) error {
 		f.life.phase.resume(ctx)
 		f.life.phase.force(ctx, messages.CauseOperator)
 	case messages.CommandPause:
-		f.paused = true
+		f.paused, f.held = true, false
 		f.life.phase.halt(ctx)
 		f.status.enter(messages.StatePaused, "operator")
 	case messages.CommandResume:
+		if f.held {
+			return errHeld
+		}
 		if f.paused {
 			f.paused = false
 			f.endpoints.Reset()

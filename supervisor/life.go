@@ -41,6 +41,7 @@ type life struct {
 	filters    filters
 	backfills  backfills
 	fill       fill
+	fetching   bool           // the backfill actor may fetch gaps
 	unrecorded []messages.Gap // sent outside of the writer's epochs, not yet recorded
 
 	quiescing messages.Epoch // the Quiesce that the writer has not answered, 0 for none
@@ -108,7 +109,7 @@ func (l *life) start(ctx actor.Context, stream persistence.Stream, interval time
 		Limits: jetstream.Limits{Events: c.BatchEvents, Bytes: int(c.BatchBytes), Delay: c.BatchDelay},
 		Pool:   actors.NewPool(), Writer: l.writer, Watchdog: l.watchdog, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 	}
-	l.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(connection))
+	l.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(connection, c.Repairs))
 	l.connection = mustSpawn(ctx, "connection", actors.NewConnection(connection))
 }
 

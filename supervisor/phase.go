@@ -95,6 +95,9 @@ func (p running) receive(ctx actor.Context) {
 		p.continuity.noOverlap(m)
 	case *messages.GapRecorded:
 		p.unrecorded = slices.DeleteFunc(p.unrecorded, func(g messages.Gap) bool { return g == m.Gap })
+		ctx.Send(p.backfill, m)
+	case *messages.GapChanged, *messages.LedgerLoaded, *messages.FetchReady, *messages.FetchDone:
+		ctx.Send(p.backfill, m)
 	case *messages.BlockLost:
 		p.blockLost(ctx, m)
 	case *messages.BackfillDone:
@@ -134,6 +137,8 @@ func (p running) receiveEnd(ctx actor.Context) {
 
 func (p running) halt(ctx actor.Context) {
 	ctx.Send(p.watchdog, &messages.Unwatch{})
+	p.fetching = false
+	ctx.Send(p.backfill, &messages.StopFetches{})
 	p.stopBackfill(ctx)
 }
 

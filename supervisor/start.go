@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"tempestd/actors"
 	"tempestd/internal/archive"
+	"tempestd/internal/backfill"
 	"tempestd/internal/config"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
@@ -38,8 +40,10 @@ type Options struct {
 	Monotonic func() time.Duration // the monotonic clock; nil: Clock's time since the start
 	Rand      *rand.Rand           // jitter; nil seeds one from the clock
 	Dial      actors.Dialer        // nil dials websockets
-	UserAgent string               // of the requests to upstreams
-	Fault     actors.Fault         // nil, except in tests of faults
+	// Sources are used in place of a feed's own to repair its gaps; nil except in tests.
+	Sources   map[messages.GapSource]backfill.Source
+	UserAgent string       // of the requests to upstreams
+	Fault     actors.Fault // nil, except in tests of faults
 }
 
 // Start opens the feeds' streams and starts the tree. An error is about the configuration or the
@@ -95,7 +99,9 @@ func newFeedConfig(ctx context.Context, o Options, fc config.Feed, known diction
 	if cfg.Dial == nil {
 		cfg.Dial = websocketDialer(fc, known, o)
 	}
-	cfg.Archive = archiveOpener(o, cfg.Rand.Uint64())
+	http := archive.HTTPClient()
+	cfg.Archive = archiveOpener(o, fc, http, cfg.Rand.Uint64())
+	cfg.Repairs = newRepairConfig(o, fc, cfg.Dial, http, cfg.Rand.Uint64())
 	if leases, shared := o.Store.(persistence.LeaseStore); shared {
 		cfg.Lease = newLeaseConfig(o, leases, fc)
 		return cfg, nil
@@ -186,11 +192,10 @@ func websocketDialer(fc config.Feed, known dictionaries, o Options) actors.Diale
 }
 
 // archiveOpener makes readers of a feed's archives.
-func archiveOpener(o Options, seed uint64) actors.ArchiveOpener {
-	http := archive.HTTPClient()
+func archiveOpener(o Options, fc config.Feed, http *http.Client, seed uint64) actors.ArchiveOpener {
 	return func(req jetstream.Request, a actors.Archive) (actors.Sweeper, error) {
 		return archive.NewConn(archive.Options{
-			BaseURL: req.Endpoint.ArchiveURL(), UserAgent: o.UserAgent, HTTP: http, Clock: o.Clock, Rand: rand.New(rand.NewPCG(seed, uint64(a.SinceUS))),
+			BaseURL: req.Endpoint.ArchiveURL(), Key: fc.Repair.ArchiveKeys[req.Endpoint.Host()].Reveal(), UserAgent: o.UserAgent, HTTP: http, Clock: o.Clock, Rand: rand.New(rand.NewPCG(seed, uint64(a.SinceUS))),
 		}, archive.Request{Filter: req.Filter, Raw: req.Raw, Point: a.Point, SinceUS: a.SinceUS}), nil
 	}
 }

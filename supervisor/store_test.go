@@ -277,3 +277,21 @@ func (m memStream) Entry(_ context.Context, last messages.EntryID, i int) ([]byt
 	}
 	return m.s.blocks[n].events[i], nil
 }
+
+func (m memStream) Read(_ context.Context, from, to persistence.StreamCursor, limit int) (page persistence.Page, err error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	var last messages.EntryID
+	for _, b := range m.s.blocks {
+		for i, e := range b.events {
+			// The IDs of a block are not kept: they rise from the first to the last.
+			if last = b.appended.First; i > 0 {
+				last.Seq += uint64(i)
+			}
+			if last.Compare(from.Lower()) >= 0 && last.Compare(to.Upper()) <= 0 && len(page.Entries) < limit {
+				page.Entries = append(page.Entries, persistence.Entry{ID: last, Event: e})
+			}
+		}
+	}
+	return page, nil
+}

@@ -13,6 +13,7 @@ type Config struct {
 	Path            string        // its file, "" for the built-in defaults
 	DataDir         string        // the directory of streams and checkpoints
 	ShutdownTimeout time.Duration // how long a graceful stop may take
+	Repair          bool          // gaps are repaired, as each feed says
 	Log             Log
 	HTTP            HTTP
 	Stream          Stream
@@ -111,6 +112,7 @@ type Feed struct {
 	BatchBytes         int64         // most bytes in one append
 	BatchDelay         time.Duration // longest time that an event waits for others
 	Retention          Retention
+	Repair             Repair
 }
 
 // DedupeHorizon bounds the index of identities that a replay is compared with.

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,6 +129,8 @@ Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, e
 			path(), func(at place) *string { return &at.draft.DataDir }),
 		bind(key{path: "shutdown_timeout", value: `"30s"`, doc: `How long a graceful stop may take: stop reading, store what was read, save the checkpoint (1s to 10m).`},
 			duration(time.Second, 10*time.Minute), func(at place) *time.Duration { return &at.draft.ShutdownTimeout }),
+		bind(key{path: "repair", value: `true`, doc: `Fetch events that were missed, as each feed's gap_policy says. false switches all repairs off.`},
+			flag(), func(at place) *bool { return &at.draft.Repair }),
 
 		bind(key{path: "log.level", value: `"info"`, doc: `The least level that is logged: "debug", "info", "warn" or "error".`},
 			level(), func(at place) *slog.Level { return &at.draft.Log.Level }),
@@ -163,7 +166,7 @@ and may get other IDs.`},
 		bind(key{path: "stream.min_free", value: `"512MiB"`, doc: `Disk space that must stay free (16MiB to 1TiB). Below it appends wait until there is room again; the upstream is the buffer.`},
 			size(16*mib, tib), func(at place) *int64 { return &at.draft.Stream.MinFree }),
 	}
-	return append(append(all, valkeyKeys()...), feedKeys()...)
+	return slices.Concat(all, valkeyKeys(), feedKeys(), repairKeys())
 }
 
 // feedKeys returns the keys of [feeds.<name>].

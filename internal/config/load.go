@@ -167,6 +167,9 @@ func (l *loader) setDefaults(at place, feed bool) {
 
 // apply looks up an entry in the vocabulary and sets the value of its key.
 func (l *loader) apply(e entry) {
+	if l.archiveKey(e) {
+		return
+	}
 	name := showPath(e.path)
 	known := l.within(e.path)
 	if len(known) == 0 {
@@ -367,6 +370,7 @@ func (l *loader) finishFeed(name string, f *feedDraft) {
 			report("zstd_dictionary", reason(err), "want a readable file with a zstd dictionary")
 		}
 	}
+	finishRepair(f, report)
 	if f.Rewind >= f.ReplayWindow {
 		report("rewind", "found "+showDuration(f.Rewind), "want less than replay_window, which is "+showDuration(f.ReplayWindow))
 	}

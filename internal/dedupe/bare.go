@@ -60,6 +60,15 @@ func NewBare(stream persistence.Stream, horizon persistence.Horizon) *Bare {
 // checkpoint of every append.
 func (x *Bare) Range() messages.BareRange { return x.within }
 
+// Expect says that bare entries with these IDs are appended next, so that their append itself can
+// store where they are.
+func (x *Bare) Expect(first, last messages.EntryID) {
+	if x.within.IsZero() {
+		x.within.From = first
+	}
+	x.within.To = last
+}
+
 // Load reads the part of the stream that may have bare entries, as a checkpoint names it. If it is
 // not zero, that is every entry from the first bare one within reach on.
 func (x *Bare) Load(ctx context.Context, within messages.BareRange, newest messages.EntryID) error {
@@ -118,7 +127,8 @@ func (x *Bare) forget(newest messages.EntryID) {
 }
 
 // Mark sets Drop on the batch's commits whose record the stream has as a bare entry. It returns how
-// many these are. It may be called again for a batch that could not be appended.
+// many these are. Call it before Deduper.Mark, which passes over what is dropped. It may be called
+// again for a batch that could not be appended.
 func (x *Bare) Mark(ctx context.Context, b *messages.Batch) (dropped int, err error) {
 	if len(x.places) == 0 {
 		return 0, nil
@@ -237,10 +247,7 @@ func (x *Bare) Appended(b *messages.Batch, a persistence.Appended, fetched bool)
 	if x.places == nil {
 		x.places = map[uint64]barePlace{}
 	}
-	if x.within.IsZero() {
-		x.within.From = a.First
-	}
-	x.within.To = a.Last
+	x.Expect(a.First, a.Last)
 	id := a.First
 	first := true
 	for i := range b.Events {

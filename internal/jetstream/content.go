@@ -17,6 +17,8 @@ type Content struct {
 	CID                   []byte // "" for a delete, and for a commit that does not tell it
 	Rev                   []byte // nil for a bare commit
 	Delete                bool
+	TimeUS                int64 // as in Event
+	Repaired              bool  // a repair has fetched it
 }
 
 // ReadContent reads an event that is a commit, stored or not, in either protocol. It returns false
@@ -33,7 +35,11 @@ func ReadContent(event []byte) (Content, bool) {
 		return Content{}, false
 	}
 	c := Content{DID: f.did, Collection: f.commit.collection, RKey: f.commit.rkey, CID: f.commit.textCID(), Rev: f.commit.rev,
-		Delete: string(f.commit.operation) == "delete"}
+		Delete: string(f.commit.operation) == "delete", Repaired: f.values.repair.to > 0}
+	if f.witnessed != nil {
+		f.witnessedUS = unixMicro(f.witnessed)
+	}
+	c.TimeUS = f.positionUS()
 	if len(c.Rev) == 0 {
 		c.Rev = nil
 	}
