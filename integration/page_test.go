@@ -16,6 +16,7 @@ func TestStatusPage(t *testing.T) {
 	b := browse(t)
 	t.Run("operator", func(t *testing.T) { statusPageServesItsOperator(t, b) })
 	t.Run("trouble", func(t *testing.T) { statusPageTellsOfTrouble(t, b) })
+	t.Run("gaps", func(t *testing.T) { statusPageShowsGaps(t, b) })
 }
 
 // statusPageServesItsOperator opens the page of a daemon with a token and does the work of an

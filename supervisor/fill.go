@@ -65,6 +65,7 @@ type beginning struct {
 	checkpoint messages.Checkpoint // what the writer begins with
 	begin      jetstream.Begin
 	swept      bool            // the archive is read up to the checkpoint
+	givenUp    bool            // the socket does not go back to the checkpoint
 	archive    *actors.Archive // nil for the socket
 	orArchive  bool
 }
@@ -115,8 +116,10 @@ func (l *life) archives(e jetstream.Endpoint) bool {
 // fillOn goes on with history of which a part is stored.
 func (l *life) fillOn(cp messages.Checkpoint, e jetstream.Endpoint) *beginning {
 	switch host := e.Host(); {
-	case cp.Fill.Point == nil || l.fill.far >= mostSweeps || l.fill.refused:
-		return nil // as a socket's replay is resumed
+	case cp.Fill.Point == nil:
+		return nil // as any replay of a socket is resumed
+	case l.fill.far >= mostSweeps:
+		return &beginning{checkpoint: cp, givenUp: true}
 	case l.fill.swept == host && cp.Host == host && !l.fill.byTime:
 		return &beginning{checkpoint: cp, swept: true}
 	case cp.Host == host && !l.fill.byTime:
@@ -175,8 +178,8 @@ func (l *life) fillEnded(host string, e *actors.Ended) {
 		s.atOnce = s.refused
 	case s.sweeping:
 	case e.TooOld && s.swept == host:
-		s.swept, e.SeqReset, s.atOnce = "", false, true
 		span := s.progress.Through - min(s.through, s.progress.Through)
+		s.swept, e.SeqReset, s.atOnce = "", false, span > 0
 		if s.span > 0 && span < s.span {
 			s.far = 0
 		} else {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"tempestd/actors"
+	"tempestd/internal/backfill"
 	"tempestd/internal/config"
 	"tempestd/internal/observe"
 	"tempestd/messages"
@@ -37,6 +38,8 @@ type rig struct {
 	node   messages.Node        // this daemon, among those
 	dial   actors.Dialer        // nil: the upstream's
 	fault  actors.Fault
+	// sources are in place of the feed's own; nil for those
+	sources map[messages.GapSource]backfill.Source
 }
 
 const feedName = "bluesky"
@@ -122,7 +125,7 @@ func (r *rig) start() {
 	}
 	d, err := supervisor.Start(r.t.Context(), supervisor.Options{
 		Config: r.cfg, Store: streams, Node: r.node, Observer: r.obs, Clock: clock, Monotonic: r.mono,
-		Rand: rand.New(rand.NewPCG(1, 2)), Dial: dial, Fault: r.fault,
+		Rand: rand.New(rand.NewPCG(1, 2)), Dial: dial, Fault: r.fault, Sources: r.sources,
 	})
 	if err != nil {
 		r.t.Fatal(err)

@@ -119,7 +119,7 @@ func (p *preparing) connect(ctx actor.Context, point *messages.ResumePoint) {
 	}
 	order := &actors.Connect{Epoch: f.epoch}
 	if begins != nil {
-		r.Begin, r.Swept = begins.begin, begins.swept
+		r.Begin, r.Swept, r.Unreachable = begins.begin, begins.swept, begins.givenUp
 		order.Archive, order.OrArchive = begins.archive, begins.orArchive
 		p.fill.replays = begins.begin != (jetstream.Begin{})
 	}

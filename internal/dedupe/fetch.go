@@ -56,6 +56,9 @@ type appended struct {
 // Index is a loaded index.
 type Index struct{ table *table }
 
+// Len returns the number of its fingerprints.
+func (i *Index) Len() int { return i.table.used }
+
 // mostIndexed bounds the fingerprints of an index: 16 bytes each, 1 GiB in all. What is beyond is
 // the oldest.
 const mostIndexed = 1 << 26

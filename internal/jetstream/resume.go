@@ -114,6 +114,9 @@ type Resume struct {
 	// Swept says that the endpoint's archive has just given everything up to the position. So the
 	// numbers are the host's, and what follows the position is on its socket.
 	Swept bool
+	// Unreachable says that the endpoint's socket has refused, again and again, to go back to the
+	// position.
+	Unreachable bool
 	// NoProof says that the event at the position may no longer be wanted, as after a change of the
 	// filter. Then neither the event nor its number proves anything.
 	NoProof bool
@@ -162,6 +165,11 @@ func PlanResume(r Resume) Plan {
 		return plan
 	}
 	lost := &messages.Gap{Host: cp.Host, FromUS: covered.US, Cause: messages.GapReplayWindow}
+	if r.Unreachable {
+		lost.Cause = messages.GapServerMoved
+		plan.Cursor, plan.Overlap, plan.Skip = TimeCursor(cp.TimeUS), OverlapFull, lost
+		return plan
+	}
 	if r.tooOld(covered) {
 		plan.Gap = lost
 		return plan

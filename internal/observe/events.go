@@ -126,7 +126,7 @@ var Catalogue = []Definition{
 	{FeedBackpressured, slog.LevelWarn, "the store does not keep up, the socket is not read", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedDisconnected, slog.LevelWarn, "the connection ended", []string{"feed", "from", "reason", "epoch", "endpoint", "retry_in"}},
 	{FeedReconnecting, slog.LevelInfo, "a connection after the first is being made", []string{"feed", "from", "reason", "epoch", "endpoint"}},
-	{FeedGapped, slog.LevelWarn, "events are missing; a gap entry is being written", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedGapped, slog.LevelWarn, "events are missing; a gap entry is being written", []string{"feed", "from", "reason", "epoch", "endpoint", "id", "gap_from", "gap_to", "host"}},
 	{FeedFilling, slog.LevelInfo, "the feed begins with history, which is read from the upstream's archive; reason says what it waits for", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedPaused, slog.LevelInfo, "an operator paused the feed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedFailed, slog.LevelError, "the upstream refuses us for good; retried slowly", []string{"feed", "from", "reason", "epoch", "endpoint", "retry_in"}},
