@@ -277,8 +277,8 @@ func (f *accountsFetch) heads(ctx context.Context, dids []string) (missed []stri
 // changed says whether an account with this latest rev may have committed within the gap. Revs are
 // TIDs, whose texts sort as their times do.
 func (f *accountsFetch) changed(did, rev string) bool {
-	if known, ok := f.revs[did]; ok && rev <= known {
-		return false
+	if known, ok := f.revs[did]; ok {
+		return rev > known
 	}
 	at, ok := accounts.KeyTime(rev)
 	return !ok || !at.Before(f.from)
