@@ -65,6 +65,7 @@
 //	epoch.go        what the committer knows of an epoch: the next batch, the position's way
 //	expectation.go  what an epoch expects of its next batch, and the judgement of the batch
 //	bare.go         records without revs: what is compared for them
+//	fill.go         what a batch of history changes in the checkpoint
 //	gap.go          the form of a gap entry, and when one is appended
 //	report.go       what the committer tells the cursor, the feed and the metrics
 //	trouble.go      what the committer does when the store refuses

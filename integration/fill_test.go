@@ -2,7 +2,10 @@ package integration_test
 
 import (
 	"encoding/json"
+	"io"
 	"maps"
+	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -162,4 +165,52 @@ func memoryOf(pid int) string {
 		}
 	}
 	return ""
+}
+
+// One simulated network has a socket, an archive, and the accounts' own servers, which agree.
+func TestASimulatedNetworkHasAccountsServers(t *testing.T) {
+	t.Parallel()
+	sim := simulate(t, 1000, "--accounts", "2")
+	sim.produce(2000)
+	var network map[string]string
+	resp := sim.control("GET", "network")
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&network); err != nil || network["plc"] == "" || network["relay"] == "" || network["host1"] == "" {
+		t.Fatalf("%v: %v", err, network)
+	}
+	d := newDaemon(t, "ws://"+sim.addr, settings{"feeds." + feed + ".start": `"earliest"`})
+	d.startLive()
+	d.awaitStored(2000)
+	sim.stopProducing()
+	for account, records := range foldOf(t, d).records {
+		for path, cid := range records {
+			collection, rkey, _ := strings.Cut(path, "/")
+			found := false
+			for _, host := range []string{"host0", "host1"} {
+				u := network[host] + "/xrpc/com.atproto.repo.getRecord?" + url.Values{"repo": {account}, "collection": {collection}, "rkey": {rkey}}.Encode()
+				found = found || strings.Contains(get(t, u), cid)
+			}
+			if !found {
+				t.Fatalf("no server of an account has %s %s with the CID %s", account, path, cid)
+			}
+		}
+		return // one account is enough
+	}
+	t.Error("no record is left")
+}
+
+// get returns the body of whatever answer there is.
+func get(t *testing.T, u string) string {
+	t.Helper()
+	resp, err := http.Get(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }

@@ -269,8 +269,12 @@ func (f *feed) showFill(now time.Time) {
 
 func fillFields(s *feedStatus) []any {
 	p := s.Fill
-	return []any{"source", string(p.Source), "events", p.Events, "events_per_s", int64(p.EventsPerSec), "done", fmt.Sprintf("%.3f", p.Done),
-		"eta", (time.Duration(p.ETASeconds) * time.Second).String(), "bytes", p.Bytes, "planned_bytes", p.PlannedBytes, "reached", showTime(s.Position.TimeUS)}
+	fields := []any{"source", string(p.Source), "events", p.Events, "events_per_s", int64(p.EventsPerSec), "done", fmt.Sprintf("%.3f", p.Done),
+		"eta", (time.Duration(p.ETASeconds) * time.Second).String(), "bytes", p.Bytes, "planned_bytes", p.PlannedBytes}
+	if at := s.Position.TimeUS; at > 0 {
+		fields = append(fields, "reached", showTime(at))
+	}
+	return fields
 }
 
 // fillLive follows the history on the socket, until the feed has reached the tip.

@@ -19,6 +19,7 @@ import (
 //	preparing   the writer and the cursor are asked what the next epoch follows
 //	connecting  the websocket is being opened
 //	connected   the websocket is open
+//	sweeping    instead of that: the archive is read
 //	waiting     the connection has failed and waits for its restart; then it is starting again
 //
 //	stopping    the connection actor was told to stop reading: a pause, or the end of stream or life

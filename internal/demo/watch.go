@@ -19,6 +19,7 @@ type Phase string
 const (
 	Starting   Phase = "starting"
 	Running    Phase = "running"
+	Repairing  Phase = "repairing a gap"
 	CatchingUp Phase = "catching up"
 	Comparing  Phase = "comparing"
 	Finished   Phase = "finished"
