@@ -62,6 +62,7 @@
 //	sink.go         the batches of a websocket, its first event, the upstream's notices
 //	writer.go       the writer actor, and its queue
 //	committer.go    the writer's goroutine: compare, judge, append
+//	times.go        times of events that cannot be true
 //	epoch.go        what the committer knows of an epoch: the next batch, the position's way
 //	expectation.go  what an epoch expects of its next batch, and the judgement of the batch
 //	bare.go         records without revs: what is compared for them
