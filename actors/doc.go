@@ -62,10 +62,11 @@
 //	sink.go         the batches of a websocket, its first event, the upstream's notices
 //	writer.go       the writer actor, and its queue
 //	committer.go    the writer's goroutine: compare, judge, append
+//	times.go        times of events that cannot be true
 //	epoch.go        what the committer knows of an epoch: the next batch, the position's way
 //	expectation.go  what an epoch expects of its next batch, and the judgement of the batch
-//	fill.go         what a batch of history changes in the checkpoint
 //	bare.go         records without revs: what is compared for them
+//	fill.go         what a batch of history changes in the checkpoint
 //	gap.go          the form of a gap entry, and when one is appended
 //	report.go       what the committer tells the cursor, the feed and the metrics
 //	trouble.go      what the committer does when the store refuses

@@ -12,6 +12,7 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"tempestd/internal/backfill"
+	"tempestd/internal/backfill/held"
 	"tempestd/messages"
 )
 
@@ -78,7 +79,7 @@ func (r *repairs) startFetch(ctx actor.Context, f *fetch) {
 	policy := r.cfg.Policy
 	c := &courier{fetch: f, cfg: &r.of.cfg, send: ctx.ActorSystem().Root.Send, self: ctx.Self(), pace: policy.Pace,
 		due: r.of.cfg.Clock.Now(), back: make(chan *messages.Batch, 1)}
-	o := backfill.Order{Row: f.row, Filter: r.filter, Raw: r.cfg.Raw, Tell: c.tell}
+	o := backfill.Order{Row: f.row, Filter: r.filter, Raw: r.cfg.Raw, Tell: c.tell, Held: held.New(r.cfg.Stream, f.row, r.filter)}
 	if policy.Budget > 0 {
 		o.Budget = max(policy.Budget-f.row.Bytes, 1)
 	}

@@ -15,6 +15,7 @@ import (
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
+	"tempestd/persistence"
 )
 
 // RepairConfig says how a feed's gaps are repaired.
@@ -22,6 +23,7 @@ type RepairConfig struct {
 	Policy  backfill.Policy
 	Sources map[messages.GapSource]backfill.Source // those of Policy.Sources
 	Raw     bool                                   // keep v2 frames as they are
+	Stream  persistence.Stream                     // what the sources without revs compare with
 }
 
 // repairs is the part of the backfill actor that closes the gaps of the ledger: one fetch at a time,

@@ -73,6 +73,8 @@ type FeedStatus struct {
 	NextAttemptAt *time.Time   `json:"next_attempt_at,omitempty"`
 	History       []Transition `json:"history"` // oldest first, the last 64
 
+	Follows *FollowStatus `json:"follows,omitempty"` // of a feed that follows an account
+
 	Fill *FillStatus `json:"fill,omitempty"` // while the feed reads the history that it begins with
 
 	Endpoints []EndpointStatus `json:"endpoints"` // in order of preference
@@ -83,6 +85,16 @@ type FeedStatus struct {
 	Fence uint64 `json:"fence_epoch,omitempty"` // the newest epoch that was granted
 	// Standbys are the names of the daemons that may own the stream, without its owner.
 	Standbys []string `json:"standbys,omitempty"`
+}
+
+// FollowStatus is whom a feed follows for an account.
+type FollowStatus struct {
+	Account     string    `json:"account"` // its handle or DID
+	Follows     int       `json:"follows"`
+	RefreshedAt time.Time `json:"refreshed_at,omitzero"` // when they were read last
+	// Trouble is why they could not be read since then, from Since on; "" if they were.
+	Trouble string    `json:"trouble,omitempty"`
+	Since   time.Time `json:"trouble_since,omitzero"`
 }
 
 // FillStatus is how far a feed has come with the history that it begins with.

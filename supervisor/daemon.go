@@ -210,6 +210,12 @@ func (d *Daemon) UpdateFilter(ctx context.Context, fc config.Feed) error {
 	return d.command(ctx, fc.Name, &filterUpdate{filterOf(fc)})
 }
 
+// UpdateFollows tells a feed how its follows stand, for its status. Its error is that of
+// UpdateFilter.
+func (d *Daemon) UpdateFollows(ctx context.Context, feed string, s messages.FollowStatus) error {
+	return d.command(ctx, feed, &followUpdate{s})
+}
+
 func (d *Daemon) command(ctx context.Context, feed string, c any) error {
 	reply, err := d.askFeed(ctx, feed, c)
 	if err != nil {

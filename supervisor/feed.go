@@ -119,7 +119,7 @@ func (f *feed) Receive(ctx actor.Context) {
 		f.share(m)
 		f.life.phase.receive(ctx)
 
-	case *messages.FeedQuery, *messages.HistoryQuery, *filterUpdate, messages.Command:
+	case *messages.FeedQuery, *messages.HistoryQuery, *filterUpdate, *followUpdate, messages.Command:
 		ctx.Respond(f.answer(ctx))
 	case *messages.RepairGap, *messages.DismissGap:
 		f.commandGap(ctx)
@@ -177,6 +177,8 @@ func (f *feed) answer(ctx actor.Context) any {
 		return f.status.history.tell(f.cfg.Name, now, m)
 	case *filterUpdate:
 		f.updateFilter(ctx, m.filter)
+	case *followUpdate:
+		f.status.Follows = &m.status
 	case messages.Command:
 		return &messages.CommandDone{Err: f.command(ctx, m)}
 	}

@@ -109,7 +109,9 @@ func (l *life) start(ctx actor.Context, stream persistence.Stream, interval time
 		Limits: jetstream.Limits{Events: c.BatchEvents, Bytes: int(c.BatchBytes), Delay: c.BatchDelay},
 		Pool:   actors.NewPool(), Writer: l.writer, Watchdog: l.watchdog, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 	}
-	l.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(connection, c.Repairs))
+	repairs := c.Repairs
+	repairs.Stream = stream
+	l.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(connection, repairs))
 	l.connection = mustSpawn(ctx, "connection", actors.NewConnection(connection))
 }
 

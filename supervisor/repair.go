@@ -34,8 +34,8 @@ func newRepairConfig(o Options, fc config.Feed, dial actors.Dialer, http *http.C
 		messages.SourceArchive: &backfill.Archive{Endpoints: upstreams(fc), Keys: keys, UserAgent: o.UserAgent, HTTP: http,
 			Clock: o.Clock, Rand: rand.New(rand.NewPCG(seed, 0))},
 	}
-	if o.Sources != nil {
-		c.Sources = o.Sources
+	for _, s := range o.Sources[fc.Name] {
+		c.Sources[s.Name()] = s
 	}
 	for _, name := range repair.Sources {
 		if c.Sources[name] != nil {

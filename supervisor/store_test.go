@@ -34,6 +34,7 @@ type store struct {
 type block struct {
 	appended persistence.Appended
 	events   [][]byte
+	ids      []messages.EntryID
 	prints   []uint64
 }
 
@@ -177,6 +178,7 @@ func (m memStream) Append(ctx context.Context, b *messages.Batch, cp messages.Ch
 			blk.appended.First = s.last
 		}
 		blk.appended.Last = s.last
+		blk.ids = append(blk.ids, s.last)
 		blk.events = append(blk.events, bytes.Clone(b.Bytes(i)))
 		blk.prints = append(blk.prints, e.Fingerprint)
 	}
@@ -234,6 +236,19 @@ func (m memStream) Close(_ context.Context, reason string) error {
 	return nil
 }
 
+func (m memStream) Read(_ context.Context, from, to persistence.StreamCursor, limit int) (page persistence.Page, err error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	for _, b := range m.s.blocks {
+		for i, e := range b.events {
+			if id := b.ids[i]; id.Compare(from.Lower()) >= 0 && id.Compare(to.Upper()) <= 0 && len(page.Entries) < limit {
+				page.Entries = append(page.Entries, persistence.Entry{ID: b.ids[i], Event: e})
+			}
+		}
+	}
+	return page, nil
+}
+
 func (m memStream) Fingerprints(_ context.Context, h persistence.Horizon, yield func(persistence.FingerprintBlock) bool) error {
 	m.s.mu.Lock()
 	blocks, err := m.s.blocks, m.s.refusing["Fingerprints"]
@@ -276,22 +291,4 @@ func (m memStream) Entry(_ context.Context, last messages.EntryID, i int) ([]byt
 		return nil, persistence.ErrNotFound
 	}
 	return m.s.blocks[n].events[i], nil
-}
-
-func (m memStream) Read(_ context.Context, from, to persistence.StreamCursor, limit int) (page persistence.Page, err error) {
-	m.s.mu.Lock()
-	defer m.s.mu.Unlock()
-	var last messages.EntryID
-	for _, b := range m.s.blocks {
-		for i, e := range b.events {
-			// The IDs of a block are not kept: they rise from the first to the last.
-			if last = b.appended.First; i > 0 {
-				last.Seq += uint64(i)
-			}
-			if last.Compare(from.Lower()) >= 0 && last.Compare(to.Upper()) <= 0 && len(page.Entries) < limit {
-				page.Entries = append(page.Entries, persistence.Entry{ID: last, Event: e})
-			}
-		}
-	}
-	return page, nil
 }

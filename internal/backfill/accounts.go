@@ -44,7 +44,6 @@ type AccountsOptions struct {
 	// Relay is the origin of a relay that knows who has a collection; "" for none. Without one, only
 	// feeds with dids can be repaired.
 	Relay string
-	Held  func(Order) Held
 	Clock clockwork.Clock
 	Crew  *beside.Crew
 }
@@ -143,7 +142,6 @@ type accountsFetch struct {
 	order    Order
 	matcher  *jetstream.Matcher
 	from, to time.Time // of the keys of records that are wanted; to is zero for now
-	held     Held
 	revs     map[string]string
 	progress accountsProgress
 	received int64
@@ -155,8 +153,7 @@ func (f *accountsFetch) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.held = f.opt.Held(f.order)
-	if f.revs, err = f.held.Revs(ctx); err != nil {
+	if f.revs, err = f.order.Held.Revs(ctx); err != nil {
 		return err
 	}
 	f.place()
@@ -228,6 +225,7 @@ func (f *accountsFetch) dids(ctx context.Context) ([]string, error) {
 			}
 		}
 	}
+	dids = slices.DeleteFunc(dids, func(did string) bool { return did == jetstream.Nobody })
 	slices.Sort(dids)
 	return slices.Compact(dids), nil
 }
@@ -238,7 +236,7 @@ func (f *accountsFetch) chunk(ctx context.Context, dids []string) error {
 	if err != nil || len(missed) == 0 {
 		return err
 	}
-	records, err := f.held.Records(ctx, missed, true)
+	records, err := f.order.Held.Records(ctx, missed, true)
 	if err != nil {
 		return err
 	}
@@ -279,8 +277,8 @@ func (f *accountsFetch) heads(ctx context.Context, dids []string) (missed []stri
 // changed says whether an account with this latest rev may have committed within the gap. Revs are
 // TIDs, whose texts sort as their times do.
 func (f *accountsFetch) changed(did, rev string) bool {
-	if known, ok := f.revs[did]; ok && rev <= known {
-		return false
+	if known, ok := f.revs[did]; ok {
+		return rev > known
 	}
 	at, ok := accounts.KeyTime(rev)
 	return !ok || !at.Before(f.from)

@@ -11,8 +11,9 @@ import (
 // Held tells a source without revs what the stream holds, so that it hands over nothing that is
 // there. It is used by one goroutine at a time.
 type Held interface {
-	// Revs returns the last revs that were stored before the gap, by account. Accounts that did
-	// nothing shortly before it are missing.
+	// Revs returns the last revs that were stored before the gap, by account. Accounts of which the
+	// stream has nothing from before the gap are missing, and, if it has too much, those that did
+	// nothing shortly before it.
 	Revs(ctx context.Context) (map[string]string, error)
 	// Records reads what the stream holds of some accounts: with all from its beginning on, as far
 	// as that is not too much, and otherwise from shortly before the gap on.

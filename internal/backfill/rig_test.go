@@ -182,13 +182,11 @@ func (r *rig) deliver(source messages.GapSource) backfill.Deliver {
 }
 
 func (r *rig) order() backfill.Order {
-	return backfill.Order{Row: r.row, Filter: r.filter, Tell: func(p backfill.Progress) { r.told = append(r.told, p) }}
+	return backfill.Order{Row: r.row, Filter: r.filter, Held: held.New(r.stream, r.row, r.filter), Tell: func(p backfill.Progress) { r.told = append(r.told, p) }}
 }
 
-func (r *rig) held(o backfill.Order) backfill.Held { return held.New(r.stream, o.Row, o.Filter) }
-
 func (r *rig) accounts() *backfill.Accounts {
-	return backfill.NewAccounts(backfill.AccountsOptions{Network: r.network, Relay: r.relay, Held: r.held, Clock: clockwork.NewRealClock(), Crew: r.crew})
+	return backfill.NewAccounts(backfill.AccountsOptions{Network: r.network, Relay: r.relay, Clock: clockwork.NewRealClock(), Crew: r.crew})
 }
 
 func (r *rig) fetch(s backfill.Source) (backfill.Result, error) {

@@ -26,7 +26,6 @@ var timelineCollections = []string{"app.bsky.feed.post", "app.bsky.feed.repost"}
 type TimelineOptions struct {
 	Account  *timeline.Account
 	Received func() int64 // bytes that the account's client has read so far
-	Held     func(Order) Held
 	Clock    clockwork.Clock
 }
 
@@ -71,7 +70,7 @@ func (s *Timeline) Fetch(ctx context.Context, o Order, deliver Deliver) (Result,
 	wants := func(did, collection string) bool {
 		return matcher.Wants(messages.KindCommit, []byte(did), []byte(collection))
 	}
-	held, err := s.opt.Held(o).Records(ctx, o.Filter.DIDs, false)
+	held, err := o.Held.Records(ctx, o.Filter.DIDs, false)
 	if err != nil {
 		return Result{}, err
 	}

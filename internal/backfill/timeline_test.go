@@ -42,7 +42,7 @@ func newTimelineRig(t *testing.T, n, events int) *timelineRig {
 func (r *timelineRig) source() *backfill.Timeline {
 	account := timeline.New(timeline.Options{Identifier: r.me, Password: config.NewSecret("app-pass"), Store: r.store, Calls: r.network.Calls,
 		Directory: r.network.Directory, Accounts: r.network.Client, Clock: clockwork.NewRealClock()})
-	return backfill.NewTimeline(backfill.TimelineOptions{Account: account, Received: r.network.Calls.Received, Held: r.held, Clock: clockwork.NewRealClock()})
+	return backfill.NewTimeline(backfill.TimelineOptions{Account: account, Received: r.network.Calls.Received, Clock: clockwork.NewRealClock()})
 }
 
 // lost counts the posts, and the reposts of what is shown, that the stream lacks.

@@ -35,7 +35,8 @@ type draft struct {
 // feedDraft is the same for one feed.
 type feedDraft struct {
 	Feed
-	didsFile string
+	didsFile            string
+	accountPasswordFile string
 }
 
 // place is where the value of a key is stored.
@@ -116,6 +117,7 @@ func tables() []table {
 		{"stream", "The store behind all streams."},
 		{"valkey", `The Valkey (7.2 or later) or Redis (7.0 or later) that keeps the streams, with backend = "valkey".`},
 		{"ha", "How daemons that share a Valkey share the feeds."},
+		{"network", "The servers of accounts, from which repairs fetch what was missed, and feeds learn whom an account follows."},
 		{feedsTable, `One upstream subscription, and the stream of the same name that it fills. There may be any number; a name has 1 to 64 of
 a-z, 0-9, '.', '_' and '-', and starts with a letter or digit.`},
 	}
@@ -166,7 +168,7 @@ and may get other IDs.`},
 		bind(key{path: "stream.min_free", value: `"512MiB"`, doc: `Disk space that must stay free (16MiB to 1TiB). Below it appends wait until there is room again; the upstream is the buffer.`},
 			size(16*mib, tib), func(at place) *int64 { return &at.draft.Stream.MinFree }),
 	}
-	return slices.Concat(all, valkeyKeys(), feedKeys(), repairKeys())
+	return slices.Concat(all, valkeyKeys(), networkKeys(), feedKeys(), repairKeys(), accountKeys())
 }
 
 // feedKeys returns the keys of [feeds.<name>].

@@ -304,6 +304,7 @@ func (l *loader) readFiles() {
 		l.draft.HTTP.Token = cmp.Or(l.draft.HTTP.Token, secret)
 	}
 	l.readPasswords()
+	l.readAccountPasswords()
 	for name, f := range l.feeds {
 		if f == nil || f.didsFile == "" {
 			continue
@@ -374,6 +375,7 @@ func (l *loader) finishFeed(name string, f *feedDraft) {
 		}
 	}
 	finishRepair(f, report)
+	finishAccount(f, report)
 	if f.Rewind >= f.ReplayWindow {
 		report("rewind", "found "+showDuration(f.Rewind), "want less than replay_window, which is "+showDuration(f.ReplayWindow))
 	}

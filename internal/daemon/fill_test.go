@@ -9,7 +9,6 @@ import (
 
 	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
-	"tempestd/internal/jetstream"
 	"tempestd/messages"
 )
 
@@ -178,7 +177,7 @@ func TestAFilteredFeedBeginsWithItsBlocks(t *testing.T) {
 	}
 	var got [][]byte
 	for after := "0-0"; ; {
-		page, err := d.Tail(t.Context(), "sky", after, 100*time.Millisecond, 1000, jetstream.Filter{})
+		page, err := d.Tail(t.Context(), "sky", after, 100*time.Millisecond, 1000, messages.ConsumerFilter{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,6 +32,8 @@ const (
 	FillProgress     Event = "fill.progress"
 	FillDone         Event = "fill.done"
 	FeedFilter       Event = "feed.filter_changed"
+	FollowsRead      Event = "follows.read"
+	FollowsFailed    Event = "follows.failed"
 	FeedResume       Event = "feed.resume"
 	FeedOverlap      Event = "feed.overlap"
 	FeedOverlapEnded Event = "feed.overlap_ended"
@@ -136,6 +138,8 @@ var Catalogue = []Definition{
 	{FillProgress, slog.LevelInfo, "how far a feed has come with the history that it begins with (told once a minute)", []string{"feed", "source", "events", "events_per_s", "done", "eta", "bytes", "planned_bytes", "reached"}},
 	{FillDone, slog.LevelInfo, "the history is stored, and the feed is live", []string{"feed", "source", "events", "events_per_s", "done", "eta", "bytes", "planned_bytes", "reached"}},
 	{FeedFilter, slog.LevelInfo, "the feed's filter is another from now on", []string{"feed", "collections", "dids", "kinds"}},
+	{FollowsRead, slog.LevelInfo, "the accounts that the feed's account follows were read, and are the feed's dids now", []string{"feed", "account", "follows", "added", "removed"}},
+	{FollowsFailed, slog.LevelWarn, "they could not be read; the feed keeps those it has", []string{"feed", "account", "error", "follows", "retry_in"}},
 	{FeedResume, slog.LevelInfo, "where the connection resumes from", []string{"feed", "epoch", "cursor", "covered", "behind"}},
 	{FeedOverlap, slog.LevelInfo, "the identity index was loaded for a replay", []string{"feed", "epoch", "fingerprints", "took"}},
 	{FeedOverlapEnded, slog.LevelInfo, "the replay is past the stored stream, the index is dropped", []string{"feed", "epoch", "duplicates"}},

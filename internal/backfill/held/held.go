@@ -46,13 +46,31 @@ func (s *Scanner) before() messages.EntryID {
 	return messages.EntryID{MS: id.MS}
 }
 
+// begin is where reading begins: at the stream's beginning, if all is asked for and that is not too
+// much, or else shortly before the gap.
+func (s *Scanner) begin(ctx context.Context, all bool) (messages.EntryID, error) {
+	info, err := s.stream.Info(ctx)
+	if err != nil {
+		return messages.EntryID{}, fmt.Errorf("look at stream %s: %w", s.stream.Name(), err)
+	}
+	from := s.before()
+	if info.Oldest != nil && (all && info.Entries <= mostWhole || info.Oldest.Compare(from) > 0) {
+		from = *info.Oldest
+	}
+	return from, nil
+}
+
 // Revs implements backfill.Held.
 func (s *Scanner) Revs(ctx context.Context) (map[string]string, error) {
 	revs := map[string]string{}
 	ctx, enough := context.WithCancelCause(ctx)
 	defer enough(nil)
 	end := s.row.FromUS + accounts.Slack.Microseconds()
-	err := persistence.Walk(ctx, s.stream, s.before(), func(e persistence.Entry) {
+	from, err := s.begin(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	err = persistence.Walk(ctx, s.stream, from, func(e persistence.Entry) {
 		if e.ID.TimeUS() > end {
 			enough(errEnough)
 			return
@@ -76,15 +94,9 @@ func (s *Scanner) Records(ctx context.Context, dids []string, all bool) (backfil
 	for _, did := range dids {
 		r.accounts[did] = map[accounts.Path]place{}
 	}
-	info, err := s.stream.Info(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("look at stream %s: %w", s.stream.Name(), err)
-	}
-	r.next = s.before()
-	if info.Oldest != nil {
-		if all && info.Entries <= mostWhole || info.Oldest.Compare(r.next) > 0 {
-			r.next = *info.Oldest
-		}
+	var err error
+	if r.next, err = s.begin(ctx, all); err != nil {
+		return nil, err
 	}
 	r.since = time.UnixMicro(r.next.TimeUS()).UTC()
 	return r, r.Refresh(ctx)
