@@ -39,7 +39,7 @@ func (c *committer) beginFetch(ctx context.Context, m *messages.BeginFetch) erro
 	case !known:
 		c.feed(&messages.FetchDone{ID: m.ID, Row: m.Row, Err: messages.ErrNoGap})
 		return nil
-	case c.epoch.isNone():
+	case c.epoch.isNone(), c.epoch.lost():
 		c.feed(&messages.FetchDone{ID: m.ID, Row: row, Err: errNoFetch})
 		return nil
 	}
@@ -88,8 +88,11 @@ func (c *committer) fetchReady(m *indexLoaded) {
 // appendFetched appends what the stream lacks of a fetched batch. The position stays.
 func (c *committer) appendFetched(ctx context.Context, m *messages.AppendFetched) error {
 	f := &c.fetch
-	if m.ID != f.id || m.Batch.Number != f.next {
-		c.feed(&messages.FetchDone{ID: m.ID, Row: c.ledger.rows[f.gap], Err: errNoFetch})
+	if m.ID != f.id || m.Batch.Number != f.next || c.epoch.lost() {
+		if m.ID == f.id {
+			*f = fetching{}
+		}
+		c.feed(&messages.FetchDone{ID: m.ID, Err: errNoFetch})
 		return nil
 	}
 	f.next++

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"tempestd/internal/jetsim"
+	"tempestd/internal/valkeytest"
 	"tempestd/messages"
 )
 
@@ -94,8 +95,14 @@ func (d *daemon) awaitRow(state messages.GapState) (row messages.GapRow) {
 // the archive has what was missed.
 func TestI2_I4_WhatWasMissedIsRepairedFromTheArchive(t *testing.T) {
 	t.Parallel()
+	t.Run("embedded", func(t *testing.T) { whatWasMissed(t, nil) })
+	t.Run("valkey", func(t *testing.T) { whatWasMissed(t, onValkey(valkeytest.Start(t, valkeytest.Options{}))) })
+}
+
+func whatWasMissed(t *testing.T, store settings) {
 	sim := simulate(t, 2000, "--archive", "--segment", "2000", "--lookback", "3s", "--newer", "all")
 	d := newDaemon(t, "ws://"+sim.addr, settings{"feeds." + feed + ".repair_pace": "20_000"})
+	d.configure(store)
 	d.startLive()
 	d.awaitStored(3000)
 	d.stop()

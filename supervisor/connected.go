@@ -61,7 +61,7 @@ func (p *connecting) opened(ctx actor.Context, m *actors.Connected) {
 	p.continuity.opened(f.endpoints.Current().Host(), m, f.cfg.Monotonic())
 	p.filters.opened(m.Present.US)
 	p.saveFilters(ctx)
-	ctx.Send(p.backfill, &actors.StartFetches{Filter: f.status.filter})
+	p.startFetches(ctx)
 	if len(p.backfills.queue) > 0 {
 		p.scheduleBackfill(ctx, backfillDelay)
 	}
@@ -136,7 +136,7 @@ func (p *connected) useFilter(ctx actor.Context, filter jetstream.Filter) {
 	p.saveFilters(ctx)
 	ctx.Send(p.writer, &messages.FilterChanged{Hash: hash(filter), SinceUS: since})
 	ctx.Send(p.connection, &actors.UpdateFilter{Epoch: f.epoch, Filter: filter})
-	ctx.Send(p.backfill, &actors.StartFetches{Filter: filter})
+	p.startFetches(ctx)
 }
 
 const (

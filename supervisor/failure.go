@@ -172,6 +172,9 @@ func (l *life) restart(ctx actor.Context, r *restart) {
 	r.cancel()
 	delete(l.restarts, r.pid.Id)
 	asSupervisor(ctx).RestartChildren(r.pid)
+	if r.pid.Equal(l.backfill) && l.fetching {
+		l.startFetches(ctx)
+	}
 	l.phase.restarted(ctx, r.pid)
 }
 

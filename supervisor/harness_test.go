@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -38,7 +40,7 @@ type rig struct {
 	node   messages.Node        // this daemon, among those
 	dial   actors.Dialer        // nil: the upstream's
 	fault  actors.Fault
-	// sources are in place of the feed's own; nil for those
+	// sources are in place of the endpoints' or beside them
 	sources map[messages.GapSource]backfill.Source
 }
 
@@ -125,7 +127,7 @@ func (r *rig) start() {
 	}
 	d, err := supervisor.Start(r.t.Context(), supervisor.Options{
 		Config: r.cfg, Store: streams, Node: r.node, Observer: r.obs, Clock: clock, Monotonic: r.mono,
-		Rand: rand.New(rand.NewPCG(1, 2)), Dial: dial, Fault: r.fault, Sources: r.sources,
+		Rand: rand.New(rand.NewPCG(1, 2)), Dial: dial, Fault: r.fault, Sources: map[string][]backfill.Source{feedName: slices.Collect(maps.Values(r.sources))},
 	})
 	if err != nil {
 		r.t.Fatal(err)

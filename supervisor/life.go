@@ -41,6 +41,7 @@ type life struct {
 	filters    filters
 	backfills  backfills
 	fill       fill
+	fetching   bool           // the backfill actor may fetch gaps
 	unrecorded []messages.Gap // sent outside of the writer's epochs, not yet recorded
 
 	quiescing messages.Epoch // the Quiesce that the writer has not answered, 0 for none

@@ -138,6 +138,7 @@ func (p running) receiveEnd(ctx actor.Context) {
 
 func (p running) halt(ctx actor.Context) {
 	ctx.Send(p.watchdog, &messages.Unwatch{})
+	p.fetching = false
 	ctx.Send(p.backfill, &messages.StopFetches{})
 	p.stopBackfill(ctx)
 }

@@ -34,11 +34,8 @@ func newRepairConfig(o Options, fc config.Feed, dial actors.Dialer, http *http.C
 		messages.SourceArchive: &backfill.Archive{Endpoints: upstreams(fc), Keys: keys, UserAgent: o.UserAgent, HTTP: http,
 			Clock: o.Clock, Rand: rand.New(rand.NewPCG(seed, 0))},
 	}
-	for _, s := range o.FeedSources[fc.Name] {
+	for _, s := range o.Sources[fc.Name] {
 		c.Sources[s.Name()] = s
-	}
-	if o.Sources != nil {
-		c.Sources = o.Sources
 	}
 	for _, name := range repair.Sources {
 		if c.Sources[name] != nil {
@@ -59,6 +56,12 @@ func limitedDialer(dial actors.Dialer, clock clockwork.Clock) backfill.Dialer {
 		}
 		return up, nil
 	}
+}
+
+// startFetches lets the backfill actor fetch gaps, with the feed's present filter.
+func (l *life) startFetches(ctx actor.Context) {
+	l.fetching = true
+	ctx.Send(l.backfill, &actors.StartFetches{Filter: l.feed.status.filter})
 }
 
 // gapHold is what keeps a feed from reading with gap_policy = "stop".

@@ -16,6 +16,7 @@ import (
 	"tempestd/internal/backfill"
 	"tempestd/internal/config"
 	"tempestd/internal/jetstream"
+	"tempestd/internal/observe"
 	"tempestd/messages"
 )
 
@@ -370,5 +371,139 @@ func TestAFeedStopsAtAGapUntilAnOperatorDecides(t *testing.T) {
 			t.Fatalf("%+v, state %s: %s", row, s.State, s.Reason)
 		}
 		r.wantRepaired(r.row(), upTo(1, 157)...)
+	})
+}
+
+// The gap's own host is away for good, and the clock of the other one differs.
+func TestI2_AGapIsRepairedFromAnotherHostsSocket(t *testing.T) {
+	for _, skew := range []time.Duration{-5 * time.Second, 0, 10 * time.Second} {
+		t.Run(skew.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, func(r *rig) {
+					repairing(r, config.GapsRepair, messages.SourceSocket)
+					r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008", "ws://127.0.0.2:6008")
+					r.up.skew = map[string]time.Duration{"127.0.0.2:6008": skew}
+				})
+				for range 600 { // a host that is asked for a time sends something of that time
+					r.up.publish(1)
+					r.after(100 * time.Millisecond)
+				}
+				r.up.set(func() { r.up.refuse = r.up.firstIsAway })
+				r.away(3000)
+				r.after(10 * time.Minute)
+				row := r.row()
+				if row.State != messages.GapRepaired || row.Host != "127.0.0.1:6008" {
+					t.Fatalf("%+v", row)
+				}
+				r.wantRepaired(row, upTo(1, 3607)...)
+			})
+		})
+	}
+}
+
+// The short span that a legacy server left out goes first. The gap's fetch goes on after it.
+func TestI2_ARepairIsInterruptedForWhatALegacyServerLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &scripted{name: messages.SourceSocket, steps: []step{{from: 101, to: 130, hang: true}, {from: 131, to: 150}}}
+		r := newRig(t, func(r *rig) {
+			r.up.legacy = true
+			r.sources = map[messages.GapSource]backfill.Source{source.name: source}
+			repairing(r, config.GapsRepair, source.name)
+		})
+		r.up.publish(100)
+		r.after(time.Minute)
+		r.away(50)
+		r.after(time.Minute)
+		if row := r.row(); row.State != messages.GapRepairing {
+			t.Fatalf("%+v", row)
+		}
+		r.up.last().fault <- errLost // the next connection begins with a replay, and a backfill follows
+		r.after(5 * time.Minute)
+		if r.events(observe.BackfillDone) == 0 {
+			t.Fatal("no backfill came in between")
+		}
+		row := r.row()
+		if row.State != messages.GapRepaired || source.tries < 2 {
+			t.Fatalf("%+v after %d attempts", row, source.tries)
+		}
+		r.wantRepaired(row, upTo(1, 157)...)
+	})
+}
+
+// An actor that fails in the middle of a repair begins again with what is stored.
+func TestI2_ARepairOutlivesFaults(t *testing.T) {
+	for _, point := range []string{"/writer *messages.AppendFetched", "/backfill *messages.FetchReady", "/backfill *messages.FetchDone",
+		"/writer *messages.BeginFetch", "/writer *messages.EndFetch", "/writer *messages.ChangeGap", "/backfill.deliver", "/writer.stored"} {
+		t.Run(point, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				source := &scripted{name: messages.SourceSocket, steps: []step{{from: 101, to: 150}}}
+				struck, armed := false, false
+				r := newRig(t, func(r *rig) {
+					r.sources = map[messages.GapSource]backfill.Source{source.name: source}
+					repairing(r, config.GapsRecord, source.name)
+					r.fault = func(at string) {
+						if armed && !struck && strings.HasSuffix(at, point) {
+							struck = true
+							panic("injected")
+						}
+					}
+				})
+				r.up.publish(100)
+				r.after(time.Minute)
+				r.away(50)
+				r.after(time.Minute)
+				armed = true
+				if _, err := r.daemon.RepairGap(t.Context(), feedName, messages.RepairGap{ID: r.row().ID}); err != nil {
+					t.Fatal(err)
+				}
+				r.after(10 * time.Minute)
+				row := r.row()
+				if row.State == messages.GapOpen { // the order was lost with the writer
+					if _, err := r.daemon.RepairGap(t.Context(), feedName, messages.RepairGap{ID: row.ID}); err != nil {
+						t.Fatal(err)
+					}
+					r.after(10 * time.Minute)
+					row = r.row()
+				}
+				if row.State != messages.GapRepaired || !struck {
+					t.Fatalf("struck %v, %+v", struck, row)
+				}
+				r.wantRepaired(row, upTo(1, 157)...)
+			})
+		})
+	}
+}
+
+// Gap entries of a version without a ledger get their rows, and are repaired.
+func TestI4_GapsOfEarlierVersionsAreFoundAndRepaired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) { repairing(r, config.GapsRecord, messages.SourceSocket) })
+		r.up.publish(100)
+		r.after(time.Minute)
+		r.away(50)
+		r.after(time.Minute)
+		was := r.row()
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.store.set(func() {
+			r.store.gaps, r.store.cp.Gaps, r.store.cp.Ledger, r.store.saved = nil, nil, false, nil
+			for i := range r.store.blocks {
+				for j, e := range r.store.blocks[i].events {
+					r.store.blocks[i].events[j] = bytes.Replace(e, fmt.Appendf(nil, `"id":%q,`, was.ID), nil, 1)
+				}
+			}
+		})
+		r.cfg.Feeds[0].Repair.Policy = config.GapsRepair
+		r.start()
+		r.after(time.Minute)
+		row := r.row()
+		if row.ID != was.ID || row.State != messages.GapRepaired || row.Recovered != 50 || row.Entry != was.Entry {
+			t.Fatalf("%+v, was %+v", row, was)
+		}
+		r.wantRepaired(row, upTo(1, 157)...)
+		if !r.store.cp.Ledger {
+			t.Fatal("the next start would search again")
+		}
 	})
 }

@@ -40,12 +40,11 @@ type Options struct {
 	Monotonic func() time.Duration // the monotonic clock; nil: Clock's time since the start
 	Rand      *rand.Rand           // jitter; nil seeds one from the clock
 	Dial      actors.Dialer        // nil dials websockets
-	// FeedSources are sources of repairs beside those of the endpoints, by feed.
-	FeedSources map[string][]backfill.Source
-	// Sources are used in place of a feed's own to repair its gaps; nil except in tests.
-	Sources   map[messages.GapSource]backfill.Source
-	UserAgent string       // of the requests to upstreams
-	Fault     actors.Fault // nil, except in tests of faults
+	UserAgent string               // of the requests to upstreams
+	// Sources are the sources of repairs beside those of the endpoints, by feed. One of the same
+	// name replaces that of the endpoints.
+	Sources map[string][]backfill.Source
+	Fault   actors.Fault // nil, except in tests of faults
 }
 
 // Start opens the feeds' streams and starts the tree. An error is about the configuration or the

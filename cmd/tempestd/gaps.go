@@ -170,7 +170,7 @@ func (a *app) printGaps(list messages.GapList, states []messages.GapState) {
 	p, now := newPalette(a.out), time.Now()
 	rows := make([][]string, len(list.Gaps))
 	for i, g := range list.Gaps {
-		rows[i] = []string{plain.Line(g.ID), p.gap(g.State), plain.Line(g.Feed), showMicros(g.FromUS), showMicros(g.ToUS), showLack(g.Gap), plain.Line(string(g.Cause)),
+		rows[i] = []string{plain.Line(g.ID), p.gap(g.State, plain.Line(string(g.State))), plain.Line(g.Feed), showMicros(g.FromUS), showMicros(g.ToUS), showLack(g.Gap), plain.Line(string(g.Cause)),
 			orDash(plain.Line(string(g.Source))), showCount(g.Recovered), showFetched(g.GapRow), plain.Line(gapNote(g.GapRow, now))}
 	}
 	table(a.out, p, []string{"GAP", "STATE", "FEED", "FROM", "TO", "LACKS>", "CAUSE", "SOURCE", "RECOVERED>", "FETCHED>", "WHY"}, rows)
@@ -199,17 +199,15 @@ func (a *app) printOffers(offers []messages.GapOffer) {
 	table(a.out, newPalette(a.out), []string{"SOURCE", "DOWNLOAD>", "REQUESTS>", "EVENTS AT MOST>", ""}, rows)
 }
 
-// gap returns a gap's state in its colour.
-func (p palette) gap(s messages.GapState) string {
+// gap returns a text in the colour of a gap's state.
+func (p palette) gap(s messages.GapState, text string) string {
 	switch s {
 	case messages.GapRepaired:
-		return p.good.Render(string(s))
+		return p.good.Render(text)
 	case messages.GapWaiting, messages.GapRepairing, messages.GapPartly:
-		return p.busy.Render(string(s))
-	case messages.GapOpen, messages.GapUnrepairable:
-		return p.bad.Render(string(s))
+		return p.busy.Render(text)
 	}
-	return plain.Line(string(s))
+	return p.bad.Render(text)
 }
 
 // showLack shows how much a gap lacks.

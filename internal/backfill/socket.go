@@ -239,7 +239,7 @@ func (r *replay) watch(ctx context.Context, up Upstream) {
 		if a.Blocked {
 			continue
 		}
-		if a.NewestUS > r.span.ends(r.endpoint.Host()) || silence >= quiet && tip || silence >= stuck {
+		if a.NewestUS > r.span.over(r.endpoint.Host()) || silence >= quiet && tip || silence >= stuck {
 			r.over.Store(true)
 			return
 		}

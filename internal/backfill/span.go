@@ -86,6 +86,15 @@ func (s Span) passed(seq, timeUS int64, host string) bool {
 	return timeUS > s.ends(host)
 }
 
+// over returns the time after which everything that a host sends lies behind the span, Unix µs. The
+// times of one host rise with its numbers.
+func (s Span) over(host string) int64 {
+	if host == s.Host && s.ToSeq > 0 {
+		return s.ToUS
+	}
+	return s.ends(host)
+}
+
 // settles returns a *WaitError while events of the host after the span may not be stored yet, so
 // that they could be taken for the gap's.
 func (s Span) settles(host string, now time.Time) error {

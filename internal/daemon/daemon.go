@@ -126,7 +126,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	if err := d.openNetwork(); err != nil {
 		return err
 	}
-	d.tree, err = supervisor.Start(ctx, supervisor.Options{Config: d.effective(), FeedSources: d.sources(), Store: s.streams, Checkpoints: s.checkpoints, Node: s.node,
+	d.tree, err = supervisor.Start(ctx, supervisor.Options{Config: d.effective(), Sources: d.sources(), Store: s.streams, Checkpoints: s.checkpoints, Node: s.node,
 		UserAgent: version.UserAgent(d.opt.Version),
 		Filters:   filterFiles{filepath.Join(d.cfg.DataDir, "filters")}, Observer: d.observer, Clock: d.clock, Fault: d.opt.Fault})
 	if err != nil {

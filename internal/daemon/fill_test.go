@@ -9,7 +9,7 @@ import (
 
 	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
-	"tempestd/internal/jetstream"
+	"tempestd/messages"
 )
 
 // archived starts a simulator with history, of which all but the newest part is in its archive.
@@ -177,7 +177,7 @@ func TestAFilteredFeedBeginsWithItsBlocks(t *testing.T) {
 	}
 	var got [][]byte
 	for after := "0-0"; ; {
-		page, err := d.Tail(t.Context(), "sky", after, 100*time.Millisecond, 1000, jetstream.Filter{})
+		page, err := d.Tail(t.Context(), "sky", after, 100*time.Millisecond, 1000, messages.ConsumerFilter{})
 		if err != nil {
 			t.Fatal(err)
 		}

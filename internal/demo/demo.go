@@ -16,7 +16,6 @@ import (
 	"tempestd/internal/config"
 	"tempestd/internal/daemon"
 	"tempestd/internal/jetsim"
-	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -206,7 +205,7 @@ func (d *demo) entries(ctx context.Context) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		after := persistence.FromBeginning().String()
 		for {
-			page, err := d.client.Tail(ctx, Name, after, 0, compareBlocks, jetstream.Filter{})
+			page, err := d.client.Tail(ctx, Name, after, 0, compareBlocks, messages.ConsumerFilter{})
 			if err != nil {
 				yield(nil, err)
 				return

@@ -8,7 +8,6 @@ import (
 
 	"tempestd/internal/client"
 	"tempestd/internal/jetsim"
-	"tempestd/internal/jetstream"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -54,7 +53,7 @@ type consumer struct {
 func (c *consumer) follow(ctx context.Context, daemon *client.Client) {
 	after := persistence.FromBeginning().String()
 	for ctx.Err() == nil {
-		frames, err := daemon.Tail(ctx, Name, after, time.Second, 1000, jetstream.Filter{})
+		frames, err := daemon.Tail(ctx, Name, after, time.Second, 1000, messages.ConsumerFilter{})
 		if err != nil {
 			pause(ctx, pollEvery)
 			continue
