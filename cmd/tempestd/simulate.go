@@ -43,9 +43,9 @@ one:
 With --archive it keeps an archive of its full segments and serves it over HTTP, as v2 servers do.
 Its network then has other events, whose CIDs are the hashes of their records.
 
-With --accounts there are also the accounts' own servers, with the records that the network has then,
-the directory of their DIDs, a relay that knows who has what, sessions and timelines. Their addresses
-are at /_sim/network; POST /_sim/network-fault/NAME makes one of their faults happen:
+With --accounts there are also the accounts' own servers, with the records that the network has
+then, the directory of their DIDs, a relay that knows who has what, sessions and timelines. Their
+addresses are at /_sim/network; POST /_sim/network-fault/NAME makes one of their faults happen:
 ` + accountFaults() + `
 
 A --fault happens by itself, counted from the first frame that was sent to anyone, or the first
