@@ -110,7 +110,7 @@ func (l *life) begin(point *messages.ResumePoint, e jetstream.Endpoint) *beginni
 
 // archives says whether the endpoint may have an archive.
 func (l *life) archives(e jetstream.Endpoint) bool {
-	return l.feed.cfg.Protocol != jetstream.ProtocolV1 && e.Protocol() != jetstream.ProtocolV1
+	return config.MayHaveArchive(l.feed.cfg.Protocol, e.Protocol())
 }
 
 // fillOn goes on with history of which a part is stored.

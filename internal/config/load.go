@@ -366,6 +366,9 @@ func (l *loader) finishFeed(name string, f *feedDraft) {
 			report(bad.List, "servers say: "+bad.Reason, "want a filter that servers accept")
 		}
 	}
+	if _, archive := f.Start.(StartArchive); archive && !slices.ContainsFunc(f.Endpoints, func(e Endpoint) bool { return MayHaveArchive(f.Protocol, e.Protocol()) }) && len(f.Endpoints) > 0 {
+		report("start", `found "archive", and no endpoint of v2, which alone has one`, `want a v2 endpoint, or "earliest"`)
+	}
 	if f.ZstdDictionary != "" {
 		if _, err := readBounded(f.ZstdDictionary, maxDictionary); err != nil {
 			report("zstd_dictionary", reason(err), "want a readable file with a zstd dictionary")

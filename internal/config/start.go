@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"tempestd/internal/jetstream"
 )
 
 // Start says where a feed begins that has no position yet. It is one of StartLive, StartEarliest,
@@ -36,6 +38,12 @@ const longestAgo = 3650 * day
 
 // ShowStart returns a start as the configuration writes it, without quotes.
 func ShowStart(s Start) string { return s.text() }
+
+// MayHaveArchive says whether a server may have an archive that is asked in a protocol, at a path
+// that stands for one.
+func MayHaveArchive(asked, path jetstream.Protocol) bool {
+	return asked != jetstream.ProtocolV1 && path != jetstream.ProtocolV1
+}
 
 // start accepts the places where a feed may begin.
 func start() kind[Start] {

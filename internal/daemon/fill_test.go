@@ -9,6 +9,7 @@ import (
 
 	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
+	"tempestd/internal/jetstream"
 	"tempestd/messages"
 )
 
@@ -255,4 +256,78 @@ func TestI4_ACutOverThatNeverComesIsAGap(t *testing.T) {
 	if err != nil || !report.OK() || report.Gaps != 1 || report.Dropped != 200 {
 		t.Errorf("%v: %v %v; events %v", err, report, report.Examples, d.log.of("feed."))
 	}
+}
+
+// awaitFeed waits until the feed's status is as wanted.
+func (r *running) awaitFeed(t *testing.T, what string, wanted func(messages.FeedStatus) bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		s, err := r.Feed(t.Context(), "sky")
+		if err == nil && wanted(s) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not come: %v, %+v", what, err, s)
+		}
+	}
+}
+
+// A quota that is used up is waited for, and everybody can see it. A pause ends the wait, and what is
+// stored by then is not read again.
+func TestAFillThatWaitsForItsQuotaIsSeen(t *testing.T) {
+	sim := archived(t, 30_000, func(o *jetsim.Options) {
+		o.Archive.Quota, o.Archive.QuotaEvery = 1_500_000, 6*time.Second
+	})
+	d := start(t, beginning(t, sim, config.StartArchive{}))
+	defer func() { d.finish(t) }()
+	d.awaitFeed(t, "the wait", func(s messages.FeedStatus) bool {
+		return s.State == messages.StateFilling && strings.HasPrefix(s.Reason, "waiting until ") && s.Fill != nil && !s.Fill.WaitUntil.IsZero() && s.Fill.Bytes > 0
+	})
+	if err := d.Pause(t.Context(), "sky"); err != nil {
+		t.Fatal(err)
+	}
+	d.awaitFeed(t, "the pause", func(s messages.FeedStatus) bool { return s.State == messages.StatePaused })
+	if err := d.Resume(t.Context(), "sky"); err != nil {
+		t.Fatal(err)
+	}
+	d.log.await(t, "feed.live", 1)
+	sim.Produce(100)
+	d.complete(t, sim, jetsim.VerifyOptions{})
+	if n := len(d.log.of("watchdog.stalled")); n > 0 {
+		t.Errorf("the wait was taken for a stalled feed %d times", n)
+	}
+}
+
+// An archive that wants another key is no reason to begin elsewhere.
+func TestAFillThatIsRefusedSaysSo(t *testing.T) {
+	sim := archived(t, 3_000, func(o *jetsim.Options) { o.Archive.Key = "secret" })
+	cfg := beginning(t, sim, config.StartArchive{})
+	d := start(t, cfg)
+	d.awaitFeed(t, "the refusal", func(s messages.FeedStatus) bool {
+		return s.State == messages.StateFailed && strings.Contains(s.Reason, "key") && s.Stored == 0
+	})
+	d.finish(t)
+	cfg.Feeds[0].Repair.ArchiveKeys = map[string]config.Secret{sim.Addr(): config.NewSecret("secret")}
+	d = start(t, cfg)
+	defer func() { d.finish(t) }()
+	d.log.await(t, "feed.live", 1)
+	sim.Produce(100)
+	d.complete(t, sim, jetsim.VerifyOptions{})
+}
+
+// A daemon that is stopped on the way goes on where it was.
+func TestAFillSurvivesARestart(t *testing.T) {
+	sim := archived(t, 30_000, nil)
+	cfg := beginning(t, sim, config.StartArchive{})
+	cfg.Feeds[0].BatchEvents = 500
+	for range 3 {
+		d := start(t, cfg)
+		d.awaitFeed(t, "something of it", func(s messages.FeedStatus) bool { return s.Stored > 2_000 })
+		d.finish(t)
+	}
+	d := start(t, cfg)
+	defer func() { d.finish(t) }()
+	d.log.await(t, "feed.live", 1)
+	sim.Produce(100)
+	d.complete(t, sim, jetsim.VerifyOptions{})
 }
