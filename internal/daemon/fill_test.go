@@ -9,7 +9,6 @@ import (
 
 	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
-	"tempestd/internal/jetstream"
 	"tempestd/messages"
 )
 
