@@ -155,7 +155,7 @@ func TestEveryFault(t *testing.T) {
 }
 
 func throughFault(t *testing.T, c faultCase) {
-	const n = 1000
+	const n = 600
 	s := server(t, jetsim.Options{Backlog: n})
 	whole, _ := sweep(t, archive.Sweep{Client: client(t, s), Filter: c.filter})
 	f := &faulted{want: whole.entries, seqs: whole.seqs(), notes: &notes{}}

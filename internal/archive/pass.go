@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tempestd/internal/archive/jss"
+	"tempestd/internal/beside"
 )
 
 const (
@@ -23,7 +24,7 @@ func (r *run) pass(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &pass{run: r, cancel: cancel, window: newWindow(r.Window), order: make(chan *job, r.Parallel)}
 	stop := context.AfterFunc(ctx, p.window.wake)
-	p.wg.Go(func() { p.failed = p.plan(ctx); close(p.order) })
+	p.wg.Go(func() { p.failed = guarded("archive.plan", func() error { return p.plan(ctx) }); close(p.order) })
 	err := p.deliver(ctx)
 	cancel()
 	for j := range p.order { // what is on its way ends by itself
@@ -34,6 +35,12 @@ func (r *run) pass(ctx context.Context) error {
 	if err == nil {
 		err = p.failed
 	}
+	return err
+}
+
+// guarded calls do. A panic in it is the error, and so ends the sweep alone.
+func guarded(task string, do func() error) (err error) {
+	beside.Do(task, nil, func() { err = do() }, func(p *beside.Panic) { err = p.Traced() })
 	return err
 }
 
@@ -216,7 +223,7 @@ func (p *pass) start(ctx context.Context, j *job) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		p.wg.Go(func() { j.done <- p.fetch(ctx, j) })
+		p.wg.Go(func() { j.done <- guarded("archive.fetch", func() error { return p.fetch(ctx, j) }) })
 	}
 	select {
 	case p.order <- j:

@@ -16,6 +16,7 @@ import (
 var unguarded = map[string]string{
 	"actors/task.go":                    "calls Do",
 	"internal/beside/crew.go":           "calls Do",
+	"internal/archive/pass.go":          "calls Do",
 	"internal/jetstream/conn.go":        "closes a network connection",
 	"cmd/tempestd/main.go":              "waits for signals",
 	"persistence/embedded/store.go":     "calls Do",
@@ -79,7 +80,7 @@ func cancels(do ast.Expr) bool {
 	case *ast.Ident:
 		return do.Name == "cancel"
 	case *ast.SelectorExpr:
-		return do.Sel.Name == "cut"
+		return do.Sel.Name == "Cut"
 	case *ast.FuncLit:
 		if len(do.Body.List) != 1 {
 			return false
@@ -94,7 +95,7 @@ func cancels(do ast.Expr) bool {
 		}
 		switch fun := call.Fun.(type) {
 		case *ast.Ident:
-			return fun.Name == "end"
+			return fun.Name == "end" || fun.Name == "cancel"
 		case *ast.SelectorExpr:
 			return fun.Sel.Name == "Send"
 		}

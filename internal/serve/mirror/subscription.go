@@ -74,7 +74,7 @@ func (c *subscription) serve(request context.Context, conn *websocket.Conn, wire
 	ctx, end := context.WithCancelCause(request)
 	defer end(nil)
 	crew := beside.Crew{Tell: c.mirror.observer.TaskPanicked, Fault: c.mirror.fault}
-	defer c.mirror.tails.AfterCut(func() { end(context.Canceled) })()
+	defer c.mirror.tails.AfterCut(end)()
 	// Every end of the subscription also ends a write that is stuck.
 	defer crew.After(ctx, "subscription.close", func() { _ = conn.CloseNow() })()
 	// Every end of this goroutine, a panic too, ends the others. They have ended before the server

@@ -105,8 +105,10 @@ func (t *Tails) UntilDrained(ctx context.Context) (context.Context, context.Canc
 // Cut cuts the connections that have joined: their time to end is over.
 func (t *Tails) Cut() { t.cut() }
 
-// AfterCut arranges that do is called when the connections must be cut.
-func (t *Tails) AfterCut(do func()) (stop func() bool) { return context.AfterFunc(t.cutOff, do) }
+// AfterCut arranges that a connection's context is ended when the connections must be cut.
+func (t *Tails) AfterCut(end context.CancelCauseFunc) (stop func() bool) {
+	return context.AfterFunc(t.cutOff, func() { end(context.Canceled) })
+}
 
 // Wait waits for the connections that have joined.
 func (t *Tails) Wait() { t.joined.Wait() }
