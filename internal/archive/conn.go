@@ -80,13 +80,17 @@ func (c *Conn) sweep(client *Client, b *messages.Batch, sink jetstream.Sink, lim
 		return c.deliver(client, b, at, sink), nil
 	}
 	priced := make(chan struct{})
+	var fault error // of ours, in price
 	go func() {
 		defer close(priced)
-		c.price(*s)
+		fault = guarded("archive.price", func() error { c.price(*s); return nil })
 	}()
 	_, err = s.Run(c.ctx)
 	c.cancel()
 	<-priced
+	if err == nil {
+		err = fault
+	}
 	return err
 }
 

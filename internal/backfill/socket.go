@@ -11,6 +11,7 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"tempestd/internal/atproto"
+	"tempestd/internal/beside"
 	"tempestd/internal/jetstream"
 	"tempestd/messages"
 )
@@ -186,9 +187,10 @@ func (r *replay) connect() error {
 	}
 	r.silent = up.Wire().Protocol == jetstream.ProtocolV1
 	ended := make(chan struct{})
+	var fault error // of ours, in watch
 	go func() {
 		defer close(ended)
-		r.watch(ctx, up)
+		beside.Do("backfill.replay", nil, func() { r.watch(ctx, up) }, func(p *beside.Panic) { fault = p.Traced() })
 	}()
 	r.given = true
 	rest, err := up.Run(r.batch, r, jetstream.Limits{Events: batchEvents, Bytes: batchBytes, Delay: time.Hour})
@@ -201,6 +203,8 @@ func (r *replay) connect() error {
 		r.batch, r.given = rest, false
 	}
 	switch {
+	case fault != nil:
+		return fault
 	case r.cause != nil:
 		return r.cause
 	case r.over.Load():
