@@ -75,7 +75,9 @@ type beginning struct {
 func (l *life) begin(point *messages.ResumePoint, e jetstream.Endpoint) *beginning {
 	f, cp := l.feed, point.Checkpoint
 	l.fill.sweeping, l.fill.replays, l.fill.atOnce = false, false, false
-	if point.Found || point.Lost != nil {
+	// A connection that ended before its first event has left the beginning as the position.
+	begun := cp.Fill != nil && cp.Moment
+	if (point.Found || point.Lost != nil) && !begun {
 		if cp.Fill == nil {
 			f.ignoreStart()
 			return nil
@@ -98,6 +100,9 @@ func (l *life) begin(point *messages.ResumePoint, e jetstream.Endpoint) *beginni
 		at = f.cfg.Clock.Now().Add(-start.Ago).UnixMicro()
 	default:
 		return nil
+	}
+	if begun && cp.Fill.SinceUS > 0 {
+		at = cp.Fill.SinceUS // a time that is counted back from now moves on
 	}
 	archived := f.cfg.Archive != nil && l.archives(e) && !l.fill.refused && l.fill.swept != e.Host()
 	if l.fill.tooOld && archived {
