@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -96,19 +97,28 @@ func Program(tb testing.TB, e Engine, what string) string {
 	return path
 }
 
+// freePort returns a port that is free, with the one 10 000 above it, at which a cluster node listens
+// too. Both lie below the ports that the system gives to connections, so that none takes one of them
+// before the server does, or while the server is restarted.
 func freePort(tb testing.TB) int {
 	tb.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		if port < 55000 { // a cluster node also listens 10 000 ports above
+	const first, count, bus = 10_000, 10_000, 10_000
+	for range 100 {
+		port := first + rand.IntN(count)
+		if canListen(port) && canListen(port+bus) {
 			return port
 		}
 	}
+	tb.Fatal("no free port was found")
+	return 0
+}
+
+func canListen(port int) bool {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err == nil {
+		l.Close()
+	}
+	return err == nil
 }
 
 // run starts the process.
