@@ -3,6 +3,7 @@ package supervisor_test
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,13 +106,12 @@ func TestI2_ARepairOutlivesFaults(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				source := &scripted{name: messages.SourceSocket, steps: []step{{from: 101, to: 150}}}
-				struck, armed := false, false
+				var armed atomic.Bool // to strike once
 				r := newRig(t, func(r *rig) {
 					r.sources = map[messages.GapSource]backfill.Source{source.name: source}
 					repairing(r, config.GapsRecord, source.name)
 					r.fault = func(at string) {
-						if armed && !struck && strings.HasSuffix(at, point) {
-							struck = true
+						if strings.HasSuffix(at, point) && armed.CompareAndSwap(true, false) {
 							panic("injected")
 						}
 					}
@@ -120,7 +120,7 @@ func TestI2_ARepairOutlivesFaults(t *testing.T) {
 				r.after(time.Minute)
 				r.away(50)
 				r.after(time.Minute)
-				armed = true
+				armed.Store(true)
 				if _, err := r.daemon.RepairGap(t.Context(), feedName, messages.RepairGap{ID: r.row().ID}); err != nil {
 					t.Fatal(err)
 				}
@@ -133,8 +133,8 @@ func TestI2_ARepairOutlivesFaults(t *testing.T) {
 					r.after(10 * time.Minute)
 					row = r.row()
 				}
-				if row.State != messages.GapRepaired || !struck {
-					t.Fatalf("struck %v, %+v", struck, row)
+				if row.State != messages.GapRepaired || armed.Load() {
+					t.Fatalf("not struck: %v, %+v", armed.Load(), row)
 				}
 				r.wantRepaired(row, upTo(1, 157)...)
 			})
