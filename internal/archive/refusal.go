@@ -3,11 +3,11 @@ package archive
 import (
 	"encoding/json"
 	"io"
-	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
+
+	"tempestd/internal/retryafter"
 )
 
 // refused reads an answer that is no success. What it means is decided by its status, never by its
@@ -51,37 +51,15 @@ func (c *Client) scrub(s string) string {
 	return strings.ReplaceAll(s, c.opt.Key, "…")
 }
 
-// askAgain is when a server wants to be asked again, by our clock: Retry-After in seconds or as a
-// date, RateLimit-Reset in Unix seconds, the later of the two. There is no bound.
+// askAgain is when a server wants to be asked again, by our clock; zero if it does not say. Of
+// Retry-After and RateLimit-Reset the later one counts. There is no bound.
 func askAgain(h http.Header, now time.Time) time.Time {
-	server := now
-	if date, err := http.ParseTime(h.Get("Date")); err == nil {
-		server = date
+	wait, asked := retryafter.Wait(h, now)
+	if reset, ok := retryafter.Reset(h, now); ok {
+		wait, asked = max(wait, reset), true
 	}
-	var until time.Time
-	after := func(d time.Duration) {
-		if t := now.Add(max(d, 0)); t.After(until) {
-			until = t
-		}
+	if !asked {
+		return time.Time{}
 	}
-	text := strings.TrimSpace(h.Get("Retry-After"))
-	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
-		after(seconds(n))
-	} else if date, err := http.ParseTime(text); err == nil {
-		after(date.Sub(server))
-	}
-	if n, err := strconv.ParseUint(strings.TrimSpace(h.Get("RateLimit-Reset")), 10, 64); err == nil {
-		const leastTime = 1_000_000_000 // smaller numbers are seconds from now, as in other servers
-		if n < leastTime {
-			after(seconds(n))
-		} else {
-			after(time.Unix(int64(min(n, math.MaxInt32)), 0).Sub(server))
-		}
-	}
-	return until
-}
-
-func seconds(n uint64) time.Duration {
-	const most = math.MaxInt64 / uint64(time.Second)
-	return time.Duration(min(n, most)) * time.Second
+	return now.Add(wait)
 }

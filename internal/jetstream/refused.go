@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
 
 	"tempestd/internal/atproto"
+	"tempestd/internal/retryafter"
 )
 
 // Bounds on what an upstream's answer can make us log and wait for.
@@ -47,20 +47,12 @@ func (e *RefusedError) Error() string {
 	return text
 }
 
-// answeredAt returns the moment of the answer: by the server's clock if the answer has a Date, and
-// otherwise by ours. A date in the answer's other headers is on the server's clock too.
-func answeredAt(resp *http.Response, now time.Time) time.Time {
-	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		return date
-	}
-	return now
-}
-
 // refused reads the answer, whose body has at most 1 KiB. Refusals that may be temporary are a
 // server error (5xx), a timeout, "too early", "too many requests", a cursor that is too old and an
 // unknown dictionary. A redirection, a page and every other client error are permanent.
 func refused(resp *http.Response, now time.Time) *RefusedError {
-	e := &RefusedError{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), answeredAt(resp, now))}
+	wait, _ := retryafter.Wait(resp.Header, now)
+	e := &RefusedError{Status: resp.StatusCode, RetryAfter: min(wait, maxRetryAfter)}
 	if resp.Body != nil {
 		body, _ := io.ReadAll(resp.Body)
 		e.Name, e.Message = said(body)
@@ -128,18 +120,6 @@ func (e *RefusedError) tooLong() bool {
 func ResumeByTime(err error) bool {
 	refusal, ok := errors.AsType[*RefusedError](err)
 	return ok && refusal.Name == atproto.CursorTooOld || errors.Is(err, ErrLegacySeq)
-}
-
-// retryAfter reads both forms of the header: seconds and a date.
-func retryAfter(header string, now time.Time) time.Duration {
-	header = strings.TrimSpace(header)
-	if seconds, err := strconv.ParseUint(header, 10, 32); err == nil {
-		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
-	}
-	if date, err := http.ParseTime(header); err == nil {
-		return min(max(date.Sub(now), 0), maxRetryAfter)
-	}
-	return 0
 }
 
 // printable turns text of an upstream into one line of at most maxRefusal bytes.
