@@ -12,42 +12,60 @@ import (
 	"tempestd/messages"
 )
 
-// NewBackfill makes the props of the actor that fetches missed events on a connection of its own,
-// while the live connection runs. Its parent, the feed, tells it what to fetch. The writer gets the
-// batches.
-func NewBackfill(cfg ConnectionConfig) *actor.Props {
-	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor { return &backfill{cfg: cfg} })
+// NewBackfill makes the props of the actor that fetches missed events while the live connection runs:
+// the short spans that its parent, the feed, tells it to fetch on a connection of its own, and the
+// gaps of the ledger. The writer gets the batches.
+func NewBackfill(cfg ConnectionConfig, repair RepairConfig) *actor.Props {
+	return Guarded(cfg.Feed, cfg.Observer, cfg.Fault, func() actor.Actor {
+		b := &backfiller{cfg: cfg}
+		b.repairs = newRepairs(b, repair)
+		return b
+	})
 }
 
-type backfill struct {
+type backfiller struct {
 	Tasks
-	cfg  ConnectionConfig
-	task *Task // the newest backfill, nil before the first
+	cfg     ConnectionConfig
+	task    *Task // the newest backfill, nil before the first
+	repairs *repairs
 }
+
+// backfillOver is a backfill's message to its actor that it has handed over everything.
+type backfillOver struct{ task *Task }
 
 // Receive implements actor.Actor.
-func (b *backfill) Receive(ctx actor.Context) {
+func (b *backfiller) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *StartBackfill:
 		b.stop()
 		b.start(ctx, m)
+		b.repairs.interrupt(ctx) // a span is short, and soon beyond reach
 	case *messages.StopBackfill:
 		b.stop()
+		b.repairs.next(ctx)
+	case *backfillOver:
+		if m.task == b.task {
+			b.stop()
+			b.repairs.next(ctx)
+		}
 	case *messages.HealthCheck:
 		ctx.Respond(&HealthReply{ID: m.ID, From: ctx.Self()})
+	default:
+		b.repairs.receive(ctx)
 	}
 }
 
-func (b *backfill) start(ctx actor.Context, m *StartBackfill) {
-	b.task = b.NewTask(ctx)
-	f := &fetcher{cfg: b.cfg, order: m, task: b.task, send: ctx.ActorSystem().Root.Send, pool: make(Pool, backfillCredits)}
+func (b *backfiller) start(ctx actor.Context, m *StartBackfill) {
+	task := b.NewTask(ctx)
+	b.task = task
+	f := &fetcher{cfg: b.cfg, order: m, task: task, send: ctx.ActorSystem().Root.Send, pool: make(Pool, backfillCredits)}
 	for range backfillCredits {
 		f.pool <- &messages.Batch{}
 	}
-	b.task.Start("backfill.fetch", func(ctx context.Context) any { f.run(ctx); return nil })
+	task.Start("backfill.fetch", func(ctx context.Context) any { f.run(ctx); return &backfillOver{task} })
 }
 
-func (b *backfill) stop() {
+func (b *backfiller) stop() {
 	if b.task != nil {
 		b.task.End(errActorStops)
 		b.task = nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"tempestd/internal/dedupe"
 	"tempestd/internal/jetstream"
@@ -19,6 +18,7 @@ type committer struct {
 	cfg    WriterConfig
 	jobs   *jobs
 	dedupe *dedupe.Deduper
+	bare   *dedupe.Bare
 	feed   func(any) // sends to the feed
 	cursor func(any) // sends to the cursor
 
@@ -31,12 +31,19 @@ type committer struct {
 	implausible, early rateLimit
 
 	backfill backfillState
+	ledger   ledger
+	fetch    fetching
+	found    finding
+	beside   func(point string, do func(ctx context.Context) any) // runs until the writer ends
 	trouble
 }
 
 // run does the jobs until ctx ends, or until a job fails for good.
 func (c *committer) run(ctx context.Context) error {
 	err := c.checkOpen(ctx)
+	if err == nil {
+		err = c.loadLedger(ctx)
+	}
 	for {
 		if err != nil {
 			if err = c.recover(ctx, err); err != nil {
@@ -108,6 +115,21 @@ func (c *committer) do(ctx context.Context, job any) error {
 		return c.appendBackfill(ctx, m)
 	case *messages.EndBackfill:
 		c.endBackfill(m)
+	case *messages.BeginFetch:
+		return c.beginFetch(ctx, m)
+	case *indexLoaded:
+		c.fetchReady(m)
+	case *messages.AppendFetched:
+		defer release(m.Batch, m.Release)
+		return c.appendFetched(ctx, m)
+	case *messages.EndFetch:
+		c.endFetch(ctx, m)
+	case *messages.ChangeGap:
+		return c.changeGap(ctx, m)
+	case *messages.LedgerQuery:
+		c.tellLedger()
+	case *gapsFound:
+		c.gapsFound(ctx, m)
 	case *messages.FilterChanged:
 		c.checkpoint.Filter, c.checkpoint.FilterUS = m.Hash, m.SinceUS
 	case *messages.RecordGap:
@@ -127,6 +149,7 @@ func release(b *messages.Batch, pool chan<- *messages.Batch) {
 // begin starts an epoch.
 func (c *committer) begin(ctx context.Context, m *BeginEpoch) error {
 	c.epoch, c.checkpoint = newEpoch(m), m.Resume
+	c.findGaps()
 	if m.Plan.Overlap == jetstream.OverlapNone {
 		return nil
 	}
@@ -170,7 +193,7 @@ func (c *committer) opened(ctx context.Context, m *messages.EpochOpened) error {
 		// Where the host does not tell its clock, the gap ends at the first event: our own clock
 		// may be the wrong one.
 		c.epoch.kind = expectsNew
-		return c.recordGap(ctx, c.epoch.gap, m.Present)
+		return c.recordGap(ctx, c.epoch.gap, m.Present, nil)
 	}
 	if c.checkpoint.Covered().IsZero() {
 		c.checkpoint.Position = beginning(m.Present)
@@ -207,7 +230,11 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	if firstStored(b) == nil {
 		// There is nothing to append, but the position moves past the events that were passed over,
 		// so that they are not asked for again. The cursor saves that position by itself.
-		c.report(b, persistence.Appended{}, unwanted, !c.epoch.unproven() && c.epoch.reach(b, &c.checkpoint, false))
+		moved := !c.epoch.unproven() && c.epoch.reach(b, &c.checkpoint, false)
+		if moved {
+			filled(b, &c.checkpoint)
+		}
+		c.report(b, persistence.Appended{}, unwanted, moved)
 		return nil
 	}
 	marked, ok, err := c.admit(ctx, b)
@@ -215,17 +242,21 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 		return err
 	}
 	moved := c.epoch.reach(b, &c.checkpoint, marked.Misses > 0 || marked.ReachedEnd || !c.dedupe.Overlaps())
+	filled(b, &c.checkpoint)
 	for i := range b.Events {
 		if e := &b.Events[i]; e.Kind == messages.KindCommit {
 			c.checkpoint.CommitUS = max(c.checkpoint.CommitUS, e.TimeUS)
 		}
 	}
-	last := c.checkpoint.LastID
-	if err := c.storeMarked(ctx, b, marked, moved); err != nil {
+	var recorded []*messages.GapRecorded
+	if gaps > 0 {
+		recorded = c.recorded(b)
+	}
+	if err := c.storeMarked(ctx, b, marked, moved, rowsOf(recorded)...); err != nil {
 		return err
 	}
-	if gaps > 0 {
-		c.reportGaps(b, last)
+	for _, m := range recorded {
+		c.feed(m)
 	}
 	return nil
 }
@@ -251,7 +282,7 @@ func (c *committer) admit(ctx context.Context, b *messages.Batch) (marked dedupe
 		case verdictProve:
 			c.feed(&messages.Proven{Epoch: c.epoch.number})
 		case verdictRecord:
-			err = c.recordGap(ctx, expected.gap, messages.UpstreamTime{Host: c.epoch.host, US: firstUS(b)})
+			err = c.recordGap(ctx, expected.gap, messages.UpstreamTime{Host: c.epoch.host, US: firstUS(b)}, firstStored(b))
 		case verdictAccept:
 			c.dedupe.AcceptStart()
 			marked, err = c.mark(ctx, b)
@@ -260,43 +291,13 @@ func (c *committer) admit(ctx context.Context, b *messages.Batch) (marked dedupe
 	return marked, false, err
 }
 
-const (
-	// futureTolerance is how far an event's time may lie in our future where the clock of its host
-	// is not known. futureMost is the same bound where the host's clock agrees with the event.
-	futureTolerance = 5 * time.Minute
-	futureMost      = 2 * time.Hour
-)
-
-// boundTimes replaces each time that lies beyond the host's present, or too far beyond ours, by
-// the present: otherwise it would push every later ID into the future. The position is limited to
-// the host's present elsewhere, in reach.
-func (c *committer) boundTimes(b *messages.Batch) {
-	now := c.cfg.Clock.Now()
-	present := min(b.PresentUS, now.Add(futureMost).UnixMicro())
-	if b.PresentUS == 0 {
-		present = now.Add(futureTolerance).UnixMicro()
-	}
-	b.PresentUS = present
-	count, first := 0, int64(0)
-	for i := range b.Events {
-		if e := &b.Events[i]; e.TimeUS > present {
-			if count++; count == 1 {
-				first = e.TimeUS
-			}
-			e.TimeUS = min(present, now.UnixMicro())
-		}
-	}
-	if count == 0 {
-		return
-	}
-	if n, due := c.implausible.count(now, count); due {
-		c.cfg.Observer.Emit(observe.TimeImplausible, c.cfg.Feed, "epoch", uint64(c.epoch.number), "time_us", first, "count", n)
-	}
-}
-
 // mark marks the events that the stream already holds.
 func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marked, err error) {
 	err = c.retry(ctx, func() error {
+		bare, err := c.bare.Mark(ctx, b)
+		if m.Duplicates += bare; err != nil {
+			return err
+		}
 		marked, err := c.dedupe.Mark(ctx, b)
 		// An attempt that was cut short has marked events, and the next attempt does not count them
 		// again.
@@ -314,30 +315,41 @@ func (c *committer) mark(ctx context.Context, b *messages.Batch) (m dedupe.Marke
 }
 
 // storeMarked is store for a batch that was compared with the stream.
-func (c *committer) storeMarked(ctx context.Context, b *messages.Batch, m dedupe.Marked, moved bool) error {
-	stored, err := c.commit(ctx, b)
+func (c *committer) storeMarked(ctx context.Context, b *messages.Batch, m dedupe.Marked, moved bool, rows ...messages.GapRow) error {
+	stored, err := c.commit(ctx, b, rows...)
 	if err != nil {
 		return err
 	}
 	c.dedupe.Appended(b, stored)
+	c.bare.Appended(b, stored, false)
+	if c.fetch.index != nil {
+		c.fetch.index.Noted(b, stored)
+	}
 	c.report(b, stored, m.Duplicates+m.Early, moved)
 	return nil
 }
 
 // store appends a batch of our own with the position, and reports it.
-func (c *committer) store(ctx context.Context, b *messages.Batch, moved bool) (persistence.Appended, error) {
-	stored, err := c.commit(ctx, b)
+func (c *committer) store(ctx context.Context, b *messages.Batch, moved bool, rows ...messages.GapRow) (persistence.Appended, error) {
+	stored, err := c.commit(ctx, b, rows...)
 	if err == nil {
 		c.report(b, stored, 0, moved)
 	}
 	return stored, err
 }
 
-// commit appends the events that are not marked, with the position.
-func (c *committer) commit(ctx context.Context, b *messages.Batch) (persistence.Appended, error) {
+// commit appends the events that are not marked, with the position and the rows that change with
+// them.
+func (c *committer) commit(ctx context.Context, b *messages.Batch, rows ...messages.GapRow) (persistence.Appended, error) {
+	if !c.ledger.loaded { // its rows must stay in the checkpoint
+		if err := c.loadLedger(ctx); err != nil {
+			return persistence.Appended{}, err
+		}
+	}
 	start := c.cfg.Clock.Now()
+	c.checkpoint.Ledger = c.found.complete
 	cp := c.checkpoint
-	cp.Saved = start.UnixMicro()
+	cp.Saved, cp.Gaps, cp.Bare = start.UnixMicro(), c.ledger.with(rows), c.bare.Range()
 	var stored persistence.Appended
 	// A refused append may be durable or not. It is not tried again: the epoch is over, and the
 	// next one resumes from the stored position.
@@ -353,5 +365,9 @@ func (c *committer) commit(ctx context.Context, b *messages.Batch) (persistence.
 	if stored.Entries > 0 {
 		c.checkpoint.LastID = stored.Last
 	}
+	for _, row := range rows {
+		c.ledger.change(row, c.ledger.rows[row.ID].State != row.State)
+	}
+	c.saveGaps(ctx)
 	return stored, nil
 }

@@ -30,11 +30,21 @@ type Upstream interface {
 // Dialer opens a websocket. It returns when its context ends.
 type Dialer func(ctx context.Context, req jetstream.Request) (Upstream, error)
 
+// Sweeper is an Upstream that reads an archive. *archive.Conn implements it.
+type Sweeper interface {
+	Upstream
+	Progress() messages.SweepProgress
+}
+
+// ArchiveOpener makes a reader of the archive of a request's endpoint. It makes no request itself.
+type ArchiveOpener func(req jetstream.Request, a Archive) (Sweeper, error)
+
 // ConnectionConfig is what a connection needs. The connection reports everything to its parent, the
 // feed. The writer gets the batches, and the watchdog the heartbeats.
 type ConnectionConfig struct {
 	Feed         string
 	Dial         Dialer
+	Archive      ArchiveOpener
 	DialTimeout  time.Duration
 	PingInterval time.Duration
 	PingTimeout  time.Duration
@@ -46,6 +56,14 @@ type ConnectionConfig struct {
 	Clock        clockwork.Clock
 	Observer     *observe.Observer
 	Fault        Fault
+}
+
+// open opens what a Connect asks for: an archive, or a websocket.
+func (c *ConnectionConfig) open(ctx context.Context, m *Connect) (Upstream, error) {
+	if m.Archive != nil {
+		return c.Archive(m.Request, *m.Archive)
+	}
+	return c.dial(ctx, m.Request)
 }
 
 // dial opens a websocket within DialTimeout.
@@ -139,8 +157,13 @@ type Ended struct {
 	RetryAfter time.Duration           // the wait that the upstream asked for, 0 for none
 	Forced     messages.ReconnectCause // "" when the upstream or the network ended it
 	SeqReset   bool                    // the upstream's sequence numbers began anew: resume by time
-	Frames     uint64                  // read on this connection
-	NewestUS   int64                   // the greatest upstream time among them, Unix µs
+	// TooOld says that the socket does not go back to what was asked for, as the upstream says.
+	TooOld bool
+	Swept  bool // an archive was read to its end
+	// Sweep is how far the reading of an archive came; nil for a websocket.
+	Sweep    *messages.SweepProgress
+	Frames   uint64 // read on this connection
+	NewestUS int64  // the greatest upstream time among them, Unix µs
 	// PresentUS is a moment that the host's clock had surely reached at the end, Unix µs; 0 where
 	// nothing is known of that clock.
 	PresentUS int64

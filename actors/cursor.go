@@ -341,7 +341,7 @@ func (c *cursor) answerWaiters(ctx actor.Context, err error) {
 // warnOfAge warns, at most once an hour, that the position nears the age beyond which no upstream
 // is asked to replay from it.
 func (c *cursor) warnOfAge() {
-	if !c.found {
+	if !c.found || c.latest.Fill != nil { // history is old
 		return
 	}
 	now := c.cfg.Clock.Now()

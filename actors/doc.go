@@ -40,6 +40,7 @@
 //	job          a message in the writer's queue; the committer does them in order
 //	begin, end   the marks in that queue around an epoch and around a backfill
 //	start, stop  the same of actors, goroutines and the order for a backfill
+//	fetch        events of one gap of the ledger, brought by a source; a repair is one or more
 //	drain        store what the store takes, and give the rest up
 //	quiesce      store everything of the epochs before this one
 //	expectation  what an epoch expects of its next batch; the judgement of the batch is a verdict
@@ -61,12 +62,20 @@
 //	sink.go         the batches of a websocket, its first event, the upstream's notices
 //	writer.go       the writer actor, and its queue
 //	committer.go    the writer's goroutine: compare, judge, append
+//	times.go        times of events that cannot be true
 //	epoch.go        what the committer knows of an epoch: the next batch, the position's way
 //	expectation.go  what an epoch expects of its next batch, and the judgement of the batch
+//	bare.go         records without revs: what is compared for them
+//	fill.go         what a batch of history changes in the checkpoint
 //	gap.go          the form of a gap entry, and when one is appended
 //	report.go       what the committer tells the cursor, the feed and the metrics
 //	trouble.go      what the committer does when the store refuses
 //	backfill.go     a backfill: the actor that fetches it, and the committer's part in it
+//	repair.go       the same actor's part in the ledger's gaps: which one is fetched, from where
+//	fetch.go        one fetch: its source, and the way of its batches
+//	fetched.go      the committer's part in a fetch
+//	ledger.go       the committer's view of the ledger: rows, their versions, when they are saved
+//	found.go        gaps that an earlier version recorded, which kept no ledger
 //	cursor.go       the cursor actor
 //	filters.go      the cursor's part in saving a feed's filters
 //	lease_holder.go the actor that holds a stream's lease, where several daemons share the store

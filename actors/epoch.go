@@ -25,6 +25,8 @@ type epoch struct {
 
 	// What was not wanted when it happened.
 
+	// sinceUS is the time at which the feed begins, 0 for none: see messages.Fill.
+	sinceUS int64
 	// first is the stream's first event by its host's numbers, while the replay may bring events
 	// from before it.
 	first         messages.Position
@@ -39,6 +41,9 @@ func newEpoch(m *BeginEpoch) epoch {
 		former: m.FormerFilters, unwantedUntil: m.UnwantedUntil}
 	if overlap && m.Resume.FirstHost == m.Host {
 		e.first = messages.Position{Seq: m.Resume.FirstSeq, TimeUS: m.Resume.FirstUS}
+	}
+	if fill := m.Resume.Fill; fill != nil {
+		e.sinceUS = fill.SinceUS
 	}
 	if m.bySeq() {
 		e.numbered = m.Resume.Position
@@ -78,12 +83,12 @@ func (e *epoch) open(present messages.UpstreamTime, at *messages.Checkpoint) {
 	}
 }
 
-// dropUnwanted drops two kinds of events: those from before the stream's first event, by both
-// number and time, and those that are older than the filter and that the filter before it did not
+// dropUnwanted drops three kinds of events: those from before the time at which the feed begins,
+// those from before the stream's first event, by both number and time, and those that are older than the filter and that the filter before it did not
 // want. A former filter is forgotten once an event is past its end: all later events come behind
 // that end, whatever their times.
 func (e *epoch) dropUnwanted(b *messages.Batch) (dropped int) {
-	if len(e.former) == 0 && e.unwantedUntil.Seq == 0 && e.first.Seq == 0 {
+	if len(e.former) == 0 && e.unwantedUntil.Seq == 0 && e.first.Seq == 0 && e.sinceUS == 0 {
 		return 0
 	}
 	for i := range b.Events {
@@ -94,7 +99,7 @@ func (e *epoch) dropUnwanted(b *messages.Batch) (dropped int) {
 		if ev.Seq >= e.first.Seq {
 			e.first.Seq = 0
 		}
-		if ev.Seq < e.first.Seq && ev.TimeUS < e.first.TimeUS || e.unwantedThen(ev, b.Bytes(i)) {
+		if ev.TimeUS < e.sinceUS || ev.Seq < e.first.Seq && ev.TimeUS < e.first.TimeUS || e.unwantedThen(ev, b.Bytes(i)) {
 			ev.Drop = true
 			dropped++
 		}

@@ -84,6 +84,12 @@ func (e expectation) unproven() bool { return e.kind >= expectsExact }
 // needsHeld says whether an event that the stream holds is that proof.
 func (e expectation) needsHeld() bool { return e.kind >= expectsHeld }
 
+// lost says whether what the store has lost is still to be recorded. An append of anything else would
+// make the store forget it.
+func (e expectation) lost() bool {
+	return e.kind == expectsLost || e.kind == expectsExactThenLost || e.kind == expectsHeldThenLost
+}
+
 // outdated says whether the upstream said that it cannot go back further.
 func (e expectation) outdated() bool {
 	return e.kind == expectsExactOutdated || e.kind == expectsHeldOutdated

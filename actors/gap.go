@@ -10,37 +10,56 @@ import (
 	"tempestd/messages"
 )
 
-// gapBatch is a batch of one gap entry. The entry's ID follows the last event before the gap, so
-// that the events after the gap keep the IDs that derive from their own times.
-func gapBatch(g messages.Gap) *messages.Batch {
-	buf := g.Entry()
+// gapBatch is a batch of one gap entry: the gap's closing entry if the row's state is final, or else
+// its opening one. The entry's ID follows the last entry, so that the events after the gap keep the
+// IDs that derive from their own times.
+func gapBatch(row messages.GapRow) *messages.Batch {
+	buf, fingerprint := row.OpeningEntry(), fingerprintOf(row.Gap)
+	if row.State.Final() {
+		buf = row.ClosingEntry()
+		fingerprint = xxhash.Sum64(buf)
+	}
 	return &messages.Batch{
 		Buf: buf,
 		Events: []messages.Event{{
 			Len:         uint32(len(buf)),
 			Kind:        messages.KindGap,
-			TimeUS:      g.FromUS,
-			Fingerprint: xxhash.Sum64(buf),
+			TimeUS:      row.FromUS,
+			Fingerprint: fingerprint,
 		}},
 	}
 }
 
-// recordGap appends a gap entry and moves the position to the gap's end in the same append. A crash
-// after it does not record the gap twice.
-func (c *committer) recordGap(ctx context.Context, g messages.Gap, to messages.UpstreamTime) error {
+// fingerprintOf is the fingerprint of a gap's opening entry. Earlier versions wrote the entry
+// without the ID, and it has to be the same.
+func fingerprintOf(g messages.Gap) uint64 { return xxhash.Sum64(g.Entry()) }
+
+// recordGap appends a gap entry before the next event and moves the position to the gap's end in the
+// same append. A crash after it does not record the gap twice. first is the event after the gap, nil
+// where the gap ends at a moment.
+func (c *committer) recordGap(ctx context.Context, g messages.Gap, to messages.UpstreamTime, first *messages.Event) error {
 	g.ToUS = max(to.US, g.FromUS)
+	if at := c.checkpoint.Position; at.Host == g.Host && !at.Moment {
+		g.FromSeq = at.Seq
+	}
+	if first != nil && to.Host == g.Host {
+		g.ToSeq = first.Seq
+	}
 	c.checkpoint.Position = messages.Position{Host: to.Host, TimeUS: g.ToUS, Moment: true}
 	c.checkpoint.Replay, c.checkpoint.AtTip = messages.Position{}, 0
 	return c.storeGap(ctx, g, true)
 }
 
-// storeGap appends a gap entry and reports it.
+// storeGap appends a gap entry with its row, and reports it.
 func (c *committer) storeGap(ctx context.Context, g messages.Gap, moved bool) error {
-	stored, err := c.store(ctx, gapBatch(g), moved)
+	row := c.newRow(g)
+	b := gapBatch(row)
+	row.Entry, _, _ = c.ids(b)
+	stored, err := c.store(ctx, b, moved, row)
 	if err != nil {
 		return err
 	}
-	c.feed(&messages.GapRecorded{ID: stored.Last, Gap: g})
+	c.feed(&messages.GapRecorded{ID: stored.Last, Gap: g, Row: row})
 	return nil
 }
 
@@ -57,8 +76,9 @@ func (c *committer) recordGapAtEnd(ctx context.Context, g messages.Gap) error {
 				return err
 			}
 		}
-		if c.dedupe.Holds(gapBatch(g).Events[0].Fingerprint) {
-			c.feed(&messages.GapRecorded{Gap: g, Known: true})
+		row, has := c.ledger.rows[messages.GapID(c.cfg.Feed, g)]
+		if has || c.dedupe.Holds(fingerprintOf(g)) {
+			c.feed(&messages.GapRecorded{Gap: g, Row: row, Known: true})
 			return nil
 		}
 	}
@@ -80,8 +100,8 @@ func (c *committer) insertGaps(b *messages.Batch) (gaps int) {
 				at = b.Events[s.After-1].TimeUS
 			}
 		}
-		gap := messages.Gap{Host: c.epoch.host, FromUS: at, ToUS: at, Cause: messages.GapOversized, Event: &messages.MissingEvent{
-			TimeUS: s.TimeUS, Seq: s.Seq, Bytes: s.Size, DID: s.DID, Rev: s.Rev, Collection: s.Collection, RKey: s.RKey, Operation: s.Operation}}.Entry()
+		gap := c.newRow(messages.Gap{Host: c.epoch.host, FromUS: at, ToUS: at, Cause: messages.GapOversized, Event: &messages.MissingEvent{
+			TimeUS: s.TimeUS, Seq: s.Seq, Bytes: s.Size, DID: s.DID, Rev: s.Rev, Collection: s.Collection, RKey: s.RKey, Operation: s.Operation}}).OpeningEntry()
 		e := messages.Event{Off: uint32(len(b.Buf)), Len: uint32(len(gap)), Kind: messages.KindGap, TimeUS: at, Seq: s.Seq, Fingerprint: s.Fingerprint}
 		if e.Fingerprint == 0 {
 			e.Fingerprint = xxhash.Sum64(gap)
@@ -93,8 +113,9 @@ func (c *committer) insertGaps(b *messages.Batch) (gaps int) {
 	return gaps
 }
 
-// reportGaps reports the gap entries of a batch that was stored behind the entry last.
-func (c *committer) reportGaps(b *messages.Batch, last messages.EntryID) {
+// recorded returns what is to be reported of the gap entries of a batch, once it is stored.
+func (c *committer) recorded(b *messages.Batch) (all []*messages.GapRecorded) {
+	last := c.checkpoint.LastID
 	for i := range b.Events {
 		e := &b.Events[i]
 		if e.Drop {
@@ -105,8 +126,25 @@ func (c *committer) reportGaps(b *messages.Batch, last messages.EntryID) {
 			continue
 		}
 		var entry struct{ Gap messages.Gap }
-		if json.Unmarshal(b.Bytes(i), &entry) == nil {
-			c.feed(&messages.GapRecorded{ID: last, Gap: entry.Gap})
+		if json.Unmarshal(b.Bytes(i), &entry) != nil {
+			continue
+		}
+		m := &messages.GapRecorded{ID: last, Gap: entry.Gap}
+		if c.ledger.oversized+len(all) < mostOversized {
+			m.Row = c.newRow(entry.Gap)
+			m.Row.Entry = last
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// rowsOf returns the rows of recorded gaps.
+func rowsOf(recorded []*messages.GapRecorded) (rows []messages.GapRow) {
+	for _, m := range recorded {
+		if m.Row.ID != "" {
+			rows = append(rows, m.Row)
 		}
 	}
+	return rows
 }

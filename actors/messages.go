@@ -20,6 +20,17 @@ type Connect struct {
 	Request jetstream.Request
 	Resume  jetstream.Resume // the input of the plan
 	Plan    jetstream.Plan
+	// Archive is what to read of the endpoint's archive instead of its socket; nil for the socket.
+	Archive *Archive
+	// OrArchive says that the connection ends if the socket has not everything from Plan.Begin on,
+	// because the archive may have it.
+	OrArchive bool
+}
+
+// Archive is what a connection reads of the archive of a Request's endpoint.
+type Archive struct {
+	Point   []byte // as in messages.Fill: where the last one stopped; nil for the beginning
+	SinceUS int64  // without a Point: the time from which on everything is wanted, 0 for none
 }
 
 // Connected says that a websocket is open.
@@ -85,6 +96,9 @@ type StartBackfill struct {
 	FromUS, ToUS int64 // Unix µs, inclusive; ToUS lies in the past
 	Request      jetstream.Request
 }
+
+// StartFetches tells the backfill actor that it may fetch gaps, and what the feed wants.
+type StartFetches struct{ Filter jetstream.Filter }
 
 // LeaseGranted says that the lease holder holds the lease, and hands over the stream.
 type LeaseGranted struct {

@@ -51,6 +51,7 @@ var (
 	errStopReading = errors.New("told to stop reading")
 	errSeqReset    = errors.New("the upstream's sequence numbers began anew")
 	errOver        = errors.New("the websocket ended")
+	errTooOld      = errors.New("the socket does not go back so far")
 )
 
 // forced is the cause of a session that was told to reconnect.
@@ -71,7 +72,7 @@ func startSession(ctx actor.Context, cfg ConnectionConfig, task *Task, m *Connec
 
 // run dials, reads to the end, and returns why the session ended.
 func (s *session) run(ctx context.Context) *Ended {
-	up, err := s.cfg.dial(ctx, s.dial.Request)
+	up, err := s.cfg.open(ctx, s.dial)
 	if err != nil {
 		return s.ended(ctx, nil, 0, err)
 	}
@@ -80,7 +81,9 @@ func (s *session) run(ctx context.Context) *Ended {
 	s.task.EndsWith(up.CloseNow)
 	s.start("connection.close", s.closeWhenDone, up)
 	s.start("connection.heartbeat", s.heartbeat, up)
-	s.start("connection.ping", s.ping, up)
+	if s.dial.Archive == nil { // an archive's requests have timeouts of their own
+		s.start("connection.ping", s.ping, up)
+	}
 	s.start("connection.filter", s.tellFilters, up)
 
 	k := &sink{session: s, plan: s.dial.Plan, done: ctx.Done()}
@@ -114,7 +117,7 @@ func (s *session) opened(up Upstream, at time.Time) {
 		known = present
 	}
 	s.send(s.feed, &Connected{Epoch: s.epoch, At: at, Wire: wire, Present: present})
-	if !s.dial.Plan.Stands(s.dial.Resume, wire.Protocol, known) {
+	if s.dial.Archive == nil && !s.dial.Plan.Stands(s.dial.Resume, wire.Protocol, known) {
 		s.task.Cancel(&forced{messages.CauseClock})
 		return
 	}
@@ -149,11 +152,15 @@ func (s *session) ended(ctx context.Context, up Upstream, lived time.Duration, e
 		a := up.Activity()
 		e.Frames, e.NewestUS, partial = a.Frames, a.NewestUS, a.Partial
 		e.PresentUS = s.hostTime((*jetstream.HostClock).Earliest)
+		if sweeper, ok := up.(Sweeper); ok {
+			p := sweeper.Progress()
+			e.Sweep = &p
+		}
 	}
 	var force *forced
 	if cause := context.Cause(ctx); cause != nil {
 		e.Reason = cause.Error()
-		e.SeqReset = cause == errSeqReset
+		e.SeqReset, e.TooOld = cause == errSeqReset, cause == errTooOld
 		if errors.As(cause, &force) {
 			e.Forced = force.cause
 			e.Poison = e.Stale() && partial // the connection hangs within a message
@@ -166,7 +173,8 @@ func (s *session) ended(ctx context.Context, up Upstream, lived time.Duration, e
 	case jetstream.CauseTooBig, jetstream.CauseProtocol, jetstream.CauseCompression, jetstream.CauseMidFrame:
 		e.Poison = up != nil
 	}
-	e.SeqReset = jetstream.ResumeByTime(err)
+	e.SeqReset = jetstream.ResumeByTime(err) || ending.Cause == jetstream.CauseReplaced
+	e.TooOld, e.Swept = jetstream.CursorTooOld(err), ending.Cause == jetstream.CauseSwept
 	if refused, ok := errors.AsType[*jetstream.RefusedError](err); ok {
 		e.Permanent, e.RetryAfter, e.Passing = refused.Permanent, refused.RetryAfter, refused.Passing
 	}
@@ -220,6 +228,10 @@ func (s *session) heartbeat(ctx context.Context, up Upstream) {
 		m := &messages.Heartbeat{Epoch: s.epoch, At: now, Frames: a.Frames, LastFrame: a.LastFrame, NewestUS: a.NewestUS,
 			Commits: s.commits.Load(), LastCommit: unixTime(s.lastCommit.Load()), CommitUS: s.commitUS.Load(),
 			Pong: unixTime(s.pong.Load()), TipUS: s.tip.Load(), PresentUS: s.hostTime((*jetstream.HostClock).Earliest)}
+		if sweeper, ok := up.(Sweeper); ok {
+			p := sweeper.Progress()
+			m.Sweep = &p
+		}
 		if a.Blocked {
 			m.Blocked = max(now.Sub(a.BlockedSince), 1)
 			s.blocked.Store(now.UnixNano())

@@ -103,6 +103,9 @@ func (k *sink) countCommits(b *messages.Batch) {
 // from the batch's time.
 func (k *sink) readClock(b *messages.Batch) {
 	s := k.session
+	if b.Point != nil {
+		return // what was archived long ago says nothing of the present
+	}
 	b.PresentUS = s.hostTime((*jetstream.HostClock).Latest)
 	if b.TimeUS > 0 {
 		s.sawEvent(b.TimeUS)
@@ -139,13 +142,18 @@ func (k *sink) First(first messages.Event) {
 		k.reject(&forced{messages.CauseClock})
 		return
 	}
+	k.said.Silent = s.spoken == jetstream.ProtocolV1
 	switch jetstream.VerifyFirst(k.plan, first.Seq, first.TimeUS, k.said) {
 	case jetstream.FirstExact:
 		s.send(s.cfg.Writer, &messages.Proven{Epoch: s.epoch, Exact: true})
 	case jetstream.FirstSequenceReset:
 		k.reject(errSeqReset)
 	case jetstream.FirstLate:
-		if !k.said.Outdated {
+		switch begins := k.plan.Begin != (jetstream.Begin{}); {
+		case begins && s.dial.OrArchive:
+			k.reject(errTooOld)
+			return
+		case !begins && !k.said.Outdated:
 			k.reject(&forced{messages.CauseNoOverlap})
 			return
 		}

@@ -83,10 +83,10 @@ func (c *committer) recover(ctx context.Context, err error) error {
 	return err
 }
 
-// abandon ends the epoch and the backfill. Events of theirs that are not stored are read again.
+// abandon ends the epoch, the backfill and the fetch. Events of theirs that are not stored are read again.
 func (c *committer) abandon() {
 	c.epoch.close()
-	c.backfill = backfillState{}
+	c.backfill, c.fetch = backfillState{}, fetching{}
 	c.dedupe = dedupe.New(c.cfg.Stream, c.cfg.Dedupe)
 }
 
@@ -114,6 +114,9 @@ func (c *committer) startOver(ctx context.Context, refusal error) error {
 	}
 	probe := probe{stream: c.cfg.Stream}
 	if err := retry(ctx, c.cfg.Clock, c.jobs.draining, c.reportTrouble, func() error { return probe.try(ctx) }); err != nil {
+		return err
+	}
+	if err := c.loadLedger(ctx); err != nil { // the refused append may have changed rows
 		return err
 	}
 	if c.refusals == 1 {

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 
@@ -52,7 +53,8 @@ func (w *writer) Receive(ctx actor.Context) {
 	case *actor.Restarting, *actor.Stopping:
 		w.stop()
 	case *messages.Quiesce, *BeginEpoch, *messages.EpochOpened, *messages.Proven, *messages.SuspectGap, *messages.AppendBatch, *messages.Drain,
-		*messages.BeginBackfill, *messages.AppendBackfill, *messages.EndBackfill, *messages.RecordGap, *messages.FilterChanged:
+		*messages.BeginBackfill, *messages.AppendBackfill, *messages.EndBackfill, *messages.RecordGap, *messages.FilterChanged,
+		*messages.BeginFetch, *messages.AppendFetched, *messages.EndFetch, *messages.ChangeGap, *messages.LedgerQuery:
 		w.jobs.add(m)
 	case *messages.HealthCheck:
 		ctx.Respond(&HealthReply{ID: m.ID, From: ctx.Self()})
@@ -68,10 +70,12 @@ func (w *writer) start(ctx actor.Context) {
 		cfg:    w.cfg,
 		jobs:   w.jobs,
 		dedupe: dedupe.New(w.cfg.Stream, w.cfg.Dedupe),
+		bare:   dedupe.NewBare(w.cfg.Stream, w.cfg.Dedupe.Horizon),
 		feed:   func(m any) { root.Send(feed, m) },
 		cursor: func(m any) { root.Send(w.cfg.Cursor, m) },
 	}
 	w.task = w.NewTask(ctx)
+	c.beside = w.task.Start
 	w.task.Start("writer.commit", func(ctx context.Context) any {
 		if err := c.run(ctx); err != nil && ctx.Err() == nil {
 			return &committerFailed{err}
@@ -133,6 +137,10 @@ func (q *jobs) add(job any) {
 		}
 	case *messages.RecordGap:
 		q.drop(func(w any) bool { g, same := w.(*messages.RecordGap); return same && g.Gap == m.Gap })
+	case *messages.BeginFetch:
+		q.drop(func(w any) bool { return ofFetch(w, m.ID) })
+	case *messages.LedgerQuery:
+		q.drop(func(w any) bool { _, same := w.(*messages.LedgerQuery); return same })
 	case *messages.BeginBackfill:
 		q.drop(func(w any) bool { return ofBackfill(w, m.ID) })
 	}
@@ -152,6 +160,19 @@ func ofBackfill(job any, id uint64) bool {
 	case *messages.AppendBackfill:
 		return m.ID < id
 	case *messages.EndBackfill:
+		return m.ID < id
+	}
+	return false
+}
+
+// ofFetch says whether the job belongs to an earlier fetch than id.
+func ofFetch(job any, id uint64) bool {
+	switch m := job.(type) {
+	case *messages.BeginFetch:
+		return m.ID < id
+	case *messages.AppendFetched:
+		return m.ID < id
+	case *messages.EndFetch:
 		return m.ID < id
 	}
 	return false
@@ -177,6 +198,8 @@ func giveBack(job any) {
 		release(m.Batch, m.Release)
 	case *messages.AppendBackfill:
 		release(m.Batch, m.Release)
+	case *messages.AppendFetched:
+		release(m.Batch, m.Release)
 	}
 }
 
@@ -200,8 +223,10 @@ func (q *jobs) take() (job any, ok bool) {
 	if len(q.waiting) == 0 {
 		return nil, false
 	}
-	job = q.waiting[0]
-	q.waiting = slices.Delete(q.waiting, 0, 1)
+	// The jobs of a fetch keep their order among themselves, and wait for all others.
+	first := max(slices.IndexFunc(q.waiting, func(w any) bool { return !ofFetch(w, math.MaxUint64) }), 0)
+	job = q.waiting[first]
+	q.waiting = slices.Delete(q.waiting, first, first+1)
 	return job, true
 }
 

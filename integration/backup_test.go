@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"tempestd/internal/jetstream"
 	"tempestd/messages"
 	"tempestd/persistence/embedded/backup"
 )
@@ -127,7 +126,7 @@ func sameUpTo(t *testing.T, a, b *daemon, last messages.EntryID) {
 		d.await("http.listening")
 		defer d.stop()
 		for after := "0-0"; ; {
-			page, err := d.Tail(t.Context(), feed, after, 0, 1000, jetstream.Filter{})
+			page, err := d.Tail(t.Context(), feed, after, 0, 1000, messages.ConsumerFilter{})
 			if err != nil {
 				t.Fatal(err)
 			}

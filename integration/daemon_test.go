@@ -13,7 +13,6 @@ import (
 
 	"tempestd/internal/client"
 	"tempestd/internal/jetsim"
-	"tempestd/internal/jetstream"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -124,7 +123,7 @@ func (d *daemon) entries() iter.Seq2[[]byte, error] { return d.entriesAfter(mess
 func (d *daemon) entriesAfter(last messages.EntryID) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for {
-			page, err := d.Tail(d.t.Context(), feed, last.String(), 0, 1000, jetstream.Filter{})
+			page, err := d.Tail(d.t.Context(), feed, last.String(), 0, 1000, messages.ConsumerFilter{})
 			if err != nil {
 				yield(nil, err)
 				return

@@ -212,7 +212,7 @@ func TestOpenAPIDescribesTheRoutes(t *testing.T) {
 	}
 
 	d := toDescribe(t)
-	named := strings.NewReplacer("{feed}", feed, "{stream}", feed, "{consumer}", "indexer", "{file}", "main.js")
+	named := strings.NewReplacer("{feed}", feed, "{stream}", feed, "{consumer}", "indexer", "{file}", "main.js", "{id}", "0")
 	for p, item := range api.Paths {
 		var methods []string
 		for method := range item {
@@ -279,6 +279,9 @@ func TestOpenAPIDescribesTheAnswers(t *testing.T) {
 	check("FeedHistory", d.get(t, "/v1/feeds/"+feed+"/history"), 200)
 	check("Streams", d.get(t, "/v1/streams"), 200)
 	check("StreamStatus", d.get(t, stream), 200)
+	check("Gaps", d.get(t, "/v1/gaps"), 200)
+	check("Gaps", d.get(t, "/v1/feeds/"+feed+"/gaps?state=open"), 200)
+	check("Error", post("/v1/feeds/"+feed+"/gaps/0/repair", ""), 404)
 	check("Page", d.get(t, stream+"/frames?limit=10"), 200)
 	check("Page", d.get(t, stream+"/tail?after=0-0&limit=10"), 200)
 	check("Consumers", d.get(t, stream+"/consumers"), 200)

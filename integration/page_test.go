@@ -16,6 +16,7 @@ func TestStatusPage(t *testing.T) {
 	b := browse(t)
 	t.Run("operator", func(t *testing.T) { statusPageServesItsOperator(t, b) })
 	t.Run("trouble", func(t *testing.T) { statusPageTellsOfTrouble(t, b) })
+	t.Run("gaps", func(t *testing.T) { statusPageShowsGaps(t, b) })
 }
 
 // statusPageServesItsOperator opens the page of a daemon with a token and does the work of an
@@ -157,6 +158,8 @@ func (tab *tab) checkWords() {
 		{`state: "connecting", since: at(-1)`, `{ to: "connecting", ms: now - 1e3 }`, "warn", "connecting for 1 s: trying now"},
 		{`state: "paused", reason: "operator"`, ``, "note", "paused for 3 h 12 min: operator"},
 		{`state: "standby", owner: "east-1"`, ``, "good", "standing by for 3 h 12 min: east-1 owns the stream"},
+		{`state: "filling", fill: { source: "archive", events: 1000, events_per_sec: 250, bytes: 1024, planned_bytes: 4096, eta_s: 12 }`, ``, "note", "reading history for 3 h 12 min: 1,000 events at 250/s; 1.0 KiB of 4.0 KiB; 12 s left"},
+		{`state: "filling", reason: "waiting until 2026-11-29T12:00:00Z: over the archive's quota"`, ``, "warn", "reading history for 3 h 12 min: waiting until 2026-11-29T12:00:00Z: over the archive's quota"},
 		{`state: "gapped", reason: "replay_window"`, ``, "warn", "recording a loss for 3 h 12 min: replay_window"},
 	} {
 		var got struct{ Level, What, Why string }

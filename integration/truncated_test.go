@@ -11,7 +11,6 @@ import (
 	"slices"
 	"testing"
 
-	"tempestd/internal/jetstream"
 	"tempestd/messages"
 )
 
@@ -175,7 +174,7 @@ func (d *daemon) readable() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		after := "0-0"
 		for {
-			page, err := d.Tail(d.t.Context(), feed, after, 0, 1000, jetstream.Filter{})
+			page, err := d.Tail(d.t.Context(), feed, after, 0, 1000, messages.ConsumerFilter{})
 			if corrupt := corruptBlock.FindStringSubmatch(fmt.Sprint(err)); corrupt != nil {
 				after = corrupt[1]
 				continue

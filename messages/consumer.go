@@ -9,6 +9,8 @@ type ConsumerFilter struct {
 	Collections []string `json:"collections,omitempty"`
 	DIDs        []string `json:"dids,omitempty"`
 	Kinds       []string `json:"kinds,omitempty"` // "commit", "identity", "account", "sync", "gap"
+	// Repaired is "exclude" to leave out the events that were fetched to close gaps, else "".
+	Repaired string `json:"repaired,omitempty"`
 }
 
 // ConsumerBatch is a batch that a consumer has leased.

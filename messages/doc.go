@@ -35,11 +35,13 @@
 //	event.go     Kind, Event, Batch: what flows from the socket to the stream
 //	clock.go     UpstreamTime: a moment on one host's clock
 //	position.go  Position, Checkpoint, Gap: the place of a feed in its upstream
+//	ledger.go    GapRow: what is known of a gap and of its repair
 //	filter.go    what a feed wants, and what it wanted before
 //	status.go    feed states and the status that a feed reports
 //	history.go   FeedHistory: what a feed remembers of itself
 //	consumer.go  ConsumerStatus: a named consumer of a stream
 //	protocol.go  the conversation between the actors
+//	repair.go    the conversation about gaps and their repair
 //	lease.go     the right to append to a stream, and the conversation about it
 //	errors.go    the errors that answers carry
 package messages

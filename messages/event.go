@@ -53,8 +53,11 @@ type Batch struct {
 	// Oversized are events that were sent but not kept, in arrival order. Each of them is missing
 	// here.
 	Oversized []OversizedEvent
-	Frames    int // frames read, including those that gave no event or an unwanted one
-	Bad       int // frames that could not be parsed and were left out
+	// Compared is set on a batch of bare events, which were fetched from a source without revs: the
+	// stream up to this entry does not have them. It is zero if they were compared with no entry.
+	Compared EntryID
+	Frames   int // frames read, including those that gave no event or an unwanted one
+	Bad      int // frames that could not be parsed and were left out
 
 	// Seq and TimeUS are the place upstream that the batch reaches: the sequence number and the
 	// time, Unix µs, of its last event, wanted or not; 0 if there is none. A batch of frames
@@ -64,6 +67,9 @@ type Batch struct {
 	// PresentUS is the latest time, Unix µs, that the host's own clock can have shown when the
 	// batch was handed over; 0 if unknown.
 	PresentUS int64
+	// Point is the place in an archive that the batch reaches (Fill.Point); nil for a batch of a
+	// socket.
+	Point []byte
 	// Waited is how long the connection took to fill the batch. It is long if the upstream has
 	// nothing more to send, and short during a replay.
 	Waited time.Duration
@@ -97,7 +103,7 @@ func (b *Batch) Reset() {
 	if cap(b.Buf) > keepBytes && len(b.Buf) < cap(b.Buf)/16 {
 		b.Buf, b.Events = nil, nil
 	}
-	b.Oversized = nil
+	b.Oversized, b.Compared, b.Point = nil, EntryID{}, nil
 	b.Buf, b.Events = b.Buf[:0], b.Events[:0]
 	b.Epoch, b.Number, b.Frames, b.Bad, b.Seq, b.TimeUS, b.PresentUS, b.Waited = 0, 0, 0, 0, 0, 0, 0, 0
 }

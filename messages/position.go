@@ -63,6 +63,36 @@ type Checkpoint struct {
 	// had nothing more to give; 0 if unknown.
 	AtTip int64 `json:"at_tip_us,omitempty"`
 	Saved int64 `json:"saved_us,omitempty"` // when this was taken, by our wall clock, Unix µs
+	// Ledger says that every gap entry of the stream has its row in the ledger. It is false where an
+	// earlier version has written the stream.
+	Ledger bool `json:"ledger,omitempty"`
+	// Bare is where the stream has entries without a rev; zero if none is within reach.
+	Bare BareRange `json:"bare,omitzero"`
+	// Fill is how far the feed has come with the history that it begins with; nil when it has it.
+	Fill *Fill `json:"fill,omitempty"`
+	// Gaps are the rows of the ledger that changed with this append or with one before it, and that
+	// the ledger itself may not have yet.
+	Gaps []GapRow `json:"gaps,omitempty"`
+}
+
+// BareRange is the part of a stream that has bare entries: records that a repair found at a source
+// without revs. While it is within reach, events that come live are compared with them.
+type BareRange struct {
+	From EntryID `json:"from"` // the first of them, or an entry before it
+	To   EntryID `json:"to"`   // the last of them, or an entry after it
+}
+
+// IsZero says whether there are none.
+func (r BareRange) IsZero() bool { return r.To.IsZero() }
+
+// Fill is the state of a feed that begins with history. A Fill is immutable.
+type Fill struct {
+	// SinceUS is the time at which the feed begins, Unix µs: older events are left out. 0 leaves
+	// out none.
+	SinceUS int64 `json:"since_us,omitempty"`
+	// Point is how far the archive of the position's host is stored; nil while the history comes
+	// from the socket. Only the reader of the archive interprets it.
+	Point json.RawMessage `json:"point,omitempty"`
 }
 
 // Covered returns the moment, on the clock of the position's host, up to which nothing is missing.
@@ -95,10 +125,13 @@ const (
 
 // Gap is a known or suspected loss (I4). It becomes a gap entry of the stream.
 type Gap struct {
-	Host   string   `json:"host"`
-	FromUS int64    `json:"from_us"` // Unix µs, on the host's clock, of the last event before it
-	ToUS   int64    `json:"to_us"`   // the same for the first event after it, 0 while unknown
-	Cause  GapCause `json:"cause"`
+	Host   string `json:"host"`
+	FromUS int64  `json:"from_us"` // Unix µs, on the host's clock, of the last event before it
+	ToUS   int64  `json:"to_us"`   // the same for the first event after it, 0 while unknown
+	// FromSeq and ToSeq are the host's numbers of the same two events, 0 if unknown.
+	FromSeq int64    `json:"from_seq,omitempty"`
+	ToSeq   int64    `json:"to_seq,omitempty"`
+	Cause   GapCause `json:"cause"`
 	// Event describes the missing event, if exactly one is missing.
 	Event *MissingEvent `json:"event,omitempty"`
 }

@@ -109,7 +109,8 @@ type Committed struct {
 type GapRecorded struct {
 	ID    EntryID
 	Gap   Gap
-	Known bool // the stream had it already
+	Row   GapRow // as it was stored with the entry; without an ID where the gap has no row
+	Known bool   // the stream had it already
 }
 
 // BeginBackfill tells the writer that batches of a backfill will come, and the range that the
@@ -206,6 +207,9 @@ type AtTip struct{ At UpstreamTime }
 
 // Heartbeat is the connection's report about itself, once per second while its socket is open.
 type Heartbeat struct {
+	// Sweep is how far a connection has come that reads an archive; nil for a websocket.
+	Sweep *SweepProgress
+
 	Epoch     Epoch
 	At        time.Time
 	Frames    uint64    // read on this connection so far, wanted or not
@@ -225,6 +229,18 @@ type Heartbeat struct {
 	TipUS int64
 	// PresentUS is what the host's clock shows now, as far as it is known, Unix µs; 0 if unknown.
 	PresentUS int64
+}
+
+// SweepProgress is how far a connection has come that reads an archive.
+type SweepProgress struct {
+	// From, Through and Sealed are sequence numbers: where it began, up to where everything was
+	// handed over, and where it will end (0 while that is not known).
+	From, Through, Sealed uint64
+	Bytes                 int64     // downloaded
+	Planned               int64     // to be downloaded in all, 0 while that is not known
+	Skipped               int64     // archived events that cannot be delivered
+	WaitUntil             time.Time // when it goes on by itself, for the reason Why; zero while it does not wait
+	Why                   string
 }
 
 // PingFailed says that a ping was not answered although the socket was being read.

@@ -17,6 +17,8 @@ const (
 	// StateBackpressured: the store does not keep up, or refuses. The feed does not read, or does
 	// not even connect.
 	StateBackpressured FeedState = "backpressured"
+	// StateFilling: the feed begins with history, which is read from the upstream's archive.
+	StateFilling FeedState = "filling"
 	// StateDisconnected: the connection ended; the next one waits for its backoff.
 	StateDisconnected FeedState = "disconnected"
 	StateReconnecting FeedState = "reconnecting" // a later connection is being made
@@ -31,7 +33,7 @@ const (
 
 // FeedStates lists every state, in the order in which a feed usually has them. It must not be
 // changed.
-var FeedStates = []FeedState{StateConnecting, StateLive, StateBackpressured, StateDisconnected, StateReconnecting,
+var FeedStates = []FeedState{StateConnecting, StateFilling, StateLive, StateBackpressured, StateDisconnected, StateReconnecting,
 	StateGapped, StatePaused, StateFailed, StateStopped, StateStandby}
 
 // Transition is one change of a feed's state.
@@ -71,6 +73,10 @@ type FeedStatus struct {
 	NextAttemptAt *time.Time   `json:"next_attempt_at,omitempty"`
 	History       []Transition `json:"history"` // oldest first, the last 64
 
+	Follows *FollowStatus `json:"follows,omitempty"` // of a feed that follows an account
+
+	Fill *FillStatus `json:"fill,omitempty"` // while the feed reads the history that it begins with
+
 	Endpoints []EndpointStatus `json:"endpoints"` // in order of preference
 	Retention Retention        `json:"retention"`
 
@@ -79,6 +85,35 @@ type FeedStatus struct {
 	Fence uint64 `json:"fence_epoch,omitempty"` // the newest epoch that was granted
 	// Standbys are the names of the daemons that may own the stream, without its owner.
 	Standbys []string `json:"standbys,omitempty"`
+}
+
+// FollowStatus is whom a feed follows for an account.
+type FollowStatus struct {
+	Account     string    `json:"account"` // its handle or DID
+	Follows     int       `json:"follows"`
+	RefreshedAt time.Time `json:"refreshed_at,omitzero"` // when they were read last
+	// Trouble is why they could not be read since then, from Since on; "" if they were.
+	Trouble string    `json:"trouble,omitempty"`
+	Since   time.Time `json:"trouble_since,omitzero"`
+}
+
+// FillStatus is how far a feed has come with the history that it begins with.
+type FillStatus struct {
+	Source       GapSource `json:"source"` // where it is read at present: archive or socket
+	Since        time.Time `json:"since"`  // when this daemon began to read it
+	Events       uint64    `json:"events"` // stored since
+	EventsPerSec float64   `json:"events_per_sec"`
+	// Skipped counts archived events that cannot be delivered, as records with floats.
+	Skipped int64 `json:"skipped,omitempty"`
+	// Bytes and PlannedBytes are of the present reading of the archive. PlannedBytes is 0 while it is
+	// not known.
+	Bytes        int64   `json:"bytes"`
+	PlannedBytes int64   `json:"planned_bytes,omitempty"`
+	Done         float64 `json:"done,omitempty"`  // part of the archive, 0 to 1
+	ETASeconds   int64   `json:"eta_s,omitempty"` // until the archive is read, 0 if unknown
+	// WaitUntil is when reading goes on by itself, for the reason Why; zero while it does not wait.
+	WaitUntil time.Time `json:"wait_until,omitzero"`
+	Why       string    `json:"why,omitempty"`
 }
 
 // Retention is the most that a feed's stream keeps; 0 sets no bound.

@@ -48,7 +48,9 @@
 //	errors.go       errors, and which of them pass
 //	lease.go        who may append in a shared store
 //	consumer.go     named consumers
+//	gaps.go         the ledger of a stream's gaps
 //	notice.go       notices, which a store reports to its owner
+//	walk.go         Walk: every entry of a stream
 //	verify.go       checking and copying a store's files
 //	check.go        what every store checks in the same way
 //	internal/wake/  waking tails

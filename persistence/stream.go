@@ -23,6 +23,8 @@ const (
 // Stream is the durable, append-only log of one feed. It is safe for concurrent use, except for
 // Append, which must have one caller at a time: a stream has one writer (I6).
 type Stream interface {
+	Ledger
+
 	// Name is the name of the stream and of its feed.
 	Name() string
 

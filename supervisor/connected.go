@@ -48,11 +48,20 @@ func (p *connecting) receive(ctx actor.Context) {
 
 func (p *connecting) opened(ctx actor.Context, m *actors.Connected) {
 	f := p.feed
+	if p.fill.sweeping {
+		p.phase = &sweeping{dialled: p.dialled, at: m.At}
+		f.endpoints.Live()
+		f.status.Protocol, f.status.Compression = m.Wire.Protocol.String(), m.Wire.Compression.String()
+		p.phase.show()
+		f.showFill(m.At)
+		return
+	}
 	live := &connected{dialled: p.dialled, at: m.At}
 	p.phase = live
 	p.continuity.opened(f.endpoints.Current().Host(), m, f.cfg.Monotonic())
 	p.filters.opened(m.Present.US)
 	p.saveFilters(ctx)
+	p.startFetches(ctx)
 	if len(p.backfills.queue) > 0 {
 		p.scheduleBackfill(ctx, backfillDelay)
 	}
@@ -63,6 +72,9 @@ func (p *connecting) opened(ctx actor.Context, m *actors.Connected) {
 		"protocol", protocol, "compression", compression, "fallback", m.Wire.Fallback)
 	live.watch(ctx, m.At)
 	live.show()
+	if p.fill.replays {
+		f.showFill(m.At)
+	}
 }
 
 // connected: the websocket is open.
@@ -124,6 +136,7 @@ func (p *connected) useFilter(ctx actor.Context, filter jetstream.Filter) {
 	p.saveFilters(ctx)
 	ctx.Send(p.writer, &messages.FilterChanged{Hash: hash(filter), SinceUS: since})
 	ctx.Send(p.connection, &actors.UpdateFilter{Epoch: f.epoch, Filter: filter})
+	p.startFetches(ctx)
 }
 
 const (
@@ -149,6 +162,7 @@ func (p *connected) heartbeat(ctx actor.Context, m *messages.Heartbeat) {
 	case f.status.State == messages.StateBackpressured:
 		p.show()
 	}
+	f.fillLive(m)
 	if f.endpoints.WantsBack(m.At, m.At.Sub(p.at)) {
 		p.force(ctx, messages.CausePreferred)
 	}

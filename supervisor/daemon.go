@@ -161,6 +161,26 @@ func (d *Daemon) Resume(ctx context.Context, feed string) error {
 	return d.command(ctx, feed, messages.CommandResume)
 }
 
+// RepairGap makes the feed fetch the events of a gap now, or, in a dry run, say what that would
+// cost. Its errors are those of Reconnect, and messages.ErrNoGap if the feed has no such gap.
+func (d *Daemon) RepairGap(ctx context.Context, feed string, c messages.RepairGap) (messages.GapAnswer, error) {
+	return d.askAboutGap(ctx, feed, &c)
+}
+
+// DismissGap makes the feed give a gap up. Its errors are those of RepairGap.
+func (d *Daemon) DismissGap(ctx context.Context, feed string, c messages.DismissGap) (messages.GapAnswer, error) {
+	return d.askAboutGap(ctx, feed, &c)
+}
+
+func (d *Daemon) askAboutGap(ctx context.Context, feed string, c any) (messages.GapAnswer, error) {
+	reply, err := d.askFeed(ctx, feed, c)
+	if err != nil {
+		return messages.GapAnswer{}, err
+	}
+	answer := *reply.(*messages.GapAnswer)
+	return answer, answer.Err
+}
+
 // Close ends a stream for good, whether or not it has a feed. Events that its feed has read but not
 // stored do not become part of it, and the feed stops. A second Close changes nothing. The result
 // describes the closed stream. The error matches persistence.ErrNoStream if no stream has that
@@ -188,6 +208,12 @@ func (d *Daemon) Close(ctx context.Context, stream, reason string) (persistence.
 // no feed has the name of fc.
 func (d *Daemon) UpdateFilter(ctx context.Context, fc config.Feed) error {
 	return d.command(ctx, fc.Name, &filterUpdate{filterOf(fc)})
+}
+
+// UpdateFollows tells a feed how its follows stand, for its status. Its error is that of
+// UpdateFilter.
+func (d *Daemon) UpdateFollows(ctx context.Context, feed string, s messages.FollowStatus) error {
+	return d.command(ctx, feed, &followUpdate{s})
 }
 
 func (d *Daemon) command(ctx context.Context, feed string, c any) error {

@@ -56,6 +56,7 @@
 //	overlap     a replay begins before the stream's end; an event that we hold proves it
 //	late        a replay that begins after the stream's end, so events may be missing
 //	moved       the position is further than before; progress
+//	fill        the history that a feed begins with, until it is live
 //	span        a time span for a backfill to fetch
 //	covered     the time up to which the stream holds all events
 //
@@ -70,6 +71,7 @@
 //	phase.go      what a life does: all phases but those of a connection
 //	resume.go     how a connection begins: the request, and what would prove that it was enough
 //	connected.go  the phases of a connection
+//	fill.go       a feed that begins with history, and the phase of a connection that reads an archive
 //	failure.go    what a feed does when one of its actors fails
 //	ownership.go  a feed's lease, where the store is shared
 //	continuity.go how each connection continues the one before

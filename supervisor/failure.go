@@ -120,6 +120,7 @@ func (p running) failed(ctx actor.Context, child *actor.PID, reason, message any
 func (l *life) connectionEnded(ctx actor.Context, e *actors.Ended) {
 	f := l.feed
 	l.restarts[l.connection.Id] = &restart{pid: l.connection}
+	l.fillEnded(f.endpoints.Current().Host(), e)
 	l.continuity.ended(f.endpoints.Current().Host(), e, f.cfg.Monotonic())
 	l.endedUnseen(e)
 	f.status.ended(e.Epoch)
@@ -138,6 +139,11 @@ func (p running) disconnected(ctx actor.Context, e *actors.Ended) {
 		p.drain(ctx)
 		return
 	case f.paused || p.closed:
+		return
+	}
+	if p.fill.atOnce {
+		f.status.enter(messages.StateFilling, e.Reason)
+		p.restarts[p.connection.Id] = restartAfter(ctx, f.cfg.Clock, 0, p.connection)
 		return
 	}
 	delay := f.endpoints.Ended(f.cfg.Clock.Now(), e, p.continuity.moved, p.continuity.stuck())
@@ -166,6 +172,9 @@ func (l *life) restart(ctx actor.Context, r *restart) {
 	r.cancel()
 	delete(l.restarts, r.pid.Id)
 	asSupervisor(ctx).RestartChildren(r.pid)
+	if r.pid.Equal(l.backfill) && l.fetching {
+		l.startFetches(ctx)
+	}
 	l.phase.restarted(ctx, r.pid)
 }
 

@@ -30,6 +30,8 @@ type feedConfig struct {
 	Filters       actors.FilterStore // nil keeps the filters in the process alone
 
 	Dial      actors.Dialer
+	Repairs   actors.RepairConfig // how the ledger's gaps are repaired
+	Archive   actors.ArchiveOpener
 	Clock     clockwork.Clock
 	Monotonic func() time.Duration
 	Observer  *observe.Observer
@@ -49,6 +51,7 @@ type feed struct {
 	epoch     messages.Epoch
 	paused    bool // by an operator
 	ownership
+	gapHold
 
 	faults Intensity
 	health healthRound
@@ -104,12 +107,22 @@ func (f *feed) Receive(ctx actor.Context) {
 	case *messages.GapRecorded:
 		f.gapRecorded(m)
 		f.life.phase.receive(ctx)
+		f.decide(ctx, m.Row)
+	case *messages.GapChanged:
+		f.life.phase.receive(ctx)
+		f.decide(ctx, m.Row)
+	case *messages.LedgerLoaded:
+		f.life.phase.receive(ctx)
+		clear(f.undecided)
+		f.decide(ctx, m.Rows...)
 	case *messages.Share:
 		f.share(m)
 		f.life.phase.receive(ctx)
 
-	case *messages.FeedQuery, *messages.HistoryQuery, *filterUpdate, messages.Command:
+	case *messages.FeedQuery, *messages.HistoryQuery, *filterUpdate, *followUpdate, messages.Command:
 		ctx.Respond(f.answer(ctx))
+	case *messages.RepairGap, *messages.DismissGap:
+		f.commandGap(ctx)
 	case *messages.HealthCheck:
 		f.health.ask(ctx, m, f.answering())
 	case *actors.HealthReply:
@@ -164,6 +177,8 @@ func (f *feed) answer(ctx actor.Context) any {
 		return f.status.history.tell(f.cfg.Name, now, m)
 	case *filterUpdate:
 		f.updateFilter(ctx, m.filter)
+	case *followUpdate:
+		f.status.Follows = &m.status
 	case messages.Command:
 		return &messages.CommandDone{Err: f.command(ctx, m)}
 	}
@@ -176,8 +191,8 @@ var errPaused = fmt.Errorf("%w: the feed is paused: resume it instead", messages
 // errClosed refuses a command about a feed whose stream is closed for good.
 var errClosed = fmt.Errorf("%w: the feed's stream is closed for good", messages.ErrNotNow)
 
-// command carries out an operator's command. A command that changes nothing succeeds.
-func (f *feed) command(ctx actor.Context, c messages.Command) error {
+// refusal says why the feed follows no command at all, nil if it does.
+func (f *feed) refusal() error {
 	switch l := f.life; {
 	case f.stopping:
 		return fmt.Errorf("%w: the daemon is stopping", messages.ErrNotNow)
@@ -185,6 +200,14 @@ func (f *feed) command(ctx actor.Context, c messages.Command) error {
 		return f.notOurs()
 	case l.closed:
 		return errClosed
+	}
+	return nil
+}
+
+// command carries out an operator's command. A command that changes nothing succeeds.
+func (f *feed) command(ctx actor.Context, c messages.Command) error {
+	if err := f.refusal(); err != nil {
+		return err
 	}
 	switch c {
 	case messages.CommandReconnect:
@@ -196,10 +219,13 @@ func (f *feed) command(ctx actor.Context, c messages.Command) error {
 		f.life.phase.resume(ctx)
 		f.life.phase.force(ctx, messages.CauseOperator)
 	case messages.CommandPause:
-		f.paused = true
+		f.paused, f.held = true, false
 		f.life.phase.halt(ctx)
 		f.status.enter(messages.StatePaused, "operator")
 	case messages.CommandResume:
+		if f.held {
+			return errHeld
+		}
 		if f.paused {
 			f.paused = false
 			f.endpoints.Reset()

@@ -16,6 +16,9 @@ import (
 // filterUpdate asks a feed to use another filter. The feed answers with a messages.CommandDone.
 type filterUpdate struct{ filter jetstream.Filter }
 
+// followUpdate tells a feed how its follows stand. The feed answers with a messages.CommandDone.
+type followUpdate struct{ status messages.FollowStatus }
+
 // hash tells filters apart. It is stored with the position, so that a restart notices a changed
 // filter.
 func hash(f jetstream.Filter) uint64 {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"tempestd/actors"
+	"tempestd/internal/backfill"
 	"tempestd/internal/config"
 	"tempestd/internal/observe"
 	"tempestd/messages"
@@ -37,6 +40,8 @@ type rig struct {
 	node   messages.Node        // this daemon, among those
 	dial   actors.Dialer        // nil: the upstream's
 	fault  actors.Fault
+	// sources are in place of the endpoints' or beside them
+	sources map[messages.GapSource]backfill.Source
 }
 
 const feedName = "bluesky"
@@ -122,7 +127,7 @@ func (r *rig) start() {
 	}
 	d, err := supervisor.Start(r.t.Context(), supervisor.Options{
 		Config: r.cfg, Store: streams, Node: r.node, Observer: r.obs, Clock: clock, Monotonic: r.mono,
-		Rand: rand.New(rand.NewPCG(1, 2)), Dial: dial, Fault: r.fault,
+		Rand: rand.New(rand.NewPCG(1, 2)), Dial: dial, Fault: r.fault, Sources: map[string][]backfill.Source{feedName: slices.Collect(maps.Values(r.sources))},
 	})
 	if err != nil {
 		r.t.Fatal(err)

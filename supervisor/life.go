@@ -40,6 +40,8 @@ type life struct {
 	continuity continuity
 	filters    filters
 	backfills  backfills
+	fill       fill
+	fetching   bool           // the backfill actor may fetch gaps
 	unrecorded []messages.Gap // sent outside of the writer's epochs, not yet recorded
 
 	quiescing messages.Epoch // the Quiesce that the writer has not answered, 0 for none
@@ -85,6 +87,7 @@ func (l *life) start(ctx actor.Context, stream persistence.Stream, interval time
 	c := l.feed.cfg
 	l.stream, l.interval = stream, interval
 	l.phase = &starting{runs(l)}
+	l.feed.status.Fill = nil
 	l.cursor = mustSpawn(ctx, "cursor", actors.NewCursor(actors.CursorConfig{
 		Feed: c.Name, Stream: stream, Checkpoints: c.Checkpoints, Filters: c.Filters, Interval: c.CheckpointInterval,
 		ReplayWindow: c.ReplayWindow, SeparateStore: c.SeparateStore, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
@@ -101,12 +104,14 @@ func (l *life) start(ctx actor.Context, stream persistence.Stream, interval time
 		Feed: c.Name, StaleAfter: c.StaleAfter, BlindAfter: c.BlindAfter, Interval: interval, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 	}))
 	connection := actors.ConnectionConfig{
-		Feed: c.Name, Dial: c.Dial, DialTimeout: dialTimeout,
+		Feed: c.Name, Dial: c.Dial, Archive: c.Archive, DialTimeout: dialTimeout,
 		PingInterval: c.PingInterval, PingTimeout: min(c.PingInterval, maxPingTimeout),
 		Limits: jetstream.Limits{Events: c.BatchEvents, Bytes: int(c.BatchBytes), Delay: c.BatchDelay},
 		Pool:   actors.NewPool(), Writer: l.writer, Watchdog: l.watchdog, Monotonic: c.Monotonic, Clock: c.Clock, Observer: c.Observer, Fault: c.Fault,
 	}
-	l.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(connection))
+	repairs := c.Repairs
+	repairs.Stream = stream
+	l.backfill = mustSpawn(ctx, "backfill", actors.NewBackfill(connection, repairs))
 	l.connection = mustSpawn(ctx, "connection", actors.NewConnection(connection))
 }
 

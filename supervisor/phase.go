@@ -19,6 +19,7 @@ import (
 //	preparing   the writer and the cursor are asked what the next epoch follows
 //	connecting  the websocket is being opened
 //	connected   the websocket is open
+//	sweeping    instead of that: the archive is read
 //	waiting     the connection has failed and waits for its restart; then it is starting again
 //
 //	stopping    the connection actor was told to stop reading: a pause, or the end of stream or life
@@ -95,6 +96,9 @@ func (p running) receive(ctx actor.Context) {
 		p.continuity.noOverlap(m)
 	case *messages.GapRecorded:
 		p.unrecorded = slices.DeleteFunc(p.unrecorded, func(g messages.Gap) bool { return g == m.Gap })
+		ctx.Send(p.backfill, m)
+	case *messages.GapChanged, *messages.LedgerLoaded, *messages.FetchReady, *messages.FetchDone:
+		ctx.Send(p.backfill, m)
 	case *messages.BlockLost:
 		p.blockLost(ctx, m)
 	case *messages.BackfillDone:
@@ -134,6 +138,8 @@ func (p running) receiveEnd(ctx actor.Context) {
 
 func (p running) halt(ctx actor.Context) {
 	ctx.Send(p.watchdog, &messages.Unwatch{})
+	p.fetching = false
+	ctx.Send(p.backfill, &messages.StopFetches{})
 	p.stopBackfill(ctx)
 }
 

@@ -100,6 +100,10 @@ func (p *preparing) connect(ctx actor.Context, point *messages.ResumePoint) {
 	p.orderUnseen(ctx, point.Checkpoint, host)
 	p.locate(ctx, point.Checkpoint.FirstUS)
 	cp := p.continuity.from(point.Checkpoint)
+	begins := p.begin(point, endpoint)
+	if begins != nil {
+		cp = begins.checkpoint
+	}
 	p.filters.load(f.status.filter, point)
 	p.filters.reached(cp)
 	cp.Filter, cp.FilterUS = hash(f.status.filter), p.filters.sinceUS(cp.FilterUS)
@@ -113,11 +117,20 @@ func (p *preparing) connect(ctx actor.Context, point *messages.ResumePoint) {
 	if r.NoProof = p.filters.unsettled(); (r.NoProof || cp.Moment) && cp.Host != host && r.Ahead == 0 {
 		r.Rewind = max(r.Rewind, unprovenRewind)
 	}
+	order := &actors.Connect{Epoch: f.epoch}
+	if begins != nil {
+		r.Begin, r.Swept, r.Unreachable = begins.begin, begins.swept, begins.givenUp
+		order.Archive, order.OrArchive = begins.archive, begins.orArchive
+		p.fill.replays = begins.begin != (jetstream.Begin{})
+	}
 	plan := jetstream.PlanResume(r)
+	if order.Archive != nil {
+		plan, p.fill.sweeping = sweepPlan(begins), true
+	}
 	p.continuity.planned(f.epoch, plan)
 	_, p.backfills.replaying = plan.Cursor.TimeUS()
-	f.cfg.Observer.Emit(observe.FeedResume, f.cfg.Name, "epoch", uint64(f.epoch), "cursor", plan.Cursor.String(),
-		"covered", coveredText(cp), "behind", plan.Behind.Round(time.Millisecond).String())
+	f.cfg.Observer.Emit(observe.FeedResume, f.cfg.Name, "epoch", uint64(f.epoch), "cursor", askedFor(order, plan),
+		"covered", coveredText(point.Checkpoint), "behind", plan.Behind.Round(time.Millisecond).String())
 	p.request = jetstream.Request{
 		Endpoint: endpoint,
 		Filter:   f.status.filter,
@@ -125,7 +138,8 @@ func (p *preparing) connect(ctx actor.Context, point *messages.ResumePoint) {
 		Protocol: p.protocol(endpoint), Compress: f.cfg.Compress, Raw: f.cfg.Raw,
 	}
 	p.beginEpoch(ctx, r, plan, point.Lost)
-	ctx.Send(p.connection, &actors.Connect{Epoch: f.epoch, Request: p.request, Resume: r, Plan: plan})
+	order.Request, order.Resume, order.Plan = p.request, r, plan
+	ctx.Send(p.connection, order)
 	p.phase = &connecting{dialled{p.running}}
 }
 
@@ -177,6 +191,17 @@ func (l *life) protocol(e jetstream.Endpoint) jetstream.Protocol {
 // unprovenRewind is how far a resume goes back if nothing can prove the overlap and the host's
 // clock is not known.
 const unprovenRewind = 15 * time.Minute
+
+// askedFor is what a connection asks for, for the log.
+func askedFor(order *actors.Connect, plan jetstream.Plan) string {
+	switch a := order.Archive; {
+	case a == nil:
+		return plan.Cursor.String()
+	case a.SinceUS > 0:
+		return "the archive since " + showTime(a.SinceUS)
+	}
+	return "the archive"
+}
 
 func coveredText(cp messages.Checkpoint) string {
 	if cp.Covered().IsZero() {

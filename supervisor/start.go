@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,6 +14,8 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"tempestd/actors"
+	"tempestd/internal/archive"
+	"tempestd/internal/backfill"
 	"tempestd/internal/config"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
@@ -38,7 +41,10 @@ type Options struct {
 	Rand      *rand.Rand           // jitter; nil seeds one from the clock
 	Dial      actors.Dialer        // nil dials websockets
 	UserAgent string               // of the requests to upstreams
-	Fault     actors.Fault         // nil, except in tests of faults
+	// Sources are the sources of repairs beside those of the endpoints, by feed. One of the same
+	// name replaces that of the endpoints.
+	Sources map[string][]backfill.Source
+	Fault   actors.Fault // nil, except in tests of faults
 }
 
 // Start opens the feeds' streams and starts the tree. An error is about the configuration or the
@@ -94,6 +100,9 @@ func newFeedConfig(ctx context.Context, o Options, fc config.Feed, known diction
 	if cfg.Dial == nil {
 		cfg.Dial = websocketDialer(fc, known, o)
 	}
+	http := archive.HTTPClient()
+	cfg.Archive = archiveOpener(o, fc, http, cfg.Rand.Uint64())
+	cfg.Repairs = newRepairConfig(o, fc, cfg.Dial, http, cfg.Rand.Uint64())
 	if leases, shared := o.Store.(persistence.LeaseStore); shared {
 		cfg.Lease = newLeaseConfig(o, leases, fc)
 		return cfg, nil
@@ -180,6 +189,15 @@ func websocketDialer(fc config.Feed, known dictionaries, o Options) actors.Diale
 	opt := jetstream.DialOptions{MaxMessageSize: fc.MaxMessageSize, V1Dictionary: known.v1, Negotiator: known.negotiator, Clock: o.Clock, UserAgent: o.UserAgent}
 	return func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
 		return jetstream.Dial(ctx, req, opt)
+	}
+}
+
+// archiveOpener makes readers of a feed's archives.
+func archiveOpener(o Options, fc config.Feed, http *http.Client, seed uint64) actors.ArchiveOpener {
+	return func(req jetstream.Request, a actors.Archive) (actors.Sweeper, error) {
+		return archive.NewConn(archive.Options{
+			BaseURL: req.Endpoint.ArchiveURL(), Key: fc.Repair.ArchiveKeys[req.Endpoint.Host()].Reveal(), UserAgent: o.UserAgent, HTTP: http, Clock: o.Clock, Rand: rand.New(rand.NewPCG(seed, uint64(a.SinceUS))),
+		}, archive.Request{Filter: req.Filter, Raw: req.Raw, Point: a.Point, SinceUS: a.SinceUS}), nil
 	}
 }
 

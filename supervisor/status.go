@@ -22,6 +22,7 @@ var stateEvents = map[messages.FeedState]observe.Event{
 	messages.StateConnecting:    observe.FeedConnecting,
 	messages.StateLive:          observe.FeedLive,
 	messages.StateBackpressured: observe.FeedBackpressured,
+	messages.StateFilling:       observe.FeedFilling,
 	messages.StateDisconnected:  observe.FeedDisconnected,
 	messages.StateReconnecting:  observe.FeedReconnecting,
 	messages.StateGapped:        observe.FeedGapped,
@@ -38,7 +39,9 @@ type feedStatus struct {
 	clock    clockwork.Clock
 	observer *observe.Observer
 	filter   jetstream.Filter // the one that applies now
-	history  history
+	// startUsed says that the configured start was used, or that it was said why not.
+	startUsed bool
+	history   history
 	freshness
 	progress
 

@@ -18,6 +18,7 @@ type store struct {
 	blocks            []block
 	cp                *messages.Checkpoint
 	saved             *messages.Checkpoint
+	gaps              []messages.GapRow // of the ledger
 	last              messages.EntryID
 	entries           int
 	fail              func() error     // called before each append
@@ -33,6 +34,7 @@ type store struct {
 type block struct {
 	appended persistence.Appended
 	events   [][]byte
+	ids      []messages.EntryID
 	prints   []uint64
 }
 
@@ -176,6 +178,7 @@ func (m memStream) Append(ctx context.Context, b *messages.Batch, cp messages.Ch
 			blk.appended.First = s.last
 		}
 		blk.appended.Last = s.last
+		blk.ids = append(blk.ids, s.last)
 		blk.events = append(blk.events, bytes.Clone(b.Bytes(i)))
 		blk.prints = append(blk.prints, e.Fingerprint)
 	}
@@ -233,6 +236,19 @@ func (m memStream) Close(_ context.Context, reason string) error {
 	return nil
 }
 
+func (m memStream) Read(_ context.Context, from, to persistence.StreamCursor, limit int) (page persistence.Page, err error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	for _, b := range m.s.blocks {
+		for i, e := range b.events {
+			if id := b.ids[i]; id.Compare(from.Lower()) >= 0 && id.Compare(to.Upper()) <= 0 && len(page.Entries) < limit {
+				page.Entries = append(page.Entries, persistence.Entry{ID: b.ids[i], Event: e})
+			}
+		}
+	}
+	return page, nil
+}
+
 func (m memStream) Fingerprints(_ context.Context, h persistence.Horizon, yield func(persistence.FingerprintBlock) bool) error {
 	m.s.mu.Lock()
 	blocks, err := m.s.blocks, m.s.refusing["Fingerprints"]
@@ -247,6 +263,23 @@ func (m memStream) Fingerprints(_ context.Context, h persistence.Horizon, yield 
 			return nil
 		}
 	}
+	return nil
+}
+
+func (m memStream) Gaps(context.Context) ([]messages.GapRow, error) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	var carried []messages.GapRow
+	if m.s.cp != nil {
+		carried = m.s.cp.Gaps
+	}
+	return persistence.MergeGaps(m.s.gaps, carried), nil
+}
+
+func (m memStream) SaveGaps(_ context.Context, rows []messages.GapRow) error {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	m.s.gaps = persistence.MergeGaps(m.s.gaps, rows)
 	return nil
 }
 

@@ -140,7 +140,12 @@ func TestNothingFromOutsideReachesATerminalAsItIs(t *testing.T) {
 	if err := d.stream.Close(t.Context(), "gone"+obeyed); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"tail", "sky", "--json"}, {"tail", "sky", "-f"}, {"status"}, {"status", "--json"}, {"tail", obeyed}, {"pause", obeyed}, {"consumer", "list", obeyed}, {"close", obeyed, "--reason", obeyed}} {
+	gap := messages.GapRow{ID: "a" + obeyed, Version: 1, Feed: "sky" + obeyed, State: messages.GapState(obeyed), Why: obeyed, Missing: obeyed, Source: messages.GapSource(obeyed),
+		Gap: messages.Gap{Host: obeyed, Cause: messages.GapCause(obeyed)}}
+	if err := d.stream.SaveGaps(t.Context(), []messages.GapRow{gap}); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"gaps"}, {"gaps", "--json"}, {"gaps", "repair", "a"}, {"gaps", "repair", "b"}, {"tail", "sky", "--json"}, {"tail", "sky", "-f"}, {"status"}, {"status", "--json"}, {"tail", obeyed}, {"pause", obeyed}, {"consumer", "list", obeyed}, {"close", obeyed, "--reason", obeyed}} {
 		p := run(t, append(args, "--addr", d.URL)...)
 		for _, text := range []string{p.out.String(), p.err.String()} {
 			if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool {

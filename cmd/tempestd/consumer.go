@@ -97,12 +97,16 @@ func showFilter(f *messages.ConsumerFilter) string {
 		return "-"
 	}
 	all := append(append(append([]string{}, f.Kinds...), f.Collections...), f.DIDs...)
+	if f.Repaired != "" {
+		all = append(all, "repaired="+f.Repaired)
+	}
 	return clip(plain.Line(strings.Join(all, " ")), 60)
 }
 
 func (a *app) consumerCreateCommand() *cobra.Command {
 	var after string
 	var filter messages.ConsumerFilter
+	var unrepaired bool
 	c := &cobra.Command{
 		Use:   "create <stream> <consumer>",
 		Short: "Make a consumer, or find that it is there",
@@ -113,6 +117,7 @@ beginning or another filter is an error.`,
 		Args:    streamAndConsumer(),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withClient(func(daemon *client.Client) error {
+				excludeRepaired(&filter, unrepaired)
 				status, made, err := daemon.CreateConsumer(c.Context(), args[0], args[1], after, filter)
 				if err != nil {
 					return named(c.Context(), daemon, err)
@@ -131,6 +136,7 @@ beginning or another filter is an error.`,
 	must(c.MarkFlagRequired("after"))
 	flags.StringSliceVar(&filter.Collections, "collections", nil, "only commits in these `NSIDs`, or below them as in app.bsky.graph.*")
 	flags.StringSliceVar(&filter.DIDs, "dids", nil, "only events of these `accounts`")
+	withoutRepairedFlag(c, &unrepaired)
 	flags.StringSliceVar(&filter.Kinds, "kinds", nil, "only these `kinds`: commit, identity, account, sync, gap")
 	return c
 }

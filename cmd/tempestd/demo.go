@@ -18,6 +18,9 @@ import (
 // errNotExact means that the demo's stream is not what was sent.
 var errNotExact = errors.New("the stream is not what was sent")
 
+// leastForGap is the shortest demo that ends with a gap.
+const leastForGap = 20 * time.Second
+
 func (a *app) demoCommand() *cobra.Command {
 	var opt demo.Options
 	c := &cobra.Command{
@@ -27,6 +30,8 @@ func (a *app) demoCommand() *cobra.Command {
 and shows them at work. With --faults it breaks things while you watch: garbage between the
 events, a server that closes, a connection cut in the middle of a frame, a crash after which the
 server numbers its last events anew, a connection that is half open, and one that goes silent.
+With 20s or more there is a last act: an outage that is longer than the server remembers leaves a
+gap, which is closed from the server's archive while you watch.
 
 At the end the stream is read back over HTTP and compared with what the simulator sent, event by
 event. The exit code is 0 only if it holds all of it, once and in order. Ctrl-C ends the flow of
@@ -40,6 +45,7 @@ this machine is contacted.`,
 			if opt.For < time.Second || opt.Rate <= 0 {
 				return usage("got --for %v and --rate %v; want 1s or more, and more than 0 events a second", opt.For, opt.Rate)
 			}
+			opt.Gap = opt.Faults && opt.For >= leastForGap
 			if missed := demo.Missed(opt.For); opt.Faults && len(missed) > 0 {
 				fmt.Fprintf(a.err, "--for %v leaves no time for: %s\n", opt.For, strings.Join(missed, ", "))
 			}

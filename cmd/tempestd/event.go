@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tempestd/internal/plain"
+	"tempestd/messages"
 	"tempestd/persistence"
 )
 
@@ -63,6 +64,9 @@ type shownEvent struct {
 		FromUS int64  `json:"from_us"`
 		ToUS   int64  `json:"to_us"`
 		Cause  string `json:"cause"`
+		// Of a closing entry: what became of the gap.
+		State     messages.GapState `json:"state"`
+		Recovered int64             `json:"recovered"`
 	} `json:"gap"`
 }
 
@@ -97,7 +101,17 @@ func (r reader) line(f persistence.Entry) string {
 		if e.Gap.ToUS > 0 {
 			until = showMicros(e.Gap.ToUS)
 		}
-		return fmt.Sprintf("%s %s %s", head, p.bad.Render("gap     "), p.bad.Render(plain.Line(fmt.Sprintf("events are missing from %s to %s (%s)", showMicros(e.Gap.FromUS), until, e.Gap.Cause))))
+		said := fmt.Sprintf("from %s to %s (%s)", showMicros(e.Gap.FromUS), until, e.Gap.Cause)
+		switch e.Gap.State {
+		case messages.GapRepaired, messages.GapPartly:
+			said = fmt.Sprintf("%s: %s events recovered %s", e.Gap.State, showCount(e.Gap.Recovered), said)
+			return fmt.Sprintf("%s %s %s", head, p.gap(e.Gap.State, "gap     "), plain.Line(said))
+		case messages.GapUnrepairable:
+			said = "events are missing for good " + said
+		default:
+			said = "events are missing " + said
+		}
+		return fmt.Sprintf("%s %s %s", head, p.bad.Render("gap     "), p.bad.Render(plain.Line(said)))
 	}
 	return fmt.Sprintf("%s %-8s %s", head, clip(plain.Line(e.Kind), 8), plain.Line(e.DID))
 }

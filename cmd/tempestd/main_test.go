@@ -158,6 +158,18 @@ func (f *fakeControl) Reconnect(_ context.Context, feed string) error {
 }
 func (f *fakeControl) Pause(_ context.Context, feed string) error  { return f.ask("pause", feed) }
 func (f *fakeControl) Resume(_ context.Context, feed string) error { return f.ask("resume", feed) }
+func (f *fakeControl) RepairGap(_ context.Context, feed string, m messages.RepairGap) (messages.GapAnswer, error) {
+	answer := messages.GapAnswer{Row: messages.GapRow{ID: m.ID, Feed: feed}}
+	if m.DryRun {
+		answer.Offers = []messages.GapOffer{{Source: messages.SourceSocket, Bytes: 3 << 20, Requests: 1}, {Source: messages.SourceArchive, Why: "it has no key"}}
+	}
+	return answer, f.ask(fmt.Sprintf("repair %s %t", m.ID, m.DryRun), feed)
+}
+
+func (f *fakeControl) DismissGap(_ context.Context, feed string, m messages.DismissGap) (messages.GapAnswer, error) {
+	return messages.GapAnswer{Row: messages.GapRow{ID: m.ID, Feed: feed}}, f.ask("dismiss "+m.ID+" "+m.Why, feed)
+}
+
 func (f *fakeControl) Close(_ context.Context, stream, reason string) (persistence.StreamInfo, error) {
 	if stream != "sky" {
 		return persistence.StreamInfo{}, fmt.Errorf("%w: %q", persistence.ErrNoStream, stream)

@@ -138,3 +138,15 @@ func showAge(d time.Duration) string {
 	}
 	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
 }
+
+// withoutRepairedFlag adds --without-repaired.
+func withoutRepairedFlag(c *cobra.Command, unrepaired *bool) {
+	c.Flags().BoolVar(unrepaired, "without-repaired", false, "leave out the events that were fetched to close gaps")
+}
+
+// excludeRepaired sets what --without-repaired wants in a filter.
+func excludeRepaired(f *messages.ConsumerFilter, unrepaired bool) {
+	if unrepaired {
+		f.Repaired = "exclude"
+	}
+}

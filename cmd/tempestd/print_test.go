@@ -44,6 +44,8 @@ func TestReadableLines(t *testing.T) {
 		{`{"did":"did:plc:a","kind":"commit","commit":{"operation":"delete","collection":"app.bsky.feed.post","rkey":"k"}}`, `06:07:16.563 delete   app.bsky.feed.post did:plc:a/k`},
 		{`{"did":"did:plc:a","kind":"identity","identity":{"handle":"a.example"}}`, `06:07:16.563 identity did:plc:a a.example`},
 		{`{"did":"did:plc:a","kind":"account","account":{"active":false,"status":"deleted"}}`, `06:07:16.563 account  did:plc:a inactive deleted`},
+		{`{"kind":"gap","gap":{"id":"a","state":"partly","recovered":1234,"from_us":1795327636563030,"to_us":1795327636563030,"cause":"skipped"}}`, `06:07:16.563 gap      partly: 1,234 events recovered from 2026-11-22 06:07:16Z to 2026-11-22 06:07:16Z (skipped)`},
+		{`{"kind":"gap","gap":{"id":"a","state":"unrepairable","from_us":1795327636563030,"cause":"skipped"}}`, `06:07:16.563 gap      events are missing for good from 2026-11-22 06:07:16Z to now (skipped)`},
 		{`{"kind":"gap","gap":{"from_us":1795327636563030,"cause":"replay_window"}}`, `06:07:16.563 gap      events are missing from 2026-11-22 06:07:16Z to now (replay_window)`},
 		{`{"did":7,"kind":"weather"}`, `06:07:16.563 weather`},
 		{`[1]`, `06:07:16.563`},

@@ -87,7 +87,7 @@ func newRoot(a *app) *cobra.Command {
 		}
 	}
 	group("daemon", a.runCommand(), a.checkCommand(), a.streamsCommand(), a.backupCommand(), a.restoreCommand())
-	group("client", a.tailCommand(), a.consumerCommand(), a.statusCommand(), a.reconnectCommand(), a.pauseCommand(), a.resumeCommand(), a.closeCommand())
+	group("client", a.tailCommand(), a.consumerCommand(), a.statusCommand(), a.gapsCommand(), a.reconnectCommand(), a.pauseCommand(), a.resumeCommand(), a.closeCommand())
 	group("try", a.demoCommand(), a.simulateCommand())
 	group("", a.versionCommand())
 	return root

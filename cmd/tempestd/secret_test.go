@@ -81,7 +81,7 @@ func TestI10_NoSecretShowsHoweverItIsMisplaced(t *testing.T) {
 		for _, args := range [][]string{
 			{"status", "--addr", "http://u:" + secret + "@h"}, {"status", "--addr", "http://h/?token=" + secret}, {"status", "--addr", "http://h#" + secret}, {"status", "--addr=redis://:" + secret},
 			{"tail", "sky", "--after", secret}, {"tail", "sky", "-n", secret}, {"tail", "sky", "--since=" + secret}, {"tail", "sky", "--kinds", secret}, {"tail", "sky", secret}, {"status", secret}, {"run", secret},
-			{"status", "--interval", secret}, {"simulate", "--rate", secret}, {"simulate", "--fault", secret}, {"simulate", "--protocol", secret}, {"consumer", secret}, {"consumer", "next", "sky", "x", "--limit", secret},
+			{"status", "--interval", secret}, {"simulate", "--rate", secret}, {"simulate", "--fault", secret}, {"simulate", "--protocol", secret}, {"consumer", secret}, {"gaps", "--state", secret}, {"gaps", secret}, {"consumer", "next", "sky", "x", "--limit", secret},
 			{"demo", "--for", secret}, {secret}, {"status", "--token-file", "/nonexistent/" + url.PathEscape(secret)[:3]},
 		} {
 			p := run(t, args...)

@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/jonboulle/clockwork"
 	"github.com/spf13/cobra"
 
+	"tempestd/internal/atsim"
 	"tempestd/internal/jetsim"
 )
 
@@ -18,6 +21,7 @@ func (a *app) simulateCommand() *cobra.Command {
 	var listen, v1Dictionary string
 	var faults, protocols, newer []string
 	var served bool
+	var hosts int
 	c := &cobra.Command{
 		Use:   "simulate",
 		Short: "Serve a simulated Jetstream, faults included",
@@ -38,6 +42,11 @@ one:
 
 With --archive it keeps an archive of its full segments and serves it over HTTP, as v2 servers do.
 Its network then has other events, whose CIDs are the hashes of their records.
+
+With --accounts there are also the accounts' own servers, with the records that the network has
+then, the directory of their DIDs, a relay that knows who has what, sessions and timelines. Their
+addresses are at /_sim/network; POST /_sim/network-fault/NAME makes one of their faults happen:
+` + accountFaults() + `
 
 A --fault happens by itself, counted from the first frame that was sent to anyone, or the first
 answer of the archive. The flag may be repeated. It is written
@@ -77,6 +86,17 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 					return err
 				}
 			}
+			var around *atsim.Sim
+			if hosts > 0 {
+				if opt.Archive == nil {
+					opt.Archive = &archive // it makes the CIDs those of the records
+				}
+				if around, err = atsim.New(atsim.Options{Hosts: hosts, Seed: opt.Seed, Clock: clockwork.NewRealClock()}); err != nil {
+					return err
+				}
+				defer around.Close()
+				opt.Network = around
+			}
 			sim, err := jetsim.New(opt)
 			if err != nil {
 				return err
@@ -90,6 +110,17 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 				url = sim.URLv2()
 			}
 			fmt.Fprintf(a.err, "simulating %g events/s at %s; Ctrl-C stops\n", opt.Rate, url)
+			if around != nil {
+				ctx, stop := context.WithCancel(c.Context())
+				followed := make(chan struct{})
+				go func() {
+					defer close(followed)
+					if err := sim.Follow(ctx, around.ApplyLine); ctx.Err() == nil && !errors.Is(err, jetsim.ErrClosed) {
+						fmt.Fprintf(a.err, "the accounts' servers learn nothing more: %v\n", err)
+					}
+				}()
+				defer func() { stop(); <-followed }()
+			}
 			a.reportSim(c.Context(), sim)
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), 5*time.Second)
 			defer cancel()
@@ -120,6 +151,7 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 	flags.BoolVar(&served, "archive", false, "serve an archive of full segments")
 	flags.StringVar(&archive.Key, "archive-key", "", "`key` that calls of the archive need; serves one")
 	flags.Int64Var(&archive.Quota, "archive-quota", 0, "`bytes` that may be downloaded from the archive in an hour; serves one")
+	flags.IntVar(&hosts, "accounts", 0, "simulate the accounts' servers, directory and relay, with so many `hosts`")
 	must(c.MarkFlagFilename("history"))
 	must(c.MarkFlagFilename("v1-dictionary"))
 	must(c.RegisterFlagCompletionFunc("newer", cobra.FixedCompletions(append([]string{"all"}, jetsim.NewerNames()...), cobra.ShellCompDirectiveNoFileComp)))
@@ -141,6 +173,20 @@ func oneProtocol(names []string) (jetsim.Protocol, error) {
 		}
 	}
 	return p, nil
+}
+
+// accountFaults lists the faults of accounts' servers, in lines.
+func accountFaults() string {
+	var b strings.Builder
+	width := 0
+	for _, f := range atsim.Faults() {
+		if width += len(f.Name) + 2; width > 96 || b.Len() == 0 {
+			b.WriteString("\n ")
+			width = len(f.Name) + 2
+		}
+		b.WriteString(" " + f.Name)
+	}
+	return strings.TrimPrefix(b.String(), "\n")
 }
 
 // faultHelp returns one line for each fault of the sockets, or of the archive.

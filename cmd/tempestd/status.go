@@ -182,19 +182,35 @@ func ownerRows(feeds []messages.FeedStatus) (rows [][]string) {
 	return rows
 }
 
-// feedNote says why a feed is not live and what happens next. It is "" for a live feed.
+// feedNote says why a feed is not live and what happens next, and how far it has come with its
+// history. It is "" for a live feed.
 func feedNote(f messages.FeedStatus, now time.Time) string {
-	if f.State == messages.StateLive {
+	if f.State == messages.StateLive && f.Fill == nil {
 		return ""
 	}
 	var parts []string
 	if f.Reason != "" {
 		parts = append(parts, f.Reason)
 	}
+	if f.Fill != nil {
+		parts = append(parts, fillNote(f.Fill))
+	}
 	if f.NextAttemptAt != nil && f.NextAttemptAt.After(now) {
 		parts = append(parts, "next attempt in "+showAge(f.NextAttemptAt.Sub(now)))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// fillNote says how far a feed has come with the history that it begins with.
+func fillNote(f *messages.FillStatus) string {
+	note := fmt.Sprintf("history from the %s: %s events at %s/s", f.Source, showCount(f.Events), showCount(int64(f.EventsPerSec)))
+	if f.PlannedBytes > 0 {
+		note += fmt.Sprintf(", %s of %s", humanize.IBytes(uint64(f.Bytes)), humanize.IBytes(uint64(f.PlannedBytes)))
+	}
+	if f.ETASeconds > 0 {
+		note += ", " + showAge(time.Duration(f.ETASeconds)*time.Second) + " left"
+	}
+	return note
 }
 
 func closedNote(s persistence.StreamInfo) string {

@@ -33,7 +33,7 @@ type tail struct {
 	after  string // the exclusive cursor
 	limit  int    // most entries to print; -1 for no limit
 	follow bool
-	filter jetstream.Filter
+	filter messages.ConsumerFilter
 	out    *bufio.Writer
 	print  func(persistence.Entry) error
 
@@ -45,7 +45,8 @@ func (a *app) tailCommand() *cobra.Command {
 	var since time.Duration
 	var fromStart, follow, asJSON bool
 	var count int
-	var filter jetstream.Filter
+	var filter messages.ConsumerFilter
+	var unrepaired bool
 	c := &cobra.Command{
 		Use:   "tail <stream>",
 		Short: "Print a stream, from anywhere, and follow it",
@@ -60,7 +61,9 @@ is the --after to go on with. A following tail survives a restart of the daemon:
 the last entry it printed, and nothing is missed or repeated.
 
 --collection, --did and --kind print only some entries; the daemon leaves the others out. Gaps are
-always printed, unless --kind names other kinds only.`,
+always printed, unless --kind names other kinds only. Events that were fetched to close a gap stand
+behind what was stored when they came, and have a member "repair"; --without-repaired leaves them
+out.`,
 		Example: `  tempestd tail bluesky -f
   tempestd tail bluesky --since 10m | jq -r .event.did
   tempestd tail bluesky --from-start -n 1000 > first.jsonl
@@ -69,9 +72,10 @@ always printed, unless --kind names other kinds only.`,
 		Args:              exactly("the name of a stream"),
 		ValidArgsFunction: a.completeNames(streamNames),
 		RunE: func(c *cobra.Command, args []string) error {
-			if errs := jetstream.ValidateReader(filter); len(errs) > 0 {
+			if errs := jetstream.ValidateReader(jetstream.Filter{Collections: filter.Collections, DIDs: filter.DIDs, Kinds: filter.Kinds}); len(errs) > 0 {
 				return usage("--collection, --did, --kind: %w", errors.Join(errs...))
 			}
+			excludeRepaired(&filter, unrepaired)
 			t := &tail{app: a, stream: args[0], follow: follow, limit: -1, filter: filter, out: bufio.NewWriterSize(a.out, 64<<10)}
 			counted := c.Flags().Changed("lines")
 			if count < 0 || count > maxLast {
@@ -116,6 +120,7 @@ always printed, unless --kind names other kinds only.`,
 	flags.StringSliceVar(&filter.Collections, "collection", nil, "only commits of this `NSID`, or of all below it: app.bsky.feed.*; may be repeated")
 	flags.StringSliceVar(&filter.DIDs, "did", nil, "only events of this account's `DID`; may be repeated")
 	flags.StringSliceVar(&filter.Kinds, "kind", nil, "only `kind`s of commit, identity, account, sync, gap; may be repeated")
+	withoutRepairedFlag(c, &unrepaired)
 	c.MarkFlagsMutuallyExclusive("after", "since", "from-start")
 	a.clientFlags(c)
 	return c

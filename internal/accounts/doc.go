@@ -30,6 +30,7 @@
 //
 // # Files
 //
+//	network.go  Network: a Client with all that it needs
 //	client.go   Client, and the way to an account's server
 //	state.go    State: how an account stands
 //	head.go     small questions: latest commit, status, collections, what was missed

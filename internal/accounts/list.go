@@ -53,6 +53,8 @@ type ListOptions struct {
 	Since time.Time
 	// Most bounds the records; 0 for a million.
 	Most int
+	// Saw is told of each key, those of records that are skipped among them. It may be nil.
+	Saw func(rkey string)
 }
 
 // Listing is what became of a list.
@@ -72,13 +74,11 @@ func (l Listing) Complete() bool {
 // (com.atproto.repo.listRecords). An error of yield ends it and is returned as it is. A record may
 // be given twice: when the account moves meanwhile, and when the server gives it twice.
 func (c *Client) List(ctx context.Context, did, collection string, opt ListOptions, yield func(Record) error) (Listing, error) {
-	return c.list(ctx, did, collection, opt, func(string) {}, yield)
-}
-
-// list is List that also names each key to saw, those of records that are skipped among them.
-func (c *Client) list(ctx context.Context, did, collection string, opt ListOptions, saw func(rkey string), yield func(Record) error) (Listing, error) {
 	opt.Most = cmp.Or(opt.Most, defaultRecords)
-	l := lister{client: c, did: did, collection: collection, opt: opt, saw: saw, yield: yield}
+	if opt.Saw == nil {
+		opt.Saw = func(string) {}
+	}
+	l := lister{client: c, did: did, collection: collection, opt: opt, yield: yield}
 	out, err := c.at(ctx, did, func(id identity.Identity) error {
 		if id.Server != l.server { // a cursor is its server's own
 			l.server, l.cursor, l.last, l.unordered, l.cursors = id.Server, "", "", false, xrpc.Cursors{}
@@ -94,7 +94,6 @@ type lister struct {
 	client          *Client
 	did, collection string
 	opt             ListOptions
-	saw             func(rkey string)
 	yield           func(Record) error
 	listing         Listing
 
@@ -171,7 +170,7 @@ func (l *lister) page(p page) (End, error) {
 			l.unordered = true
 		}
 		keys[i], l.last = rkey, rkey
-		l.saw(rkey)
+		l.opt.Saw(rkey)
 	}
 	end := EndOfList
 	for i, r := range p.Records {

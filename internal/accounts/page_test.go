@@ -16,7 +16,7 @@ func FuzzListPage(f *testing.F) {
 			return
 		}
 		given := 0
-		l := lister{client: New(Options{}), did: did, collection: collection, opt: ListOptions{Most: 3}, saw: func(string) {}, yield: func(r Record) error {
+		l := lister{client: New(Options{}), did: did, collection: collection, opt: ListOptions{Most: 3, Saw: func(string) {}}, yield: func(r Record) error {
 			given++
 			again, err := NewRecord(r.DID, r.Collection, r.RKey, r.CID.String(), r.JSON)
 			if err != nil || string(again.JSON) != string(r.JSON) || r.DID != did || r.Collection != collection {

@@ -68,7 +68,7 @@ func (c *Client) Gone(ctx context.Context, did string, alive iter.Seq[Path]) (Co
 	var found Comparison
 	for _, collection := range slices.Sorted(maps.Keys(since)) {
 		saw := func(rkey string) { tally.Seen(Path{collection, rkey}) }
-		listing, err := c.list(ctx, did, collection, ListOptions{Since: since[collection]}, saw, func(Record) error { return nil })
+		listing, err := c.List(ctx, did, collection, ListOptions{Since: since[collection], Saw: saw}, func(Record) error { return nil })
 		if found.Outcome = listing.Outcome; err != nil || listing.State != Active {
 			return found, err
 		}

@@ -74,6 +74,7 @@
 //	deliver.go   from blocks to batches
 //	frame.go     Renderer
 //	point.go     Point, Instance
+//	conn.go      Conn: an archive as a feed reads it that begins with history
 //	watcher.go   Watcher, and why an event cannot be delivered
 //	errors.go    all errors
 package archive

@@ -126,6 +126,19 @@ func (c *Client) segments(ctx context.Context) ([]segment, error) {
 	}
 }
 
+// witnessed returns a time, Unix µs by the server's clock, at which it had witnessed every event of
+// the list's segments up to a number; 0 if the list has none. It makes no request.
+func (c *Client) witnessed(seq uint64) int64 {
+	c.list.mu.Lock()
+	defer c.list.mu.Unlock()
+	all := c.list.all
+	i := sort.Search(len(all), func(i int) bool { return all[i].MaxSeq > seq })
+	if i == 0 {
+		return 0
+	}
+	return all[i-1].MaxWitnessedAt
+}
+
 // SeqBefore returns a sequence number after which every archived event lies that the server witnessed
 // at a time or later, by its clock. known is false if no sealed segment has such an event; then the
 // number is that of the last sealed event.
@@ -143,4 +156,31 @@ func (c *Client) SeqBefore(ctx context.Context, t time.Time) (seq uint64, known 
 		return all[len(all)-1].MaxSeq, false, nil
 	}
 	return 0, false, nil
+}
+
+// SeqUntil returns a sequence number up to which every archived event lies that the server witnessed
+// until a time, by its clock. known is false if events of that time may not be sealed yet; then the
+// number is that of the last sealed event.
+func (c *Client) SeqUntil(ctx context.Context, t time.Time) (seq uint64, known bool, err error) {
+	all, err := c.segments(ctx)
+	if err != nil || len(all) == 0 {
+		return 0, false, err
+	}
+	us := t.UnixMicro()
+	i := sort.Search(len(all), func(i int) bool { return all[i].MinWitnessedAt > us })
+	if i < len(all) {
+		return all[i].MinSeq - 1, true, nil
+	}
+	last := all[len(all)-1]
+	return last.MaxSeq, last.MaxWitnessedAt > us, nil
+}
+
+// Beginning returns when the server witnessed its first archived event, by its clock; the zero time
+// if nothing is sealed.
+func (c *Client) Beginning(ctx context.Context) (time.Time, error) {
+	first, err := c.instance(ctx)
+	if err != nil || !first.Known() {
+		return time.Time{}, err
+	}
+	return time.UnixMicro(first.MinWitnessedUS), nil
 }

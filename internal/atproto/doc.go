@@ -13,6 +13,7 @@
 // and read their argument once. This package imports the standard library alone.
 //
 //	nsid.go      NSIDs, and the prefixes of NSIDs that filters may name
+//	tid.go       times in TIDs: keys and revs
 //	did.go       DIDs, in general and of the methods that the network has
 //	jetstream.go paths, subprotocol, header and type names, names of errors and info frames
 //	cursor.go    the divide between sequence numbers and times

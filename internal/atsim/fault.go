@@ -1,6 +1,10 @@
 package atsim
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 // The names of the faults.
 const (
@@ -110,6 +114,15 @@ func (s *Sim) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, f)
+}
+
+// InjectNamed makes a fault happen once, to whichever request it fits.
+func (s *Sim) InjectNamed(fault string) error {
+	if !slices.ContainsFunc(Faults(), func(f FaultInfo) bool { return f.Name == fault }) {
+		return fmt.Errorf("there is no fault %.40q of accounts' servers", fault)
+	}
+	s.Inject(Fault{Name: fault})
+	return nil
 }
 
 // Mend ends every fault that did not happen or happens always.

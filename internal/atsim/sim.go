@@ -122,6 +122,16 @@ func (s *Sim) Relay() string { return s.relay.origin }
 // Host is the origin of an account's server.
 func (s *Sim) Host(n int) string { return s.hosts[n].origin }
 
+// Addresses names each part and its origin: the directory "plc", the relay, the web, and the
+// accounts' servers "host0", "host1" ….
+func (s *Sim) Addresses() map[string]string {
+	all := map[string]string{"plc": s.PLC(), "relay": s.Relay(), "web": s.web.origin}
+	for n := range s.hosts {
+		all[fmt.Sprintf("host%d", n)] = s.Host(n)
+	}
+	return all
+}
+
 // Policy lets a client call the Sim, and nothing else on this machine.
 func (s *Sim) Policy() guard.Policy {
 	known := map[netip.AddrPort]bool{s.directory.addr: true, s.relay.addr: true, s.web.addr: true}

@@ -16,7 +16,9 @@ import (
 var unguarded = map[string]string{
 	"actors/task.go":                    "calls Do",
 	"internal/beside/crew.go":           "calls Do",
+	"internal/archive/conn.go":          "calls Do",
 	"internal/archive/pass.go":          "calls Do",
+	"internal/backfill/socket.go":       "calls Do",
 	"internal/jetstream/conn.go":        "closes a network connection",
 	"cmd/tempestd/main.go":              "waits for signals",
 	"persistence/embedded/store.go":     "calls Do",
@@ -29,7 +31,7 @@ var unguarded = map[string]string{
 }
 
 // noDaemon lists the trees that are no part of a daemon.
-var noDaemon = []string{"integration", "internal/atsim", "internal/demo", "internal/jetsim", "internal/valkeytest", "persistence/streamtest", "cmd/tempestd/demo.go"}
+var noDaemon = []string{"integration", "internal/atsim", "internal/demo", "internal/jetsim", "internal/valkeytest", "persistence/streamtest", "cmd/tempestd/demo.go", "cmd/tempestd/simulate.go"}
 
 // A panic in a goroutine that is started in another way would end every feed.
 func TestEveryGoroutineOfTheDaemonIsGuarded(t *testing.T) {

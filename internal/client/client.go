@@ -16,7 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"tempestd/internal/jetstream"
 	"tempestd/internal/version"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -172,12 +171,15 @@ func (c *Client) Frames(ctx context.Context, stream, from, to string, limit int)
 // an empty page, which is no error. The next page begins after the result's Cursor; a filter may
 // move the Cursor without an entry. A stream is finished when it is closed and Behind is 0. An
 // error that matches *persistence.CursorExpiredError says where reading can continue.
-func (c *Client) Tail(ctx context.Context, stream, after string, block time.Duration, limit int, filter jetstream.Filter) (persistence.Page, error) {
+func (c *Client) Tail(ctx context.Context, stream, after string, block time.Duration, limit int, filter messages.ConsumerFilter) (persistence.Page, error) {
 	query := url.Values{"after": {after}, "block_ms": {strconv.FormatInt(block.Milliseconds(), 10)}, "limit": {strconv.Itoa(limit)}}
 	for name, list := range map[string][]string{"collections": filter.Collections, "dids": filter.DIDs, "kinds": filter.Kinds} {
 		if len(list) > 0 {
 			query.Set(name, strings.Join(list, ","))
 		}
+	}
+	if filter.Repaired != "" {
+		query.Set("repaired", filter.Repaired)
 	}
 	return c.read(ctx, query, block, "v1", "streams", stream, "tail")
 }

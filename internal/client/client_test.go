@@ -15,7 +15,6 @@ import (
 	"go.uber.org/goleak"
 
 	"tempestd/internal/client"
-	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/internal/serve"
 	"tempestd/messages"
@@ -58,6 +57,18 @@ func (a *actors) Reconnect(_ context.Context, feed string) error { return a.tell
 func (a *actors) Pause(_ context.Context, feed string) error     { return a.tell("pause", feed) }
 func (a *actors) Resume(_ context.Context, feed string) error    { return a.tell("resume", feed) }
 func (a *actors) Ready(context.Context) messages.Readiness       { return a.ready }
+
+func (a *actors) RepairGap(_ context.Context, feed string, m messages.RepairGap) (messages.GapAnswer, error) {
+	answer := messages.GapAnswer{Row: messages.GapRow{ID: m.ID, Feed: feed}}
+	if m.DryRun {
+		answer.Offers = []messages.GapOffer{{Source: messages.SourceSocket, Bytes: 3 << 20, Requests: 1}, {Source: messages.SourceArchive, Why: "it has no key"}}
+	}
+	return answer, a.tell(fmt.Sprintf("repair %s %t", m.ID, m.DryRun), feed)
+}
+
+func (a *actors) DismissGap(_ context.Context, feed string, m messages.DismissGap) (messages.GapAnswer, error) {
+	return messages.GapAnswer{Row: messages.GapRow{ID: m.ID, Feed: feed}}, a.tell("dismiss "+m.ID+" "+m.Why, feed)
+}
 
 func (a *actors) Close(_ context.Context, stream, reason string) (persistence.StreamInfo, error) {
 	if stream != "bluesky" {
@@ -175,20 +186,20 @@ func TestStreams(t *testing.T) {
 	if err != nil || len(read.Entries) != 1 || string(read.Entries[0].Event) != `{"n":1, "odd":"\u003c"}` || read.Entries[0].ID.String() != "5-0" || read.IsClosed() {
 		t.Errorf("Frames: %s, %v", read.Entries, err)
 	}
-	read, err = c.Tail(ctx, "bluesky", "5-0", 30*time.Second, 10, jetstream.Filter{})
+	read, err = c.Tail(ctx, "bluesky", "5-0", 30*time.Second, 10, messages.ConsumerFilter{})
 	if err != nil || len(read.Entries) != 1 || string(read.Entries[0].Event) != `{"n":2}` {
 		t.Errorf("Tail: %s, %v", read.Entries, err)
 	}
-	if read, err = c.Tail(ctx, "bluesky", "6-0", 0, 10, jetstream.Filter{}); err != nil || len(read.Entries) != 0 {
+	if read, err = c.Tail(ctx, "bluesky", "6-0", 0, 10, messages.ConsumerFilter{}); err != nil || len(read.Entries) != 0 {
 		t.Errorf("Tail at the tip: %s, %v", read.Entries, err)
 	}
 	if err := stream.Close(ctx, "finished"); err != nil {
 		t.Fatal(err)
 	}
-	if read, err = c.Tail(ctx, "bluesky", "6-0", 30*time.Second, 10, jetstream.Filter{}); err != nil || !read.IsClosed() || read.ClosedReason != "finished" {
+	if read, err = c.Tail(ctx, "bluesky", "6-0", 30*time.Second, 10, messages.ConsumerFilter{}); err != nil || !read.IsClosed() || read.ClosedReason != "finished" {
 		t.Errorf("Tail of a closed stream: %+v, %v", read, err)
 	}
-	_, err = c.Tail(ctx, "bluesky", "start", 0, 10, jetstream.Filter{})
+	_, err = c.Tail(ctx, "bluesky", "start", 0, 10, messages.ConsumerFilter{})
 	if refusal, ok := errors.AsType[*client.APIError](err); !ok || refusal.Status != http.StatusBadRequest || !strings.Contains(refusal.Error(), "after: got \"start\"") {
 		t.Errorf("Tail after start: %v", err)
 	}
@@ -197,7 +208,7 @@ func TestStreams(t *testing.T) {
 func TestATailsFilterAndItsEnd(t *testing.T) {
 	c, _, stream, _ := daemon(t)
 	ctx := t.Context()
-	filter := jetstream.Filter{Kinds: []string{"commit", "gap"}, DIDs: []string{"did:plc:a", "did:plc:b"}}
+	filter := messages.ConsumerFilter{Kinds: []string{"commit", "gap"}, DIDs: []string{"did:plc:a", "did:plc:b"}}
 	read, err := c.Tail(ctx, "bluesky", "0-0", 0, 10, filter)
 	if err != nil || len(read.Entries) != 0 || read.Cursor.String() != "6-0" || read.Newest.String() != "6-0" || read.Behind != 0 {
 		t.Errorf("a filter that nothing passes: %+v, %v", read, err)
@@ -219,7 +230,7 @@ func TestAWaitingTailEndsWithItsContext(t *testing.T) {
 	c, _, _, _ := daemon(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := c.Tail(ctx, "bluesky", "6-0", 30*time.Second, 1, jetstream.Filter{}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := c.Tail(ctx, "bluesky", "6-0", 30*time.Second, 1, messages.ConsumerFilter{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want the context's error", err)
 	}
 }

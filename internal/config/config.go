@@ -13,12 +13,24 @@ type Config struct {
 	Path            string        // its file, "" for the built-in defaults
 	DataDir         string        // the directory of streams and checkpoints
 	ShutdownTimeout time.Duration // how long a graceful stop may take
+	Repair          bool          // gaps are repaired, as each feed says
 	Log             Log
 	HTTP            HTTP
 	Stream          Stream
 	Valkey          Valkey // with BackendValkey
 	HA              HA
+	Network         Network
 	Feeds           []Feed // sorted by name
+}
+
+// Network says where the servers of accounts are found, for repairs and for feeds that follow an
+// account.
+type Network struct {
+	PLC   string // the origin of the directory of did:plc
+	Relay string // the origin of a relay that knows who has a collection, "" for none
+	// Local says that servers at addresses that are not public are called too, and without TLS. It is
+	// for tests.
+	Local bool
 }
 
 // Log configures the structured log, which is written to standard error.
@@ -91,6 +103,8 @@ type Feed struct {
 	Kinds          []string
 	Collections    []string
 	DIDs           []string // from dids and dids_file together
+	Account        Account  // the account that it follows
+	Start          Start    // where the feed begins if it has no position
 	Backoff        []time.Duration
 	// ReplayWindow is how far back a resume may reach. With ReplayWindowAuto it applies only to
 	// servers that do not report a cursor that is too old (v1).
@@ -110,6 +124,7 @@ type Feed struct {
 	BatchBytes         int64         // most bytes in one append
 	BatchDelay         time.Duration // longest time that an event waits for others
 	Retention          Retention
+	Repair             Repair
 }
 
 // DedupeHorizon bounds the index of identities that a replay is compared with.

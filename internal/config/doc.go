@@ -18,6 +18,7 @@
 //	shown.go    the values that an error may repeat (I10)
 //	keys.go     the table of keys: names, defaults, documentation
 //	keys_valkey.go, valkey.go  the same for the store that daemons share
+//	start.go    where a feed begins
 //	kinds.go    how the values of the table are read and written: choices, counts, lists
 //	units.go    durations and sizes
 //	strings.go  paths, secrets, addresses: values from the environment or checked on the machine

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,8 @@ type draft struct {
 // feedDraft is the same for one feed.
 type feedDraft struct {
 	Feed
-	didsFile string
+	didsFile            string
+	accountPasswordFile string
 }
 
 // place is where the value of a key is stored.
@@ -115,6 +117,7 @@ func tables() []table {
 		{"stream", "The store behind all streams."},
 		{"valkey", `The Valkey (7.2 or later) or Redis (7.0 or later) that keeps the streams, with backend = "valkey".`},
 		{"ha", "How daemons that share a Valkey share the feeds."},
+		{"network", "The servers of accounts, from which repairs fetch what was missed, and feeds learn whom an account follows."},
 		{feedsTable, `One upstream subscription, and the stream of the same name that it fills. There may be any number; a name has 1 to 64 of
 a-z, 0-9, '.', '_' and '-', and starts with a letter or digit.`},
 	}
@@ -128,6 +131,8 @@ Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, e
 			path(), func(at place) *string { return &at.draft.DataDir }),
 		bind(key{path: "shutdown_timeout", value: `"30s"`, doc: `How long a graceful stop may take: stop reading, store what was read, save the checkpoint (1s to 10m).`},
 			duration(time.Second, 10*time.Minute), func(at place) *time.Duration { return &at.draft.ShutdownTimeout }),
+		bind(key{path: "repair", value: `true`, doc: `Fetch events that were missed, as each feed's gap_policy says. false switches all repairs off.`},
+			flag(), func(at place) *bool { return &at.draft.Repair }),
 
 		bind(key{path: "log.level", value: `"info"`, doc: `The least level that is logged: "debug", "info", "warn" or "error".`},
 			level(), func(at place) *slog.Level { return &at.draft.Log.Level }),
@@ -163,7 +168,7 @@ and may get other IDs.`},
 		bind(key{path: "stream.min_free", value: `"512MiB"`, doc: `Disk space that must stay free (16MiB to 1TiB). Below it appends wait until there is room again; the upstream is the buffer.`},
 			size(16*mib, tib), func(at place) *int64 { return &at.draft.Stream.MinFree }),
 	}
-	return append(append(all, valkeyKeys()...), feedKeys()...)
+	return slices.Concat(all, valkeyKeys(), networkKeys(), feedKeys(), repairKeys(), accountKeys())
 }
 
 // feedKeys returns the keys of [feeds.<name>].
@@ -196,6 +201,10 @@ Up to 100 are asked of the server; with more, everything is read and filtered he
 		feedKey("backoff", `["1s", "2s", "5s", "10s", "30s"]`, `The waits before the first, second, third … attempt to reconnect, with some jitter (10ms to 1h each). The last is repeated;
 a healthy period begins anew.`,
 			list(1, 32, duration(10*time.Millisecond, time.Hour)), func(f *Feed) *[]time.Duration { return &f.Backoff }),
+		feedKey("start", `"live"`, `Where a feed begins that has no position yet; one that has a position ignores it. "live": with what comes from now on. "earliest": with
+the oldest event of the server's socket (some 36h at the public hosts). "archive": with the oldest event of the server's archive (v2).
+A time ("2026-11-01T00:00:00Z") or a duration ("7d"): there, from the socket if that reaches so far, else from the archive.`,
+			start(), func(f *Feed) *Start { return &f.Start }),
 		replayWindow(),
 		feedKey("rewind", `"10s"`, `How much further back than needed a resume by time begins (0s to 1h); what the stream holds already is dropped.`,
 			duration(0, time.Hour), func(f *Feed) *time.Duration { return &f.Rewind }),

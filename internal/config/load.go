@@ -167,6 +167,9 @@ func (l *loader) setDefaults(at place, feed bool) {
 
 // apply looks up an entry in the vocabulary and sets the value of its key.
 func (l *loader) apply(e entry) {
+	if l.archiveKey(e) {
+		return
+	}
 	name := showPath(e.path)
 	known := l.within(e.path)
 	if len(known) == 0 {
@@ -301,6 +304,7 @@ func (l *loader) readFiles() {
 		l.draft.HTTP.Token = cmp.Or(l.draft.HTTP.Token, secret)
 	}
 	l.readPasswords()
+	l.readAccountPasswords()
 	for name, f := range l.feeds {
 		if f == nil || f.didsFile == "" {
 			continue
@@ -362,11 +366,16 @@ func (l *loader) finishFeed(name string, f *feedDraft) {
 			report(bad.List, "servers say: "+bad.Reason, "want a filter that servers accept")
 		}
 	}
+	if _, archive := f.Start.(StartArchive); archive && !slices.ContainsFunc(f.Endpoints, func(e Endpoint) bool { return MayHaveArchive(f.Protocol, e.Protocol()) }) && len(f.Endpoints) > 0 {
+		report("start", `found "archive", and no endpoint of v2, which alone has one`, `want a v2 endpoint, or "earliest"`)
+	}
 	if f.ZstdDictionary != "" {
 		if _, err := readBounded(f.ZstdDictionary, maxDictionary); err != nil {
 			report("zstd_dictionary", reason(err), "want a readable file with a zstd dictionary")
 		}
 	}
+	finishRepair(f, report)
+	finishAccount(f, report)
 	if f.Rewind >= f.ReplayWindow {
 		report("rewind", "found "+showDuration(f.Rewind), "want less than replay_window, which is "+showDuration(f.ReplayWindow))
 	}

@@ -68,11 +68,12 @@ func (w writer) section(parent string, at place) {
 	}
 	var inline string         // the name of the current inline table
 	var fields, docs []string // its fields
+	var examples []string     // of fields without a value
 	first := true
 	flush := func() {
 		if inline != "" {
-			w.line(inline, "{ "+strings.Join(fields, ", ")+" }", "", strings.Join(docs, "\n"), false)
-			inline, fields, docs = "", nil, nil
+			w.line(inline, braced(fields), braced(examples), strings.Join(docs, "\n"), false)
+			inline, fields, docs, examples = "", nil, nil, nil
 		}
 	}
 	for _, k := range keys() {
@@ -93,12 +94,24 @@ func (w writer) section(parent string, at place) {
 			continue
 		}
 		inline = name
-		fields = append(fields, field+" = "+k.show(at))
+		if value := k.show(at); value != "" {
+			fields = append(fields, field+" = "+value)
+		} else if k.example != "" {
+			examples = append(examples, field+" = "+k.example)
+		}
 		if k.doc != "" {
 			docs = append(docs, k.doc)
 		}
 	}
 	flush()
+}
+
+// braced returns an inline table, "" for none.
+func braced(fields []string) string {
+	if len(fields) == 0 {
+		return ""
+	}
+	return "{ " + strings.Join(fields, ", ") + " }"
 }
 
 // line writes one key. In the reference an empty line comes before it, unless it is the first below

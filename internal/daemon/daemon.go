@@ -13,6 +13,7 @@ import (
 
 	"github.com/jonboulle/clockwork"
 
+	"tempestd/internal/accounts"
 	"tempestd/internal/beside"
 	"tempestd/internal/config"
 	"tempestd/internal/observe"
@@ -67,7 +68,11 @@ type daemon struct {
 	// feeds has the filters that were taken over last. Only reload uses it. The configuration
 	// itself does not change, because several goroutines read it.
 	feeds []config.Feed
-	crew  beside.Crew // the goroutines of the daemon that belong to no actor
+
+	network  *accounts.Network
+	followed map[string]*followed // by feed
+
+	crew beside.Crew // the goroutines of the daemon that belong to no actor
 
 	lostMu sync.Mutex
 	lost   []persistence.BlockCorrupt // found before the tree was there
@@ -117,7 +122,11 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		s.node.Addr = listener.Addr().String()
 	}
 
-	d.tree, err = supervisor.Start(ctx, supervisor.Options{Config: d.cfg, Store: s.streams, Checkpoints: s.checkpoints, Node: s.node,
+	defer func() { d.network.Close() }()
+	if err := d.openNetwork(); err != nil {
+		return err
+	}
+	d.tree, err = supervisor.Start(ctx, supervisor.Options{Config: d.effective(), Sources: d.sources(), Store: s.streams, Checkpoints: s.checkpoints, Node: s.node,
 		UserAgent: version.UserAgent(d.opt.Version),
 		Filters:   filterFiles{filepath.Join(d.cfg.DataDir, "filters")}, Observer: d.observer, Clock: d.clock, Fault: d.opt.Fault})
 	if err != nil {
@@ -138,6 +147,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		d.crew.Start("daemon.serve", func() { served <- server.Serve(background, listener) }, func(fault error) { served <- fault })
 	}
 	d.watch(background, listener)
+	d.follow(background)
 	if s.remote != "" {
 		d.crew.Keep(background, "daemon.store", func(ctx context.Context) { d.watchStore(ctx, s.remote, s.streams) })
 	}

@@ -23,7 +23,10 @@ import (
 	"tempestd/persistence"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The actor library's throttle of dead letters ends a second after the first of them.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/asynkron/protoactor-go/actor.NewDeadLetter.NewThrottle.func4.1"))
+}
 
 // events is a log that keeps the names of the events, and the changes that a reload ignored.
 type events struct {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"tempestd/internal/jetsim"
-	"tempestd/internal/jetstream"
+	"tempestd/messages"
 )
 
 // entries yields the stream up to the newest event of the simulator, which must have stopped
@@ -20,7 +20,7 @@ func (r *running) entries(ctx context.Context, sim *jetsim.Sim) iter.Seq2[[]byte
 	newest := fmt.Appendf(nil, `"cursor":%d,`, sim.Stats().NewestSeq)
 	return func(yield func([]byte, error) bool) {
 		for after := "0-0"; ; {
-			frames, err := r.Tail(ctx, "sky", after, 10*time.Second, 1000, jetstream.Filter{})
+			frames, err := r.Tail(ctx, "sky", after, 10*time.Second, 1000, messages.ConsumerFilter{})
 			if err == nil && len(frames.Entries) == 0 {
 				err = errors.New("the stream does not go on")
 			}
@@ -44,7 +44,7 @@ func (r *running) join(t *testing.T, sim *jetsim.Sim) {
 	t.Helper()
 	for {
 		sim.Produce(1)
-		frames, err := r.Tail(t.Context(), "sky", "0-0", 100*time.Millisecond, 1, jetstream.Filter{})
+		frames, err := r.Tail(t.Context(), "sky", "0-0", 100*time.Millisecond, 1, messages.ConsumerFilter{})
 		if err != nil {
 			t.Fatal(err)
 		}

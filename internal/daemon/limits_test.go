@@ -65,6 +65,9 @@ var ranges = map[string]bounds{
 	"F.batch_delay":             {``, `"0s"`, `"10s"`, `"10001ms"`},
 	"F.retention.age":           {`"59s"`, `"1m"`, `"3650d"`, `"3651d"`},
 	"F.retention.bytes":         {`"1048575B"`, `"1MiB"`, `"1024TiB"`, `"1025TiB"`},
+	"F.repair_budget":           {`"1048575B"`, `"1MiB"`, `"1024TiB"`, `"1025TiB"`},
+	"F.repair_pace":             {`-1`, `0`, `1_000_000`, `1_000_001`},
+	"F.account.refresh":         {`"59s"`, `"1m"`, `"7d"`, `"8d"`},
 	"F.retention.entries":       {`-1`, `1`, `1_000_000_000_000`, `1_000_000_000_001`},
 }
 
@@ -72,7 +75,9 @@ var ranges = map[string]bounds{
 var unbounded = []string{"data_dir", "log.level", "log.format", "http.listen", "http.token", "http.token_file", "http.default_stream", "stream.backend", "stream.sync",
 	"valkey.mode", "valkey.sentinel_master", "valkey.username", "valkey.password", "valkey.password_file", "valkey.sentinel_username", "valkey.sentinel_password",
 	"valkey.sentinel_password_file", "valkey.tls", "valkey.tls_ca_file", "valkey.tls_cert_file", "valkey.tls_key_file", "valkey.tls_server_name", "ha.enabled", "ha.name", "ha.candidate",
-	"F.protocol", "F.compress", "F.zstd_dictionary", "F.raw", "F.dids_file", "F.dedupe"}
+	"F.protocol", "F.compress", "F.zstd_dictionary", "F.raw", "F.dids_file", "F.dedupe",
+	"F.account.identifier", "F.account.password_file", "F.account.follows", "network.plc", "network.relay", "network.local",
+	"F.gap_policy", "F.repair_sources", "F.start", "repair"}
 
 // list returns an array of n different values.
 func list(n int, format string) string {

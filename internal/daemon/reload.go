@@ -49,7 +49,7 @@ func (d *daemon) reload(ctx context.Context) {
 		if sameFilter(*was, is) {
 			continue
 		}
-		if err := d.tree.UpdateFilter(ctx, is); err != nil {
+		if err := d.updateFilter(ctx, is); err != nil {
 			d.observer.Emit(observe.ConfigRejected, "", "config", d.cfg.Path, "error", err)
 			return
 		}
@@ -74,6 +74,7 @@ func changedSections(was, is *config.Config) (names []string) {
 		"stream":           was.Stream == is.Stream,
 		"valkey":           reflect.DeepEqual(was.Valkey, is.Valkey),
 		"ha":               was.HA == is.HA,
+		"network":          was.Network == is.Network,
 	} {
 		if !same {
 			names = append(names, name)

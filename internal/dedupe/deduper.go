@@ -236,7 +236,7 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 		var ref uint32
 		for hit && !e.Drop {
 			ref = o.table.refs[slot]
-			same, err := d.confirm(ctx, b, i, ref)
+			same, err := confirm(ctx, d.stream, o.table, b, i, ref)
 			if err != nil {
 				return m, err
 			}
@@ -307,12 +307,12 @@ func seenBefore(repeats []int, i int) bool {
 // It counts as the same event: the entry was stored, and the event is as old as it. That two of a
 // few million 64-bit fingerprints are equal by chance happens once in a million such replays. A
 // corrupt entry counts as another event: no reader can get it, so the replayed event is welcome.
-func (d *Deduper) confirm(ctx context.Context, b *messages.Batch, i int, ref uint32) (bool, error) {
+func confirm(ctx context.Context, stream persistence.Stream, t *table, b *messages.Batch, i int, ref uint32) (bool, error) {
 	if ref&inBatch != 0 {
 		return jetstream.SameIdentity(b.Bytes(int(ref&^inBatch)), b.Bytes(i)), nil
 	}
-	last, index := d.overlap.table.entry(ref)
-	stored, err := d.stream.Entry(ctx, last, index)
+	last, index := t.entry(ref)
+	stored, err := stream.Entry(ctx, last, index)
 	if err == nil {
 		return jetstream.SameIdentity(stored, b.Bytes(i)), nil
 	}
@@ -322,7 +322,7 @@ func (d *Deduper) confirm(ctx context.Context, b *messages.Batch, i int, ref uin
 	if errors.Is(err, persistence.ErrNotFound) {
 		return true, nil
 	}
-	return false, fmt.Errorf("compare with entry %d of block %s of stream %s: %w", index, last, d.stream.Name(), err)
+	return false, fmt.Errorf("compare with entry %d of block %s of stream %s: %w", index, last, stream.Name(), err)
 }
 
 // Appended says that the batch is stored; a has the IDs that it got. Call it once after each Append
@@ -342,26 +342,34 @@ func (d *Deduper) Appended(b *messages.Batch, a persistence.Appended) {
 		o.stale = true // it is not the batch that was marked
 		return
 	}
-	blocks := a.Blocks
-	if blocks == nil {
-		blocks = []persistence.AppendedBlock{{Last: a.Last, Entries: stored}}
-	}
-	left, number := 0, uint32(0)
 	waiting := o.pending
-	for i := range b.Events {
-		if b.Events[i].Drop {
-			continue
-		}
-		for left == 0 {
-			number, left = o.table.addBlock(blocks[0].Last, blocks[0].Entries), blocks[0].Entries
-			blocks = blocks[1:]
-		}
-		left--
+	o.table.number(b, a, func(i int, number uint32) {
 		if len(waiting) > 0 && waiting[0].event == i {
 			o.table.refs[waiting[0].slot] = number
 			waiting = waiting[1:]
 		}
-		number++
-	}
+	})
 	o.pending = o.pending[:0]
+}
+
+// Noted says that a batch is stored that Mark has not seen: one that a repair fetched.
+func (d *Deduper) Noted(b *messages.Batch, a persistence.Appended) {
+	d.noteRepeats(b)
+	o := d.overlap
+	if o == nil || a.Entries == 0 {
+		return
+	}
+	o.forget()
+	if o.stale || !o.table.room(len(b.Events)) {
+		o.stale = true
+		return
+	}
+	o.table.number(b, a, func(i int, number uint32) {
+		key := slotKey(b.Events[i].Fingerprint)
+		slot := o.table.first(key)
+		for o.table.fingerprints[slot] != 0 {
+			slot = o.table.after(slot)
+		}
+		o.table.set(slot, key, number)
+	})
 }

@@ -21,9 +21,19 @@
 // The set holds about a million fingerprints, and a hit in it begins an overlap of its own. Without
 // Always an event costs nothing outside of an overlap, and such repeats are stored twice.
 //
+// A repair fetches events whose place in the stream may lie far before the horizon. A Fetch compares
+// them with the entries around that place, with what was recovered before, and with the newest
+// entries. It runs beside the Deduper: each is told what the other one stores.
+//
+// A repair may store records without the rev of their commit, which have no identity in common with
+// the commit itself. While such bare entries are within reach, a Bare compares what comes live with
+// them.
+//
 //	deduper.go  Deduper: Begin, Mark, Appended
 //	overlap.go  the state from Begin until the replay has passed, and when that is
 //	start.go    where in the stream a replay begins
+//	fetch.go    Fetch: what a repair brings, compared with the stream
 //	table.go    the table of fingerprints and which entries have them
 //	recent.go   the set of recent fingerprints
+//	bare.go     Bare: records without a rev
 package dedupe

@@ -5,6 +5,7 @@ import (
 	"sort"
 
 	"tempestd/messages"
+	"tempestd/persistence"
 )
 
 // table finds the entries that have a fingerprint. It is an open-addressed hash table
@@ -39,6 +40,50 @@ func newTable(limit int) *table {
 // room says whether n more fit.
 func (t *table) room(n int) bool {
 	return t.used+n <= t.limit && uint64(t.next)+uint64(n) < inBatch
+}
+
+// roomFor returns a table with the same contents and room for n more: t, or one that is larger.
+func (t *table) roomFor(n int) *table {
+	if t.used+n <= t.limit {
+		return t
+	}
+	larger := newTable(max(2*t.limit, t.used+n))
+	larger.blocks, larger.next = t.blocks, t.next
+	for i, key := range t.fingerprints {
+		if key == 0 {
+			continue
+		}
+		slot := larger.first(key)
+		for larger.fingerprints[slot] != 0 {
+			slot = larger.after(slot)
+		}
+		larger.set(slot, key, t.refs[i])
+	}
+	return larger
+}
+
+// number numbers the stored events of a batch, and calls each with an event's index and number.
+func (t *table) number(b *messages.Batch, a persistence.Appended, each func(i int, number uint32)) {
+	if a.Entries == 0 {
+		return
+	}
+	blocks := blocksOf(a)
+	left, number := 0, uint32(0)
+	for i := range b.Events {
+		if b.Events[i].Drop {
+			continue
+		}
+		for left == 0 {
+			if len(blocks) == 0 {
+				return
+			}
+			number, left = t.addBlock(blocks[0].Last, blocks[0].Entries), blocks[0].Entries
+			blocks = blocks[1:]
+		}
+		each(i, number)
+		left--
+		number++
+	}
 }
 
 // slotKey returns the fingerprint as a slot has it: 0, which means a free slot, becomes 1. So 0 and

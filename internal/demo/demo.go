@@ -16,7 +16,6 @@ import (
 	"tempestd/internal/config"
 	"tempestd/internal/daemon"
 	"tempestd/internal/jetsim"
-	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -35,6 +34,7 @@ type Options struct {
 	Rate   float64           // events per second
 	Seed   uint64            // of the simulated network; 0 means 1
 	Faults bool              // inject faults, as plan says
+	Gap    bool              // end with an outage that is longer than the upstream's memory
 	Watch  func(Snapshot)    // called several times per second, by one goroutine at a time
 	Log    func(line string) // called for each log event of the daemon; must not block
 }
@@ -69,6 +69,9 @@ func Run(ctx context.Context, opt Options) (result Result, err error) {
 	if opt.Faults {
 		simOptions.Faults, _ = plan(opt.For)
 	}
+	if opt.Gap {
+		remember(&simOptions)
+	}
 	if d.sim, err = jetsim.New(simOptions); err != nil {
 		return result, err
 	}
@@ -77,7 +80,10 @@ func Run(ctx context.Context, opt Options) (result Result, err error) {
 		return result, err
 	}
 	d.seen.Upstream = d.sim.URL()
-	upstream, err := config.ParseEndpoint(d.sim.URL())
+	if opt.Gap {
+		d.seen.Upstream = "ws://" + d.sim.Addr() // over v2, which has the archive
+	}
+	upstream, err := config.ParseEndpoint(d.seen.Upstream)
 	if err != nil {
 		return result, err
 	}
@@ -133,6 +139,12 @@ func (d *demo) conduct(ctx, work context.Context, addr <-chan string, ended <-ch
 	case <-time.After(d.opt.For):
 	case err := <-ended:
 		return result, fmt.Errorf("the daemon ended: %w", err)
+	}
+	if d.opt.Gap && ctx.Err() == nil {
+		d.enter(Repairing)
+		if err := d.closeGap(ctx); err != nil {
+			return result, err
+		}
 	}
 	d.enter(CatchingUp)
 	d.sim.StopProducing()
@@ -193,7 +205,7 @@ func (d *demo) entries(ctx context.Context) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		after := persistence.FromBeginning().String()
 		for {
-			page, err := d.client.Tail(ctx, Name, after, 0, compareBlocks, jetstream.Filter{})
+			page, err := d.client.Tail(ctx, Name, after, 0, compareBlocks, messages.ConsumerFilter{})
 			if err != nil {
 				yield(nil, err)
 				return

@@ -39,3 +39,11 @@ func TestDemoStoresWhatWasSentThroughFaults(t *testing.T) {
 		t.Errorf("last snapshot %+v", last)
 	}
 }
+
+// The last act: a gap that closes itself. What the socket had forgotten is in the stream in the end.
+func TestDemoEndsWithAGapThatClosesItself(t *testing.T) {
+	result, _ := run(t.Context(), t, demo.Options{For: 2500 * time.Millisecond, Rate: 400, Gap: true})
+	if r := result.Report; !r.OK() || r.Gaps == 0 || r.Repaired < 400 || r.Dropped > 0 {
+		t.Errorf("%v\n%v", r, r.Examples)
+	}
+}

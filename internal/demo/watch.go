@@ -8,7 +8,6 @@ import (
 
 	"tempestd/internal/client"
 	"tempestd/internal/jetsim"
-	"tempestd/internal/jetstream"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -20,6 +19,7 @@ type Phase string
 const (
 	Starting   Phase = "starting"
 	Running    Phase = "running"
+	Repairing  Phase = "repairing a gap"
 	CatchingUp Phase = "catching up"
 	Comparing  Phase = "comparing"
 	Finished   Phase = "finished"
@@ -53,7 +53,7 @@ type consumer struct {
 func (c *consumer) follow(ctx context.Context, daemon *client.Client) {
 	after := persistence.FromBeginning().String()
 	for ctx.Err() == nil {
-		frames, err := daemon.Tail(ctx, Name, after, time.Second, 1000, jetstream.Filter{})
+		frames, err := daemon.Tail(ctx, Name, after, time.Second, 1000, messages.ConsumerFilter{})
 		if err != nil {
 			pause(ctx, pollEvery)
 			continue

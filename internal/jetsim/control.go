@@ -15,7 +15,9 @@ import (
 // the control endpoint:
 //
 //	GET  /_sim/stats                  Stats, as JSON
+//	GET  /_sim/network                Network.Addresses, as JSON
 //	POST /_sim/fault/{name}[:{for}]   Inject, in ParseFault's grammar: /_sim/fault/stall:10s
+//	POST /_sim/network-fault/{name}   Network.InjectNamed
 //	POST /_sim/produce/{n}            Produce
 //	POST /_sim/stop-producing         StopProducing
 //	POST /_sim/forget/{n}             Forget
@@ -63,6 +65,15 @@ func (s *Sim) routes() {
 		}
 		return s.Inject(f)
 	})
+	if around := s.opt.Network; around != nil {
+		control("GET /_sim/network", func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Content-Type", "application/json")
+			return json.NewEncoder(w).Encode(around.Addresses())
+		})
+		control("POST /_sim/network-fault/{fault}", func(_ http.ResponseWriter, r *http.Request) error {
+			return around.InjectNamed(r.PathValue("fault"))
+		})
+	}
 	control("POST /_sim/produce/{n}", func(_ http.ResponseWriter, r *http.Request) error {
 		n, err := strconv.ParseInt(r.PathValue("n"), 10, 64)
 		if err != nil || n < 1 || n > maxProduce {

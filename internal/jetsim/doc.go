@@ -87,6 +87,7 @@
 //	cursor.go      from a cursor to a rank
 //	serve.go       the HTTP side, and the log as subscribers pull it
 //	control.go     the control endpoint
+//	follow.go      what other parts of the network learn from the server
 //	subscriber.go  one connection
 //	wire.go        websocket frames, without a library
 //	receive.go     a client's messages
@@ -102,5 +103,6 @@
 //	history.go     History: the ground truth of Verify
 //	verify.go      Verify
 //	match.go       from an entry to its version
+//	repaired.go    entries that closed a gap
 //	drops.go       gap entries and the dropped events that they cover
 package jetsim

@@ -20,6 +20,7 @@ func (v *verifier) noteDropped() {
 // gapEntry is a gap entry of a stream. Other members are ignored.
 type gapEntry struct {
 	Gap struct {
+		State  string `json:"state"` // of an entry that closes a gap
 		Host   string `json:"host"`
 		FromUS int64  `json:"from_us"`
 		ToUS   int64  `json:"to_us"` // 0 while the end is unknown
@@ -29,9 +30,12 @@ type gapEntry struct {
 // gap evaluates a gap entry: it covers the dropped contents whose time is inside it. A gap entry
 // that covers none counts as needless.
 func (v *verifier) gap(b []byte) {
-	v.Gaps++
 	var e gapEntry
 	_ = json.Unmarshal(b, &e) // a malformed entry covers nothing
+	if e.Gap.State != "" && e.Gap.State != "open" {
+		return
+	}
+	v.Gaps++
 	if e.Gap.ToUS == 0 && e.Gap.FromUS > 0 {
 		e.Gap.ToUS = math.MaxInt64
 	}

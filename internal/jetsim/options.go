@@ -114,8 +114,19 @@ type Options struct {
 	// NotReady starts the server in bootstrap; see SetReady.
 	NotReady bool
 
+	// Network is what is around the server, for the control endpoint; nil for nothing.
+	Network Network
+
 	// Faults happen by themselves at their times. Inject makes other faults happen at any time.
 	Faults []Fault
+}
+
+// Network is what is around a simulated server: accounts' servers, directory and relay.
+type Network interface {
+	// Addresses names each part and its origin, as "http://127.0.0.1:1".
+	Addresses() map[string]string
+	// InjectNamed makes one of its faults happen, for once.
+	InjectNamed(fault string) error
 }
 
 // order selects the server's own order of ingestion; 0 is the network's order.

@@ -64,7 +64,9 @@ type Report struct {
 	Altered int64 `json:"altered"`
 	// Foreign counts the entries that are no event sent, or that the subscription does not want.
 	Foreign int64 `json:"foreign"`
-	// Gaps counts the gap entries.
+	// Repaired counts the entries that were fetched to close a gap. They stand behind newer ones.
+	Repaired int64 `json:"repaired"`
+	// Gaps counts the gap entries, without those that close one.
 	Gaps int64 `json:"gaps"`
 	// NeedlessGaps counts the gap entries that include nothing that a server dropped.
 	NeedlessGaps int64 `json:"needless_gaps"`
@@ -89,7 +91,7 @@ func (r Report) String() string {
 	for _, f := range []struct {
 		name string
 		n    int64
-	}{{"altered", r.Altered}, {"foreign", r.Foreign}, {"dropped", r.Dropped}, {"gaps", r.Gaps}, {"needless_gaps", r.NeedlessGaps}, {"pending", r.Pending}} {
+	}{{"altered", r.Altered}, {"foreign", r.Foreign}, {"dropped", r.Dropped}, {"repaired", r.Repaired}, {"gaps", r.Gaps}, {"needless_gaps", r.NeedlessGaps}, {"pending", r.Pending}} {
 		if f.n > 0 {
 			fmt.Fprintf(&b, " %s=%d", f.name, f.n)
 		}

@@ -94,6 +94,10 @@ func (v *verifier) example(format string, args ...any) {
 
 // entry evaluates one entry.
 func (v *verifier) entry(b []byte) {
+	if sent, repaired := asSent(b); repaired {
+		v.repaired(sent)
+		return
+	}
 	at, ok := v.exact(b)
 	if !ok {
 		var e decoded

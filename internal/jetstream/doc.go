@@ -79,6 +79,7 @@
 //	json.go        validation of JSON values, the hot loop
 //	unescape.go    JSON strings with escapes
 //	identity.go    the fingerprint of an event's identity, SameIdentity
+//	content.go     Content: the record of a commit, to compare with sources without revs
 //
 // From a request to a connection:
 //

@@ -33,6 +33,11 @@ const (
 	// CauseCompression: a message could not be decompressed. The next connection to the endpoint is
 	// not compressed.
 	CauseCompression Cause = "compression"
+	// CauseSwept: an archive was read to its end.
+	CauseSwept Cause = "swept"
+	// CauseReplaced: an archive is another instance's, so the sequence numbers are of no use.
+	CauseReplaced Cause = "replaced"
+	CauseArchive  Cause = "archive" // an archive could not be read further
 )
 
 // Ending describes the end of a connection.
@@ -42,6 +47,12 @@ type Ending struct {
 	Name   string // the upstream's own name for it, such as "CursorTooOld"; "" if it has none
 	Reason string // one line, bounded, printable
 	Clean  bool   // the server ended it in good order (1001, 1000): its sequence numbers stay valid
+}
+
+// NewEndError makes the error of a reader that is no Conn. cause may be nil.
+func NewEndError(e Ending, cause error) *EndError {
+	e.Reason = printable(e.Reason)
+	return &EndError{Ending: e, cause: cause}
 }
 
 // EndError is the error that Run returns.

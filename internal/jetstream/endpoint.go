@@ -132,6 +132,16 @@ func (e Endpoint) url(scheme, path, query string) string {
 	return u.String()
 }
 
+// ArchiveURL returns the URL of the server, without userinfo, as calls of its archive need it: with
+// what its path has before "/xrpc".
+func (e Endpoint) ArchiveURL() string {
+	base := ""
+	if before, _, ok := strings.Cut(e.path, "/xrpc/"); ok {
+		base = before
+	}
+	return "http" + strings.TrimPrefix(e.scheme, "ws") + "://" + e.host + base
+}
+
 // String returns the endpoint as a URL without userinfo. It may be shown and logged.
 func (e Endpoint) String() string {
 	if e.IsZero() {

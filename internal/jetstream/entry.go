@@ -63,29 +63,34 @@ func (e *Entry) Renumber(n int64) { e.f.seq, e.number = n, n }
 func (e *Entry) V1(buf []byte) (event, grown []byte) {
 	start := len(buf)
 	if e.f.wrapped() {
-		buf = e.f.appendV1(buf, e.event)
+		buf = e.f.appendRepair(e.f.appendV1(buf, e.event), e.event)
 		return buf[start:], buf
 	}
 	event, grown = e.renumbered(buf, `"cursor":`, e.f.values.time.to)
-	last := e.witness()
-	if last == 0 {
+	from, to := e.witness()
+	if from == 0 {
 		return event, grown
 	}
 	if e.number == 0 {
 		grown = append(grown, event...)
 	}
-	grown = append(grown[:len(grown)-last], '}')
+	rest := grown[len(grown)-to:]
+	grown = append(grown[:len(grown)-from], rest...)
 	return grown[start:], grown
 }
 
-// witness returns how many bytes at the end of the entry v1 servers do not send: the "witnessedAt",
-// if it is the last member, and the closing brace. It returns 0 if there is nothing to leave out.
-func (e *Entry) witness() int {
-	v := e.f.values.witnessed
-	if e.f.witnessedUS == 0 || v.to != len(e.event)-1 || !bytes.HasSuffix(e.event[:v.from], []byte(witnessedMember)) {
-		return 0
+// witness returns the member that v1 servers do not send: the "witnessedAt", if it is the last
+// member but for a "repair". The result is where it begins and where it ends, counted from the end
+// of the entry; both are 0 if there is nothing to leave out.
+func (e *Entry) witness() (from, to int) {
+	v, n := e.f.values.witnessed, len(e.event)
+	if e.f.witnessedUS == 0 || !bytes.HasSuffix(e.event[:v.from], []byte(witnessedMember)) {
+		return 0, 0
 	}
-	return len(e.event) - v.from + len(witnessedMember)
+	if repair := e.f.values.repair; v.to != n-1 && (repair.to != n-1 || v.to != repair.from-len(repairMember)) {
+		return 0, 0
+	}
+	return n - v.from + len(witnessedMember), n - v.to
 }
 
 // renumbered returns the entry as it is stored, with the number that Renumber gave. If the entry
@@ -120,7 +125,8 @@ func (e *Entry) renumbered(buf []byte, key string, at int) (event, grown []byte)
 // entry has it. If the event has no sequence number because its server has none, its time takes
 // that place: a time is a cursor too. A kind that this version does not know has its own object in
 // the payload and nothing else; further members of the event itself, which no server sends, are
-// left out.
+// left out, except "repair": it becomes a member of the envelope. A commit without a rev, which a
+// repair may have stored, has none in the frame.
 func (e *Entry) V2(buf []byte) (frame, grown []byte) {
 	if e.f.wrapped() {
 		return e.renumbered(buf, `"seq":`, e.f.v2.from+1)
@@ -130,6 +136,9 @@ func (e *Entry) V2(buf []byte) (frame, grown []byte) {
 	}
 	start := len(buf)
 	buf = e.f.appendV2(buf, e.event, e.id.kind)
+	if e.f.values.repair.to > 0 {
+		buf = append(appendMember(buf[:len(buf)-1], repairMember, e.event, e.f.values.repair), '}')
+	}
 	return buf[start:], buf
 }
 
@@ -148,7 +157,9 @@ func (f *fields) appendV2(dst, event []byte, kind messages.Kind) []byte {
 		dst = appendText(dst, `,"did":"`, f.did)
 		dst = appendText(dst, `,"operation":"`, f.commit.operation)
 		dst = appendMember(dst, `,"record":`, event, f.values.record)
-		dst = appendText(dst, `,"rev":"`, f.commit.rev)
+		if f.commit.rev != nil {
+			dst = appendText(dst, `,"rev":"`, f.commit.rev)
+		}
 		dst = appendText(dst, `,"rkey":"`, f.commit.rkey)
 		dst = f.appendV2Seq(dst)
 	case messages.KindIdentity:
@@ -208,7 +219,10 @@ func (f *fields) appendV2Members(dst, event []byte, commit span) []byte {
 		members = append(members, member{[]byte(witnessedKey), f.values.witnessed.of(event)})
 	}
 	if commit.to > 0 {
-		members = append(members, text("collection", f.commit.collection), text("operation", f.commit.operation), text("rev", f.commit.rev), text("rkey", f.commit.rkey))
+		members = append(members, text("collection", f.commit.collection), text("operation", f.commit.operation), text("rkey", f.commit.rkey))
+		if f.commit.rev != nil {
+			members = append(members, text("rev", f.commit.rev))
+		}
 		for _, v := range []struct {
 			key   string
 			value span

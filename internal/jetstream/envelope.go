@@ -70,8 +70,19 @@ func (f *fields) appendEntry(dst, frame []byte) []byte {
 		dst = append(dst[:len(dst)-1], witnessedMember...)
 		dst = append(append(dst, f.values.witnessed.of(frame)...), '}')
 	}
-	return dst
+	return f.appendRepair(dst, frame)
 }
+
+// appendRepair adds the "repair" of a v2 frame to its event in v1's shape, which ends dst.
+func (f *fields) appendRepair(dst, frame []byte) []byte {
+	if !f.wrapped() || f.values.repair.to == 0 {
+		return dst
+	}
+	return append(appendMember(dst[:len(dst)-1], repairMember, frame, f.values.repair), '}')
+}
+
+// repairMember is the beginning of the "repair" in an object that has other members before it.
+const repairMember = `,"` + repairKey + `":`
 
 // witnessedMember is the beginning of an entry's last member, if the entry has a "witnessedAt".
 const witnessedMember = `,"` + witnessedKey + `":`
@@ -125,9 +136,13 @@ func (f *fields) appendV1(dst, frame []byte) []byte {
 
 // appendCommit appends a commit's object in v1's shape.
 func (f *fields) appendCommit(dst, frame []byte) []byte {
-	dst = append(dst, `{"rev":"`...)
-	dst = append(dst, f.commit.rev...)
-	dst = append(dst, `","operation":"`...)
+	dst = append(dst, '{')
+	if f.commit.rev != nil {
+		dst = append(dst, `"rev":"`...)
+		dst = append(dst, f.commit.rev...)
+		dst = append(dst, `",`...)
+	}
+	dst = append(dst, `"operation":"`...)
 	dst = append(dst, f.commit.operation...)
 	dst = append(dst, `","collection":"`...)
 	dst = append(dst, f.commit.collection...)

@@ -8,7 +8,7 @@ package jetstream
 // of the event.
 type fields struct {
 	did, kind []byte // for a v2 frame, kind is the payload's "$type" until identify has read it
-	commit    struct{ rev, operation, collection, rkey []byte }
+	commit    commitFields
 	syncRev   []byte
 	blocks    []byte // of a sync, as they are spelled
 
@@ -24,6 +24,10 @@ type fields struct {
 	v2        payload
 }
 
+// commitFields are a commit's strings. Its cid is as it is spelled, with the
+// quotes and any escapes, and may be any value.
+type commitFields struct{ rev, operation, collection, rkey, cid []byte }
+
 // span is the place of a value in the frame; the zero span is none.
 type span struct{ from, to int }
 
@@ -34,6 +38,7 @@ func (s span) of(frame []byte) []byte { return frame[s.from:s.to] }
 // event's.
 type values struct {
 	commit, record, cid, identity, account, sync, witnessed span
+	repair                                                  span // what a repair added, if it is an object
 	time, number                                            span // the event's own, in both shapes
 	// There are members with names that this version does not know.
 	more bool
@@ -131,6 +136,9 @@ func (f *fields) member(b []byte, i int, of object, key []byte) int {
 		case "payload":
 			return f.payload(b, i)
 		}
+		if string(key) == repairKey {
+			return f.repair(b, i)
+		}
 		if f.v2.seen {
 			return valueEnd(b, i, 1)
 		}
@@ -146,7 +154,7 @@ func (f *fields) member(b []byte, i int, of object, key []byte) int {
 		case witnessedKey:
 			return f.values.witnessed.set(i, f.text(b, i, &f.witnessed))
 		case "commit":
-			f.commit.rev, f.commit.operation, f.commit.collection, f.commit.rkey = nil, nil, nil, nil
+			f.commit = commitFields{}
 			f.values.record, f.values.cid, f.values.more = span{}, span{}, false
 			return f.values.commit.set(i, f.nested(b, i, theCommit))
 		case "identity":
@@ -175,7 +183,7 @@ func (f *fields) member(b []byte, i int, of object, key []byte) int {
 		case "record":
 			return f.values.record.set(i, valueEnd(b, i, f.depth()))
 		case "cid":
-			return f.values.cid.set(i, valueEnd(b, i, f.depth()))
+			return f.values.cid.set(i, f.raw(b, i, &f.commit.cid))
 		}
 		f.values.more = true
 	case theIdentity:
@@ -242,7 +250,7 @@ func (f *fields) payloadMember(b []byte, i int, key []byte) int {
 	case "record":
 		return f.values.record.set(i, valueEnd(b, i, 2))
 	case "cid":
-		return f.values.cid.set(i, valueEnd(b, i, 2))
+		return f.values.cid.set(i, f.raw(b, i, &f.commit.cid))
 	case "identity":
 		f.identitySeq = 0
 		return f.values.identity.set(i, f.nested(b, i, theIdentity))
@@ -263,6 +271,20 @@ func (f *fields) payloadMember(b []byte, i int, key []byte) int {
 // witnessedKey is the member that says when the upstream's instance witnessed the event. A v2
 // payload has it, and so has the entry that is made of that payload.
 const witnessedKey = "witnessedAt"
+
+// repairKey is the member that a repair adds to an event (messages.Repair). In a v2 frame it is a
+// member of the envelope, behind the payload.
+const repairKey = "repair"
+
+// repair takes the index of the value of "repair".
+func (f *fields) repair(b []byte, i int) int {
+	f.values.repair = span{}
+	end := valueEnd(b, i, 1)
+	if end >= 0 && b[i] == '{' {
+		f.values.repair = span{i, end}
+	}
+	return end
+}
 
 // positionUS returns the event's position in time: the time at which the instance witnessed it, if
 // the event says that, because servers compare a time cursor with that time; otherwise its own

@@ -27,6 +27,9 @@ type Filter struct {
 	Kinds       []string // "commit", "identity", "account", "sync"
 }
 
+// Nobody is a DID that no account has: a filter with it alone in DIDs wants no account's events.
+const Nobody = "did:web:nobody.invalid"
+
 // IsZero says whether the filter wants every event.
 func (f Filter) IsZero() bool { return len(f.Collections)+len(f.DIDs)+len(f.Kinds) == 0 }
 

@@ -15,6 +15,10 @@ import (
 // be declared again at the same rev, by a commit that was signed again. The upstream's time and
 // sequence number are not part of the identity: they change when an upstream is restarted or
 // replaced. The identity is the same in both protocols.
+//
+// A repair may store a bare commit: a record as its account's server has it now, without the rev of
+// the commit that put it there. It is (did, collection, rkey, cid). A bare delete was found by
+// comparing. It has no cid, so its own time, which is that of the comparison, takes that place.
 type identity struct {
 	kind     messages.Kind
 	seq      int64
@@ -25,7 +29,9 @@ type identity struct {
 	// A nameless event has no identity of its own: its kind is unknown, or it lacks the number or
 	// rev that would be its identity.
 	nameless bool
-	whole    []byte // the content of a nameless event, which is its identity
+	// A bare commit has its cid in the place of the rev, a bare delete its time in that of the number.
+	bare  bool
+	whole []byte // the content of a nameless event, which is its identity
 }
 
 // identify returns the identity of the event in the frame that f was parsed from, or what the event
@@ -68,6 +74,9 @@ func (f *fields) identifyPlain() (identity, string) {
 	case "commit":
 		id.kind, id.rev = messages.KindCommit, f.commit.rev
 		id.path = [3][]byte{f.commit.collection, f.commit.rkey, f.commit.operation}
+		if len(id.rev) == 0 && f.values.repair.to > 0 {
+			return f.identifyBare()
+		}
 		if len(id.rev) == 0 || len(id.path[0]) == 0 || len(id.path[1]) == 0 || len(id.path[2]) == 0 {
 			return identity{}, `"commit" must have "rev", "operation", "collection" and "rkey", strings that are not empty`
 		}
@@ -88,6 +97,28 @@ func (f *fields) identifyPlain() (identity, string) {
 	return id, ""
 }
 
+// identifyBare is identifyPlain for a commit without a rev.
+func (f *fields) identifyBare() (identity, string) {
+	id := identity{kind: messages.KindCommit, bare: true, did: f.did, path: [3][]byte{f.commit.collection, f.commit.rkey, f.commit.operation}}
+	if string(f.commit.operation) == "delete" {
+		id.seq = f.timeUS
+	} else {
+		id.rev = f.commit.textCID()
+	}
+	if len(id.path[0]) == 0 || len(id.path[1]) == 0 || len(id.path[2]) == 0 || id.seq == 0 && len(id.rev) == 0 {
+		return identity{}, `"commit" must have "operation", "collection", "rkey" and, but for a delete, "rev" or "cid", strings that are not empty`
+	}
+	return id, ""
+}
+
+// textCID returns the cid, nil if it is missing or no string.
+func (c *commitFields) textCID() []byte {
+	if n := len(c.cid); n > len(`""`) && c.cid[0] == '"' {
+		return unescape(c.cid[1 : n-1])
+	}
+	return nil
+}
+
 // fingerprint returns a 64-bit hash of the identity: the xxhash of the xxhashes of its parts, so
 // that no separator can be forged and the parts need not be copied together. It is stored, so it
 // must never change. It is the same for an event that the protocols spell differently.
@@ -99,7 +130,12 @@ func (id *identity) fingerprint() uint64 {
 		binary.LittleEndian.PutUint64(parts[16:], xxhash.Sum64(id.rev))
 		binary.LittleEndian.PutUint64(parts[24:], xxhash.Sum64(id.path[0]))
 		binary.LittleEndian.PutUint64(parts[32:], xxhash.Sum64(id.path[1]))
-		binary.LittleEndian.PutUint64(parts[40:], xxhash.Sum64(id.path[2]))
+		if id.bare {
+			parts[7] = 2
+			binary.LittleEndian.PutUint64(parts[48:], uint64(id.seq))
+		} else {
+			binary.LittleEndian.PutUint64(parts[40:], xxhash.Sum64(id.path[2]))
+		}
 	} else {
 		binary.LittleEndian.PutUint64(parts[16:], xxhash.Sum64(id.rev))
 		binary.LittleEndian.PutUint64(parts[48:], uint64(id.seq))
@@ -115,15 +151,15 @@ func (id *identity) fingerprint() uint64 {
 }
 
 // content returns the members of an identified event, in v1's shape and as they are spelled. It
-// leaves out the members that are already part of the identity (did, kind) and those that are
-// specific to the instance (time, number).
+// leaves out the members that are already part of the identity (did, kind), those that are specific
+// to the instance (time, number), and what a repair added.
 func (f *fields) content(frame []byte) []byte {
 	if f.wrapped() {
 		frame = f.appendV1(nil, frame)
 	}
 	return appendMembers(nil, frame, skipSpace(frame, 0), func(key []byte) bool {
 		switch string(key) {
-		case "did", "kind", "time_us", "cursor", witnessedKey:
+		case "did", "kind", "time_us", "cursor", witnessedKey, repairKey:
 			return false
 		}
 		return true
@@ -131,9 +167,9 @@ func (f *fields) content(frame []byte) []byte {
 }
 
 func (id *identity) equal(other *identity) bool {
-	return id.kind == other.kind && id.seq == other.seq && id.nameless == other.nameless &&
+	return id.kind == other.kind && id.seq == other.seq && id.nameless == other.nameless && id.bare == other.bare &&
 		bytes.Equal(id.did, other.did) && bytes.Equal(id.rev, other.rev) &&
-		bytes.Equal(id.path[0], other.path[0]) && bytes.Equal(id.path[1], other.path[1]) && bytes.Equal(id.path[2], other.path[2]) &&
+		bytes.Equal(id.path[0], other.path[0]) && bytes.Equal(id.path[1], other.path[1]) && (id.bare || bytes.Equal(id.path[2], other.path[2])) &&
 		bytes.Equal(id.whole, other.whole)
 }
 

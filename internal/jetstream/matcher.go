@@ -13,6 +13,7 @@ type Matcher struct {
 	dids        map[string]struct{}
 	collections map[string]struct{}
 	prefixes    map[string]struct{} // including the final dot
+	unrepaired  bool                // wants no event that was fetched to close a gap
 }
 
 // noKind is a bit that no event has. It says that kinds were named, known or not.
@@ -50,6 +51,17 @@ func NewMatcher(f Filter) *Matcher {
 	return m
 }
 
+// WithoutRepaired returns a matcher that wants the same events, but none that was fetched to close a
+// gap.
+func (m *Matcher) WithoutRepaired() *Matcher {
+	var other Matcher
+	if m != nil {
+		other = *m
+	}
+	other.unrepaired = true
+	return &other
+}
+
 // WantsEvent says whether the stored event is wanted: an event in v1's shape, a v2 frame as it
 // came, or a gap entry of our own. Only a list of kinds without "gap" leaves a gap entry out. The
 // event is scanned, and nothing is allocated unless its fields are spelled with escapes. JSON that
@@ -58,6 +70,14 @@ func NewMatcher(f Filter) *Matcher {
 func (m *Matcher) WantsEvent(event []byte) bool {
 	if m == nil {
 		return true
+	}
+	if m.unrepaired {
+		if Repaired(event) {
+			return false
+		}
+		if m.kinds == 0 && m.dids == nil && m.collections == nil {
+			return true
+		}
 	}
 	var f fields
 	if f.parse(event) < 0 {

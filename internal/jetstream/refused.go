@@ -115,11 +115,17 @@ func (e *RefusedError) tooLong() bool {
 	return e.Status == http.StatusRequestURITooLong || e.Status == http.StatusRequestHeaderFieldsTooLarge
 }
 
+// CursorTooOld says whether an error of Dial means that the socket does not go back to the sequence
+// number.
+func CursorTooOld(err error) bool {
+	refusal, ok := errors.AsType[*RefusedError](err)
+	return ok && refusal.Name == atproto.CursorTooOld
+}
+
 // ResumeByTime says whether an error of Dial means that the sequence number is of no use at the
 // endpoint, so that the same endpoint should be asked by time at once: see Reach.ByTime.
 func ResumeByTime(err error) bool {
-	refusal, ok := errors.AsType[*RefusedError](err)
-	return ok && refusal.Name == atproto.CursorTooOld || errors.Is(err, ErrLegacySeq)
+	return CursorTooOld(err) || errors.Is(err, ErrLegacySeq)
 }
 
 // printable turns text of an upstream into one line of at most maxRefusal bytes.

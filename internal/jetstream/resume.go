@@ -108,13 +108,30 @@ type Resume struct {
 	// process may have left for a backfill.
 	BackfillRewind time.Duration
 	Reach          Reach
+	// Begin is where a feed begins that has no position of an upstream yet. It takes precedence over
+	// Checkpoint.
+	Begin Begin
+	// Swept says that the endpoint's archive has just given everything up to the position. So the
+	// numbers are the host's, and what follows the position is on its socket.
+	Swept bool
+	// Unreachable says that the endpoint's socket has refused, again and again, to go back to the
+	// position.
+	Unreachable bool
 	// NoProof says that the event at the position may no longer be wanted, as after a change of the
 	// filter. Then neither the event nor its number proves anything.
 	NoProof bool
 }
 
+// Begin is where a feed begins: at a time, with the oldest event of the socket, or, as the zero
+// Begin, with the events from now on.
+type Begin struct {
+	US       int64 // Unix µs, 0 for none
+	Earliest bool
+}
+
 // Plan is how to resume.
 type Plan struct {
+	Begin   Begin // of the Resume
 	Cursor  Cursor
 	From    messages.Position // the place that is asked for, or rewound from
 	Overlap Overlap
@@ -131,13 +148,28 @@ type Plan struct {
 // pure function, safe for concurrent use.
 func PlanResume(r Resume) Plan {
 	cp := r.Checkpoint
+	switch {
+	case r.Begin.Earliest:
+		return Plan{Begin: r.Begin, Cursor: TimeCursor(0)}
+	case r.Begin.US > 0:
+		return Plan{Begin: r.Begin, Cursor: TimeCursor(r.Begin.US)}
+	}
 	covered := cp.Covered()
 	if !r.Found || covered.US <= 0 {
 		return Plan{}
 	}
 	host := r.Endpoint.Host()
 	plan := Plan{From: cp.Position, Behind: r.behind(covered)}
+	if r.Swept && cp.Host == host && cp.Seq > 0 {
+		plan.Cursor, plan.Overlap = SequenceCursor(host, cp.Seq), OverlapShort
+		return plan
+	}
 	lost := &messages.Gap{Host: cp.Host, FromUS: covered.US, Cause: messages.GapReplayWindow}
+	if r.Unreachable {
+		lost.Cause = messages.GapServerMoved
+		plan.Cursor, plan.Overlap, plan.Skip = TimeCursor(cp.TimeUS), OverlapFull, lost
+		return plan
+	}
 	if r.tooOld(covered) {
 		plan.Gap = lost
 		return plan
@@ -315,7 +347,12 @@ const (
 type Said struct {
 	Outdated bool // atproto.OutdatedCursor
 	Future   bool // atproto.FutureCursor
+	Silent   bool // it says nothing of a cursor that it moved (v1)
 }
+
+// beginSlack is how long after the time that a feed begins at the first event of a silent upstream
+// may come. A later one suggests that the upstream has nothing older.
+const beginSlack = 10 * time.Minute
 
 // VerifyFirst compares the first event of a connection, wanted or not, with the request. It is a
 // pure function, safe for concurrent use.
@@ -331,7 +368,10 @@ func VerifyFirst(p Plan, seq, timeUS int64, said Said) FirstFrame {
 		}
 		return FirstLate
 	}
-	if us, ok := p.Cursor.TimeUS(); ok && said.Outdated && timeUS > us {
+	us, byTime := p.Cursor.TimeUS()
+	switch {
+	case !byTime || p.Begin.Earliest:
+	case said.Outdated && timeUS > us, said.Silent && p.Begin.US > 0 && timeUS > us+beginSlack.Microseconds():
 		return FirstLate
 	}
 	return FirstContinues

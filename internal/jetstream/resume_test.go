@@ -237,3 +237,62 @@ func TestHostClock(t *testing.T) {
 		t.Errorf("at the latest %s", time.UnixMicro(us))
 	}
 }
+
+// A feed without a position begins where it is to begin, whatever its checkpoint and window say.
+func TestPlanOfABeginning(t *testing.T) {
+	here := endpoint(t, "a.example")
+	r := jetstream.Resume{Endpoint: here, Now: noon, ReplayWindow: 12 * time.Hour, Rewind: time.Minute,
+		Checkpoint: messages.Checkpoint{Position: messages.Position{Host: hostA, TimeUS: ago(100 * time.Hour), Moment: true}}}
+	r.Begin.US = ago(100 * time.Hour)
+	if p := jetstream.PlanResume(r); p.Cursor != jetstream.TimeCursor(ago(100*time.Hour)) || p.Gap != nil || p.Overlap != jetstream.OverlapNone {
+		t.Errorf("a time: %+v", p)
+	}
+	r.Begin = jetstream.Begin{Earliest: true}
+	if p := jetstream.PlanResume(r); p.Cursor != jetstream.TimeCursor(0) || p.Gap != nil {
+		t.Errorf("the earliest event: %+v", p)
+	}
+}
+
+// After its archive a host is asked for the last number of it, however old that is. Where the socket
+// does not go back so far, what lies between is lost.
+func TestI4_PlanBehindAnArchive(t *testing.T) {
+	here, there := endpoint(t, "a.example"), endpoint(t, "b.example")
+	r := jetstream.Resume{Endpoint: here, Found: true, Now: noon, ReplayWindow: 12 * time.Hour, Rewind: time.Minute, Swept: true,
+		Checkpoint: messages.Checkpoint{Position: at(50_000, 30*time.Hour)}}
+	if p := jetstream.PlanResume(r); p.Cursor != jetstream.SequenceCursor(hostA, 50_000) || p.Gap != nil || p.Proof != jetstream.ProofNone || p.Overlap == jetstream.OverlapNone {
+		t.Errorf("%+v", p)
+	}
+	r.Endpoint = there
+	if p := jetstream.PlanResume(r); p.Gap == nil {
+		t.Errorf("another host has other numbers: %+v", p)
+	}
+	r.Endpoint, r.Swept, r.Unreachable = here, false, true
+	if p := jetstream.PlanResume(r); p.Skip == nil || p.Skip.Cause != messages.GapServerMoved || p.Skip.FromUS != ago(30*time.Hour) {
+		t.Errorf("a socket that does not go back so far: %+v", p)
+	}
+}
+
+// The first event tells whether a socket goes back to the beginning. An upstream that says nothing
+// is judged by the event's time.
+func TestFirstEventOfABeginning(t *testing.T) {
+	begin := ago(24 * time.Hour)
+	p := jetstream.Plan{Begin: jetstream.Begin{US: begin}, Cursor: jetstream.TimeCursor(begin)}
+	late := begin + time.Hour.Microseconds()
+	for name, c := range map[string]struct {
+		plan jetstream.Plan
+		us   int64
+		said jetstream.Said
+		want jetstream.FirstFrame
+	}{
+		"what was asked for":           {p, begin + 1, jetstream.Said{}, jetstream.FirstContinues},
+		"a server that would say so":   {p, late, jetstream.Said{}, jetstream.FirstContinues},
+		"a server that says so":        {p, late, jetstream.Said{Outdated: true}, jetstream.FirstLate},
+		"a silent one":                 {p, late, jetstream.Said{Silent: true}, jetstream.FirstLate},
+		"a silent one, soon":           {p, begin + 1_000_000, jetstream.Said{Silent: true}, jetstream.FirstContinues},
+		"the earliest, whatever it is": {jetstream.Plan{Begin: jetstream.Begin{Earliest: true}, Cursor: jetstream.TimeCursor(0)}, late, jetstream.Said{Outdated: true}, jetstream.FirstContinues},
+	} {
+		if got := jetstream.VerifyFirst(c.plan, 1, c.us, c.said); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

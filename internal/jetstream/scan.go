@@ -15,6 +15,8 @@ import "tempestd/messages"
 // relay's "seq", a sync without "rev". All their bytes identify them, except their time and
 // sequence number, which belong to the instance.
 //
+// A commit with a "repair" need not have a "rev": what identifies it then is its record ([Content]).
+//
 // TimeUS is the event's position in time: its "witnessedAt" (RFC 3339) if it has one, and otherwise
 // its own time. The two are the same on today's servers. If they ever differ, servers compare a
 // time cursor with "witnessedAt".

@@ -22,12 +22,18 @@ const (
 	FeedReconnecting  Event = "feed.reconnecting"
 	FeedGapped        Event = "feed.gapped"
 	FeedPaused        Event = "feed.paused"
+	FeedFilling       Event = "feed.filling"
 	FeedFailed        Event = "feed.failed"
 	FeedStopped       Event = "feed.stopped"
 	FeedStandby       Event = "feed.standby"
 
 	FeedWire         Event = "feed.wire"
+	StartIgnored     Event = "feed.start_ignored"
+	FillProgress     Event = "fill.progress"
+	FillDone         Event = "fill.done"
 	FeedFilter       Event = "feed.filter_changed"
+	FollowsRead      Event = "follows.read"
+	FollowsFailed    Event = "follows.failed"
 	FeedResume       Event = "feed.resume"
 	FeedOverlap      Event = "feed.overlap"
 	FeedOverlapEnded Event = "feed.overlap_ended"
@@ -38,6 +44,13 @@ const (
 	BackfillStarted Event = "backfill.started"
 	BackfillDone    Event = "backfill.done"
 	BackfillFailed  Event = "backfill.failed"
+
+	GapRepairing    Event = "gap.repairing"
+	GapWaiting      Event = "gap.waiting"
+	GapRepaired     Event = "gap.repaired"
+	GapPartly       Event = "gap.partly"
+	GapUnrepairable Event = "gap.unrepairable"
+	GapDismissed    Event = "gap.dismissed"
 
 	WatchdogStalled Event = "watchdog.stalled"
 	ForceReconnect  Event = "feed.force_reconnect"
@@ -113,14 +126,20 @@ var Catalogue = []Definition{
 	{FeedBackpressured, slog.LevelWarn, "the store does not keep up, the socket is not read", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedDisconnected, slog.LevelWarn, "the connection ended", []string{"feed", "from", "reason", "epoch", "endpoint", "retry_in"}},
 	{FeedReconnecting, slog.LevelInfo, "a connection after the first is being made", []string{"feed", "from", "reason", "epoch", "endpoint"}},
-	{FeedGapped, slog.LevelWarn, "events are missing; a gap entry is being written", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedGapped, slog.LevelWarn, "events are missing; a gap entry is being written", []string{"feed", "from", "reason", "epoch", "endpoint", "id", "gap_from", "gap_to", "host"}},
+	{FeedFilling, slog.LevelInfo, "the feed begins with history, which is read from the upstream's archive; reason says what it waits for", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedPaused, slog.LevelInfo, "an operator paused the feed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedFailed, slog.LevelError, "the upstream refuses us for good; retried slowly", []string{"feed", "from", "reason", "epoch", "endpoint", "retry_in"}},
 	{FeedStopped, slog.LevelInfo, "the feed stopped: with the daemon, or because its stream was closed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedStandby, slog.LevelInfo, "this daemon does not own the feed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 
 	{FeedWire, slog.LevelInfo, "what is spoken on the connection, and why it is not what was preferred", []string{"feed", "epoch", "endpoint", "protocol", "compression", "fallback"}},
+	{StartIgnored, slog.LevelInfo, "the configured start means nothing, because the feed has a position (said once)", []string{"feed", "start"}},
+	{FillProgress, slog.LevelInfo, "how far a feed has come with the history that it begins with (told once a minute)", []string{"feed", "source", "events", "events_per_s", "done", "eta", "bytes", "planned_bytes", "reached"}},
+	{FillDone, slog.LevelInfo, "the history is stored, and the feed is live", []string{"feed", "source", "events", "events_per_s", "done", "eta", "bytes", "planned_bytes", "reached"}},
 	{FeedFilter, slog.LevelInfo, "the feed's filter is another from now on", []string{"feed", "collections", "dids", "kinds"}},
+	{FollowsRead, slog.LevelInfo, "the accounts that the feed's account follows were read, and are the feed's dids now", []string{"feed", "account", "follows", "added", "removed"}},
+	{FollowsFailed, slog.LevelWarn, "they could not be read; the feed keeps those it has", []string{"feed", "account", "error", "follows", "retry_in"}},
 	{FeedResume, slog.LevelInfo, "where the connection resumes from", []string{"feed", "epoch", "cursor", "covered", "behind"}},
 	{FeedOverlap, slog.LevelInfo, "the identity index was loaded for a replay", []string{"feed", "epoch", "fingerprints", "took"}},
 	{FeedOverlapEnded, slog.LevelInfo, "the replay is past the stored stream, the index is dropped", []string{"feed", "epoch", "duplicates"}},
@@ -131,6 +150,13 @@ var Catalogue = []Definition{
 	{BackfillStarted, slog.LevelInfo, "a second connection asks for what the first may have been left without", []string{"feed", "from", "to", "attempt"}},
 	{BackfillDone, slog.LevelInfo, "it was sent everything; what the stream lacked is appended", []string{"feed", "from", "to", "found"}},
 	{BackfillFailed, slog.LevelWarn, "it was not; after the last attempt a gap is recorded", []string{"feed", "from", "to", "error", "attempt", "attempts"}},
+
+	{GapRepairing, slog.LevelInfo, "the missing events of a gap are being fetched", []string{"feed", "gap", "source", "gap_from", "gap_to", "host", "attempt", "planned_bytes"}},
+	{GapWaiting, slog.LevelWarn, "a gap cannot be fetched now; it is tried again", []string{"feed", "gap", "source", "reason", "attempt", "retry_at"}},
+	{GapRepaired, slog.LevelInfo, "a gap is closed: everything that its source has is stored", []string{"feed", "gap", "source", "recovered", "held", "bytes", "missing", "took"}},
+	{GapPartly, slog.LevelWarn, "a part of a gap is stored, and no source has the rest", []string{"feed", "gap", "source", "recovered", "held", "bytes", "missing", "reason"}},
+	{GapUnrepairable, slog.LevelWarn, "no source has anything of a gap", []string{"feed", "gap", "missing", "reason"}},
+	{GapDismissed, slog.LevelInfo, "an operator gave a gap up", []string{"feed", "gap", "recovered", "reason"}},
 
 	{WatchdogStalled, slog.LevelWarn, "the watchdog found the feed stale", []string{"feed", "epoch", "cause", "silence", "suspicion"}},
 	{ForceReconnect, slog.LevelInfo, "a connection was told to reconnect", []string{"feed", "epoch", "cause"}},

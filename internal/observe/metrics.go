@@ -22,6 +22,11 @@ type Metrics struct {
 	Skipped    *prometheus.CounterVec   // feed: events older than the stream or its index, dropped
 	Gaps       *prometheus.CounterVec   // feed, cause: gap entries written
 	BadFrames  *prometheus.CounterVec   // feed
+	Ledger     *prometheus.GaugeVec     // feed, state: gaps in the ledger
+	Lacking    *prometheus.GaugeVec     // feed: seconds of upstream time in gaps that may still be closed
+	Recovered  *prometheus.CounterVec   // feed, source: entries appended by repairs
+	Downloaded *prometheus.CounterVec   // feed, source: bytes downloaded by repairs
+	RepairFail *prometheus.CounterVec   // feed, source: attempts that ended with an error
 	Misses     *prometheus.CounterVec   // feed: events that an overlap looked up and that are new
 	FalseHits  *prometheus.CounterVec   // feed: fingerprint hits that the stored entry disproved
 	State      *prometheus.GaugeVec     // feed, state: 1 for the state the feed is in
@@ -64,6 +69,11 @@ func NewMetrics() *Metrics {
 	m.Duplicates = m.counter("duplicates_total", "events dropped because the stream held them already", "feed")
 	m.Skipped = m.counter("skipped_total", "events of a replay that were left out because they stand before the stream's or its index's first entry", "feed")
 	m.Gaps = m.counter("gaps_total", "gap entries written", "feed", "cause")
+	m.Ledger = m.gauge("gap_rows", "gaps in the ledger, by state", "feed", "state")
+	m.Lacking = m.gauge("gap_lost_seconds", "upstream time that is missing in gaps which may still be closed, as far as their ends are known", "feed")
+	m.Recovered = m.counter("gap_recovered_entries_total", "entries appended by repairs", "feed", "source")
+	m.Downloaded = m.counter("gap_downloaded_bytes_total", "bytes downloaded by repairs", "feed", "source")
+	m.RepairFail = m.counter("gap_attempts_failed_total", "attempts to repair a gap that ended with an error", "feed", "source")
 	m.BadFrames = m.counter("bad_frames_total", "frames that could not be parsed and were left out", "feed")
 	m.Misses = m.counter("dedupe_misses_total", "events that were looked up during an overlap and are new", "feed")
 	m.FalseHits = m.counter("dedupe_false_hits_total", "fingerprint hits that the stored entry disproved", "feed")

@@ -11,15 +11,15 @@ import (
 	"tempestd/internal/serve/api"
 )
 
-// maxReason is the longest reason for closing a stream, in bytes. The reason is stored with the
-// stream, logged, and sent to every reader.
+// maxReason is the longest reason for closing a stream or for giving a gap up, in bytes. The reason
+// is stored, logged, and sent to readers.
 const maxReason = 200
 
 // closeStream closes a stream for good and answers with its description. A stream that was closed
 // before keeps its first reason.
 func (s *Server) closeStream(w http.ResponseWriter, r *http.Request) error {
 	p := api.ParseParams(r, "reason")
-	reason := reasonOf(p)
+	reason := lineOf(p, "reason", "for those who find the stream closed")
 	if p.Err != nil {
 		return p.Err
 	}
@@ -33,13 +33,12 @@ func (s *Server) closeStream(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// reasonOf returns why a stream is closed. It is required: closing cannot be undone, and readers
-// will ask for the reason.
-func reasonOf(p *api.Params) string {
-	const name = "reason"
+// lineOf returns a reason, which is required: readers will ask for it, and what it is the reason
+// for cannot be undone.
+func lineOf(p *api.Params, name, forWhom string) string {
 	given := strings.TrimSpace(p.Values.Get(name))
 	if given == "" || len(given) > maxReason || !utf8.ValidString(given) || strings.ContainsFunc(given, unicode.IsControl) {
-		p.Fail(api.Invalid(name, given, fmt.Sprintf("one line of 1…%d bytes, for those who find the stream closed", maxReason)))
+		p.Fail(api.Invalid(name, given, fmt.Sprintf("one line of 1…%d bytes, %s", maxReason, forWhom)))
 	}
 	return given
 }

@@ -2,8 +2,10 @@ package serve_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -79,7 +81,8 @@ type control struct {
 	mu       sync.Mutex
 	commands []string
 	notReady []string
-	hang     bool // answers only when the caller's context has ended
+	refuses  error // the answer to every command about a gap
+	hang     bool  // answers only when the caller's context has ended
 	panics   bool
 	store    persistence.Store
 }
@@ -122,6 +125,18 @@ func (c *control) note(verb, feed string) error {
 func (c *control) Reconnect(_ context.Context, feed string) error { return c.note("reconnect", feed) }
 func (c *control) Pause(_ context.Context, feed string) error     { return c.note("pause", feed) }
 func (c *control) Resume(_ context.Context, feed string) error    { return c.note("resume", feed) }
+
+func (c *control) RepairGap(_ context.Context, feed string, m messages.RepairGap) (messages.GapAnswer, error) {
+	answer := messages.GapAnswer{Row: messages.GapRow{ID: m.ID, Feed: feed, State: messages.GapRepairing}}
+	if m.DryRun {
+		answer.Offers = []messages.GapOffer{{Source: messages.SourceSocket, Bytes: 1000, Requests: 1, Events: 5}, {Source: messages.SourceArchive, Why: "it has no key"}}
+	}
+	return answer, cmp.Or(c.refuses, c.note(fmt.Sprintf("repair %s %t", m.ID, m.DryRun), feed))
+}
+
+func (c *control) DismissGap(_ context.Context, feed string, m messages.DismissGap) (messages.GapAnswer, error) {
+	return messages.GapAnswer{Row: messages.GapRow{ID: m.ID, Feed: feed, State: messages.GapUnrepairable, Why: m.Why}}, cmp.Or(c.refuses, c.note(fmt.Sprintf("dismiss %s: %s", m.ID, m.Why), feed))
+}
 
 func (c *control) Close(ctx context.Context, name, reason string) (persistence.StreamInfo, error) {
 	stream, err := c.store.Stream(ctx, name)

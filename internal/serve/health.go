@@ -34,8 +34,8 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// metrics serves the Prometheus registry. It first updates the sizes of the streams and the lags of
-// the consumers. When the store cannot answer, it reports that itself, and the other metrics are
+// metrics serves the Prometheus registry. It first updates the sizes of the streams, the lags of the
+// consumers and the numbers of the gaps. When the store cannot answer, it reports that itself, and the other metrics are
 // served without an update of these.
 func (s *Server) metrics() api.Handler {
 	m := s.observer.Metrics()
@@ -47,6 +47,7 @@ func (s *Server) metrics() api.Handler {
 				m.StreamLen.WithLabelValues(info.Name).Set(float64(info.Entries))
 			}
 			s.consumers.Measure(r.Context(), streams)
+			s.measureGaps(r.Context(), streams)
 		}
 		serve.ServeHTTP(w, r)
 		return nil

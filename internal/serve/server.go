@@ -45,6 +45,10 @@ type Control interface {
 	Reconnect(ctx context.Context, feed string) error
 	Pause(ctx context.Context, feed string) error
 	Resume(ctx context.Context, feed string) error
+	// RepairGap and DismissGap return an error that matches messages.ErrNoGap when the feed has no
+	// such gap.
+	RepairGap(ctx context.Context, feed string, c messages.RepairGap) (messages.GapAnswer, error)
+	DismissGap(ctx context.Context, feed string, c messages.DismissGap) (messages.GapAnswer, error)
 	// Close closes a stream for good. The error matches persistence.ErrNoStream when no stream has
 	// that name.
 	Close(ctx context.Context, stream, reason string) (persistence.StreamInfo, error)

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"tempestd/internal/jetstream"
 	"tempestd/internal/plain"
 	"tempestd/internal/serve/api"
 	"tempestd/internal/serve/tail"
@@ -19,7 +18,7 @@ const sseRetry = "retry: 1000\n\n"
 
 // sseParams are the parameters of an event stream: those of a tail, except the ones that bound a
 // single response.
-var sseParams = append([]string{"after", "live"}, api.FilterParams...)
+var sseParams = append([]string{"after", "live", api.RepairedParam}, api.FilterParams...)
 
 // wantsEvents reports whether a tail is to be an event stream (Server-Sent Events of the HTML
 // standard).
@@ -65,7 +64,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	if !resumed {
 		after = p.After()
 	}
-	filter := p.Filter()
+	matcher := p.Matcher()
 	if p.Err != nil {
 		return p.Err
 	}
@@ -78,7 +77,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
-	f := s.tails.Follow(r.Context(), stream, after, jetstream.NewMatcher(filter))
+	f := s.tails.Follow(r.Context(), stream, after, matcher)
 	defer f.Close()
 
 	// An error of the cursor is answered with a status, as for every tail.

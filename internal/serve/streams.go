@@ -4,14 +4,13 @@ import (
 	"net/http"
 	"slices"
 
-	"tempestd/internal/jetstream"
 	"tempestd/internal/serve/api"
 	"tempestd/internal/serve/tail"
 	"tempestd/persistence"
 )
 
 // tailParams are the parameters of a tail.
-var tailParams = slices.Concat([]string{"after", "block_ms", "limit"}, api.FilterParams)
+var tailParams = slices.Concat([]string{"after", "block_ms", "limit", api.RepairedParam}, api.FilterParams)
 
 // streamStatus is a stream's status in the API.
 type streamStatus struct {
@@ -49,26 +48,6 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// frames answers a read of a closed range.
-func (s *Server) frames(w http.ResponseWriter, r *http.Request) error {
-	p := api.ParseParams(r, "from", "to", "limit")
-	from, to, limit := p.Cursor("from", "start"), p.Cursor("to", "end"), p.Limit()
-	if p.Err != nil {
-		return p.Err
-	}
-	stream, err := s.store.Stream(r.Context(), r.PathValue("stream"))
-	if err != nil {
-		return err
-	}
-	read, err := stream.Read(r.Context(), from, to, limit)
-	if err != nil {
-		return err
-	}
-	found := tail.PageOf(read, limit)
-	s.tails.WritePage(w, stream.Name(), "", &found)
-	return nil
-}
-
 // tail answers with the entries after an exclusive cursor that pass the filter, and waits for them
 // up to the block budget. When the server is stopping, or begins to stop during the wait, it
 // answers with the entries there are and does not mark the stream as closed.
@@ -77,7 +56,7 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
 		return s.events(w, r)
 	}
 	p := api.ParseParams(r, tailParams...)
-	after, block, limit, filter := p.After(), p.Block(), p.Limit(), p.Filter()
+	after, block, limit, matcher := p.After(), p.Block(), p.Limit(), p.Matcher()
 	if p.Err != nil {
 		return p.Err
 	}
@@ -93,7 +72,7 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
 		defer release()
 	}
 	tail.Allow(w, block)
-	f := s.tails.Follow(r.Context(), stream, after, jetstream.NewMatcher(filter))
+	f := s.tails.Follow(r.Context(), stream, after, matcher)
 	defer f.Close()
 	found, err := f.Next(block, limit)
 	if err != nil {

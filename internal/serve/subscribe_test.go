@@ -434,6 +434,21 @@ func TestI4_GapsAreToldInV2AndCannotBeInV1(t *testing.T) {
 	}
 }
 
+func TestI4_WhatBecameOfAGapIsToldInV2(t *testing.T) {
+	storage := openStore(t)
+	const closing = `{"kind":"gap","time_us":%d,"gap":{"id":"00ff","state":%q,"host":"h:443","from_us":1,"to_us":2,"cause":"replay_window"}}`
+	store(t, openStream(t, storage, "bluesky"), fmt.Sprintf(closing, firstUS, "repaired"), fmt.Sprintf(closing, firstUS+1, "partly"), fmt.Sprintf(closing, firstUS+2, "unrepairable"))
+	d := start(t, storage)
+	for i, text := range d.dial(pathV2 + "?cursor=0").read(3) {
+		want := []string{"the events from 1 to 2 (replay_window) were missing and were sent since",
+			"some of the events from 1 to 2 (replay_window) were missing and were sent since, the others are not to be had",
+			"the events from 1 to 2 (replay_window) are missing and not to be had"}[i]
+		if !strings.Contains(text, `#info","message":"`+want+`","name":"Gap"`) {
+			t.Errorf("%s, want %s", text, want)
+		}
+	}
+}
+
 func TestTheTokenOfASubscriber(t *testing.T) {
 	storage := openStore(t)
 	store(t, openStream(t, storage, "bluesky"), event(firstUS, 1))

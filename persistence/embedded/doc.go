@@ -20,7 +20,7 @@
 //
 // Beside the streams there are two kinds of data. A high-water mark per stream shows when the end
 // of a stream was lost. The state in Badger contains the cursor actor's checkpoints, the named
-// consumers and a register of the streams. A copy of the state is made from time to time. Losing
+// consumers, the ledgers of gaps and a register of the streams. A copy of the state is made from time to time. Losing
 // the state loses no entry.
 //
 //	FORMAT                     the version of this layout
@@ -93,6 +93,7 @@
 //	state.go, badger.go                  the state beside the streams
 //	statefiles.go, statecopy.go          the files of the state; its copy
 //	checkpoint.go, consumer.go           the cursor actor's checkpoints; named consumers
+//	gaps.go                              the ledger of a stream's gaps
 //	segment/                             the format
 //	disk/                                the narrow interface to the file system
 package embedded

@@ -18,7 +18,7 @@ import (
 )
 
 // state is the data that the store keeps beside the streams, in Badger: the cursor actor's
-// checkpoints, the named consumers, the register of streams. It is small, every change is synced,
+// checkpoints, the named consumers, the ledgers of gaps, the register of streams. It is small, every change is synced,
 // and losing it loses no entry. A copy of it is made from time to time (statecopy.go).
 //
 // Badger maps its files, so their disk space must be allocated before Badger writes to them
@@ -45,6 +45,7 @@ type state struct {
 const (
 	checkpointPrefix = 'c' // c<feed>: the cursor actor's checkpoint
 	consumerPrefix   = 'n' // n<stream>\x00<name>: a named consumer
+	gapPrefix        = 'g' // g<stream>\x00<id>: a row of a stream's ledger of gaps
 	registerPrefix   = 'r' // r<stream>: the known end of a stream
 	revisionKey      = "v" // the revision of the newest change
 )
@@ -220,8 +221,15 @@ func eachIn(db *badger.DB, prefix []byte, visit func(key []byte, revision uint64
 	})
 }
 
+// change is a new body under a key; nil deletes the key.
+type change struct{ key, body []byte }
+
 // put stores body under the key durably; nil deletes the key.
-func (t *state) put(key, body []byte) error {
+func (t *state) put(key, body []byte) error { return t.putAll(change{key, body}) }
+
+// putAll makes the changes, in one transaction. It returns badger.ErrTxnTooBig, and changes nothing,
+// if they are too many or too large for one.
+func (t *state) putAll(changes ...change) error {
 	db, release, err := t.use()
 	if err != nil {
 		return err
@@ -230,7 +238,11 @@ func (t *state) put(key, body []byte) error {
 	t.writing.Lock()
 	defer t.writing.Unlock()
 	if t.own {
-		if err := t.space.ensure(len(key) + len(body)); err != nil {
+		largest := 0
+		for _, c := range changes {
+			largest = max(largest, len(c.key)+len(c.body))
+		}
+		if err := t.space.ensure(largest); err != nil {
 			return t.store.failure(fmt.Errorf("write the state: %w", err))
 		}
 	}
@@ -239,11 +251,22 @@ func (t *state) put(key, body []byte) error {
 		if err := txn.Set([]byte(revisionKey), encodeValue(revision, nil)); err != nil {
 			return err
 		}
-		if body == nil {
-			return txn.Delete(key)
+		for _, c := range changes {
+			err := error(nil)
+			if c.body == nil {
+				err = txn.Delete(c.key)
+			} else {
+				err = txn.Set(c.key, encodeValue(revision, c.body))
+			}
+			if err != nil {
+				return err
+			}
 		}
-		return txn.Set(key, encodeValue(revision, body))
+		return nil
 	})
+	if errors.Is(err, badger.ErrTxnTooBig) {
+		return err
+	}
 	if err != nil {
 		return t.store.failure(fmt.Errorf("write the state: %w", err))
 	}

@@ -86,6 +86,7 @@ type Store struct {
 	kicked chan struct{}
 
 	consumers sync.Mutex // one change of a named consumer at a time
+	ledgers   sync.Mutex // one change of a ledger of gaps at a time
 
 	mu      sync.Mutex
 	streams map[string]*stream

@@ -2,6 +2,7 @@ package streamtest
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -95,7 +96,7 @@ func testCheckpoint(t *testing.T, b Backend) {
 		for _, when := range []string{"appended", "opened again"} {
 			got, err := f.stream.Checkpoint(t.Context())
 			must(t, err)
-			if got != cp {
+			if !reflect.DeepEqual(got, cp) {
 				t.Errorf("%s: the checkpoint is %+v, want %+v", when, got, cp)
 			}
 			if when == "appended" {
@@ -116,7 +117,7 @@ func testCheckpointStore(t *testing.T, b Backend) {
 	f.reopen()
 	got, err := f.store.LoadCheckpoint(t.Context(), "feed")
 	must(t, err)
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("loaded %+v, want %+v", got, want)
 	}
 	expectError(t, "a bad feed name", f.store.SaveCheckpoint(t.Context(), "a/b", want), persistence.ErrBadName)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"reflect"
 	"testing"
 	"time"
 
@@ -109,7 +110,7 @@ func (m *model) put(r *rapid.T, n int) {
 	stored, err := m.stream.Checkpoint(context.Background())
 	check(r, err)
 	cp.LastID = m.last
-	if stored != cp {
+	if !reflect.DeepEqual(stored, cp) {
 		r.Fatalf("checkpoint %+v, want %+v", stored, cp)
 	}
 }

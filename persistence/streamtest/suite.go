@@ -60,6 +60,10 @@ func Run(t *testing.T, b Backend) {
 		{"Fingerprints", testFingerprints},
 		{"AppendTellsItsBlocks", testBlocks},
 		{"I2_I3_Model", testModel},
+		{"Gaps", testGaps},
+		{"I4_GapsInTheCheckpoint", testGapsInTheCheckpoint},
+		{"GapsAreBounded", testGapBound},
+		{"I4_GapModel", testGapModel},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, b) })
 	}

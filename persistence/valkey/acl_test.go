@@ -168,6 +168,10 @@ func everyUse(v *valkey.Store, s persistence.Stream, lease messages.Lease, batch
 			_, err := v.UpdateConsumer(ctx, "feed", "c", func(time.Time, *persistence.ConsumerState) (*persistence.ConsumerState, error) { return nil, nil })
 			return err
 		},
+		"gaps": func(ctx context.Context) error { _, err := s.Gaps(ctx); return err },
+		"save a gap": func(ctx context.Context) error {
+			return s.SaveGaps(ctx, []messages.GapRow{{ID: "a", Version: 1}})
+		},
 		"close": func(ctx context.Context) error {
 			other, err := v.Stream(ctx, "closed")
 			if err != nil {

@@ -3,7 +3,6 @@ package valkey
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	valkeygo "github.com/valkey-io/valkey-go"
@@ -33,7 +32,7 @@ func (s *stream) Append(ctx context.Context, batch *messages.Batch, cp messages.
 	s.write.Lock()
 	defer s.write.Unlock()
 	if s.lease.IsZero() {
-		return persistence.Appended{}, fmt.Errorf("stream %s was opened without a lease: it can only be read", s.name)
+		return persistence.Appended{}, readOnlyError(s.name)
 	}
 	if s.conflict != nil {
 		return persistence.Appended{}, s.conflict

@@ -2,6 +2,8 @@ package valkey
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	valkeygo "github.com/valkey-io/valkey-go"
@@ -235,6 +237,50 @@ func decodeConsumer(m valkeygo.ValkeyMessage) (consumerReply, error) {
 	d := decode("a consumer", m)
 	seconds, micros := d.number(), d.number()
 	r := consumerReply{now: time.Unix(seconds, micros*1000).UTC(), state: d.text()}
+	return r, d.end()
+}
+
+// saveGapsReply is the reply of scriptSaveGaps.
+type saveGapsReply struct {
+	verdict string // appendOK or appendFenced
+	rows    int64  // of appendOK: the rows of the ledger
+	// Of appendFenced: as in appendReply.
+	epoch uint64
+	owner string
+}
+
+func decodeSaveGaps(m valkeygo.ValkeyMessage) (r saveGapsReply, err error) {
+	d := decode("the answer to a change of the gaps", m)
+	switch r.verdict = d.text(); r.verdict {
+	case appendOK:
+		r.rows = d.number()
+	case appendFenced:
+		r.epoch, r.owner = d.count(), d.text()
+	default:
+		if d.err == nil {
+			d.err = fmt.Errorf("the script answered %.80q", r.verdict)
+		}
+	}
+	return r, d.end()
+}
+
+// gapsReply is the reply of scriptGaps: the checkpoint, "" if there is none, and the JSON of the
+// rows, in no order.
+type gapsReply struct {
+	checkpoint string
+	rows       []string
+}
+
+func decodeGaps(m valkeygo.ValkeyMessage) (r gapsReply, err error) {
+	d := decode("the gaps", m)
+	r.checkpoint = d.text()
+	for d.more() {
+		version, row, ok := strings.Cut(d.text(), " ")
+		if _, err := strconv.ParseUint(version, 10, 64); d.err == nil && (!ok || err != nil) {
+			d.err = fmt.Errorf("a row of the gaps has no version: %.80q", version)
+		}
+		r.rows = append(r.rows, row)
+	}
 	return r, d.end()
 }
 

@@ -116,6 +116,8 @@ var decodings = []decoding{
 	{"renew", decoderOf(decodeRenew), list{1, 3, "name"}, renewReply{true, 3, "name"}, 0},
 	{"owner", decoderOf(decodeOwner), list{"3", "n", "name"}, ownerReply{3, "n", "name"}, 0},
 	{"consumer", decoderOf(decodeConsumer), list{"7", "500", "{}"}, consumerReply{time.Unix(7, 500_000).UTC(), "{}"}, 0},
+	{"save gaps OK", decoderOf(decodeSaveGaps), list{"OK", 7}, saveGapsReply{verdict: appendOK, rows: 7}, 0},
+	{"save gaps FENCED", decoderOf(decodeSaveGaps), list{"FENCED", "7", "other"}, saveGapsReply{verdict: appendFenced, epoch: 7, owner: "other"}, 0},
 	{"probe", decoderOf(decodeProbe), list{"DENIED", "XADD", "p:{feed}"}, probeReply{"DENIED", "XADD", "p:{feed}"}, 0},
 }
 
@@ -231,6 +233,15 @@ func TestMalformedEntriesAreErrors(t *testing.T) {
 		{"tail: key is a number", tail, pairs{1, list{}}, nil},
 		{"tail: pairs", tail, list{list{testKeys.stream, list{entry}}}, nil},
 
+		{"gaps", decoderOf(decodeGaps), list{"{}", "3 {\"id\":\"a b\"}", "4 x"}, gapsReply{"{}", []string{`{"id":"a b"}`, "x"}}},
+		{"gaps of a new stream", decoderOf(decodeGaps), list{""}, gapsReply{}},
+		{"gaps: null", decoderOf(decodeGaps), nil, nil},
+		{"gaps: nothing", decoderOf(decodeGaps), list{}, nil},
+		{"gaps: row without a version", decoderOf(decodeGaps), list{"{}", "{}"}, nil},
+		{"gaps: version is no number", decoderOf(decodeGaps), list{"{}", "x {}"}, nil},
+		{"gaps: row is a number", decoderOf(decodeGaps), list{"{}", 7}, nil},
+		{"gaps: row is null", decoderOf(decodeGaps), list{"{}", nil}, nil},
+
 		{"texts", texts, list{"a", "b"}, []string{"a", "b"}},
 		{"texts: null", texts, nil, nil},
 		{"texts: a number", texts, list{"a", 1}, nil},
@@ -256,7 +267,7 @@ func TestMalformedEntriesAreErrors(t *testing.T) {
 
 // No reply makes a decoder panic.
 func TestI7_NoReplyMakesADecoderPanic(t *testing.T) {
-	all := []func(valkeygo.ValkeyMessage) (any, error){decoderOf(decodeEntries), decoderOf(readBlocks),
+	all := []func(valkeygo.ValkeyMessage) (any, error){decoderOf(decodeEntries), decoderOf(readBlocks), decoderOf(decodeGaps),
 		decoderOf(func(m valkeygo.ValkeyMessage) (tailReply, error) { return decodeTail(testKeys, m) }),
 		decoderOf(func(m valkeygo.ValkeyMessage) ([]string, error) { return decodeTexts("texts", m) }),
 		decoderOf(func(m valkeygo.ValkeyMessage) (string, error) { return decodeText("a text", m) }),

@@ -7,8 +7,8 @@
 // client can read it. The other keys of a stream have the same hash tag, so one script can use them
 // together. They are: the meta hash with the newest ID, the checkpoint and the fencing epoch; the
 // blocks, which record the entries that were appended together and their fingerprints; the closed
-// marker; the lease; the consumers (keys.go, scripts.go). docs/valkey.md says what other clients
-// may rely on.
+// marker; the lease; the consumers; the gaps (keys.go, scripts.go). docs/valkey.md says what other
+// clients may rely on.
 //
 // An append is sent in chunks of up to 256 entries. Each chunk is one run of one script:
 // compare-and-append. The script checks the writer's epoch. It checks that the stream ends where
@@ -67,5 +67,6 @@
 //	foreign.go                entries of other clients
 //	fingerprints.go           the identity index
 //	lease.go, consumer.go     owners of streams, their nodes; named consumers
+//	gaps.go                   the ledger of a stream's gaps
 //	failure.go, health.go     meaning of the server's errors; health
 package valkey

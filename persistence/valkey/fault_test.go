@@ -174,6 +174,15 @@ func TestI6_FencedWriterCannotAppend(t *testing.T) {
 	fenced("an append", err)
 	_, err = first.Append(ctx, new(messages.Batch), messages.Checkpoint{})
 	fenced("a checkpoint", err)
+	row := messages.GapRow{ID: "a", Version: 1, State: messages.GapOpen}
+	fenced("a row of the gaps", first.SaveGaps(ctx, []messages.GapRow{row}))
+	readers := openValkey(t, valkey.Options{Addresses: []string{server.Addr}})
+	if reader, err := readers.Stream(ctx, "feed"); err != nil || reader.SaveGaps(ctx, []messages.GapRow{row}) == nil {
+		t.Errorf("a row was saved without a lease, or %v", err)
+	}
+	if rows, err := second.Gaps(ctx); err != nil || len(rows) > 0 {
+		t.Errorf("the gaps are %v, %v", rows, err)
+	}
 	fenced("a renewal", v.Renew(ctx, lease, time.Minute))
 	if err := v.Release(ctx, lease); err != nil {
 		t.Errorf("to release a lost lease: %v", err)

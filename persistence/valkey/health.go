@@ -71,7 +71,7 @@ func (v *Store) probed() []string {
 
 func (v *Store) probe(ctx context.Context, name string) error {
 	k, nodes := newStreamKeys(v.opt.Prefix, name), nodeKeys(v.opt.Prefix)
-	m, err := v.run(ctx, scriptProbe, []string{k.probe, k.stream, k.meta, k.blocks, k.closed, k.lease, k.consumers}, v.streamsKey(), nodes[0], nodes[1])
+	m, err := v.run(ctx, scriptProbe, []string{k.probe, k.stream, k.meta, k.blocks, k.closed, k.lease, k.consumers, k.gaps}, v.streamsKey(), nodes[0], nodes[1])
 	if err != nil {
 		return err
 	}

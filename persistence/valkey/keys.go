@@ -11,12 +11,13 @@ type streamKeys struct {
 	closed    string // stream with one entry when the stream is closed: at, reason
 	lease     string // ID of the node that owns the stream; expires with its lease
 	consumers string // hash: name to ConsumerState
+	gaps      string // hash: ID to version, space, GapRow
 	probe     string // never exists: see scriptProbe
 }
 
 func newStreamKeys(prefix, name string) streamKeys {
 	k := prefix + "{" + name + "}"
-	return streamKeys{stream: k, meta: k + ":meta", blocks: k + ":blocks", closed: k + ":closed", lease: k + ":lease", consumers: k + ":consumers", probe: k + ":probe"}
+	return streamKeys{stream: k, meta: k + ":meta", blocks: k + ":blocks", closed: k + ":closed", lease: k + ":lease", consumers: k + ":consumers", gaps: k + ":gaps", probe: k + ":probe"}
 }
 
 // nodeKeys are the keys of the list of daemons and of the time until which each stays on it. No

@@ -326,16 +326,43 @@ else
 end
 return 'OK'`)
 
+	// scriptSaveGaps changes rows of the ledger of gaps. KEYS: meta, gaps. ARGV: epoch, node, and
+	// then ID, version and JSON of each row. A row replaces one with a smaller version. A row whose
+	// JSON is "" removes the one with the same version.
+	scriptSaveGaps = newScript(`
+local m = redis.call('HMGET', KEYS[1], 'epoch', 'node', 'owner')
+if m[1] ~= ARGV[1] or m[2] ~= ARGV[2] then
+  return {'FENCED', m[1] or '0', m[2] ~= '' and m[3] or ''}
+end
+for i = 3, #ARGV, 3 do
+  local had = redis.call('HGET', KEYS[2], ARGV[i])
+  local version = had and string.match(had, '^(%d+) ')
+  if ARGV[i + 2] == '' then
+    if version == ARGV[i + 1] then
+      redis.call('HDEL', KEYS[2], ARGV[i])
+    end
+  elseif not version or tonumber(version) < tonumber(ARGV[i + 1]) then
+    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1] .. ' ' .. ARGV[i + 2])
+  end
+end
+return {'OK', redis.call('HLEN', KEYS[2])}`)
+
+	// scriptGaps returns the checkpoint and the rows of the ledger at one moment. KEYS: meta, gaps.
+	scriptGaps = newScript(`
+local rows = redis.call('HVALS', KEYS[2])
+table.insert(rows, 1, redis.call('HGET', KEYS[1], 'checkpoint') or '')
+return rows`)
+
 	// scriptProbe finds out whether the other scripts and commands would work. It writes nothing.
 	// It asks the server what the user may do and reads each kind of key. It also adds an entry on
 	// the condition that its stream exists, and the stream does not exist. For this command the
 	// server must accept writes: it must not be a replica, must have free memory, must be able to
 	// save, and must have its own replicas.
 	//
-	// KEYS: probe, stream, meta, blocks, closed, lease, consumers. ARGV: streams, nodes, until;
+	// KEYS: probe, stream, meta, blocks, closed, lease, consumers, gaps. ARGV: streams, nodes, until;
 	// these keys are not in this node of a cluster.
 	scriptProbe = newScript(`
-local stream, meta, blocks, closed, lease, consumers = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local stream, meta, blocks, closed, lease, consumers, gaps = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local streams, nodes, untils = ARGV[1], ARGV[2], ARGV[3]
 local needed = {
   {'HMGET', meta, 'last'}, {'HGET', meta, 'cursor'}, {'HSET', meta, 'last', ''}, {'HINCRBY', meta, 'epoch', 1},
@@ -345,6 +372,7 @@ local needed = {
   {'XTRIM', stream, 'MINID', '=', '0'}, {'XTRIM', blocks, 'MINID', '=', '0'},
   {'GET', lease}, {'SET', lease, '', 'PX', 1}, {'DEL', lease}, {'PTTL', lease},
   {'HGET', consumers, ''}, {'HSET', consumers, '', ''}, {'HDEL', consumers, ''}, {'HLEN', consumers}, {'HVALS', consumers},
+  {'HGET', gaps, ''}, {'HSET', gaps, '', ''}, {'HDEL', gaps, ''}, {'HLEN', gaps}, {'HVALS', gaps},
   {'SADD', streams, ''}, {'SISMEMBER', streams, ''}, {'SMEMBERS', streams},
   {'HSET', nodes, '', ''}, {'HDEL', nodes, ''}, {'HVALS', nodes},
   {'ZADD', untils, 0, ''}, {'ZREM', untils, ''}, {'ZRANGEBYSCORE', untils, 0, 0}, {'TIME'},
@@ -360,6 +388,7 @@ redis.call('XRANGE', blocks, '-', '+', 'COUNT', 1)
 redis.call('HMGET', meta, 'last')
 redis.call('GET', lease)
 redis.call('HLEN', consumers)
+redis.call('HLEN', gaps)
 redis.call('XADD', KEYS[1], 'NOMKSTREAM', '*', 'x', '')
 return {'OK', '', ''}`)
 )

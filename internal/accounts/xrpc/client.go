@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -40,8 +41,12 @@ type Options struct {
 type Client struct {
 	opt Options
 	// direct does not follow redirects.
-	direct http.Client
+	direct   http.Client
+	received atomic.Int64
 }
+
+// Received returns how many bytes of bodies the client has read so far.
+func (c *Client) Received() int64 { return c.received.Load() }
 
 // New returns a Client.
 func New(opt Options) *Client {
@@ -127,9 +132,9 @@ func (c *Client) once(ctx context.Context, u *url.URL, r Request, read func(io.R
 	}
 	defer resp.Body.Close()
 	status, header = resp.StatusCode, resp.Header
-	body := &limited{from: resp.Body, left: cmp.Or(r.Limit, defaultLimit)}
+	body := &limited{from: &counted{resp.Body, &c.received}, left: cmp.Or(r.Limit, defaultLimit)}
 	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+		text, _ := io.ReadAll(io.LimitReader(body.from, maxRefusal))
 		return refusal(u.Host, resp.StatusCode, text, r.secret())
 	}
 	err = read(body)
@@ -179,6 +184,18 @@ func (c *Client) lost(ctx context.Context, host string, err error) error {
 		return fmt.Errorf("%s: %w", host, err)
 	}
 	return fmt.Errorf("%s: %w: %w", host, ErrUnreachable, err)
+}
+
+// counted counts what is read.
+type counted struct {
+	from  io.Reader
+	total *atomic.Int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.from.Read(b)
+	c.total.Add(int64(n))
+	return n, err
 }
 
 // limited ends with ErrTooLarge when there is more, and remembers how it ended.

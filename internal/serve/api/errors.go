@@ -23,6 +23,7 @@ const (
 	NameNoSuchFeed       = "NoSuchFeed"
 	NameNoSuchStream     = "NoSuchStream"
 	NameNoSuchConsumer   = "NoSuchConsumer"
+	NameGapNotFound      = "GapNotFound"
 	NameConsumerExists   = "ConsumerExists"
 	NameTooManyConsumers = "TooManyConsumers"
 	NameLeaseLost        = "LeaseLost"
@@ -102,6 +103,8 @@ func ErrorOf(err error) (api *Error, ours bool) {
 		return api, false
 	case errors.Is(err, messages.ErrNoFeed):
 		return &Error{Status: http.StatusNotFound, Name: NameNoSuchFeed, Message: err.Error()}, false
+	case errors.Is(err, messages.ErrNoGap):
+		return &Error{Status: http.StatusNotFound, Name: NameGapNotFound, Message: err.Error()}, false
 	case errors.Is(err, messages.ErrNotNow):
 		return &Error{Status: http.StatusConflict, Name: NameNotNow, Message: err.Error()}, false
 	case errors.Is(err, persistence.ErrNoStream):

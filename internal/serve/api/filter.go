@@ -31,6 +31,39 @@ func (p *Params) Filter() jetstream.Filter {
 	return f
 }
 
+// RepairedParam says whether a reader gets the events that were fetched to close gaps.
+const RepairedParam = "repaired"
+
+// The values of RepairedParam.
+const (
+	RepairedInclude = "include"
+	RepairedExclude = "exclude"
+)
+
+// AcceptedRepaired are the values of RepairedParam, for errors.
+const AcceptedRepaired = RepairedInclude + ", " + RepairedExclude
+
+// Unrepaired reports whether the request excludes the events that were fetched to close gaps.
+func (p *Params) Unrepaired() bool {
+	if !p.Values.Has(RepairedParam) {
+		return false
+	}
+	given := p.Values.Get(RepairedParam)
+	if given != RepairedInclude && given != RepairedExclude {
+		p.Fail(Invalid(RepairedParam, given, AcceptedRepaired))
+	}
+	return given == RepairedExclude
+}
+
+// Matcher returns the matcher of what the request wants, nil if that is everything.
+func (p *Params) Matcher() *jetstream.Matcher {
+	m := jetstream.NewMatcher(p.Filter())
+	if p.Unrepaired() {
+		m = m.WithoutRepaired()
+	}
+	return m
+}
+
 // CheckFilter returns the error of a filter that a reader may not have.
 func CheckFilter(f jetstream.Filter) error {
 	errs := jetstream.ValidateReader(f)

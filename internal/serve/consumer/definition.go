@@ -39,10 +39,12 @@ func parseDefinition(r *http.Request) (d definition, err error) {
 	if d.After, err = parseStart(after); err != nil || filter == nil {
 		return d, err
 	}
+	var repaired *string
 	err = api.DecodeObject("filter", filter,
 		api.Field{Name: "collections", Into: &d.Filter.Collections, Accepted: "a list of " + api.AcceptedIn["collections"]},
 		api.Field{Name: "dids", Into: &d.Filter.DIDs, Accepted: "a list of " + api.AcceptedIn["dids"]},
-		api.Field{Name: "kinds", Into: &d.Filter.Kinds, Accepted: "a list of " + api.AcceptedIn["kinds"]})
+		api.Field{Name: "kinds", Into: &d.Filter.Kinds, Accepted: "a list of " + api.AcceptedIn["kinds"]},
+		api.Field{Name: api.RepairedParam, Into: &repaired, Accepted: api.AcceptedRepaired})
 	if err != nil {
 		return d, err
 	}
@@ -50,7 +52,28 @@ func parseDefinition(r *http.Request) (d definition, err error) {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}
-	return d, api.CheckFilter(jetstream.Filter(d.Filter))
+	switch {
+	case repaired == nil, *repaired == api.RepairedInclude:
+	case *repaired == api.RepairedExclude:
+		d.Filter.Repaired = api.RepairedExclude
+	default:
+		return d, api.Invalid("filter."+api.RepairedParam, *repaired, api.AcceptedRepaired)
+	}
+	return d, api.CheckFilter(d.lists())
+}
+
+// lists returns the lists of the filter.
+func (d definition) lists() jetstream.Filter {
+	return jetstream.Filter{Collections: d.Filter.Collections, DIDs: d.Filter.DIDs, Kinds: d.Filter.Kinds}
+}
+
+// matcher returns the matcher of what the consumer wants, nil if that is everything.
+func (d definition) matcher() *jetstream.Matcher {
+	m := jetstream.NewMatcher(d.lists())
+	if d.Filter.Repaired == api.RepairedExclude {
+		m = m.WithoutRepaired()
+	}
+	return m
 }
 
 // parseStart reads the body's field "after" into the form that definitions have. It has no default,
@@ -85,6 +108,7 @@ func (d definition) differs(there definition) string {
 	add("filter.collections", d.Filter.Collections, there.Filter.Collections)
 	add("filter.dids", d.Filter.DIDs, there.Filter.DIDs)
 	add("filter.kinds", d.Filter.Kinds, there.Filter.Kinds)
+	add("filter.repaired", d.Filter.Repaired, there.Filter.Repaired)
 	return strings.Join(parts, "; ")
 }
 

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"time"
 
-	"tempestd/internal/jetstream"
 	"tempestd/internal/serve/api"
 	"tempestd/internal/serve/tail"
 	"tempestd/persistence"
@@ -309,5 +308,5 @@ func (n *nextRequest) follow(ctx context.Context, seen State, step Step) (*tail.
 	if err != nil {
 		return nil, err
 	}
-	return n.tails.Follow(ctx, n.stream, step.After, jetstream.NewMatcher(jetstream.Filter(d.Filter))), nil
+	return n.tails.Follow(ctx, n.stream, step.After, d.matcher()), nil
 }

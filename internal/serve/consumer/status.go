@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"tempestd/internal/jetstream"
 	"tempestd/internal/serve/tail"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -20,7 +19,7 @@ func (c *Consumers) describe(ctx context.Context, stream persistence.Stream, sta
 		Stream: stream.Name(), Name: state.Name, After: d.After, CreatedAt: state.CreatedAt.UTC(),
 		Acked: state.Acked, MovedAt: state.MovedAt.UTC(), Deliveries: state.Lease.Deliveries,
 	}
-	if !jetstream.Filter(d.Filter).IsZero() {
+	if d.matcher() != nil {
 		told.Filter = &d.Filter
 	}
 	if state.IsLeased(c.clock.Now()) {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/jonboulle/clockwork"
 
-	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/internal/serve/api"
 	"tempestd/internal/serve/tail"
@@ -50,7 +49,7 @@ func (h *Handler) Routes() []api.Route {
 
 // The parameters of the protocol, and as an extension (section 10.1) the filter that every tail
 // has.
-var params = slices.Concat([]string{"offset", "live", "cursor"}, api.FilterParams)
+var params = slices.Concat([]string{"offset", "live", "cursor", api.RepairedParam}, api.FilterParams)
 
 const (
 	liveLongPoll = "long-poll"
@@ -65,7 +64,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) error {
 	p := api.ParseKnown(r, params...)
 	live := liveOf(p)
 	read := reading{request: r, from: offsetOf(p, live != ""), cursor: newCollapser(collapse(p), h.clock.Now())}
-	filter := p.Filter()
+	matcher := p.Matcher()
 	if p.Err != nil {
 		return p.Err
 	}
@@ -83,7 +82,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) error {
 		h.writeTail(w, &read, end)
 		return nil
 	}
-	read.follower = h.tails.Follow(r.Context(), stream, after, jetstream.NewMatcher(filter))
+	read.follower = h.tails.Follow(r.Context(), stream, after, matcher)
 	defer read.follower.Close()
 	switch live {
 	case liveLongPoll:

@@ -115,6 +115,9 @@ func (m *Mirror) accept(w http.ResponseWriter, r *http.Request, v subscribe.Vers
 	if refusal != nil {
 		return refusal
 	}
+	if c.unrepaired, err = unrepaired(r); err != nil {
+		return err
+	}
 	release, err := m.tails.Admit(r, c.stream.Name(), 0)
 	if err != nil {
 		return err
@@ -150,6 +153,13 @@ func (m *Mirror) accept(w http.ResponseWriter, r *http.Request, v subscribe.Vers
 	}
 	c.serve(r.Context(), conn, upgrade.conn, &req)
 	return nil
+}
+
+// unrepaired reports whether the request excludes the events that were fetched to close gaps. The
+// parameter is tempestd's own. Another server ignores it.
+func unrepaired(r *http.Request) (bool, error) {
+	p := api.ParseKnown(r, api.RepairedParam)
+	return p.Unrepaired(), p.Err
 }
 
 // streamOf finds the stream of a request: the one in the path, in the parameter, in the

@@ -9,6 +9,7 @@ import (
 	"github.com/coder/websocket"
 
 	"tempestd/internal/atproto"
+	"tempestd/internal/jetstream"
 	"tempestd/internal/serve/tail"
 	"tempestd/internal/subscribe"
 	"tempestd/messages"
@@ -108,7 +109,7 @@ func (c *subscription) sendPage(page *persistence.Page) error {
 
 // sendEntry sends one entry if it passes the cursor's time and the filter.
 func (c *subscription) sendEntry(f *persistence.Entry) error {
-	if !c.entry.Read(f.Event) {
+	if c.unrepaired && jetstream.Repaired(f.Event) || !c.entry.Read(f.Event) {
 		return nil
 	}
 	if c.start.fromUS > 0 {
@@ -160,12 +161,22 @@ func (c *subscription) sendGap(entry []byte) error {
 			From  int64  `json:"from_us"`
 			To    int64  `json:"to_us"`
 			Cause string `json:"cause"`
+			State messages.GapState
 		} `json:"gap"`
 	}
 	if c.version == subscribe.V1 || json.Unmarshal(entry, &said) != nil {
 		return nil
 	}
-	return c.write(subscribe.InfoFrame(infoGap, fmt.Sprintf("events are missing from %d to %d (%s)", said.Gap.From, said.Gap.To, said.Gap.Cause)))
+	text := "events are missing from %d to %d (%s)"
+	switch said.Gap.State {
+	case messages.GapRepaired:
+		text = "the events from %d to %d (%s) were missing and were sent since"
+	case messages.GapPartly:
+		text = "some of the events from %d to %d (%s) were missing and were sent since, the others are not to be had"
+	case messages.GapUnrepairable:
+		text = "the events from %d to %d (%s) are missing and not to be had"
+	}
+	return c.write(subscribe.InfoFrame(infoGap, fmt.Sprintf(text, said.Gap.From, said.Gap.To, said.Gap.Cause)))
 }
 
 // keepBuffer is the capacity in bytes up to which a subscription keeps its message buffers.

@@ -48,6 +48,8 @@ type subscription struct {
 	conn   *websocket.Conn
 	wire   *gatherer
 	filter atomic.Pointer[subscribe.Filter] // shared with the reading goroutine
+	// unrepaired leaves out the events that were fetched to close gaps.
+	unrepaired bool
 	// hello is closed by the reading goroutine when an options_update arrives.
 	hello     chan struct{}
 	helloOnce sync.Once

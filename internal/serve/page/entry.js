@@ -24,7 +24,7 @@ export function parse({ id, event }) {
     line.text = e.account?.active === true ? "active" : short(e.account?.status) || "not active";
   } else if (e.kind === "gap") {
     line.what = "gap";
-    line.text = `${short(e.gap?.cause)} at ${short(e.gap?.host)}`;
+    line.text = [short(e.gap?.state), `${short(e.gap?.cause)} at ${short(e.gap?.host)}`].filter(Boolean).join(": ");
   } else {
     line.what = line.kind;
   }

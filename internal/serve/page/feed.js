@@ -3,6 +3,7 @@
 import { ask, path } from "./api.js";
 import { h, redraw, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
+import { shown } from "./gaps.js";
 import { Panels, chevron } from "./panels.js";
 import { Plot } from "./plot.js";
 import { Record } from "./record.js";
@@ -20,6 +21,7 @@ export class FeedView {
     this.page = page;
     this.open = open;
     this.record = new Record(fineStep);
+    this.gaps = null;
     const id = `feed-${encodeURIComponent(name)}`;
     this.badge = h("span", { class: "badge-place" });
     this.what = h("span");
@@ -72,7 +74,7 @@ export class FeedView {
     const now = this.page.now();
     this.tick(now);
     this.plot.update(this.record, this.status, now, this.page.range(), this.open);
-    if (this.open) this.panels.update(this.status, this.record, now);
+    if (this.open) this.panels.update(this.status, this.record, this.gaps, now);
   }
 
   /** tick updates the values that change as time passes. */
@@ -94,6 +96,7 @@ export class FeedView {
     this.pause.disabled = this.busy || fixed;
     setAttribute(this.reconnect, "aria-label", `Reconnect ${this.name}`);
     setAttribute(this.pause, "aria-label", `${this.pause.textContent} ${this.name}`);
+    if (this.open) this.panels.gaps.update(this.gaps, now);
   }
 
   tell(text, refused = false) {
@@ -117,6 +120,12 @@ export class FeedView {
       this.busy = false;
     }
     this.page.wake();
+  }
+
+  /** askGaps asks the daemon for the feed's gaps. */
+  async askGaps() {
+    this.gaps = await ask(`${path("v1", "feeds", this.name, "gaps")}?limit=${shown}`);
+    this.draw();
   }
 
   /**

@@ -27,6 +27,7 @@ const consumers = new Map(); // by stream name
 let feeds = null;
 let streams = [];
 let ready = null;
+let gapStates = null; // how many gaps of all streams are in each state
 let rangeChosen = false;
 let asOf = 0; // when the daemon last answered, by its clock
 let trouble = null; // { since, next, headline, what } while the daemon does not answer
@@ -44,12 +45,14 @@ const dueStreams = every(5000);
 const dueReady = every(10_000);
 const dueConsumers = every(10_000);
 const dueHistory = every(10_000);
+const dueGaps = every(5000);
 
 const page = {
   now: present,
   range: () => Number(document.querySelector("#range :checked").value) * 60_000,
   wake() {
     dueHistory.now();
+    dueGaps.now();
     return wake();
   },
 };
@@ -70,6 +73,10 @@ async function beat() {
   if (dueHistory.due()) {
     dueHistory.done();
     jobs.push(...[...views.values()].filter((view) => view.open).map((view) => view.remember()));
+  }
+  if (dueGaps.due()) {
+    dueGaps.done();
+    jobs.push(askGaps(), ...[...views.values()].filter((view) => view.open).map((view) => view.askGaps()));
   }
   await Promise.allSettled(jobs); // failed requests are repeated at their next time
   content.setAttribute("aria-busy", "false");
@@ -100,6 +107,11 @@ async function askReady() {
   showVerdict();
 }
 
+async function askGaps() {
+  gapStates = (await ask("/v1/gaps?limit=1")).states;
+  showVerdict();
+}
+
 async function askStreams() {
   dueStreams.done();
   streams = (await ask("/v1/streams")).streams;
@@ -126,7 +138,7 @@ function showVerdict() {
     const facts = [`${trouble.what}; since ${format.clock(trouble.since)}.${feeds ? ` What is shown below is from ${format.clock(asOf)}.` : ""} Next try in ${format.age(Math.max(trouble.next - Date.now(), 0))}.`];
     board.show({ level: "bad", headline: trouble.headline, facts, lines: [] });
   } else if (feeds) {
-    board.show(verdict([...views.values()].map((view) => ({ status: view.status, transitions: view.record.transitions })), ready, present()));
+    board.show(verdict([...views.values()].map((view) => ({ status: view.status, transitions: view.record.transitions })), ready, gapStates, present()));
   }
   byID("retry").hidden = !trouble;
   setAttribute(content, "class", trouble ? "stale" : null);

@@ -2,6 +2,7 @@
 
 import { h, reconcile, redraw, s, setAttribute, setText, time } from "./dom.js";
 import * as format from "./format.js";
+import { GapPanel } from "./gaps.js";
 import { connected, icon, known } from "./states.js";
 
 const shown = 60; // newest items of a list
@@ -23,19 +24,6 @@ function events(p, items, none, text) {
       items.length > shown ? h("li", {}, h("span", { class: "empty" }, `and ${format.count(items.length - shown)} earlier`)) : null]);
 }
 
-const causes = {
-  replay_window: "the feed was away for longer than its replay window",
-  server_moved: "the upstream began later than it was asked to",
-  handover: "the upstream went over from replay to live and left them out",
-};
-
-const instant = (us) => (us ? format.clock(us / 1000) : "now unknown");
-
-function gapText(gap) {
-  const length = gap.to_us ? `${format.age((gap.to_us - gap.from_us) / 1000)} of events` : "events";
-  return [h("span", { class: "change gap" }, `${length} missing`), h("div", { class: "detail" }, `${instant(gap.from_us)} – ${instant(gap.to_us)}, ${causes[gap.cause] ?? gap.cause.replaceAll("_", " ")}; ${gap.host}`)];
-}
-
 function endpointWord(e, state, now) {
   const waits = e.ready_at ? Date.parse(e.ready_at) - now : 0;
   if (e.current && connected(state)) return ["live", "in use"];
@@ -52,17 +40,18 @@ export class Panels {
     this.figures = h("dl", { class: "counters" });
     this.known = new Map(); // numbers by name
     this.transitions = panel("Transitions");
-    this.gaps = panel("Gaps");
+    this.gaps = new GapPanel();
     this.restarts = panel("Restarts after faults of ours");
     const figures = h("section", { class: "panel" }, h("h4", {}, "Figures since the daemon started"), this.figures);
     this.transitions.node.classList.add("tall");
-    this.node = h("div", { class: "panels" }, h("div", { class: "stack" }, this.endpoints.node, this.gaps.node, this.restarts.node), this.transitions.node, figures);
+    this.node = h("div", { class: "panels" }, this.gaps.node, h("div", { class: "stack" }, this.endpoints.node, this.restarts.node), this.transitions.node, figures);
   }
 
-  update(status, record, now) {
+  /** update shows a feed. gaps is the daemon's answer about its gaps, null before the first. */
+  update(status, record, gaps, now) {
     const began = record.started ? ` since ${format.clock(record.started)}` : "";
     events(this.transitions, record.transitions, "None yet.", (t) => [h("span", { class: `change ${known(t.to)}` }, icon(t.to), t.to), t.reason ? h("div", { class: "detail" }, t.reason) : null]);
-    events(this.gaps, record.gaps, `None${began}.`, gapText);
+    this.gaps.update(gaps, now);
     events(this.restarts, record.restarts, `None${began}.`, (r) => [h("span", { class: "change restart" }, r.actor), h("div", { class: "detail" }, r.reason)]);
     this.showEndpoints(status, now);
     this.showFigures(status, now);

@@ -4,6 +4,7 @@ import { h, s } from "./dom.js";
 
 export const meanings = {
   connecting: "the first connection is being made",
+  filling: "the feed begins with history, which is read from the upstream's archive",
   live: "connected; what comes is stored",
   backpressured: "connected, but the store does not keep up: the socket is not read",
   disconnected: "the connection ended; the next one waits for its backoff",
@@ -18,6 +19,7 @@ export const meanings = {
 // 12 by 12 units, stroked or filled.
 const shapes = {
   connecting: ["stroke", "M6 1.5a4.5 4.5 0 1 1-4.5 4.5"],
+  filling: ["fill", "M5 1h2v5h3L6 11L2 6h3z"],
   live: ["fill", "M6 1a5 5 0 1 1 0 10a5 5 0 0 1 0-10z"],
   backpressured: ["fill", "M2 2h8v3H2zM2 7h8v3H2z"],
   disconnected: ["stroke", "M6 1.500a4.5 4.5 0 1 1 0 9a4.5 4.5 0 0 1 0-9z"],
@@ -32,7 +34,7 @@ const shapes = {
 export const known = (state) => (state in shapes ? state : "stopped");
 
 /** connected says whether a feed in that state has a connection. */
-export const connected = (state) => ["live", "backpressured", "gapped"].includes(state);
+export const connected = (state) => ["live", "filling", "backpressured", "gapped"].includes(state);
 
 /** away says whether a feed in that state lacks a connection and wants one. */
 export const away = (state) => ["connecting", "disconnected", "reconnecting", "failed"].includes(state);

@@ -5,8 +5,8 @@ import { known, shape } from "./states.js";
 
 // A column that covers several states shows the one with the greatest severity. The heights
 // distinguish the states too, so that colour is not the only sign.
-const severity = { live: 1, standby: 2, connecting: 3, stopped: 4, paused: 5, gapped: 6, backpressured: 7, reconnecting: 8, disconnected: 9, failed: 10 };
-const heights = { live: 1, gapped: 1, backpressured: 0.75, connecting: 0.6, reconnecting: 0.6, standby: 0.6, paused: 0.45, disconnected: 0.3, failed: 0.3, stopped: 0.2 };
+const severity = { live: 1, standby: 2, connecting: 3, filling: 4, stopped: 5, paused: 6, gapped: 7, backpressured: 8, reconnecting: 9, disconnected: 10, failed: 11 };
+const heights = { live: 1, gapped: 1, backpressured: 0.75, filling: 0.75, connecting: 0.6, reconnecting: 0.6, standby: 0.6, paused: 0.45, disconnected: 0.3, failed: 0.3, stopped: 0.2 };
 
 const narrowest = 2; // pixels of a state that lasted only a moment
 const iconWidth = 20;

@@ -2,6 +2,7 @@
 
 import { h, reconcile, redraw, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
+import { unfinished } from "./gaps.js";
 import { away, badge, connected } from "./states.js";
 
 const patience = 10_000; // ms for which a missing connection or backpressure is normal
@@ -56,6 +57,8 @@ export function inWords(status, transitions, now) {
   switch (state) {
     case "backpressured":
       return { level: now - began > patience ? "bad" : "warn", what: `held back for ${lasts}`, since: began, why: reason || "the store does not keep up" };
+    case "filling":
+      return { level: reason ? "warn" : "note", what: `reading history for ${lasts}`, since: began, why: reason || fillInWords(status.fill) };
     case "gapped":
       return { level: "warn", what: `recording a loss for ${lasts}`, since: began, why: reason };
     case "live":
@@ -69,13 +72,22 @@ export function inWords(status, transitions, now) {
   }
 }
 
+/** fillInWords describes how far a feed has come with the history that it begins with. */
+function fillInWords(fill) {
+  if (!fill) return "";
+  const parts = [`${format.plural(fill.events, "event", "events")} at ${format.rate(fill.events_per_sec)}/s`];
+  if (fill.planned_bytes) parts.push(`${format.bytes(fill.bytes)} of ${format.bytes(fill.planned_bytes)}`);
+  if (fill.eta_s) parts.push(`${format.age(fill.eta_s * 1000)} left`);
+  return parts.join("; ");
+}
+
 const rank = { bad: 0, warn: 1, note: 2, good: 3 };
 
 /**
- * verdict summarizes the feeds: { level, headline, facts, lines }. The headline contains no ticking
+ * verdict summarizes the feeds and their gaps: { level, headline, facts, lines }. The headline contains no ticking
  * value, because screen readers read it aloud at each change.
  */
-export function verdict(feeds, ready, now) {
+export function verdict(feeds, ready, gapStates, now) {
   const lines = feeds.map((feed) => ({ feed: feed.status.feed, state: feed.status.state, ...inWords(feed.status, feed.transitions, now) }))
     .filter((line) => line.level !== "good");
   for (const reason of ready?.ready === false ? ready.reasons ?? [] : []) lines.push({ feed: "", level: "bad", what: "The daemon is not ready", why: reason });
@@ -88,13 +100,19 @@ export function verdict(feeds, ready, now) {
   if (troubled.length > 0) {
     const inFeeds = troubled.filter((line) => line.feed).length;
     const headline = inFeeds === 0 ? "The daemon is not ready" : n === 1 ? `${named} is in trouble` : `${inFeeds} of ${n} feeds ${inFeeds === 1 ? "is" : "are"} in trouble`;
-    return { level, headline, facts: [], lines };
+    return { level, headline, facts: openGaps(gapStates), lines };
   }
   const standing = feeds.filter((feed) => feed.status.state === "standby").length;
   const live = n - standing - lines.length;
   const parts = [[live, "live"], [standing, "standing by"], [lines.length, lines.every((l) => l.state === "paused") ? "paused" : "not running"]].filter(([k]) => k > 0);
   const headline = n === 1 ? `${named} is ${parts[0][1]}` : parts.length === 1 ? `All ${n} feeds are ${parts[0][1]}` : parts.map(([k, word], i) => `${i === 0 ? format.plural(k, "feed", "feeds") : k} ${word}`).join(", ");
-  return { level: lines.length ? "note" : "good", headline, facts: totals(feeds, now), lines };
+  return { level: lines.length ? "note" : "good", headline, facts: [...totals(feeds, now), ...openGaps(gapStates)], lines };
+}
+
+/** openGaps tells of the gaps of all streams that may still be closed. */
+function openGaps(states) {
+  const n = unfinished(states);
+  return n ? [`${format.plural(n, "gap", "gaps")} open${states.repairing ? `, ${format.count(states.repairing)} being repaired` : ""}`] : [];
 }
 
 function totals(feeds, now) {

@@ -49,12 +49,29 @@ type Page struct {
 	Drained bool // the server is stopping: this is the last page
 }
 
-// PageOf returns the page of one read, without a filter.
-func PageOf(read persistence.Page, limit int) Page {
-	f := Follower{cursor: read.Cursor}
+// ReadRange returns the entries of the closed range [from, to] that pass the filter: up to limit
+// entries and maxResponse bytes. It looks at up to lookMost entries. A nil filter passes every entry.
+func ReadRange(ctx context.Context, stream persistence.Stream, from, to persistence.StreamCursor, limit int, filter *jetstream.Matcher) (Page, error) {
+	f := Follower{filter: filter}
+	ask := limit
+	if filter != nil {
+		ask = lookPage
+	}
 	var p Page
-	f.add(&p, read, limit)
-	return p
+	for looked := 0; ; {
+		read, err := stream.Read(ctx, from, to, ask)
+		if err != nil {
+			if len(p.Entries) > 0 && ctx.Err() == nil {
+				return p, nil // the next call returns the error
+			}
+			return Page{}, err
+		}
+		looked += len(read.Entries)
+		if f.add(&p, read, limit) || filter == nil || len(read.Entries) == 0 || looked >= lookMost {
+			return p, nil
+		}
+		from = persistence.CursorAt(p.Cursor.Next())
+	}
 }
 
 // Ended reports whether the stream is closed for good and nothing follows the page.

@@ -117,6 +117,7 @@ func TestBackupOfAStoreInUse(t *testing.T) {
 		return &persistence.ConsumerState{Acked: messages.EntryID{MS: 7}}, nil
 	})
 	must(t, err)
+	must(t, f.stream.SaveGaps(t.Context(), []messages.GapRow{{ID: "a", Version: 1, State: messages.GapOpen}}))
 	must(t, f.store.SaveCheckpoint(t.Context(), "sky", messages.Checkpoint{Position: messages.Position{Seq: 42}}))
 	must(t, os.MkdirAll(filepath.Join(f.data, "filters"), 0o750))
 	must(t, os.WriteFile(filepath.Join(f.data, "filters", "sky.json"), []byte(`{}`), 0o640))
@@ -153,6 +154,9 @@ func TestBackupOfAStoreInUse(t *testing.T) {
 	}
 	if c, err := r.store.Consumer(t.Context(), "sky", "reader"); err != nil || c.Acked.MS != 7 {
 		t.Errorf("the consumer is %+v, %v", c, err)
+	}
+	if rows, err := r.stream.Gaps(t.Context()); err != nil || len(rows) != 1 || rows[0].ID != "a" || rows[0].State != messages.GapOpen {
+		t.Errorf("the gaps are %+v, %v", rows, err)
 	}
 	r.append(3)
 	if want, got := f.entries(), r.entries(); got[len(got)-1] != want[len(want)-1] {
