@@ -1,0 +1,203 @@
+package oracle
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"tempestd/internal/jetsim"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// Stats counts what happened in runs.
+type Stats struct {
+	Schedules, Starts, Stops, Kills, GaveUp, Panics  int
+	Events, Lost, Doubled, Disordered, Foreign, Gaps int64
+	Dropped, NeedlessGaps, Read                      int64
+	Faults                                           map[Kind]int
+	dials                                            *atomic.Int64
+}
+
+func newStats() Stats { return Stats{Faults: map[Kind]int{}, dials: new(atomic.Int64)} }
+
+// Add adds the counts of other runs.
+func (s *Stats) Add(o Stats) {
+	s.Schedules += o.Schedules
+	s.Starts += o.Starts
+	s.Stops += o.Stops
+	s.Kills += o.Kills
+	s.GaveUp += o.GaveUp
+	s.Panics += o.Panics
+	s.Events += o.Events
+	s.Lost += o.Lost
+	s.Doubled += o.Doubled
+	s.Disordered += o.Disordered
+	s.Foreign += o.Foreign
+	s.Gaps += o.Gaps
+	s.Dropped += o.Dropped
+	s.NeedlessGaps += o.NeedlessGaps
+	s.Read += o.Read
+	for k, n := range o.Faults {
+		s.Faults[k] += n
+	}
+}
+
+// String is the summary in a few lines.
+func (s Stats) String() string {
+	var kinds []string
+	for _, k := range slices.Sorted(maps.Keys(s.Faults)) {
+		kinds = append(kinds, fmt.Sprintf("%s %d", k, s.Faults[k]))
+	}
+	return fmt.Sprintf("%d schedules: %d events, %d entries read; lost %d, doubled %d, out of order %d, foreign or altered %d, needless gaps %d\n"+
+		"%d gaps for %d events that no server had any more; %d starts, %d stops, %d kills, %d panics, gave up %d\nfaults: %s",
+		s.Schedules, s.Events, s.Read, s.Lost, s.Doubled, s.Disordered, s.Foreign, s.NeedlessGaps, s.Gaps, s.Dropped, s.Starts, s.Stops, s.Kills, s.Panics, s.GaveUp,
+		strings.Join(kinds, ", "))
+}
+
+// size is how many entries the stream has.
+func (w *world) size() int64 {
+	if w.run == nil {
+		return -1
+	}
+	s, err := w.run.store.Stream(context.Background(), feedName)
+	if err != nil {
+		return -1
+	}
+	info, err := s.Info(context.Background())
+	if err != nil {
+		return -1
+	}
+	return info.Entries
+}
+
+// complete says whether the stream and its readers have everything.
+func (w *world) complete() bool {
+	r, err := w.report()
+	return err == nil && r.Lost == 0
+}
+
+func (w *world) report() (jetsim.Report, error) {
+	return w.fleet.Verify(events(w.run.store), jetsim.VerifyOptions{})
+}
+
+// entries are the entries of the stream, oldest first.
+func entries(store persistence.Store) iter.Seq2[persistence.Entry, error] {
+	return func(yield func(persistence.Entry, error) bool) {
+		for after := (persistence.EntryID{}); ; {
+			page, err := store.TailStream(context.Background(), feedName, after.String(), 0, 1000)
+			if err != nil {
+				yield(persistence.Entry{}, err)
+				return
+			}
+			for _, e := range page.Entries {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if len(page.Entries) == 0 {
+				return
+			}
+			after = page.Cursor
+		}
+	}
+}
+
+func events(store persistence.Store) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for e, err := range entries(store) {
+			if !yield(e.Event, err) {
+				return
+			}
+		}
+	}
+}
+
+// judge compares what the stream and the readers show with what the servers sent. It returns the
+// differences, the first one first; none if the run was good.
+func (w *world) judge() (differences []string) {
+	differ := func(format string, args ...any) { differences = append(differences, fmt.Sprintf(format, args...)) }
+	r, err := w.report()
+	if err != nil {
+		differ("the stream cannot be read: %v", err)
+		return differences
+	}
+	s := &w.stats
+	s.Schedules, s.Panics = 1, w.panics.done
+	s.Events, s.Lost, s.Doubled, s.Disordered, s.Foreign = r.Sent, r.Lost, r.Duplicated, r.OutOfOrder, r.Foreign+r.Altered
+	s.Gaps, s.NeedlessGaps, s.Dropped = r.Gaps, r.NeedlessGaps, r.Dropped
+	if !r.OK() {
+		differ("%s", r)
+		for _, e := range r.Examples {
+			differ("  %s", e)
+		}
+	}
+	if r.NeedlessGaps > 0 {
+		differ("%d gap entries that cover nothing that was lost", r.NeedlessGaps)
+		for e := range events(w.run.store) {
+			if bytes.Contains(e, []byte(`"kind":"gap"`)) {
+				differ("  %s", e)
+			}
+		}
+	}
+	if r.Sent == 0 {
+		differ("nothing was sent")
+	}
+	for _, reader := range w.readers {
+		s.Read += int64(len(reader.seen))
+		differences = append(differences, w.judgeReader(reader)...)
+	}
+	status, err := w.run.daemon.Feed(context.Background(), feedName)
+	switch {
+	case err != nil:
+		differ("the feed does not answer: %v", err)
+	case status.State != messages.StateLive:
+		differ("in the end the feed is %s, not live", status.State)
+	}
+	if ready := w.run.daemon.Ready(context.Background()); !ready.Ready {
+		differ("in the end the daemon is not ready: %q", ready.Reasons)
+	}
+	if n, most := w.stats.dials.Load(), int64(360*(time.Since(w.began)/time.Hour+1)); n > most {
+		differ("%d dials in %s", n, time.Since(w.began))
+	}
+	return differences
+}
+
+// judgeReader compares what a reader has seen with the stream.
+func (w *world) judgeReader(r *reader) (differences []string) {
+	differ := func(format string, args ...any) {
+		differences = append(differences, r.name+": "+fmt.Sprintf(format, args...))
+	}
+	if r.fault != "" {
+		differ("%s", r.fault)
+	}
+	i := 0
+	for e, err := range entries(w.run.store) {
+		if err != nil {
+			differ("%v", err)
+			break
+		}
+		if i == len(r.seen) {
+			differ("it has seen %d entries and not %s %.150s", i, e.ID, e.Event)
+			return differences
+		}
+		if got := r.seen[i]; got.ID != e.ID || !bytes.Equal(got.Event, e.Event) {
+			differ("its entry %d is %s %.150s, that of the stream %s %.150s", i, got.ID, got.Event, e.ID, e.Event)
+			return differences
+		}
+		i++
+	}
+	if i < len(r.seen) {
+		differ("it has seen %d entries, the stream has %d; the next is %s %.150s", len(r.seen), i, r.seen[i].ID, r.seen[i].Event)
+	}
+	return differences
+}
+
+// noticed judges a notice of the store.
+func (w *world) noticed(n persistence.Notice) {}

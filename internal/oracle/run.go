@@ -1,0 +1,47 @@
+package oracle
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Verdict is the outcome of a run.
+type Verdict struct {
+	Schedule    Schedule
+	Differences []string // between what was shown and what was sent; none if the run was good
+	Stats       Stats
+	Digest      uint64 // of everything that the stream shows
+	journal     *journal
+}
+
+// Bad says whether the run showed a difference.
+func (v Verdict) Bad() bool { return len(v.Differences) > 0 }
+
+// Run runs a schedule in a bubble of virtual time.
+func Run(t *testing.T, s Schedule) (v Verdict) {
+	synctest.Test(t, func(*testing.T) { v = run(s) })
+	return v
+}
+
+// run runs a schedule within a bubble.
+func run(s Schedule) (v Verdict) {
+	v.Schedule = s
+	w, err := newWorld(s)
+	v.journal = &w.log
+	if err != nil {
+		v.Differences = []string{err.Error()}
+		w.end()
+		return v
+	}
+	w.wait(warmUp)
+	for _, a := range s.actions() {
+		w.wait(w.began.Add(a.at).Sub(time.Now()))
+		w.act(a)
+	}
+	w.settle()
+	v.Differences = w.judge()
+	v.Stats = w.stats
+	w.end()
+	return v
+}

@@ -1,0 +1,163 @@
+package oracle
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Schedule is everything that happens to a daemon in one run, drawn before the run. The seed gives
+// the setup and the network's contents; the steps are the faults.
+type Schedule struct {
+	Seed  uint64
+	Steps []Step
+}
+
+// Step is one fault and its time.
+type Step struct {
+	At     time.Duration // since the run's beginning
+	Kind   Kind
+	Server int           // of a fault of a server
+	For    time.Duration // how long it lasts, 0 if it does not last
+	N      int           // its meaning depends on the kind
+	Point  string        // where an actor panics
+}
+
+// Kind is the name of a kind of faults.
+type Kind string
+
+// horizon is how long faults may happen. After it everything is healed.
+const horizon = 12 * time.Minute
+
+// warmUp is how long a run goes well at first, so that the feed has a position.
+const warmUp = 10 * time.Second
+
+// Draw draws the schedule of a seed. kinds restricts it to these kinds; nil allows all that the
+// seed's setup has.
+func Draw(seed uint64, kinds []Kind) Schedule {
+	s := Schedule{Seed: seed}
+	setup := drawSetup(seed)
+	rnd := rand.New(rand.NewPCG(seed, 2))
+	var able []Kind
+	for _, k := range Kinds() {
+		if faults[k].fits(setup) && (kinds == nil || slices.Contains(kinds, k)) {
+			able = append(able, k)
+		}
+	}
+	if len(able) == 0 {
+		return s
+	}
+	// Few kinds in one schedule compose better than a little of everything.
+	rnd.Shuffle(len(able), func(i, j int) { able[i], able[j] = able[j], able[i] })
+	able = able[:min(len(able), 1+rnd.IntN(6))]
+	for range 1 + rnd.IntN(10) {
+		k := able[rnd.IntN(len(able))]
+		step := Step{At: warmUp + between(rnd, 0, horizon-warmUp), Kind: k, Server: rnd.IntN(len(setup.servers))}
+		if faults[k].draw != nil {
+			faults[k].draw(rnd, &step)
+		}
+		s.Steps = append(s.Steps, step)
+	}
+	// Faults that meet each other find more than those that are far apart.
+	for i := 1; i < len(s.Steps); i++ {
+		if rnd.IntN(2) == 0 {
+			s.Steps[i].At = s.Steps[i-1].At + between(rnd, 0, 5*time.Second)
+		}
+	}
+	slices.SortStableFunc(s.Steps, func(a, b Step) int { return int(a.At - b.At) })
+	return s
+}
+
+func between(rnd *rand.Rand, least, most time.Duration) time.Duration {
+	d := least + time.Duration(rnd.Int64N(int64(most-least)+1))
+	return d.Round(time.Millisecond)
+}
+
+// String returns the schedule in the form that Parse reads: the seed, and a line for each step.
+func (s Schedule) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d\n", s.Seed)
+	for _, step := range s.Steps {
+		fmt.Fprintln(&b, step)
+	}
+	return b.String()
+}
+
+// String returns the step in the form that Parse reads, as "1m2.5s crash server=0 for=3s".
+func (s Step) String() string {
+	f := faults[s.Kind]
+	text := fmt.Sprintf("%s %s", s.At, s.Kind)
+	if f.ofServer {
+		text += fmt.Sprintf(" server=%d", s.Server)
+	}
+	if s.For != 0 {
+		text += fmt.Sprintf(" for=%s", s.For)
+	}
+	if s.N != 0 {
+		text += fmt.Sprintf(" n=%d", s.N)
+	}
+	if s.Point != "" {
+		text += fmt.Sprintf(" point=%q", s.Point)
+	}
+	return text
+}
+
+// Parse reads what Schedule.String returns. Empty lines and lines that begin with # are ignored.
+func Parse(text string) (s Schedule, err error) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "" || strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, "seed "):
+			s.Seed, err = strconv.ParseUint(strings.TrimPrefix(line, "seed "), 10, 64)
+		default:
+			var step Step
+			step, err = parseStep(line)
+			s.Steps = append(s.Steps, step)
+		}
+		if err != nil {
+			return s, fmt.Errorf("oracle: line %q: %w", line, err)
+		}
+	}
+	return s, nil
+}
+
+func parseStep(line string) (s Step, err error) {
+	line, point, quoted := strings.Cut(line, ` point=`)
+	if quoted {
+		if s.Point, err = strconv.Unquote(point); err != nil {
+			return s, err
+		}
+	}
+	words := strings.Fields(line)
+	if len(words) < 2 {
+		return s, fmt.Errorf("want a time and the name of a fault")
+	}
+	if s.At, err = time.ParseDuration(words[0]); err != nil {
+		return s, err
+	}
+	s.Kind = Kind(words[1])
+	if _, known := faults[s.Kind]; !known {
+		return s, fmt.Errorf("there is no fault %q", s.Kind)
+	}
+	for _, word := range words[2:] {
+		name, value, _ := strings.Cut(word, "=")
+		switch name {
+		case "server":
+			s.Server, err = strconv.Atoi(value)
+		case "for":
+			s.For, err = time.ParseDuration(value)
+		case "n":
+			s.N, err = strconv.Atoi(value)
+		default:
+			err = fmt.Errorf("there is no %q", name)
+		}
+		if err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}

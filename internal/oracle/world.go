@@ -1,0 +1,223 @@
+package oracle
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing/synctest"
+	"time"
+
+	"tempestd/internal/jetsim"
+)
+
+// world is everything of one run: the servers and their network, the daemon with its store, the
+// readers, and the log of what happened. The goroutine that made it drives it.
+type world struct {
+	setup
+	seed  uint64
+	began time.Time
+	rnd   *rand.Rand // of the driver
+
+	fleet *jetsim.Fleet
+	net   *network
+	wall  *wallClock
+	disk  diskState
+
+	run     *incarnation                // nil while the daemon is down
+	shown   atomic.Pointer[incarnation] // the newest one, for readers
+	readers []*reader
+
+	log   journal
+	stats Stats
+
+	stopProducing context.CancelFunc
+	produced      chan struct{}
+	production    struct {
+		sync.Mutex
+		quiet bool
+	}
+	panics panics
+}
+
+// firstMoment is when the runs begin. A bubble's time begins in the year 2000, when a time would be
+// taken for a sequence number.
+var firstMoment = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+
+func newWorld(s Schedule) (*world, error) {
+	time.Sleep(time.Until(firstMoment))
+	w := &world{setup: drawSetup(s.Seed), seed: s.Seed, began: time.Now(), rnd: rand.New(rand.NewPCG(s.Seed, 3)), wall: newWallClock(0), stats: newStats()}
+	w.log.began = w.began
+	jitter := rand.New(rand.NewPCG(s.Seed, 4))
+	w.net = newNetwork(func() time.Duration { return w.latency/2 + time.Duration(jitter.Int64N(int64(w.latency)/2+1)) })
+	for i := range w.servers {
+		w.servers[i].Clock = newWallClock(w.drift[i])
+	}
+	var err error
+	if w.fleet, err = jetsim.NewFleet(w.servers...); err != nil {
+		return nil, err
+	}
+	for i, sim := range w.fleet.Members() {
+		if err := sim.Serve(w.net.listen(host(i))); err != nil {
+			return nil, err
+		}
+	}
+	w.disk.files = newDisk()
+	if err := w.start(); err != nil {
+		return nil, fmt.Errorf("the first start: %w", err)
+	}
+	for i := range w.setup.readers {
+		w.readers = append(w.readers, w.newReader(i))
+	}
+	w.produce()
+	return w, nil
+}
+
+// produce makes the network produce events until the context ends.
+func (w *world) produce() {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.stopProducing, w.produced = cancel, make(chan struct{})
+	rnd := rand.New(rand.NewPCG(w.seed, 5))
+	go func() {
+		defer close(w.produced)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(between(rnd, w.pace/2, w.pace*3/2)):
+			}
+			w.production.Lock()
+			quiet := w.production.quiet
+			w.production.Unlock()
+			if n := 1 + rnd.IntN(w.burst); !quiet {
+				w.fleet.Produce(int64(n))
+			}
+		}
+	}()
+}
+
+// settled is how long nothing may change in the end before the run is judged, and patience how long
+// that is waited for.
+const (
+	settled  = 3 * time.Minute
+	patience = 3 * time.Hour
+)
+
+// settle heals everything and waits until the feed has nothing more to get.
+func (w *world) settle() {
+	w.heal()
+	w.wait(2 * time.Minute)
+	w.stopProducing()
+	<-w.produced
+	w.fleet.StopProducing()
+	last, since := w.size(), time.Now()
+	for end := time.Now().Add(patience); time.Now().Before(end) && time.Since(since) < settled; {
+		w.wait(15 * time.Second)
+		// A last event shows a feed that waits for one what it has missed.
+		if n := w.size(); n != last || !w.complete() {
+			last, since = n, time.Now()
+		}
+	}
+}
+
+// wait lets time pass. A daemon that ended is started again, as a service manager does.
+func (w *world) wait(d time.Duration) {
+	for end := time.Now().Add(d); ; {
+		var failed <-chan error
+		if w.run != nil {
+			failed = w.run.daemon.Failed()
+		}
+		select {
+		case err := <-failed:
+			w.log.add("the daemon gave up: %v", err)
+			w.stats.GaveUp++
+			w.kill(true)
+			w.revive()
+		case <-time.After(time.Until(end)):
+			synctest.Wait()
+			return
+		}
+	}
+}
+
+// end ends everything.
+func (w *world) end() {
+	if w.stopProducing != nil {
+		w.stopProducing()
+		<-w.produced
+	}
+	for _, r := range w.readers {
+		r.stop()
+	}
+	if w.run != nil {
+		w.run.end(context.Background(), 10*time.Second)
+	}
+	_ = w.fleet.Close()
+	w.net.reset()
+	// The actor library's throttle of dead letters ends a second after the first of them.
+	time.Sleep(3 * time.Second)
+}
+
+// journal is what happened, with its times: faults and log lines.
+type journal struct {
+	began time.Time
+
+	mu    sync.Mutex
+	lines []line
+}
+
+type line struct {
+	at   time.Duration
+	text string
+}
+
+func (j *journal) add(format string, args ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, line{time.Since(j.began), fmt.Sprintf(format, args...)})
+}
+
+// Write takes a log line.
+func (j *journal) Write(b []byte) (int, error) {
+	j.add("    log %s", strings.TrimSpace(string(b)))
+	return len(b), nil
+}
+
+// around returns the lines within a distance of a moment.
+func (j *journal) around(at, distance time.Duration, most int) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var found []string
+	for _, l := range j.lines {
+		if l.at >= at-distance && l.at <= at+distance {
+			found = append(found, fmt.Sprintf("%12s %s", l.at.Round(time.Millisecond), l.text))
+		}
+	}
+	if len(found) > most {
+		cut := len(found) - most
+		found = append(found[:most/2:most/2], append([]string{fmt.Sprintf("… %d lines …", cut)}, found[len(found)-most/2:]...)...)
+	}
+	return found
+}
+
+// logger logs an incarnation's events to the journal.
+func (j *journal) logger(alive func() bool) *slog.Logger {
+	return slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) {
+		if !alive() {
+			return len(b), nil
+		}
+		return j.Write(b)
+	}), &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == "feed" || a.Key == "msg" || a.Key == slog.LevelKey) {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
