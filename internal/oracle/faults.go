@@ -75,7 +75,7 @@ func init() {
 			do:   func(w *world, _ Step) { w.setQuiet(true) },
 			undo: func(w *world, _ Step) { w.setQuiet(false) }},
 		// Everybody posts at once.
-		"burst": {fits: always, draw: counted(400), do: func(w *world, s Step) { w.fleet.Produce(int64(s.N)) }},
+		"burst": {fits: always, draw: counted(200), do: func(w *world, s Step) { w.fleet.Produce(int64(s.N)) }},
 
 		"our-clock": {fits: always, draw: func(rnd *rand.Rand, s *Step) {
 			s.For, s.N = between(rnd, time.Second, 3*time.Minute), rnd.IntN(2*20*3600)-20*3600

@@ -29,8 +29,8 @@ type Step struct {
 // Kind is the name of a kind of faults.
 type Kind string
 
-// horizon is how long faults may happen. After it everything is healed.
-const horizon = 12 * time.Minute
+// horizon is how long faults may begin, at most. After it everything is healed.
+const horizon = 8 * time.Minute
 
 // warmUp is how long a run goes well at first, so that the feed has a position.
 const warmUp = 10 * time.Second
@@ -53,9 +53,10 @@ func Draw(seed uint64, kinds []Kind) Schedule {
 	// Few kinds in one schedule compose better than a little of everything.
 	rnd.Shuffle(len(able), func(i, j int) { able[i], able[j] = able[j], able[i] })
 	able = able[:min(len(able), 1+rnd.IntN(6))]
+	last := warmUp + between(rnd, 0, horizon-warmUp)
 	for range 1 + rnd.IntN(10) {
 		k := able[rnd.IntN(len(able))]
-		step := Step{At: warmUp + between(rnd, 0, horizon-warmUp), Kind: k, Server: rnd.IntN(len(setup.servers))}
+		step := Step{At: between(rnd, warmUp, last), Kind: k, Server: rnd.IntN(len(setup.servers))}
 		if faults[k].draw != nil {
 			faults[k].draw(rnd, &step)
 		}

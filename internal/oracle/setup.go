@@ -27,8 +27,8 @@ func host(server int) string { return fmt.Sprintf("127.0.0.1:%d", 6001+server) }
 func drawSetup(seed uint64) setup {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	s := setup{
-		pace:    between(rnd, 200*time.Millisecond, 4*time.Second),
-		burst:   1 + rnd.IntN(4),
+		pace:    between(rnd, 300*time.Millisecond, 4*time.Second),
+		burst:   1 + rnd.IntN(3),
 		latency: between(rnd, time.Millisecond, 80*time.Millisecond),
 		segment: 64 << 10,
 		readers: 2,

@@ -102,23 +102,22 @@ func (w *world) produce() {
 // settled is how long nothing may change in the end before the run is judged, and patience how long
 // that is waited for.
 const (
-	settled  = 3 * time.Minute
+	settled  = time.Minute
 	patience = 3 * time.Hour
 )
 
 // settle heals everything and waits until the feed has nothing more to get.
 func (w *world) settle() {
 	w.heal()
-	w.wait(2 * time.Minute)
+	w.wait(time.Minute)
 	w.stopProducing()
 	<-w.produced
 	w.fleet.StopProducing()
-	last, since := w.size(), time.Now()
-	for end := time.Now().Add(patience); time.Now().Before(end) && time.Since(since) < settled; {
-		w.wait(15 * time.Second)
-		// A last event shows a feed that waits for one what it has missed.
-		if n := w.size(); n != last || !w.complete() {
-			last, since = n, time.Now()
+	last, since, complete := int64(-1), time.Now(), false
+	for end := time.Now().Add(patience); time.Now().Before(end) && !(complete && time.Since(since) >= settled); {
+		w.wait(10 * time.Second)
+		if n := w.size(); n != last {
+			last, since, complete = n, time.Now(), w.complete()
 		}
 	}
 }
