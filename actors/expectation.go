@@ -184,6 +184,9 @@ func judge(e expectation, o observation) (verdict, expectation) {
 	}
 	switch o.start {
 	case dedupe.StartHeld:
+		if e.kind == expectsHeldOutdated {
+			return verdictProve, settled // the upstream's oldest event is not newer than an event that we hold
+		}
 		return verdictProve, e.proven()
 	case dedupe.StartPending:
 		next, over := e.passTime(o)

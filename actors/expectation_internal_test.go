@@ -112,9 +112,9 @@ func TestJudgement(t *testing.T) {
 		{"a held event, after lost ones", anything, "refuse", "a held event, after lost ones"},
 
 		{"a held event, outdated", "nothing was compared", "wait", "a held event, outdated"},
-		{"a held event, outdated", "it begins with a held event", "prove", "a doubt"},
-		{"a held event, outdated", "it begins with older ones, then held", "prove", "a doubt"},
-		{"a held event, outdated", "it begins with held ones, before a loss", "prove", "a doubt"},
+		{"a held event, outdated", "it begins with a held event", "prove", "nothing to prove"},
+		{"a held event, outdated", "it begins with older ones, then held", "prove", "nothing to prove"},
+		{"a held event, outdated", "it begins with held ones, before a loss", "prove", "nothing to prove"},
 		{"a held event, outdated", "it begins with older ones", "wait", "a held event, outdated"},
 		{"a held event, outdated", "it begins with older ones, at the tip", "refuse", "a held event, outdated"},
 		{"a held event, outdated", "it begins too late", "accept", "a doubt"},
