@@ -72,10 +72,9 @@ func (e *epoch) startsAt(seq, timeUS int64) bool {
 	return e.from.TimeUS > 0 && e.from.IsOf(seq, timeUS)
 }
 
-// open notes the host's clock. A filter that changed while no connection was open takes effect at
-// this moment.
+// open notes that the connection is open. A filter that changed while none was open takes effect at
+// this moment of the host's clock.
 func (e *epoch) open(present messages.UpstreamTime, at *messages.Checkpoint) {
-	e.present = present
 	for i := range e.former {
 		if e.former[i].UntilUS == 0 {
 			e.former[i].UntilUS, at.FilterUS = present.US, present.US

@@ -83,6 +83,12 @@ func (w *world) complete() bool {
 	return err == nil && r.Lost == 0
 }
 
+// isLive says whether the feed is live.
+func (w *world) isLive() bool {
+	status, err := w.run.daemon.Feed(context.Background(), feedName)
+	return err == nil && status.State == messages.StateLive
+}
+
 func (w *world) report() (jetsim.Report, error) {
 	return w.fleet.Verify(events(w.run.store), jetsim.VerifyOptions{})
 }
@@ -153,12 +159,9 @@ func (w *world) judge() (differences []string) {
 		s.Read += int64(len(reader.seen))
 		differences = append(differences, w.judgeReader(reader)...)
 	}
-	status, err := w.run.daemon.Feed(context.Background(), feedName)
-	switch {
-	case err != nil:
-		differ("the feed does not answer: %v", err)
-	case status.State != messages.StateLive:
-		differ("in the end the feed is %s, not live", status.State)
+	if !w.isLive() {
+		status, err := w.run.daemon.Feed(context.Background(), feedName)
+		differ("in the end the feed is %q, not live: %v", status.State, err)
 	}
 	if ready := w.run.daemon.Ready(context.Background()); !ready.Ready {
 		differ("in the end the daemon is not ready: %q", ready.Reasons)

@@ -72,6 +72,8 @@ func newWorld(s Schedule) (*world, error) {
 	for i := range w.setup.readers {
 		w.readers = append(w.readers, w.newReader(i))
 	}
+	w.wait(warmUp / 2)
+	w.fleet.Produce(1)
 	w.produce()
 	return w, nil
 }
@@ -114,7 +116,7 @@ func (w *world) settle() {
 	<-w.produced
 	w.fleet.StopProducing()
 	last, since, complete := int64(-1), time.Now(), false
-	for end := time.Now().Add(patience); time.Now().Before(end) && !(complete && time.Since(since) >= settled); {
+	for end := time.Now().Add(patience); time.Now().Before(end) && !(complete && time.Since(since) >= settled && w.isLive()); {
 		w.wait(10 * time.Second)
 		if n := w.size(); n != last {
 			last, since, complete = n, time.Now(), w.complete()
