@@ -42,7 +42,6 @@ func (w *world) start() error {
 		OnNotice: func(n persistence.Notice) {
 			if alive() {
 				w.log.add("    notice %T %+v", n, n)
-				w.noticed(n)
 			}
 		},
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"hash/fnv"
 	"iter"
 	"maps"
 	"slices"
@@ -44,6 +45,9 @@ func (s *Stats) Add(o Stats) {
 	s.Dropped += o.Dropped
 	s.NeedlessGaps += o.NeedlessGaps
 	s.Read += o.Read
+	if s.Faults == nil {
+		s.Faults = map[Kind]int{}
+	}
 	for k, n := range o.Faults {
 		s.Faults[k] += n
 	}
@@ -202,5 +206,11 @@ func (w *world) judgeReader(r *reader) (differences []string) {
 	return differences
 }
 
-// noticed judges a notice of the store.
-func (w *world) noticed(n persistence.Notice) {}
+// digest is a hash of everything that the stream shows.
+func (w *world) digest() uint64 {
+	h := fnv.New64a()
+	for e := range entries(w.run.store) {
+		fmt.Fprintf(h, "%s %s\n", e.ID, e.Event)
+	}
+	return h.Sum64()
+}

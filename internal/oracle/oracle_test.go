@@ -3,6 +3,8 @@ package oracle_test
 import (
 	"flag"
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,22 +16,68 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	seeds = flag.Int("oracle.seeds", 40, "how many schedules are drawn")
-	seed  = flag.Uint64("oracle.seed", 1, "the first seed")
+	seeds  = flag.Int("oracle.seeds", 40, "how many schedules are drawn")
+	seed   = flag.Uint64("oracle.seed", 1, "the first seed")
+	stride = flag.Uint64("oracle.stride", 1, "from one seed to the next, so that several processes share the seeds")
+	kinds  = flag.String("oracle.kinds", "", "only faults of these kinds, separated by commas")
+	replay = flag.String("oracle.schedule", "", "a file with the schedule to run instead, as a bad run prints it")
+	first  = flag.Bool("oracle.first", false, "end at the first bad run, and say after how many seeds")
 )
 
+// shrinkRuns bounds the runs that make a bad schedule smaller.
+const shrinkRuns = 200
+
+// The whole core runs under virtual time, on schedules of faults that are drawn from seeds.
 func TestOracle(t *testing.T) {
-	total := oracle.Stats{Faults: map[oracle.Kind]int{}}
+	if *replay != "" {
+		text, err := os.ReadFile(*replay)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := oracle.Parse(string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := oracle.Run(t, s); v.Bad() {
+			t.Error(v.Story())
+		}
+		return
+	}
+	var only []oracle.Kind
+	for _, k := range strings.FieldsFunc(*kinds, func(r rune) bool { return r == ',' }) {
+		only = append(only, oracle.Kind(k))
+	}
+	var total oracle.Stats
 	began := time.Now()
-	for s := *seed; s < *seed+uint64(*seeds); s++ {
-		t.Run(fmt.Sprint(s), func(t *testing.T) {
-			v := oracle.Run(t, oracle.Draw(s, nil))
+	for i := range uint64(*seeds) {
+		s := *seed + i**stride
+		ok := t.Run(fmt.Sprint(s), func(t *testing.T) {
+			v := oracle.Run(t, oracle.Draw(s, only))
 			total.Add(v.Stats)
 			if v.Bad() {
-				t.Errorf("%s", v.Story())
+				v = oracle.Shrink(v, shrinkRuns, func(s oracle.Schedule) oracle.Verdict { return oracle.Run(t, s) })
+				t.Error(v.Story())
 			}
 		})
+		if !ok && *first {
+			t.Logf("found after %d seeds", i+1)
+			break
+		}
 	}
-	took := time.Since(began)
-	t.Logf("%s\n%.0f schedules a minute", total, float64(total.Schedules)/took.Minutes())
+	t.Logf("%s\n%.0f schedules a minute", total, float64(total.Schedules)/time.Since(began).Minutes())
+}
+
+// A run is repeated exactly by its schedule, as text.
+func TestASchedulePrintsAndRepeats(t *testing.T) {
+	for seed := range uint64(10) {
+		s := oracle.Draw(100+seed, nil)
+		again, err := oracle.Parse(s.String())
+		if err != nil || again.String() != s.String() {
+			t.Fatalf("%v; %s is read as %s", err, s, again)
+		}
+		a, b := oracle.Run(t, s), oracle.Run(t, again)
+		if a.Digest != b.Digest {
+			t.Errorf("seed %d: two runs differ", s.Seed)
+		}
+	}
 }

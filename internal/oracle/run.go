@@ -41,7 +41,7 @@ func run(s Schedule) (v Verdict) {
 	}
 	w.settle()
 	v.Differences = w.judge()
-	v.Stats = w.stats
+	v.Stats, v.Digest = w.stats, w.digest()
 	w.end()
 	return v
 }

@@ -187,23 +187,6 @@ func (j *journal) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// around returns the lines within a distance of a moment.
-func (j *journal) around(at, distance time.Duration, most int) []string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	var found []string
-	for _, l := range j.lines {
-		if l.at >= at-distance && l.at <= at+distance {
-			found = append(found, fmt.Sprintf("%12s %s", l.at.Round(time.Millisecond), l.text))
-		}
-	}
-	if len(found) > most {
-		cut := len(found) - most
-		found = append(found[:most/2:most/2], append([]string{fmt.Sprintf("… %d lines …", cut)}, found[len(found)-most/2:]...)...)
-	}
-	return found
-}
-
 // logger logs an incarnation's events to the journal.
 func (j *journal) logger(alive func() bool) *slog.Logger {
 	return slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) {
