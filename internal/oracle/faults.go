@@ -66,6 +66,16 @@ func init() {
 		"clock-ahead": ofServer(jetsim.FaultClockAhead, lasting(time.Second, 20*time.Minute)),
 		"clock-back":  ofServer(jetsim.FaultClockBack, lasting(time.Second, 20*time.Minute)),
 
+		// The server drops the older half of what it has.
+		"forget": ofServer(jetsim.FaultForget, nil),
+		// The same while nobody can connect, so that something may be missed.
+		"forget-away": {ofServer: true, fits: always, draw: lasting(10*time.Second, 4*time.Minute),
+			do: func(w *world, s Step) { w.net.cutOff(host(s.Server)) },
+			undo: func(w *world, s Step) {
+				w.fleet.Members()[s.Server].Forget(1 << 30)
+				w.net.bringBack(host(s.Server))
+			}},
+
 		"partition": {ofServer: true, fits: always, draw: lasting(time.Second, 3*time.Minute),
 			do:   func(w *world, s Step) { w.net.cutOff(host(s.Server)) },
 			undo: func(w *world, s Step) { w.net.bringBack(host(s.Server)) }},
@@ -113,6 +123,19 @@ func init() {
 		"reconnect": {fits: always, do: func(w *world, _ Step) {
 			if w.run != nil {
 				_ = w.run.daemon.Reconnect(context.Background(), feedName) // refused while it makes no sense
+			}
+		}},
+		// Another filter that wants the same.
+		"reload": {fits: always, draw: counted(1 << 20), do: func(w *world, s Step) {
+			if w.run == nil {
+				return
+			}
+			w.feed.Collections = nil
+			if s.N%2 == 0 {
+				w.feed.Collections = everything
+			}
+			if err := w.run.daemon.UpdateFilter(context.Background(), w.feed); err != nil {
+				w.log.add("reload: %v", err)
 			}
 		}},
 		"pause": {fits: always, draw: lasting(0, 2*time.Minute),
@@ -184,3 +207,8 @@ func (w *world) heal() {
 	w.revive()
 	w.command(messages.CommandResume)
 }
+
+// everything is a filter that wants every commit of the simulated network.
+var everything = []string{"app.bsky.feed.like", "app.bsky.feed.repost", "app.bsky.feed.post", "app.bsky.graph.follow", "app.bsky.graph.block",
+	"app.bsky.graph.listitem", "app.bsky.actor.profile", "app.bsky.actor.status", "fm.teal.alpha.actor.status", "place.stream.broadcast.origin",
+	"com.example.variety"}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tempestd/actors"
+	"tempestd/internal/backfill"
 	"tempestd/internal/config"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
@@ -52,7 +53,7 @@ func (w *world) start() error {
 	w.disk.arm()
 	negotiator := jetstream.NewNegotiator("/nowhere", w.wall)
 	run.daemon, err = supervisor.Start(context.Background(), supervisor.Options{
-		Config: &config.Config{Feeds: []config.Feed{w.feed}}, Store: &repliedStore{store, &w.disk.replies}, Observer: observer, Clock: w.wall,
+		Config: &config.Config{Repair: w.repairs, Feeds: []config.Feed{w.feed}}, Store: &repliedStore{store, &w.disk.replies}, Observer: observer, Clock: w.wall,
 		Rand:  rand.New(rand.NewPCG(w.seed, uint64(w.stats.Starts))),
 		Fault: w.panics.at,
 		Dial: func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
@@ -134,6 +135,24 @@ func (run *incarnation) end(ctx context.Context, limit time.Duration) error {
 		defer cancel()
 	}
 	return errors.Join(run.daemon.Stop(ctx, "the schedule says so"), run.store.Close())
+}
+
+// sources are the sources of repairs that would use the real network otherwise.
+func (w *world) sources(alive func() bool) map[string][]backfill.Source {
+	if !w.repairs {
+		return nil
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, host string) (net.Conn, error) {
+		if !alive() {
+			return nil, errDead
+		}
+		return w.dial(ctx, network, host)
+	}}}
+	var endpoints []jetstream.Endpoint
+	for _, e := range w.feed.Endpoints {
+		endpoints = append(endpoints, e.Endpoint)
+	}
+	return map[string][]backfill.Source{feedName: {&backfill.Archive{Endpoints: endpoints, HTTP: client, Clock: w.wall, Rand: rand.New(rand.NewPCG(w.seed, 7))}}}
 }
 
 // dial connects the daemon with a server. Deadlines of its end are times of the daemon's clock.

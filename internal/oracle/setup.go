@@ -3,10 +3,13 @@ package oracle
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
+	"tempestd/internal/jetstream"
+	"tempestd/messages"
 )
 
 // setup is the world that a seed gives, before any fault.
@@ -19,6 +22,7 @@ type setup struct {
 	feed    config.Feed
 	segment int64 // bytes of a segment of the store
 	readers int
+	repairs bool
 }
 
 // host is the address of a server.
@@ -68,7 +72,23 @@ func drawSetup(seed uint64) setup {
 		DedupeHorizon:      config.DedupeHorizon{Entries: 1_000_000, Age: 48 * time.Hour},
 		CheckpointInterval: 5 * time.Second, PingInterval: 15 * time.Second, MaxMessageSize: 1 << 20,
 		BatchEvents: []int{1, 16, 256}[rnd.IntN(3)], BatchBytes: 1 << 20, BatchDelay: 25 * time.Millisecond,
-		Compress: 1,
+		Compress: jetstream.CompressOff,
+	}
+	if s.repairs = rnd.IntN(2) == 0; s.repairs {
+		s.feed.Repair = config.Repair{Policy: config.GapsRepair, Sources: []messages.GapSource{messages.SourceSocket, messages.SourceArchive}}
+		for i := range s.servers {
+			if !s.servers[i].Legacy {
+				s.servers[i].Archive = &jetsim.ArchiveOptions{}
+			}
+		}
+		if archived := slices.ContainsFunc(s.servers, func(o jetsim.Options) bool { return o.Archive != nil }); archived {
+			// All servers are of one network, and an archived network has contents of its own.
+			for i := range s.servers {
+				if s.servers[i].Legacy {
+					s.servers[i].Legacy, s.servers[i].Archive = false, &jetsim.ArchiveOptions{}
+				}
+			}
+		}
 	}
 	for i := range count {
 		e, err := config.ParseEndpoint("ws://" + host(i))

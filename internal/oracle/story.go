@@ -44,8 +44,8 @@ func (s setup) String() string {
 		}
 		parts = append(parts, text)
 	}
-	return fmt.Sprintf("%s; %d events from before; up to %d events every %s; latency %s; batches of %d; dedupe %s",
-		strings.Join(parts, "; "), s.servers[0].Backlog, s.burst, s.pace, s.latency, s.feed.BatchEvents, s.feed.Dedupe)
+	return fmt.Sprintf("%s; %d events from before; up to %d events every %s; latency %s; batches of %d; dedupe %s; gaps are repaired: %v",
+		strings.Join(parts, "; "), s.servers[0].Backlog, s.burst, s.pace, s.latency, s.feed.BatchEvents, s.feed.Dedupe, s.repairs)
 }
 
 // told returns the lines, at most so many: the first and the last ones.
