@@ -17,7 +17,7 @@ import (
 // what ends it after Step.For.
 type fault struct {
 	ofServer bool
-	fits     func(setup) bool
+	fits     func(*Setup) bool
 	draw     func(*rand.Rand, *Step)
 	do       func(*world, Step)
 	undo     func(*world, Step)
@@ -26,7 +26,7 @@ type fault struct {
 // Kinds returns the names of all kinds, sorted.
 func Kinds() []Kind { return slices.Sorted(maps.Keys(faults)) }
 
-func always(setup) bool { return true }
+func always(*Setup) bool { return true }
 
 // lasting draws how long a fault lasts.
 func lasting(least, most time.Duration) func(*rand.Rand, *Step) {
@@ -67,11 +67,17 @@ func init() {
 		"clock-back":  ofServer(jetsim.FaultClockBack, lasting(time.Second, 20*time.Minute)),
 
 		// The server drops the older half of what it has.
-		"forget": ofServer(jetsim.FaultForget, nil),
+		"forget": {ofServer: true, fits: always, do: func(w *world, s Step) {
+			w.stats.Forgotten++
+			if err := w.fleet.Members()[s.Server].Inject(jetsim.Fault{Name: jetsim.FaultForget}); err != nil {
+				panic(err)
+			}
+		}},
 		// The same while nobody can connect, so that something may be missed.
 		"forget-away": {ofServer: true, fits: always, draw: lasting(10*time.Second, 4*time.Minute),
 			do: func(w *world, s Step) { w.net.cutOff(host(s.Server)) },
 			undo: func(w *world, s Step) {
+				w.stats.Forgotten++
 				w.fleet.Members()[s.Server].Forget(1 << 30)
 				w.net.bringBack(host(s.Server))
 			}},
@@ -197,7 +203,7 @@ func (w *world) act(a action) {
 // heal ends every fault that is left.
 func (w *world) heal() {
 	w.log.add("-- everything is healed")
-	for i := range w.servers {
+	for i := range w.Servers {
 		w.net.bringBack(host(i))
 	}
 	w.setQuiet(false)

@@ -39,7 +39,7 @@ func (w *world) start() error {
 	alive := func() bool { return !run.dead.Load() }
 	observer := observe.New(w.log.logger(alive), observe.NewMetrics(), observe.Strict())
 	store, err := embedded.Open(context.Background(), "/store", embedded.Options{
-		Files: w.disk.files, Clock: w.wall, SegmentBytes: w.segment, MinFree: 1,
+		Files: w.disk.files, Clock: w.wall, SegmentBytes: 64 << 10, MinFree: 1,
 		OnNotice: func(n persistence.Notice) {
 			if alive() {
 				w.log.add("    notice %T %+v", n, n)
@@ -53,7 +53,7 @@ func (w *world) start() error {
 	w.disk.arm()
 	negotiator := jetstream.NewNegotiator("/nowhere", w.wall)
 	run.daemon, err = supervisor.Start(context.Background(), supervisor.Options{
-		Config: &config.Config{Repair: w.repairs, Feeds: []config.Feed{w.feed}}, Store: &repliedStore{store, &w.disk.replies}, Observer: observer, Clock: w.wall,
+		Config: &config.Config{Repair: w.Repairs, Feeds: []config.Feed{w.feed}}, Store: &repliedStore{store, &w.disk.replies}, Observer: observer, Clock: w.wall,
 		Rand:  rand.New(rand.NewPCG(w.seed, uint64(w.stats.Starts))),
 		Fault: w.panics.at,
 		Dial: func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
@@ -139,7 +139,7 @@ func (run *incarnation) end(ctx context.Context, limit time.Duration) error {
 
 // sources are the sources of repairs that would use the real network otherwise.
 func (w *world) sources(alive func() bool) map[string][]backfill.Source {
-	if !w.repairs {
+	if !w.Archived {
 		return nil
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, host string) (net.Conn, error) {

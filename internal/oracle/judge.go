@@ -22,6 +22,7 @@ type Stats struct {
 	Schedules, Starts, Stops, Kills, GaveUp, Panics  int
 	Events, Lost, Doubled, Disordered, Foreign, Gaps int64
 	Dropped, NeedlessGaps, Read                      int64
+	Forgotten                                        int // how often a server has dropped history
 	Faults                                           map[Kind]int
 	dials                                            *atomic.Int64
 }
@@ -36,6 +37,7 @@ func (s *Stats) Add(o Stats) {
 	s.Kills += o.Kills
 	s.GaveUp += o.GaveUp
 	s.Panics += o.Panics
+	s.Forgotten += o.Forgotten
 	s.Events += o.Events
 	s.Lost += o.Lost
 	s.Doubled += o.Doubled
@@ -130,80 +132,84 @@ func events(store persistence.Store) iter.Seq2[[]byte, error] {
 }
 
 // judge compares what the stream and the readers show with what the servers sent. It returns the
-// differences, the first one first; none if the run was good.
-func (w *world) judge() (differences []string) {
-	differ := func(format string, args ...any) { differences = append(differences, fmt.Sprintf(format, args...)) }
+// differences, the worst kinds first; none if the run was good.
+func (w *world) judge() (all []Difference) {
+	differ := func(kind, format string, args ...any) {
+		all = append(all, Difference{kind, fmt.Sprintf(format, args...)})
+	}
 	r, err := w.report()
 	if err != nil {
-		differ("the stream cannot be read: %v", err)
-		return differences
+		differ("unreadable", "the stream cannot be read: %v", err)
+		return all
+	}
+	if w.stats.Forgotten > 0 {
+		r.NeedlessGaps = 0 // nobody can tell what a server had that it has dropped
 	}
 	s := &w.stats
 	s.Schedules, s.Panics = 1, w.panics.done
 	s.Events, s.Lost, s.Doubled, s.Disordered, s.Foreign = r.Sent, r.Lost, r.Duplicated, r.OutOfOrder, r.Foreign+r.Altered
 	s.Gaps, s.NeedlessGaps, s.Dropped = r.Gaps, r.NeedlessGaps, r.Dropped
-	if !r.OK() {
-		differ("%s", r)
-		for _, e := range r.Examples {
-			differ("  %s", e)
+	for _, c := range []struct {
+		kind string
+		n    int64
+	}{{"lost", r.Lost}, {"doubled", r.Duplicated}, {"disordered", r.OutOfOrder}, {"foreign", r.Foreign + r.Altered}} {
+		if c.n > 0 {
+			differ(c.kind, "%s", strings.Join(append([]string{r.String()}, r.Examples...), "\n#   "))
 		}
-	}
-	if r.NeedlessGaps > 0 {
-		differ("%d gap entries that cover nothing that was lost", r.NeedlessGaps)
-		for e := range events(w.run.store) {
-			if bytes.Contains(e, []byte(`"kind":"gap"`)) {
-				differ("  %s", e)
-			}
-		}
-	}
-	if r.Sent == 0 {
-		differ("nothing was sent")
 	}
 	for _, reader := range w.readers {
 		s.Read += int64(len(reader.seen))
-		differences = append(differences, w.judgeReader(reader)...)
+		if d := w.judgeReader(reader); d != "" {
+			differ("reader", "%s: %s", reader.name, d)
+		}
+	}
+	if r.NeedlessGaps > 0 {
+		var gaps []string
+		for e := range events(w.run.store) {
+			if bytes.Contains(e, []byte(`"kind":"gap"`)) {
+				gaps = append(gaps, string(e))
+			}
+		}
+		differ("needless", "%d gap entries cover nothing that was lost:\n#   %s", r.NeedlessGaps, strings.Join(gaps, "\n#   "))
+	}
+	if r.Sent == 0 {
+		differ("nothing", "nothing was sent")
 	}
 	if !w.isLive() {
 		status, err := w.run.daemon.Feed(context.Background(), feedName)
-		differ("in the end the feed is %q, not live: %v", status.State, err)
+		differ("not live", "in the end the feed is %q, not live: %v", status.State, err)
 	}
 	if ready := w.run.daemon.Ready(context.Background()); !ready.Ready {
-		differ("in the end the daemon is not ready: %q", ready.Reasons)
+		differ("not ready", "in the end the daemon is not ready: %q", ready.Reasons)
 	}
 	if n, most := w.stats.dials.Load(), int64(360*(time.Since(w.began)/time.Hour+1)); n > most {
-		differ("%d dials in %s", n, time.Since(w.began))
+		differ("dials", "%d dials in %s", n, time.Since(w.began))
 	}
-	return differences
+	return all
 }
 
-// judgeReader compares what a reader has seen with the stream.
-func (w *world) judgeReader(r *reader) (differences []string) {
-	differ := func(format string, args ...any) {
-		differences = append(differences, r.name+": "+fmt.Sprintf(format, args...))
-	}
+// judgeReader compares what a reader has seen with the stream, and returns the first difference.
+func (w *world) judgeReader(r *reader) string {
 	if r.fault != "" {
-		differ("%s", r.fault)
+		return r.fault
 	}
 	i := 0
 	for e, err := range entries(w.run.store) {
 		if err != nil {
-			differ("%v", err)
-			break
+			return err.Error()
 		}
 		if i == len(r.seen) {
-			differ("it has seen %d entries and not %s %.150s", i, e.ID, e.Event)
-			return differences
+			return fmt.Sprintf("it has seen %d entries and not %s %.150s", i, e.ID, e.Event)
 		}
 		if got := r.seen[i]; got.ID != e.ID || !bytes.Equal(got.Event, e.Event) {
-			differ("its entry %d is %s %.150s, that of the stream %s %.150s", i, got.ID, got.Event, e.ID, e.Event)
-			return differences
+			return fmt.Sprintf("its entry %d is %s %.150s, that of the stream %s %.150s", i, got.ID, got.Event, e.ID, e.Event)
 		}
 		i++
 	}
 	if i < len(r.seen) {
-		differ("it has seen %d entries, the stream has %d; the next is %s %.150s", len(r.seen), i, r.seen[i].ID, r.seen[i].Event)
+		return fmt.Sprintf("it has seen %d entries, the stream has %d; the next is %s %.150s", len(r.seen), i, r.seen[i].ID, r.seen[i].Event)
 	}
-	return differences
+	return ""
 }
 
 // digest is a hash of everything that the stream shows.

@@ -9,10 +9,16 @@ import (
 // Verdict is the outcome of a run.
 type Verdict struct {
 	Schedule    Schedule
-	Differences []string // between what was shown and what was sent; none if the run was good
+	Differences []Difference // between what was shown and what was sent; none if the run was good
 	Stats       Stats
 	Digest      uint64 // of everything that the stream shows
 	journal     *journal
+}
+
+// Difference is one thing that a run shows and should not.
+type Difference struct {
+	Kind string // "lost", "doubled" …: the same for the same kind of mistake
+	Text string
 }
 
 // Bad says whether the run showed a difference.
@@ -30,7 +36,7 @@ func run(s Schedule) (v Verdict) {
 	w, err := newWorld(s)
 	v.journal = &w.log
 	if err != nil {
-		v.Differences = []string{err.Error()}
+		v.Differences = []Difference{{"start", err.Error()}}
 		w.end()
 		return v
 	}

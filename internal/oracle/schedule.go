@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -10,9 +11,11 @@ import (
 )
 
 // Schedule is everything that happens to a daemon in one run, drawn before the run. The seed gives
-// the setup and the network's contents; the steps are the faults.
+// the network's contents and every small choice of the run, the world is where it happens, and the
+// steps are the faults.
 type Schedule struct {
 	Seed  uint64
+	World Setup
 	Steps []Step
 }
 
@@ -38,12 +41,11 @@ const warmUp = 10 * time.Second
 // Draw draws the schedule of a seed. kinds restricts it to these kinds; nil allows all that the
 // seed's setup has.
 func Draw(seed uint64, kinds []Kind) Schedule {
-	s := Schedule{Seed: seed}
-	setup := drawSetup(seed)
+	s := Schedule{Seed: seed, World: drawSetup(seed)}
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	var able []Kind
 	for _, k := range Kinds() {
-		if faults[k].fits(setup) && (kinds == nil || slices.Contains(kinds, k)) {
+		if faults[k].fits(&s.World) && (kinds == nil || slices.Contains(kinds, k)) {
 			able = append(able, k)
 		}
 	}
@@ -56,7 +58,7 @@ func Draw(seed uint64, kinds []Kind) Schedule {
 	last := warmUp + between(rnd, 0, horizon-warmUp)
 	for range 1 + rnd.IntN(10) {
 		k := able[rnd.IntN(len(able))]
-		step := Step{At: between(rnd, warmUp, last), Kind: k, Server: rnd.IntN(len(setup.servers))}
+		step := Step{At: between(rnd, warmUp, last), Kind: k, Server: rnd.IntN(len(s.World.Servers))}
 		if faults[k].draw != nil {
 			faults[k].draw(rnd, &step)
 		}
@@ -77,10 +79,15 @@ func between(rnd *rand.Rand, least, most time.Duration) time.Duration {
 	return d.Round(time.Millisecond)
 }
 
-// String returns the schedule in the form that Parse reads: the seed, and a line for each step.
+// String returns the schedule in the form that Parse reads: the seed, the world, and a line for each
+// step.
 func (s Schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d\n", s.Seed)
+	world, err := json.Marshal(s.World)
+	if err != nil {
+		panic(err) // it has only numbers and booleans
+	}
+	fmt.Fprintf(&b, "seed %d\nworld %s\n", s.Seed, world)
 	for _, step := range s.Steps {
 		fmt.Fprintln(&b, step)
 	}
@@ -114,6 +121,8 @@ func Parse(text string) (s Schedule, err error) {
 		case line == "" || strings.HasPrefix(line, "#"):
 		case strings.HasPrefix(line, "seed "):
 			s.Seed, err = strconv.ParseUint(strings.TrimPrefix(line, "seed "), 10, 64)
+		case strings.HasPrefix(line, "world "):
+			err = json.Unmarshal([]byte(strings.TrimPrefix(line, "world ")), &s.World)
 		default:
 			var step Step
 			step, err = parseStep(line)

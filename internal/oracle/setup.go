@@ -3,7 +3,6 @@ package oracle
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"tempestd/internal/config"
@@ -12,92 +11,117 @@ import (
 	"tempestd/messages"
 )
 
-// setup is the world that a seed gives, before any fault.
-type setup struct {
-	servers []jetsim.Options
-	drift   []float64 // of the servers' clocks
-	pace    time.Duration
-	burst   int // events that come at once, at most
-	latency time.Duration
-	feed    config.Feed
-	segment int64 // bytes of a segment of the store
-	readers int
-	repairs bool
+// Setup is the world of a run, before any fault.
+type Setup struct {
+	Servers  []Server
+	Archived bool          // the servers have archives; all of them are v2 then
+	Backlog  int64         // events from before the run
+	Pace     time.Duration // of the network: how often something happens
+	Burst    int           // and how many events come then, at most
+	Latency  time.Duration // of connections, one way, at most
+	Batch    int           // events in a batch, at most
+	Overlap  bool          // dedupe = "overlap"
+	Auto     bool          // replay_window = "auto"
+	Repairs  bool          // gaps are repaired
 }
+
+// Server is one simulated server.
+type Server struct {
+	Legacy  bool          `json:",omitempty"` // v1 alone
+	Newer   bool          `json:",omitempty"` // with the newer behaviours
+	Undated bool          `json:",omitempty"` // its answers have no Date
+	Exact   bool          `json:",omitempty"` // segments are small
+	Skew    time.Duration `json:",omitempty"` // how far its clock is ahead
+	Drift   float64       `json:",omitempty"` // of its clock
+	Lag     time.Duration `json:",omitempty"` // from the network to the server
+}
+
+const feedName = "bluesky"
 
 // host is the address of a server.
 func host(server int) string { return fmt.Sprintf("127.0.0.1:%d", 6001+server) }
 
-func drawSetup(seed uint64) setup {
+// drawSetup draws the world of a seed.
+func drawSetup(seed uint64) Setup {
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	s := setup{
-		pace:    between(rnd, 300*time.Millisecond, 4*time.Second),
-		burst:   1 + rnd.IntN(3),
-		latency: between(rnd, time.Millisecond, 80*time.Millisecond),
-		segment: 64 << 10,
-		readers: 2,
+	likely := func(one int) bool { return rnd.IntN(one) == 0 }
+	s := Setup{
+		Pace:    between(rnd, 300*time.Millisecond, 4*time.Second),
+		Burst:   1 + rnd.IntN(3),
+		Latency: between(rnd, time.Millisecond, 80*time.Millisecond),
+		Backlog: int64(rnd.IntN(2) * 30),
+		Batch:   []int{1, 16, 256}[rnd.IntN(3)],
+		Overlap: likely(2), Auto: likely(2), Repairs: likely(2),
 	}
-	if rnd.IntN(4) == 0 {
-		s.pace, s.burst = 30*time.Second, 20 // a quiet feed
+	s.Archived = s.Repairs && likely(3)
+	if likely(4) {
+		s.Pace, s.Burst = 30*time.Second, 20 // a quiet feed
 	}
-	count := 1 + rnd.IntN(2)
-	for i := range count {
-		o := jetsim.Options{Seed: 1 + seed%1000, Accounts: 40, Backlog: int64(rnd.IntN(2) * 30), Block: 32, BlockAge: 20 * time.Second, Segment: []int{100, 65_536}[rnd.IntN(2)]}
-		if i > 0 {
-			o.Backlog = s.servers[0].Backlog
-		}
+	for range 1 + rnd.IntN(2) {
+		server := Server{Undated: likely(3), Exact: likely(2)}
 		switch rnd.IntN(4) {
 		case 0:
-			o.Legacy = true
+			server.Legacy = !s.Archived
 		case 1:
-			o.Newer = jetsim.AllNewer()
+			server.Newer = true
 		}
-		o.NoDate = rnd.IntN(3) == 0
-		if rnd.IntN(2) == 0 {
-			o.Skew = between(rnd, -time.Hour, time.Hour)
+		if likely(2) {
+			server.Skew = between(rnd, -time.Hour, time.Hour)
 		}
-		if rnd.IntN(3) == 0 {
-			o.Lag = between(rnd, 0, 2*time.Second)
+		if likely(3) {
+			server.Lag = between(rnd, 0, 2*time.Second)
 		}
-		drift := 0.0
-		if rnd.IntN(3) == 0 {
-			drift = (rnd.Float64() - 0.5) / 500
+		if likely(3) {
+			server.Drift = float64(rnd.IntN(2001)-1000) / 1e6
 		}
-		s.servers, s.drift = append(s.servers, o), append(s.drift, drift)
-	}
-	s.feed = config.Feed{
-		Name: feedName, Backoff: []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second},
-		ReplayWindow: 12 * time.Hour, ReplayWindowAuto: rnd.IntN(2) == 0, Rewind: 10 * time.Second,
-		Dedupe:             []config.Dedupe{config.DedupeAlways, config.DedupeOverlap}[rnd.IntN(2)],
-		DedupeHorizon:      config.DedupeHorizon{Entries: 1_000_000, Age: 48 * time.Hour},
-		CheckpointInterval: 5 * time.Second, PingInterval: 15 * time.Second, MaxMessageSize: 1 << 20,
-		BatchEvents: []int{1, 16, 256}[rnd.IntN(3)], BatchBytes: 1 << 20, BatchDelay: 25 * time.Millisecond,
-		Compress: jetstream.CompressOff,
-	}
-	if s.repairs = rnd.IntN(2) == 0; s.repairs {
-		s.feed.Repair = config.Repair{Policy: config.GapsRepair, Sources: []messages.GapSource{messages.SourceSocket, messages.SourceArchive}}
-		for i := range s.servers {
-			if !s.servers[i].Legacy {
-				s.servers[i].Archive = &jetsim.ArchiveOptions{}
-			}
-		}
-		if archived := slices.ContainsFunc(s.servers, func(o jetsim.Options) bool { return o.Archive != nil }); archived {
-			// All servers are of one network, and an archived network has contents of its own.
-			for i := range s.servers {
-				if s.servers[i].Legacy {
-					s.servers[i].Legacy, s.servers[i].Archive = false, &jetsim.ArchiveOptions{}
-				}
-			}
-		}
-	}
-	for i := range count {
-		e, err := config.ParseEndpoint("ws://" + host(i))
-		if err != nil {
-			panic(err)
-		}
-		s.feed.Endpoints = append(s.feed.Endpoints, e)
+		s.Servers = append(s.Servers, server)
 	}
 	return s
 }
 
-const feedName = "bluesky"
+// options are the options of the simulated servers. Call it within a bubble.
+func (s *Setup) options(seed uint64) (all []jetsim.Options) {
+	for _, server := range s.Servers {
+		o := jetsim.Options{Clock: newWallClock(server.Drift), Seed: 1 + seed%1000, Accounts: 40, Backlog: s.Backlog, Block: 32, BlockAge: 20 * time.Second,
+			Legacy: server.Legacy, NoDate: server.Undated, Skew: server.Skew, Lag: server.Lag}
+		if server.Newer {
+			o.Newer = jetsim.AllNewer()
+		}
+		if server.Exact {
+			o.Segment = 100
+		}
+		if s.Archived {
+			o.Archive = &jetsim.ArchiveOptions{}
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// feed is the feed's configuration.
+func (s *Setup) feed() config.Feed {
+	f := config.Feed{
+		Name: feedName, Backoff: []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second},
+		ReplayWindow: 12 * time.Hour, ReplayWindowAuto: s.Auto, Rewind: 10 * time.Second,
+		Dedupe: config.DedupeAlways, DedupeHorizon: config.DedupeHorizon{Entries: 1_000_000, Age: 48 * time.Hour},
+		CheckpointInterval: 5 * time.Second, PingInterval: 15 * time.Second, MaxMessageSize: 1 << 20,
+		BatchEvents: s.Batch, BatchBytes: 1 << 20, BatchDelay: 25 * time.Millisecond, Compress: jetstream.CompressOff,
+	}
+	if s.Overlap {
+		f.Dedupe = config.DedupeOverlap
+	}
+	if s.Repairs {
+		f.Repair = config.Repair{Policy: config.GapsRepair, Sources: []messages.GapSource{messages.SourceSocket}}
+		if s.Archived {
+			f.Repair.Sources = append(f.Repair.Sources, messages.SourceArchive)
+		}
+	}
+	for i := range s.Servers {
+		e, err := config.ParseEndpoint("ws://" + host(i))
+		if err != nil {
+			panic(err)
+		}
+		f.Endpoints = append(f.Endpoints, e)
+	}
+	return f
+}

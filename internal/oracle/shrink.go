@@ -24,16 +24,19 @@ type shrinking struct {
 	run    func(Schedule) Verdict
 }
 
-// try runs the schedule with other steps, and keeps it if the run is bad.
+// try runs the schedule with other steps, and keeps it if the run is bad in the same way.
 func (s *shrinking) try(steps []Step) bool {
 	if s.budget--; s.budget < 0 {
 		return false
 	}
-	v := s.run(Schedule{Seed: s.best.Schedule.Seed, Steps: steps})
-	if v.Bad() {
+	again := s.best.Schedule
+	again.Steps = steps
+	v := s.run(again)
+	same := v.Bad() && v.Differences[0].Kind == s.best.Differences[0].Kind
+	if same {
 		s.best = v
 	}
-	return v.Bad()
+	return same
 }
 
 // drop tries to leave out size steps in a row, anywhere.

@@ -11,14 +11,16 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
 )
 
 // world is everything of one run: the servers and their network, the daemon with its store, the
 // readers, and the log of what happened. The goroutine that made it drives it.
 type world struct {
-	setup
+	Setup
 	seed  uint64
+	feed  config.Feed
 	began time.Time
 	rnd   *rand.Rand // of the driver
 
@@ -49,15 +51,12 @@ var firstMoment = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func newWorld(s Schedule) (*world, error) {
 	time.Sleep(time.Until(firstMoment))
-	w := &world{setup: drawSetup(s.Seed), seed: s.Seed, began: time.Now(), rnd: rand.New(rand.NewPCG(s.Seed, 3)), wall: newWallClock(0), stats: newStats()}
+	w := &world{Setup: s.World, seed: s.Seed, feed: s.World.feed(), began: time.Now(), rnd: rand.New(rand.NewPCG(s.Seed, 3)), wall: newWallClock(0), stats: newStats()}
 	w.log.began = w.began
 	jitter := rand.New(rand.NewPCG(s.Seed, 4))
-	w.net = newNetwork(func() time.Duration { return w.latency/2 + time.Duration(jitter.Int64N(int64(w.latency)/2+1)) })
-	for i := range w.servers {
-		w.servers[i].Clock = newWallClock(w.drift[i])
-	}
+	w.net = newNetwork(func() time.Duration { return w.Latency/2 + time.Duration(jitter.Int64N(int64(w.Latency)/2+1)) })
 	var err error
-	if w.fleet, err = jetsim.NewFleet(w.servers...); err != nil {
+	if w.fleet, err = jetsim.NewFleet(w.options(w.seed)...); err != nil {
 		return nil, err
 	}
 	for i, sim := range w.fleet.Members() {
@@ -69,7 +68,7 @@ func newWorld(s Schedule) (*world, error) {
 	if err := w.start(); err != nil {
 		return nil, fmt.Errorf("the first start: %w", err)
 	}
-	for i := range w.setup.readers {
+	for i := range 2 {
 		w.readers = append(w.readers, w.newReader(i))
 	}
 	w.wait(warmUp / 2)
@@ -89,12 +88,12 @@ func (w *world) produce() {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(between(rnd, w.pace/2, w.pace*3/2)):
+			case <-time.After(between(rnd, w.Pace/2, w.Pace*3/2)):
 			}
 			w.production.Lock()
 			quiet := w.production.quiet
 			w.production.Unlock()
-			if n := 1 + rnd.IntN(w.burst); !quiet {
+			if n := 1 + rnd.IntN(w.Burst); !quiet {
 				w.fleet.Produce(int64(n))
 			}
 		}
