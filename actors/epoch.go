@@ -83,7 +83,8 @@ func (e *epoch) open(present messages.UpstreamTime, at *messages.Checkpoint) {
 }
 
 // dropUnwanted drops three kinds of events: those from before the time at which the feed begins,
-// those from before the stream's first event, by both number and time, and those that are older than the filter and that the filter before it did not
+// those from before the stream's first event, by both number and time (the events of one commit
+// share a time), and those that are older than the filter and that the filter before it did not
 // want. A former filter is forgotten once an event is past its end: all later events come behind
 // that end, whatever their times.
 func (e *epoch) dropUnwanted(b *messages.Batch) (dropped int) {
@@ -98,7 +99,7 @@ func (e *epoch) dropUnwanted(b *messages.Batch) (dropped int) {
 		if ev.Seq >= e.first.Seq {
 			e.first.Seq = 0
 		}
-		if ev.TimeUS < e.sinceUS || ev.Seq < e.first.Seq && ev.TimeUS < e.first.TimeUS || e.unwantedThen(ev, b.Bytes(i)) {
+		if ev.TimeUS < e.sinceUS || ev.Seq < e.first.Seq && ev.TimeUS <= e.first.TimeUS || e.unwantedThen(ev, b.Bytes(i)) {
 			ev.Drop = true
 			dropped++
 		}

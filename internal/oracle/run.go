@@ -51,3 +51,4 @@ func run(s Schedule) (v Verdict) {
 	w.end()
 	return v
 }
+func sub(w *world, a action) time.Duration { return w.began.Add(a.at).Sub(time.Now()) }
