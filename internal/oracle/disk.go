@@ -159,3 +159,24 @@ func (r *replies) thaw() {
 		}
 	})
 }
+
+// filterStore keeps the feed's filters, as files beside the store do.
+type filterStore struct {
+	mu  sync.Mutex
+	log *messages.FilterLog
+}
+
+// LoadFilters implements actors.FilterStore.
+func (f *filterStore) LoadFilters(context.Context, string) (*messages.FilterLog, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.log, nil
+}
+
+// SaveFilters implements actors.FilterStore.
+func (f *filterStore) SaveFilters(_ context.Context, _ string, log messages.FilterLog) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.log = &log
+	return nil
+}

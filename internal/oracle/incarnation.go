@@ -54,8 +54,8 @@ func (w *world) start() error {
 	negotiator := jetstream.NewNegotiator("/nowhere", w.wall)
 	run.daemon, err = supervisor.Start(context.Background(), supervisor.Options{
 		Config: &config.Config{Repair: w.Repairs, Feeds: []config.Feed{w.feed}}, Store: &repliedStore{store, &w.disk.replies}, Observer: observer, Clock: w.wall,
-		Rand:  rand.New(rand.NewPCG(w.seed, uint64(w.stats.Starts))),
-		Fault: w.panics.at,
+		Rand:    rand.New(rand.NewPCG(w.seed, uint64(w.stats.Starts))),
+		Filters: &w.filters, Fault: w.panics.at, Sources: w.sources(alive),
 		Dial: func(ctx context.Context, req jetstream.Request) (actors.Upstream, error) {
 			if !alive() {
 				return nil, errDead

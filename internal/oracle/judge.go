@@ -96,7 +96,7 @@ func (w *world) isLive() bool {
 }
 
 func (w *world) report() (jetsim.Report, error) {
-	return w.fleet.Verify(events(w.run.store), jetsim.VerifyOptions{})
+	return w.fleet.Verify(events(w.run.store), jetsim.VerifyOptions{Query: w.query()})
 }
 
 // entries are the entries of the stream, oldest first.

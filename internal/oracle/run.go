@@ -40,9 +40,9 @@ func run(s Schedule) (v Verdict) {
 		w.end()
 		return v
 	}
-	w.wait(warmUp)
+	w.wait(time.Until(w.began.Add(w.quiet())))
 	for _, a := range s.actions() {
-		w.wait(w.began.Add(a.at).Sub(time.Now()))
+		w.wait(time.Until(w.began.Add(a.at)))
 		w.act(a)
 	}
 	w.settle()
@@ -51,4 +51,3 @@ func run(s Schedule) (v Verdict) {
 	w.end()
 	return v
 }
-func sub(w *world, a action) time.Duration { return w.began.Add(a.at).Sub(time.Now()) }

@@ -60,10 +60,11 @@ func Draw(seed uint64, kinds []Kind) Schedule {
 		// not tell what it has dropped.
 		able = slices.DeleteFunc(able, func(k Kind) bool { return k == "clock-back" || k == "clock-ahead" })
 	}
-	last := warmUp + between(rnd, 0, horizon-warmUp)
+	first := s.World.quiet()
+	last := first + between(rnd, 0, horizon-first)
 	for range 1 + rnd.IntN(10) {
 		k := able[rnd.IntN(len(able))]
-		step := Step{At: between(rnd, warmUp, last), Kind: k, Server: rnd.IntN(len(s.World.Servers))}
+		step := Step{At: between(rnd, first, last), Kind: k, Server: rnd.IntN(len(s.World.Servers))}
 		if faults[k].draw != nil {
 			faults[k].draw(rnd, &step)
 		}

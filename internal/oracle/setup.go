@@ -3,6 +3,7 @@ package oracle
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"time"
 
 	"tempestd/internal/config"
@@ -23,6 +24,8 @@ type Setup struct {
 	Overlap  bool          // dedupe = "overlap"
 	Auto     bool          // replay_window = "auto"
 	Repairs  bool          // gaps are repaired
+	Commits  bool          // the feed wants commits alone
+	Early    bool          // faults begin before the first event
 }
 
 // Server is one simulated server.
@@ -54,6 +57,7 @@ func drawSetup(seed uint64) Setup {
 		Overlap: likely(2), Auto: likely(2), Repairs: likely(2),
 	}
 	s.Archived = s.Repairs && likely(3)
+	s.Commits, s.Early = likely(4), likely(6)
 	if likely(4) {
 		s.Pace, s.Burst = 30*time.Second, 20 // a quiet feed
 	}
@@ -85,7 +89,9 @@ func (s *Setup) options(seed uint64) (all []jetsim.Options) {
 		o := jetsim.Options{Clock: newWallClock(server.Drift), Seed: 1 + seed%1000, Accounts: 40, Backlog: s.Backlog, Block: 32, BlockAge: 20 * time.Second,
 			Legacy: server.Legacy, NoDate: server.Undated, Skew: server.Skew, Lag: server.Lag}
 		if server.Newer {
-			o.Newer = jetsim.AllNewer()
+			// NewerOutdated is left out: a server that is as young as these says of nearly every cursor
+			// that it is too old, and nobody can tell whether something is missing.
+			o.Newer = []jetsim.Newer{jetsim.NewerWitnessed, jetsim.NewerFuture, jetsim.NewerLease, jetsim.NewerExact}
 		}
 		if server.Exact {
 			o.Segment = 100
@@ -96,6 +102,22 @@ func (s *Setup) options(seed uint64) (all []jetsim.Options) {
 		all = append(all, o)
 	}
 	return all
+}
+
+// quiet is how long no fault begins. Only in an early world the feed may have no event by then.
+func (s *Setup) quiet() time.Duration {
+	if s.Early {
+		return time.Second
+	}
+	return warmUp
+}
+
+// query is what the feed wants, for the comparison.
+func (s *Setup) query() url.Values {
+	if s.Commits {
+		return url.Values{"kinds": {"commit"}}
+	}
+	return nil
 }
 
 // feed is the feed's configuration.
@@ -109,6 +131,9 @@ func (s *Setup) feed() config.Feed {
 	}
 	if s.Overlap {
 		f.Dedupe = config.DedupeOverlap
+	}
+	if s.Commits {
+		f.Kinds = []string{"commit"}
 	}
 	if s.Repairs {
 		f.Repair = config.Repair{Policy: config.GapsRepair, Sources: []messages.GapSource{messages.SourceSocket}}

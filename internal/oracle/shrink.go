@@ -66,7 +66,7 @@ func (s *shrinking) shorten() (smaller bool) {
 			steps := slices.Clone(s.best.Schedule.Steps)
 			before := steps[i]
 			change(&steps[i])
-			valid := steps[i].At >= warmUp && (steps[i].N != 0) == (before.N != 0) && (i == 0 || steps[i].At >= steps[i-1].At)
+			valid := steps[i].At >= s.best.Schedule.World.quiet() && (steps[i].N != 0) == (before.N != 0) && (i == 0 || steps[i].At >= steps[i-1].At)
 			if steps[i] != before && valid && s.try(steps) {
 				smaller = true
 			}

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing/synctest"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
@@ -42,7 +45,9 @@ type world struct {
 		sync.Mutex
 		quiet bool
 	}
-	panics panics
+	panics   panics
+	filters  filterStore
+	watching chan struct{} // closed when watch has ended; nil without one
 }
 
 // firstMoment is when the runs begin. A bubble's time begins in the year 2000, when a time would be
@@ -71,10 +76,32 @@ func newWorld(s Schedule) (*world, error) {
 	for i := range 2 {
 		w.readers = append(w.readers, w.newReader(i))
 	}
-	w.wait(warmUp / 2)
-	w.fleet.Produce(1)
+	if w.Early {
+		w.wait(500 * time.Millisecond)
+		err = w.watch()
+	} else {
+		w.wait(warmUp / 2)
+		w.fleet.Produce(1)
+	}
 	w.produce()
-	return w, nil
+	return w, err
+}
+
+// watch subscribes to the first server until its first event: the simulator counts what a stream
+// should hold from the first event that it sent to anybody.
+func (w *world) watch() error {
+	client := &http.Client{Transport: &http.Transport{DialContext: w.net.dial}}
+	c, _, err := websocket.Dial(context.Background(), "ws://"+host(0)+"/subscribe", &websocket.DialOptions{HTTPClient: client})
+	if err != nil {
+		return err
+	}
+	w.watching = make(chan struct{})
+	go func() {
+		defer close(w.watching)
+		_, _, _ = c.Read(context.Background())
+		_ = c.CloseNow()
+	}()
+	return nil
 }
 
 // produce makes the network produce events until the context ends.
@@ -157,6 +184,9 @@ func (w *world) end() {
 	}
 	_ = w.fleet.Close()
 	w.net.reset()
+	if w.watching != nil {
+		<-w.watching
+	}
 	// The actor library's throttle of dead letters ends a second after the first of them.
 	time.Sleep(3 * time.Second)
 }
