@@ -106,36 +106,48 @@ type repliedStream struct {
 	replies *replies
 }
 
-// Append implements persistence.Stream.
-func (s *repliedStream) Append(ctx context.Context, b *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
-	r := s.replies
+// before lets an append wait, fail or lose its answer, as it is due.
+func (r *replies) before(ctx context.Context) (lost bool, err error) {
 	r.mu.Lock()
-	late, frozen := r.late, r.frozen
-	lost, failed := r.lost > 0, r.failed > 0
+	late, frozen, failed := r.late, r.frozen, r.failed > 0
 	switch {
 	case failed:
 		r.failed--
-	case lost:
+	case r.lost > 0:
 		r.lost--
+		lost = true
 	}
 	r.mu.Unlock()
-	if late > 0 {
-		time.Sleep(late / 2)
-	}
+	time.Sleep(late / 2)
 	if frozen != nil {
 		select {
 		case <-frozen:
 		case <-ctx.Done():
-			return persistence.Appended{}, ctx.Err()
+			return false, ctx.Err()
 		}
 	}
 	if failed {
-		return persistence.Appended{}, &persistence.UnavailableError{Store: "model", Reason: persistence.ReasonIO, Err: errReply}
+		return false, &persistence.UnavailableError{Store: "model", Reason: persistence.ReasonIO, Err: errReply}
+	}
+	return lost, nil
+}
+
+// after lets the answer wait, if it is late.
+func (r *replies) after() {
+	r.mu.Lock()
+	late := r.late
+	r.mu.Unlock()
+	time.Sleep(late / 2)
+}
+
+// Append implements persistence.Stream.
+func (s *repliedStream) Append(ctx context.Context, b *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
+	lost, err := s.replies.before(ctx)
+	if err != nil {
+		return persistence.Appended{}, err
 	}
 	stored, err := s.Stream.Append(ctx, b, cp)
-	if late > 0 {
-		time.Sleep(late / 2)
-	}
+	s.replies.after()
 	if lost && err == nil {
 		return persistence.Appended{}, errReply
 	}

@@ -17,6 +17,7 @@ import (
 // what ends it after Step.For.
 type fault struct {
 	ofServer bool
+	ofNode   bool
 	fits     func(*Setup) bool
 	draw     func(*rand.Rand, *Step)
 	do       func(*world, Step)
@@ -34,6 +35,9 @@ func sameClock(s *Setup) bool {
 	first := s.Servers[0]
 	return !slices.ContainsFunc(s.Servers, func(o Server) bool { return o.Skew != first.Skew || o.Drift != first.Drift || o.Lag != first.Lag })
 }
+
+func ownStore(s *Setup) bool    { return s.Nodes == 0 }
+func sharedStore(s *Setup) bool { return s.Nodes > 0 }
 
 // lasting draws how long a fault lasts.
 func lasting(least, most time.Duration) func(*rand.Rand, *Step) {
@@ -105,12 +109,17 @@ func init() {
 		}, do: func(w *world, s Step) { w.wall.set(time.Duration(s.N) * time.Second) },
 			undo: func(w *world, _ Step) { w.wall.set(0) }},
 
-		"stop": {fits: always, draw: lasting(0, 2*time.Minute),
-			do: func(w *world, _ Step) { w.stop() }, undo: func(w *world, _ Step) { w.revive() }},
-		"kill": {fits: always, draw: lasting(0, 2*time.Minute),
-			do: func(w *world, _ Step) { w.kill(true) }, undo: func(w *world, _ Step) { w.revive() }},
-		"power-cut": {fits: always, draw: lasting(0, 2*time.Minute),
-			do: func(w *world, _ Step) { w.kill(false) }, undo: func(w *world, _ Step) { w.revive() }},
+		"stop": {ofNode: true, fits: always, draw: lasting(0, 2*time.Minute),
+			do: func(w *world, s Step) { w.stop(w.nodes[s.Node]) }, undo: func(w *world, s Step) { w.revive(w.nodes[s.Node]) }},
+		"kill": {ofNode: true, fits: always, draw: lasting(0, 2*time.Minute),
+			do: func(w *world, s Step) { w.kill(w.nodes[s.Node], true) }, undo: func(w *world, s Step) { w.revive(w.nodes[s.Node]) }},
+		"power-cut": {fits: ownStore, draw: lasting(0, 2*time.Minute),
+			do: func(w *world, _ Step) { w.kill(w.nodes[0], false) }, undo: func(w *world, _ Step) { w.revive(w.nodes[0]) }},
+		// The machine stops for a while: its calls of the store go out later.
+		"node-frozen": {ofNode: true, fits: sharedStore, draw: lasting(time.Second, time.Minute),
+			do: func(w *world, s Step) { w.nodes[s.Node].freeze() }, undo: func(w *world, s Step) { w.nodes[s.Node].thaw() }},
+		"node-cut": {ofNode: true, fits: sharedStore, draw: lasting(time.Second, time.Minute),
+			do: func(w *world, s Step) { w.nodes[s.Node].setCut(true) }, undo: func(w *world, s Step) { w.nodes[s.Node].setCut(false) }},
 		"panic": {fits: always, draw: func(rnd *rand.Rand, s *Step) {
 			s.Point, s.N = points[rnd.IntN(len(points))], 1+rnd.IntN(6)
 			if s.Point != "" {
@@ -129,27 +138,26 @@ func init() {
 		}, undo: func(w *world, _ Step) { w.disk.replies.set(func() { w.disk.replies.late = 0 }) }},
 		"store-frozen": {fits: always, draw: lasting(time.Second, 3*time.Minute),
 			do: func(w *world, _ Step) { w.disk.replies.freeze() }, undo: func(w *world, _ Step) { w.disk.replies.thaw() }},
-		"write-fails": {fits: always, draw: counted(3), do: func(w *world, s Step) { w.disk.fail(memdisk.WriteAt, s.N) }},
-		"sync-fails":  {fits: always, draw: counted(3), do: func(w *world, s Step) { w.disk.fail(memdisk.Sync, s.N) }},
-		"read-fails":  {fits: always, draw: counted(3), do: func(w *world, s Step) { w.disk.fail(memdisk.ReadAt, s.N) }},
+		"write-fails": {fits: ownStore, draw: counted(3), do: func(w *world, s Step) { w.disk.fail(memdisk.WriteAt, s.N) }},
+		"sync-fails":  {fits: ownStore, draw: counted(3), do: func(w *world, s Step) { w.disk.fail(memdisk.Sync, s.N) }},
+		"read-fails":  {fits: ownStore, draw: counted(3), do: func(w *world, s Step) { w.disk.fail(memdisk.ReadAt, s.N) }},
 
 		"reconnect": {fits: always, do: func(w *world, _ Step) {
-			if w.run != nil {
-				_ = w.run.daemon.Reconnect(context.Background(), feedName) // refused while it makes no sense
+			for _, run := range w.running() {
+				_ = run.daemon.Reconnect(context.Background(), feedName) // refused while it makes no sense
 			}
 		}},
 		// Another filter that wants the same. After a change of the filter no event proves a replay by
 		// time, and then events from before the feed are told from new ones within one batch alone.
 		"reload": {fits: func(s *Setup) bool { return len(s.Servers) == 1 && !s.Early }, draw: counted(1 << 20), do: func(w *world, s Step) {
-			if w.run == nil {
-				return
-			}
 			w.feed.Collections = nil
 			if s.N%2 == 0 {
 				w.feed.Collections = everything
 			}
-			if err := w.run.daemon.UpdateFilter(context.Background(), w.feed); err != nil {
-				w.log.add("reload: %v", err)
+			for _, run := range w.running() {
+				if err := run.daemon.UpdateFilter(context.Background(), w.feed); err != nil {
+					w.log.add("reload: %v", err)
+				}
 			}
 		}},
 		"pause": {fits: always, draw: lasting(0, 2*time.Minute),
@@ -165,15 +173,14 @@ func (w *world) setQuiet(quiet bool) {
 }
 
 func (w *world) command(c messages.Command) {
-	if w.run == nil {
-		return
-	}
-	order := w.run.daemon.Pause
-	if c == messages.CommandResume {
-		order = w.run.daemon.Resume
-	}
-	if err := order(context.Background(), feedName); err != nil && !errors.Is(err, messages.ErrNotNow) {
-		w.log.add("%s: %v", c, err)
+	for _, run := range w.running() {
+		order := run.daemon.Pause
+		if c == messages.CommandResume {
+			order = run.daemon.Resume
+		}
+		if err := order(context.Background(), feedName); err != nil && !errors.Is(err, messages.ErrNotNow) {
+			w.log.add("%s: %v", c, err)
+		}
 	}
 }
 
@@ -218,7 +225,11 @@ func (w *world) heal() {
 	w.wall.set(0)
 	w.panics.arm("", 0)
 	w.disk.heal()
-	w.revive()
+	for _, n := range w.nodes {
+		n.thaw()
+		n.setCut(false)
+		w.revive(n)
+	}
 	w.command(messages.CommandResume)
 }
 

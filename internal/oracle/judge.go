@@ -67,12 +67,12 @@ func (s Stats) String() string {
 		strings.Join(kinds, ", "))
 }
 
+// store is what readers read.
+func (w *world) store() persistence.Store { return *w.shown.Load() }
+
 // size is how many entries the stream has.
 func (w *world) size() int64 {
-	if w.run == nil {
-		return -1
-	}
-	s, err := w.run.store.Stream(context.Background(), feedName)
+	s, err := w.store().Stream(context.Background(), feedName)
 	if err != nil {
 		return -1
 	}
@@ -89,14 +89,25 @@ func (w *world) complete() bool {
 	return err == nil && r.Lost == 0
 }
 
-// isLive says whether the feed is live.
+// isLive says whether one daemon's feed is live, and all others wait for it.
 func (w *world) isLive() bool {
-	status, err := w.run.daemon.Feed(context.Background(), feedName)
-	return err == nil && status.State == messages.StateLive
+	live := 0
+	for _, run := range w.running() {
+		status, err := run.daemon.Feed(context.Background(), feedName)
+		switch {
+		case err != nil:
+			return false
+		case status.State == messages.StateLive:
+			live++
+		case status.State != messages.StateStandby:
+			return false
+		}
+	}
+	return live == 1
 }
 
 func (w *world) report() (jetsim.Report, error) {
-	return w.fleet.Verify(events(w.run.store), jetsim.VerifyOptions{Query: w.query()})
+	return w.fleet.Verify(events(w.store()), jetsim.VerifyOptions{Query: w.query()})
 }
 
 // entries are the entries of the stream, oldest first.
@@ -165,7 +176,7 @@ func (w *world) judge() (all []Difference) {
 	}
 	if r.NeedlessGaps > 0 {
 		var gaps []string
-		for e := range events(w.run.store) {
+		for e := range events(w.store()) {
 			if bytes.Contains(e, []byte(`"kind":"gap"`)) {
 				gaps = append(gaps, string(e))
 			}
@@ -176,11 +187,15 @@ func (w *world) judge() (all []Difference) {
 		differ("nothing", "nothing was sent")
 	}
 	if !w.isLive() {
-		status, err := w.run.daemon.Feed(context.Background(), feedName)
-		differ("not live", "in the end the feed is %q, not live: %v", status.State, err)
+		for _, run := range w.running() {
+			status, err := run.daemon.Feed(context.Background(), feedName)
+			differ("not live", "in the end the feed is %q: %v", status.State, err)
+		}
 	}
-	if ready := w.run.daemon.Ready(context.Background()); !ready.Ready {
-		differ("not ready", "in the end the daemon is not ready: %q", ready.Reasons)
+	for _, run := range w.running() {
+		if ready := run.daemon.Ready(context.Background()); !ready.Ready {
+			differ("not ready", "in the end the daemon is not ready: %q", ready.Reasons)
+		}
 	}
 	if n, most := w.stats.dials.Load(), int64(360*(time.Since(w.began)/time.Hour+1)); n > most {
 		differ("dials", "%d dials in %s", n, time.Since(w.began))
@@ -194,7 +209,7 @@ func (w *world) judgeReader(r *reader) string {
 		return r.fault
 	}
 	i := 0
-	for e, err := range entries(w.run.store) {
+	for e, err := range entries(w.store()) {
 		if err != nil {
 			return err.Error()
 		}
@@ -215,7 +230,7 @@ func (w *world) judgeReader(r *reader) string {
 // digest is a hash of everything that the stream shows.
 func (w *world) digest() uint64 {
 	h := fnv.New64a()
-	for e := range entries(w.run.store) {
+	for e := range entries(w.store()) {
 		fmt.Fprintf(h, "%s %s\n", e.ID, e.Event)
 	}
 	return h.Sum64()

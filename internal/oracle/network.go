@@ -24,11 +24,17 @@ type network struct {
 	mu        sync.Mutex
 	listeners map[string]*listener
 	away      map[string]bool // hosts that are cut off
-	open      map[*pipe]string
+	open      map[*pipe]peers
+}
+
+// peers are the two sides of a connection.
+type peers struct {
+	from any // who dialled
+	host string
 }
 
 func newNetwork(latency func() time.Duration) *network {
-	return &network{latency: latency, listeners: map[string]*listener{}, away: map[string]bool{}, open: map[*pipe]string{}}
+	return &network{latency: latency, listeners: map[string]*listener{}, away: map[string]bool{}, open: map[*pipe]peers{}}
 }
 
 // listen makes the listener of a host, "127.0.0.1:6001".
@@ -40,8 +46,8 @@ func (n *network) listen(host string) net.Listener {
 	return l
 }
 
-// dial connects to a host. A host that is cut off does not answer.
-func (n *network) dial(ctx context.Context, _, host string) (net.Conn, error) {
+// dial connects from somebody to a host. A host that is cut off does not answer.
+func (n *network) dial(ctx context.Context, from any, host string) (net.Conn, error) {
 	n.mu.Lock()
 	l, away, latency := n.listeners[host], n.away[host], n.latency()
 	n.mu.Unlock()
@@ -54,7 +60,7 @@ func (n *network) dial(ctx context.Context, _, host string) (net.Conn, error) {
 	}
 	p := newPipe(latency)
 	n.mu.Lock()
-	n.open[p] = host
+	n.open[p] = peers{from, host}
 	n.mu.Unlock()
 	p.closed = func() {
 		n.mu.Lock()
@@ -89,7 +95,7 @@ func (n *network) cutOff(host string) {
 	defer n.mu.Unlock()
 	n.away[host] = true
 	for p, to := range n.open {
-		if to == host {
+		if to.host == host {
 			p.lose()
 		}
 	}
@@ -102,13 +108,15 @@ func (n *network) bringBack(host string) {
 	delete(n.away, host)
 }
 
-// reset ends all connections, as the death of a process on one side does. To the side that lives it
-// looks like a reset.
-func (n *network) reset() {
+// reset ends all connections that somebody has dialled, or those of everybody with nil, as the death
+// of a process does. To the side that lives it looks like a reset.
+func (n *network) reset(from any) {
 	n.mu.Lock()
 	var open []*pipe
-	for p := range n.open {
-		open = append(open, p)
+	for p, of := range n.open {
+		if from == nil || of.from == from {
+			open = append(open, p)
+		}
 	}
 	n.mu.Unlock()
 	for _, p := range open {

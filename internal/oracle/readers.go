@@ -27,7 +27,7 @@ func (w *world) newReader(i int) *reader {
 	go func() {
 		defer close(r.done)
 		for ctx.Err() == nil {
-			if !r.read(ctx, w.shown.Load().store, limit) {
+			if !r.read(ctx, *w.shown.Load(), limit) {
 				select {
 				case <-time.After(500 * time.Millisecond):
 				case <-ctx.Done():

@@ -24,6 +24,7 @@ type Step struct {
 	At     time.Duration // since the run's beginning
 	Kind   Kind
 	Server int           // of a fault of a server
+	Node   int           // of a fault of a daemon
 	For    time.Duration // how long it lasts, 0 if it does not last
 	N      int           // its meaning depends on the kind
 	Point  string        // where an actor panics
@@ -64,7 +65,7 @@ func Draw(seed uint64, kinds []Kind) Schedule {
 	last := first + between(rnd, 0, horizon-first)
 	for range 1 + rnd.IntN(10) {
 		k := able[rnd.IntN(len(able))]
-		step := Step{At: between(rnd, first, last), Kind: k, Server: rnd.IntN(len(s.World.Servers))}
+		step := Step{At: between(rnd, first, last), Kind: k, Server: rnd.IntN(len(s.World.Servers)), Node: rnd.IntN(max(s.World.Nodes, 1))}
 		if faults[k].draw != nil {
 			faults[k].draw(rnd, &step)
 		}
@@ -106,6 +107,9 @@ func (s Step) String() string {
 	text := fmt.Sprintf("%s %s", s.At, s.Kind)
 	if f.ofServer {
 		text += fmt.Sprintf(" server=%d", s.Server)
+	}
+	if s.Node != 0 && f.ofNode {
+		text += fmt.Sprintf(" node=%d", s.Node)
 	}
 	if s.For != 0 {
 		text += fmt.Sprintf(" for=%s", s.For)
@@ -164,6 +168,8 @@ func parseStep(line string) (s Step, err error) {
 		switch name {
 		case "server":
 			s.Server, err = strconv.Atoi(value)
+		case "node":
+			s.Node, err = strconv.Atoi(value)
 		case "for":
 			s.For, err = time.ParseDuration(value)
 		case "n":

@@ -26,6 +26,7 @@ type Setup struct {
 	Repairs  bool          // gaps are repaired
 	Commits  bool          // the feed wants commits alone
 	Early    bool          // faults begin before the first event
+	Nodes    int           // daemons that share a store; 0 for one with a store of its own
 }
 
 // Server is one simulated server.
@@ -58,6 +59,9 @@ func drawSetup(seed uint64) Setup {
 	}
 	s.Archived = s.Repairs && likely(3)
 	s.Commits, s.Early = likely(4), likely(6)
+	if likely(3) {
+		s.Nodes = 1 + rnd.IntN(2)
+	}
 	if likely(4) {
 		s.Pace, s.Burst = 30*time.Second, 20 // a quiet feed
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 
 	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
+	"tempestd/persistence"
 )
 
 // world is everything of one run: the servers and their network, the daemon with its store, the
@@ -32,8 +34,9 @@ type world struct {
 	wall  *wallClock
 	disk  diskState
 
-	run     *incarnation                // nil while the daemon is down
-	shown   atomic.Pointer[incarnation] // the newest one, for readers
+	nodes   []*node
+	server  *server                           // the shared store, nil without one
+	shown   atomic.Pointer[persistence.Store] // what readers read
 	readers []*reader
 
 	log   journal
@@ -46,7 +49,6 @@ type world struct {
 		quiet bool
 	}
 	panics   panics
-	filters  filterStore
 	watching chan struct{} // closed when watch has ended; nil without one
 }
 
@@ -70,9 +72,28 @@ func newWorld(s Schedule) (*world, error) {
 		}
 	}
 	w.disk.files = newDisk()
-	if err := w.start(); err != nil {
-		return nil, fmt.Errorf("the first start: %w", err)
+	for i := range max(w.Nodes, 1) {
+		w.nodes = append(w.nodes, newNode(i))
 	}
+	if w.Nodes > 0 {
+		store, err := w.openStore(func() bool { return true })
+		if err != nil {
+			return nil, err
+		}
+		w.disk.arm()
+		w.server = &server{Store: store, nodes: map[string]announced{}}
+	}
+	for _, n := range w.nodes {
+		if err := w.start(n); err != nil {
+			return nil, fmt.Errorf("the first start: %w", err)
+		}
+	}
+	// A daemon that shares its feeds waits a while before it takes one.
+	for end := time.Now().Add(time.Minute); !w.isLive() && time.Now().Before(end); {
+		w.wait(100 * time.Millisecond)
+	}
+	w.began = time.Now()
+	w.log.began = w.began
 	for i := range 2 {
 		w.readers = append(w.readers, w.newReader(i))
 	}
@@ -90,7 +111,9 @@ func newWorld(s Schedule) (*world, error) {
 // watch subscribes to the first server until its first event: the simulator counts what a stream
 // should hold from the first event that it sent to anybody.
 func (w *world) watch() error {
-	client := &http.Client{Transport: &http.Transport{DialContext: w.net.dial}}
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, host string) (net.Conn, error) {
+		return w.net.dial(ctx, nil, host)
+	}}}
 	c, _, err := websocket.Dial(context.Background(), "ws://"+host(0)+"/subscribe", &websocket.DialOptions{HTTPClient: client})
 	if err != nil {
 		return err
@@ -153,18 +176,22 @@ func (w *world) settle() {
 // wait lets time pass. A daemon that ended is started again, as a service manager does.
 func (w *world) wait(d time.Duration) {
 	for end := time.Now().Add(d); ; {
-		var failed <-chan error
-		if w.run != nil {
-			failed = w.run.daemon.Failed()
+		time.Sleep(min(time.Until(end), time.Second))
+		synctest.Wait()
+		for _, n := range w.nodes {
+			if n.run == nil {
+				continue
+			}
+			select {
+			case err := <-n.run.daemon.Failed():
+				w.log.add("%sthe daemon gave up: %v", w.label(n), err)
+				w.stats.GaveUp++
+				w.kill(n, true)
+				w.revive(n)
+			default:
+			}
 		}
-		select {
-		case err := <-failed:
-			w.log.add("the daemon gave up: %v", err)
-			w.stats.GaveUp++
-			w.kill(true)
-			w.revive()
-		case <-time.After(time.Until(end)):
-			synctest.Wait()
+		if !time.Now().Before(end) {
 			return
 		}
 	}
@@ -179,11 +206,14 @@ func (w *world) end() {
 	for _, r := range w.readers {
 		r.stop()
 	}
-	if w.run != nil {
-		w.run.end(context.Background(), 10*time.Second)
+	for _, run := range w.running() {
+		_ = run.end(context.Background(), 10*time.Second)
+	}
+	if w.server != nil {
+		_ = w.server.Store.Close()
 	}
 	_ = w.fleet.Close()
-	w.net.reset()
+	w.net.reset(nil)
 	if w.watching != nil {
 		<-w.watching
 	}
@@ -210,19 +240,14 @@ func (j *journal) add(format string, args ...any) {
 	j.lines = append(j.lines, line{time.Since(j.began), fmt.Sprintf(format, args...)})
 }
 
-// Write takes a log line.
-func (j *journal) Write(b []byte) (int, error) {
-	j.add("    log %s", strings.TrimSpace(string(b)))
-	return len(b), nil
-}
-
 // logger logs an incarnation's events to the journal.
-func (j *journal) logger(alive func() bool) *slog.Logger {
+func (j *journal) logger(alive func() bool, label string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) {
 		if !alive() {
 			return len(b), nil
 		}
-		return j.Write(b)
+		j.add("    log %s%s", label, strings.TrimSpace(string(b)))
+		return len(b), nil
 	}), &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == "feed" || a.Key == "msg" || a.Key == slog.LevelKey) {
 			return slog.Attr{}
