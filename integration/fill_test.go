@@ -23,11 +23,11 @@ import (
 func TestI2_AFirstFillIsKilledTenTimes(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	archived := 200_000
+	archived := 40_000
 	if n, err := strconv.Atoi(os.Getenv("TEMPESTD_TEST_FILL")); err == nil {
 		archived = n
 	}
-	sim := simulate(t, 500, "--archive", "--segment", strconv.Itoa(max(archived/40, 5_000)))
+	sim := simulate(t, 500, "--archive", "--segment", strconv.Itoa(archived/40))
 	for made := 0; made < archived; made += 1_000_000 {
 		sim.produce(min(archived-made, 1_000_000))
 	}
@@ -57,7 +57,7 @@ func TestI2_AFirstFillIsKilledTenTimes(t *testing.T) {
 		case 5:
 			sim.inject("archive-quota:2s")
 		}
-		after(between(random, 0, 100*time.Millisecond))
+		after(between(random, 0, 20*time.Millisecond))
 		total += downloaded
 		d.kill()
 		d.start()
