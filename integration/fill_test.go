@@ -23,14 +23,9 @@ import (
 func TestI2_AFirstFillIsKilledTenTimes(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	archived := 200_000
-	if n, err := strconv.Atoi(os.Getenv("TEMPESTD_TEST_FILL")); err == nil {
-		archived = n
-	}
+	archived := archivedEvents(t, 200_000)
 	sim := simulate(t, 500, "--archive", "--segment", strconv.Itoa(max(archived/40, 5_000)))
-	for made := 0; made < archived; made += 1_000_000 {
-		sim.produce(min(archived-made, 1_000_000))
-	}
+	sim.produceAll(archived)
 	d := newDaemon(t, "ws://"+sim.addr, settings{
 		"feeds." + feed + ".start":           `"archive"`,
 		"feeds." + feed + ".retention.age":   `"0s"`,
@@ -73,6 +68,19 @@ func TestI2_AFirstFillIsKilledTenTimes(t *testing.T) {
 		float64(archived)/took.Seconds(), total+downloaded, downloaded, planned, memoryOf(d.process.cmd.Process.Pid))
 	d.catchUp(sim)
 	sameFold(t, d, sim)
+}
+
+// archivedEvents is the number of archived events, n unless TEMPESTD_TEST_FILL says another.
+func archivedEvents(t testing.TB, n int) int {
+	t.Helper()
+	if text := os.Getenv("TEMPESTD_TEST_FILL"); text != "" {
+		given, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = given
+	}
+	return n
 }
 
 // sameFold compares what remains of the stream's records with what remains of everything sent: a
