@@ -134,7 +134,7 @@ func (d *Deduper) load(ctx context.Context, o *overlap, need int) (Loaded, error
 	if err != nil {
 		return Loaded{}, fmt.Errorf("read the fingerprints of stream %s: %w", d.stream.Name(), err)
 	}
-	o.stale, o.loaded = false, o.table.next
+	o.stale, o.noted, o.loaded = false, false, o.table.next
 	return loaded, nil
 }
 
@@ -360,6 +360,7 @@ func (d *Deduper) Noted(b *messages.Batch, a persistence.Appended) {
 		return
 	}
 	o.forget()
+	o.noted = true
 	if o.stale || !o.table.makeRoom(len(b.Events), o.most()) {
 		o.stale = true
 		return

@@ -32,6 +32,7 @@ type overlap struct {
 	short   bool // its index has the newest entries only
 	table   *table
 	stale   bool      // the table is missing, or lacks entries, and must be loaded again
+	noted   bool      // the table has entries of a repair
 	pending []pending // what the last Mark added to the table
 
 	loaded   uint32 // number of entries in the index as it was loaded
@@ -51,12 +52,17 @@ type pending struct {
 	slot  slot
 }
 
-// most is the most entries that the table may have: as many as when the whole horizon was loaded.
+// most is the most entries that the table may have: as many as when the whole horizon was loaded, and
+// twice as many beside a repair.
 func (o *overlap) most() int {
 	if o.horizon.Entries == 0 {
 		return mostIndexed
 	}
-	return o.horizon.Entries + max(o.horizon.Entries/4, minRoom)
+	n := o.horizon.Entries + max(o.horizon.Entries/4, minRoom)
+	if o.noted {
+		return 2 * n
+	}
+	return n
 }
 
 // forget removes from the table what the last Mark added, if it was not appended.
