@@ -113,6 +113,12 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 }
 
 func (r *rig) start() {
+	r.launch()
+	synctest.Wait()
+}
+
+// launch is start without a wait for anything.
+func (r *rig) launch() {
 	var streams persistence.Store = r.store
 	if r.leases != nil {
 		streams = r.leases
@@ -133,7 +139,6 @@ func (r *rig) start() {
 		r.t.Fatal(err)
 	}
 	r.daemon = d
-	synctest.Wait()
 }
 
 func (r *rig) stop() error {
