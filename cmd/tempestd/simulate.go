@@ -29,7 +29,7 @@ func (a *app) simulateCommand() *cobra.Command {
 server does, over both its protocols: live, and replayed from a cursor. It remembers what it sent;
 with --history also across its own restart.
 
-Simulators of one --seed and --rate are servers of one network. What makes them differ is
+Simulators of one --seed, --rate and --began are servers of one network. What makes them differ is
 --first-seq, --skew and --lag.
 
 Without --newer it is a server of the older generation. What newer ones do can be had all or one by
@@ -131,6 +131,7 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 	flags.StringVar(&listen, "listen", "127.0.0.1:6008", "`address` to listen at")
 	flags.Float64Var(&opt.Rate, "rate", 500, "`events` a second")
 	flags.Uint64Var(&opt.Seed, "seed", 0, "`seed` of the simulated network: the same one gives the same events (default that of the history, else 1)")
+	flags.TimeVar(&opt.Began, "began", time.Time{}, []string{time.RFC3339}, "`time` of the network's first event, where several simulators are of one network (default now)")
 	flags.StringVar(&opt.Path, "history", "", "`file` that keeps the history; an existing one is continued")
 	flags.StringArrayVar(&faults, "fault", nil, "a `fault` and when it happens; may be repeated")
 	flags.StringSliceVar(&protocols, "protocol", []string{"v1", "v2"}, "`protocols` to serve")
