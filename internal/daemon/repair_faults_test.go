@@ -243,17 +243,17 @@ func (a *around) there(did string, collections ...string) map[string]string {
 	return state
 }
 
-// same checks that the fold of a feed is what its account has, and that nothing is doubled.
-func (a *around) same(d *running, what, feed string) {
+// same checks that the fold of a feed is what its account has, and that nothing is doubled. It returns
+// how many deletes were found by comparing.
+func (a *around) same(d *running, what, feed string) (unknown int) {
 	a.t.Helper()
 	at := slices.IndexFunc(a.cfg.Feeds, func(f config.Feed) bool { return f.Name == feed })
 	var got, want map[string]string
-	var doubled, unknown int
+	var doubled int
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		got, doubled, unknown = a.fold(d, feed)
 		if want = a.there(a.dids[feed], a.cfg.Feeds[at].Collections...); maps.Equal(got, want) && doubled == 0 {
-			a.t.Logf("%s: %d records, %d deletes of an unknown time", what, len(got), unknown)
-			return
+			return unknown
 		}
 	}
 	lacks, dead := 0, 0
@@ -268,6 +268,7 @@ func (a *around) same(d *running, what, feed string) {
 		}
 	}
 	a.t.Errorf("%s: %d records, want %d; %d are missing, %d are gone, %d are doubled", what, len(got), len(want), lacks, dead, doubled)
+	return unknown
 }
 
 // session makes a session of an account whose refresh token is used up, and puts it where the daemon
@@ -418,6 +419,7 @@ func TestI4_EveryFaultOfARepair(t *testing.T) {
 		t.Errorf("the slow repair was %s before live events came", s)
 	}
 	var table strings.Builder
+	deletes := 0
 	for n, c := range cases {
 		var row messages.GapStatus
 		a.eventually(func() string {
@@ -436,12 +438,15 @@ func TestI4_EveryFaultOfARepair(t *testing.T) {
 			t.Errorf("%s: the log says %q, want %q", c.name, said, c.log)
 		}
 		if c.state == messages.GapRepaired && c.kind != session && !strings.Contains(c.says, "accounts that are") && c.name != "endless list" { // which lists other records
-			a.same(d, c.name, name(n))
+			deletes += a.same(d, c.name, name(n))
 		}
 		fmt.Fprintf(&table, "\n| %s | %s | %s | %d | %s | %s | %s |", c.name, row.State, row.Source, row.Recovered, row.Missing, row.Why, a.log.said(name(n)))
 	}
 	t.Log(table.String())
-	t.Logf("in %v", time.Since(began).Round(time.Millisecond))
+	t.Logf("in %v, with %d deletes found by comparing", time.Since(began).Round(time.Millisecond), deletes)
+	if deletes == 0 {
+		t.Error("no delete was found")
+	}
 	for feed, s := range states(d) {
 		if s.State != messages.StateLive {
 			t.Errorf("%s is %s: %s", feed, s.State, s.Reason)
