@@ -79,7 +79,8 @@ func (r *repairs) startFetch(ctx actor.Context, f *fetch) {
 	policy := r.cfg.Policy
 	c := &courier{fetch: f, cfg: &r.of.cfg, send: ctx.ActorSystem().Root.Send, self: ctx.Self(), pace: policy.Pace,
 		due: r.of.cfg.Clock.Now(), back: make(chan *messages.Batch, 1)}
-	o := backfill.Order{Row: f.row, Filter: r.filter, Raw: r.cfg.Raw, Tell: c.tell, Held: held.New(r.cfg.Stream, f.row, r.filter)}
+	o := backfill.Order{Row: f.row, Filter: r.filter, Raw: r.cfg.Raw, Failures: r.failures[f.row.ID], Tell: c.tell,
+		Held: held.New(r.cfg.Stream, f.row, r.filter)}
 	if policy.Budget > 0 {
 		o.Budget = max(policy.Budget-f.row.Bytes, 1)
 	}
@@ -123,10 +124,17 @@ func (c *courier) keepPace(ctx context.Context, n int) error {
 	return sleep(ctx, c.cfg.Clock, nil, wait)
 }
 
+// shortWait is how long a source may wait by itself without being shown as waiting: between two tries
+// of a request it does so often.
+const shortWait = 5 * time.Second
+
 // tell implements Order.Tell.
 func (c *courier) tell(p backfill.Progress) {
 	c.fetch.bytes.Store(p.Bytes)
 	c.fetch.planned.Store(p.Planned)
+	if p.WaitUntil.Sub(c.cfg.Clock.Now()) < shortWait {
+		p.WaitUntil, p.Why = time.Time{}, ""
+	}
 	c.waitMu.Lock()
 	defer c.waitMu.Unlock()
 	if !p.WaitUntil.Equal(c.until) {

@@ -255,7 +255,7 @@ func (r *repairs) waits(ctx actor.Context, m *sourceWaits) {
 	row := r.rows[f.row.ID]
 	row.State, row.RetryAt, row.Why = messages.GapRepairing, time.Time{}, ""
 	if !m.until.IsZero() {
-		row.State, row.RetryAt, row.Why = messages.GapWaiting, m.until, m.why
+		row.State, row.RetryAt, row.Why = messages.GapWaiting, m.until, backfill.WaitingFor(row.Source, m.why)
 		r.tell(row, 0)
 	}
 	r.change(ctx, row)
