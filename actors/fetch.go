@@ -53,9 +53,9 @@ type fetchEnded struct {
 	err    error
 }
 
-// sourceWaits is a source's message to its actor that it waits by itself, or, with the zero time,
-// that it goes on.
-type sourceWaits struct {
+// sourceTold is a source's message to its actor that it knows how much there is to download, that it
+// waits by itself, or, with the zero time, that it goes on.
+type sourceTold struct {
 	id    uint64
 	until time.Time
 	why   string
@@ -63,15 +63,18 @@ type sourceWaits struct {
 
 // courier takes a source's batches to the writer, one at a time. It runs in the fetch's task.
 type courier struct {
-	fetch  *fetch
-	cfg    *ConnectionConfig
-	send   func(*actor.PID, any)
-	self   *actor.PID
-	pace   int       // events a second, 0 for no bound
-	due    time.Time // when the next batch may be handed over
-	back   chan *messages.Batch
-	waitMu sync.Mutex
-	until  time.Time // as last told
+	fetch *fetch
+	cfg   *ConnectionConfig
+	send  func(*actor.PID, any)
+	self  *actor.PID
+	pace  int       // events a second, 0 for no bound
+	due   time.Time // when the next batch may be handed over
+	back  chan *messages.Batch
+	told  struct { // what the actor knows
+		sync.Mutex
+		until   time.Time
+		planned int64
+	}
 }
 
 // startFetch runs the source of a fetch in a task.
@@ -135,11 +138,11 @@ func (c *courier) tell(p backfill.Progress) {
 	if p.WaitUntil.Sub(c.cfg.Clock.Now()) < shortWait {
 		p.WaitUntil, p.Why = time.Time{}, ""
 	}
-	c.waitMu.Lock()
-	defer c.waitMu.Unlock()
-	if !p.WaitUntil.Equal(c.until) {
-		c.until = p.WaitUntil
-		c.send(c.self, &sourceWaits{c.fetch.id, p.WaitUntil, p.Why})
+	c.told.Lock()
+	defer c.told.Unlock()
+	if !p.WaitUntil.Equal(c.told.until) || p.Planned != c.told.planned {
+		c.told.until, c.told.planned = p.WaitUntil, p.Planned
+		c.send(c.self, &sourceTold{c.fetch.id, p.WaitUntil, p.Why})
 	}
 }
 
