@@ -131,9 +131,7 @@ func (c gapFault) run(t *testing.T, name string) string {
 	switch {
 	case c.first != nil:
 	case c.on != nil:
-		a.mu.Lock()
-		a.on = func(call string, n int) { c.on(a, call, n) }
-		a.mu.Unlock()
+		a.during(func(call string, n int) { c.on(a, call, n) })
 	case c.times == always:
 		a.inject(c.fault + ":1h")
 	case c.fault != "":

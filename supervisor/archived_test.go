@@ -92,6 +92,13 @@ func (a *archived) RoundTrip(r *http.Request) (*http.Response, error) {
 	return a.tr.RoundTrip(r)
 }
 
+// during has do called before each call of the archive, with how often it was made.
+func (a *archived) during(do func(call string, n int)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.on = do
+}
+
 // newArchived starts a simulator, and a daemon that reads it. Call it within a synctest bubble, and
 // end it there.
 func newArchived(t *testing.T, opt jetsim.Options, change func(r *rig)) *archived {
