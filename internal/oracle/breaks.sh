@@ -1,6 +1,7 @@
 #!/bin/sh
 # Puts back each bug of testdata/breaks in a worktree of its own, and says after how many seeds the
-# oracle finds it. Usage: breaks.sh [name…]; SEEDS is how many seeds are tried, 1000 by default.
+# oracle finds it. Usage: breaks.sh [name…]; SEEDS is how many seeds are tried, 1000 by default. The
+# schedule that shows it goes to testdata/found, where a test runs it, unless there is one.
 set -eu
 root=$(git rev-parse --show-toplevel)
 breaks=$root/internal/oracle/testdata/breaks
@@ -14,12 +15,14 @@ for name; do
 	name=${name%.patch}
 	git apply "$breaks/$name.patch"
 	go test -c -o "$tree/oracle.test" ./internal/oracle
-	if found=$(GOGC=400 "$tree/oracle.test" -test.run '^TestOracle$' -test.timeout 60m -test.v -oracle.first -oracle.seeds "${SEEDS:-1000}" 2>&1); then
+	if found=$(GOGC=400 "$tree/oracle.test" -test.run '^TestOracle$' -test.timeout 60m -test.v -oracle.first -oracle.seeds "${SEEDS:-1000}" -oracle.save "$tree/found" 2>&1); then
 		echo "$name: NOT FOUND"
 		missed=1
 	else
 		echo "$name: $(echo "$found" | sed -n 's/.*\(found after .*\)/\1/p')$(echo "$found" | sed -n 's/^ *# \([a-z ]*\): .*/ (\1)/p' | head -1)"
 	fi
+	[ ! -f "$tree/found" ] || cp -n "$tree/found" "$root/internal/oracle/testdata/found/$name.txt"
+	rm -f "$tree/found"
 	git checkout --quiet .
 done
 exit $missed

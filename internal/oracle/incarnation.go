@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"tempestd/actors"
-	"tempestd/internal/backfill"
 	"tempestd/internal/config"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
@@ -56,7 +55,7 @@ func (w *world) start(n *node) error {
 		Config: &config.Config{Repair: w.Repairs, Feeds: []config.Feed{w.feed}}, Clock: w.wall,
 		Observer: observe.New(w.log.logger(alive, w.label(n)), observe.NewMetrics(), observe.Strict()),
 		Rand:     rand.New(rand.NewPCG(w.seed, uint64(w.stats.Starts))),
-		Filters:  &n.filters, Fault: w.panics.at, Sources: w.sources(run), Dial: w.dialer(run),
+		Filters:  &n.filters, Fault: w.panics.at, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: w.dial(run)}}, Dial: w.dialer(run),
 	}
 	if w.server != nil {
 		run.store = w.server.Store
@@ -147,19 +146,6 @@ func (run *incarnation) end(ctx context.Context, limit time.Duration) error {
 		err = errors.Join(err, run.store.Close())
 	}
 	return err
-}
-
-// sources are the sources of repairs that would use the real network otherwise.
-func (w *world) sources(run *incarnation) map[string][]backfill.Source {
-	if !w.Archived {
-		return nil
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: w.dial(run)}}
-	var endpoints []jetstream.Endpoint
-	for _, e := range w.feed.Endpoints {
-		endpoints = append(endpoints, e.Endpoint)
-	}
-	return map[string][]backfill.Source{feedName: {&backfill.Archive{Endpoints: endpoints, HTTP: client, Clock: w.wall, Rand: rand.New(rand.NewPCG(w.seed, 7))}}}
 }
 
 // dial connects a process with a server. Deadlines of its end are times of the daemon's clock.

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,23 +23,16 @@ var (
 	kinds  = flag.String("oracle.kinds", "", "only faults of these kinds, separated by commas")
 	replay = flag.String("oracle.schedule", "", "a file with the schedule to run instead, as a bad run prints it")
 	first  = flag.Bool("oracle.first", false, "end at the first bad run, and say after how many seeds")
+	save   = flag.String("oracle.save", "", "a file for the schedule of the last bad run")
 )
 
 // shrinkRuns bounds the runs that make a bad schedule smaller.
-const shrinkRuns = 200
+const shrinkRuns = 150
 
 // The whole core runs under virtual time, on schedules of faults that are drawn from seeds.
 func TestOracle(t *testing.T) {
 	if *replay != "" {
-		text, err := os.ReadFile(*replay)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := oracle.Parse(string(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if v := oracle.Run(t, s); v.Bad() {
+		if v := oracle.Run(t, read(t, *replay)); v.Bad() {
 			t.Error(v.Story())
 		}
 		return
@@ -54,11 +48,16 @@ func TestOracle(t *testing.T) {
 		ok := t.Run(fmt.Sprint(s), func(t *testing.T) {
 			v := oracle.Run(t, oracle.Draw(s, only))
 			total.Add(v.Stats)
-			if v.Bad() && !*first {
+			if v.Bad() {
 				v = oracle.Shrink(v, shrinkRuns, func(s oracle.Schedule) oracle.Verdict { return oracle.Run(t, s) })
 			}
 			if v.Bad() {
 				t.Error(v.Story())
+				if *save != "" {
+					if err := os.WriteFile(*save, []byte(v.Schedule.String()), 0o644); err != nil {
+						t.Error(err)
+					}
+				}
 			}
 		})
 		if !ok && *first {
@@ -67,6 +66,33 @@ func TestOracle(t *testing.T) {
 		}
 	}
 	t.Logf("%s\n%.0f schedules a minute", total, float64(total.Schedules)/time.Since(began).Minutes())
+}
+
+// The schedules that have shown a bug show none any more.
+func TestSchedulesThatFoundABug(t *testing.T) {
+	files, err := filepath.Glob("testdata/found/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			if v := oracle.Run(t, read(t, file)); v.Bad() {
+				t.Error(v.Story())
+			}
+		})
+	}
+}
+
+func read(t *testing.T, file string) oracle.Schedule {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := oracle.Parse(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // A run is repeated exactly by its schedule, as text.

@@ -102,7 +102,7 @@ func newWorld(s Schedule) (*world, error) {
 		err = w.watch()
 	} else {
 		w.wait(warmUp / 2)
-		w.fleet.Produce(1)
+		w.fleet.Produce(youth)
 	}
 	w.produce()
 	return w, err
@@ -126,6 +126,10 @@ func (w *world) watch() error {
 	}()
 	return nil
 }
+
+// youth is how many events a stream has before faults begin. How a replay from before the stream's
+// beginning is told from a new one needs some entries.
+const youth = 40
 
 // produce makes the network produce events until the context ends.
 func (w *world) produce() {
