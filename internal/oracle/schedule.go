@@ -77,6 +77,9 @@ func Draw(seed uint64, kinds []Kind) Schedule {
 			s.Steps[i].At = s.Steps[i-1].At + between(rnd, 0, 5*time.Second)
 		}
 	}
+	if s.World.Early {
+		s.Steps[0].At = between(rnd, first, youthful)
+	}
 	slices.SortStableFunc(s.Steps, func(a, b Step) int { return int(a.At - b.At) })
 	return s
 }

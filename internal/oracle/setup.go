@@ -58,7 +58,7 @@ func drawSetup(seed uint64) Setup {
 		Overlap: likely(2), Auto: likely(2), Repairs: likely(2),
 	}
 	s.Archived = s.Repairs && likely(3)
-	s.Commits, s.Early = likely(4), likely(6)
+	s.Commits, s.Early = likely(4), likely(3)
 	if likely(3) {
 		s.Nodes = 1 + rnd.IntN(2)
 	}

@@ -131,6 +131,9 @@ func (w *world) watch() error {
 // beginning is told from a new one needs some entries.
 const youth = 40
 
+// youthful is how long the first event of an early world may be waited for.
+const youthful = 40 * time.Second
+
 // produce makes the network produce events until the context ends.
 func (w *world) produce() {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -138,6 +141,12 @@ func (w *world) produce() {
 	rnd := rand.New(rand.NewPCG(w.seed, 5))
 	go func() {
 		defer close(w.produced)
+		if w.Early {
+			select {
+			case <-ctx.Done():
+			case <-time.After(between(rnd, 0, youthful)):
+			}
+		}
 		for {
 			select {
 			case <-ctx.Done():
