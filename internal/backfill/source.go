@@ -29,6 +29,8 @@ type Order struct {
 	Filter jetstream.Filter // what the feed wants
 	Raw    bool             // keep v2 frames as they are
 	Budget int64            // the most bytes to download; 0 sets no bound
+	// Failures is how many attempts at the gap failed in a row, without a new event.
+	Failures int
 	// Held is what the stream holds, for sources without revs.
 	Held Held
 	// Tell is told how a fetch gets on. It must not block. It is never nil.
