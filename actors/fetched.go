@@ -112,7 +112,10 @@ func (c *committer) appendFetched(ctx context.Context, m *messages.AppendFetched
 	row.Version++
 	row.ChangedAt = c.cfg.Clock.Now()
 	row.Held += int64(marked.Duplicates)
-	row.Bytes, row.Planned, row.Progress = f.bytes+m.Bytes, max(row.Planned, m.Planned), m.At
+	row.Bytes, row.Progress = max(row.Bytes, f.bytes+m.Bytes), m.At
+	if m.Planned > 0 { // by this fetch; the ones before it were no part of its plan
+		row.Planned = f.bytes + m.Planned
+	}
 	first, last, n := c.ids(m.Batch)
 	if n == 0 {
 		c.ledger.change(row, false) // the place alone may be saved later
