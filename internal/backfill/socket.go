@@ -143,9 +143,11 @@ type replay struct {
 	given    bool // batch was taken over
 	at       place
 	byTime   bool
+	asked    int64 // the number that was asked for
 
 	begins   int64 // how far back the server goes, Unix µs; what is before is not there
 	outdated bool
+	future   bool        // the number that was asked for is none of the server's yet
 	silent   bool        // the server does not say that it cannot go back so far
 	cause    error       // why the delivery ended
 	over     atomic.Bool // everything came
@@ -156,20 +158,29 @@ func (r *replay) run() error {
 	host := r.endpoint.Host()
 	r.byTime = host != r.span.Host || r.span.FromSeq == 0 && !(r.at.Host == host && r.at.Seq > 0)
 	err := r.connect()
-	if !r.byTime && err != nil && r.ctx.Err() == nil && (jetstream.ResumeByTime(err) || errors.Is(err, jetstream.ErrLegacySeq)) {
+	if !r.byTime && err != nil && r.ctx.Err() == nil && (jetstream.ResumeByTime(err) || errors.Is(err, jetstream.ErrLegacySeq) || errors.Is(err, errReplaced)) {
 		r.byTime = true
+		if errors.Is(err, errReplaced) {
+			r.span.FromSeq, r.span.ToSeq, r.at = 0, 0, place{}
+			r.batch, r.given, r.cause = &messages.Batch{}, false, nil
+			r.over.Store(false)
+		}
 		err = r.connect()
 	}
 	return err
 }
 
+// errReplaced: the server's numbers mean something else than when the gap began.
+var errReplaced = errors.New("the server gives other numbers than before the gap")
+
 func (r *replay) cursor() jetstream.Cursor {
 	host := r.endpoint.Host()
 	switch {
-	case !r.byTime && r.at.Host == host && r.at.Seq > 0:
-		return jetstream.SequenceCursor(host, r.at.Seq)
 	case !r.byTime:
-		return jetstream.SequenceCursor(host, max(r.span.FromSeq-seqBefore, 1))
+		if r.asked = max(r.span.FromSeq-seqBefore, 1); r.at.Host == host && r.at.Seq > 0 {
+			r.asked = r.at.Seq
+		}
+		return jetstream.SequenceCursor(host, r.asked)
 	case r.at.TimeUS > 0:
 		return jetstream.TimeCursor(r.at.TimeUS - r.span.margin(host))
 	}
@@ -207,6 +218,8 @@ func (r *replay) connect() error {
 		return fault
 	case r.cause != nil:
 		return r.cause
+	case r.future:
+		return errReplaced
 	case r.over.Load():
 		return r.judge()
 	}
@@ -255,6 +268,9 @@ func (r *replay) TryHand(b *messages.Batch) (*messages.Batch, bool) { return b, 
 
 // Hand implements jetstream.Sink.
 func (r *replay) Hand(b *messages.Batch) *messages.Batch {
+	if r.cause != nil {
+		return nil
+	}
 	host := r.endpoint.Host()
 	at := place{Host: host, Seq: b.Seq, TimeUS: max(b.TimeUS, r.at.TimeUS)}
 	passed := r.span.passed(b.Seq, b.TimeUS, host)
@@ -283,6 +299,10 @@ func (*replay) Bad([]byte, error) {}
 // for a place and begins behind it has dropped what lies between. v2 says so: it refuses a number,
 // and gives notice of a time. v1 is silent.
 func (r *replay) First(e messages.Event) {
+	if r.foreign(e) {
+		r.cause = errReplaced
+		return
+	}
 	fromUS, fromSeq := max(r.span.FromUS, r.at.TimeUS), r.span.FromSeq
 	if r.at.Host == r.endpoint.Host() && r.at.Seq > 0 {
 		fromSeq = r.at.Seq
@@ -296,9 +316,23 @@ func (r *replay) First(e messages.Event) {
 	}
 }
 
+// foreign says whether the first event of a replay that was asked for by number shows that the
+// server's numbers are not those of the gap: it has another place by its number than by its time.
+func (r *replay) foreign(e messages.Event) bool {
+	s := &r.span
+	if r.byTime || e.Seq == 0 || s.FromSeq == 0 {
+		return false
+	}
+	margin := s.margin(r.endpoint.Host())
+	return e.Seq < r.asked || e.Seq <= s.FromSeq && e.TimeUS > s.FromUS+margin || e.Seq > s.FromSeq && e.TimeUS < s.FromUS-margin
+}
+
 // Info implements jetstream.Sink.
 func (r *replay) Info(name, _ string) {
-	if name == atproto.OutdatedCursor {
+	switch name {
+	case atproto.OutdatedCursor:
 		r.outdated = true
+	case atproto.FutureCursor:
+		r.future = true
 	}
 }
