@@ -447,6 +447,16 @@ func TestI4_EveryFaultOfARepair(t *testing.T) {
 	if deletes == 0 {
 		t.Error("no delete was found")
 	}
+	for n, c := range cases {
+		f := states(d)[name(n)].Follows
+		switch {
+		case (f == nil) != (c.kind != session):
+			t.Errorf("%s: the account's status is %+v", c.name, f)
+		case f == nil:
+		case f.Follows != 20 || f.RefreshedAt.IsZero() || f.Trouble != "" || (f.SessionTrouble == "") != (c.state != messages.GapWaiting) || f.NextLoginAt.IsZero() != (f.SessionTrouble == ""):
+			t.Errorf("%s: the account's status is %+v", c.name, f)
+		}
+	}
 	for feed, s := range states(d) {
 		if s.State != messages.StateLive {
 			t.Errorf("%s is %s: %s", feed, s.State, s.Reason)
