@@ -95,8 +95,14 @@ func (d *daemon) awaitRow(state messages.GapState) (row messages.GapRow) {
 // the archive has what was missed.
 func TestI2_I4_WhatWasMissedIsRepairedFromTheArchive(t *testing.T) {
 	t.Parallel()
-	t.Run("embedded", func(t *testing.T) { whatWasMissed(t, nil) })
-	t.Run("valkey", func(t *testing.T) { whatWasMissed(t, onValkey(valkeytest.Start(t, valkeytest.Options{}))) })
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		whatWasMissed(t, nil)
+	})
+	t.Run("valkey", func(t *testing.T) {
+		t.Parallel()
+		whatWasMissed(t, onValkey(valkeytest.Start(t, valkeytest.Options{})))
+	})
 }
 
 func whatWasMissed(t *testing.T, store settings) {

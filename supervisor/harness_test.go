@@ -115,6 +115,12 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 }
 
 func (r *rig) start() {
+	r.launch()
+	synctest.Wait()
+}
+
+// launch is start without a wait for anything.
+func (r *rig) launch() {
 	var streams persistence.Store = r.store
 	if r.leases != nil {
 		streams = r.leases
@@ -135,7 +141,6 @@ func (r *rig) start() {
 		r.t.Fatal(err)
 	}
 	r.daemon = d
-	synctest.Wait()
 }
 
 func (r *rig) stop() error {

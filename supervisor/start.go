@@ -82,6 +82,9 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		return nil, err
 	}
 	d.root = root
+	// The root answers when it has started the feeds, so that the first request finds them. If it
+	// fails instead, Failed says why.
+	_, _ = ask(ctx, d.system, root, &messages.ReadyQuery{})
 	return d, nil
 }
 

@@ -83,11 +83,15 @@ func (p Policy) After(row messages.GapRow, result Result, err error, failures in
 	case err == nil:
 		row.Missing = joined(row.Missing, result.Missing)
 		row.RestFromUS, row.RestToUS = result.LackFromUS, result.LackToUS
-		if result.LackToUS == 0 {
+		switch {
+		case result.Unread:
+			row.Why = fmt.Sprintf("%s: not everything could be read", row.Source)
+		case result.LackToUS == 0:
 			row.State, row.Why = messages.GapRepaired, ""
 			return row
+		default:
+			row.Why = fmt.Sprintf("%s has nothing from %s to %s", row.Source, shown(result.LackFromUS), shown(result.LackToUS))
 		}
-		row.Why = fmt.Sprintf("%s has nothing from %s to %s", row.Source, shown(result.LackFromUS), shown(result.LackToUS))
 	case errors.Is(err, ErrNothing), errors.Is(err, ErrPermanent):
 		row.Why = fmt.Sprintf("%s: %v", row.Source, err)
 	case errors.As(err, &wait):

@@ -65,6 +65,9 @@ type Result struct {
 	// LackFromUS and LackToUS bound the part of the range that the source has nothing of, Unix µs;
 	// both 0 if there is none. Another source is asked for it.
 	LackFromUS, LackToUS int64
+	// Unread says that the source has more of the range, which could not be read. Another source is
+	// asked for the whole range.
+	Unread bool
 }
 
 // ErrNothing: the source has nothing of the gap, and never will.

@@ -40,6 +40,9 @@ func (d *daemon) openNetwork() error {
 	if c.Local {
 		opt.Policy = guard.Policy{Local: func(netip.AddrPort) bool { return true }}
 	}
+	if d.opt.Network != nil {
+		d.opt.Network(&opt)
+	}
 	d.network = accounts.NewNetwork(opt)
 	d.followed = map[string]*followed{}
 	for _, feed := range d.cfg.Feeds {
