@@ -25,7 +25,7 @@ func TestI2_AFirstFillIsKilledTenTimes(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
 	archived := archivedEvents(t, 40_000)
-	sim := simulate(t, 500, "--archive", "--segment", strconv.Itoa(max(archived/40, 5_000)))
+	sim := simulate(t, 500, "--archive", "--segment", strconv.Itoa(archived/40))
 	sim.produceAll(archived)
 	d := newDaemon(t, "ws://"+sim.addr, settings{
 		"feeds." + feed + ".start":           `"archive"`,

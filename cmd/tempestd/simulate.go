@@ -46,7 +46,8 @@ Its network then has other events, whose CIDs are the hashes of their records.
 With --accounts there are also the accounts' own servers, with the records that the network has
 then, the directory of their DIDs, a relay that knows who has what, sessions and timelines. One
 account, the viewer, has the app password ` + atsim.ViewerPassword + ` and follows the --follows busiest ones. The
-addresses and the viewer's DID are at /_sim/network; POST /_sim/network-fault/NAME makes one of their faults happen:
+addresses and the viewer's DID are at /_sim/network;
+POST /_sim/network-fault/NAME makes one of their faults happen:
 ` + accountFaults() + `
 
 A --fault happens by itself, counted from the first frame that was sent to anyone, or the first

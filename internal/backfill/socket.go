@@ -57,6 +57,9 @@ type place struct {
 	Host   string `json:"host"`
 	Seq    int64  `json:"seq,omitempty"`
 	TimeUS int64  `json:"time_us"`
+	// BeginsUS is how far back the host went, if that is not the gap's beginning: what is before it is
+	// not done.
+	BeginsUS int64 `json:"begins_us,omitempty"`
 }
 
 // Name implements Source.
@@ -106,11 +109,11 @@ func (s *Socket) Fetch(ctx context.Context, o Order, deliver Deliver) (Result, e
 			}
 		}
 	}
+	var wait *WaitError
 	switch {
-	case lack:
+	case lack && (failed == nil || o.Failures >= leaveAfter && !errors.As(failed, &wait)):
 		return Result{LackFromUS: span.FromUS, LackToUS: span.ToUS}, nil
-	case failed != nil:
-		var wait *WaitError
+	case failed != nil: // an endpoint that may have the rest
 		if errors.As(failed, &wait) {
 			return Result{}, wait
 		}
@@ -190,6 +193,9 @@ func (r *replay) cursor() jetstream.Cursor {
 func (r *replay) connect() error {
 	s, o := r.socket, r.order
 	r.begins, r.outdated = r.span.FromUS, false
+	if r.at.Host == r.endpoint.Host() {
+		r.begins = max(r.begins, r.at.BeginsUS)
+	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
 	up, err := s.Dial(ctx, jetstream.Request{Endpoint: r.endpoint, Filter: o.Filter, Cursor: r.cursor(), Protocol: s.Protocol, Compress: s.Compress, Raw: o.Raw})
@@ -273,6 +279,9 @@ func (r *replay) Hand(b *messages.Batch) *messages.Batch {
 	}
 	host := r.endpoint.Host()
 	at := place{Host: host, Seq: b.Seq, TimeUS: max(b.TimeUS, r.at.TimeUS)}
+	if r.begins > r.span.FromUS {
+		at.BeginsUS = r.begins
+	}
 	passed := r.span.passed(b.Seq, b.TimeUS, host)
 	r.span.narrow(b, host)
 	progress, err := json.Marshal(at)

@@ -73,6 +73,7 @@ type daemon struct {
 
 	network  *accounts.Network
 	followed map[string]*followed // by feed
+	accounts map[string]*accountStatus
 
 	crew beside.Crew // the goroutines of the daemon that belong to no actor
 

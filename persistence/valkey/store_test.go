@@ -64,9 +64,6 @@ func TestValkeyContract(t *testing.T) {
 		"valkey": func(t *testing.T) valkey.Options {
 			return valkey.Options{Addresses: []string{valkeytest.Start(t, valkeytest.Options{}).Addr}}
 		},
-		"redis": func(t *testing.T) valkey.Options {
-			return valkey.Options{Addresses: []string{valkeytest.Start(t, valkeytest.Options{Engine: valkeytest.Redis}).Addr}, Mode: "standalone"}
-		},
 		"cluster": func(t *testing.T) valkey.Options {
 			return valkey.Options{Addresses: valkeytest.Addresses(valkeytest.Cluster(t, valkeytest.Valkey, 3))}
 		},
@@ -81,7 +78,7 @@ func TestValkeyContract(t *testing.T) {
 		"tls": func(t *testing.T) valkey.Options {
 			c := valkeytest.NewCertificates(t)
 			s := valkeytest.Start(t, valkeytest.Options{TLS: c, Args: []string{"--requirepass", "secret"}})
-			return valkey.Options{Addresses: []string{s.Addr}, TLS: c.Client(t), Password: "secret"}
+			return valkey.Options{Addresses: []string{s.Addr}, TLS: c.Client(t), Password: "secret", Mode: "standalone"}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
