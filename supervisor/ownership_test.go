@@ -222,3 +222,16 @@ func TestAClosedStreamEndsTheReading(t *testing.T) {
 		}
 	})
 }
+
+// The answer to a renewal is slow, and then the store is away. The lease ends here when it ends in
+// the store, which counts from the request.
+func TestI6_ALeaseCountsFromTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newShared(t, func(r *rig) { r.leases.slow = leaseTTL / 2 })
+		r.after(leaseTTL/3 + leaseTTL/4) // the first renewal was asked for, and is not answered
+		r.wantState(messages.StateLive)
+		r.leases.setAway(true)
+		r.after(leaseTTL)
+		r.wantOnce(observe.LeaseLost)
+	})
+}
