@@ -34,7 +34,10 @@ type committer struct {
 	ledger   ledger
 	fetch    fetching
 	found    finding
-	beside   func(point string, do func(ctx context.Context) any) // runs until the writer ends
+	// unended is the ID of the gap that ended when the epoch's connection opened, until its first event
+	// comes; "" for none.
+	unended string
+	beside  func(point string, do func(ctx context.Context) any) // runs until the writer ends
 	trouble
 }
 
@@ -148,7 +151,7 @@ func release(b *messages.Batch, pool chan<- *messages.Batch) {
 
 // begin starts an epoch.
 func (c *committer) begin(ctx context.Context, m *BeginEpoch) error {
-	c.epoch, c.checkpoint = newEpoch(m), m.Resume
+	c.epoch, c.checkpoint, c.unended = newEpoch(m), m.Resume, ""
 	c.findGaps()
 	if m.Plan.Overlap == jetstream.OverlapNone {
 		return nil
@@ -193,7 +196,13 @@ func (c *committer) opened(ctx context.Context, m *messages.EpochOpened) error {
 		// Where the host does not tell its clock, the gap ends at the first event: our own clock
 		// may be the wrong one.
 		c.epoch.kind = expectsNew
-		return c.recordGap(ctx, c.epoch.gap, m.Present, nil)
+		if err := c.recordGap(ctx, c.epoch.gap, m.Present, nil); err != nil {
+			return err
+		}
+		g := c.epoch.gap
+		g.ToUS = max(m.Present.US, g.FromUS)
+		c.unended = messages.GapID(c.cfg.Feed, g)
+		return nil
 	}
 	if c.checkpoint.Covered().IsZero() {
 		c.checkpoint.Position = beginning(m.Present)
@@ -252,8 +261,12 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	if gaps > 0 {
 		recorded = c.recorded(b)
 	}
-	if err := c.storeMarked(ctx, b, marked, moved, rowsOf(recorded)...); err != nil {
+	ended := c.endOfGap(b)
+	if err := c.storeMarked(ctx, b, marked, moved, append(rowsOf(recorded), ended...)...); err != nil {
 		return err
+	}
+	for _, row := range ended {
+		c.feed(&messages.GapChanged{Row: row})
 	}
 	for _, m := range recorded {
 		c.feed(m)

@@ -53,9 +53,9 @@ type fetchEnded struct {
 	err    error
 }
 
-// sourceWaits is a source's message to its actor that it waits by itself, or, with the zero time,
-// that it goes on.
-type sourceWaits struct {
+// sourceTold is a source's message to its actor that it knows how much there is to download, that it
+// waits by itself, or, with the zero time, that it goes on.
+type sourceTold struct {
 	id    uint64
 	until time.Time
 	why   string
@@ -63,15 +63,18 @@ type sourceWaits struct {
 
 // courier takes a source's batches to the writer, one at a time. It runs in the fetch's task.
 type courier struct {
-	fetch  *fetch
-	cfg    *ConnectionConfig
-	send   func(*actor.PID, any)
-	self   *actor.PID
-	pace   int       // events a second, 0 for no bound
-	due    time.Time // when the next batch may be handed over
-	back   chan *messages.Batch
-	waitMu sync.Mutex
-	until  time.Time // as last told
+	fetch *fetch
+	cfg   *ConnectionConfig
+	send  func(*actor.PID, any)
+	self  *actor.PID
+	pace  int       // events a second, 0 for no bound
+	due   time.Time // when the next batch may be handed over
+	back  chan *messages.Batch
+	told  struct { // what the actor knows
+		sync.Mutex
+		until   time.Time
+		planned int64
+	}
 }
 
 // startFetch runs the source of a fetch in a task.
@@ -79,7 +82,8 @@ func (r *repairs) startFetch(ctx actor.Context, f *fetch) {
 	policy := r.cfg.Policy
 	c := &courier{fetch: f, cfg: &r.of.cfg, send: ctx.ActorSystem().Root.Send, self: ctx.Self(), pace: policy.Pace,
 		due: r.of.cfg.Clock.Now(), back: make(chan *messages.Batch, 1)}
-	o := backfill.Order{Row: f.row, Filter: r.filter, Raw: r.cfg.Raw, Tell: c.tell, Held: held.New(r.cfg.Stream, f.row, r.filter)}
+	o := backfill.Order{Row: f.row, Filter: r.filter, Raw: r.cfg.Raw, Failures: r.failures[f.row.ID], Tell: c.tell,
+		Held: held.New(r.cfg.Stream, f.row, r.filter)}
 	if policy.Budget > 0 {
 		o.Budget = max(policy.Budget-f.row.Bytes, 1)
 	}
@@ -123,15 +127,22 @@ func (c *courier) keepPace(ctx context.Context, n int) error {
 	return sleep(ctx, c.cfg.Clock, nil, wait)
 }
 
+// shortWait is how long a source may wait by itself without being shown as waiting: between two tries
+// of a request it does so often.
+const shortWait = 5 * time.Second
+
 // tell implements Order.Tell.
 func (c *courier) tell(p backfill.Progress) {
 	c.fetch.bytes.Store(p.Bytes)
 	c.fetch.planned.Store(p.Planned)
-	c.waitMu.Lock()
-	defer c.waitMu.Unlock()
-	if !p.WaitUntil.Equal(c.until) {
-		c.until = p.WaitUntil
-		c.send(c.self, &sourceWaits{c.fetch.id, p.WaitUntil, p.Why})
+	if p.WaitUntil.Sub(c.cfg.Clock.Now()) < shortWait {
+		p.WaitUntil, p.Why = time.Time{}, ""
+	}
+	c.told.Lock()
+	defer c.told.Unlock()
+	if !p.WaitUntil.Equal(c.told.until) || p.Planned != c.told.planned {
+		c.told.until, c.told.planned = p.WaitUntil, p.Planned
+		c.send(c.self, &sourceTold{c.fetch.id, p.WaitUntil, p.Why})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"tempestd/internal/dedupe"
 	"tempestd/messages"
@@ -17,7 +18,8 @@ type fetching struct {
 	gap   string // the ID of the row
 	next  uint64 // the batch number that comes next; 0 until the index is loaded
 	index *dedupe.Fetch
-	bytes int64 // of the row when the fetch began
+	bytes int64  // of the row when the fetch began
+	spare []byte // the memory of the batch before, for the next one
 }
 
 // indexLoaded is the message of the goroutine that loads an index.
@@ -110,7 +112,10 @@ func (c *committer) appendFetched(ctx context.Context, m *messages.AppendFetched
 	row.Version++
 	row.ChangedAt = c.cfg.Clock.Now()
 	row.Held += int64(marked.Duplicates)
-	row.Bytes, row.Planned, row.Progress = f.bytes+m.Bytes, max(row.Planned, m.Planned), m.At
+	row.Bytes, row.Progress = max(row.Bytes, f.bytes+m.Bytes), m.At
+	if m.Planned > 0 { // by this fetch; the ones before it were no part of its plan
+		row.Planned = f.bytes + m.Planned
+	}
 	first, last, n := c.ids(m.Batch)
 	if n == 0 {
 		c.ledger.change(row, false) // the place alone may be saved later
@@ -123,7 +128,7 @@ func (c *committer) appendFetched(ctx context.Context, m *messages.AppendFetched
 		row.FirstID = first
 	}
 	row.LastID = last
-	addRepair(m.Batch, messages.Repair{Gap: row.ID, Source: row.Source})
+	f.spare = addRepair(f.spare, m.Batch, messages.Repair{Gap: row.ID, Source: row.Source})
 	if bare {
 		c.bare.Expect(first, last)
 	}
@@ -203,11 +208,12 @@ func (c *committer) reportFetched(row messages.GapRow, stored persistence.Append
 }
 
 // addRepair adds the member "repair" to the events that are to be stored, as their last one. An
-// event that has it from its source keeps that.
-func addRepair(b *messages.Batch, r messages.Repair) {
+// event that has it from its source keeps that. The batch gets the spare memory, and its own is
+// returned.
+func addRepair(spare []byte, b *messages.Batch, r messages.Repair) []byte {
 	member := fmt.Appendf(nil, `,"repair":{"gap":%q,"source":%q`, r.Gap, r.Source)
 	unknown := fmt.Appendf(nil, `,"time":%q`, messages.RepairTimeUnknown)
-	buf := make([]byte, 0, len(b.Buf)+len(b.Events)*(len(member)+len(unknown)+len(`}}`)))
+	buf := slices.Grow(spare[:0], len(b.Buf)+len(b.Events)*(len(member)+len(unknown)+len(`}}`)))
 	for i := range b.Events {
 		e := &b.Events[i]
 		if e.Drop {
@@ -226,5 +232,6 @@ func addRepair(b *messages.Batch, r messages.Repair) {
 		}
 		e.Off, e.Len = uint32(off), uint32(len(buf)-off)
 	}
-	b.Buf = buf
+	spare, b.Buf = b.Buf, buf
+	return spare
 }

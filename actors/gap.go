@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -48,6 +49,26 @@ func (c *committer) recordGap(ctx context.Context, g messages.Gap, to messages.U
 	c.checkpoint.Position = messages.Position{Host: to.Host, TimeUS: g.ToUS, Moment: true}
 	c.checkpoint.Replay, c.checkpoint.AtTip = messages.Position{}, 0
 	return c.storeGap(ctx, g, true)
+}
+
+// endsWithin is how soon after a gap's end the first event must come to bound the gap by its number.
+// A later one bounds it no better than the time.
+const endsWithin = 30 * time.Second
+
+// endOfGap returns the row of the gap that ended when the connection opened, up to the first event
+// after it: a time that was read off another clock bounds it to within seconds alone.
+func (c *committer) endOfGap(b *messages.Batch) []messages.GapRow {
+	row, first := c.ledger.rows[c.unended], firstStored(b)
+	if row.ID == "" || first == nil {
+		return nil
+	}
+	c.unended = ""
+	if row.Host != c.epoch.host || first.Seq == 0 || first.Seq <= row.FromSeq || first.TimeUS > row.ToUS+endsWithin.Microseconds() {
+		return nil
+	}
+	row.Version++
+	row.ToSeq, row.ToUS = first.Seq, max(row.ToUS, first.TimeUS)
+	return []messages.GapRow{row}
 }
 
 // storeGap appends a gap entry with its row, and reports it.

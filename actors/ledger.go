@@ -155,6 +155,7 @@ func (c *committer) changed(row, m messages.GapRow) messages.GapRow {
 	}
 	row.Version++
 	row.State, row.Source, row.Attempts, row.Why, row.Missing = m.State, m.Source, m.Attempts, m.Why, m.Missing
+	row.Bytes = max(row.Bytes, m.Bytes)
 	row.Planned, row.RetryAt, row.Tried, row.RestFromUS, row.RestToUS = m.Planned, m.RetryAt, m.Tried, m.RestFromUS, m.RestToUS
 	row.ChangedAt = c.cfg.Clock.Now()
 	return row

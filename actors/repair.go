@@ -72,8 +72,8 @@ func (r *repairs) receive(ctx actor.Context) {
 		r.interrupt(ctx)
 	case *messages.FetchReady:
 		r.ready(ctx, m)
-	case *sourceWaits:
-		r.waits(ctx, m)
+	case *sourceTold:
+		r.told(ctx, m)
 	case *fetchEnded:
 		r.ended(ctx, m)
 	case *messages.FetchDone:
@@ -246,17 +246,24 @@ func (r *repairs) count(f *fetch, row messages.GapRow) {
 	m.Downloaded.WithLabelValues(r.of.cfg.Feed, from).Add(float64(max(row.Bytes-f.row.Bytes, 0)))
 }
 
-// waits shows that a source waits by itself, or goes on.
-func (r *repairs) waits(ctx actor.Context, m *sourceWaits) {
+// told shows what a source has told: how much there is to download, and whether it waits.
+func (r *repairs) told(ctx actor.Context, m *sourceTold) {
 	f := r.fetch
 	if f == nil || f.id != m.id || f.over {
 		return
 	}
 	row := r.rows[f.row.ID]
+	waited := row.RetryAt
+	row.Bytes = max(row.Bytes, f.row.Bytes+f.bytes.Load())
+	if planned := f.planned.Load(); planned > 0 {
+		row.Planned = f.row.Bytes + planned
+	}
 	row.State, row.RetryAt, row.Why = messages.GapRepairing, time.Time{}, ""
 	if !m.until.IsZero() {
-		row.State, row.RetryAt, row.Why = messages.GapWaiting, m.until, m.why
-		r.tell(row, 0)
+		row.State, row.RetryAt, row.Why = messages.GapWaiting, m.until, backfill.WaitingFor(row.Source, m.why)
+		if !m.until.Equal(waited) {
+			r.tell(row, 0)
+		}
 	}
 	r.change(ctx, row)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tempestd/internal/jetsim"
+	"tempestd/messages"
 )
 
 // A feed that begins with an archive is killed ten times on the way, the archive is compacted, and
@@ -23,56 +24,69 @@ import (
 func TestI2_AFirstFillIsKilledTenTimes(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	archived := 200_000
-	if n, err := strconv.Atoi(os.Getenv("TEMPESTD_TEST_FILL")); err == nil {
-		archived = n
-	}
-	sim := simulate(t, 500, "--archive", "--segment", strconv.Itoa(max(archived/40, 5_000)))
-	for made := 0; made < archived; made += 1_000_000 {
-		sim.produce(min(archived-made, 1_000_000))
-	}
+	archived := archivedEvents(t, 40_000)
+	sim := simulate(t, 500, "--archive", "--segment", strconv.Itoa(archived/40))
+	sim.produceAll(archived)
 	d := newDaemon(t, "ws://"+sim.addr, settings{
 		"feeds." + feed + ".start":           `"archive"`,
 		"feeds." + feed + ".retention.age":   `"0s"`,
 		"feeds." + feed + ".retention.bytes": `"0B"`,
 	})
 	began := time.Now()
-	var downloaded, planned int64
-	look := func() (at int64) { // the position; the figures of the download are those of this start
+	var downloaded, total, planned int64
+	met, waited := 0, false
+	look := func() messages.FeedStatus {
 		s := d.status()
-		if s.Fill != nil && s.Fill.Bytes > 0 {
-			downloaded, planned = s.Fill.Bytes, s.Fill.PlannedBytes
+		if f := s.Fill; f != nil {
+			downloaded = max(downloaded, f.Bytes) // since this start
+			planned = max(planned, f.PlannedBytes)
+			waited = waited || strings.Contains(f.Why, "quota")
 		}
-		return s.Position.Seq
+		return s
 	}
-	last, total := sim.stats().NewestSeq, int64(0)
+	last := sim.stats().NewestSeq
 	d.start()
 	d.await("daemon.ready")
 	for kills := range int64(10) {
 		goal := last * (kills + 1) / 12
-		eventually(t, "the fill gets on", func() bool { return look() >= goal })
+		eventually(t, "the fill gets on", func() bool { return look().Position.Seq >= goal })
+		after(between(random, 0, 20*time.Millisecond))
+		if look().State == messages.StateFilling {
+			met++
+		}
+		d.kill()
+		total, downloaded = total+downloaded, 0
 		switch kills {
 		case 3:
 			sim.control("POST", "compact").Body.Close()
 		case 5:
 			sim.inject("archive-quota:2s")
 		}
-		after(between(random, 0, 100*time.Millisecond))
-		total += downloaded
-		d.kill()
 		d.start()
 		d.await("daemon.ready")
 	}
 	eventually(t, "the history is stored", func() bool {
-		look()
-		s := d.status()
-		return s.State == "live" && s.LagMS < 1000 && s.Position.Seq >= last
+		s := look()
+		return s.State == messages.StateLive && s.LagMS < 1000 && s.Position.Seq >= last
 	})
 	took := time.Since(began)
-	t.Logf("%d events in %v, %.0f/s, with ten kills; %d bytes downloaded, the last start %d of %d planned; %s", archived, took.Round(time.Millisecond),
-		float64(archived)/took.Seconds(), total+downloaded, downloaded, planned, memoryOf(d.process.cmd.Process.Pid))
+	t.Logf("%d events in %v, %.0f/s; %d of ten kills met the fill, it waited for its quota: %v; %d bytes downloaded, %d planned at first; %s", archived,
+		took.Round(time.Millisecond), float64(archived)/took.Seconds(), met, waited, total+downloaded, planned, memoryOf(d.process.cmd.Process.Pid))
 	d.catchUp(sim)
 	sameFold(t, d, sim)
+}
+
+// archivedEvents is the number of archived events, n unless TEMPESTD_TEST_FILL says another.
+func archivedEvents(t testing.TB, n int) int {
+	t.Helper()
+	if text := os.Getenv("TEMPESTD_TEST_FILL"); text != "" {
+		given, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = given
+	}
+	return n
 }
 
 // sameFold compares what remains of the stream's records with what remains of everything sent: a

@@ -78,6 +78,7 @@ func fleetFailovers() int {
 // closes, cuts, resets, refuses or crashes, and a crash gives its last events new numbers and
 // times.
 func TestI2_Failovers(t *testing.T) {
+	t.Parallel()
 	network := jetsim.Options{Seed: 7, Rate: 2000}
 	// No server has an event before the feed is live. Events from before the beginning of a stream
 	// do not belong to it, but each server would replay them in its own order.
@@ -138,6 +139,7 @@ func fleetFault(r *rand.Rand) jetsim.Fault {
 // TestBlindHostIsLeft has a server that loses most of its own upstream: it still sends identity
 // events, but none of the commits that the feed wants. The feed changes to another server.
 func TestBlindHostIsLeft(t *testing.T) {
+	t.Parallel()
 	network := jetsim.Options{Seed: 8, Rate: 500}
 	fleet, _, endpoints := listening(t, network, network)
 	blind, seeing := fleet.Members()[0], fleet.Members()[1]

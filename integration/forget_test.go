@@ -11,8 +11,10 @@ import (
 // never got, while the daemon is stopped. v1 does not report that. v2 refuses a sequence number and
 // sends an info frame for a time.
 func TestI4_HistoryThatTheServerDroppedIsAGapEntry(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []string{"v1", "v2"} {
 		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
 			sim := simulate(t, 2000)
 			d := newDaemon(t, "ws://"+sim.addr, settings{"feeds." + feed + ".protocol": quoted(protocol)})
 			d.startLive()

@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"tempestd/internal/client"
+	"tempestd/messages"
 )
 
 // metronome is an upstream that writes an event every millisecond, stamped with the current time.
@@ -61,12 +64,11 @@ func BenchmarkLive(b *testing.B) {
 			d.startLive()
 			d.awaitStored(100)
 			used, from := d.cpu(), sent.Load()
-			took := d.followLive(b, b.N)
+			took := d.followLive(b, func(n int) bool { return n < b.N })
 			n := sent.Load() - from
 			used = d.cpu() - used
-			slices.Sort(took)
 			for _, p := range []int{50, 99} {
-				b.ReportMetric(float64(took[len(took)*p/100].Microseconds())/1000, "ms-p"+strconv.Itoa(p))
+				b.ReportMetric(milliseconds(percentile(took, p)), "ms-p"+strconv.Itoa(p))
 			}
 			b.ReportMetric(float64(used.Microseconds())/float64(n), "CPU-µs/event")
 			b.ReportMetric(0, "ns/op")
@@ -75,16 +77,87 @@ func BenchmarkLive(b *testing.B) {
 	}
 }
 
-// followLive reads n events of the feed's stream as they arrive and returns the age of each.
-func (d *daemon) followLive(b *testing.B, n int) []time.Duration {
-	resp, err := http.Get("http://" + d.addr + "/v1/streams/" + feed + "/tail?live=sse&after=" + d.info().Newest.String())
+// BenchmarkLiveBesideARepair reports how long a live event takes from the simulator's stamp to a
+// follower at 1 000 events per second, first without and then with a repair beside it. The repair
+// fetches from the simulator's archive as fast as it can. TEMPESTD_TEST_FILL is the number of events
+// to be repaired; with 5000000 each of the two parts takes up to a minute.
+func BenchmarkLiveBesideARepair(b *testing.B) {
+	missed := archivedEvents(b, 500_000)
+	sim := simulate(b, 1000, "--archive", "--segment", strconv.Itoa(max(missed/40, 5_000)), "--lookback", "2s")
+	d := newDaemon(b, "ws://"+sim.addr, settings{
+		"feeds." + feed + ".gap_policy":      `"record"`,
+		"feeds." + feed + ".retention.age":   `"0s"`,
+		"feeds." + feed + ".retention.bytes": `"0B"`,
+	})
+	d.binary = plainBinary(b)
+	d.startLive()
+	d.awaitStored(1000)
+	d.stop()
+	sim.produceAll(missed)
+	sim.sealAll()
+	d.startLive()
+	row := func() messages.GapStatus {
+		rows, err := d.Gaps(b.Context(), client.GapQuery{Feed: feed})
+		if err != nil || len(rows.Gaps) > 1 {
+			b.Fatal(rows.Gaps, err)
+		}
+		return append(rows.Gaps, messages.GapStatus{})[0]
+	}
+	eventually(b, "the feed has caught up, and knows its gap", func() bool { return row().ID != "" && d.status().LagMS < 100 })
+	gap := row()
+
+	part := 10*time.Second + time.Duration(missed)*10*time.Microsecond
+	var p99 [2]float64
+	for i, name := range []string{"alone", "repair"} {
+		used, simulated, began := d.cpu(), sim.cpu(), time.Now()
+		if name == "repair" {
+			if err := d.RepairGap(b.Context(), feed, gap.ID); err != nil {
+				b.Fatal(err)
+			}
+		}
+		var looked time.Time
+		took := d.followLive(b, func(n int) bool {
+			if now := time.Now(); now.Sub(looked) > time.Second {
+				looked, gap = now, row()
+			}
+			return time.Since(began) < part && gap.State != messages.GapRepaired
+		})
+		lasted := time.Since(began).Seconds()
+		p99[i] = milliseconds(percentile(took, 99))
+		b.ReportMetric(milliseconds(percentile(took, 50)), "ms-p50-"+name)
+		b.ReportMetric(p99[i], "ms-p99-"+name)
+		b.ReportMetric(milliseconds(percentile(took, 100)), "ms-max-"+name)
+		b.Logf("%s: %d live events in %.0f s: p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms, max %.1f ms; CPU s: daemon %.1f, simulator %.1f; %d events recovered, the gap is %s; %s", name, len(took), lasted,
+			milliseconds(percentile(took, 50)), p99[i], milliseconds(took[len(took)*999/1000]), milliseconds(percentile(took, 100)),
+			(d.cpu() - used).Seconds(), (sim.cpu() - simulated).Seconds(), gap.Recovered, gap.State, memoryOf(d.process.cmd.Process.Pid))
+		if name == "repair" {
+			b.ReportMetric(float64(gap.Recovered)/lasted, "repaired/s")
+		}
+	}
+	b.ReportMetric(p99[1]/p99[0], "p99-ratio")
+	b.ReportMetric(0, "ns/op")
+	d.kill()
+}
+
+// percentile sorts the durations and returns one of them.
+func percentile(all []time.Duration, p int) time.Duration {
+	slices.Sort(all)
+	return all[min(len(all)*p/100, len(all)-1)]
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// followLive reads the live events of the feed's stream as they arrive, as long as more says so of
+// their number, and returns the age of each.
+func (d *daemon) followLive(b *testing.B, more func(n int) bool) []time.Duration {
+	resp, err := http.Get("http://" + d.addr + "/v1/streams/" + feed + "/tail?live=sse&repaired=exclude&after=" + d.info().Newest.String())
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer resp.Body.Close()
-	took := make([]time.Duration, 0, n)
+	var took []time.Duration
 	lines := bufio.NewReaderSize(resp.Body, 1<<20)
-	for len(took) < n {
+	for more(len(took)) {
 		line, err := lines.ReadSlice('\n')
 		if err != nil {
 			b.Fatal(err)

@@ -1,10 +1,12 @@
 package integration_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -18,6 +20,8 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	// Processes and their timers are waited for more than they compute. -parallel overrides this.
+	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))) // the flag exists
 	if os.Getenv(floodVariable) != "" {
 		flood()
 		return

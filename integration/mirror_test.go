@@ -17,6 +17,7 @@ func TestI2_AChainOfMirrors(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/subscribe", "/xrpc/network.bsky.jetstream.subscribeEvents"} {
 		t.Run(path[1:5], func(t *testing.T) {
+			t.Parallel()
 			sim := simulate(t, 500)
 			first := newDaemon(t, sim.url(), nil)
 			first.startLive()

@@ -17,6 +17,7 @@ import (
 // order of the production network. They must be stored in the order in which they were sent. With
 // TEMPEST_CORPUS the test also sends recorded real frames.
 func TestI3_TimesThatStepBack(t *testing.T) {
+	t.Parallel()
 	var made []string
 	for i := range 300 {
 		us := 1795327636563030 + int64(i)*1000 - int64(i%7)*4321
@@ -34,6 +35,7 @@ func TestI3_TimesThatStepBack(t *testing.T) {
 	}
 	for name, frames := range captures {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				ws, err := websocket.Accept(w, r, nil)
 				if err != nil {

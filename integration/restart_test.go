@@ -12,7 +12,7 @@ func TestRestartToLive(t *testing.T) {
 	entries := 1_000_000
 	if raceEnabled {
 		// The race detector slows everything several times and makes the time meaningless.
-		entries = 150_000
+		entries = 50_000
 	}
 	sim, d := newFull(t, program, entries)
 	d.kill()

@@ -3,6 +3,7 @@ package integration_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -78,6 +79,28 @@ func (s *simulator) inject(fault string) {
 func (s *simulator) produce(n int) {
 	s.t.Helper()
 	s.control(http.MethodPost, fmt.Sprintf("produce/%d", n)).Body.Close()
+}
+
+// produceAll is produce for any number of events.
+func (s *simulator) produceAll(n int) {
+	s.t.Helper()
+	for ; n > 0; n -= 1_000_000 {
+		s.produce(min(n, 1_000_000))
+	}
+}
+
+// sealAll has the simulator build the segments of its archive, which it otherwise does when they are
+// first asked for.
+func (s *simulator) sealAll() {
+	s.t.Helper()
+	resp, err := http.Post("http://"+s.addr+"/xrpc/network.bsky.jetstream.planSnapshot", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		s.t.Fatal(resp.Status, err)
+	}
 }
 
 // stopProducing ends the flow of events, so that a feed can catch up.

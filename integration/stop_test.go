@@ -21,6 +21,7 @@ func TestGracefulStop(t *testing.T) {
 }
 
 func testStopUnderLoad(t *testing.T) {
+	t.Parallel()
 	sim := simulate(t, 2000)
 	d := newDaemon(t, sim.url(), nil)
 	for range 3 {
@@ -40,6 +41,7 @@ func testStopUnderLoad(t *testing.T) {
 
 // A stop stores the events that were read and wait for their batch to fill.
 func testStopStoresWhatWasRead(t *testing.T) {
+	t.Parallel()
 	const events = 1000
 	sim := simulate(t, 1)
 	d := newDaemon(t, sim.url(), settings{"feeds." + feed + ".batch_delay": `"10s"`})
@@ -90,6 +92,7 @@ func testStopOnAFullDisk(t *testing.T) {
 
 // A stop that a request delays still ends in time, and reports failure.
 func testStopIsBounded(t *testing.T) {
+	t.Parallel()
 	sim := simulate(t, 1000)
 	d := newDaemon(t, sim.url(), settings{"shutdown_timeout": `"1s"`})
 	d.startLive()
@@ -106,6 +109,7 @@ func testStopIsBounded(t *testing.T) {
 
 // A second signal ends a delayed stop at once.
 func testSecondSignal(t *testing.T) {
+	t.Parallel()
 	sim := simulate(t, 1000)
 	d := newDaemon(t, sim.url(), nil)
 	for _, tt := range []struct {

@@ -73,7 +73,7 @@ type FeedStatus struct {
 	NextAttemptAt *time.Time   `json:"next_attempt_at,omitempty"`
 	History       []Transition `json:"history"` // oldest first, the last 64
 
-	Follows *FollowStatus `json:"follows,omitempty"` // of a feed that follows an account
+	Follows *FollowStatus `json:"follows,omitempty"` // of a feed with an account
 
 	Fill *FillStatus `json:"fill,omitempty"` // while the feed reads the history that it begins with
 
@@ -87,14 +87,19 @@ type FeedStatus struct {
 	Standbys []string `json:"standbys,omitempty"`
 }
 
-// FollowStatus is whom a feed follows for an account.
+// FollowStatus is how the account of a feed stands: whom it follows, and its session.
 type FollowStatus struct {
-	Account     string    `json:"account"` // its handle or DID
-	Follows     int       `json:"follows"`
+	Account     string    `json:"account"`               // its handle or DID
+	Follows     int       `json:"follows"`               // 0 where the feed does not follow them
 	RefreshedAt time.Time `json:"refreshed_at,omitzero"` // when they were read last
 	// Trouble is why they could not be read since then, from Since on; "" if they were.
 	Trouble string    `json:"trouble,omitempty"`
 	Since   time.Time `json:"trouble_since,omitzero"`
+	// SessionTrouble is why one cannot log in as the account, from SessionSince on, and NextLoginAt is
+	// when that is tried again; "" if one can, or if it was not tried.
+	SessionTrouble string    `json:"session_trouble,omitempty"`
+	SessionSince   time.Time `json:"session_trouble_since,omitzero"`
+	NextLoginAt    time.Time `json:"next_login_at,omitzero"`
 }
 
 // FillStatus is how far a feed has come with the history that it begins with.

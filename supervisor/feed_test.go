@@ -316,3 +316,20 @@ func TestSequenceIsExactWhateverEndedTheConnection(t *testing.T) {
 		r.wantExactlyPublished(0)
 	})
 }
+
+// A request that comes as soon as the daemon is started finds its feed.
+func TestTheFirstRequestFindsItsFeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		for range 30 {
+			if err := r.stop(); err != nil {
+				t.Fatal(err)
+			}
+			r.launch()
+			if s := r.status(); s.Feed != feedName {
+				t.Fatalf("%+v", s)
+			}
+			synctest.Wait()
+		}
+	})
+}

@@ -204,4 +204,13 @@ func (f *feed) updateFilter(ctx actor.Context, filter jetstream.Filter) {
 	if f.life.filters.loaded { // otherwise the position is not known yet, and load notices the change
 		f.life.phase.useFilter(ctx, filter)
 	}
+	if p, waits := f.life.phase.(*unfollowed); waits && !f.paused {
+		p.resume(ctx)
+	}
+}
+
+// wantsNobody says that the feed follows an account, and knows nobody whom that follows.
+func (f *feed) wantsNobody() bool {
+	dids := f.status.filter.DIDs
+	return len(dids) == 1 && dids[0] == jetstream.Nobody
 }

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
+	"tempestd/messages"
 )
 
 func TestFilterIsChangedOnTheOpenConnectionWhereTheUpstreamCan(t *testing.T) {
@@ -153,5 +156,52 @@ func TestAChangedFilterOutlivesItsFeedActor(t *testing.T) {
 			t.Errorf("it asks for %v", got)
 		}
 		r.wantExactlyPublished(0)
+	})
+}
+
+// A feed that follows an account, and does not know yet whom that follows, reads nothing. Its position
+// stays, so nothing passes by meanwhile.
+func TestI4_AFeedWaitsUntilItKnowsWhomToFollow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) { r.cfg.Feeds[0].DIDs = []string{jetstream.Nobody} })
+		use := func(dids ...string) {
+			t.Helper()
+			changed := r.cfg.Feeds[0]
+			changed.DIDs = dids
+			if err := r.daemon.UpdateFilter(t.Context(), changed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		waits := func(dials int) {
+			t.Helper()
+			r.after(time.Hour)
+			if s := r.status(); s.State != messages.StatePaused || !strings.Contains(s.Reason, "whom its account follows") || r.up.dialCount() != dials {
+				t.Fatalf("%s: %s, %d dials", s.State, s.Reason, r.up.dialCount())
+			}
+		}
+		waits(0)
+		for _, command := range []func(context.Context, string) error{r.daemon.Reconnect, r.daemon.Pause, r.daemon.Resume} {
+			if err := command(t.Context(), r.status().Feed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		waits(0)
+		use("did:plc:a")
+		r.up.publish(10)
+		r.after(time.Minute)
+		if s := r.status(); s.State != messages.StateLive || s.Gaps+s.Reconnects != 0 || !slices.Equal(r.up.last().filter.DIDs, []string{"did:plc:a"}) {
+			t.Fatalf("%+v", s)
+		}
+		use(jetstream.Nobody) // its account follows nobody any more
+		r.after(time.Minute)
+		r.up.last().fault <- errLost
+		waits(1)
+		position := r.status().Position
+		use("did:plc:a", "did:plc:b")
+		r.after(time.Minute)
+		cursor := r.up.dials[len(r.up.dials)-1].cursor
+		if s := r.status(); cursor.IsLive() || len(r.up.last().filter.DIDs) != 2 || s.State != messages.StateLive || s.Gaps > 0 {
+			t.Errorf("resumed at %v of %+v with %v: %s, %d gaps", cursor, position, r.up.last().filter, s.State, s.Gaps)
+		}
 	})
 }

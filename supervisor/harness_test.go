@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -39,6 +40,7 @@ type rig struct {
 	leases *leaseStore          // the shared store of several daemons, nil for none
 	node   messages.Node        // this daemon, among those
 	dial   actors.Dialer        // nil: the upstream's
+	http   *http.Client         // of archives
 	fault  actors.Fault
 	// sources are in place of the endpoints' or beside them
 	sources map[messages.GapSource]backfill.Source
@@ -113,6 +115,12 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 }
 
 func (r *rig) start() {
+	r.launch()
+	synctest.Wait()
+}
+
+// launch is start without a wait for anything.
+func (r *rig) launch() {
 	var streams persistence.Store = r.store
 	if r.leases != nil {
 		streams = r.leases
@@ -127,13 +135,12 @@ func (r *rig) start() {
 	}
 	d, err := supervisor.Start(r.t.Context(), supervisor.Options{
 		Config: r.cfg, Store: streams, Node: r.node, Observer: r.obs, Clock: clock, Monotonic: r.mono,
-		Rand: rand.New(rand.NewPCG(1, 2)), Dial: dial, Fault: r.fault, Sources: map[string][]backfill.Source{feedName: slices.Collect(maps.Values(r.sources))},
+		Rand: rand.New(rand.NewPCG(1, 2)), Dial: dial, HTTP: r.http, Fault: r.fault, Sources: map[string][]backfill.Source{feedName: slices.Collect(maps.Values(r.sources))},
 	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.daemon = d
-	synctest.Wait()
 }
 
 func (r *rig) stop() error {

@@ -130,6 +130,9 @@ func (l *life) ready(ctx actor.Context) {
 		l.drain(ctx)
 	case l.feed.paused || l.closed:
 		l.phase = &idle{runs(l)}
+	case l.feed.wantsNobody():
+		l.phase = &unfollowed{idle{runs(l)}}
+		l.feed.status.enter(messages.StatePaused, "waiting: whom its account follows is not known yet, or nobody")
 	default:
 		l.prepare(ctx)
 	}

@@ -24,6 +24,7 @@ import (
 //
 //	stopping    the connection actor was told to stop reading: a pause, or the end of stream or life
 //	idle        nothing is to be read; resumed, it is preparing
+//	unfollowed  instead of that: the feed follows an account, and knows nobody whom that follows
 //
 //	draining    the end in good order: the writer stores what it holds,
 //	saving      the cursor saves the checkpoint,
@@ -206,6 +207,13 @@ func (p *idle) halt(ctx actor.Context) {
 		p.drain(ctx)
 	}
 }
+
+// unfollowed: the feed follows an account, and knows nobody whom that follows. Its position stays: if
+// it were read with a filter that wants nobody, the position would pass what the account's follows
+// did meanwhile.
+type unfollowed struct{ idle }
+
+func (p *unfollowed) resume(ctx actor.Context) { p.ready(ctx) }
 
 // stopping: the connection actor was told to stop reading.
 type stopping struct{ running }

@@ -181,6 +181,11 @@ func TestRepairs(t *testing.T) {
 		{"the rest from the next", []*scripted{
 			{name: messages.SourceSocket, steps: []step{{from: 121, to: 150, result: lack}}},
 			{name: messages.SourceArchive, steps: []step{{from: 101, to: 125}}}}, messages.GapRepaired, 50, "", ""},
+		{"what could not be read from the next", []*scripted{
+			{name: messages.SourceAccounts, steps: []step{{from: 101, to: 120, result: backfill.Result{Unread: true}}}},
+			{name: messages.SourceArchive, steps: []step{{from: 101, to: 150}}}}, messages.GapRepaired, 50, "", ""},
+		{"what could not be read from anywhere", []*scripted{{name: messages.SourceArchive, steps: []step{{from: 121, to: 150, result: backfill.Result{Unread: true, Missing: "some"}}}}},
+			messages.GapPartly, 0, "archive: not everything could be read", "some"},
 		{"nobody has the rest", []*scripted{{name: messages.SourceSocket, steps: []step{{from: 121, to: 150, result: lack}}}},
 			messages.GapPartly, 0, "socket has nothing from", "everything from 2026-08-01T12:00:00Z"},
 		{"nobody has any of it", []*scripted{

@@ -40,6 +40,7 @@ type Options struct {
 	Monotonic func() time.Duration // the monotonic clock; nil: Clock's time since the start
 	Rand      *rand.Rand           // jitter; nil seeds one from the clock
 	Dial      actors.Dialer        // nil dials websockets
+	HTTP      *http.Client         // of archives; nil makes one
 	UserAgent string               // of the requests to upstreams
 	// Sources are the sources of repairs beside those of the endpoints, by feed. One of the same
 	// name replaces that of the endpoints.
@@ -81,6 +82,9 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		return nil, err
 	}
 	d.root = root
+	// The root answers when it has started the feeds, so that the first request finds them. If it
+	// fails instead, Failed says why.
+	_, _ = ask(ctx, d.system, root, &messages.ReadyQuery{})
 	return d, nil
 }
 
@@ -100,7 +104,10 @@ func newFeedConfig(ctx context.Context, o Options, fc config.Feed, known diction
 	if cfg.Dial == nil {
 		cfg.Dial = websocketDialer(fc, known, o)
 	}
-	http := archive.HTTPClient()
+	http := o.HTTP
+	if http == nil {
+		http = archive.HTTPClient()
+	}
 	cfg.Archive = archiveOpener(o, fc, http, cfg.Rand.Uint64())
 	cfg.Repairs = newRepairConfig(o, fc, cfg.Dial, http, cfg.Rand.Uint64())
 	if leases, shared := o.Store.(persistence.LeaseStore); shared {

@@ -71,6 +71,23 @@ func FuzzReadableLine(f *testing.F) {
 	})
 }
 
+func TestStatusShowsHowAnAccountStands(t *testing.T) {
+	now := time.Now()
+	for want, f := range map[string]messages.FollowStatus{
+		"sky: account you.example follows 132 accounts, read 5m0s ago\n": {Account: "you.example", Follows: 132, RefreshedAt: now.Add(-5 * time.Minute)},
+		"sky: account you.example; they cannot be read since 2m0s: no route; no session since 1m0s: refused; next login in ": {Account: "you.example",
+			Trouble: "no\nroute", Since: now.Add(-2 * time.Minute), SessionTrouble: "refused", SessionSince: now.Add(-time.Minute), NextLoginAt: now.Add(time.Hour)},
+	} {
+		var b strings.Builder
+		if err := (&app{out: io.Discard}).printStatus(&b, status{Feeds: []messages.FeedStatus{{Feed: "sky", State: messages.StateLive, Follows: &f}}}, false); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("got\n%s\nwant in it\n%s", &b, want)
+		}
+	}
+}
+
 func TestStatusShowsOwnersOnlyWhereFeedsAreShared(t *testing.T) {
 	a := &app{out: io.Discard}
 	alone := messages.FeedStatus{Feed: "sky", State: messages.StateLive}

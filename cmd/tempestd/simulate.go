@@ -21,7 +21,7 @@ func (a *app) simulateCommand() *cobra.Command {
 	var listen, v1Dictionary string
 	var faults, protocols, newer []string
 	var served bool
-	var hosts int
+	var hosts, follows int
 	c := &cobra.Command{
 		Use:   "simulate",
 		Short: "Serve a simulated Jetstream, faults included",
@@ -29,7 +29,7 @@ func (a *app) simulateCommand() *cobra.Command {
 server does, over both its protocols: live, and replayed from a cursor. It remembers what it sent;
 with --history also across its own restart.
 
-Simulators of one --seed and --rate are servers of one network. What makes them differ is
+Simulators of one --seed, --rate and --began are servers of one network. What makes them differ is
 --first-seq, --skew and --lag.
 
 Without --newer it is a server of the older generation. What newer ones do can be had all or one by
@@ -44,8 +44,10 @@ With --archive it keeps an archive of its full segments and serves it over HTTP,
 Its network then has other events, whose CIDs are the hashes of their records.
 
 With --accounts there are also the accounts' own servers, with the records that the network has
-then, the directory of their DIDs, a relay that knows who has what, sessions and timelines. Their
-addresses are at /_sim/network; POST /_sim/network-fault/NAME makes one of their faults happen:
+then, the directory of their DIDs, a relay that knows who has what, sessions and timelines. One
+account, the viewer, has the app password ` + atsim.ViewerPassword + ` and follows the --follows busiest ones. The
+addresses and the viewer's DID are at /_sim/network;
+POST /_sim/network-fault/NAME makes one of their faults happen:
 ` + accountFaults() + `
 
 A --fault happens by itself, counted from the first frame that was sent to anyone, or the first
@@ -97,9 +99,16 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 				defer around.Close()
 				opt.Network = around
 			}
+			began := time.Now()
 			sim, err := jetsim.New(opt)
 			if err != nil {
 				return err
+			}
+			if around != nil {
+				if _, err := around.Watch(sim.Accounts(follows), began.AddDate(0, -1, 0)); err != nil {
+					_ = sim.Close()
+					return err
+				}
 			}
 			if err := sim.Listen(listen); err != nil {
 				_ = sim.Close()
@@ -131,6 +140,7 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 	flags.StringVar(&listen, "listen", "127.0.0.1:6008", "`address` to listen at")
 	flags.Float64Var(&opt.Rate, "rate", 500, "`events` a second")
 	flags.Uint64Var(&opt.Seed, "seed", 0, "`seed` of the simulated network: the same one gives the same events (default that of the history, else 1)")
+	flags.TimeVar(&opt.Began, "began", time.Time{}, []string{time.RFC3339}, "`time` of the network's first event, where several simulators are of one network (default now)")
 	flags.StringVar(&opt.Path, "history", "", "`file` that keeps the history; an existing one is continued")
 	flags.StringArrayVar(&faults, "fault", nil, "a `fault` and when it happens; may be repeated")
 	flags.StringSliceVar(&protocols, "protocol", []string{"v1", "v2"}, "`protocols` to serve")
@@ -152,6 +162,7 @@ Ctrl-C stops it as SIGTERM stops a real server: with close 1001 to everyone.`,
 	flags.StringVar(&archive.Key, "archive-key", "", "`key` that calls of the archive need; serves one")
 	flags.Int64Var(&archive.Quota, "archive-quota", 0, "`bytes` that may be downloaded from the archive in an hour; serves one")
 	flags.IntVar(&hosts, "accounts", 0, "simulate the accounts' servers, directory and relay, with so many `hosts`")
+	flags.IntVar(&follows, "follows", 20, "of the network's busiest `accounts`, so many are followed by the account that one can log in as")
 	must(c.MarkFlagFilename("history"))
 	must(c.MarkFlagFilename("v1-dictionary"))
 	must(c.RegisterFlagCompletionFunc("newer", cobra.FixedCompletions(append([]string{"all"}, jetsim.NewerNames()...), cobra.ShellCompDirectiveNoFileComp)))

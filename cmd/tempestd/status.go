@@ -138,6 +138,9 @@ func (a *app) printStatus(w io.Writer, s status, asJSON bool) error {
 		if note := feedNote(f, now); note != "" {
 			notes = append(notes, f.Feed+": "+note)
 		}
+		if f.Follows != nil {
+			notes = append(notes, f.Feed+": "+accountNote(f.Follows, now))
+		}
 	}
 	table(w, p, []string{"FEED", "STATE", "SINCE>", "EV/S>", "LAG>", "STORED>", "DUPS>", "RECONN>", "RESTARTS>", "GAPS>", "POSITION"}, rows)
 	fmt.Fprintln(w)
@@ -199,6 +202,24 @@ func feedNote(f messages.FeedStatus, now time.Time) string {
 		parts = append(parts, "next attempt in "+showAge(f.NextAttemptAt.Sub(now)))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// accountNote says how the account of a feed stands.
+func accountNote(f *messages.FollowStatus, now time.Time) string {
+	note := "account " + f.Account
+	if !f.RefreshedAt.IsZero() {
+		note += fmt.Sprintf(" follows %s accounts, read %s ago", showCount(f.Follows), showAge(now.Sub(f.RefreshedAt)))
+	}
+	if f.Trouble != "" {
+		note += fmt.Sprintf("; they cannot be read since %s: %s", showAge(now.Sub(f.Since)), f.Trouble)
+	}
+	if f.SessionTrouble != "" {
+		note += fmt.Sprintf("; no session since %s: %s", showAge(now.Sub(f.SessionSince)), f.SessionTrouble)
+		if f.NextLoginAt.After(now) {
+			note += "; next login in " + showAge(f.NextLoginAt.Sub(now))
+		}
+	}
+	return note
 }
 
 // fillNote says how far a feed has come with the history that it begins with.

@@ -144,7 +144,9 @@ func (l *lister) run(ctx context.Context) error {
 		case p.Cursor == "":
 			return nil
 		case !l.cursors.Fresh(p.Cursor):
-			l.listing.End = EndRepeats
+			if len(p.Records) > 0 { // some servers end a list with an empty page and the cursor that was sent
+				l.listing.End = EndRepeats
+			}
 			return nil
 		case l.listing.Records+l.listing.Skipped >= l.opt.Most:
 			l.listing.End = EndBound

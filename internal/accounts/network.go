@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/jonboulle/clockwork"
 
@@ -27,6 +28,8 @@ type NetworkOptions struct {
 	Origin func(host string) string
 	// Start is the first rate of a host, requests per second; 0 for that of package pace.
 	Start float64
+	// Timeout is for a request; 0 for that of package xrpc.
+	Timeout time.Duration
 }
 
 // Network is a Client with all that it needs. It is safe for concurrent use.
@@ -42,7 +45,7 @@ type Network struct {
 // NewNetwork returns a Network. It calls nobody yet, and is to be closed.
 func NewNetwork(opt NetworkOptions) *Network {
 	n := &Network{http: guard.New(opt.Policy), Pace: pace.New(pace.Options{Clock: opt.Clock, Start: opt.Start})}
-	n.Calls = xrpc.New(xrpc.Options{HTTP: n.http, Pace: n.Pace, Clock: opt.Clock, UserAgent: cmp.Or(opt.UserAgent, "tempestd")})
+	n.Calls = xrpc.New(xrpc.Options{HTTP: n.http, Pace: n.Pace, Clock: opt.Clock, UserAgent: cmp.Or(opt.UserAgent, "tempestd"), Timeout: opt.Timeout})
 	if opt.TXT == nil {
 		opt.TXT = net.DefaultResolver.LookupTXT
 	}

@@ -79,29 +79,9 @@ func (c *Conn) sweep(client *Client, b *messages.Batch, sink jetstream.Sink, lim
 	s.Deliver = func(_ context.Context, b *messages.Batch, at Point) (*messages.Batch, error) {
 		return c.deliver(client, b, at, sink), nil
 	}
-	priced := make(chan struct{})
-	var fault error // of ours, in price
-	go func() {
-		defer close(priced)
-		fault = guarded("archive.price", func() error { c.price(*s); return nil })
-	}()
+	s.Priced = func(bytes int64) { c.note(func() { c.progress.Planned = bytes }) }
 	_, err = s.Run(c.ctx)
-	c.cancel()
-	<-priced
-	if err == nil {
-		err = fault
-	}
 	return err
-}
-
-// price learns how much there is to download, beside the sweep. A sweep without a price has no
-// estimate of its end; that is all.
-func (c *Conn) price(s Sweep) {
-	s.Batch = &messages.Batch{}
-	s.Watcher = unwatched{}
-	if p, err := s.Price(c.ctx); err == nil {
-		c.note(func() { c.progress.Planned = p.Bytes })
-	}
 }
 
 // deliver hands a batch over, and waits for the next one.

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"tempestd/internal/archive/jss"
@@ -69,6 +70,17 @@ func (d *delivery) block(ctx context.Context, u *unit, n int, b *jss.Block) erro
 	d.point.Block, d.moved = n+1, true
 	if d.silent++; d.silent >= silence {
 		return d.flush(ctx)
+	}
+	return nil
+}
+
+// leave hands over everything before damage, and tells of it.
+func (d *delivery) leave(ctx context.Context, err error) error {
+	if err := d.flush(ctx); err != nil {
+		return err
+	}
+	if damage, ok := errors.AsType[*SegmentError](err); ok {
+		d.Leave(damage)
 	}
 	return nil
 }

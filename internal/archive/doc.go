@@ -27,8 +27,10 @@
 // The ETag of each answer is that of the plan. Each frame has a checksum of its content. Header and
 // footer of a whole segment have one together. Blocks agree with their index, rows with the range of
 // their segment, and numbers rise. What contradicts itself is fetched once more, because something
-// on the way may have damaged it. Then it ends the sweep: a *SegmentError says where. A block
-// without rows is legal, because a compaction may have removed them all.
+// on the way may have damaged it. A segment whose footer stays damaged is read in single blocks. Other
+// damage ends the sweep: a *SegmentError says where. With Sweep.Leave the sweep tells of it and goes on
+// behind the damaged block. A block without rows is legal, because a compaction may have removed them
+// all.
 //
 // Some archived events cannot be delivered: records with floats, records that are no maps, foreign
 // links. The Watcher is told each of them by its number. A hole in the numbers is no loss.

@@ -14,6 +14,7 @@ type buffers struct {
 	frames []byte
 	raw    [][]byte // decompressed blocks
 	blocks []jss.Block
+	damage []error // of each of them; one with damage is empty
 	unpack *jss.Decompressor
 }
 
@@ -41,7 +42,8 @@ func (b *buffers) trim() {
 // jobToll pays for a job's download: from the budget, and with room in the window.
 type jobToll struct {
 	*pass
-	job *job
+	job   *job
+	leave bool // leave damaged blocks out
 }
 
 func (t jobToll) take(ctx context.Context, n int64) error {
@@ -68,42 +70,65 @@ func (t jobToll) room(ctx context.Context, n int64) error {
 }
 
 // fetch downloads the blocks of a job and unpacks them. Blocks that contradict themselves are fetched
-// once more: something between the server and here may have damaged them.
+// once more: something between the server and here may have damaged them. What is still damaged then
+// is left out, if the sweep goes on behind damage.
 func (p *pass) fetch(ctx context.Context, j *job) (err error) {
 	for range 2 {
-		if err = p.fetchOnce(ctx, j); !errors.Is(err, jss.ErrCorrupt) {
+		if err = p.fetchOnce(ctx, jobToll{p, j, false}); !errors.Is(err, jss.ErrCorrupt) {
 			break
 		}
+	}
+	if p.leaves(err) {
+		err = p.fetchOnce(ctx, jobToll{p, j, true})
 	}
 	return err
 }
 
-func (p *pass) fetchOnce(ctx context.Context, j *job) (err error) {
-	t, b := jobToll{p, j}, j.buf
+func (p *pass) fetchOnce(ctx context.Context, t jobToll) (err error) {
+	j, b := t.job, t.job.buf
 	p.window.give(j.held)
-	j.held, b.blocks = 0, b.blocks[:0]
+	j.held, b.blocks, b.damage = 0, b.blocks[:0], b.damage[:0]
 	if b.unpack == nil {
 		if b.unpack, err = jss.NewDecompressor(uint64(p.MaxBlock)); err != nil {
 			return err
 		}
 	}
 	if j.infos == nil {
-		if b.frames, err = p.Client.download(ctx, j.unit.blockPart(j.first, p.MaxBlock), b.frames[:0], t); err != nil {
-			return j.unit.faulty(j.first, err)
-		}
-		return j.unit.faulty(j.first, t.unpack(ctx, b.frames, nil))
+		return t.block(ctx, nil)
 	}
 	if err := t.piece(ctx); !errors.Is(err, errNoRange) {
 		return err
 	}
 	for n := range j.infos { // the server has begun to ignore ranges
-		if b.frames, err = p.Client.download(ctx, j.unit.blockPart(j.first+n, p.MaxBlock), b.frames[:0], t); err != nil {
-			return j.unit.faulty(j.first+n, err)
-		}
-		if err := t.unpack(ctx, b.frames, &j.infos[n]); err != nil {
-			return j.unit.faulty(j.first+n, err)
+		if err := t.block(ctx, &j.infos[n]); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// block fetches the next block of a job by itself.
+func (t jobToll) block(ctx context.Context, i *jss.BlockInfo) (err error) {
+	b := t.job.buf
+	b.frames, err = t.Client.download(ctx, t.job.unit.blockPart(t.job.first+len(b.blocks), t.MaxBlock), b.frames[:0], t)
+	if err == nil {
+		err = t.unpack(ctx, b.frames, i)
+	}
+	return t.settle(err)
+}
+
+// settle notes damage of the job's next block, in whose place it leaves an empty one, or returns the
+// error.
+func (t jobToll) settle(err error) error {
+	b := t.job.buf
+	if err == nil {
+		b.damage = append(b.damage, nil)
+		return nil
+	}
+	if err = t.job.unit.faulty(t.job.first+len(b.blocks), err); !t.leave || !t.leaves(err) {
+		return err
+	}
+	b.blocks, b.damage = append(b.blocks, jss.Block{}), append(b.damage, err)
 	return nil
 }
 
@@ -119,8 +144,8 @@ func (t jobToll) piece(ctx context.Context) (err error) {
 	for n := range j.infos {
 		i := &j.infos[n]
 		at := int64(i.FrameOffset()) - from
-		if err := t.unpack(ctx, b.frames[at:at+int64(i.Size)], i); err != nil {
-			return j.unit.faulty(j.first+n, err)
+		if err := t.settle(t.unpack(ctx, b.frames[at:at+int64(i.Size)], i)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -142,7 +167,7 @@ func (t jobToll) unpack(ctx context.Context, frame []byte, i *jss.BlockInfo) err
 	if err := t.room(ctx, int64(min(size, math.MaxInt64))); err != nil {
 		return err
 	}
-	if n == len(b.raw) {
+	for n >= len(b.raw) { // more than one after damaged blocks
 		b.raw = append(b.raw, nil)
 	}
 	if b.raw[n], err = b.unpack.Unpack(b.raw[n], frame); err != nil {

@@ -68,6 +68,8 @@ func TestGoldenSegmentThroughAServer(t *testing.T) {
 		t.Skip("TEMPEST_CORPUS names no folder of test data")
 	}
 	file := must(os.ReadFile(filepath.Join(dir, "archive", "golden_corpus_segment.jss")))
+	// Row n has the record of line n.
+	records := strings.Split(strings.TrimSpace(string(must(os.ReadFile(filepath.Join(dir, "archive", "car_expected_records.tsv"))))), "\n")
 	for _, mode := range []string{"segment", "blocks"} {
 		s := static(t, file, mode)
 		c, err := archive.NewClient(archive.Options{BaseURL: s.URL + "/prefix/", HTTP: s.Client(), Clock: clockwork.NewRealClock(), Rand: rand.New(rand.NewPCG(1, 2))})
@@ -78,16 +80,21 @@ func TestGoldenSegmentThroughAServer(t *testing.T) {
 		if len(got.entries) != 23 || r.Through != 23 || !rising(got.seqs()) {
 			t.Fatalf("%s: %d entries, %+v", mode, len(got.entries), r)
 		}
-		var e struct {
-			TimeUS int64 `json:"time_us"`
-			Cursor int64
-			Commit struct{ CID, Collection, RKey string }
-		}
-		if err := json.Unmarshal(got.entries[11], &e); err != nil {
-			t.Fatal(err)
-		}
-		if e.Cursor != 12 || e.TimeUS != 1750000000000012 || e.Commit.RKey != "3lqcnvhqk622d" || e.Commit.CID != "bafyreia6dvxmf6vnz6novba2cu24rbbbn7x4qelt7valzz32xngvep5lem" {
-			t.Errorf("%s: row 12 is %s", mode, got.entries[11])
+		for i, entry := range got.entries {
+			var e struct {
+				DID    string
+				TimeUS int64 `json:"time_us"`
+				Cursor int64
+				Commit struct{ Rev, Operation, CID, Collection, RKey string }
+			}
+			if err := json.Unmarshal(entry, &e); err != nil {
+				t.Fatal(err)
+			}
+			c := &e.Commit
+			if n := int64(i + 1); e.Cursor != n || e.TimeUS != 1750000000000000+n || c.Collection+"/"+c.RKey+"\t"+c.CID != records[i] || c.Operation != "create" ||
+				c.Rev != "3migo7fijwi2k" || e.DID != "did:plc:53iucmf5ldftgqyf2ac7hmhd" {
+				t.Errorf("%s: row %d is %s", mode, n, entry)
+			}
 		}
 		price, err := (&archive.Sweep{Client: c}).Price(t.Context())
 		if err != nil || price.Through != 23 || mode == "segment" && price.Bytes != int64(len(file)) {

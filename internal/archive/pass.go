@@ -61,6 +61,7 @@ type job struct {
 	infos  []jss.BlockInfo // of a whole segment's blocks; nil for one block by itself
 	ends   bool            // it has no download: it ends a page of the plan, which goes through plan
 	plan   uint64
+	damage error  // it has no download: what the unit has instead of an index
 	sealed uint64 // the end of the sweep
 	ticket int
 	buf    *buffers
@@ -133,10 +134,13 @@ func (p *pass) unit(ctx context.Context, u *unit, at *Point) error {
 		if err == nil {
 			return p.pieces(ctx, u, infos, from, at)
 		}
-		if !errors.Is(err, errNoRange) {
-			return u.faulty(-1, err)
+		if !errors.Is(err, errNoRange) && !p.inBlocks(ctx, u, err) {
+			if err = u.faulty(-1, err); p.leaves(err) {
+				return p.start(ctx, &job{unit: u, first: -1, damage: err, sealed: at.Sealed})
+			}
+			return err
 		}
-		u.blocks = []span{{0, u.total - 1}} // without ranges there is no index; single blocks are to be had
+		u.blocks = []span{{0, u.total - 1}} // single blocks are to be had without the index
 	}
 	for _, s := range u.blocks {
 		for n := max(s.first, from); n <= s.last; n++ {
@@ -146,6 +150,25 @@ func (p *pass) unit(ctx context.Context, u *unit, at *Point) error {
 		}
 	}
 	return nil
+}
+
+// inBlocks says whether a segment without a sound index can be had in single blocks: each has a
+// checksum of its own, and the server agrees that there are so many of them.
+func (p *pass) inBlocks(ctx context.Context, u *unit, err error) bool {
+	if !errors.Is(err, jss.ErrCorrupt) || u.total == 0 {
+		return false
+	}
+	if _, err := p.Client.size(ctx, u.blockPart(u.total-1, p.MaxBlock)); err != nil {
+		return false
+	}
+	_, err = p.Client.size(ctx, u.blockPart(u.total, p.MaxBlock))
+	return errors.Is(err, ErrGone)
+}
+
+// leaves says whether the sweep goes on behind an error.
+func (r *run) leaves(err error) bool {
+	_, damage := errors.AsType[*SegmentError](err)
+	return damage && r.Leave != nil
 }
 
 // pieces starts the downloads of a whole segment whose index is known.
@@ -215,7 +238,7 @@ func (p *pass) indexOnce(ctx context.Context, u *unit) ([]jss.BlockInfo, error) 
 func (p *pass) start(ctx context.Context, j *job) error {
 	j.ticket, j.done = p.ticket, make(chan error, 1)
 	p.ticket++
-	if j.ends {
+	if j.ends || j.damage != nil {
 		j.done <- nil
 	} else {
 		select {
@@ -298,9 +321,19 @@ func (p *pass) consume(ctx context.Context, j *job) error {
 	if j.ends {
 		return p.out.planned(ctx, j.plan)
 	}
+	if j.damage != nil {
+		return p.out.leave(ctx, j.damage)
+	}
 	for i := range j.buf.blocks {
-		if err := p.out.block(ctx, j.unit, j.first+i, &j.buf.blocks[i]); err != nil {
-			return j.unit.faulty(j.first+i, err)
+		err := j.buf.damage[i]
+		if err == nil {
+			err = j.unit.faulty(j.first+i, p.out.block(ctx, j.unit, j.first+i, &j.buf.blocks[i]))
+		}
+		if p.leaves(err) {
+			err = p.out.leave(ctx, err)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

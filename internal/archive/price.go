@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"tempestd/internal/archive/jss"
+	"tempestd/messages"
 )
 
 // Price is what a sweep would download.
@@ -67,6 +68,27 @@ func (s *Sweep) Price(ctx context.Context) (Price, error) {
 			return price, nil
 		}
 	}
+}
+
+// priceBeside asks for the price beside a sweep. The function that it returns ends that, and returns
+// a fault of ours.
+func (s *Sweep) priceBeside(ctx context.Context) (end func() error) {
+	if s.Priced == nil {
+		return func() error { return nil }
+	}
+	p := *s
+	p.Batch, p.Watcher = &messages.Batch{}, unwatched{}
+	ctx, cancel := context.WithCancel(ctx)
+	fault := make(chan error, 1)
+	go func() {
+		fault <- guarded("archive.price", func() error {
+			if price, err := p.Price(ctx); err == nil {
+				s.Priced(price.Bytes)
+			}
+			return nil
+		})
+	}()
+	return func() error { cancel(); return <-fault }
 }
 
 // price adds what a unit costs.

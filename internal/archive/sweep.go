@@ -29,6 +29,9 @@ type Sweep struct {
 	// point belongs to the end of the batch, and is to be stored with it. A batch may have no events:
 	// then only the point has moved.
 	Deliver func(ctx context.Context, b *messages.Batch, at Point) (*messages.Batch, error)
+	// Leave is told of damage that cannot be got around, once everything before it was handed over. The
+	// sweep then goes on behind it. With nil, damage ends the sweep.
+	Leave func(damage *SegmentError)
 	// BatchEvents and BatchBytes bound a batch: 1024 and 1 MiB. One event may exceed the bytes.
 	BatchEvents, BatchBytes int
 
@@ -43,6 +46,9 @@ type Sweep struct {
 	Window, MaxBlock int64
 
 	Watcher Watcher
+	// Priced is told, once and beside the sweep, how many bytes there are to download; nil asks for no
+	// price. A price that cannot be had is not told.
+	Priced func(bytes int64)
 }
 
 // The bounds of a Sweep.
@@ -121,9 +127,13 @@ func (s *Sweep) Run(ctx context.Context) (Result, error) {
 	}
 	r := newRun(c)
 	defer r.close()
+	priced := c.priceBeside(ctx)
 	err = r.run(ctx)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
+	}
+	if fault := priced(); err == nil {
+		err = fault
 	}
 	return Result{Through: r.out.handed.Seq, Events: r.out.events, Downloaded: r.spending.bytes()}, err
 }

@@ -9,7 +9,7 @@ import (
 
 // Every event comes from the archive with the bytes that the same server's socket sends.
 func TestTheArchiveHasTheBytesOfTheSocket(t *testing.T) {
-	const n = 11_000
+	const n = 4_400
 	for name, newer := range map[string][]jetsim.Newer{"an older server": nil, "a newer server": jetsim.AllNewer()} {
 		t.Run(name, func(t *testing.T) {
 			s := server(t, jetsim.Options{Backlog: n, Segment: 2200, Block: 512, Newer: newer})

@@ -3,9 +3,11 @@ package atsim
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"tempestd/internal/archive/dagcbor"
 )
@@ -92,6 +94,28 @@ func (s *Sim) Password(did, password string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.account(did).password = password
+}
+
+// ViewerPassword is the app password of the viewer.
+const ViewerPassword = "app-pass"
+
+// Watch makes an account that one can log in as, the viewer, and has it follow accounts from a time
+// on.
+func (s *Sim) Watch(dids []string, from time.Time) (viewer string, err error) {
+	viewer = DID(s.opt.Seed, -1)
+	for n, did := range dids {
+		at := from.Add(time.Duration(n) * time.Millisecond)
+		err := s.Apply(Event{DID: viewer, Time: at, Rev: TID(at, 0), Operation: "create", Collection: followCollection, RKey: TID(at, 0),
+			Record: fmt.Appendf(nil, `{"$type":"app.bsky.graph.follow","createdAt":%q,"subject":%q}`, at.UTC().Format(timeLayout), did)})
+		if err != nil {
+			return "", err
+		}
+	}
+	s.Password(viewer, ViewerPassword)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.viewer = viewer
+	return viewer, nil
 }
 
 // Handle gives an account a handle.

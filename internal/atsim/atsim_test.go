@@ -3,6 +3,7 @@ package atsim_test
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -78,7 +79,10 @@ func TestServersHoldWhatASimulatedJetstreamSent(t *testing.T) {
 				Rev, Operation, Collection, RKey string
 				Record                           json.RawMessage
 			}
-			Account struct{ Active bool }
+			Account struct {
+				Active bool
+				Status string
+			}
 		}
 		if err := json.Unmarshal(line, &e); err != nil {
 			t.Fatal(err)
@@ -87,6 +91,7 @@ func TestServersHoldWhatASimulatedJetstreamSent(t *testing.T) {
 		switch {
 		case e.Kind == "account":
 			inactive[e.DID] = !e.Account.Active
+			maps.DeleteFunc(left, func(p place, _ string) bool { return e.Account.Status == "deleted" && p.did == e.DID })
 		case e.Kind != "commit":
 		case e.Commit.Operation == "delete":
 			delete(left, at)

@@ -37,6 +37,10 @@ func (s *Sim) Apply(e Event) error {
 		if a.status = e.Status; e.Active {
 			a.status = ""
 		}
+		if a.status == "deleted" {
+			clear(a.records)
+			a.keys, a.built = nil, nil
+		}
 		return nil
 	case "identity":
 		if e.Handle != "" {

@@ -28,6 +28,9 @@ func (s *Sim) show(e Event) {
 	if e.Collection != postCollection && e.Collection != repostCollection {
 		return
 	}
+	if _, shown := s.indexed[uri(e.DID, e.Collection, e.RKey)]; shown {
+		return // it comes again when the Jetstream has crashed
+	}
 	at := e.Time
 	if at.IsZero() {
 		at = s.opt.Clock.Now().UTC()
@@ -173,7 +176,7 @@ func (s *Sim) item(it shown, followed map[string]bool, plain bool) any {
 	}
 	did, path, _ := strings.Cut(strings.TrimPrefix(repost.Subject.URI, "at://"), "/")
 	author := s.accounts[did]
-	if author == nil {
+	if author == nil || author.status != "" {
 		return nil
 	}
 	post, ok := author.records[path]

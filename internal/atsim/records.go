@@ -44,10 +44,27 @@ func (s *Sim) describeRepo(w http.ResponseWriter, _ *http.Request, a *account) {
 
 func uri(did, collection, rkey string) string { return "at://" + did + "/" + collection + "/" + rkey }
 
-// odd is the JSON of a record as another server writes it: with spaces, and without the escapes.
+// plain are the escapes that servers in another language do not write.
+var plain = map[string]string{`\u003c`: "<", `\u003e`: ">", `\u0026`: "&", `\u2028`: "\u2028"}
+
+// odd is the JSON of a record as another server writes it: without the escapes.
 func (r block) odd() json.RawMessage {
-	text := strings.ReplaceAll(string(r.json()), `":`, `" : `)
-	return json.RawMessage(strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&", `\u2028`, "\u2028").Replace(text))
+	text := r.json()
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' {
+			out = append(out, text[i])
+			continue
+		}
+		if p, ok := plain[string(text[i:min(i+6, len(text))])]; ok {
+			out = append(out, p...)
+			i += 5
+			continue
+		}
+		out = append(out, text[i], text[i+1]) // it may be an escaped backslash
+		i++
+	}
+	return out
 }
 
 func (s *Sim) getRecord(w http.ResponseWriter, r *http.Request, a *account) {

@@ -23,22 +23,24 @@ func (s *Sim) pair(w http.ResponseWriter, a *account) {
 }
 
 func (s *Sim) createSession(w http.ResponseWriter, r *http.Request, host int) {
-	if _, ok := s.hit(FaultLoginRefused, "", "createSession"); ok {
-		refuse(w, http.StatusUnauthorized, "AuthenticationRequired", "Invalid identifier or password")
-		return
-	}
-	if _, ok := s.hit(FaultSecondFactor, "", "createSession"); ok {
-		refuse(w, http.StatusUnauthorized, "AuthFactorTokenRequired", "A sign in code has been sent to your email address")
-		return
-	}
 	var in struct{ Identifier, Password string }
 	err := json.NewDecoder(r.Body).Decode(&in)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	did := in.Identifier
 	if s.handles[did] != "" {
 		did = s.handles[did]
 	}
+	s.mu.Unlock()
+	if _, ok := s.hit(FaultLoginRefused, did, "createSession"); ok {
+		refuse(w, http.StatusUnauthorized, "AuthenticationRequired", "Invalid identifier or password")
+		return
+	}
+	if _, ok := s.hit(FaultSecondFactor, did, "createSession"); ok {
+		refuse(w, http.StatusUnauthorized, "AuthFactorTokenRequired", "A sign in code has been sent to your email address")
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	a := s.accounts[did]
 	if r.Method != http.MethodPost || err != nil || a == nil || a.host != host || a.password == "" || in.Password != a.password {
 		refuse(w, http.StatusUnauthorized, "AuthenticationRequired", "Invalid identifier or password")
@@ -48,11 +50,11 @@ func (s *Sim) createSession(w http.ResponseWriter, r *http.Request, host int) {
 }
 
 func (s *Sim) refreshSession(w http.ResponseWriter, r *http.Request, host int) {
-	if _, ok := s.hit(FaultRefreshRefused, "", "refreshSession"); ok {
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if _, ok := s.hit(FaultRefreshRefused, s.holder(token), "refreshSession"); ok {
 		refuse(w, http.StatusBadRequest, "ExpiredToken", "Token has expired")
 		return
 	}
-	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g, a := s.sessions[token], s.accounts[s.sessions[token].did]
@@ -68,10 +70,17 @@ func (s *Sim) refreshSession(w http.ResponseWriter, r *http.Request, host int) {
 	}
 }
 
+// holder is the DID of a token's account, "" for none.
+func (s *Sim) holder(token string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessions[token].did
+}
+
 // whose is the account of a request's token, or nil after an answer that says why there is none.
 func (s *Sim) whose(w http.ResponseWriter, r *http.Request, method string, host int) *account {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	_, expires := s.hit(FaultExpiredToken, "", method)
+	_, expires := s.hit(FaultExpiredToken, s.holder(token), method)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if expires {

@@ -45,6 +45,7 @@ type Sim struct {
 	tokens   int
 	faults   []Fault
 	requests map[string]int
+	viewer   string // a DID, "" for none
 }
 
 // server is one HTTP server.
@@ -123,11 +124,16 @@ func (s *Sim) Relay() string { return s.relay.origin }
 func (s *Sim) Host(n int) string { return s.hosts[n].origin }
 
 // Addresses names each part and its origin: the directory "plc", the relay, the web, and the
-// accounts' servers "host0", "host1" ….
+// accounts' servers "host0", "host1" …. "viewer" is the DID of the viewer, if there is one.
 func (s *Sim) Addresses() map[string]string {
 	all := map[string]string{"plc": s.PLC(), "relay": s.Relay(), "web": s.web.origin}
 	for n := range s.hosts {
 		all[fmt.Sprintf("host%d", n)] = s.Host(n)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.viewer != "" {
+		all["viewer"] = s.viewer
 	}
 	return all
 }

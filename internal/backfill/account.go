@@ -140,6 +140,9 @@ func (f *accountsFetch) take(ctx context.Context, run <-chan error, a *account, 
 	}
 	f.progress.Skips += a.skipped
 	f.progress.Part += a.partial
+	if a.partial > 0 {
+		f.progress.Unread++
+	}
 	switch {
 	case a.err != nil && ctx.Err() != nil:
 		return ctx.Err()
@@ -227,13 +230,13 @@ func (f *accountsFetch) failed(did string, err error) {
 	var refused *xrpc.Error
 	switch {
 	case errors.Is(err, guard.ErrForbidden):
-		f.progress.end("whose server must not be called")
+		f.progress.unread("whose server must not be called")
 	case errors.Is(err, signing.ErrSignature), errors.Is(err, repo.ErrCorrupt), errors.Is(err, accounts.ErrAnswer), errors.Is(err, accounts.ErrCID), errors.Is(err, accounts.ErrPath):
-		f.progress.end("whose server's answer is not sound")
+		f.progress.unread("whose server's answer is not sound")
 	case errors.Is(err, accounts.ErrBound), errors.Is(err, xrpc.ErrTooLarge):
-		f.progress.end("whose repository is too large")
+		f.progress.unread("whose repository is too large")
 	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 500 && refused.Status != 429:
-		f.progress.end("whose server refuses")
+		f.progress.unread("whose server refuses")
 	default:
 		f.progress.Left = append(f.progress.Left, did)
 		f.lastErr = fmt.Errorf("%s: %w", did, err)

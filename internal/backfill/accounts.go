@@ -11,6 +11,7 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"tempestd/internal/accounts"
+	"tempestd/internal/accounts/pace"
 	"tempestd/internal/beside"
 	"tempestd/internal/jetstream"
 	"tempestd/messages"
@@ -102,7 +103,15 @@ type accountsTally struct {
 	Ends   map[string]int `json:"ends,omitempty"`    // accounts that gave nothing, by the reason
 	Skips  int            `json:"skips,omitempty"`   // records that are no such
 	Part   int            `json:"part,omitempty"`    // lists that did not come to their end
+	Unread int            `json:"unread,omitempty"`  // accounts of which not everything could be read
 	SinceS int64          `json:"since_s,omitempty"` // deletes of records from before it are unknown, Unix s
+}
+
+// unread notes an account that could not be read, for a reason that is not the account's own: its
+// server may have what the stream lacks.
+func (t *accountsTally) unread(why string) {
+	t.end(why)
+	t.Unread++
 }
 
 func (t *accountsTally) end(why string) {
@@ -132,7 +141,7 @@ func (s *Accounts) Fetch(ctx context.Context, o Order, deliver Deliver) (Result,
 	if err := f.run(ctx); err != nil {
 		return Result{}, err
 	}
-	return Result{Missing: f.missing()}, nil
+	return Result{Missing: f.missing(), Unread: f.progress.Unread > 0}, nil
 }
 
 // accountsFetch is one Fetch.
@@ -146,9 +155,11 @@ type accountsFetch struct {
 	progress accountsProgress
 	received int64
 	lastErr  error // of an account that is left
+	waits    *pace.Waits
 }
 
 func (f *accountsFetch) run(ctx context.Context) error {
+	ctx, f.waits = pace.Watch(ctx)
 	dids, err := f.dids(ctx)
 	if err != nil {
 		return err
@@ -192,7 +203,7 @@ func (f *accountsFetch) again(ctx context.Context) error {
 	}
 	if len(f.progress.Left) > 0 && f.order.Row.Attempts >= mostTries {
 		for range f.progress.Left {
-			f.progress.end("whose server does not answer")
+			f.progress.unread("whose server does not answer")
 		}
 		f.progress.Left = nil
 	}
@@ -311,9 +322,8 @@ func (f *accountsFetch) bytes() int64 { return f.opt.Network.Calls.Received() - 
 // tell tells how far the fetch is, and which host has it wait.
 func (f *accountsFetch) tell() {
 	p := Progress{Bytes: f.bytes()}
-	if waits := f.opt.Network.Pace.Waiting(); len(waits) > 0 {
-		last := waits[len(waits)-1]
-		p.WaitUntil, p.Why = last.Until, last.Host+" said when to come again"
+	if wait, ok := f.waits.Longest(); ok {
+		p.WaitUntil, p.Why = wait.Until, wait.Host+" said when to come again"
 	}
 	f.order.Tell(p)
 }

@@ -1,7 +1,9 @@
 package backfill
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -111,6 +113,10 @@ func permanent(err error) error {
 	return err
 }
 
+// leaveAfter is after how many failures in a row damaged blocks are left out: before another source is
+// asked. Until then something on the way may be what damages them.
+const leaveAfter = triesEach - 1
+
 // sweep is a fetch from one archive. It is the watcher of its archive.Sweep.
 type sweep struct {
 	client  *archive.Client
@@ -121,10 +127,24 @@ type sweep struct {
 	deliver Deliver
 	until   int64 // the number at which the sweep ends
 	sealed  bool  // everything up to there is sealed
+	lastUS  int64 // up to which everything was handed over
+	left    *left // what was left out, nil for nothing
 
 	mu      sync.Mutex
 	told    Progress
 	skipped map[archive.Reason]int
+}
+
+// left bounds what was left out because it is damaged, Unix µs.
+type left struct {
+	FromUS int64 `json:"from_us"`
+	ToUS   int64 `json:"to_us,omitempty"` // 0 up to the next event
+}
+
+// sweepPlace is the place that a sweep has reached.
+type sweepPlace struct {
+	archive.Point
+	Left *left `json:"left,omitempty"`
 }
 
 // plan makes the archive.Sweep of the span: by number on the gap's own host, else by time.
@@ -132,8 +152,13 @@ func (s *sweep) plan(ctx context.Context) (*archive.Sweep, error) {
 	o := s.order
 	p := &archive.Sweep{Client: s.client, Filter: o.Filter, Witnessed: true, Raw: o.Raw, Budget: o.Budget, Watcher: s,
 		BatchEvents: batchEvents, BatchBytes: batchBytes}
-	own := s.host == s.span.Host
-	var err error
+	if o.Failures >= leaveAfter {
+		p.Leave = s.leave
+	}
+	own, err := s.numbered(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if own && s.span.FromSeq > 0 {
 		p.After = uint64(s.span.FromSeq)
 	} else if p.After, _, err = s.client.SeqBefore(ctx, time.UnixMicro(s.span.begins(s.host))); err != nil {
@@ -147,9 +172,45 @@ func (s *sweep) plan(ctx context.Context) (*archive.Sweep, error) {
 	s.until = int64(p.Before)
 	if point, err := archive.ParsePoint(o.Row.Progress); err == nil && point.Host == s.client.Host() {
 		p.From = point
+		var at sweepPlace
+		if json.Unmarshal(o.Row.Progress, &at) == nil {
+			s.left = at.Left
+		}
 	}
 	return p, nil
 }
+
+// numbered says whether the gap's numbers count: the archive is that of the gap's own host, and has
+// these numbers at the gap's times. A server that was rebuilt meanwhile has others.
+func (s *sweep) numbered(ctx context.Context) (bool, error) {
+	if s.host != s.span.Host {
+		return false, nil
+	}
+	seq, us := s.span.FromSeq, s.span.FromUS
+	if seq == 0 {
+		seq, us = s.span.ToSeq, s.span.ToUS
+	}
+	if seq == 0 {
+		return true, nil
+	}
+	margin := s.span.margin(s.host)
+	before, _, err := s.client.SeqBefore(ctx, time.UnixMicro(us-margin))
+	if err != nil {
+		return false, err
+	}
+	until, known, err := s.client.SeqUntil(ctx, time.UnixMicro(us+margin))
+	if err != nil {
+		return false, err
+	}
+	if seq <= int64(before) || known && seq > int64(until) {
+		s.byTime()
+		return false, nil
+	}
+	return true, nil
+}
+
+// byTime has the gap's times count alone.
+func (s *sweep) byTime() { s.span.Host, s.span.FromSeq, s.span.ToSeq = "", 0, 0 }
 
 // run sweeps the span. An archive that was replaced is asked again, by time.
 func (s *sweep) run(ctx context.Context) (Result, error) {
@@ -158,8 +219,8 @@ func (s *sweep) run(ctx context.Context) (Result, error) {
 	}
 	through, err := s.once(ctx)
 	if errors.Is(err, archive.ErrReplaced) {
-		s.order.Row.Progress = nil
-		s.span.Host, s.span.FromSeq, s.span.ToSeq = "", 0, 0
+		s.byTime()
+		s.order.Row.Progress, s.left = nil, nil
 		through, err = s.once(ctx)
 	}
 	if err != nil {
@@ -178,12 +239,39 @@ func (s *sweep) run(ctx context.Context) (Result, error) {
 	if us := begins.UnixMicro(); us > s.span.FromUS+otherMargin.Microseconds() {
 		result.LackFromUS, result.LackToUS = s.span.FromUS, us
 	}
+	if l := s.left; l != nil { // one range bounds both
+		to := max(cmp.Or(l.ToUS, s.span.ToUS), l.FromUS+1)
+		result.LackFromUS, result.LackToUS = cmp.Or(result.LackFromUS, l.FromUS), max(result.LackToUS, to)
+	}
 	return result, nil
+}
+
+// leave notes that damage is left out. Everything before it was handed over.
+func (s *sweep) leave(*archive.SegmentError) {
+	if s.left == nil {
+		s.left = &left{FromUS: max(s.lastUS, s.span.FromUS)}
+	}
+	s.left = &left{FromUS: s.left.FromUS}
+}
+
+// pass notes a batch that comes behind what was left out.
+func (s *sweep) pass(b *messages.Batch) {
+	first := b.TimeUS
+	if len(b.Events) > 0 {
+		first = b.Events[0].TimeUS
+	}
+	if s.left != nil && s.left.ToUS == 0 && first > 0 {
+		s.left = &left{s.left.FromUS, first}
+	}
+	s.lastUS = max(s.lastUS, b.TimeUS)
 }
 
 // once makes one archive.Sweep. Nothing is asked where there is nothing between its ends.
 func (s *sweep) once(ctx context.Context) (through uint64, err error) {
 	p, err := s.plan(ctx)
+	if err == nil {
+		err = s.span.settles(s.host, s.now()) // the times may count alone by now
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -191,9 +279,16 @@ func (s *sweep) once(ctx context.Context) (through uint64, err error) {
 		return p.Before, nil
 	}
 	p.Deliver = func(ctx context.Context, b *messages.Batch, at archive.Point) (*messages.Batch, error) {
+		s.pass(b)
 		s.span.narrow(b, s.host)
-		return s.deliver(ctx, b, at.Text())
+		place, err := json.Marshal(sweepPlace{at, s.left})
+		if err != nil {
+			panic(err) // cannot happen: it has numbers and strings
+		}
+		return s.deliver(ctx, b, place)
 	}
+	before := s.downloaded()
+	p.Priced = func(bytes int64) { s.tell(func(told *Progress) { told.Planned = before + bytes }) }
 	r, err := p.Run(ctx)
 	return r.Through, err
 }
@@ -202,6 +297,9 @@ func (s *sweep) missing() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := []string{notInArchive}
+	if s.left != nil {
+		all = append(all, "blocks that are damaged in the archive")
+	}
 	for _, why := range slices.Sorted(maps.Keys(s.skipped)) {
 		all = append(all, fmt.Sprintf("%d events that cannot be delivered (%s)", s.skipped[why], why))
 	}
@@ -215,6 +313,12 @@ func (s *sweep) tell(note func(*Progress)) {
 	told := s.told
 	s.mu.Unlock()
 	s.order.Tell(told)
+}
+
+func (s *sweep) downloaded() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.told.Bytes
 }
 
 // waiting implements archive.Options.Waiting.

@@ -83,19 +83,23 @@ func (p Policy) After(row messages.GapRow, result Result, err error, failures in
 	case err == nil:
 		row.Missing = joined(row.Missing, result.Missing)
 		row.RestFromUS, row.RestToUS = result.LackFromUS, result.LackToUS
-		if result.LackToUS == 0 {
+		switch {
+		case result.Unread:
+			row.Why = fmt.Sprintf("%s: not everything could be read", row.Source)
+		case result.LackToUS == 0:
 			row.State, row.Why = messages.GapRepaired, ""
 			return row
+		default:
+			row.Why = fmt.Sprintf("%s has nothing from %s to %s", row.Source, shown(result.LackFromUS), shown(result.LackToUS))
 		}
-		row.Why = fmt.Sprintf("%s has nothing from %s to %s", row.Source, shown(result.LackFromUS), shown(result.LackToUS))
 	case errors.Is(err, ErrNothing), errors.Is(err, ErrPermanent):
 		row.Why = fmt.Sprintf("%s: %v", row.Source, err)
 	case errors.As(err, &wait):
-		row.State, row.RetryAt, row.Why = messages.GapWaiting, wait.Until, line(fmt.Sprintf("%s: %s", row.Source, wait.Why))
+		row.State, row.RetryAt, row.Why = messages.GapWaiting, wait.Until, WaitingFor(row.Source, wait.Why)
 		return row
 	default:
 		row.State, row.RetryAt = messages.GapWaiting, now.Add(min(firstWait<<min(failures-1, 10), lastWait))
-		row.Why = line(fmt.Sprintf("%s: %v", row.Source, err))
+		row.Why = WaitingFor(row.Source, err.Error())
 		return row
 	}
 	row.Why = line(row.Why)
@@ -107,6 +111,11 @@ func (p Policy) After(row messages.GapRow, result Result, err error, failures in
 	}
 	row.State = messages.GapRepairing // the next source is asked at once
 	return row
+}
+
+// WaitingFor is the reason of a row whose source waits.
+func WaitingFor(source messages.GapSource, why string) string {
+	return line(fmt.Sprintf("%s: %s", source, strings.TrimPrefix(why, string(source)+": ")))
 }
 
 // closed is a row for which there is no other source.

@@ -57,6 +57,9 @@ type place struct {
 	Host   string `json:"host"`
 	Seq    int64  `json:"seq,omitempty"`
 	TimeUS int64  `json:"time_us"`
+	// BeginsUS is how far back the host went, if that is not the gap's beginning: what is before it is
+	// not done.
+	BeginsUS int64 `json:"begins_us,omitempty"`
 }
 
 // Name implements Source.
@@ -106,11 +109,11 @@ func (s *Socket) Fetch(ctx context.Context, o Order, deliver Deliver) (Result, e
 			}
 		}
 	}
+	var wait *WaitError
 	switch {
-	case lack:
+	case lack && (failed == nil || o.Failures >= leaveAfter && !errors.As(failed, &wait)):
 		return Result{LackFromUS: span.FromUS, LackToUS: span.ToUS}, nil
-	case failed != nil:
-		var wait *WaitError
+	case failed != nil: // an endpoint that may have the rest
 		if errors.As(failed, &wait) {
 			return Result{}, wait
 		}
@@ -143,9 +146,11 @@ type replay struct {
 	given    bool // batch was taken over
 	at       place
 	byTime   bool
+	asked    int64 // the number that was asked for
 
 	begins   int64 // how far back the server goes, Unix µs; what is before is not there
 	outdated bool
+	future   bool        // the number that was asked for is none of the server's yet
 	silent   bool        // the server does not say that it cannot go back so far
 	cause    error       // why the delivery ended
 	over     atomic.Bool // everything came
@@ -156,20 +161,29 @@ func (r *replay) run() error {
 	host := r.endpoint.Host()
 	r.byTime = host != r.span.Host || r.span.FromSeq == 0 && !(r.at.Host == host && r.at.Seq > 0)
 	err := r.connect()
-	if !r.byTime && err != nil && r.ctx.Err() == nil && (jetstream.ResumeByTime(err) || errors.Is(err, jetstream.ErrLegacySeq)) {
+	if !r.byTime && err != nil && r.ctx.Err() == nil && (jetstream.ResumeByTime(err) || errors.Is(err, jetstream.ErrLegacySeq) || errors.Is(err, errReplaced)) {
 		r.byTime = true
+		if errors.Is(err, errReplaced) {
+			r.span.FromSeq, r.span.ToSeq, r.at = 0, 0, place{}
+			r.batch, r.given, r.cause = &messages.Batch{}, false, nil
+			r.over.Store(false)
+		}
 		err = r.connect()
 	}
 	return err
 }
 
+// errReplaced: the server's numbers mean something else than when the gap began.
+var errReplaced = errors.New("the server gives other numbers than before the gap")
+
 func (r *replay) cursor() jetstream.Cursor {
 	host := r.endpoint.Host()
 	switch {
-	case !r.byTime && r.at.Host == host && r.at.Seq > 0:
-		return jetstream.SequenceCursor(host, r.at.Seq)
 	case !r.byTime:
-		return jetstream.SequenceCursor(host, max(r.span.FromSeq-seqBefore, 1))
+		if r.asked = max(r.span.FromSeq-seqBefore, 1); r.at.Host == host && r.at.Seq > 0 {
+			r.asked = r.at.Seq
+		}
+		return jetstream.SequenceCursor(host, r.asked)
 	case r.at.TimeUS > 0:
 		return jetstream.TimeCursor(r.at.TimeUS - r.span.margin(host))
 	}
@@ -179,6 +193,9 @@ func (r *replay) cursor() jetstream.Cursor {
 func (r *replay) connect() error {
 	s, o := r.socket, r.order
 	r.begins, r.outdated = r.span.FromUS, false
+	if r.at.Host == r.endpoint.Host() {
+		r.begins = max(r.begins, r.at.BeginsUS)
+	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
 	up, err := s.Dial(ctx, jetstream.Request{Endpoint: r.endpoint, Filter: o.Filter, Cursor: r.cursor(), Protocol: s.Protocol, Compress: s.Compress, Raw: o.Raw})
@@ -207,6 +224,8 @@ func (r *replay) connect() error {
 		return fault
 	case r.cause != nil:
 		return r.cause
+	case r.future:
+		return errReplaced
 	case r.over.Load():
 		return r.judge()
 	}
@@ -255,8 +274,14 @@ func (r *replay) TryHand(b *messages.Batch) (*messages.Batch, bool) { return b, 
 
 // Hand implements jetstream.Sink.
 func (r *replay) Hand(b *messages.Batch) *messages.Batch {
+	if r.cause != nil {
+		return nil
+	}
 	host := r.endpoint.Host()
 	at := place{Host: host, Seq: b.Seq, TimeUS: max(b.TimeUS, r.at.TimeUS)}
+	if r.begins > r.span.FromUS {
+		at.BeginsUS = r.begins
+	}
 	passed := r.span.passed(b.Seq, b.TimeUS, host)
 	r.span.narrow(b, host)
 	progress, err := json.Marshal(at)
@@ -283,6 +308,10 @@ func (*replay) Bad([]byte, error) {}
 // for a place and begins behind it has dropped what lies between. v2 says so: it refuses a number,
 // and gives notice of a time. v1 is silent.
 func (r *replay) First(e messages.Event) {
+	if r.foreign(e) {
+		r.cause = errReplaced
+		return
+	}
 	fromUS, fromSeq := max(r.span.FromUS, r.at.TimeUS), r.span.FromSeq
 	if r.at.Host == r.endpoint.Host() && r.at.Seq > 0 {
 		fromSeq = r.at.Seq
@@ -296,9 +325,23 @@ func (r *replay) First(e messages.Event) {
 	}
 }
 
+// foreign says whether the first event of a replay that was asked for by number shows that the
+// server's numbers are not those of the gap: it has another place by its number than by its time.
+func (r *replay) foreign(e messages.Event) bool {
+	s := &r.span
+	if r.byTime || e.Seq == 0 || s.FromSeq == 0 {
+		return false
+	}
+	margin := s.margin(r.endpoint.Host())
+	return e.Seq < r.asked || e.Seq <= s.FromSeq && e.TimeUS > s.FromUS+margin || e.Seq > s.FromSeq && e.TimeUS < s.FromUS-margin
+}
+
 // Info implements jetstream.Sink.
 func (r *replay) Info(name, _ string) {
-	if name == atproto.OutdatedCursor {
+	switch name {
+	case atproto.OutdatedCursor:
 		r.outdated = true
+	case atproto.FutureCursor:
+		r.future = true
 	}
 }

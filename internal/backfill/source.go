@@ -29,6 +29,8 @@ type Order struct {
 	Filter jetstream.Filter // what the feed wants
 	Raw    bool             // keep v2 frames as they are
 	Budget int64            // the most bytes to download; 0 sets no bound
+	// Failures is how many attempts at the gap failed in a row, without a new event.
+	Failures int
 	// Held is what the stream holds, for sources without revs.
 	Held Held
 	// Tell is told how a fetch gets on. It must not block. It is never nil.
@@ -63,6 +65,9 @@ type Result struct {
 	// LackFromUS and LackToUS bound the part of the range that the source has nothing of, Unix µs;
 	// both 0 if there is none. Another source is asked for it.
 	LackFromUS, LackToUS int64
+	// Unread says that the source has more of the range, which could not be read. Another source is
+	// asked for the whole range.
+	Unread bool
 }
 
 // ErrNothing: the source has nothing of the gap, and never will.

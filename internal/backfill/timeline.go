@@ -149,7 +149,11 @@ func timelineResult(o Order, read timeline.Read) Result {
 func (s *Timeline) failed(err error) error {
 	var wait *timeline.LoginWait
 	if errors.As(err, &wait) {
-		return &WaitError{Until: wait.Until, Why: "no login is tried"}
+		why := "no login is tried"
+		if wait.Err != nil {
+			why += ": " + wait.Err.Error()
+		}
+		return &WaitError{Until: wait.Until, Why: why}
 	}
 	return err
 }

@@ -40,8 +40,11 @@ func (d *daemon) openNetwork() error {
 	if c.Local {
 		opt.Policy = guard.Policy{Local: func(netip.AddrPort) bool { return true }}
 	}
+	if d.opt.Network != nil {
+		d.opt.Network(&opt)
+	}
 	d.network = accounts.NewNetwork(opt)
-	d.followed = map[string]*followed{}
+	d.followed, d.accounts = map[string]*followed{}, map[string]*accountStatus{}
 	for _, feed := range d.cfg.Feeds {
 		if feed.Account.Identifier == "" {
 			continue
@@ -50,6 +53,8 @@ func (d *daemon) openNetwork() error {
 		if err := os.MkdirAll(d.accountsDir(), 0o700); err != nil {
 			return fmt.Errorf("data_dir: %w", err)
 		}
+		status := &accountStatus{d: d, feed: feed.Name, status: messages.FollowStatus{Account: feed.Account.Identifier}}
+		d.accounts[feed.Name] = status
 		if !feed.Account.Follows {
 			continue
 		}
@@ -58,11 +63,8 @@ func (d *daemon) openNetwork() error {
 		entry.follower, err = follow.New(follow.Options{
 			Feed: feed.Name, Account: feed.Account.Identifier, Follows: d.account(feed).Follows, Refresh: feed.Account.Refresh,
 			File: filepath.Join(d.accountsDir(), feed.Name+".follows.json"), Clock: d.clock, Observer: d.observer,
-			Use: func(ctx context.Context, follows []string) error { return entry.use(ctx, d, follows) },
-			Told: func(ctx context.Context, s messages.FollowStatus) {
-				// A feed that does not answer now is told with the next change.
-				_ = d.tree.UpdateFollows(ctx, feed.Name, s)
-			},
+			Use:  func(ctx context.Context, follows []string) error { return entry.use(ctx, d, follows) },
+			Told: status.follows,
 		})
 		if err != nil {
 			return err
@@ -79,6 +81,7 @@ func (d *daemon) account(feed config.Feed) *timeline.Account {
 	return timeline.New(timeline.Options{
 		Identifier: feed.Account.Identifier, Password: feed.Account.Password, Store: timeline.FileStore(filepath.Join(d.accountsDir(), feed.Name+".session.json")),
 		Calls: d.network.Calls, Directory: d.network.Directory, Accounts: d.network.Client, Clock: d.clock,
+		Told: d.accounts[feed.Name].session,
 	})
 }
 
@@ -131,6 +134,9 @@ func (d *daemon) sources() map[string][]backfill.Source {
 
 // follow keeps the follows of every feed until ctx ends.
 func (d *daemon) follow(ctx context.Context) {
+	for _, s := range d.accounts {
+		s.tell(ctx, func(*messages.FollowStatus) {})
+	}
 	for _, e := range d.followed {
 		d.crew.Keep(ctx, "daemon.follow", e.follower.Run)
 	}

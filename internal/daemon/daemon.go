@@ -35,6 +35,8 @@ type Options struct {
 	Reload <-chan os.Signal
 	Load   func() (*config.Config, error)
 	Fault  beside.Fault // nil, except in tests of panics
+	// Network changes how accounts' servers are called. It is nil, except in tests.
+	Network func(*accounts.NetworkOptions)
 	// Ready is called once, when every feed is supervised. addr is the address of the HTTP
 	// listener, or "" without one.
 	Ready func(addr string)
@@ -71,6 +73,7 @@ type daemon struct {
 
 	network  *accounts.Network
 	followed map[string]*followed // by feed
+	accounts map[string]*accountStatus
 
 	crew beside.Crew // the goroutines of the daemon that belong to no actor
 

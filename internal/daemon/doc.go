@@ -12,5 +12,7 @@
 //	watch.go    readiness, the watchdog, the status line
 //	reload.go   a changed configuration
 //	filters.go  the files with the feeds' filters
+//	accounts.go the client of accounts' servers, and the feeds that follow an account
+//	account_status.go how such an account stands
 //	notices.go  notices of the store as events of the catalogue
 package daemon

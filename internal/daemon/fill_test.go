@@ -12,10 +12,11 @@ import (
 	"tempestd/messages"
 )
 
-// archived starts a simulator with history, of which all but the newest part is in its archive.
+// archived starts a simulator with history, of which all but the newest part is in its archive. Its
+// segments and blocks are small, so that a short history has many.
 func archived(t *testing.T, backlog int64, change func(*jetsim.Options)) *jetsim.Sim {
 	t.Helper()
-	opt := jetsim.Options{Backlog: backlog, Segment: 1000, Block: 100, Archive: &jetsim.ArchiveOptions{}, Newer: jetsim.AllNewer()}
+	opt := jetsim.Options{Backlog: backlog, Segment: 250, Block: 25, Archive: &jetsim.ArchiveOptions{}, Newer: jetsim.AllNewer()}
 	if change != nil {
 		change(&opt)
 	}
@@ -40,6 +41,7 @@ func beginning(t *testing.T, sim *jetsim.Sim, at config.Start) *config.Config {
 	cfg.Feeds[0].Start = at
 	cfg.Feeds[0].Backoff = []time.Duration{20 * time.Millisecond}
 	cfg.Feeds[0].Retention = config.Retention{}
+	cfg.Feeds[0].BatchEvents = 2_048 // an append ends within a segment
 	return cfg
 }
 
@@ -55,7 +57,7 @@ func (r *running) complete(t *testing.T, sim *jetsim.Sim, opt jetsim.VerifyOptio
 }
 
 func TestAFeedBeginsWhereItsStartSays(t *testing.T) {
-	const backlog = 12_345 // a millisecond apart
+	const backlog = 3_083 // a millisecond apart
 	whole, half := int64(backlog), int64(backlog/2)
 	// ago is the time of the n-th event from the end of the history.
 	ago := func(n int64) func(*jetsim.Sim) config.Start {
@@ -77,22 +79,22 @@ func TestAFeedBeginsWhereItsStartSays(t *testing.T) {
 	}{
 		"with what comes from now on":             {start: is(config.StartLive{})},
 		"with everything in the archive":          {start: is(config.StartArchive{}), want: whole, filled: true},
-		"an archive that the socket has too":      {start: is(config.StartArchive{}), forget: 8_000, want: whole, filled: true},
+		"an archive that the socket has too":      {start: is(config.StartArchive{}), forget: 2_000, want: whole, filled: true},
 		"with the oldest of a v2 socket":          {start: is(config.StartEarliest{}), v: "/xrpc/network.bsky.jetstream.subscribeEvents", want: whole},
 		"with the oldest of a v1 socket":          {start: is(config.StartEarliest{}), v: "/subscribe", want: whole},
-		"with what a socket has left":             {start: is(config.StartEarliest{}), forget: 5_000, want: whole - 5_000},
+		"with what a socket has left":             {start: is(config.StartEarliest{}), forget: 1_250, want: whole - 1_250},
 		"at a time that the socket has":           {start: ago(half), want: half},
 		"at a time that a v1 socket has":          {start: ago(half), v: "/subscribe", want: half},
-		"at a time that the archive has":          {start: ago(half), forget: 9_000, want: half, filled: true},
-		"at a time before everything":             {start: ago(2 * whole), forget: 9_000, want: whole, filled: true},
-		"at a time that nothing has":              {start: ago(half), forget: 9_000, change: func(o *jetsim.Options) { o.Archive = nil }, want: whole - 9_000, gaps: 1},
-		"at a time, where a key is wanted":        {start: ago(half), forget: 9_000, change: func(o *jetsim.Options) { o.Archive.Key = "secret" }, want: whole - 9_000, gaps: 1},
-		"an archive with nothing sealed":          {start: is(config.StartArchive{}), change: func(o *jetsim.Options) { o.Segment = 50_000 }, want: whole},
+		"at a time that the archive has":          {start: ago(half), forget: 2_250, want: half, filled: true},
+		"at a time before everything":             {start: ago(2 * whole), forget: 2_250, want: whole, filled: true},
+		"at a time that nothing has":              {start: ago(half), forget: 2_250, change: func(o *jetsim.Options) { o.Archive = nil }, want: whole - 2_250, gaps: 1},
+		"at a time, where a key is wanted":        {start: ago(half), forget: 2_250, change: func(o *jetsim.Options) { o.Archive.Key = "secret" }, want: whole - 2_250, gaps: 1},
+		"an archive with nothing sealed":          {start: is(config.StartArchive{}), change: func(o *jetsim.Options) { o.Segment = 12_500 }, want: whole},
 		"in several pages and older ways":         {start: is(config.StartArchive{}), change: func(o *jetsim.Options) { o.Archive.PlanEntries, o.Newer = 3, nil }, want: whole, filled: true},
 		"a network with events of every kind":     {start: is(config.StartArchive{}), change: func(o *jetsim.Options) { o.Syncs = true }, want: whole, filled: true},
-		"a time within the active segment":        {start: ago(200), want: 200},
+		"a time within the active segment":        {start: ago(50), want: 50},
 		"so long ago":                             {start: is(config.StartAgo{Ago: time.Hour}), want: whole, filled: true},
-		"a socket that begins within the archive": {start: ago(1_500), forget: 11_200, want: 1_500, filled: true},
+		"a socket that begins within the archive": {start: ago(375), forget: 2_800, want: 375, filled: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -132,7 +134,7 @@ func TestAFeedBeginsWhereItsStartSays(t *testing.T) {
 
 // The start is for a feed without a position. It is said once that it means nothing for another one.
 func TestAFeedThatHasAPositionIgnoresItsStart(t *testing.T) {
-	sim := archived(t, 5_000, nil)
+	sim := archived(t, 1_500, nil)
 	cfg := beginning(t, sim, config.StartLive{})
 	d := start(t, cfg)
 	d.join(t, sim)
@@ -147,7 +149,7 @@ func TestAFeedThatHasAPositionIgnoresItsStart(t *testing.T) {
 	d.log.await(t, "feed.live", 2)
 	sim.Produce(10)
 	report, err := sim.Verify(d.entries(t.Context(), sim), jetsim.VerifyOptions{FromFirstStored: true})
-	if err != nil || !report.OK() || report.Sent > 1000 {
+	if err != nil || !report.OK() || report.Sent > 300 {
 		t.Errorf("%v: %v", err, report)
 	}
 	if said := d.log.of("feed.start_ignored"); len(said) != 1 {
@@ -157,14 +159,14 @@ func TestAFeedThatHasAPositionIgnoresItsStart(t *testing.T) {
 
 // A filtered feed downloads the blocks that have something for it, and gets exactly what it wants.
 func TestAFilteredFeedBeginsWithItsBlocks(t *testing.T) {
-	sim := archived(t, 20_000, nil)
+	sim := archived(t, 10_000, nil)
 	cfg := beginning(t, sim, config.StartArchive{})
 	cfg.Feeds[0].Collections = []string{"app.bsky.actor.profile"}
 	cfg.Feeds[0].Kinds = []string{"commit"}
 	d := start(t, cfg)
 	defer func() { d.finish(t) }()
 	d.log.await(t, "feed.live", 1)
-	sim.Produce(3_000)
+	sim.Produce(1_500)
 	newest := sim.Stats().NewestSeq
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		s, err := d.Feed(t.Context(), "sky")
@@ -215,7 +217,7 @@ func TestFaultsOnTheWayOfAFirstFill(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sim := archived(t, 15_000, nil)
+			sim := archived(t, 3_750, nil)
 			for _, text := range faults {
 				f, err := jetsim.ParseFault(text)
 				if err == nil {
@@ -229,7 +231,7 @@ func TestFaultsOnTheWayOfAFirstFill(t *testing.T) {
 			d := start(t, cfg)
 			defer func() { d.finish(t) }()
 			d.log.await(t, "feed.live", 1)
-			sim.Produce(1_500)
+			sim.Produce(375)
 			d.complete(t, sim, jetsim.VerifyOptions{})
 		})
 	}
@@ -238,7 +240,7 @@ func TestFaultsOnTheWayOfAFirstFill(t *testing.T) {
 // A socket that never goes back to the end of the archive is given up on after some readings of the
 // archive. What is missing is a gap.
 func TestI4_ACutOverThatNeverComesIsAGap(t *testing.T) {
-	sim := archived(t, 5_500, nil)
+	sim := archived(t, 1_375, nil)
 	f, err := jetsim.ParseFault(jetsim.FaultCursorTooOld + ":1h")
 	if err == nil {
 		err = sim.Inject(f)
@@ -246,13 +248,13 @@ func TestI4_ACutOverThatNeverComesIsAGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sim.Forget(5_200)
+	sim.Forget(1_300)
 	d := start(t, beginning(t, sim, config.StartArchive{}))
 	defer func() { d.finish(t) }()
 	d.log.await(t, "feed.gapped", 1)
 	sim.Produce(10)
 	report, err := sim.Verify(d.entries(t.Context(), sim), jetsim.VerifyOptions{FromFirstStored: true})
-	if err != nil || !report.OK() || report.Gaps != 1 || report.Dropped != 200 {
+	if err != nil || !report.OK() || report.Gaps != 1 || report.Dropped != 50 {
 		t.Errorf("%v: %v %v; events %v", err, report, report.Examples, d.log.of("feed."))
 	}
 }
@@ -274,8 +276,8 @@ func (r *running) awaitFeed(t *testing.T, what string, wanted func(messages.Feed
 // A quota that is used up is waited for, and everybody can see it. A pause ends the wait, and what is
 // stored by then is not read again.
 func TestAFillThatWaitsForItsQuotaIsSeen(t *testing.T) {
-	sim := archived(t, 30_000, func(o *jetsim.Options) {
-		o.Archive.Quota, o.Archive.QuotaEvery = 1_500_000, 6*time.Second
+	sim := archived(t, 7_500, func(o *jetsim.Options) {
+		o.Archive.Quota, o.Archive.QuotaEvery = 500_000, 6*time.Second
 	})
 	d := start(t, beginning(t, sim, config.StartArchive{}))
 	defer func() { d.finish(t) }()
@@ -299,7 +301,7 @@ func TestAFillThatWaitsForItsQuotaIsSeen(t *testing.T) {
 
 // An archive that wants another key is no reason to begin elsewhere.
 func TestAFillThatIsRefusedSaysSo(t *testing.T) {
-	sim := archived(t, 3_000, func(o *jetsim.Options) { o.Archive.Key = "secret" })
+	sim := archived(t, 750, func(o *jetsim.Options) { o.Archive.Key = "secret" })
 	cfg := beginning(t, sim, config.StartArchive{})
 	d := start(t, cfg)
 	d.awaitFeed(t, "the refusal", func(s messages.FeedStatus) bool {
@@ -316,12 +318,12 @@ func TestAFillThatIsRefusedSaysSo(t *testing.T) {
 
 // A daemon that is stopped on the way goes on where it was.
 func TestAFillSurvivesARestart(t *testing.T) {
-	sim := archived(t, 30_000, nil)
+	sim := archived(t, 7_500, nil)
 	cfg := beginning(t, sim, config.StartArchive{})
-	cfg.Feeds[0].BatchEvents = 500
+	cfg.Feeds[0].BatchEvents = 125
 	for range 3 {
 		d := start(t, cfg)
-		d.awaitFeed(t, "something of it", func(s messages.FeedStatus) bool { return s.Stored > 2_000 })
+		d.awaitFeed(t, "something of it", func(s messages.FeedStatus) bool { return s.Stored > 500 })
 		d.finish(t)
 	}
 	d := start(t, cfg)

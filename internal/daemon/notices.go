@@ -31,6 +31,13 @@ func (d *daemon) tellLost() {
 	d.lost, d.told = nil, true
 }
 
+// supervised says whether the tree is there.
+func (d *daemon) supervised() bool {
+	d.lostMu.Lock()
+	defer d.lostMu.Unlock()
+	return d.told
+}
+
 // emitNotice emits a notice of the store as an event of the catalogue.
 func emitNotice(o *observe.Observer, e persistence.Notice) {
 	switch e := e.(type) {

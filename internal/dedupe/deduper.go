@@ -134,7 +134,7 @@ func (d *Deduper) load(ctx context.Context, o *overlap, need int) (Loaded, error
 	if err != nil {
 		return Loaded{}, fmt.Errorf("read the fingerprints of stream %s: %w", d.stream.Name(), err)
 	}
-	o.stale, o.loaded = false, o.table.next
+	o.stale, o.noted, o.loaded = false, false, o.table.next
 	return loaded, nil
 }
 
@@ -210,7 +210,7 @@ func (d *Deduper) noteRepeats(b *messages.Batch) {
 func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error) {
 	o := d.overlap
 	o.forget()
-	if o.stale || !o.table.room(len(b.Events)) {
+	if o.stale || !o.table.makeRoom(len(b.Events), o.most()) {
 		if _, err := d.load(ctx, o, len(b.Events)); err != nil {
 			return Marked{}, err
 		}
@@ -235,7 +235,7 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 		slot, hit := o.table.find(key, o.table.first(key))
 		var ref uint32
 		for hit && !e.Drop {
-			ref = o.table.refs[slot]
+			ref = o.table.ref(slot)
 			same, err := confirm(ctx, d.stream, o.table, b, i, ref)
 			if err != nil {
 				return m, err
@@ -345,7 +345,7 @@ func (d *Deduper) Appended(b *messages.Batch, a persistence.Appended) {
 	waiting := o.pending
 	o.table.number(b, a, func(i int, number uint32) {
 		if len(waiting) > 0 && waiting[0].event == i {
-			o.table.refs[waiting[0].slot] = number
+			o.table.refer(waiting[0].slot, number)
 			waiting = waiting[1:]
 		}
 	})
@@ -360,16 +360,12 @@ func (d *Deduper) Noted(b *messages.Batch, a persistence.Appended) {
 		return
 	}
 	o.forget()
-	if o.stale || !o.table.room(len(b.Events)) {
+	o.noted = true
+	if o.stale || !o.table.makeRoom(len(b.Events), o.most()) {
 		o.stale = true
 		return
 	}
 	o.table.number(b, a, func(i int, number uint32) {
-		key := slotKey(b.Events[i].Fingerprint)
-		slot := o.table.first(key)
-		for o.table.fingerprints[slot] != 0 {
-			slot = o.table.after(slot)
-		}
-		o.table.set(slot, key, number)
+		o.table.add(slotKey(b.Events[i].Fingerprint), number)
 	})
 }

@@ -453,15 +453,15 @@ func TestWhatIsCorruptIsWelcomeBack(t *testing.T) {
 func TestErrorsOfTheStreamAreReturned(t *testing.T) {
 	broken := errors.New("broken")
 	m := &memory{fail: broken}
-	f := newFeed(m, dedupe.Options{})
+	f := newFeed(m, dedupe.Options{Horizon: persistence.Horizon{Entries: 1}})
 	if _, err := f.Begin(t.Context(), false, false); !errors.Is(err, broken) {
 		t.Errorf("Begin gives %v", err)
 	}
 	m.fail = nil
 	f.begin(t)
-	f.writeAll(t, run(0, 65_000)) // nearly all the room of the table
+	f.writeAll(t, run(0, 98_000)) // nearly all that the table may have
 	m.fail = broken
-	b := batch(t, 64, run(64_900, 65_900)...)
+	b := batch(t, 64, run(97_900, 98_900)...)
 	if _, err := f.Mark(t.Context(), b); !errors.Is(err, broken) {
 		t.Errorf("Mark gives %v", err)
 	}

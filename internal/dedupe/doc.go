@@ -4,7 +4,7 @@
 // with the same bytes or with new times and sequence numbers. The stream stores the fingerprint of
 // every event's identity beside its entries, so this package keeps no fingerprints between
 // overlaps. When an overlap begins, it loads the newest fingerprints, as far as the horizon
-// reaches, into one flat table. A miss is a new event. A hit is confirmed by a comparison with the
+// reaches, into a flat table. A miss is a new event. A hit is confirmed by a comparison with the
 // stored entry itself, so the answer is exact; if the entry is another event, the hit is counted as
 // false and the event is kept. Entries that are appended during the overlap are added to the table.
 // When there was no hit for long enough, the table is dropped.

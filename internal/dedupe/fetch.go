@@ -99,7 +99,7 @@ func (f *Fetch) Load(ctx context.Context) (*Index, error) {
 			if t.used+len(b.Fingerprints) > mostIndexed {
 				return false
 			}
-			t = t.roomFor(len(b.Fingerprints))
+			t = t.moved(len(b.Fingerprints))
 			t.load(b.Last, b.Fingerprints)
 		}
 		return ctx.Err() == nil
@@ -117,8 +117,7 @@ func (f *Fetch) Load(ctx context.Context) (*Index, error) {
 func (f *Fetch) Use(i *Index) {
 	f.table = i.table
 	for _, a := range f.noted {
-		f.table = f.table.roomFor(len(a.fingerprints))
-		f.table.load(a.last, a.fingerprints)
+		f.note(a)
 	}
 	f.noted = nil
 }
@@ -138,7 +137,7 @@ func (f *Fetch) Mark(ctx context.Context, b *messages.Batch) (Marked, error) {
 		}
 		f.table = i.table
 	}
-	f.table = f.table.roomFor(len(b.Events))
+	f.table.makeRoom(len(b.Events), mostIndexed+len(b.Events))
 	var m Marked
 	for i := range b.Events {
 		e := &b.Events[i]
@@ -148,7 +147,7 @@ func (f *Fetch) Mark(ctx context.Context, b *messages.Batch) (Marked, error) {
 		key := slotKey(e.Fingerprint)
 		slot, hit := f.table.find(key, f.table.first(key))
 		for hit && !e.Drop {
-			same, err := confirm(ctx, f.stream, f.table, b, i, f.table.refs[slot])
+			same, err := confirm(ctx, f.stream, f.table, b, i, f.table.ref(slot))
 			switch {
 			case err != nil:
 				return m, err
@@ -174,7 +173,7 @@ func (f *Fetch) Appended(b *messages.Batch, a persistence.Appended) {
 	waiting := f.pending
 	f.table.number(b, a, func(i int, number uint32) {
 		if len(waiting) > 0 && waiting[0].event == i {
-			f.table.refs[waiting[0].slot] = number
+			f.table.refer(waiting[0].slot, number)
 			waiting = waiting[1:]
 		}
 	})
@@ -202,9 +201,14 @@ func (f *Fetch) Noted(b *messages.Batch, a persistence.Appended) {
 			f.table.free(f.pending[i].slot)
 		}
 		f.pending = f.pending[:0]
-		f.table = f.table.roomFor(len(n.fingerprints))
-		f.table.load(n.last, n.fingerprints)
+		f.note(n)
 	}
+}
+
+// note adds a block to the table. When that is beyond its bound, the next Mark loads it again.
+func (f *Fetch) note(a appended) {
+	f.table.makeRoom(len(a.fingerprints), mostIndexed+len(a.fingerprints))
+	f.table.load(a.last, a.fingerprints)
 }
 
 // blocksOf returns the blocks of an append that stored something.

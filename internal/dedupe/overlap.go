@@ -16,8 +16,8 @@ const (
 )
 
 // minRoom is the least room, in entries, that a table has for what is appended during its overlap.
-// The room is a quarter of what was loaded, if that is more. When it is used up, the table is
-// loaded again.
+// The room is a quarter of what was loaded, if that is more. When it is used up, the table gets
+// another part, and when it has more than the horizon needs, it is loaded again.
 const minRoom = 1 << 16
 
 // freeAtOnce is the number of fingerprints from which on a dropped table's memory is returned to
@@ -32,6 +32,7 @@ type overlap struct {
 	short   bool // its index has the newest entries only
 	table   *table
 	stale   bool      // the table is missing, or lacks entries, and must be loaded again
+	noted   bool      // the table has entries of a repair
 	pending []pending // what the last Mark added to the table
 
 	loaded   uint32 // number of entries in the index as it was loaded
@@ -46,7 +47,23 @@ type overlap struct {
 }
 
 // pending is an event that the table has and that the stream does not have yet.
-type pending struct{ event, slot int }
+type pending struct {
+	event int
+	slot  slot
+}
+
+// most is the most entries that the table may have: as many as when the whole horizon was loaded, and
+// twice as many beside a repair.
+func (o *overlap) most() int {
+	if o.horizon.Entries == 0 {
+		return mostIndexed
+	}
+	n := o.horizon.Entries + max(o.horizon.Entries/4, minRoom)
+	if o.noted {
+		return 2 * n
+	}
+	return n
+}
 
 // forget removes from the table what the last Mark added, if it was not appended.
 func (o *overlap) forget() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -66,6 +67,49 @@ func TestALongOverlapIsLoadedAnew(t *testing.T) {
 		}
 	}
 	same(t, m.stored(t), ids(run(0, n)))
+}
+
+// A repair appends several times what the table has room for, while the overlap of the live feed goes
+// on. No live batch waits for the index to be loaded anew, and each event is found that either of
+// them has stored.
+func TestI2_ARepairBesideAnOverlapOnlyAddsToItsIndex(t *testing.T) {
+	const n = 150_000
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{Horizon: persistence.Horizon{Entries: 1 << 20}})
+	fetch := dedupe.NewFetch(m, persistence.Horizon{Entries: 1 << 20})
+	f.begin(t)
+	index, err := fetch.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetch.Use(index)
+	m.fail = errors.New("nobody reads the index again")
+	live := n
+	for from := 0; from < n; from += 10_000 {
+		b := batch(t, 64, run(max(from-1_000, 0), from+10_000)...)
+		if got, err := fetch.Mark(t.Context(), b); err != nil || got.Duplicates != min(from, 1_000) {
+			t.Fatalf("fetched at %d: %+v, %v", from, got, err)
+		}
+		a, err := m.Append(t.Context(), b, messages.Checkpoint{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fetch.Appended(b, a)
+		f.Noted(b, a)
+		b = batch(t, 64, append(run(from/2, from/2+10), run(live, live+100)...)...)
+		if got := f.mark(t, b); got.Duplicates != 10 || got.Misses != 100 {
+			t.Fatalf("live at %d: %+v", from, got)
+		}
+		if a, err = m.Append(t.Context(), b, messages.Checkpoint{}); err != nil {
+			t.Fatal(err)
+		}
+		f.Appended(b, a)
+		fetch.Noted(b, a)
+		live += 100
+	}
+	stored := m.stored(t)
+	slices.Sort(stored)
+	same(t, stored, ids(run(0, live)))
 }
 
 func TestABatchLargerThanTheTable(t *testing.T) {

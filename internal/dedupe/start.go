@@ -98,7 +98,7 @@ func (o *overlap) earlyUntil(b *messages.Batch) (n int) {
 		slot, hit := o.table.find(key, o.table.first(key))
 		switch {
 		case !hit:
-		case o.isFirst(o.table.refs[slot], min(firstReach, o.loaded/4)):
+		case o.isFirst(o.table.ref(slot), min(firstReach, o.loaded/4)):
 			n = i
 		default:
 			o.pastFirst = true

@@ -14,7 +14,7 @@ func TestASearchGoesRoundTheTable(t *testing.T) {
 	table.load(messages.EntryID{MS: 1}, fingerprints)
 	for i, fp := range fingerprints {
 		slot, found := table.find(fp, table.first(fp))
-		if !found || table.refs[slot] != uint32(i) {
+		if !found || table.ref(slot) != uint32(i) {
 			t.Errorf("fingerprint %d of %d, which all belong into the last slot, is found: %v", i, len(fingerprints), found)
 		}
 	}

@@ -211,7 +211,7 @@ func (t *segmentStore) row(e *event, rank int, r *record) jss.Row {
 	w := t.sim.net
 	row := jss.Row{Seq: uint64(t.seq(rank, r)), WitnessedUS: r.timeUS, DID: w.did(e.account)}
 	if t.rebuiltUS > 0 {
-		row.WitnessedUS = t.rebuiltUS + int64(rank)
+		row.WitnessedUS = max(t.rebuiltUS+int64(rank), r.timeUS) // copied when it was rebuilt, or seen later
 	}
 	switch e.shape.kind() {
 	case subscribe.Identity:

@@ -91,7 +91,7 @@ func TestDrawnRecordsSurviveTheArchive(t *testing.T) {
 // An archived network's records have the CIDs of their contents, deletes remove what was created, and
 // nothing else in the network changes with the archive.
 func TestAnArchivedNetwork(t *testing.T) {
-	w := newNetwork(1, 200, true, true)
+	w := newNetwork(1, 200, true, true, fixedMade(dictionaryBegan, 2000))
 	created := map[string]bool{}
 	deletes, hits := 0, 0
 	shapes := map[shape]int{}

@@ -128,6 +128,8 @@ type event struct {
 	bits    random // the source of the event's text
 	// target is the content whose record a delete removes; 0 for a record from before the network.
 	target int64
+	// subject is the content whose post a repost shows; 0 for a post that the network does not have.
+	subject int64
 }
 
 // network is the simulated network: a pure function from content numbers to events.
@@ -138,6 +140,8 @@ type network struct {
 	specs    [shapeCount]shapeSpec
 	shapes   [1000]shape // each shape occurs as often as its weight says
 	archived bool        // see newNetwork
+
+	made *made
 
 	largeEvery int64 // 0 for never
 	largeBytes int
@@ -155,19 +159,21 @@ const (
 	saltCID
 	saltTarget
 	saltResync
+	saltLead
+	saltSubject
 )
 
 // varieties is how many contents in a thousand an archived network has of the shape variety.
 const varieties = 20
 
-// newNetwork returns the network of a seed. When syncs is false, it has likes in place of sync
-// events.
+// newNetwork returns the network of a seed, whose contents are made at the times of made. When syncs
+// is false, it has likes in place of sync events.
 //
 // The contents of an archived network survive a change to DAG-CBOR and back: their CIDs are the
-// hashes of their records, all keys are sorted, some records have a value of every type, and most
-// deletes remove a record of the network.
-func newNetwork(seed uint64, accounts int, syncs, archived bool) *network {
-	w := &network{seed: mix(seed + golden), accounts: uint64(accounts), archived: archived}
+// hashes of their records, all keys are sorted, some records have a value of every type, most deletes
+// remove a record of the network, and most reposts show a post of it.
+func newNetwork(seed uint64, accounts int, syncs, archived bool, made *made) *network {
+	w := &network{seed: mix(seed + golden), accounts: uint64(accounts), archived: archived, made: made}
 	w.dids = make([]byte, 0, accounts*didLen)
 	for i := range accounts {
 		r := random(w.hash(saltDID, uint64(i)))
@@ -233,28 +239,40 @@ func (w *network) layout(block uint64) uint16 {
 // same identity.
 func (w *network) event(n int64) event {
 	e := w.base(n)
-	if w.archived && w.specs[e.shape].operation == "delete" && e.op == 0 && !w.continues(n+1) {
-		w.aim(&e)
+	if !w.archived {
+		return e
+	}
+	spec := &w.specs[e.shape]
+	switch {
+	case spec.operation == "delete" && e.op == 0 && !w.continues(n+1):
+		// It becomes a commit of the record's account.
+		if t, ok := w.earlier(&e, saltTarget, spec.collection); ok {
+			e.account, e.target = t.account, t.num
+		}
+	case e.shape == repost, e.shape == repostVia:
+		if t, ok := w.earlier(&e, saltSubject, w.specs[post].collection); ok {
+			e.subject = t.num
+		}
 	}
 	return e
 }
 
-// aim makes a delete that is a commit of its own remove a record of the last few thousand contents,
-// if a few attempts find one. It becomes a commit of that record's account.
-func (w *network) aim(e *event) {
+// earlier returns a content of the last few thousand that creates a record of a collection, if a few
+// attempts find one.
+func (w *network) earlier(e *event, salt uint64, collection string) (event, bool) {
 	const attempts, reach = 8, 5000
-	r := random(w.hash(saltTarget, uint64(e.num)))
+	r := random(w.hash(salt, uint64(e.num)))
 	for range attempts {
 		back := 1 + int64(r.below(reach))
-		if back > e.num {
+		if back >= e.num {
 			continue
 		}
 		t := w.base(e.num - back)
-		if spec := &w.specs[t.shape]; spec.operation == "create" && spec.collection == w.specs[e.shape].collection {
-			e.account, e.target = t.account, t.num
-			return
+		if spec := &w.specs[t.shape]; spec.operation == "create" && spec.collection == collection {
+			return t, true
 		}
 	}
+	return event{}, false
 }
 
 // base returns content n without the target of a delete.
@@ -281,17 +299,14 @@ func (w *network) continues(n int64) bool {
 	return w.layout(uint64(n/blockLen))>>(n%blockLen)&1 != 0
 }
 
-// These constants define the clock of the network's accounts. Contents do not depend on a server's
-// time: the rev of a commit grows by revStep with the content number, from an origin that differs
-// by account. So revs rise within an account and have no order across accounts.
-const (
-	revOrigin = 1_767_225_600_000_000 // 2026-01-01, Unix µs
-	revStep   = 2_000                 // µs
-	revSkew   = 5_000_000             // µs
-)
+// Every account has a clock of its own, which is up to revSkew behind that of the network. So revs
+// rise within an account and have no order across accounts.
+const revSkew = 5_000_000 // µs
 
+// revUS returns the time in the rev of a commit, or of the message of another event, Unix µs: a
+// multiple of tick that no other commit of the account has.
 func (w *network) revUS(e *event) uint64 {
-	return revOrigin + uint64(e.commit)*revStep + w.hash(saltSkew, e.account)%revSkew
+	return uint64(w.made.at(e.commit)) - w.hash(saltSkew, e.account)%revSkew&^(tick-1)
 }
 
 // relayOrigin is the relay's sequence number of content 0. Identity and account events carry the

@@ -44,12 +44,16 @@ func newDictionary(b []byte) (*dictionary, error) {
 	return &dictionary{id: info.ID(), bytes: b, enc: enc}, nil
 }
 
+// dictionaryBegan is the time of the first sample, 2026-01-01 in Unix µs.
+const dictionaryBegan = 1_767_225_600_000_000
+
 // trainDictionary trains a dictionary with the given id for the frames of a protocol.
 func trainDictionary(id uint32, p Protocol) (*dictionary, error) {
-	w := newNetwork(uint64(id), 1000, true, false)
+	line := fixedMade(dictionaryBegan, 2_000)
+	w := newNetwork(uint64(id), 1000, true, false, line)
 	frame := func(n int64) []byte {
 		e := w.event(n)
-		at := int64(revOrigin) + n*revStep
+		at := line.at(n)
 		if p == ProtocolV2 {
 			return w.appendV2(nil, &e, n+1, at, false)
 		}

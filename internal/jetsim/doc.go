@@ -5,10 +5,12 @@
 //
 // The model separates three parts: the network, a server and its subscribers.
 //
-// The network produces contents, numbered 0, 1, 2 …. Content n is a pure function of the seed and
-// n: account, rev, operation, collection, key, record and CID, with the shapes, sizes and entropy
-// of the production network. No two contents have the same identity. A content holds nothing that a
-// server decides: neither a server's time nor its seq.
+// The network produces contents, numbered 0, 1, 2 …. Content n is a pure function of the seed, of n
+// and of when the network made it: account, rev, operation, collection, key, record and CID, with the
+// shapes, sizes and entropy of the production network. Revs, keys and the times in records are those
+// at which the network made them; they are part of the history. No two contents have the same
+// identity, and no two creations the same path. A content holds nothing that a server decides:
+// neither a server's time nor its seq.
 //
 // A server ingests contents. Each ingestion is a record of 24 bytes, {content number, seq, time},
 // at the end of a log that only grows. When the server crashes, the records that are not durable
@@ -73,6 +75,7 @@
 //
 //	ids.go         random bits; DIDs, CIDs and TIDs made of them
 //	content.go     content n: its shape, account and commit
+//	made.go        when it was made
 //	render.go      its JSON, in v1 and v2
 //	record.go      the JSON of records
 //	text.go        the words of posts

@@ -23,11 +23,12 @@ const (
 	// server's skew
 	slotFirst = -2
 	slotDrop  = -3 // history was dropped; seq is the lowest rank that is left
+	slotMade  = -4 // a mark of made: seq is the content number
 )
 
 const (
-	fileMagic  = "jetsim/2"
-	headerSize = 32 // magic, seed, accounts, flags
+	fileMagic  = "jetsim/3"
+	headerSize = 48 // magic, seed, accounts, flags, began, step
 	slotSize   = 24
 
 	flagLegacy   = 1
@@ -42,6 +43,16 @@ type fileHeader struct {
 	legacy   bool
 	syncs    bool
 	archived bool
+	began    int64 // of a fixed line of made, Unix µs; 0 for none
+	step     int64 // of that line, µs
+}
+
+// made returns the line of made that the header describes.
+func (h fileHeader) made() *made {
+	if h.began == 0 {
+		return newMade()
+	}
+	return fixedMade(h.began, h.step)
 }
 
 func (h fileHeader) encode() []byte {
@@ -58,7 +69,9 @@ func (h fileHeader) encode() []byte {
 	if h.archived {
 		flags |= flagArchived
 	}
-	return binary.LittleEndian.AppendUint64(b, flags)
+	b = binary.LittleEndian.AppendUint64(b, flags)
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.began))
+	return binary.LittleEndian.AppendUint64(b, uint64(h.step))
 }
 
 func decodeHeader(b []byte) (fileHeader, error) {
@@ -68,6 +81,7 @@ func decodeHeader(b []byte) (fileHeader, error) {
 	h := fileHeader{seed: binary.LittleEndian.Uint64(b[8:]), accounts: binary.LittleEndian.Uint64(b[16:])}
 	flags := binary.LittleEndian.Uint64(b[24:])
 	h.legacy, h.syncs, h.archived = flags&flagLegacy != 0, flags&flagSyncs != 0, flags&flagArchived != 0
+	h.began, h.step = int64(binary.LittleEndian.Uint64(b[32:])), int64(binary.LittleEndian.Uint64(b[40:]))
 	if h.accounts < 1 || h.accounts > 1_000_000 {
 		return fileHeader{}, fmt.Errorf("%w: it is of %d accounts", ErrBadHistory, h.accounts)
 	}
@@ -80,16 +94,16 @@ const maxSkip = 1 << 24
 
 // readLog reads the slots of a history up to its end or to a torn slot. size is the length of the
 // valid part in bytes, with the header.
-func readLog(r io.Reader) (log ingestLog, size int64, err error) {
+func readLog(r io.Reader) (log ingestLog, marks []mark, size int64, err error) {
 	log = newIngestLog()
 	br := bufio.NewReaderSize(r, 1<<16)
 	size = headerSize
 	var b [slotSize]byte
 	for {
 		if _, err := io.ReadFull(br, b[:]); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return log, size, nil
+			return log, marks, size, nil
 		} else if err != nil {
-			return log, 0, err
+			return log, nil, 0, err
 		}
 		num, seq := int64(binary.LittleEndian.Uint64(b[:])), int64(binary.LittleEndian.Uint64(b[8:]))
 		switch {
@@ -99,10 +113,12 @@ func readLog(r io.Reader) (log ingestLog, size int64, err error) {
 			log.crash(int(seq))
 		case num == slotFirst && seq >= 0 && seq < int64(log.n):
 			log.first, log.firstUS = int(seq), int64(binary.LittleEndian.Uint64(b[16:]))
+		case num == slotMade && seq >= 0 && (len(marks) == 0 || seq > marks[len(marks)-1].num):
+			marks = append(marks, mark{seq, int64(binary.LittleEndian.Uint64(b[16:]))})
 		case num == slotDrop && seq >= 0 && seq <= int64(log.served()):
 			log.kept = int(seq)
 		default:
-			return log, 0, fmt.Errorf("%w: slot %d makes no sense", ErrBadHistory, (size-headerSize)/slotSize)
+			return log, nil, 0, fmt.Errorf("%w: slot %d makes no sense", ErrBadHistory, (size-headerSize)/slotSize)
 		}
 		size += slotSize
 	}
@@ -110,12 +126,14 @@ func readLog(r io.Reader) (log ingestLog, size int64, err error) {
 
 // logFile appends to a history file. Its zero value discards everything.
 type logFile struct {
-	f   *os.File
-	buf []byte
+	f     *os.File
+	buf   []byte
+	marks int // of made, so many are in the file
 }
 
-// openLogFile opens or creates the history file and locks it against a second writer.
-func openLogFile(path string, want fileHeader) (*logFile, fileHeader, ingestLog, error) {
+// openLogFile opens or creates the history file and locks it against a second writer. The marks in
+// it become those of m.
+func openLogFile(path string, want fileHeader, m *made) (*logFile, fileHeader, ingestLog, error) {
 	fail := func(err error) (*logFile, fileHeader, ingestLog, error) {
 		return nil, fileHeader{}, ingestLog{}, fmt.Errorf("jetsim: history %s: %w", path, err)
 	}
@@ -148,20 +166,22 @@ func openLogFile(path string, want fileHeader) (*logFile, fileHeader, ingestLog,
 	setDefault(&want.seed, have.seed)
 	setDefault(&want.accounts, have.accounts)
 	if have != want {
-		return failClosed(fmt.Errorf("it is of seed %d, %d accounts, legacy %t, syncs %t, archived %t; asked for are %d, %d, %t, %t, %t",
-			have.seed, have.accounts, have.legacy, have.syncs, have.archived, want.seed, want.accounts, want.legacy, want.syncs, want.archived))
+		return failClosed(fmt.Errorf("it is of seed %d, %d accounts, legacy %t, syncs %t, archived %t, began %d and step %d; asked for are %d, %d, %t, %t, %t, %d and %d",
+			have.seed, have.accounts, have.legacy, have.syncs, have.archived, have.began, have.step,
+			want.seed, want.accounts, want.legacy, want.syncs, want.archived, want.began, want.step))
 	}
-	log, size, err := readLog(f)
+	log, marks, size, err := readLog(f)
 	if err != nil {
 		return failClosed(err)
 	}
+	m.load(marks, log.contents)
 	if err := f.Truncate(size); err != nil {
 		return failClosed(err)
 	}
 	if _, err := f.Seek(size, io.SeekStart); err != nil {
 		return failClosed(err)
 	}
-	return &logFile{f: f}, have, log, nil
+	return &logFile{f: f, marks: len(marks)}, have, log, nil
 }
 
 // add buffers a slot. flush writes the buffered slots.
@@ -172,6 +192,16 @@ func (l *logFile) add(r record) {
 	l.buf = binary.LittleEndian.AppendUint64(l.buf, uint64(r.num))
 	l.buf = binary.LittleEndian.AppendUint64(l.buf, uint64(r.seq))
 	l.buf = binary.LittleEndian.AppendUint64(l.buf, uint64(r.timeUS))
+}
+
+// addMarks buffers the marks of m that the file lacks. It comes before the records that need them.
+func (l *logFile) addMarks(m *made) {
+	if m.fixed {
+		return
+	}
+	for marks := *m.marks.Load(); l.marks < len(marks); l.marks++ {
+		l.add(record{num: slotMade, seq: marks[l.marks].num, timeUS: marks[l.marks].us})
+	}
 }
 
 func (l *logFile) flush() error {

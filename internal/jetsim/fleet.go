@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 )
 
 // seqSpacing separates the default sequence numbers of a fleet's servers.
@@ -16,8 +17,8 @@ type Fleet struct {
 	members []*Sim
 }
 
-// NewFleet makes one server for each Options. Seed, Accounts, Syncs, Rate, Count and Backlog belong
-// to the network and must be equal for all members. Flood is refused, because it has no rate. A
+// NewFleet makes one server for each Options. Seed, Accounts, Syncs, Rate, Count, Backlog and Began
+// belong to the network and must be equal for all members. Flood is refused, because it has no rate. A
 // FirstSeq of 0 is replaced by a number far from those of the other members.
 func NewFleet(members ...Options) (*Fleet, error) {
 	if len(members) == 0 {
@@ -29,14 +30,21 @@ func NewFleet(members ...Options) (*Fleet, error) {
 		syncs          bool
 		rate           float64
 		count, backlog int64
+		began          time.Time
 	}
-	of := func(o Options) network { return network{o.Seed, o.Accounts, o.Syncs, o.Rate, o.Count, o.Backlog} }
+	of := func(o Options) network {
+		return network{o.Seed, o.Accounts, o.Syncs, o.Rate, o.Count, o.Backlog, o.Began}
+	}
 	f := &Fleet{}
+	line := newMade()
 	for i, opt := range members {
 		if of(opt) != of(members[0]) || opt.Flood {
 			return nil, errors.Join(fmt.Errorf("jetsim: member %d of the fleet is of another network, or floods", i), f.Close())
 		}
 		setDefault(&opt.FirstSeq, 1+int64(i)*seqSpacing)
+		if opt.Began.IsZero() {
+			opt.made = line
+		}
 		s, err := New(opt)
 		if err != nil {
 			return nil, errors.Join(err, f.Close())

@@ -2,6 +2,15 @@ package jetsim
 
 import "context"
 
+// Accounts lists the DIDs of the network's n busiest accounts, the busiest first.
+func (s *Sim) Accounts(n int) []string {
+	dids := make([]string, min(n, int(s.net.accounts)))
+	for i := range dids {
+		dids[i] = string(s.net.did(uint64(i)))
+	}
+	return dids
+}
+
 // Follow calls each with every event that the server has ingested, the oldest first, as a v1 line,
 // and then with every one that it ingests, until each fails, ctx ends or the Sim is closed. The line
 // is valid during the call only. It is how another part of the simulated network learns what

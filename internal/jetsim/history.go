@@ -32,11 +32,13 @@ func OpenHistory(path string) (*History, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jetsim: history %s: %w", path, err)
 	}
-	log, _, err := readLog(f)
+	log, marks, _, err := readLog(f)
 	if err != nil {
 		return nil, fmt.Errorf("jetsim: history %s: %w", path, err)
 	}
-	return &History{net: newNetwork(h.seed, int(h.accounts), h.syncs, h.archived), log: log, legacy: h.legacy}, nil
+	made := h.made()
+	made.load(marks, log.contents)
+	return &History{net: newNetwork(h.seed, int(h.accounts), h.syncs, h.archived, made), log: log, legacy: h.legacy}, nil
 }
 
 func (h *History) seqOnWire(r *record) int64 {

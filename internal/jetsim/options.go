@@ -46,6 +46,11 @@ type Options struct {
 	// start, 1/Rate apart (1 ms without a rate).
 	Backlog int64
 
+	// Began is when the network made its first content. The times in revs and keys then follow from it
+	// and from Rate alone, so servers in several processes can be of one network. The zero time is for
+	// one process: revs and keys have the time of Clock at which their contents were made.
+	Began time.Time
+
 	// Path is the history's file. With "" the history is only in memory. An existing file is
 	// continued; its Seed and Accounts must be the same.
 	Path string
@@ -119,6 +124,8 @@ type Options struct {
 
 	// Faults happen by themselves at their times. Inject makes other faults happen at any time.
 	Faults []Fault
+
+	made *made // of the fleet; nil for one's own
 }
 
 // Network is what is around a simulated server: accounts' servers, directory and relay.
@@ -127,6 +134,14 @@ type Network interface {
 	Addresses() map[string]string
 	// InjectNamed makes one of its faults happen, for once.
 	InjectNamed(fault string) error
+}
+
+// spacing is the time between two contents of the network, µs.
+func (o *Options) spacing() float64 {
+	if o.Rate > 0 {
+		return 1e6 / o.Rate
+	}
+	return 1000
 }
 
 // order selects the server's own order of ingestion; 0 is the network's order.

@@ -68,7 +68,9 @@ func (s *Sim) take(until int64, at func(num int64) int64) {
 	}
 	if s.opt.order() == 0 {
 		for ; s.next < until; s.next++ {
-			s.witness(s.next, at(s.next))
+			when := at(s.next)
+			s.note(s.next, when)
+			s.witness(s.next, when)
 		}
 		return
 	}
@@ -78,6 +80,7 @@ func (s *Sim) take(until int64, at func(num int64) int64) {
 		nums = nums[:0]
 		for s.next < until && (len(nums) < reorderLen || s.net.continues(s.next)) {
 			nums = append(nums, s.next)
+			s.note(s.next, at(s.next))
 			s.next++
 		}
 		s.net.reorder(nums, s.opt.order())
@@ -85,6 +88,12 @@ func (s *Sim) take(until int64, at func(num int64) int64) {
 			s.witness(num, at(num))
 		}
 	}
+}
+
+// note notes when content num was made, which the server ingests at a time of its own clock, Unix µs.
+func (s *Sim) note(num, at int64) {
+	s.net.made.note(num, at-s.skew.Load()/1000-s.opt.Lag.Microseconds())
+	s.file.addMarks(s.net.made)
 }
 
 // reorderLen is the number of contents that are reordered together.

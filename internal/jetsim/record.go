@@ -32,7 +32,11 @@ func (w *network) appendMembers(b []byte, r *random, e *event, us uint64) []byte
 	case like, likeVia, repost, repostVia:
 		b = appendCreatedAt(b, us)
 		b = append(b, `,"subject":{`...)
-		b = appendRef(b, r, us, "app.bsky.feed.post")
+		if e.subject > 0 {
+			b = w.appendSubject(b, e)
+		} else {
+			b = appendRef(b, r, us, "app.bsky.feed.post")
+		}
 		if e.shape == likeVia || e.shape == repostVia {
 			b = append(b, `},"via":{`...)
 			b = appendRef(b, r, us, "app.bsky.feed.repost")
@@ -158,6 +162,19 @@ func (w *network) appendPost(b []byte, r *random, us uint64) []byte {
 		b = append(b, ' ')
 	}
 	b = appendText(b, r, lang, 1+int(r.below(56)))
+	return append(b, '"')
+}
+
+// appendSubject appends the members of a strong reference to the post that a repost shows.
+func (w *network) appendSubject(b []byte, e *event) []byte {
+	t := w.base(e.subject)
+	c := w.commitOf(&t)
+	b = append(b, `"cid":"`...)
+	b = w.appendRecordCID(b, &t, &c)
+	b = append(b, `","uri":"at://`...)
+	b = append(b, w.did(t.account)...)
+	b = append(b, `/app.bsky.feed.post/`...)
+	b = w.appendKey(b, &t, &c)
 	return append(b, '"')
 }
 

@@ -139,12 +139,13 @@ type commitParts struct {
 
 func (w *network) commitOf(e *event) commitParts {
 	c := commitParts{us: w.revUS(e), clock: w.hash(saltSkew, e.account) >> 32, bits: e.bits}
-	// The operation's index in the key's lowest bits keeps the keys of one commit distinct.
-	c.key = c.us - c.bits.below(1_500_000)
-	if w.specs[e.shape].operation == "delete" {
-		c.key = c.us - c.bits.next()%(300*24*3600*1_000_000)
+	// A client makes its key before the server makes the rev. The operation's index in the key's lowest
+	// bits keeps the keys of one commit distinct.
+	lead := w.hash(saltLead, e.account) % 1_500_000
+	if w.specs[e.shape].operation == "delete" { // of a record from before the network
+		lead = 2*3600*1_000_000 + c.bits.next()%(300*24*3600*1_000_000)
 	}
-	c.key = c.key&^15 | e.op
+	c.key = c.us - lead&^(tick-1) | e.op
 	if e.target > 0 {
 		t := w.base(e.target)
 		c.key = w.commitOf(&t).key

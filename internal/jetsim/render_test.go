@@ -10,6 +10,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/jonboulle/clockwork"
+
 	"tempestd/internal/jetsim"
 )
 
@@ -123,7 +125,7 @@ func TestCommitsShareTheirTimeAndRev(t *testing.T) {
 
 func TestTheSeedIsTheNetwork(t *testing.T) {
 	ids := func(seed uint64) (out []string) {
-		for _, f := range decode(t, sample(t, 300, jetsim.Options{Seed: seed})) {
+		for _, f := range decode(t, sample(t, 300, jetsim.Options{Seed: seed, Clock: clockwork.NewFakeClockAt(noon)})) {
 			out = append(out, f.identity())
 		}
 		return out

@@ -81,6 +81,13 @@ func New(opt Options) (*Sim, error) {
 	}
 	clock := opt.Clock
 	want := fileHeader{seed: opt.Seed, accounts: uint64(opt.Accounts), legacy: opt.Legacy, syncs: opt.Syncs, archived: opt.Archive != nil}
+	if !opt.Began.IsZero() {
+		want.began, want.step = opt.Began.UnixMicro(), int64(opt.spacing())
+	}
+	line := opt.made
+	if line == nil {
+		line = want.made()
+	}
 	s := &Sim{
 		opt: opt, file: &logFile{}, log: newIngestLog(), lastNum: -1, ready: !opt.NotReady,
 		done: make(chan struct{}), always: make(chan struct{}), served: make(chan struct{}), leave: make(chan struct{}),
@@ -94,11 +101,11 @@ func New(opt Options) (*Sim, error) {
 	if opt.Path == "" {
 		setDefault(&want.seed, 1)
 		setDefault(&want.accounts, defaultAccounts)
-	} else if s.file, want, s.log, err = openLogFile(opt.Path, want); err != nil {
+	} else if s.file, want, s.log, err = openLogFile(opt.Path, want, line); err != nil {
 		return nil, err
 	}
 	s.seed = want.seed
-	s.net = newNetwork(want.seed, int(want.accounts), want.syncs, want.archived)
+	s.net = newNetwork(want.seed, int(want.accounts), want.syncs, want.archived, line)
 	s.net.largeEvery, s.net.largeBytes = opt.LargeEvery, opt.LargeBytes
 	if err := s.begin(); err != nil {
 		s.file.close()
@@ -138,10 +145,7 @@ func (s *Sim) begin() error {
 	s.pending = s.log.missing()
 	s.ingestPending(now)
 	if s.next == 0 {
-		spacing := 1000.0 // µs
-		if s.opt.Rate > 0 {
-			spacing = 1e6 / s.opt.Rate
-		}
+		spacing := s.opt.spacing()
 		s.take(s.opt.Backlog, func(n int64) int64 { return now - int64(float64(s.opt.Backlog-n)*spacing) })
 		s.durable = s.log.served()
 	}

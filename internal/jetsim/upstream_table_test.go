@@ -96,7 +96,7 @@ func live(string) jetstream.Cursor { return jetstream.Cursor{} }
 // TestUpstreamTable runs the rows of docs/upstream.md: the behaviour of each generation of servers,
 // over both protocols, as a connection sees it.
 func TestUpstreamTable(t *testing.T) {
-	const backlog, segment, block = 1250, 500, 100
+	const backlog, segment, block = 250, 100, 20
 	type server struct {
 		*jetsim.Sim
 		clock *clockwork.FakeClock
@@ -148,7 +148,7 @@ func TestUpstreamTable(t *testing.T) {
 	}
 	rows := map[string]row{
 		"live": {test: func(t *testing.T, s *server) { begins(t, s, live, len(s.all), "") }},
-		"seq":  {test: func(t *testing.T, s *server) { begins(t, s, atSeq(s.all[777].seq()), 777, "") }},
+		"seq":  {test: func(t *testing.T, s *server) { begins(t, s, atSeq(s.all[155].seq()), 155, "") }},
 		"seq-hole": {test: func(t *testing.T, s *server) {
 			i := 1
 			for s.all[i].seq() == s.all[i-1].seq()+1 {
@@ -162,9 +162,9 @@ func TestUpstreamTable(t *testing.T) {
 			begins(t, s, atSeq(1_000_000), len(s.all), either(s.newer && s.v2, atproto.FutureCursor))
 		}},
 		"seq-old": {test: func(t *testing.T, s *server) {
-			s.Forget(600)
+			s.Forget(120)
 			if !s.v2 {
-				begins(t, s, atSeq(s.all[3].seq()), 600, "")
+				begins(t, s, atSeq(s.all[3].seq()), 120, "")
 				return
 			}
 			h := (&heard{t: t, enough: 1}).listen(s.Sim, s.p, atSeq(s.all[3].seq()))
@@ -173,18 +173,18 @@ func TestUpstreamTable(t *testing.T) {
 			}
 		}},
 		"time": {test: func(t *testing.T, s *server) {
-			begins(t, s, atTime(s.all[first(s.all, 600)].TimeUS), first(s.all, 600), "")
+			begins(t, s, atTime(s.all[first(s.all, 120)].TimeUS), first(s.all, 120), "")
 		}},
 		"time-active": {test: func(t *testing.T, s *server) {
-			want := 1000
+			want := 200
 			if s.newer {
-				want = first(s.all, 1150) / block * block
+				want = first(s.all, 230) / block * block
 			}
-			begins(t, s, atTime(s.all[1150].TimeUS), want, "")
+			begins(t, s, atTime(s.all[230].TimeUS), want, "")
 		}},
 		"time-old": {test: func(t *testing.T, s *server) {
-			s.Forget(600)
-			begins(t, s, atTime(s.all[3].TimeUS), 600, either(s.v2, atproto.OutdatedCursor))
+			s.Forget(120)
+			begins(t, s, atTime(s.all[3].TimeUS), 120, either(s.v2, atproto.OutdatedCursor))
 		}},
 		"time-first": {test: func(t *testing.T, s *server) {
 			begins(t, s, atTime(s.all[0].TimeUS-1_000_000), 0, either(s.newer && s.v2, atproto.OutdatedCursor))

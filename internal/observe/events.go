@@ -34,6 +34,8 @@ const (
 	FeedFilter       Event = "feed.filter_changed"
 	FollowsRead      Event = "follows.read"
 	FollowsFailed    Event = "follows.failed"
+	SessionOpened    Event = "session.opened"
+	SessionFailed    Event = "session.failed"
 	FeedResume       Event = "feed.resume"
 	FeedOverlap      Event = "feed.overlap"
 	FeedOverlapEnded Event = "feed.overlap_ended"
@@ -140,6 +142,8 @@ var Catalogue = []Definition{
 	{FeedFilter, slog.LevelInfo, "the feed's filter is another from now on", []string{"feed", "collections", "dids", "kinds"}},
 	{FollowsRead, slog.LevelInfo, "the accounts that the feed's account follows were read, and are the feed's dids now", []string{"feed", "account", "follows", "added", "removed"}},
 	{FollowsFailed, slog.LevelWarn, "they could not be read; the feed keeps those it has", []string{"feed", "account", "error", "follows", "retry_in"}},
+	{SessionOpened, slog.LevelInfo, "the feed's account is logged in, or its session was renewed", []string{"feed", "account"}},
+	{SessionFailed, slog.LevelWarn, "one cannot log in as the feed's account, so its timeline repairs nothing", []string{"feed", "account", "error", "retry_at"}},
 	{FeedResume, slog.LevelInfo, "where the connection resumes from", []string{"feed", "epoch", "cursor", "covered", "behind"}},
 	{FeedOverlap, slog.LevelInfo, "the identity index was loaded for a replay", []string{"feed", "epoch", "fingerprints", "took"}},
 	{FeedOverlapEnded, slog.LevelInfo, "the replay is past the stored stream, the index is dropped", []string{"feed", "epoch", "duplicates"}},

@@ -27,6 +27,9 @@ type Metrics struct {
 	Recovered  *prometheus.CounterVec   // feed, source: entries appended by repairs
 	Downloaded *prometheus.CounterVec   // feed, source: bytes downloaded by repairs
 	RepairFail *prometheus.CounterVec   // feed, source: attempts that ended with an error
+	Follows    *prometheus.GaugeVec     // feed: accounts that the feed's account follows
+	FollowsAt  *prometheus.GaugeVec     // feed: when they were read last, Unix s
+	NoSession  *prometheus.GaugeVec     // feed: 1 while one cannot log in as the feed's account
 	Misses     *prometheus.CounterVec   // feed: events that an overlap looked up and that are new
 	FalseHits  *prometheus.CounterVec   // feed: fingerprint hits that the stored entry disproved
 	State      *prometheus.GaugeVec     // feed, state: 1 for the state the feed is in
@@ -74,6 +77,9 @@ func NewMetrics() *Metrics {
 	m.Recovered = m.counter("gap_recovered_entries_total", "entries appended by repairs", "feed", "source")
 	m.Downloaded = m.counter("gap_downloaded_bytes_total", "bytes downloaded by repairs", "feed", "source")
 	m.RepairFail = m.counter("gap_attempts_failed_total", "attempts to repair a gap that ended with an error", "feed", "source")
+	m.Follows = m.gauge("follows", "accounts that the feed's account follows", "feed")
+	m.FollowsAt = m.gauge("follows_read_timestamp_seconds", "when the accounts that the feed's account follows were read last", "feed")
+	m.NoSession = m.gauge("session_failed", "1 while one cannot log in as the feed's account", "feed")
 	m.BadFrames = m.counter("bad_frames_total", "frames that could not be parsed and were left out", "feed")
 	m.Misses = m.counter("dedupe_misses_total", "events that were looked up during an overlap and are new", "feed")
 	m.FalseHits = m.counter("dedupe_false_hits_total", "fingerprint hits that the stored entry disproved", "feed")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/jonboulle/clockwork"
 
@@ -27,6 +28,9 @@ type Options struct {
 	Directory  *identity.Directory
 	Accounts   *accounts.Client
 	Clock      clockwork.Clock
+	// Told is told how getting tokens ended: nil, or why there are none, and when the next login may be
+	// tried. It may be nil.
+	Told func(ctx context.Context, err error, next time.Time)
 	// Skipped is told of each item of a timeline that is left out. It may be nil.
 	Skipped func(accounts.Skipped)
 }
@@ -47,6 +51,9 @@ type Account struct {
 func New(opt Options) *Account {
 	if opt.Skipped == nil {
 		opt.Skipped = func(accounts.Skipped) {}
+	}
+	if opt.Told == nil {
+		opt.Told = func(context.Context, error, time.Time) {}
 	}
 	return &Account{opt: opt, turn: make(chan struct{}, 1)}
 }

@@ -92,6 +92,7 @@ func (a *Account) renew(ctx context.Context, old Session) (Session, error) {
 	case err == nil:
 		s.Access, s.Refresh, s.Logins, s.NotBefore = access, refresh, 0, time.Time{}
 		err = a.save(ctx, s)
+		a.opt.Told(ctx, err, time.Time{})
 		return s, err
 	case errors.As(err, &refused) && (refused.Status == http.StatusBadRequest || refused.Status == http.StatusUnauthorized || refused.Status == http.StatusForbidden):
 		a.session.Access, a.session.Refresh = config.Secret{}, config.Secret{}
@@ -125,7 +126,9 @@ func (a *Account) follow(ctx context.Context, old Session, lost error) (Session,
 func (a *Account) login(ctx context.Context) (Session, error) {
 	s, now := a.session, a.opt.Clock.Now()
 	if now.Before(s.NotBefore) {
-		return Session{}, &LoginWait{s.NotBefore, a.refused}
+		wait := &LoginWait{s.NotBefore, a.refused}
+		a.opt.Told(ctx, wait, s.NotBefore)
+		return Session{}, wait
 	}
 	if s.Server == "" {
 		a.loaded = false // it is looked up again
@@ -155,10 +158,14 @@ func (a *Account) login(ctx context.Context) (Session, error) {
 			s.NotBefore = now.Add(longestWait)
 			err = errors.Join(err, a.save(ctx, s))
 		}
-		return Session{}, fmt.Errorf("log in as %s: %w", a.opt.Identifier, err)
+		err = fmt.Errorf("log in as %s: %w", a.opt.Identifier, err)
+		a.opt.Told(ctx, err, s.NotBefore)
+		return Session{}, err
 	}
 	s.Access, s.Refresh = access, refresh
-	return s, a.save(ctx, s)
+	err = a.save(ctx, s)
+	a.opt.Told(ctx, err, time.Time{})
+	return s, err
 }
 
 // tokens asks for a pair of tokens.

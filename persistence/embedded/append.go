@@ -21,6 +21,7 @@ type writer struct {
 	kept   []int // indices of a batch's events that are not dropped
 	ids    []EntryID
 	buf    []byte
+	little int // appends in a row that used little of buf
 	blocks []persistence.AppendedBlock
 	recent recentRuns
 	mark   *mark
@@ -282,12 +283,18 @@ func (w *writer) measureRate(now time.Time, n int) {
 }
 
 // keepBuffer is how much memory the buffer of appends may always keep. A larger buffer, as after a
-// catch-up, is released when the feed is live and little of it is used.
-const keepBuffer = 256 << 10
+// catch-up, is released when the feed is live: when so many appends in a row have used little of it.
+// Beside a repair, large appends and small ones take turns.
+const (
+	keepBuffer = 256 << 10
+	keepFor    = 16
+)
 
 func (w *writer) shrink() {
-	if cap(w.buf) > keepBuffer && len(w.buf) < cap(w.buf)/16 {
-		w.buf, w.ids, w.kept = nil, nil, nil
+	if cap(w.buf) <= keepBuffer || len(w.buf) >= cap(w.buf)/16 {
+		w.little = 0
+	} else if w.little++; w.little == keepFor {
+		w.buf, w.ids, w.kept, w.little = nil, nil, nil, 0
 	}
 }
 

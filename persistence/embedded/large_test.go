@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
 
@@ -14,6 +15,31 @@ import (
 	"tempestd/persistence/embedded"
 	"tempestd/persistence/streamtest"
 )
+
+// Large appends of a repair take turns with small ones of the live feed. The memory of a large one
+// stays for the next.
+func TestLargeAndSmallAppendsInTurns(t *testing.T) {
+	store, s := openFeed(t, t.TempDir(), embedded.Options{MinFree: 64 << 20, SyncInterval: time.Hour})
+	events := streamtest.NewEvents(1, start)
+	large, small := events.Fill(new(messages.Batch), 2048), events.Fill(new(messages.Batch), 5)
+	turns := func(n int) (allocated uint64) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range n {
+			for _, batch := range []*messages.Batch{large, small} {
+				_, err := s.Append(t.Context(), batch, messages.Checkpoint{})
+				must(t, err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	turns(2)
+	if got, most := turns(10), uint64(10*len(large.Buf)/4); got > most {
+		t.Errorf("10 appends of %d bytes, and as many small ones, allocate %d bytes", len(large.Buf), got)
+	}
+	must(t, store.Close())
+}
 
 // TestBatchesOfAnySize appends batches as large as the configuration allows, of events that hardly
 // compress. Each is stored in several blocks, and atomically as a whole.

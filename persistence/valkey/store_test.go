@@ -64,9 +64,6 @@ func TestValkeyContract(t *testing.T) {
 		"valkey": func(t *testing.T) valkey.Options {
 			return valkey.Options{Addresses: []string{valkeytest.Start(t, valkeytest.Options{}).Addr}}
 		},
-		"redis": func(t *testing.T) valkey.Options {
-			return valkey.Options{Addresses: []string{valkeytest.Start(t, valkeytest.Options{Engine: valkeytest.Redis}).Addr}, Mode: "standalone"}
-		},
 		"cluster, synced": func(t *testing.T) valkey.Options {
 			nodes := valkeytest.Cluster(t, valkeytest.Options{AOF: "always", InMemory: true}, 3)
 			return valkey.Options{Addresses: valkeytest.Addresses(nodes), Durability: valkey.DurabilityAOF}
@@ -82,7 +79,7 @@ func TestValkeyContract(t *testing.T) {
 		"tls": func(t *testing.T) valkey.Options {
 			c := valkeytest.NewCertificates(t)
 			s := valkeytest.Start(t, valkeytest.Options{TLS: c, Args: []string{"--requirepass", "secret"}})
-			return valkey.Options{Addresses: []string{s.Addr}, TLS: c.Client(t), Password: "secret"}
+			return valkey.Options{Addresses: []string{s.Addr}, TLS: c.Client(t), Password: "secret", Mode: "standalone"}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,4 +7,5 @@
 //
 //	hosts.go  Hosts: turns at hosts
 //	header.go when a response says to come again
+//	watch.go  Waits: those of one task
 package pace

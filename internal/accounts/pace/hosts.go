@@ -87,7 +87,7 @@ func (p *Hosts) Begin(ctx context.Context, name string) (*Turn, error) {
 		if !until.After(p.opt.Clock.Now()) {
 			return turn, nil
 		}
-		err = p.sleep(ctx, until.Sub)
+		err = watched(ctx, Wait{Host: name, Until: until}, func() error { return p.sleep(ctx, until.Sub) })
 	}
 	turn.release()
 	return nil, err

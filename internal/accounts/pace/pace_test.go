@@ -137,8 +137,16 @@ func TestHostsSayWhenToComeAgain(t *testing.T) {
 			}
 			clock.Advance(time.Second)
 			(<-begin(t.Context(), p, "other.example")).End(200, nil)
-			got := begin(t.Context(), p, "pds.example")
+			ctx, waits := pace.Watch(t.Context())
+			_, others := pace.Watch(t.Context())
+			got := begin(ctx, p, "pds.example")
 			block(t, clock, 1)
+			if w, ok := waits.Longest(); !ok || w.Host != "pds.example" || !w.Until.Equal(want.Until) {
+				t.Errorf("the task waits for %+v", w)
+			}
+			if w, ok := others.Longest(); ok {
+				t.Errorf("another task waits for %+v", w)
+			}
 			clock.Advance(row.want - time.Second - time.Nanosecond)
 			select {
 			case <-got:
@@ -147,7 +155,7 @@ func TestHostsSayWhenToComeAgain(t *testing.T) {
 			}
 			clock.Advance(time.Nanosecond)
 			(<-got).End(200, nil)
-			if len(p.Waiting()) > 0 {
+			if _, ok := waits.Longest(); ok || len(p.Waiting()) > 0 {
 				t.Errorf("waiting %v", p.Waiting())
 			}
 		})

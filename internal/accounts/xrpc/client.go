@@ -35,6 +35,8 @@ type Options struct {
 	Pace      *pace.Hosts
 	Clock     clockwork.Clock
 	UserAgent string // product and contact
+	// Timeout is for a request that names none; 0 for 60 s.
+	Timeout time.Duration
 }
 
 // Client calls hosts. It is safe for concurrent use.
@@ -65,7 +67,7 @@ type Request struct {
 	Bearer string
 	// Limit bounds the response, bytes; 0 for 1 MiB.
 	Limit int64
-	// Timeout is for the request without the wait for its turn; 0 for 60 s.
+	// Timeout is for the request without the wait for its turn; 0 for that of the Client.
 	Timeout time.Duration
 }
 
@@ -116,7 +118,7 @@ func (c *Client) once(ctx context.Context, u *url.URL, r Request, read func(io.R
 	}
 	status, header := 0, http.Header(nil)
 	defer func() { turn.End(status, header) }()
-	within, cancel := clockwork.WithTimeout(ctx, c.opt.Clock, cmp.Or(r.Timeout, defaultTimeout))
+	within, cancel := clockwork.WithTimeout(ctx, c.opt.Clock, cmp.Or(r.Timeout, c.opt.Timeout, defaultTimeout))
 	defer cancel()
 	req, err := c.request(within, r)
 	if err != nil {

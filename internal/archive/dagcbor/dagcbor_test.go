@@ -3,10 +3,13 @@ package dagcbor_test
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -211,10 +214,31 @@ func TestIntegersThatDoNotFit(t *testing.T) {
 	}
 }
 
+// seeds are the blocks of a repository that a server has sent, with TEMPEST_CORPUS: sections of a
+// CAR file, behind its header.
+func seeds() (blocks [][]byte) {
+	dir := os.Getenv("TEMPEST_CORPUS")
+	if dir == "" {
+		return nil
+	}
+	for file := must(os.ReadFile(filepath.Join(dir, "archive", "repo.car"))); len(file) > 0; {
+		n, w := binary.Uvarint(file)
+		section := file[w : w+int(n)]
+		file = file[w+int(n):]
+		if section[0] == 1 { // a CID is in front
+			blocks = append(blocks, section[dagcbor.CIDSize:])
+		}
+	}
+	return blocks
+}
+
 func FuzzAppendJSON(f *testing.F) {
 	f.Add([]byte{0xa1, 0x61, 0x61, 0x01})
 	f.Add(must(dagMode.Marshal(map[string]any{"a": []any{1, "x", nil, true, []byte{1}}, "bb": map[string]any{"c": -5}})))
 	f.Add(append([]byte{0xd8, 0x2a, 0x58, 0x25, 0x00}, must(link.AppendBinary(nil))...))
+	for _, record := range seeds() {
+		f.Add(record)
+	}
 	strict := must(cbor.DecOptions{DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, MaxNestedLevels: dagcbor.MaxDepth + 4}.DecMode())
 	var e dagcbor.Encoder
 	f.Fuzz(func(t *testing.T, src []byte) {

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -225,11 +225,20 @@ func TestNames(t *testing.T) {
 
 // corpus is a file of the archive's own test data, in the folder that TEMPEST_CORPUS names.
 func corpus(t *testing.T, name string) []byte {
-	dir := os.Getenv("TEMPEST_CORPUS")
-	if dir == "" {
+	if os.Getenv("TEMPEST_CORPUS") == "" {
 		t.Skip("TEMPEST_CORPUS names no folder of test data")
 	}
-	return must(os.ReadFile(filepath.Join(dir, "archive", name)))
+	return seeds(name)[0]
+}
+
+// seeds are the same files, and none without the folder.
+func seeds(names ...string) (files [][]byte) {
+	if dir := os.Getenv("TEMPEST_CORPUS"); dir != "" {
+		for _, name := range names {
+			files = append(files, must(os.ReadFile(filepath.Join(dir, "archive", name))))
+		}
+	}
+	return files
 }
 
 func TestGoldenSegment(t *testing.T) {
@@ -245,51 +254,83 @@ func TestGoldenSegment(t *testing.T) {
 	if h != want || jss.ChecksumText(h.Checksum) != "8ac51e3e2c8fb641" {
 		t.Errorf("%+v, checksum %s", h, jss.ChecksumText(h.Checksum))
 	}
-	records := map[string]string{}
-	for _, line := range strings.Split(strings.TrimSpace(string(corpus(t, "car_expected_records.tsv"))), "\n") {
-		path, cid, _ := strings.Cut(line, "\t")
-		records[path] = cid
+	if err := jss.Verify(file[:jss.HeaderSize], file[h.IndexOffset:]); err != nil {
+		t.Error(err)
 	}
-	sizes, met := []int{}, 0
-	for _, rows := range blocks {
-		sizes = append(sizes, len(rows))
-		for _, r := range rows {
-			path, cid := string(r.Collection)+"/"+string(r.Key), dagcbor.Sum(dagcbor.CodecDAGCBOR, r.Payload).String()
-			if want, ok := records[path]; ok {
-				if met++; cid != want {
-					t.Errorf("%s has the CID %s, want %s", path, cid, want)
-				}
-			}
-			if r.Seq == 12 && (path != "app.bsky.feed.post/3lqcnvhqk622d" || cid != "bafyreia6dvxmf6vnz6novba2cu24rbbbn7x4qelt7valzz32xngvep5lem") {
-				t.Errorf("row 12 is %s, %s", path, cid)
-			}
+	infos := must(jss.ParseIndex(&h, file[h.IndexOffset:h.AccountBloomOffset]))
+	for i, want := range []jss.BlockInfo{
+		{Offset: 256, Size: 1074, RawSize: 2886, Events: 8, MinSeq: 1, MaxSeq: 8, MinWitnessedUS: 1750000000000001, MaxWitnessedUS: 1750000000000008},
+		{Offset: 1338, Size: 820, RawSize: 2608, Events: 8, MinSeq: 9, MaxSeq: 16, MinWitnessedUS: 1750000000000009, MaxWitnessedUS: 1750000000000016},
+		{Offset: 2166, Size: 830, RawSize: 2014, Events: 7, MinSeq: 17, MaxSeq: 23, MinWitnessedUS: 1750000000000017, MaxWitnessedUS: 1750000000000023},
+	} {
+		if infos[i] != want || len(blocks[i]) != int(want.Events) {
+			t.Errorf("block %d is %+v with %d rows, want %+v", i, infos[i], len(blocks[i]), want)
 		}
 	}
-	if !reflect.DeepEqual(sizes, []int{8, 8, 7}) || met == 0 {
-		t.Errorf("blocks of %v rows; %d of the records are in the repository", sizes, met)
+	// Row n has the record of line n.
+	lines := strings.Split(strings.TrimSpace(string(corpus(t, "car_expected_records.tsv"))), "\n")
+	rows := slices.Concat(blocks...)
+	if len(rows) != 23 || len(lines) != 23 {
+		t.Fatalf("%d rows, %d records are expected", len(rows), len(lines))
 	}
+	for i, r := range rows {
+		got := fmt.Sprintf("%s/%s\t%v", r.Collection, r.Key, dagcbor.Sum(dagcbor.CodecDAGCBOR, r.Payload))
+		if n := uint64(i + 1); got != lines[i] || r.Seq != n || r.WitnessedUS != int64(1750000000000000+n) || r.IndexedUS != 0 || r.Kind != jss.Create ||
+			string(r.DID) != "did:plc:53iucmf5ldftgqyf2ac7hmhd" || string(r.Rev) != "3migo7fijwi2k" {
+			t.Errorf("row %d is %s, %+v; want %s", n, got, r, lines[i])
+		}
+	}
+}
+
+// told is everything that a row has.
+func told(r jss.Row) string {
+	return fmt.Sprintf("%d %d %d %d %s %s %s %s %x", r.Seq, r.WitnessedUS, r.IndexedUS, r.Kind, r.DID, r.Collection, r.Key, r.Rev, r.Payload)
 }
 
 func TestGoldenLayouts(t *testing.T) {
 	h, blocks, err := read(corpus(t, "golden_seal.bin"))
-	if err != nil || jss.ChecksumText(h.Checksum) != "03aa49bb5c88b97c" || len(blocks) != 1 || len(blocks[0]) != 2 {
+	if err != nil || jss.ChecksumText(h.Checksum) != "03aa49bb5c88b97c" || len(blocks) != 1 {
 		t.Fatal(h, blocks, err)
 	}
-	if r := blocks[0][1]; r.IndexedUS != 250 || r.WitnessedUS != 200 {
-		t.Errorf("%+v", r)
-	}
-	b, err := jss.ParseBlock(must(decompressor.Unpack(nil, corpus(t, "golden_block.bin"))))
-	if err != nil || b.Len() != 3 {
-		t.Error(b.Len(), err)
+	b := must(jss.ParseBlock(must(decompressor.Unpack(nil, corpus(t, "golden_block.bin")))))
+	for name, c := range map[string]struct {
+		rows []jss.Row
+		want []string
+	}{
+		"the segment": {blocks[0], []string{
+			"1 100 0 1 did:plc:a app.bsky.feed.post k1 v1 7031",
+			"2 200 250 1 did:plc:b app.bsky.feed.like k2 v2 7032",
+		}},
+		"the block": {all(&b), []string{
+			"1 1700000000000000 0 1 did:plc:abcdefghijklmnopqrstuvwx app.bsky.feed.post 3l3qo2vuowo2b 3l3qo2vutsw2b a16568656c6c6f05",
+			"2 1700000001000000 1700000000500000 4 did:web:example.com    ",
+			"3 1700000002000000 0 3 did:plc:zzzzzzzzzzzzzzzzzzzzzzzz app.bsky.feed.like 3l3qo2vuowo2c 3l3qo2vutsw2c ",
+		}},
+	} {
+		if len(c.rows) != len(c.want) {
+			t.Errorf("%s has %d rows", name, len(c.rows))
+			continue
+		}
+		for i, r := range c.rows {
+			if told(r) != c.want[i] {
+				t.Errorf("%s: row %d is %s, want %s", name, i+1, told(r), c.want[i])
+			}
+		}
 	}
 }
 
 func FuzzParseBlock(f *testing.F) {
 	f.Add(jss.AppendBlock(nil, rows(1, 3)))
 	f.Add(make([]byte, 4))
+	for _, frame := range seeds("golden_block.bin") {
+		f.Add(must(decompressor.Unpack(nil, frame)))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		b, err := jss.ParseBlock(raw)
 		if err != nil {
+			if !errors.Is(err, jss.ErrCorrupt) && !errors.Is(err, jss.ErrUnknown) {
+				t.Fatal(err)
+			}
 			return
 		}
 		if again := jss.AppendBlock(nil, all(&b)); !bytes.Equal(again, raw) {
@@ -298,15 +339,55 @@ func FuzzParseBlock(f *testing.F) {
 	})
 }
 
+// A header is either refused, or its numbers bound what is read by them.
+func FuzzHeader(f *testing.F) {
+	f.Add(jss.Build(must(jss.NewCompressor()), [][]jss.Row{rows(10, 3), rows(1000, 2)})[:jss.HeaderSize])
+	for _, file := range seeds("golden_corpus_segment.jss", "golden_seal.bin") {
+		f.Add(file[:jss.HeaderSize])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := jss.ParseHeader(b)
+		if err != nil {
+			if !errors.Is(err, jss.ErrCorrupt) && !errors.Is(err, jss.ErrUnknown) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if h.IndexOffset < jss.HeaderSize || h.AccountBloomOffset < h.IndexOffset || h.BlockBloomOffset < h.AccountBloomOffset ||
+			h.CollectionIndexOffset < h.BlockBloomOffset || h.AccountBloomOffset-h.IndexOffset != 52*uint64(h.Blocks) || h.MinSeq > h.MaxSeq {
+			t.Fatalf("%x is accepted: %+v", b, h)
+		}
+	})
+}
+
+// Whatever stands in a segment, its reader ends with an error of its own, or with rows that lie
+// within their index.
 func FuzzSegment(f *testing.F) {
 	f.Add(jss.Build(must(jss.NewCompressor()), [][]jss.Row{rows(10, 3), rows(1000, 2)}))
+	for _, file := range seeds("golden_corpus_segment.jss", "golden_seal.bin") {
+		f.Add(file)
+	}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		h, err := jss.ParseHeader(file)
+		if err != nil || h.AccountBloomOffset > uint64(len(file)) {
+			return
+		}
+		// As if its checksum were right, or nothing behind it would be met.
+		infos, err := jss.ParseIndex(&h, file[h.IndexOffset:h.AccountBloomOffset])
 		if err != nil {
 			return
 		}
-		if h.AccountBloomOffset <= uint64(len(file)) {
-			_, _ = jss.ParseIndex(&h, file[h.IndexOffset:h.AccountBloomOffset])
+		for _, i := range infos {
+			if i.Offset < jss.HeaderSize || i.FrameOffset()+uint64(i.Size) > h.IndexOffset {
+				t.Fatalf("a block that is not between header and footer: %+v", i)
+			}
+			raw, err := decompressor.Unpack(nil, file[i.FrameOffset():][:i.Size])
+			if err != nil {
+				continue
+			}
+			if b, err := jss.ParseBlock(raw); err == nil && b.Within(&i) == nil && uint32(len(all(&b))) != i.Events {
+				t.Fatalf("a block of other rows than %+v", i)
+			}
 		}
 	})
 }

@@ -331,25 +331,130 @@ func TestGoldenRepository(t *testing.T) {
 	}
 }
 
-func FuzzRepository(f *testing.F) {
-	s := store{}
+// seed is a repository that a server has sent, with TEMPEST_CORPUS.
+func seed() (file []byte, ok bool) {
+	dir := os.Getenv("TEMPEST_CORPUS")
+	if dir == "" {
+		return nil, false
+	}
+	return must(os.ReadFile(filepath.Join(dir, "archive", "repo.car"))), true
+}
+
+// some is a small repository: its commit comes first.
+func some() (root dagcbor.CID, s store, commit []byte) {
+	s = store{}
 	records := map[string]dagcbor.CID{}
 	for i := range 30 {
-		records[fmt.Sprintf("a.b/%d", i)] = dagcbor.Sum(dagcbor.CodecDAGCBOR, nil)
+		records[fmt.Sprintf("a.b/%d", i)] = s.put(map[string]any{"n": i})
 	}
-	root := s.build(records)
+	root = s.build(records)
+	return root, s, must(dagMode.Marshal(map[string]any{"did": "did:plc:x", "rev": "3migo7fijwi2k", "data": link(root), "prev": nil, "sig": []byte{1}, "version": 3}))
+}
+
+// A block of a CAR file that is accepted is the one that its CID names, and bounded.
+func FuzzCAR(f *testing.F) {
+	_, s, commit := some()
+	sections := [][]byte{section(commit)}
 	for _, block := range s {
-		f.Add(block)
+		sections = append(sections, section(block))
 	}
-	f.Add(must(dagMode.Marshal(map[string]any{"did": "x", "rev": "y", "data": link(root), "sig": []byte{1}, "version": 3})))
+	f.Add(car(map[string]any{"version": 1, "roots": []any{link(dagcbor.Sum(dagcbor.CodecDAGCBOR, commit))}}, sections...))
+	if file, ok := seed(); ok {
+		f.Add(file)
+	}
+	f.Fuzz(func(t *testing.T, file []byte) {
+		root, blocks, err := readAll(file)
+		if err != nil && !errors.Is(err, repo.ErrCorrupt) {
+			t.Fatal(err)
+		}
+		for cid, block := range blocks {
+			if len(block) > repo.MaxBlock || dagcbor.Sum(cid.Codec, block) != cid {
+				t.Fatalf("the block %v of %d bytes is accepted", cid, len(block))
+			}
+		}
+		if blocks != nil && root.Codec != dagcbor.CodecDAGCBOR {
+			t.Fatalf("the root is %v", root)
+		}
+	})
+}
+
+// What a commit's signature is of is the commit without it.
+func FuzzCommit(f *testing.F) {
+	_, _, commit := some()
+	f.Add(commit)
+	if file, ok := seed(); ok {
+		root, blocks, _ := readAll(file)
+		f.Add(blocks[root])
+	}
 	f.Fuzz(func(t *testing.T, block []byte) {
-		_, _ = repo.ParseCommit(block)
-		_, _, _ = readAll(block)
-		// A block that is not there is an error of the store, not of the tree.
-		at := dagcbor.Sum(dagcbor.CodecDAGCBOR, block)
-		_, order, err := walk(at, store{at: block})
-		if err == nil && !slices.IsSorted(order) {
-			t.Fatalf("%x is walked as %q", block, order)
+		c, err := repo.ParseCommit(block)
+		if err != nil {
+			if !errors.Is(err, repo.ErrCorrupt) {
+				t.Fatal(err)
+			}
+			return
+		}
+		p := dagcbor.NewParser(c.Signed)
+		if _, err := p.Skip(); err != nil || p.Done() != nil || len(c.Signed) >= len(block) {
+			t.Fatalf("%x is signed as %x: %v", block, c.Signed, err)
+		}
+	})
+}
+
+// Whatever blocks a server sends as nodes, and even if links lead anywhere, also back: the walk ends,
+// and its keys rise. A block has a length of two bytes in front; the last one is the root. A link
+// that names none of them leads to the one that the first byte of its hash gives.
+func FuzzTree(f *testing.F) {
+	pack := func(root dagcbor.CID, s store) (packed []byte) {
+		add := func(block []byte) {
+			packed = append(binary.BigEndian.AppendUint16(packed, uint16(len(block))), block...)
+		}
+		_ = repo.Walk(root, func(cid dagcbor.CID) ([]byte, error) {
+			block, err := s.get(cid)
+			if cid != root {
+				add(block)
+			}
+			return block, err
+		}, func([]byte, dagcbor.CID) error { return nil })
+		add(s[root])
+		return packed
+	}
+	root, s, _ := some()
+	f.Add(pack(root, s))
+	if file, ok := seed(); ok {
+		at, blocks, _ := readAll(file)
+		f.Add(pack(must(repo.ParseCommit(blocks[at])).Data, blocks))
+	}
+	f.Fuzz(func(t *testing.T, packed []byte) {
+		var nodes [][]byte
+		at := map[dagcbor.CID][]byte{}
+		for len(packed) >= 2 {
+			n := min(int(binary.BigEndian.Uint16(packed)), len(packed)-2)
+			nodes = append(nodes, packed[2:2+n])
+			at[dagcbor.Sum(dagcbor.CodecDAGCBOR, packed[2:2+n])] = packed[2 : 2+n]
+			packed = packed[2+n:]
+		}
+		if len(nodes) == 0 {
+			return
+		}
+		last, steps := "", 0
+		err := repo.Walk(dagcbor.Sum(dagcbor.CodecDAGCBOR, nodes[len(nodes)-1]), func(cid dagcbor.CID) ([]byte, error) {
+			if steps++; steps > 1<<16 {
+				t.Fatal("the walk does not end")
+			}
+			if block, ok := at[cid]; ok {
+				return block, nil
+			}
+			return nodes[int(cid.Hash[0])%len(nodes)], nil
+		}, func(key []byte, _ dagcbor.CID) error {
+			if string(key) <= last {
+				t.Fatalf("%q comes after %q", key, last)
+			}
+			last = string(key)
+			return nil
+		})
+		if err != nil && !errors.Is(err, repo.ErrCorrupt) {
+			t.Fatal(err)
 		}
 	})
 }

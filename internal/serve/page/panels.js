@@ -33,6 +33,16 @@ function endpointWord(e, state, now) {
   return ["standby", e.current ? "chosen" : "ready"];
 }
 
+/** account is the figures of a feed's account. */
+function account(f, now) {
+  const since = (t) => format.age(now - Date.parse(t));
+  const all = [["Account", f.account, "long"]];
+  if (f.refreshed_at) all.push(["Follows", `${format.count(f.follows)}, read ${since(f.refreshed_at)} ago`]);
+  if (f.trouble) all.push(["Follows not readable", `since ${since(f.trouble_since)}: ${f.trouble}`, "long raised"]);
+  if (f.session_trouble) all.push(["No session", `since ${since(f.session_trouble_since)}: ${f.session_trouble}`, "long raised"]);
+  return all;
+}
+
 export class Panels {
   constructor() {
     this.endpoints = panel("Endpoints, by preference");
@@ -88,6 +98,7 @@ export class Panels {
       ...(status.owner ? [figure("Owner", status.owner)] : []),
       ...(status.fence_epoch ? [figure("Fence epoch", format.count(status.fence_epoch))] : []),
       ...(status.standbys?.length ? [figure("Standbys", status.standbys.join(", "), "long")] : []),
+      ...(status.follows ? account(status.follows, now) : []),
       figure("Newest entry", status.last_id ?? format.none, "long"),
     ];
     reconcile(this.figures, this.known, all.map(([name]) => name), (name) => {
