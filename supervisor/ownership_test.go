@@ -235,3 +235,24 @@ func TestI6_ALeaseCountsFromTheRequest(t *testing.T) {
 		r.wantOnce(observe.LeaseLost)
 	})
 }
+
+// A position is saved when its events are stored, and not while they are on their way.
+func TestI1_APositionIsNotSavedBeforeItsEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(10)
+		r.after(10 * time.Second)
+		thaw := r.store.freeze()
+		r.up.publish(10)
+		r.after(10 * time.Second)
+		r.store.set(func() {
+			if saved, stored := r.store.saved, r.store.cp; saved == nil || saved.TimeUS > stored.TimeUS {
+				t.Errorf("%+v was saved, and %+v is stored", saved, stored)
+			}
+		})
+		thaw()
+		r.store.set(func() { r.store.frozen = nil })
+		r.after(time.Second)
+		r.wantExactlyPublished(0)
+	})
+}
