@@ -136,7 +136,7 @@ func whatWasMissed(t *testing.T, store settings) {
 func TestI1_I2_KilledInTheMiddleOfARepair(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 1000, "--archive", "--segment", "1000", "--lookback", "2s", "--newer", "all")
-	d := newDaemon(t, "ws://"+sim.addr, settings{"feeds." + feed + ".repair_pace": "4_000"})
+	d := newDaemon(t, "ws://"+sim.addr, settings{"feeds." + feed + ".repair_pace": "200"}) // a batch in five seconds: time for a kill
 	d.startLive()
 	d.awaitStored(2000)
 	d.signal(syscall.SIGKILL)
