@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,13 +62,13 @@ type replayedConn struct {
 	host   *replayed
 	cursor jetstream.Cursor
 	done   chan struct{}
-	newest int64
+	newest atomic.Int64
 }
 
 func (c *replayedConn) Wire() jetstream.Wire { return jetstream.Wire{Protocol: jetstream.ProtocolV1} }
 func (c *replayedConn) CloseNow()            { close(c.done) }
 func (c *replayedConn) Activity() jetstream.Activity {
-	return jetstream.Activity{LastFrame: c.began, NewestUS: c.newest}
+	return jetstream.Activity{LastFrame: c.began, NewestUS: c.newest.Load()}
 }
 
 func (c *replayedConn) Run(b *messages.Batch, sink jetstream.Sink, _ jetstream.Limits) (*messages.Batch, error) {
@@ -82,11 +83,12 @@ func (c *replayedConn) Run(b *messages.Batch, sink jetstream.Sink, _ jetstream.L
 	}
 	event := func(n int64) messages.Event { return messages.Event{Seq: n, TimeUS: c.at(n)} }
 	for n = max(n, c.host.from); n <= 100; n++ {
-		if len(b.Events) == 0 && c.newest == 0 {
+		if len(b.Events) == 0 && c.newest.Load() == 0 {
 			sink.First(event(n))
 		}
 		e := event(n)
-		b.Events, b.Seq, b.TimeUS, c.newest = append(b.Events, e), e.Seq, e.TimeUS, e.TimeUS
+		b.Events, b.Seq, b.TimeUS = append(b.Events, e), e.Seq, e.TimeUS
+		c.newest.Store(e.TimeUS)
 		if len(b.Events) == 10 {
 			if b = sink.Hand(b); b == nil {
 				return nil, errors.New("refused")
