@@ -15,6 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"tempestd/internal/atproto"
 	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
 	"tempestd/persistence"
@@ -114,7 +115,7 @@ func (w *world) watch() error {
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, host string) (net.Conn, error) {
 		return w.net.dial(ctx, nil, host)
 	}}}
-	c, _, err := websocket.Dial(context.Background(), "ws://"+host(0)+"/subscribe", &websocket.DialOptions{HTTPClient: client})
+	c, _, err := websocket.Dial(context.Background(), "ws://"+host(0)+atproto.SubscribePath, &websocket.DialOptions{HTTPClient: client})
 	if err != nil {
 		return err
 	}
