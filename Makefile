@@ -6,11 +6,11 @@
 # make oracle  SEEDS schedules of faults for the whole core under virtual time, from SEED on
 # make mutants puts deliberate bugs into a copy of the source, and demands that a test finds each of them
 #
-# make test also runs the fuzzers of what comes from the network: for 30 s each in CI, for 5 s elsewhere.
+# make test also runs the fuzzers of what comes from the network: for 10 s each in CI, for 5 s elsewhere.
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 5m
-FUZZSHORT   ?= $(if $(CI),30s,5s)
+FUZZSHORT   ?= $(if $(CI),10s,5s)
 WIREFUZZ    := FuzzScan FuzzScanV2 FuzzZstdFrame FuzzRefusal FuzzCursor
 SEEDS       ?= 1000
 SEED        ?= 1
@@ -50,9 +50,11 @@ lint:
 unit: needs
 	sh deploy/verify.sh
 
-# The race detector needs cgo. Much of what the tests do is to wait: one package more than there are cores at a time. The longest one starts first. lint vets.
+# The race detector needs cgo. Much of what the tests do is to wait: one package more than there are cores at a time. The longest ones start first, and the short ones fill in. lint vets.
+# Without the second in which each binary waits for more reports: when its tests have ended, nothing of theirs runs.
+LONGEST := ./integration ./supervisor ./persistence/valkey ./persistence/embedded ./internal/daemon
 race:
-	CGO_ENABLED=1 go test -race -vet=off -timeout 60m -p $$(($$(nproc) + 1)) ./integration ./...
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 go test -race -vet=off -timeout 60m -p $$(($$(nproc) + 1)) $(LONGEST) ./...
 
 # What the race detector is given a part of: a quiet and a narrow feed, left alone for a simulated week; drawn clocks; a store that is damaged in every way.
 week:
@@ -69,7 +71,7 @@ fuzz:
 		done; \
 	done
 
-# Three at a time, a worker each, so that CI spends a minute on it.
+# Three at a time, a worker each.
 fuzz-wire:
 	@printf '%s\n' $(WIREFUZZ) | xargs -P 3 -I{} go test -run '^$$' -fuzz '^{}$$' -parallel 1 -fuzztime $(FUZZSHORT) -fuzzminimizetime 10x ./internal/jetstream
 
