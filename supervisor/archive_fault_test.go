@@ -71,7 +71,7 @@ var gapFaults = []gapFault{
 	{fault: jetsim.FaultPlanStuck, times: always, until: 2 * time.Hour, meanwhile: "the archive's plan does not advance: after 310"},
 	{fault: jetsim.FaultPlanIdle},
 	{fault: jetsim.FaultPlanBehind, until: 10 * time.Minute},
-	{fault: jetsim.FaultBlockEmpty, lost: 20},
+	{fault: jetsim.FaultBlockEmpty, lost: differs},
 	{fault: jetsim.FaultBlockKind, meanwhile: "row 10 has the kind 9: unknown to this version", until: 5 * time.Minute},
 	{fault: jetsim.FaultBlockKind, times: always, until: 5 * time.Minute, meanwhile: "row 10 has the kind 9: unknown to this version",
 		state: messages.GapUnrepairable, why: "archive has nothing", missing: "blocks that are damaged", lost: 618},
