@@ -94,6 +94,7 @@ const (
 	StoreWriteOK     Event = "store.write_recovered"
 	StreamTrimmed    Event = "stream.trimmed"
 	StreamClosed     Event = "stream.closed"
+	StreamDeleted    Event = "stream.deleted"
 	HTTPListening    Event = "http.listening"
 	HTTPFailed       Event = "http.failed"
 	HTTPError        Event = "http.error"
@@ -202,6 +203,7 @@ var Catalogue = []Definition{
 	{StoreMaintFail, slog.LevelError, "retention or garbage collection failed", []string{"stream", "error"}},
 	{StreamTrimmed, slog.LevelInfo, "retention dropped blocks", []string{"stream", "entries", "bytes"}},
 	{StreamClosed, slog.LevelInfo, "a stream was closed for good", []string{"stream", "reason"}},
+	{StreamDeleted, slog.LevelInfo, "a stream was deleted, with its consumers and its gaps", []string{"stream"}},
 	{HTTPListening, slog.LevelInfo, "the HTTP listener is open", []string{"addr"}},
 	{HTTPFailed, slog.LevelError, "the HTTP server ended", []string{"error"}},
 	{HTTPError, slog.LevelError, "a request failed because of us and was answered with a 500, or not in time", []string{"route", "id", "error"}},

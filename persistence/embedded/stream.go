@@ -20,6 +20,7 @@ type stream struct {
 	name      string
 	dir       string
 	retention atomic.Pointer[persistence.Retention]
+	deleted   atomic.Bool
 
 	// write is held by everything that changes the stored data, until its commit is done. It guards
 	// the writer.
@@ -151,6 +152,9 @@ func (st *stream) Info(context.Context) (persistence.StreamInfo, error) {
 		return persistence.StreamInfo{}, err
 	}
 	defer release()
+	if st.deleted.Load() {
+		return persistence.StreamInfo{}, noStream(st.name)
+	}
 	return st.infoAt(&st.tip.Load().meta), nil
 }
 

@@ -194,6 +194,20 @@ end
 redis.call('HSET', KEYS[1], 'closed_us', ARGV[1], 'closed_reason', ARGV[2])
 return 1`)
 
+	// scriptDelete removes a stream unless its lease is held. The epoch stays: whoever holds an older
+	// lease is fenced out of a stream that gets the same name later. KEYS: stream, meta, blocks,
+	// closed, lease, consumers, gaps.
+	scriptDelete = newScript(`
+if redis.call('EXISTS', KEYS[5]) == 1 then
+  return redis.call('HGET', KEYS[2], 'owner') or ''
+end
+local epoch = redis.call('HGET', KEYS[2], 'epoch')
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6], KEYS[7])
+if epoch then
+  redis.call('HSET', KEYS[2], 'epoch', epoch + 1)
+end
+return 1`)
+
 	// KEYS: stream, meta.
 	scriptInfo = newScript(`
 local m = redis.call('HMGET', KEYS[2], 'layout', 'last', 'entries', 'bytes', 'dropped_entries', 'dropped_bytes', 'trimmed', 'closed_us', 'closed_reason')
