@@ -139,6 +139,9 @@ func (d *Daemon) Feed(ctx context.Context, name string) (messages.FeedStatus, er
 	return *reply.(*messages.FeedStatus), nil
 }
 
+// HasFeed says whether a feed has that name.
+func (d *Daemon) HasFeed(name string) bool { return d.feeds.Load().has(name) }
+
 // History returns what one feed remembers. The error matches messages.ErrNoFeed if no feed has that
 // name.
 func (d *Daemon) History(ctx context.Context, name string, q messages.HistoryQuery) (messages.FeedHistory, error) {

@@ -26,6 +26,7 @@
 //	names.go    the form of the names of feeds, collections, DIDs and endpoints, and Endpoint
 //	document.go a TOML document as a flat list of entries with lines
 //	load.go     Load, Find, Default: entries in, Config or Errors out
+//	diff.go     what another configuration changes, and what of it needs a restart
 //	suggest.go  "did you mean"
 //	write.go    the effective configuration and the reference as TOML
 package config

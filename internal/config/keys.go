@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,9 @@ type key struct {
 	want    string // the accepted values
 	set     func(s *source, at place, v value) []problem
 	show    func(at place) string // as TOML source; "" leaves the key out
+	same    func(a, b place) bool // nil for a key whose value is part of another key's
+	copy    func(from, to place)  // likewise
+	fixed   bool                  // a change needs a restart
 }
 
 // draft is a configuration while it is being read: the Config, and the keys whose values become
@@ -56,6 +60,8 @@ func bind[T any](k key, of kind[T], field func(place) *T) key {
 		return bad
 	}
 	k.show = func(at place) string { return of.show(*field(at)) }
+	k.same = func(a, b place) bool { return reflect.DeepEqual(*field(a), *field(b)) }
+	k.copy = func(from, to place) { *field(to) = *field(from) }
 	return k
 }
 
@@ -63,7 +69,16 @@ func bind[T any](k key, of kind[T], field func(place) *T) key {
 // part of another key's value.
 func hidden(k key) key {
 	k.show = func(place) string { return "" }
+	k.same, k.copy = nil, nil
 	return k
+}
+
+// fixed marks keys of which a change needs a restart.
+func fixed(all ...key) []key {
+	for i := range all {
+		all[i].fixed = true
+	}
+	return all
 }
 
 // feedKey is bind for a key of [feeds.<name>].
@@ -96,6 +111,9 @@ func replayWindow() key {
 			}
 			return of.show(at.feed.ReplayWindow)
 		},
+		same: func(a, b place) bool {
+			return a.feed.ReplayWindow == b.feed.ReplayWindow && a.feed.ReplayWindowAuto == b.feed.ReplayWindowAuto
+		},
 	}
 }
 
@@ -125,17 +143,20 @@ a-z, 0-9, '.', '_' and '-', and starts with a letter or digit.`},
 
 // keys returns the vocabulary, in the order of the reference.
 func keys() []key {
-	all := []key{
+	all := slices.Concat(fixed(
 		bind(key{path: "data_dir", example: `"/var/lib/tempestd"`, doc: `Where streams and checkpoints are kept. One daemon at a time may hold it.
 Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, else ~/.local/share/tempestd.`},
 			path(), func(at place) *string { return &at.draft.DataDir }),
+	), []key{
 		bind(key{path: "shutdown_timeout", value: `"30s"`, doc: `How long a graceful stop may take: stop reading, store what was read, save the checkpoint (1s to 10m).`},
 			duration(time.Second, 10*time.Minute), func(at place) *time.Duration { return &at.draft.ShutdownTimeout }),
+	}, fixed(
 		bind(key{path: "repair", value: `true`, doc: `Fetch events that were missed, as each feed's gap_policy says. false switches all repairs off.`},
 			flag(), func(at place) *bool { return &at.draft.Repair }),
-
+	), []key{
 		bind(key{path: "log.level", value: `"info"`, doc: `The least level that is logged: "debug", "info", "warn" or "error".`},
 			level(), func(at place) *slog.Level { return &at.draft.Log.Level }),
+	}, fixed(
 		bind(key{path: "log.format", value: `"auto"`, doc: `"json", "text", or "auto": text on a terminal, JSON otherwise. The log goes to standard error.`},
 			choice("auto", "json", "text"), func(at place) *string { return &at.draft.Log.Format }),
 
@@ -143,6 +164,7 @@ Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, e
 			listen(), func(at place) *string { return &at.draft.HTTP.Listen }),
 		bind(key{path: "http.token", example: `"${TEMPESTD_TOKEN}"`, doc: `The bearer token that clients must send; none by default. Either here or in a file of its own.`},
 			secret(), func(at place) *Secret { return &at.draft.HTTP.Token }),
+	), []key{
 		bind(key{path: "http.default_stream", example: `"bluesky"`, doc: `The stream that Jetstream clients get who name none: those of /subscribe and of v2's endpoint. By default the only one there is.`},
 			text(wantFeedName, feedName.MatchString), func(at place) *string { return &at.draft.HTTP.DefaultStream }),
 		hidden(bind(key{path: "http.token_file", example: `"${CREDENTIALS_DIRECTORY}/token"`, doc: `A file that holds the token; white space around it is left out.`},
@@ -151,6 +173,7 @@ Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, e
 			count(1, 1_000_000), func(at place) *int { return &at.draft.HTTP.MaxTails }),
 		bind(key{path: "http.max_tails_per_client", value: `10000`, doc: `How many of them, on all streams, may be one address's (1 to 1000000). An IPv6 client is its /64; behind a proxy all clients are one.`},
 			count(1, 1_000_000), func(at place) *int { return &at.draft.HTTP.MaxTailsPerClient }),
+	}, fixed(
 		bind(key{path: "http.allowed_origins", value: `[]`, doc: `Origins of web pages, served from elsewhere, that may use the listener from a browser: "https://app.example", "http://localhost:5173",
 "https://*.example.org" for all below example.org, "*" for any page. They may read. What changes something is open to those alone that are
 written out in full, and with the bearer token, which has to be set. [] is for the daemon's own status page alone.`},
@@ -167,8 +190,8 @@ and may get other IDs.`},
 			duration(10*time.Millisecond, time.Minute), func(at place) *time.Duration { return &at.draft.Stream.SyncInterval }),
 		bind(key{path: "stream.min_free", value: `"512MiB"`, doc: `Disk space that must stay free (16MiB to 1TiB). Below it appends wait until there is room again; the upstream is the buffer.`},
 			size(16*mib, tib), func(at place) *int64 { return &at.draft.Stream.MinFree }),
-	}
-	return slices.Concat(all, valkeyKeys(), networkKeys(), feedKeys(), repairKeys(), accountKeys())
+	))
+	return slices.Concat(all, fixed(valkeyKeys()...), fixed(networkKeys()...), feedKeys(), repairKeys(), accountKeys())
 }
 
 // feedKeys returns the keys of [feeds.<name>].
@@ -191,12 +214,12 @@ the bytes and costs more processor time than all the rest; what an upstream cann
 		feedKey("kinds", `[]`, `Only events of these kinds: "commit", "identity", "account", "sync". [] takes all.`,
 			unique(list(0, 4, choice("commit", "identity", "account", "sync"))), func(f *Feed) *[]string { return &f.Kinds }),
 		feedKey("collections", `[]`, `Only commits of these collections; "app.bsky.graph.*" takes all below. [] takes all. Identity and account events always come.
-Up to 100 are asked of the server; with more, everything is read and filtered here. A changed filter is taken over on SIGHUP.`,
+Up to 100 are asked of the server; with more, everything is read and filtered here.`,
 			unique(list(0, maxCollections, collection())), func(f *Feed) *[]string { return &f.Collections }),
 		feedKey("dids", `[]`, `Only events of these accounts; [] takes all. Up to 10 000, together with dids_file, are asked of the server; with more, up to
 1 000 000, everything is read and filtered here.`,
 			unique(list(0, maxDIDs, did())), func(f *Feed) *[]string { return &f.DIDs }),
-		hidden(bind(key{path: feedsTable + ".dids_file", example: `"dids.txt"`, doc: `A file with more of them, one a line; '#' begins a comment. It is read at the start, and on SIGHUP.`},
+		hidden(bind(key{path: feedsTable + ".dids_file", example: `"dids.txt"`, doc: `A file with more of them, one a line; '#' begins a comment. It is read at the start, and again by a reload.`},
 			path(), func(at place) *string { return &at.feed.didsFile })),
 		feedKey("backoff", `["1s", "2s", "5s", "10s", "30s"]`, `The waits before the first, second, third … attempt to reconnect, with some jitter (10ms to 1h each). The last is repeated;
 a healthy period begins anew.`,

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,6 +66,7 @@ func archiveKeys() key {
 		set: func(_ *source, _ place, v value) []problem {
 			return []problem{{line: v.line, found: "found " + v.String(), want: wantArchiveKeys}}
 		},
+		same: func(a, b place) bool { return reflect.DeepEqual(a.feed.Repair.ArchiveKeys, b.feed.Repair.ArchiveKeys) },
 		show: func(at place) string {
 			keys := at.feed.Repair.ArchiveKeys
 			if len(keys) == 0 {
@@ -120,6 +122,10 @@ func (l *loader) archiveKey(e entry) bool {
 }
 
 func (l *loader) readArchiveKey(v value, file bool) (Secret, []problem) {
+	v, bad := l.source.expandAll(v)
+	if bad != nil {
+		return Secret{}, bad
+	}
 	if !file {
 		return secret().parse(&l.source, v)
 	}

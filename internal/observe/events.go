@@ -10,6 +10,7 @@ const (
 	DaemonStarted  Event = "daemon.started"
 	DaemonReady    Event = "daemon.ready"
 	ConfigReloaded Event = "config.reloaded"
+	ConfigRestart  Event = "config.restart_needed"
 	ConfigRejected Event = "config.rejected"
 	DaemonStopping Event = "daemon.stopping"
 	DaemonStopped  Event = "daemon.stopped"
@@ -118,7 +119,8 @@ type Definition struct {
 var Catalogue = []Definition{
 	{DaemonStarted, slog.LevelInfo, "the process began its work", []string{"version", "config", "data_dir", "feeds"}},
 	{DaemonReady, slog.LevelInfo, "the store is open and every feed is supervised", nil},
-	{ConfigReloaded, slog.LevelInfo, "the configuration was read again; ignored lists what needs a restart", []string{"config", "feeds", "ignored"}},
+	{ConfigReloaded, slog.LevelInfo, "the configuration was read again; feeds and keys are those that changed", []string{"config", "feeds", "keys"}},
+	{ConfigRestart, slog.LevelWarn, "the configuration was read again; the new values of these keys need a restart", []string{"config", "keys"}},
 	{ConfigRejected, slog.LevelError, "the configuration was read again and is wrong; nothing changed", []string{"config", "error"}},
 	{DaemonStopping, slog.LevelInfo, "a graceful stop began", []string{"reason", "timeout"}},
 	{DaemonStopped, slog.LevelInfo, "everything is closed, and everything read is stored, but for what append.given_up told of", []string{"took"}},

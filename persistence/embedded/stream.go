@@ -160,6 +160,9 @@ func (st *stream) Info(context.Context) (persistence.StreamInfo, error) {
 
 func (st *stream) infoAt(m *meta) persistence.StreamInfo {
 	info := persistence.StreamInfo{Name: st.name, Entries: m.kept(), Bytes: m.keptBytes(), ClosedReason: m.closedReason, Lost: m.lost}
+	if keep := *st.retention.Load(); keep != (persistence.Retention{}) {
+		info.Retention = &messages.Retention{AgeSeconds: int64(keep.Age / time.Second), Bytes: keep.Bytes, Entries: keep.Entries}
+	}
 	if info.Entries > 0 {
 		oldest, newest := m.oldest, m.end.Last
 		info.Oldest, info.Newest = &oldest, &newest
