@@ -112,12 +112,15 @@ func (c *Change) Apply(ctx context.Context, patience time.Duration) error {
 	d := c.daemon
 	defer d.release()
 	if len(c.root.end)+len(c.root.begin) > 0 {
+		was := d.feeds.Load()
+		d.feeds.Store(c.without(was)) // nobody asks those that go
 		c.root.patience = patience
 		reply, err := ask(ctx, d.system, d.root, &c.root)
 		if changed, ok := reply.(*feedsChanged); ok {
 			err = changed.err
 		}
 		if err != nil {
+			d.feeds.Store(was)
 			return err
 		}
 	}
@@ -133,6 +136,13 @@ func (c *Change) Apply(ctx context.Context, patience time.Duration) error {
 		d.tell(fc.Name, &filterUpdate{filterOf(fc)})
 	}
 	return nil
+}
+
+// without returns the feeds of before without those that the change removes.
+func (c *Change) without(was *feeds) *feeds {
+	cfg := *was.cfg
+	cfg.Feeds = slices.DeleteFunc(slices.Clone(cfg.Feeds), func(fc config.Feed) bool { return !c.to.has(fc.Name) })
+	return &feeds{cfg: &cfg, dicts: was.dicts}
 }
 
 // tell sends an order to a feed. The feed takes it even if it is being restarted.

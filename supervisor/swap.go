@@ -27,9 +27,8 @@ type feedsChanged struct{ err error }
 
 // swap is a change of the feeds that is under way: the root waits for the end of the former ones.
 type swap struct {
-	ending map[string]*child // by actor ID: the feeds that have not ended
-	kept   map[string]*feedStatus
-	begin  []feedConfig
+	ending map[string]*child     // by actor ID: the feeds that have not ended
+	begin  map[string]feedConfig // by name: the feeds that begin when their former ones have ended
 	asker  *actor.PID
 	timer  clockwork.Timer
 }
@@ -53,7 +52,7 @@ func (r *root) change(ctx actor.Context, m *feedChange) {
 		ctx.Respond(&feedsChanged{fmt.Errorf("%w: another change of the feeds is under way", messages.ErrNotNow)})
 		return
 	}
-	s := &swap{ending: make(map[string]*child), kept: make(map[string]*feedStatus), begin: m.begin, asker: ctx.Sender()}
+	s := &swap{ending: make(map[string]*child), begin: make(map[string]feedConfig), asker: ctx.Sender()}
 	r.swap = s
 	if r.balancing != nil {
 		r.balancing.Node.Streams = m.streams
@@ -74,6 +73,13 @@ func (r *root) change(ctx actor.Context, m *feedChange) {
 		ctx.Request(c.pid, &messages.Stop{Reason: "the configuration has changed"})
 		return true
 	})
+	for _, cfg := range m.begin {
+		if slices.Contains(m.end, cfg.Name) {
+			s.begin[cfg.Name] = cfg
+			continue
+		}
+		r.begin(ctx, cfg, newFeedStatus(cfg.Name, filterOf(cfg.Feed), r.clock, r.observer))
+	}
 	s.timer = actors.Later(ctx, r.clock, m.patience, &swapLate{s})
 	r.endSwap(ctx)
 }
@@ -89,7 +95,7 @@ func (r *root) hurry(ctx actor.Context, s *swap) {
 	}
 }
 
-// ended notes the end of a feed.
+// ended notes the end of a feed, and begins the one that is to follow it.
 func (r *root) ended(ctx actor.Context, pid *actor.PID) {
 	r.health.excuse(ctx, pid)
 	if !r.swap.isEnding(pid) {
@@ -98,15 +104,21 @@ func (r *root) ended(ctx actor.Context, pid *actor.PID) {
 	c := r.swap.ending[pid.Id]
 	delete(r.swap.ending, pid.Id)
 	delete(r.troubles, pid.Id)
-	r.swap.kept[c.name] = c.status
-	if r.stopping {
+	cfg, follows := r.swap.begin[c.name]
+	switch {
+	case r.stopping:
 		r.stopped(ctx, pid, nil)
 		return
+	case follows:
+		c.status.changed(filterOf(cfg.Feed))
+		r.begin(ctx, cfg, c.status)
+	default:
+		r.observer.Forget(c.name)
 	}
 	r.endSwap(ctx)
 }
 
-// endSwap begins the new feeds when the former ones have ended.
+// endSwap answers when the former feeds have ended.
 func (r *root) endSwap(ctx actor.Context) {
 	s := r.swap
 	if len(s.ending) > 0 {
@@ -114,18 +126,6 @@ func (r *root) endSwap(ctx actor.Context) {
 	}
 	s.timer.Stop()
 	r.swap = nil
-	for _, cfg := range s.begin {
-		status := s.kept[cfg.Name]
-		if status == nil {
-			status = newFeedStatus(cfg.Name, filterOf(cfg.Feed), r.clock, r.observer)
-		}
-		delete(s.kept, cfg.Name)
-		status.changed(filterOf(cfg.Feed))
-		r.begin(ctx, cfg, status)
-	}
-	for name := range s.kept {
-		r.observer.Forget(name)
-	}
 	r.balance(ctx)
 	ctx.Send(s.asker, &feedsChanged{})
 }

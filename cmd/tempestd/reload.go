@@ -19,15 +19,15 @@ func (a *app) reloadCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "reload",
 		Short: "Have the daemon read its configuration again",
-		Long: `Reload makes the running daemon read its configuration again, and waits until that is in force.
-It adds, removes and changes feeds, and takes over the other keys that need no restart. Feeds that
-did not change keep their connections. When something is wrong with the file, all of it is printed
-and nothing changes. Keys that need a restart are named.
+		Long: `Reload makes the running daemon read its configuration again, and waits until that is in
+force. It adds, removes and changes feeds, and takes over the other keys that need no restart.
+Feeds that did not change keep their connections. When something is wrong with the file, all of
+it is printed and nothing changes. Keys that need a restart are named.
 
 The stream of a feed that was removed stays and keeps what it kept: see "tempestd streams".
 
-Exit codes: 0 the configuration is in force, apart from what needs a restart; 1 the daemon could not
-be asked; 2 the configuration is wrong.`,
+Exit codes: 0 the configuration is in force, apart from what needs a restart, 1 the daemon could
+not be asked, 2 the configuration is wrong.`,
 		Example: `  tempestd reload
   tempestd check -q && tempestd reload`,
 		Args: none,

@@ -31,8 +31,9 @@ checkpoints and exits 0, within shutdown_timeout. A second one ends it at once; 
 stored is lost by that, nor by kill -9.
 
 SIGHUP reads the configuration again, like "tempestd reload": feeds are added, removed and changed
-without losing an event, and those that did not change keep their connections. What needs a restart
-is named in the log, and so is what is wrong with the file. In a terminal it means that the terminal is gone, and stops the daemon.`,
+without losing an event, and those that did not change keep their connections. What needs a
+restart is named in the log, and so is what is wrong with the file. In a terminal it means that
+the terminal is gone, and stops the daemon.`,
 		Example: `  tempestd run
   tempestd run -c /etc/tempestd/config.toml
   GOMEMLIMIT=256MiB tempestd run          # more memory for the collector's ease`,

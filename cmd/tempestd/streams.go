@@ -20,8 +20,9 @@ func (a *app) streamsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "streams",
 		Short: "List and delete streams, and look after their files",
-		Long: `List shows the streams, and delete removes one that no feed fills any more. Verify looks at every byte that is stored; repair puts aside what is damaged, so that what is left
-is whole. The last two are for the store under data_dir: streams in a Valkey server have its own means.`,
+		Long: `List shows the streams, and delete removes one that no feed fills any more. Verify looks at
+every byte that is stored; repair puts aside what is damaged, so that what is left is whole. The
+last two are for the store under data_dir: streams in a Valkey server have its own means.`,
 		Example: `  tempestd streams list
   tempestd streams verify
   tempestd streams verify --offline --data-dir /var/lib/tempestd

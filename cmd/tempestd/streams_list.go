@@ -20,9 +20,9 @@ func (a *app) streamsListCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the streams",
-		Long: `List shows every stream that the daemon stores. A stream without a feed gets nothing more: its feed
-was removed from the configuration, or renamed. It stays readable and keeps what it kept, and can be
-deleted.`,
+		Long: `List shows every stream that the daemon stores. A stream without a feed gets nothing more: its
+feed was removed from the configuration, or renamed. It stays readable and keeps what it kept,
+and can be deleted.`,
 		Example: `  tempestd streams list
   tempestd streams list --json | jq -r '.[] | select(.Feed | not).name'`,
 		Args: none,
@@ -89,9 +89,9 @@ func (a *app) streamsDeleteCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "delete <stream>",
 		Short: "Delete a stream that no feed fills",
-		Long: `Delete removes a stream for good, with its named consumers and its ledger of gaps. It asks for the
-stream's name first, unless --yes is given. A stream that a feed fills is refused: take the feed out
-of the configuration and reload first.`,
+		Long: `Delete removes a stream for good, with its named consumers and its ledger of gaps. It asks for
+the stream's name first, unless --yes is given. A stream that a feed fills is refused: take the
+feed out of the configuration and reload first.`,
 		Example: `  tempestd streams delete old
   tempestd streams delete old --yes`,
 		Args:              exactly("the name of a stream"),

@@ -20,6 +20,7 @@
 //	keys_valkey.go, valkey.go  the same for the store that daemons share
 //	start.go    where a feed begins
 //	kinds.go    how the values of the table are read and written: choices, counts, lists
+//	ends.go     the ranges of values, and where the documentation has them from
 //	units.go    durations and sizes
 //	strings.go  paths, secrets, addresses: values from the environment or checked on the machine
 //	origins.go  origins of web pages

@@ -41,9 +41,9 @@ nothing, until "tempestd gaps repair". "stop": the feed pauses until a gap is re
 archive, without overtaken versions. "accounts": the accounts' own servers, with the records as they are now. "timeline": that of a
 feed's account.`,
 			unique(list(0, len(messages.GapSources), choice(messages.GapSources...))), func(f *Feed) *[]messages.GapSource { return &f.Repair.Sources }),
-		feedKey("repair_budget", `"10GiB"`, `The most that is downloaded from archives for one gap (1MiB to 1024TiB); "0B" sets no bound.`,
+		feedKey("repair_budget", `"10GiB"`, `The most that is downloaded from archives for one gap ({range}); "0B" sets no bound.`,
 			orNone(`"0B"`, size(mib, 1024*tib)), func(f *Feed) *int64 { return &f.Repair.Budget }),
-		feedKey("repair_pace", `0`, `The most events a second that repairs append (0 to 1_000_000); 0 sets no bound. Live events go first in any case.`,
+		feedKey("repair_pace", `0`, `The most events a second that repairs append ({range}); 0 sets no bound. Live events go first in any case.`,
 			count(0, 1_000_000), func(f *Feed) *int { return &f.Repair.Pace }),
 		archiveKeys(),
 	}

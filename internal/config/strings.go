@@ -94,7 +94,7 @@ func path() kind[string] {
 		}
 		return filepath.Join(s.dir, v.text), nil
 	}
-	return kind[string]{want, parse, strconv.Quote}
+	return kind[string]{want: want, parse: parse, show: strconv.Quote}
 }
 
 // secret accepts a string with variables. Its errors never show the value (I10).
@@ -109,7 +109,7 @@ func secret() kind[Secret] {
 		}
 		return NewSecret(v.text), nil
 	}
-	return kind[Secret]{want, parse, func(s Secret) string { return strconv.Quote(s.String()) }}
+	return kind[Secret]{want: want, parse: parse, show: func(s Secret) string { return strconv.Quote(s.String()) }}
 }
 
 // isToken reports whether s can be sent as a bearer token.
