@@ -198,7 +198,7 @@ return 1`)
 	// lease is fenced out of a stream that gets the same name later. KEYS: stream, meta, blocks,
 	// closed, lease, consumers, gaps.
 	scriptDelete = newScript(`
-if redis.call('EXISTS', KEYS[5]) == 1 then
+if redis.call('GET', KEYS[5]) then
   return redis.call('HGET', KEYS[2], 'owner') or ''
 end
 local epoch = redis.call('HGET', KEYS[2], 'epoch')
@@ -384,10 +384,10 @@ local needed = {
   {'XRANGE', stream, '-', '+'}, {'XRANGE', blocks, '-', '+'}, {'XREVRANGE', blocks, '+', '-'},
   {'XREAD', 'STREAMS', stream, closed, '0-0', '0-0'}, {'XINFO', 'STREAM', stream},
   {'XTRIM', stream, 'MINID', '=', '0'}, {'XTRIM', blocks, 'MINID', '=', '0'},
-  {'GET', lease}, {'SET', lease, '', 'PX', 1}, {'DEL', lease}, {'PTTL', lease},
+  {'GET', lease}, {'SET', lease, '', 'PX', 1}, {'DEL', lease}, {'PTTL', lease}, {'UNLINK', stream},
   {'HGET', consumers, ''}, {'HSET', consumers, '', ''}, {'HDEL', consumers, ''}, {'HLEN', consumers}, {'HVALS', consumers},
   {'HGET', gaps, ''}, {'HSET', gaps, '', ''}, {'HDEL', gaps, ''}, {'HLEN', gaps}, {'HVALS', gaps},
-  {'SADD', streams, ''}, {'SISMEMBER', streams, ''}, {'SMEMBERS', streams},
+  {'SADD', streams, ''}, {'SREM', streams, ''}, {'SISMEMBER', streams, ''}, {'SMEMBERS', streams},
   {'HSET', nodes, '', ''}, {'HDEL', nodes, ''}, {'HVALS', nodes},
   {'ZADD', untils, 0, ''}, {'ZREM', untils, ''}, {'ZRANGEBYSCORE', untils, 0, 0}, {'TIME'},
 }
