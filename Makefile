@@ -3,6 +3,7 @@
 # make bench   every benchmark, with allocations
 # make lint    formatting, vet, static analysis and the directions of imports alone
 # make fuzz    every fuzz target for FUZZTIME each
+# make mutants puts deliberate bugs into a copy of the source, and demands that a test finds each of them
 #
 # make test also runs the fuzzers of what comes from the network: for 30 s each in CI, for 5 s elsewhere.
 
@@ -16,7 +17,7 @@ export CGO_ENABLED ?= 0
 # unknown fails with a sentence if packages depend on a package that matches a pattern.
 unknown = deps=$$(go list -deps $(1)) || exit 1; if echo "$$deps" | grep -E '$(2)'; then echo '$(3)'; exit 1; fi
 
-.PHONY: build test needs lint race week unit bench fuzz fuzz-wire clean
+.PHONY: build test needs lint race week unit bench fuzz fuzz-wire mutants clean
 
 build:
 	go build -trimpath -ldflags "-s -w -buildid=" -o tempestd ./cmd/tempestd
@@ -68,6 +69,10 @@ fuzz:
 # Three at a time, a worker each, so that CI spends a minute on it.
 fuzz-wire:
 	@printf '%s\n' $(WIREFUZZ) | xargs -P 3 -I{} go test -run '^$$' -fuzz '^{}$$' -parallel 1 -fuzztime $(FUZZSHORT) -fuzzminimizetime 10x ./internal/jetstream
+
+# Some minutes; needs what the tests need.
+mutants: needs
+	go run ./integration/mutants
 
 clean:
 	rm -f tempestd

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -259,5 +260,14 @@ func TestObservation(t *testing.T) {
 	b.Events = slices.Delete(b.Events, 1, 2)
 	if got := observed(b, dedupe.Marked{Early: 1}); got.compared || got.firstUS != 9 {
 		t.Errorf("observed %+v of a batch that is all dropped", got)
+	}
+}
+
+// While a lost end is not recorded, nothing else may be appended: the store would forget it.
+func TestALostEndWaitsToBeRecorded(t *testing.T) {
+	for name, kind := range expectations {
+		if got, want := (expectation{kind: kind}).lost(), strings.Contains(name, "lost"); got != want {
+			t.Errorf("%s: lost is %v", name, got)
+		}
 	}
 }

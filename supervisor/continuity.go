@@ -99,7 +99,7 @@ func (c *continuity) proven(m *messages.Proven) {
 }
 
 // doubtful says whether events that the connection should bring may be missing.
-func (c *continuity) doubtful() bool { return c.unproven || c.skip }
+func (c *continuity) doubtful() bool { return c.unproven || c.skip || c.tooLate }
 
 // noOverlap notes the writer's report that the replay began too late. It returns false for a report
 // about another connection.

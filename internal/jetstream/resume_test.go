@@ -218,6 +218,13 @@ func TestHostClock(t *testing.T) {
 	if _, ok := c.Earliest(0); ok {
 		t.Fatal("it knows something")
 	}
+	for range 2 {
+		c.SawEvent(at, 0)
+		if us, ok := c.Latest(0); ok {
+			t.Fatalf("one or two events tell that it is %s at the latest", time.UnixMicro(us))
+		}
+	}
+	c = jetstream.HostClock{}
 	second := time.Second.Microseconds()
 	for i := range int64(5) {
 		c.SawEvent(at+i*second, time.Duration(i)*time.Second)
