@@ -40,6 +40,12 @@ func (d *Daemon) Prepare(ctx context.Context, cfg *config.Config, anew, filtered
 			c.root.end = append(c.root.end, fc.Name)
 		}
 	}
+	ready := false
+	defer func() {
+		if !ready { // an error, or a fault of ours
+			c.Discard(ctx)
+		}
+	}()
 	o := d.opt
 	o.Config, o.Sources = cfg, sources
 	if cfg.HA.Candidate {
@@ -51,10 +57,10 @@ func (d *Daemon) Prepare(ctx context.Context, cfg *config.Config, anew, filtered
 	}
 	for _, fc := range cfg.Feeds {
 		if err := c.add(ctx, o, fc, was, anew, filtered, kept); err != nil {
-			c.Discard(ctx)
 			return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
 		}
 	}
+	ready = true
 	return c, nil
 }
 
@@ -115,7 +121,10 @@ func (c *Change) Apply(ctx context.Context, patience time.Duration) error {
 		was := d.feeds.Load()
 		d.feeds.Store(c.without(was)) // nobody asks those that go
 		c.root.patience = patience
-		reply, err := ask(ctx, d.system, d.root, &c.root)
+		// The root ends the feeds at once when the patience is over.
+		limited, cancel := context.WithTimeout(ctx, patience+askTimeout)
+		defer cancel()
+		reply, err := ask(limited, d.system, d.root, &c.root)
 		if changed, ok := reply.(*feedsChanged); ok {
 			err = changed.err
 		}

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"tempestd/internal/jetstream"
@@ -142,8 +143,10 @@ a-z, 0-9, '.', '_' and '-', and starts with a letter or digit.`},
 	}
 }
 
-// keys returns the vocabulary, in the order of the reference.
-func keys() []key {
+// keys returns the vocabulary, in the order of the reference. It must not be changed.
+var keys = sync.OnceValue(allKeys)
+
+func allKeys() []key {
 	all := slices.Concat(fixed(
 		bind(key{path: "data_dir", example: `"/var/lib/tempestd"`, doc: `Where streams and checkpoints are kept. One daemon at a time may hold it.
 Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, else ~/.local/share/tempestd.`},
