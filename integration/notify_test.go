@@ -60,7 +60,7 @@ func TestSystemdNotify(t *testing.T) {
 	t.Logf("%d more pings before %q", pings, status)
 	hear("WATCHDOG=1")
 	d.signal(syscall.SIGTERM)
-	if stopping, _ := hear("STOPPING=1"); !strings.Contains(stopping, "EXTEND_TIMEOUT_USEC=30000000") {
+	if stopping, _ := hear("STOPPING=1"); !strings.Contains(stopping, "EXTEND_TIMEOUT_USEC=45000000") {
 		t.Errorf("said %q", stopping)
 	}
 	if code := d.wait(); code != 0 {

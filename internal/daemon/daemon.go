@@ -67,6 +67,7 @@ type daemon struct {
 	tree     *supervisor.Daemon
 	began    time.Time
 	stopping time.Time
+	atReady  func() // ends the requests for more time for the start
 	// feeds has the filters that were taken over last. Only reload uses it. The configuration
 	// itself does not change, because several goroutines read it.
 	feeds []config.Feed
@@ -105,6 +106,13 @@ func (d *daemon) started() {
 }
 
 func (d *daemon) run(ctx context.Context) (err error) {
+	defer d.crew.Wait()
+	starting, ready := context.WithCancel(ctx)
+	defer ready()
+	d.atReady = ready
+	d.notifier.Status("opening the store")
+	d.crew.Keep(starting, "daemon.starting", func(ctx context.Context) { d.notifier.Extend(ctx, d.clock, longestStart) })
+
 	s, err := d.openStores(ctx)
 	defer func() {
 		if closeErr := s.close(); closeErr != nil {
@@ -112,14 +120,14 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		}
 	}()
 	if err != nil {
-		return err
+		return permanent(err)
 	}
 
 	// Take the port before any feed is read, so that a second daemon fails before it does anything.
 	var listener net.Listener
 	if d.cfg.HTTP.Listen != "" {
 		if listener, err = net.Listen("tcp", d.cfg.HTTP.Listen); err != nil {
-			return fmt.Errorf("http.listen: %w", err)
+			return permanent(fmt.Errorf("http.listen: %w", err))
 		}
 		defer listener.Close()
 		s.node.Addr = listener.Addr().String()
@@ -144,6 +152,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer d.crew.Wait()
+	defer ready()
 	defer cancel()
 	served := make(chan error, 1)
 	if listener != nil {
@@ -187,11 +196,15 @@ func (d *daemon) openEmbedded(ctx context.Context) (*embedded.Store, error) {
 
 func (d *daemon) embeddedDir() string { return filepath.Join(d.cfg.DataDir, "store") }
 
+// closing is the time for what follows a graceful stop: the store is closed.
+const closing = 15 * time.Second
+
 // stop ends the actor tree and the listener within the configured time.
 func (d *daemon) stop(reason error, server *serve.Server) error {
 	limit := d.cfg.ShutdownTimeout
 	d.stopping = d.clock.Now()
-	d.notifier.Stopping(limit)
+	d.notifier.Stopping(limit + closing)
+	d.notifier.Status("stopping: storing what was read")
 	d.observer.Emit(observe.DaemonStopping, "", "reason", reason, "timeout", limit)
 	ctx, cancel := clockwork.WithTimeout(context.Background(), d.clock, limit)
 	defer cancel()
