@@ -136,7 +136,7 @@ Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, e
 
 		bind(key{path: "log.level", value: `"info"`, doc: `The least level that is logged: "debug", "info", "warn" or "error".`},
 			level(), func(at place) *slog.Level { return &at.draft.Log.Level }),
-		bind(key{path: "log.format", value: `"auto"`, doc: `"json", "text", or "auto": text on a terminal, JSON otherwise. The log goes to standard error.`},
+		bind(key{path: "log.format", value: `"auto"`, doc: `"json", "text", or "auto": entries of the journal under systemd, text on a terminal, JSON otherwise. The log goes to standard error.`},
 			choice("auto", "json", "text"), func(at place) *string { return &at.draft.Log.Format }),
 
 		bind(key{path: "http.listen", value: `"127.0.0.1:7077"`, doc: `host:port of the HTTP listener; "" turns it off. Anything but loopback needs a token.`},

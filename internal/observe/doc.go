@@ -16,5 +16,6 @@
 //	observer.go Emit
 //	metrics.go  the Prometheus collectors
 //	logger.go   slog set up from the configuration
+//	journal.go  records as entries of systemd's journal
 //	markdown.go the tables of docs/operate.md
 package observe
