@@ -48,10 +48,11 @@ for a restart. In a terminal it means that the terminal is gone, and stops the d
 			ctx, reload, stop := untilHangup(c.Context())
 			defer stop()
 			limitMemory(cfg)
+			clock := clockwork.NewRealClock()
 			return daemon.Run(ctx, cfg, daemon.Options{
 				Version:  version.This().Version,
-				Observer: observe.New(logger, observe.NewMetrics()),
-				Clock:    clockwork.NewRealClock(),
+				Observer: observe.New(logger, observe.NewMetrics(), observe.Quiet(clock)),
+				Clock:    clock,
 				Reload:   reload,
 				Load:     a.loadConfig,
 			})

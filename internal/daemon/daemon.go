@@ -50,6 +50,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 		crew: beside.Crew{Tell: opt.Observer.TaskPanicked, Clock: opt.Clock, Fault: opt.Fault}}
 	d.started()
 	err := d.run(ctx)
+	d.observer.TellHeld()
 	if err != nil {
 		d.observer.Emit(observe.DaemonFailed, "", "reason", err)
 		return err

@@ -28,6 +28,7 @@ func (d *daemon) watch(ctx context.Context, listener net.Listener) {
 	d.crew.Keep(ctx, "daemon.watchdog", func(ctx context.Context) { d.notifier.RunWatchdog(ctx, d.clock, d.tree.Healthy) })
 	d.crew.Keep(ctx, "daemon.status", d.tellStatus)
 	d.crew.Keep(ctx, "daemon.reload", d.awaitReload)
+	d.crew.Keep(ctx, "daemon.repeats", d.observer.TellRepeats)
 }
 
 // awaitReady waits until the whole tree answers for the first time, and then reports that the

@@ -14,6 +14,7 @@
 //
 //	events.go   the catalogue
 //	observer.go Emit
+//	quiet.go    records that repeat are held back and counted
 //	metrics.go  the Prometheus collectors
 //	logger.go   slog set up from the configuration
 //	journal.go  records as entries of systemd's journal
