@@ -182,7 +182,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 // openEmbedded opens the store under data_dir.
 func (d *daemon) openEmbedded(ctx context.Context) (*embedded.Store, error) {
 	opt := embedded.Options{
-		MinFree: uint64(d.cfg.Stream.MinFree), Clock: d.clock, Logger: d.observer.Logger(), OnNotice: d.storeNotice,
+		MinFree: uint64(d.cfg.Stream.MinFree), Clock: d.clock, Logger: d.observer.Library("badger"), OnNotice: d.storeNotice,
 	}
 	if d.cfg.Stream.Sync == config.SyncInterval {
 		opt.SyncInterval = d.cfg.Stream.SyncInterval

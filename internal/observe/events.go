@@ -80,6 +80,10 @@ const (
 
 	TaskFailed Event = "task.failed"
 
+	LibraryFailed Event = "library.failed"
+	LibraryWarned Event = "library.warned"
+	LibrarySaid   Event = "library.said"
+
 	StoreOpened      Event = "store.opened"
 	StoreAway        Event = "store.unavailable"
 	StoreBack        Event = "store.available"
@@ -97,6 +101,7 @@ const (
 	StreamClosed     Event = "stream.closed"
 	HTTPListening    Event = "http.listening"
 	HTTPFailed       Event = "http.failed"
+	HTTPAcceptFailed Event = "http.accept_failed"
 	HTTPError        Event = "http.error"
 	HTTPPanic        Event = "http.panic"
 	SubscriberCut    Event = "subscriber.cut"
@@ -190,6 +195,10 @@ var Catalogue = []Definition{
 
 	{TaskFailed, slog.LevelError, "something that runs beside the actors panicked: a fault of ours, which ended nothing else", []string{"task", "error", "stack"}},
 
+	{LibraryFailed, slog.LevelError, "an error in the words of a library: of Badger, which keeps the state beside the streams, of the actors', or of net/http", []string{"library", "error"}},
+	{LibraryWarned, slog.LevelWarn, "a warning in its words", []string{"library", "error"}},
+	{LibrarySaid, slog.LevelDebug, "anything else in its words", []string{"library", "error"}},
+
 	{StoreOpened, slog.LevelInfo, "the store is open", []string{"dir", "server", "backend", "streams", "took"}},
 	{StoreAway, slog.LevelError, "the store's server cannot be asked, or refuses; what is to be stored waits", []string{"server", "error"}},
 	{StoreBack, slog.LevelInfo, "the store's server answers again", []string{"server", "after"}},
@@ -207,6 +216,7 @@ var Catalogue = []Definition{
 	{StreamClosed, slog.LevelInfo, "a stream was closed for good", []string{"stream", "reason"}},
 	{HTTPListening, slog.LevelInfo, "the HTTP listener is open", []string{"addr"}},
 	{HTTPFailed, slog.LevelError, "the HTTP server ended", []string{"error"}},
+	{HTTPAcceptFailed, slog.LevelError, "a connection could not be accepted, as when there are no descriptors left; it is tried again", []string{"error"}},
 	{HTTPError, slog.LevelError, "a request failed because of us and was answered with a 500, or not in time", []string{"route", "id", "error"}},
 	{HTTPPanic, slog.LevelError, "the handler of a request panicked: a fault of ours", []string{"route", "id", "error", "stack"}},
 	{SubscriberCut, slog.LevelInfo, "a websocket subscriber did not take what it was sent, or did not answer, and lost its connection", []string{"stream", "protocol", "reason"}},

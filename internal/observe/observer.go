@@ -55,9 +55,6 @@ func Discard() *Observer { return New(slog.New(slog.DiscardHandler), NewMetrics(
 // Metrics returns the collectors in which the observer counts.
 func (o *Observer) Metrics() *Metrics { return o.metrics }
 
-// Logger returns the logger of the events, for libraries that need a logger.
-func (o *Observer) Logger() *slog.Logger { return o.log }
-
 // Emit logs and counts one event. feed is the feed or stream that it concerns, "" for none. args
 // are the fields that the catalogue names, as slog.Logger.Log takes them, without the feed or
 // stream. Strings and errors longer than 1 KiB (a stack: 16 KiB) are cut.
