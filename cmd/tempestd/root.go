@@ -201,3 +201,12 @@ func (a *app) loadConfig() (*config.Config, error) {
 	}
 	return config.Load(path, a.env)
 }
+
+// daemonConfig loads the configuration for a daemon, which needs every secret.
+func (a *app) daemonConfig() (*config.Config, error) {
+	cfg, err := a.loadConfig()
+	if err == nil && len(cfg.Unresolved) > 0 {
+		return nil, &config.Errors{List: cfg.Unresolved}
+	}
+	return cfg, err
+}

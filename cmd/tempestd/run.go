@@ -37,7 +37,7 @@ for a restart. In a terminal it means that the terminal is gone, and stops the d
   GOMEMLIMIT=256MiB tempestd run          # more memory for the collector's ease`,
 		Args: none,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := a.loadConfig()
+			cfg, err := a.daemonConfig()
 			if err != nil {
 				return err
 			}
@@ -54,7 +54,7 @@ for a restart. In a terminal it means that the terminal is gone, and stops the d
 				Observer: observe.New(logger, observe.NewMetrics(), observe.Quiet(clock)),
 				Clock:    clock,
 				Reload:   reload,
-				Load:     a.loadConfig,
+				Load:     a.daemonConfig,
 			})
 		},
 	}

@@ -17,6 +17,8 @@ type problem struct {
 	line  int
 	found string
 	want  string
+	// unresolved says that the value is a secret that this process cannot read. Another one may.
+	unresolved bool
 }
 
 // kind says how the values of one type are read from TOML and written back.

@@ -82,13 +82,13 @@ func reason(err error) string {
 func parse(file string, data []byte, env func(string) (string, bool)) (*Config, error) {
 	l := &loader{
 		file:   file,
-		source: source{dir: filepath.Dir(file), env: env},
+		source: source{dir: absolute(filepath.Dir(file)), env: env},
 		keys:   keys(),
 		lines:  map[string]int{},
 		feeds:  map[string]*feedDraft{},
 	}
 	if file != builtinName {
-		l.draft.Path = file
+		l.draft.Path = absolute(file)
 	}
 	l.setDefaults(place{draft: &l.draft}, false)
 	l.draft.DataDir = defaultDataDir(env)
@@ -111,6 +111,15 @@ func parse(file string, data []byte, env func(string) (string, bool)) (*Config, 
 		l.draft.Feeds = append(l.draft.Feeds, l.feeds[name].Feed)
 	}
 	return &l.draft.Config, nil
+}
+
+// absolute returns the absolute form of a path, so that it means the same in a log and in another
+// working directory.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path // the working directory is gone
 }
 
 // defaultDataDir returns systemd's state directory, else the XDG data directory, else the usual
@@ -144,6 +153,27 @@ type loader struct {
 
 func (l *loader) report(line int, key, found, want string) {
 	l.errs.List = append(l.errs.List, &Error{File: l.file, Line: line, Key: key, Found: found, Want: want})
+}
+
+// unresolved notes a secret that this process cannot read.
+func (l *loader) unresolved(line int, key, found, want string) {
+	l.draft.Unresolved = append(l.draft.Unresolved, &Error{File: l.file, Line: line, Key: key, Found: found, Want: want})
+}
+
+// secretFile reads the file that the key names, if it names one. what says what the file holds.
+func (l *loader) secretFile(key, file, what string) Secret {
+	if file == "" {
+		return Secret{}
+	}
+	secret, err := ReadToken(file)
+	want := "want a readable file that holds the " + what
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		l.unresolved(l.lines[key], key, reason(err), want)
+	case err != nil:
+		l.report(l.lines[key], key, reason(err), want)
+	}
+	return secret
 }
 
 func (l *loader) reportSyntax(bad []syntaxError) {
@@ -192,6 +222,10 @@ func (l *loader) apply(e entry) {
 		l.report(e.line, name, "found "+e.value.String(), "want a table: "+wantTable(e.path))
 	default:
 		for _, p := range known[0].set(&l.source, place{&l.draft, feed}, e.value) {
+			if p.unresolved {
+				l.unresolved(p.line, name, p.found, p.want)
+				continue
+			}
 			l.report(p.line, name, p.found, p.want)
 		}
 	}
@@ -294,10 +328,7 @@ func wantTable(path []string) string {
 // readFiles reads the files that the configuration names.
 func (l *loader) readFiles() {
 	if name := l.draft.tokenFile; name != "" {
-		secret, err := ReadToken(name)
-		if err != nil {
-			l.report(l.lines["http.token_file"], "http.token_file", reason(err), "want a readable file that holds the token")
-		}
+		secret := l.secretFile("http.token_file", name, "token")
 		if at, both := l.lines["http.token"]; both {
 			l.report(max(at, l.lines["http.token_file"]), "http.token_file", "found http.token as well", "want one of the two")
 		}
@@ -321,9 +352,10 @@ func (l *loader) readFiles() {
 	}
 }
 
-// wrong reports whether there is already an error about a key.
+// wrong reports whether something is already said about a key.
 func (l *loader) wrong(key string) bool {
-	return slices.ContainsFunc(l.errs.List, func(e *Error) bool { return e.Key == key })
+	is := func(e *Error) bool { return e.Key == key }
+	return slices.ContainsFunc(l.errs.List, is) || slices.ContainsFunc(l.draft.Unresolved, is)
 }
 
 // finish checks the rules that involve several keys. incomplete is true when syntax errors may have

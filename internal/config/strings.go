@@ -40,19 +40,28 @@ func (s *source) expand(text string) (string, error) {
 			return set
 		}
 		if !hasFallback {
-			wrong = errors.New(showVariable(name) + " is not set")
+			wrong = &unsetError{name}
 		}
 		return fallback
 	})
 	return out, wrong
 }
 
+// unsetError says that a variable is not set.
+type unsetError struct{ name string }
+
+func (e *unsetError) Error() string { return showVariable(e.name) + " is not set" }
+
+// credentials is the variable with the directory of a unit's credentials. Only the processes of the
+// unit have it.
+const credentials = "CREDENTIALS_DIRECTORY"
+
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 const wantVariable = "want ${NAME} of a variable that is set, or ${NAME:-default}"
 
-// path accepts a file or directory name with variables. The result is absolute, or relative to the
-// working directory. A relative path in the file starts at the file's directory.
+// path accepts a file or directory name with variables. The result is absolute. A relative path in
+// the file starts at the file's directory.
 func path() kind[string] {
 	const want = "want a path in quotes; ${NAME} and ${NAME:-default} come from the environment, what is relative starts at this file"
 	parse := func(s *source, v value) (string, []problem) {
@@ -61,7 +70,8 @@ func path() kind[string] {
 		}
 		expanded, err := s.expand(v.text)
 		if err != nil {
-			return "", []problem{{line: v.line, found: err.Error(), want: wantVariable}}
+			unset, ok := errors.AsType[*unsetError](err)
+			return "", []problem{{line: v.line, found: err.Error(), want: wantVariable, unresolved: ok && unset.name == credentials}}
 		}
 		switch {
 		case expanded == "":
@@ -85,7 +95,8 @@ func secret() kind[Secret] {
 		}
 		expanded, err := s.expand(v.text)
 		if err != nil {
-			return Secret{}, []problem{{line: v.line, found: err.Error(), want: wantVariable}}
+			_, unset := errors.AsType[*unsetError](err)
+			return Secret{}, []problem{{line: v.line, found: err.Error(), want: wantVariable, unresolved: unset}}
 		}
 		if !isToken(expanded) {
 			return Secret{}, []problem{{line: v.line, found: "found a character that cannot stand in an HTTP header", want: want}}
