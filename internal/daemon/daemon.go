@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -69,6 +71,7 @@ type daemon struct {
 	began    time.Time
 	stopping time.Time
 	atReady  func() // ends the requests for more time for the start
+	ready    atomic.Bool
 	// feeds has the filters that were taken over last. Only reload uses it. The configuration
 	// itself does not change, because several goroutines read it.
 	feeds []config.Feed
@@ -128,7 +131,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	var listener net.Listener
 	if d.cfg.HTTP.Listen != "" {
 		if listener, err = net.Listen("tcp", d.cfg.HTTP.Listen); err != nil {
-			return permanent(fmt.Errorf("http.listen: %w", err))
+			return permanent(listenError(err))
 		}
 		defer listener.Close()
 		s.node.Addr = listener.Addr().String()
@@ -177,6 +180,14 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		reason = context.Cause(ctx)
 	}
 	return errors.Join(err, d.stop(reason, server))
+}
+
+// listenError says why the HTTP listener cannot be had.
+func listenError(err error) error {
+	if errors.Is(err, syscall.EPERM) { // EACCES is for ports below 1024
+		return fmt.Errorf("http.listen: %w: does the unit's SocketBindAllow have this port?", err)
+	}
+	return fmt.Errorf("http.listen: %w", err)
 }
 
 // openEmbedded opens the store under data_dir.

@@ -28,6 +28,7 @@ func (d *daemon) awaitReload(ctx context.Context) {
 // reload takes over the part of the configuration that can change while feeds run: their filters.
 // It reports other changes, which need a restart. An invalid configuration changes nothing.
 func (d *daemon) reload(ctx context.Context) {
+	defer d.reloading()()
 	cfg, err := d.opt.Load()
 	if err != nil {
 		d.observer.Emit(observe.ConfigRejected, "", "config", d.cfg.Path, "error", err)

@@ -43,11 +43,22 @@ func (d *daemon) awaitReady(ctx context.Context, addr string) {
 		}
 	}
 	d.atReady()
+	d.ready.Store(true)
 	d.notifier.Ready()
 	d.observer.Emit(observe.DaemonReady, "")
 	if d.opt.Ready != nil {
 		d.opt.Ready(addr)
 	}
+}
+
+// reloading tells the service manager that the configuration is being read again. The caller calls
+// done afterwards.
+func (d *daemon) reloading() (done func()) {
+	if !d.ready.Load() {
+		return func() {} // to say ready then would be too early
+	}
+	d.notifier.Reloading()
+	return d.notifier.Ready
 }
 
 func (d *daemon) healthy(ctx context.Context) error {
