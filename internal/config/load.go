@@ -167,8 +167,10 @@ func (l *loader) secretFile(key, file, what string) Secret {
 	}
 	secret, err := ReadToken(file)
 	want := "want a readable file that holds the " + what
+	dir, _ := l.source.env(credentials)
 	switch {
-	case errors.Is(err, fs.ErrPermission):
+	// systemd 252 sets the variable for a unit's other processes too, but gives them no credentials.
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist) && dir != "" && filepath.Dir(file) == filepath.Clean(dir):
 		l.unresolved(l.lines[key], key, reason(err), want)
 	case err != nil:
 		l.report(l.lines[key], key, reason(err), want)

@@ -84,13 +84,17 @@ func TestI10_CheckAndErrorsMaskTheToken(t *testing.T) {
 
 // Another process than the daemon may be without the daemon's credentials. It loads the rest.
 func TestASecretOfAnotherProcessIsUnresolved(t *testing.T) {
-	for _, c := range []struct{ text, want string }{
-		{"[http]\nlisten = \":7077\"\ntoken_file = \"${CREDENTIALS_DIRECTORY}/token\"\n", "3: http.token_file: the environment variable CREDENTIALS_DIRECTORY is not set"},
-		{"[http]\nlisten = \":7077\"\ntoken = \"${TOKEN}\"\n", "3: http.token: the environment variable TOKEN is not set"},
-		{"[valkey]\npassword_file = \"${CREDENTIALS_DIRECTORY}/valkey\"\n", "2: valkey.password_file: the environment variable CREDENTIALS_DIRECTORY is not set"},
+	for _, c := range []struct {
+		text, want string
+		set        []string
+	}{
+		{"[http]\nlisten = \":7077\"\ntoken_file = \"${CREDENTIALS_DIRECTORY}/token\"\n", "3: http.token_file: the environment variable CREDENTIALS_DIRECTORY is not set", nil},
+		{"[http]\nlisten = \":7077\"\ntoken = \"${TOKEN}\"\n", "3: http.token: the environment variable TOKEN is not set", nil},
+		{"[valkey]\npassword_file = \"${CREDENTIALS_DIRECTORY}/valkey\"\n", "2: valkey.password_file: the environment variable CREDENTIALS_DIRECTORY is not set", nil},
+		{"[http]\ntoken_file = \"${CREDENTIALS_DIRECTORY}/token\"\n", "2: http.token_file: no such file or directory", []string{"CREDENTIALS_DIRECTORY", "/nowhere"}},
 	} {
 		path := filepath.Join(write(t, map[string]string{"c.toml": c.text + feed}), "c.toml")
-		cfg, err := config.Load(path, env())
+		cfg, err := config.Load(path, env(c.set...))
 		if err != nil {
 			t.Errorf("%s: %v", c.text, err)
 			continue
