@@ -3,6 +3,8 @@
 # make bench   every benchmark, with allocations
 # make lint    formatting, vet, static analysis and the directions of imports alone
 # make fuzz    every fuzz target for FUZZTIME each
+# make oracle  SEEDS schedules of faults for the whole core under virtual time, from SEED on
+# make mutants puts deliberate bugs into a copy of the source, and demands that a test finds each of them
 #
 # make test also runs the fuzzers of what comes from the network: for 30 s each in CI, for 5 s elsewhere.
 
@@ -10,13 +12,15 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 5m
 FUZZSHORT   ?= $(if $(CI),30s,5s)
 WIREFUZZ    := FuzzScan FuzzScanV2 FuzzZstdFrame FuzzRefusal FuzzCursor
+SEEDS       ?= 1000
+SEED        ?= 1
 
 export CGO_ENABLED ?= 0
 
 # unknown fails with a sentence if packages depend on a package that matches a pattern.
 unknown = deps=$$(go list -deps $(1)) || exit 1; if echo "$$deps" | grep -E '$(2)'; then echo '$(3)'; exit 1; fi
 
-.PHONY: build test needs lint race week unit bench fuzz fuzz-wire clean
+.PHONY: build test needs lint race week unit bench fuzz fuzz-wire oracle oracle-breaks mutants clean
 
 build:
 	go build -trimpath -ldflags "-s -w -buildid=" -o tempestd ./cmd/tempestd
@@ -69,5 +73,20 @@ fuzz:
 fuzz-wire:
 	@printf '%s\n' $(WIREFUZZ) | xargs -P 3 -I{} go test -run '^$$' -fuzz '^{}$$' -parallel 1 -fuzztime $(FUZZSHORT) -fuzzminimizetime 10x ./internal/jetstream
 
+# A process a core, which share the seeds.
+oracle:
+	go test -c -o oracle.test ./internal/oracle
+	@n=$$(nproc); seq 0 $$((n - 1)) | GOMAXPROCS=1 GOGC=400 xargs -P $$n -I{} sh -c './oracle.test -test.run "^TestOracle$$" -test.v -test.timeout 12h \
+		-oracle.seeds $$(($(SEEDS) / '$$n')) -oracle.stride '$$n' -oracle.seed $$(($(SEED) + {})) >oracle.{}.log 2>&1; code=$$?; \
+		grep -A3 "schedules:" oracle.{}.log; grep "FAIL: .*/" oracle.{}.log; exit $$code'
+
+# After how many seeds each known bug is found, put back one by one.
+oracle-breaks:
+	sh internal/oracle/breaks.sh
+
+# Some minutes; needs what the tests need.
+mutants: needs
+	go run ./integration/mutants
+
 clean:
-	rm -f tempestd
+	rm -f tempestd oracle.test oracle.*.log

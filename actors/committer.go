@@ -233,7 +233,7 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 	if !c.epoch.accepts(b) {
 		return nil
 	}
-	gaps := c.insertGaps(b)
+	gaps, present := c.insertGaps(b), b.PresentUS
 	c.boundTimes(b)
 	unwanted := c.epoch.dropUnwanted(b)
 	if firstStored(b) == nil {
@@ -246,7 +246,7 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 		c.report(b, persistence.Appended{}, unwanted, moved)
 		return nil
 	}
-	marked, ok, err := c.admit(ctx, b)
+	marked, ok, err := c.admit(ctx, b, present)
 	if err != nil || !ok {
 		return err
 	}
@@ -275,8 +275,9 @@ func (c *committer) append(ctx context.Context, b *messages.Batch) error {
 }
 
 // admit compares the batch with the stream, and does what the verdicts on it ask for before it is
-// appended. It says whether the batch is to be appended.
-func (c *committer) admit(ctx context.Context, b *messages.Batch) (marked dedupe.Marked, ok bool, err error) {
+// appended. It says whether the batch is to be appended. presentUS is the host's present, 0 for
+// unknown.
+func (c *committer) admit(ctx context.Context, b *messages.Batch, presentUS int64) (marked dedupe.Marked, ok bool, err error) {
 	marked, err = c.mark(ctx, b)
 	for err == nil {
 		expected := c.epoch.expectation
@@ -295,6 +296,7 @@ func (c *committer) admit(ctx context.Context, b *messages.Batch) (marked dedupe
 		case verdictProve:
 			c.feed(&messages.Proven{Epoch: c.epoch.number})
 		case verdictRecord:
+			expected.gap.ToUS = gapEnd(b, presentUS)
 			err = c.recordGap(ctx, expected.gap, messages.UpstreamTime{Host: c.epoch.host, US: firstUS(b)}, firstStored(b))
 		case verdictAccept:
 			c.dedupe.AcceptStart()

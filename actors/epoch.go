@@ -72,10 +72,9 @@ func (e *epoch) startsAt(seq, timeUS int64) bool {
 	return e.from.TimeUS > 0 && e.from.IsOf(seq, timeUS)
 }
 
-// open notes the host's clock. A filter that changed while no connection was open takes effect at
-// this moment.
+// open notes that the connection is open. A filter that changed while none was open takes effect at
+// this moment of the host's clock.
 func (e *epoch) open(present messages.UpstreamTime, at *messages.Checkpoint) {
-	e.present = present
 	for i := range e.former {
 		if e.former[i].UntilUS == 0 {
 			e.former[i].UntilUS, at.FilterUS = present.US, present.US
@@ -84,7 +83,8 @@ func (e *epoch) open(present messages.UpstreamTime, at *messages.Checkpoint) {
 }
 
 // dropUnwanted drops three kinds of events: those from before the time at which the feed begins,
-// those from before the stream's first event, by both number and time, and those that are older than the filter and that the filter before it did not
+// those from before the stream's first event, by both number and time (the events of one commit
+// share a time), and those that are older than the filter and that the filter before it did not
 // want. A former filter is forgotten once an event is past its end: all later events come behind
 // that end, whatever their times.
 func (e *epoch) dropUnwanted(b *messages.Batch) (dropped int) {
@@ -99,7 +99,7 @@ func (e *epoch) dropUnwanted(b *messages.Batch) (dropped int) {
 		if ev.Seq >= e.first.Seq {
 			e.first.Seq = 0
 		}
-		if ev.TimeUS < e.sinceUS || ev.Seq < e.first.Seq && ev.TimeUS < e.first.TimeUS || e.unwantedThen(ev, b.Bytes(i)) {
+		if ev.TimeUS < e.sinceUS || ev.Seq < e.first.Seq && ev.TimeUS <= e.first.TimeUS || e.unwantedThen(ev, b.Bytes(i)) {
 			ev.Drop = true
 			dropped++
 		}

@@ -53,3 +53,22 @@ func TestReach(t *testing.T) {
 		}
 	}
 }
+
+// A batch of an older connection, one that comes twice, and one behind another that is missing are
+// not stored. After the epoch's end none is.
+func TestOnlyTheNextBatchOfTheEpochIsAccepted(t *testing.T) {
+	e := newEpoch(&BeginEpoch{Epoch: 2, Host: "a"})
+	for _, c := range []struct {
+		epoch  messages.Epoch
+		number uint64
+		want   bool
+	}{{1, 1, false}, {2, 2, false}, {2, 1, true}, {2, 1, false}, {3, 2, false}, {2, 3, false}, {2, 2, true}} {
+		if got := e.accepts(&messages.Batch{Epoch: c.epoch, Number: c.number}); got != c.want {
+			t.Errorf("batch %d of epoch %d is accepted: %v", c.number, c.epoch, got)
+		}
+	}
+	e.close()
+	if e.accepts(&messages.Batch{Epoch: 2, Number: 3}) {
+		t.Error("a batch is accepted after the end of its epoch")
+	}
+}

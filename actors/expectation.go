@@ -44,9 +44,6 @@ type expectation struct {
 	kind expects
 	gap  messages.Gap // the gap that comes before the next event, or may come
 
-	// present is the host's clock when the connection opened. It has no host if the host did not
-	// tell its clock.
-	present messages.UpstreamTime
 	pending time.Duration // how long batches came that did not show where the replay begins
 	sinceUS int64         // upstream time of the end of the first of them, Unix µs
 }
@@ -184,6 +181,9 @@ func judge(e expectation, o observation) (verdict, expectation) {
 	}
 	switch o.start {
 	case dedupe.StartHeld:
+		if e.kind == expectsHeldOutdated {
+			return verdictProve, settled // the upstream's oldest event is not newer than an event that we hold
+		}
 		return verdictProve, e.proven()
 	case dedupe.StartPending:
 		next, over := e.passTime(o)
@@ -211,7 +211,8 @@ const (
 
 // passTime counts the time of a batch that does not show where the replay begins. It says whether
 // the replay is over, so that it has sent everything that the stream holds. It has to estimate,
-// because we share no clock with the host.
+// because we share no clock with the host. The host's present says nothing: a host whose clock was
+// set back replays events from before that with later times.
 func (e expectation) passTime(o observation) (next expectation, over bool) {
 	if e.sinceUS == 0 {
 		e.sinceUS = o.endUS
@@ -219,6 +220,6 @@ func (e expectation) passTime(o observation) (next expectation, over bool) {
 		e.pending += max(o.waited, time.Millisecond)
 	}
 	passed := time.Duration(o.endUS-e.sinceUS) * time.Microsecond
-	return e, e.present.Host != "" && o.endUS >= e.present.US || o.waited >= tipPause || e.pending >= longPending ||
+	return e, o.waited >= tipPause || e.pending >= longPending ||
 		e.pending >= tipPace && passed <= e.pending+e.pending/4
 }

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,9 +113,9 @@ func TestJudgement(t *testing.T) {
 		{"a held event, after lost ones", anything, "refuse", "a held event, after lost ones"},
 
 		{"a held event, outdated", "nothing was compared", "wait", "a held event, outdated"},
-		{"a held event, outdated", "it begins with a held event", "prove", "a doubt"},
-		{"a held event, outdated", "it begins with older ones, then held", "prove", "a doubt"},
-		{"a held event, outdated", "it begins with held ones, before a loss", "prove", "a doubt"},
+		{"a held event, outdated", "it begins with a held event", "prove", "nothing to prove"},
+		{"a held event, outdated", "it begins with older ones, then held", "prove", "nothing to prove"},
+		{"a held event, outdated", "it begins with held ones, before a loss", "prove", "nothing to prove"},
 		{"a held event, outdated", "it begins with older ones", "wait", "a held event, outdated"},
 		{"a held event, outdated", "it begins with older ones, at the tip", "refuse", "a held event, outdated"},
 		{"a held event, outdated", "it begins too late", "accept", "a doubt"},
@@ -208,7 +209,7 @@ func TestExpectationAfterNews(t *testing.T) {
 }
 
 // A replay that does not show where it begins is over when it has reached the host's present, as
-// far as that can be told.
+// far as its pace can tell that.
 func TestJudgementOfTheTime(t *testing.T) {
 	const start = int64(1_000_000_000)
 	type step struct {
@@ -222,23 +223,18 @@ func TestJudgementOfTheTime(t *testing.T) {
 		}
 		return steps
 	}
-	present := messages.UpstreamTime{Host: "host", US: start + time.Hour.Microseconds()}
 	for name, c := range map[string]struct {
-		present messages.UpstreamTime
-		steps   []step
+		steps []step
 	}{
 		"a replay in full flow":               {steps: repeat(200, time.Hour, 10*time.Millisecond)},
 		"a pause":                             {steps: []step{{0, 0, "wait"}, {time.Second, tipPause, "refuse"}}},
 		"a pause before the first":            {steps: []step{{0, tipPause, "refuse"}}},
-		"the host's present":                  {present: present, steps: []step{{0, 0, "wait"}, {time.Hour, 0, "refuse"}}},
-		"nearly the host's present":           {present: present, steps: []step{{0, 0, "wait"}, {time.Hour - time.Microsecond, 0, "wait"}}},
-		"a present by our own clock":          {present: messages.UpstreamTime{US: start}, steps: []step{{0, 0, "wait"}}},
 		"the pace of the clock":               {steps: append(repeat(7, 500*time.Millisecond, 500*time.Millisecond)[:6], step{3 * time.Second, 500 * time.Millisecond, "refuse"})},
 		"a quarter faster than the clock":     {steps: append(repeat(6, 625*time.Millisecond, 500*time.Millisecond), step{3750 * time.Millisecond, 500 * time.Millisecond, "refuse"})},
 		"still faster than the clock":         {steps: repeat(100, 626*time.Millisecond, 500*time.Millisecond)},
 		"for longer than any replay may take": {steps: append(repeat(240, time.Hour, 500*time.Millisecond), step{240 * time.Hour, 500 * time.Millisecond, "refuse"})},
 	} {
-		e := expectation{kind: expectsHeld, present: c.present}
+		e := expectation{kind: expectsHeld}
 		for i, s := range c.steps {
 			var got verdict
 			got, e = judge(e, observation{start: dedupe.StartPending, early: true, endUS: start + s.ahead.Microseconds(), waited: s.waited})
@@ -259,5 +255,14 @@ func TestObservation(t *testing.T) {
 	b.Events = slices.Delete(b.Events, 1, 2)
 	if got := observed(b, dedupe.Marked{Early: 1}); got.compared || got.firstUS != 9 {
 		t.Errorf("observed %+v of a batch that is all dropped", got)
+	}
+}
+
+// While a lost end is not recorded, nothing else may be appended: the store would forget it.
+func TestALostEndWaitsToBeRecorded(t *testing.T) {
+	for name, kind := range expectations {
+		if got, want := (expectation{kind: kind}).lost(), strings.Contains(name, "lost"); got != want {
+			t.Errorf("%s: lost is %v", name, got)
+		}
 	}
 }

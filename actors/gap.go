@@ -8,6 +8,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"tempestd/internal/jetstream"
 	"tempestd/messages"
 )
 
@@ -35,18 +36,37 @@ func gapBatch(row messages.GapRow) *messages.Batch {
 // without the ID, and it has to be the same.
 func fingerprintOf(g messages.Gap) uint64 { return xxhash.Sum64(g.Entry()) }
 
+// gapEnd is the time at which a gap before the batch ends, on the host's clock. It is the first
+// event's own time: where the host's present is not known, the time that the event is stored with is
+// bounded by our clock.
+func gapEnd(b *messages.Batch, presentUS int64) int64 {
+	first := firstStored(b)
+	if first == nil {
+		return 0
+	}
+	own := messages.Event{Off: first.Off, Len: first.Len}
+	if jetstream.Scan(b.Buf[first.Off:first.Off+first.Len], &own) != nil {
+		return 0
+	}
+	if presentUS > 0 {
+		return min(own.TimeUS, presentUS)
+	}
+	return own.TimeUS
+}
+
 // recordGap appends a gap entry before the next event and moves the position to the gap's end in the
-// same append. A crash after it does not record the gap twice. first is the event after the gap, nil
-// where the gap ends at a moment.
+// same append. A crash after it does not record the gap twice. The gap ends at to, or at its ToUS if
+// that is later. first is the event after the gap, nil where the gap ends at a moment.
 func (c *committer) recordGap(ctx context.Context, g messages.Gap, to messages.UpstreamTime, first *messages.Event) error {
-	g.ToUS = max(to.US, g.FromUS)
-	if at := c.checkpoint.Position; at.Host == g.Host && !at.Moment {
-		g.FromSeq = at.Seq
+	before := c.checkpoint.Position
+	c.checkpoint.Position = messages.Position{Host: to.Host, TimeUS: max(to.US, g.FromUS), Moment: true}
+	g.ToUS = max(to.US, g.ToUS, g.FromUS)
+	if before.Host == g.Host && !before.Moment {
+		g.FromSeq = before.Seq
 	}
 	if first != nil && to.Host == g.Host {
 		g.ToSeq = first.Seq
 	}
-	c.checkpoint.Position = messages.Position{Host: to.Host, TimeUS: g.ToUS, Moment: true}
 	c.checkpoint.Replay, c.checkpoint.AtTip = messages.Position{}, 0
 	return c.storeGap(ctx, g, true)
 }

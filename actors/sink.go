@@ -158,6 +158,9 @@ func (k *sink) First(first messages.Event) {
 			return
 		}
 		covered := s.dial.Resume.Checkpoint.Covered()
+		if from := k.plan.From; from.Moment && from.Host == s.dial.Request.Endpoint.Host() && first.TimeUS <= from.TimeUS {
+			return // the replay begins before the feed did
+		}
 		s.send(s.cfg.Writer, &messages.SuspectGap{Epoch: s.epoch, Gap: messages.Gap{
 			Host: s.dial.Request.Endpoint.Host(), FromUS: covered.US, ToUS: first.TimeUS, Cause: messages.GapServerMoved}})
 	}

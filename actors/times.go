@@ -22,8 +22,8 @@ func (c *committer) boundTimes(b *messages.Batch) {
 	present := min(b.PresentUS, now.Add(futureMost).UnixMicro())
 	if b.PresentUS == 0 {
 		present = now.Add(futureTolerance).UnixMicro()
+		b.PresentUS = present
 	}
-	b.PresentUS = present
 	count, first := 0, int64(0)
 	for i := range b.Events {
 		if e := &b.Events[i]; e.TimeUS > present {

@@ -79,3 +79,22 @@ func TestWaitsGrowWithWhatIsNotKnown(t *testing.T) {
 		t.Errorf("waits %v, want %v", waits, want)
 	}
 }
+
+// A repair's jobs wait for all others, and keep their order.
+func TestAFetchWaitsForTheLiveFeed(t *testing.T) {
+	q := newJobs()
+	for _, job := range []any{
+		&messages.BeginFetch{ID: 1}, &messages.AppendFetched{ID: 1, Batch: &messages.Batch{}}, &messages.AppendBatch{Batch: &messages.Batch{}},
+		&messages.EndFetch{ID: 1}, &messages.RecordGap{},
+	} {
+		q.add(job)
+	}
+	var got []string
+	for len(q.waiting) > 0 {
+		job, _ := q.take()
+		got = append(got, fmt.Sprintf("%T", job)[len("*messages."):])
+	}
+	if want := []string{"AppendBatch", "RecordGap", "BeginFetch", "AppendFetched", "EndFetch"}; !slices.Equal(got, want) {
+		t.Errorf("the order is %v, want %v", got, want)
+	}
+}

@@ -23,6 +23,7 @@
 //	examples_test.go  the programs of examples/, each against a daemon that is killed
 //	docs_test.go      README and docs/: links, function names, routes, fields of answers
 //	conformance_test.go  writeSide: the writes of that protocol, beside a daemon that only reads
+//	mutants/          a command: deliberate bugs, and the tests that find them
 //	*_test.go         the tests, by the fault that they cause
 //
 // The benchmarks are path_bench_test.go (from the socket to the durable entry), live_bench_test.go

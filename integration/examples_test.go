@@ -45,7 +45,7 @@ func (e *example) handled() (all []string) {
 		return e.read()
 	}
 	for _, p := range e.runs {
-		all = append(all, p.out.all()...)
+		all = append(all, p.out.complete()...) // a kill may cut off the last line
 	}
 	return all
 }

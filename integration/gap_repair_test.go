@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"tempestd/internal/jetsim"
 	"tempestd/internal/valkeytest"
@@ -135,7 +136,7 @@ func whatWasMissed(t *testing.T, store settings) {
 func TestI1_I2_KilledInTheMiddleOfARepair(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 1000, "--archive", "--segment", "1000", "--lookback", "2s", "--newer", "all")
-	d := newDaemon(t, "ws://"+sim.addr, settings{"feeds." + feed + ".repair_pace": "4_000"})
+	d := newDaemon(t, "ws://"+sim.addr, settings{"feeds." + feed + ".repair_pace": "200"}) // a batch in five seconds: time for a kill
 	d.startLive()
 	d.awaitStored(2000)
 	d.signal(syscall.SIGKILL)
@@ -160,4 +161,41 @@ func TestI1_I2_KilledInTheMiddleOfARepair(t *testing.T) {
 	d.startLive()
 	d.awaitRow(messages.GapRepaired)
 	d.wantUnion(sim)
+}
+
+// The first endpoint has dropped what was missed, and another one still has it, under other numbers
+// and times: nothing is lost.
+func TestI2_I4_WhatWasMissedIsRepairedFromAnotherEndpoint(t *testing.T) {
+	t.Parallel()
+	network := jetsim.Options{Seed: 11, Rate: 1000, Newer: jetsim.AllNewer()}
+	brief, other := network, network
+	brief.Lookback, brief.Segment = 2*time.Second, 1000
+	other.Skew, other.Lag, other.FirstSeq = 3*time.Second, 500*time.Millisecond, 1_000_001
+	fleet, _, endpoints := listening(t, brief, other)
+	first := fleet.Members()[0]
+	d := newDaemon(t, "ws://"+first.Addr(), settings{"feeds." + feed + ".repair_sources": `["socket"]`})
+	d.startLive()
+	d.awaitStored(2000)
+	d.stop()
+	missed := first.Stats().NewestSeq + 8000
+	eventually(t, "more is sent than the first endpoint keeps", func() bool { return first.Stats().NewestSeq > missed })
+	d.configure(settings{"feeds." + feed + ".endpoints": endpoints})
+	d.startLive()
+	row := d.awaitRow(messages.GapRepaired)
+	if row.Source != messages.SourceSocket || row.Recovered == 0 || row.Missing != "" {
+		t.Errorf("%+v", row)
+	}
+	fleet.StopProducing()
+	var report jetsim.Report
+	eventually(t, "everything is stored", func() (done bool) {
+		var err error
+		if report, err = fleet.Verify(d.entries(), jetsim.VerifyOptions{AllowTail: true}); err != nil {
+			t.Fatal(err)
+		}
+		return report.Pending == 0
+	})
+	t.Logf("%v; %+v", report, row)
+	if !report.OK() {
+		t.Errorf("%v\n%v", report, report.Examples)
+	}
 }

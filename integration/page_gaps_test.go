@@ -41,7 +41,7 @@ func statusPageShowsGaps(t *testing.T, b *browser) {
 	tab.await("and shown, the open one first", `((items) => items.length === 4 && items[0].includes("waiting") && items[0].includes("from the archive: 81,234 events recovered, 300 MiB of 1.2 GiB fetched, attempt 3") &&
 		/the archive’s quota is used up; next attempt in 9 h 5\d min/.test(items[0]))([...`+list+`.children].map((item) => item.innerText))`)
 	tab.await("the others with what became of them", `((text) => ["not repairable", "1 event missing", "dismissed by an operator", "partly repaired", "2 h of events missing",
-		"still missing: the first 43 minutes", "repaired", "5,000,123 events recovered"].every((part) => text.includes(part)))(`+list+`.innerText)`)
+		"still missing: the first 43 minutes", "repaired", "of events were missing", "5,000,123 events recovered"].every((part) => text.includes(part)))(`+list+`.innerText)`)
 	for _, theme := range []string{"dark", "light"} {
 		tab.system(theme)
 		for _, width := range []int{360, 1440} {

@@ -202,6 +202,7 @@ type lines struct {
 	mu      sync.Mutex
 	whole   []string
 	partial []byte
+	cut     bool // the last line had no end
 	ended   bool
 	changed chan struct{} // closed and replaced when there is more
 }
@@ -234,7 +235,7 @@ func (l *lines) wake() {
 func (l *lines) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.partial) > 0 {
+	if l.cut = len(l.partial) > 0; l.cut {
 		l.whole = append(l.whole, string(l.partial))
 	}
 	l.ended = true
@@ -251,6 +252,15 @@ func (l *lines) since(from int) (more []string, changed <-chan struct{}, ended b
 func (l *lines) all() []string {
 	more, _, _ := l.since(0)
 	return more
+}
+
+// complete returns the lines without one that the end of the process cut off.
+func (l *lines) complete() []string {
+	all, _, ended := l.since(0)
+	if ended && l.cut {
+		return all[:len(all)-1]
+	}
+	return all
 }
 
 // tail returns the last 20 lines, for the message of a failure.

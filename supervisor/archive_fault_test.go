@@ -63,8 +63,8 @@ var gapFaults = []gapFault{
 	{fault: jetsim.FaultNoRange, times: always},
 	{fault: jetsim.FaultQuota + ":1s"},
 	{fault: jetsim.FaultQuota + ":6h", until: 7 * time.Hour, meanwhile: "archive: over the archive's quota"},
-	{fault: jetsim.FaultUnauthorized, state: messages.GapUnrepairable, why: "the archive refuses the key, or wants one: 401", lost: 618},
-	{fault: jetsim.FaultForbidden, state: messages.GapUnrepairable, why: "the archive refuses the key, or wants one: 403", lost: 618},
+	{fault: jetsim.FaultUnauthorized, state: messages.GapUnrepairable, why: "archive: refused for good: listSegments: the archive refuses the key, or wants one: 401", lost: 618},
+	{fault: jetsim.FaultForbidden, state: messages.GapUnrepairable, why: "archive: refused for good: listSegments: the archive refuses the key, or wants one: 403", lost: 618},
 	{fault: jetsim.FaultNotReady},
 	{fault: jetsim.FaultNotReady, times: always, until: 2 * time.Hour, meanwhile: "the archive is not ready: 503"},
 	{fault: jetsim.FaultPlanStuck, until: 5 * time.Minute},
@@ -94,7 +94,7 @@ var gapFaults = []gapFault{
 	{fault: jetsim.FaultSeqHole, first: func(a *archived) { a.inject(jetsim.FaultSeqHole) }},
 	{fault: jetsim.FaultReplaced, until: 2 * time.Hour, meanwhile: "the rest is not in the archive yet", state: messages.GapPartly,
 		why: "archive has nothing from", lost: differs},
-	{fault: jetsim.FaultRedirect, state: messages.GapUnrepairable, why: "the archive redirects to another place: http://127.0.0.2:6008", lost: 618},
+	{fault: jetsim.FaultRedirect, state: messages.GapUnrepairable, why: "archive: refused for good: listSegments: the archive redirects to another place: http://127.0.0.2:6008", lost: 618},
 	{fault: jetsim.FaultCursorTooOld + " for the socket", first: func(a *archived) { a.inject(jetsim.FaultCursorTooOld + ":1h") },
 		change: func(r *rig) {
 			r.cfg.Feeds[0].Repair.Sources = []messages.GapSource{messages.SourceSocket, messages.SourceArchive}

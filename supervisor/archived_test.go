@@ -27,6 +27,7 @@ import (
 
 // archived is a simulated server with a socket and an archive, which a rig reaches through pipes.
 type archived struct {
+	t   *testing.T
 	r   *rig
 	sim *jetsim.Sim
 	tr  *http.Transport
@@ -102,6 +103,13 @@ func (a *archived) during(do func(call string, n int)) {
 // newArchived starts a simulator, and a daemon that reads it. Call it within a synctest bubble, and
 // end it there.
 func newArchived(t *testing.T, opt jetsim.Options, change func(r *rig)) *archived {
+	a := newServer(t, opt)
+	a.read(change)
+	return a
+}
+
+// newServer starts a simulator.
+func newServer(t *testing.T, opt jetsim.Options) *archived {
 	time.Sleep(time.Until(time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)))
 	opt.Segment, opt.Block, opt.Newer, opt.Syncs = 100, 20, jetsim.AllNewer(), true
 	opt.Archive = &jetsim.ArchiveOptions{Key: simKey}
@@ -109,12 +117,17 @@ func newArchived(t *testing.T, opt jetsim.Options, change func(r *rig)) *archive
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &archived{sim: sim, conns: make(chan net.Conn), done: make(chan struct{}), hosts: map[string]int{}, calls: map[string]int{}}
+	a := &archived{t: t, sim: sim, conns: make(chan net.Conn), done: make(chan struct{}), hosts: map[string]int{}, calls: map[string]int{}}
 	a.tr = &http.Transport{DialContext: a.dial}
 	if err := sim.Serve(a); err != nil {
 		t.Fatal(err)
 	}
-	a.r = newRig(t, func(r *rig) {
+	return a
+}
+
+// read starts the daemon.
+func (a *archived) read(change func(r *rig)) {
+	a.r = newRig(a.t, func(r *rig) {
 		r.cfg.Feeds[0].Endpoints = endpoints("ws://" + simHost + "/xrpc/network.bsky.jetstream.subscribeEvents")
 		r.http = &http.Client{Transport: a}
 		negotiator := jetstream.NewNegotiator("", clockwork.NewRealClock())
@@ -128,7 +141,6 @@ func newArchived(t *testing.T, opt jetsim.Options, change func(r *rig)) *archive
 			change(r)
 		}
 	})
-	return a
 }
 
 // end ends the daemon and the simulator, whose goroutines the bubble waits for.
@@ -162,13 +174,13 @@ func (a *archived) awayFor(n int64, seconds int) {
 
 // inject makes a fault happen once, or for a time, as in "archive-quota:6h".
 func (a *archived) inject(text string) {
-	a.r.t.Helper()
+	a.t.Helper()
 	f, err := jetsim.ParseFault(text)
 	if err == nil {
 		err = a.sim.Inject(f)
 	}
 	if err != nil {
-		a.r.t.Fatal(err)
+		a.t.Fatal(err)
 	}
 }
 

@@ -226,10 +226,14 @@ func (l *life) scheduleBackfill(ctx actor.Context, d time.Duration) {
 // schedules the backfill again.
 func (p *connected) startBackfill(ctx actor.Context) {
 	r := &p.backfills
+	f := p.feed
 	if len(r.queue) == 0 || r.running || p.continuity.doubtful() {
 		return
 	}
-	f, s := p.feed, r.queue[0]
+	if r.replaying && f.status.Position.Seq == 0 {
+		return // it would overtake the replay; noticeLive schedules it again
+	}
+	s := r.queue[0]
 	r.id++
 	r.attempts++
 	r.running = true

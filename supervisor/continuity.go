@@ -15,7 +15,8 @@ type continuity struct {
 	// epoch is the epoch of the connection that was planned last. Its commits may be reported after
 	// the feed has begun the next epoch.
 	epoch messages.Epoch
-	// skip says that the plan passes events over, which are lost as soon as something comes.
+	// skip says that the plan passes events over, or may do so, which are lost as soon as something
+	// comes.
 	skip     bool
 	unproven bool // the proof of the overlap has not come yet
 	moved    bool // the connection has moved the position, or the replay on its way there
@@ -68,7 +69,7 @@ func (c *continuity) opened(host string, m *actors.Connected, mono time.Duration
 // planned notes what the next connection has to prove.
 func (c *continuity) planned(epoch messages.Epoch, p jetstream.Plan) {
 	c.epoch = epoch
-	c.unproven, c.skip = p.Proof != jetstream.ProofNone && !p.Accept, p.Skip != nil || p.Gap != nil
+	c.unproven, c.skip = p.Proof != jetstream.ProofNone && !p.Accept, p.Skip != nil || p.Gap != nil || p.Accept
 	c.moved, c.tooLate, c.last = false, false, nil
 	c.presentUS, c.live = 0, liveDetector{}
 }
@@ -99,7 +100,7 @@ func (c *continuity) proven(m *messages.Proven) {
 }
 
 // doubtful says whether events that the connection should bring may be missing.
-func (c *continuity) doubtful() bool { return c.unproven || c.skip }
+func (c *continuity) doubtful() bool { return c.unproven || c.skip || c.tooLate }
 
 // noOverlap notes the writer's report that the replay began too late. It returns false for a report
 // about another connection.

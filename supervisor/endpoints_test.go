@@ -115,3 +115,21 @@ func TestPreferredEndpointIsTriedAgainAfterAHealthyWhile(t *testing.T) {
 		c.ended(actors.Ended{Lived: comeback, Forced: messages.CausePreferred}, "a", 0, 0)
 	}
 }
+
+// A server that announces its end is believed a few times in a row. Then it is left like one that
+// does not.
+func TestAServerThatIsAlwaysAboutToReturnIsLeft(t *testing.T) {
+	c := newChoice(t, "a", "b")
+	for n := 1; ; n++ {
+		c.Ended(c.now, &actors.Ended{Clean: true}, false, false)
+		if c.Current().Host() == "b:443" {
+			if n < 3 {
+				t.Errorf("it was left after %d ends", n)
+			}
+			return
+		}
+		if n == 10 {
+			t.Fatal("it was believed ten times in a row")
+		}
+	}
+}

@@ -123,6 +123,42 @@ func TestI2_WhatWasBeforeTheFeedBeganStaysOutWhenItsFilterChanges(t *testing.T) 
 	}
 }
 
+// A feed that has stored nothing asks for the moment at which it began when its filter changes. That
+// a server itself began after that moment is no loss. If the feed was away for hours it may be one.
+func TestI4_AFilterThatChangesBeforeAnythingIsStored(t *testing.T) {
+	for away, gaps := range map[time.Duration]uint64{0: 0, 5 * time.Hour: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, func(r *rig) { r.up.fixedFilter, r.up.tells = true, true })
+			r.up.last().mu.Lock()
+			r.up.last().stall = true // it has nothing that is wanted
+			r.up.last().mu.Unlock()
+			r.after(time.Second)
+			if away > 0 {
+				if err := r.stop(); err != nil {
+					t.Fatal(err)
+				}
+				r.after(away)
+			}
+			r.up.publish(5)
+			r.after(time.Second)
+			changed := r.cfg.Feeds[0]
+			changed.Collections = []string{"app.bsky.feed.post"}
+			if away > 0 {
+				r.cfg.Feeds[0] = changed
+				r.start()
+			} else if err := r.daemon.UpdateFilter(t.Context(), changed); err != nil {
+				t.Fatal(err)
+			}
+			r.after(time.Minute)
+			r.up.publish(5)
+			r.after(time.Second)
+			if s := r.status(); s.State != messages.StateLive || s.Gaps != gaps || s.Stored != 10+gaps {
+				t.Errorf("after %v: %s, %d gaps, %d entries", away, s.State, s.Gaps, s.Stored)
+			}
+		})
+	}
+}
+
 // A feed that its supervisor restarted uses the filter that it was given since the daemon started.
 func TestAChangedFilterOutlivesItsFeedActor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

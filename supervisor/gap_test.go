@@ -36,6 +36,11 @@ func TestI4_PastTheReplayWindowIsAGapEntryAndLiveAgain(t *testing.T) {
 		if r.events(observe.FeedGapped) != 1 {
 			t.Fatal("the gap was not told once")
 		}
+		r.store.set(func() {
+			if r.store.orphans > 0 {
+				t.Error("the gap's row was not stored with its entry")
+			}
+		})
 		// A restart right after the gap does not record the gap again. Its overlap may bring events
 		// of the gap, each of them once.
 		if err := r.stop(); err != nil {

@@ -23,6 +23,7 @@ type leaseStore struct {
 	away     bool
 	refusal  error           // the answer to every call, nil for none
 	acquired int             // calls of Acquire
+	slow     time.Duration   // how long the answer to a renewal takes
 	cut      map[string]bool // nodes that cannot reach it
 }
 
@@ -130,6 +131,10 @@ func (s *leaseStore) Renew(_ context.Context, lease messages.Lease, ttl time.Dur
 		return err
 	}
 	l.until = time.Now().Add(ttl)
+	slow := s.slow
+	s.mu.Unlock()
+	time.Sleep(slow)
+	s.mu.Lock()
 	return nil
 }
 

@@ -186,3 +186,35 @@ func TestI4_WhatAStoreHasLostIsAskedForAgain(t *testing.T) {
 		})
 	}
 }
+
+// The stream lost its end, and the position that was saved beside it is newer. The events of the
+// end are read again from the stream's own position.
+func TestI1_ASavedPositionBeyondTheStreamCountsForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(10)
+		r.after(10 * time.Second)
+		var kept messages.Checkpoint
+		r.store.set(func() { kept = *r.store.cp })
+		r.up.publish(10)
+		r.after(10 * time.Second)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.store.set(func() {
+			last := len(r.store.blocks) - 1
+			for r.store.blocks[last].appended.First.Compare(kept.LastID) > 0 {
+				r.store.entries -= len(r.store.blocks[last].events)
+				last--
+			}
+			r.store.blocks = r.store.blocks[:last+1]
+			r.store.last, r.store.cp = kept.LastID, &kept
+			if r.store.saved.LastID.Compare(kept.LastID) <= 0 {
+				t.Errorf("the saved position is %+v", r.store.saved)
+			}
+		})
+		r.start()
+		r.after(time.Minute)
+		r.wantExactlyPublished(0)
+	})
+}

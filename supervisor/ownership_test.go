@@ -222,3 +222,37 @@ func TestAClosedStreamEndsTheReading(t *testing.T) {
 		}
 	})
 }
+
+// The answer to a renewal is slow, and then the store is away. The lease ends here when it ends in
+// the store, which counts from the request.
+func TestI6_ALeaseCountsFromTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newShared(t, func(r *rig) { r.leases.slow = leaseTTL / 2 })
+		r.after(leaseTTL/3 + leaseTTL/4) // the first renewal was asked for, and is not answered
+		r.wantState(messages.StateLive)
+		r.leases.setAway(true)
+		r.after(leaseTTL)
+		r.wantOnce(observe.LeaseLost)
+	})
+}
+
+// A position is saved when its events are stored, and not while they are on their way.
+func TestI1_APositionIsNotSavedBeforeItsEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(10)
+		r.after(10 * time.Second)
+		thaw := r.store.freeze()
+		r.up.publish(10)
+		r.after(10 * time.Second)
+		r.store.set(func() {
+			if saved, stored := r.store.saved, r.store.cp; saved == nil || saved.TimeUS > stored.TimeUS {
+				t.Errorf("%+v was saved, and %+v is stored", saved, stored)
+			}
+		})
+		thaw()
+		r.store.set(func() { r.store.frozen = nil })
+		r.after(time.Second)
+		r.wantExactlyPublished(0)
+	})
+}

@@ -23,12 +23,15 @@ type turn struct {
 	actor.Context
 	message any
 	sent    []string // "receiver type"
+	kept    []any    // the same messages
 }
 
-func (t *turn) Message() any                  { return t.message }
-func (t *turn) Self() *actor.PID              { return actor.NewPID("", "feed") }
-func (t *turn) Children() []*actor.PID        { return nil }
-func (t *turn) Send(to *actor.PID, m any)     { t.sent = append(t.sent, to.Id+" "+kindOf(m)) }
+func (t *turn) Message() any           { return t.message }
+func (t *turn) Self() *actor.PID       { return actor.NewPID("", "feed") }
+func (t *turn) Children() []*actor.PID { return nil }
+func (t *turn) Send(to *actor.PID, m any) {
+	t.sent, t.kept = append(t.sent, to.Id+" "+kindOf(m)), append(t.kept, m)
+}
 func (t *turn) Request(to *actor.PID, m any)  { t.Send(to, m) }
 func (t *turn) RestartChildren(...*actor.PID) {}
 func (t *turn) EscalateFailure(any, any)      {}
@@ -216,5 +219,41 @@ func TestALifeThatEndsLeavesTheLeaseHolderAlone(t *testing.T) {
 	f.restartActor(ctx, pending)
 	if f.holderRestart != nil || kindOf(f.life.phase) != "due" {
 		t.Errorf("the restart %v is pending in %s", f.holderRestart, kindOf(f.life.phase))
+	}
+}
+
+// A quiet connection that answers a ping is at the tip, by its host's clock. It is not while it has to
+// prove that nothing is missing, or waits for the writer.
+func TestWhenAConnectionIsAtTheTip(t *testing.T) {
+	at := time.Unix(1_800_000_000, 0)
+	for name, c := range map[string]struct {
+		change func(*connected, *messages.Heartbeat)
+		want   bool
+	}{
+		"quiet":                {func(*connected, *messages.Heartbeat) {}, true},
+		"busy":                 {func(_ *connected, m *messages.Heartbeat) { m.LastFrame = m.Pong.Add(-time.Second) }, false},
+		"not proven":           {func(p *connected, m *messages.Heartbeat) { p.continuity.unproven = true }, false},
+		"events to pass over":  {func(p *connected, m *messages.Heartbeat) { p.continuity.skip = true }, false},
+		"waits for the writer": {func(_ *connected, m *messages.Heartbeat) { m.Blocked = time.Millisecond }, false},
+		"the same pong":        {func(p *connected, m *messages.Heartbeat) { p.pong = m.Pong }, false},
+	} {
+		l := lifeOf(t, false)
+		p := &connected{dialled: dialled{runs(l)}, at: at}
+		l.phase = p
+		m := &messages.Heartbeat{Epoch: 1, At: at.Add(5 * time.Minute), LastFrame: at, Pong: at.Add(4 * time.Minute), TipUS: 7, PresentUS: 9}
+		c.change(p, m)
+		ctx := &turn{message: m}
+		p.receive(ctx)
+		told := false
+		for _, sent := range ctx.kept {
+			if tip, ok := sent.(*messages.AtTip); ok {
+				if told = true; tip.At.US != 7 || tip.At.Host != l.feed.endpoints.Current().Host() {
+					t.Errorf("%s: the tip is %+v", name, tip.At)
+				}
+			}
+		}
+		if told != c.want {
+			t.Errorf("%s: it is at the tip: %v", name, told)
+		}
 	}
 }

@@ -318,3 +318,24 @@ func TestI2_SeveralInstancesAnswerForOneHost(t *testing.T) {
 		}
 	})
 }
+
+// An event that says to be of next year is stored under a time of today. Else every event of a year
+// would follow it by one.
+func TestAnEventOfNextYearGetsNoIDOfNextYear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.up.publish(5)
+		r.after(time.Second)
+		r.up.set(func() { r.up.offset = 365 * 24 * time.Hour })
+		r.up.publish(1)
+		r.up.set(func() { r.up.offset = 0 })
+		r.up.publish(5)
+		r.after(time.Second)
+		r.wantExactlyPublished(0)
+		r.store.set(func() {
+			if most := time.Now().Add(time.Minute); r.store.last.TimeUS() > most.UnixMicro() {
+				t.Errorf("the newest entry is %s, of %s", r.store.last, time.UnixMicro(r.store.last.TimeUS()))
+			}
+		})
+	})
+}

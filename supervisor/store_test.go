@@ -29,6 +29,7 @@ type store struct {
 	closedReason      string
 	lost              *persistence.Truncation // until the next append
 	slow              chan struct{}           // the next Checkpoint returns when it is closed
+	orphans           int                     // gap entries whose row was not stored with them
 }
 
 type block struct {
@@ -181,6 +182,13 @@ func (m memStream) Append(ctx context.Context, b *messages.Batch, cp messages.Ch
 		blk.ids = append(blk.ids, s.last)
 		blk.events = append(blk.events, bytes.Clone(b.Bytes(i)))
 		blk.prints = append(blk.prints, e.Fingerprint)
+	}
+	for i, e := range b.Events {
+		if !e.Drop && e.Kind == messages.KindGap && !slices.ContainsFunc(slices.Concat(cp.Gaps, s.gaps), func(row messages.GapRow) bool {
+			return bytes.Contains(b.Bytes(i), []byte(row.ID))
+		}) {
+			s.orphans++
+		}
 	}
 	blk.appended.Entries = len(blk.events)
 	if len(blk.events) > 0 {

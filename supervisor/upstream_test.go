@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tempestd/actors"
+	"tempestd/internal/atproto"
 	"tempestd/internal/jetstream"
 	"tempestd/messages"
 )
@@ -27,6 +28,7 @@ type upstream struct {
 	// legacy sends no sequence numbers, and leaves out events that are published while a replay
 	// changes to live.
 	legacy      bool
+	tells       bool          // a connection is told that the upstream does not go back as far as it asked
 	fixedFilter bool          // filters cannot be changed on an open connection
 	localFilter bool          // only commits are handed on; all else is read and left out
 	undated     bool          // handshakes have no Date
@@ -179,6 +181,7 @@ func (u *upstream) dial(_ context.Context, req jetstream.Request) (actors.Upstre
 	if !u.deafToCursors {
 		_, seq, bySeq := req.Cursor.Sequence()
 		us, byTime := req.Cursor.TimeUS()
+		c.outdated = u.tells && byTime && len(u.events) > 0 && u.events[0].timeUS > us
 		for i, e := range u.events {
 			if bySeq && !u.legacy && e.seq >= seq || byTime && e.timeUS+u.skew[host].Microseconds() >= us {
 				c.next = i
@@ -215,6 +218,8 @@ type upstreamConn struct {
 	done   chan struct{}
 	closed sync.Once
 	sent   int // events sent
+	// outdated: it was asked for a time before its oldest event.
+	outdated bool
 
 	mu       sync.Mutex
 	activity jetstream.Activity
@@ -256,7 +261,9 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 				panic(err)
 			}
 			if !begun {
-				begun = true
+				if begun = true; c.outdated {
+					sink.Info(atproto.OutdatedCursor, "")
+				}
 				sink.First(scanned)
 			}
 			if n := c.up.oversized; n > 0 && scanned.Seq%int64(n) == 0 {

@@ -3,6 +3,7 @@ package supervisor_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,5 +177,30 @@ func TestNarrowFeedIsNeverCalledBlind(t *testing.T) {
 			t.Fatalf("%d stalls, epoch %d", s.Stalls, s.Epoch)
 		}
 		r.after(time.Minute)
+	})
+}
+
+// The machine slept: the wall clock went on, and the monotonic clock did not. The socket is not
+// waited for.
+func TestAMachineThatSleptReconnectsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var slept atomic.Int64
+		r := newRig(t, func(r *rig) {
+			r.mono = func() time.Duration { return time.Since(began) - time.Duration(slept.Load()) }
+		})
+		r.up.publish(1)
+		r.after(10 * time.Second)
+		slept.Store(int64(5 * time.Second)) // no sleep, but a clock that is set
+		r.after(5 * time.Second)
+		if s := r.status(); s.Epoch != 1 {
+			t.Fatalf("epoch %d, %s", s.Epoch, s.Reason)
+		}
+		slept.Add(int64(time.Minute))
+		r.after(3 * time.Second)
+		if s := r.status(); s.Epoch != 2 || s.State != messages.StateLive {
+			t.Fatalf("epoch %d, state %s", s.Epoch, s.State)
+		}
+		r.wantExactlyPublished(0)
 	})
 }

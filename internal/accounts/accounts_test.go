@@ -60,7 +60,7 @@ func TestEverythingThatServersHoldIsRead(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want %d records", did, d, err, len(want))
 		}
 		some := 0
-		d, err = r.Repository(t.Context(), did, func(c string) bool { return c == posts }, func(got accounts.Record) error { some++; return nil })
+		d, err = r.Repository(t.Context(), did, func(p accounts.Path) bool { return p.Collection == posts }, func(got accounts.Record) error { some++; return nil })
 		if err != nil || some == 0 || some != d.Records || some == len(want) {
 			t.Errorf("of one collection %d, %+v, %v", some, d, err)
 		}

@@ -24,18 +24,19 @@ type Download struct {
 	Rev              string // of the commit, "" unless the account is active
 	Bytes            int64
 	Blocks           int
-	Records, Skipped int // of the wanted collections
+	Records, Skipped int // that are wanted
 }
 
 // Repository reads a whole repository and gives the records of the wanted collections to yield, in
-// the order of their paths (com.atproto.sync.getRepo); wanted is nil for all. Nothing is given
+// the order of their paths (com.atproto.sync.getRepo). wanted is told of each path that there is,
+// and says whether its record is wanted; it is nil for all. Nothing is given
 // before the repository is there as a whole and its signature is verified. An error of yield ends
 // it and is returned as it is; what is wrong with the repository is repo.ErrCorrupt,
 // signing.ErrSignature, ErrBound or ErrAnswer.
 //
 // What has changed since a revision can be asked for too, but servers differ in which blocks that
 // has, so that a tree of them cannot be walked: a repository is always read as a whole.
-func (c *Client) Repository(ctx context.Context, did string, wanted func(collection string) bool, yield func(Record) error) (Download, error) {
+func (c *Client) Repository(ctx context.Context, did string, wanted func(Path) bool, yield func(Record) error) (Download, error) {
 	var d Download
 	var got *blocks
 	var commit repo.Commit
@@ -111,11 +112,11 @@ func (c *Client) download(ctx context.Context, id identity.Identity, into *block
 }
 
 // records walks the tree of a repository.
-func (c *Client) records(from *blocks, commit repo.Commit, wanted func(string) bool, d *Download, yield func(Record) error) error {
+func (c *Client) records(from *blocks, commit repo.Commit, wanted func(Path) bool, d *Download, yield func(Record) error) error {
 	var encoder dagcbor.Encoder
 	return repo.Walk(commit.Data, from.get, func(key []byte, cid dagcbor.CID) error {
 		collection, rkey, _ := strings.Cut(string(key), "/")
-		if wanted != nil && !wanted(collection) {
+		if wanted != nil && !wanted(Path{collection, rkey}) {
 			return nil
 		}
 		block, err := from.get(cid)

@@ -122,20 +122,10 @@ func (c *Conn) ending(err error) error {
 	return jetstream.NewEndError(end, err)
 }
 
-// refusal is an archive's refusal, as a socket's would be.
+// refusal is an archive's refusal, as a socket's would be. Its text says which call was refused.
 func refusal(err error) error {
-	r := &jetstream.RefusedError{Message: printable(err.Error()), Permanent: true}
-	if said, ok := errors.AsType[*RefusedError](err); ok {
-		r.Status = said.Status
-	}
-	return &archiveRefusal{r}
+	return &jetstream.RefusedError{Message: printable(err.Error()), Permanent: true}
 }
-
-// archiveRefusal says that it was the archive that refused.
-type archiveRefusal struct{ refused *jetstream.RefusedError }
-
-func (e *archiveRefusal) Error() string { return e.refused.Message }
-func (e *archiveRefusal) Unwrap() error { return e.refused }
 
 // waiting is told what requests wait for.
 func (c *Conn) waiting(until time.Time, why error) {

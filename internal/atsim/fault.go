@@ -95,7 +95,7 @@ func Faults() []FaultInfo {
 		{FaultSecondFactor, "ask for a second factor", true},
 		{FaultEchoSecret, "repeat the secret in an error", true},
 		{FaultOldTimeline, "not know since and startCursor", true},
-		{FaultEarlyEnd, "end a timeline before its end", true},
+		{FaultEarlyEnd, "end a timeline, or a list, before its end", true},
 		{FaultPlainRepost, "show a repost without its URI", true},
 	}
 }

@@ -104,7 +104,8 @@ func (s *Sim) listRecords(w http.ResponseWriter, r *http.Request, a *account) {
 		return
 	}
 	hit := func(name string) bool { _, ok := s.hit(name, a.did, "listRecords"); return ok }
-	empty, repeats, wrong, float, foreign := hit(FaultEmptyPage), hit(FaultRepeatedCursor), hit(FaultWrongCID), hit(FaultFloat), hit(FaultForeignPath)
+	empty, repeats, early := hit(FaultEmptyPage), hit(FaultRepeatedCursor), hit(FaultEarlyEnd)
+	wrong, float, foreign := hit(FaultWrongCID), hit(FaultFloat), hit(FaultForeignPath)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	keys := slices.Clone(a.sorted(collection))
@@ -136,7 +137,9 @@ func (s *Sim) listRecords(w http.ResponseWriter, r *http.Request, a *account) {
 		records = append(records, v)
 	}
 	v := map[string]any{"records": records}
-	if len(page) > 0 { // as real servers do, whether or not there is more
+	if early {
+		v["records"] = records[:min(len(records), 9)]
+	} else if len(page) > 0 { // as real servers do, whether or not there is more
 		v["cursor"] = page[len(page)-1]
 	}
 	if repeats && cursor != "" {

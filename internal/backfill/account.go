@@ -11,6 +11,7 @@ import (
 	"tempestd/internal/accounts/guard"
 	"tempestd/internal/accounts/signing"
 	"tempestd/internal/accounts/xrpc"
+	"tempestd/internal/archive/dagcbor"
 	"tempestd/internal/archive/repo"
 	"tempestd/messages"
 )
@@ -67,7 +68,8 @@ type account struct {
 	// The rest is good once records is closed.
 	state   accounts.State
 	err     error
-	gone    []AliveRecord // of those believed alive: not seen in lists that were whole
+	gone    []AliveRecord // of those believed alive: not there any more
+	doubted int           // more of them, which could not be confirmed
 	skipped int
 	partial int // lists that did not come to their end
 }
@@ -140,7 +142,8 @@ func (f *accountsFetch) take(ctx context.Context, run <-chan error, a *account, 
 	}
 	f.progress.Skips += a.skipped
 	f.progress.Part += a.partial
-	if a.partial > 0 {
+	f.progress.Doubted += a.doubted
+	if a.partial+a.doubted > 0 {
 		f.progress.Unread++
 	}
 	switch {
@@ -197,50 +200,31 @@ func (f *accountsFetch) compared(ctx context.Context, records HeldRecords) error
 	return ctx.Err()
 }
 
-// deletes hands over the deletes of the records that are gone. What has happened to a record
-// meanwhile is no delete within the gap.
-func (f *accountsFetch) deletes(ctx context.Context, a *account, records HeldRecords) error {
-	if len(a.gone) == 0 {
-		return nil
-	}
-	if err := f.flush(ctx); err != nil {
-		return err
-	}
-	if err := records.Refresh(ctx); err != nil {
-		return err
-	}
-	slices.SortFunc(a.gone, func(x, y AliveRecord) int { return x.At.Compare(y.At) })
-	now := f.opt.Clock.Now().UnixMicro()
-	for _, r := range a.gone {
-		if !records.StillAlive(a.did, r) {
-			continue
-		}
-		if err := f.compared(ctx, records); err != nil {
-			return err
-		}
-		if err := f.add(ctx, func(dst []byte) []byte { return appendDelete(dst, a.did, r.Path, now) }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // failed notes why an account could not be asked. What may pass is tried again later.
 func (f *accountsFetch) failed(did string, err error) {
+	if why := lasting(err); why != "" {
+		f.progress.unread(why)
+		return
+	}
+	f.progress.Left = append(f.progress.Left, did)
+	f.lastErr = fmt.Errorf("%s: %w", did, err)
+}
+
+// lasting is what is wrong with an account's server for good; "" if it may pass.
+func lasting(err error) string {
 	var refused *xrpc.Error
 	switch {
 	case errors.Is(err, guard.ErrForbidden):
-		f.progress.unread("whose server must not be called")
-	case errors.Is(err, signing.ErrSignature), errors.Is(err, repo.ErrCorrupt), errors.Is(err, accounts.ErrAnswer), errors.Is(err, accounts.ErrCID), errors.Is(err, accounts.ErrPath):
-		f.progress.unread("whose server's answer is not sound")
+		return "whose server must not be called"
+	case errors.Is(err, signing.ErrSignature), errors.Is(err, repo.ErrCorrupt), errors.Is(err, accounts.ErrAnswer), errors.Is(err, accounts.ErrCID), errors.Is(err, accounts.ErrPath),
+		errors.Is(err, dagcbor.ErrOutsideModel):
+		return "whose server's answer is not sound"
 	case errors.Is(err, accounts.ErrBound), errors.Is(err, xrpc.ErrTooLarge):
-		f.progress.unread("whose repository is too large")
+		return "whose repository is too large"
 	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 500 && refused.Status != 429:
-		f.progress.unread("whose server refuses")
-	default:
-		f.progress.Left = append(f.progress.Left, did)
-		f.lastErr = fmt.Errorf("%s: %w", did, err)
+		return "whose server refuses"
 	}
+	return ""
 }
 
 // read reads the wanted records of an account: by lists, or the whole repository.
@@ -268,41 +252,39 @@ func (f *accountsFetch) read(ctx context.Context, a *account) error {
 		}
 		return hand()
 	}
-	collections, all := f.order.Filter.Collections, false
+	held := len(a.alive)
+	collections := f.order.Filter.Collections
 	if len(collections) == 0 || len(collections) > listMost || slices.ContainsFunc(collections, isWildcard) {
 		of, out, err := f.opt.Network.Collections(ctx, a.did)
 		if a.state = out.State; err != nil || a.state != accounts.Active {
 			return err
 		}
-		collections = slices.DeleteFunc(of, func(c string) bool { return !f.matcher.Wants(messages.KindCommit, []byte(a.did), []byte(c)) })
-		all = true
+		for path := range a.alive { // that a collection is not named proves nothing of its records
+			of = append(of, path.Collection)
+		}
+		slices.Sort(of)
+		collections = slices.DeleteFunc(slices.Compact(of), func(c string) bool { return !f.matcher.Wants(messages.KindCommit, []byte(a.did), []byte(c)) })
 	}
-	unknown := map[string]bool{} // collections of which not everything was seen
 	if len(collections) > listMost {
-		d, err := f.opt.Network.Repository(ctx, a.did, func(c string) bool { return slices.Contains(collections, c) }, func(r accounts.Record) error {
-			delete(a.alive, accounts.Path{Collection: r.Collection, RKey: r.RKey})
-			return yield(r)
-		})
-		a.skipped += d.Skipped
-		if a.state = d.State; err != nil || a.state != accounts.Active {
+		if err := f.repository(ctx, a, collections, yield); err != nil || a.state != accounts.Active {
 			return err
 		}
-		for _, c := range collections {
-			unknown[c] = d.Skipped > 0
-		}
-	} else if err := f.list(ctx, a, collections, unknown, yield); err != nil || a.state != accounts.Active {
+		return hand()
+	}
+	whole, err := f.list(ctx, a, collections, yield)
+	if err != nil || a.state != accounts.Active {
 		return err
 	}
-	for _, r := range a.alive {
-		if !unknown[r.Collection] && (all || slices.Contains(collections, r.Collection)) {
-			a.gone = append(a.gone, r)
-		}
+	if err := f.compare(ctx, a, collections, whole, held, yield); err != nil || a.state != accounts.Active {
+		return err
 	}
 	return hand()
 }
 
-// list lists collections, each as far back as the gap and the records believed alive.
-func (f *accountsFetch) list(ctx context.Context, a *account, collections []string, unknown map[string]bool, yield func(accounts.Record) error) error {
+// list lists collections, each as far back as the gap and the records believed alive. It returns
+// those that were read so far, and which came to their end by themselves.
+func (f *accountsFetch) list(ctx context.Context, a *account, collections []string, yield func(accounts.Record) error) (map[string]bool, error) {
+	whole := map[string]bool{}
 	for _, c := range collections {
 		since := f.from.Add(accounts.Slack) // the list goes on for the slack by itself
 		for _, r := range a.alive {
@@ -320,13 +302,14 @@ func (f *accountsFetch) list(ctx context.Context, a *account, collections []stri
 		listing, err := f.opt.Network.List(ctx, a.did, c, accounts.ListOptions{Since: since,
 			Saw: func(rkey string) { delete(a.alive, accounts.Path{Collection: c, RKey: rkey}) }}, yield)
 		if a.state = listing.State; err != nil || a.state != accounts.Active {
-			return err
+			return nil, err
 		}
 		a.skipped += listing.Skipped
 		if !listing.Complete() {
 			a.partial++
-			unknown[c] = true
+			continue
 		}
+		whole[c] = listing.End == accounts.EndOfList && listing.Skipped == 0
 	}
-	return nil
+	return whole, nil
 }

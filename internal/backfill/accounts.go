@@ -98,13 +98,14 @@ type accountsProgress struct {
 
 // accountsTally is what became of the accounts.
 type accountsTally struct {
-	Asked  int            `json:"asked,omitempty"`
-	Missed int            `json:"missed,omitempty"`  // have committed since the gap began
-	Ends   map[string]int `json:"ends,omitempty"`    // accounts that gave nothing, by the reason
-	Skips  int            `json:"skips,omitempty"`   // records that are no such
-	Part   int            `json:"part,omitempty"`    // lists that did not come to their end
-	Unread int            `json:"unread,omitempty"`  // accounts of which not everything could be read
-	SinceS int64          `json:"since_s,omitempty"` // deletes of records from before it are unknown, Unix s
+	Asked   int            `json:"asked,omitempty"`
+	Missed  int            `json:"missed,omitempty"`  // have committed since the gap began
+	Ends    map[string]int `json:"ends,omitempty"`    // accounts that gave nothing, by the reason
+	Skips   int            `json:"skips,omitempty"`   // records that are no such
+	Part    int            `json:"part,omitempty"`    // lists that did not come to their end
+	Doubted int            `json:"doubted,omitempty"` // deletes that could not be confirmed
+	Unread  int            `json:"unread,omitempty"`  // accounts of which not everything could be read
+	SinceS  int64          `json:"since_s,omitempty"` // deletes of records from before it are unknown, Unix s
 }
 
 // unread notes an account that could not be read, for a reason that is not the account's own: its
@@ -152,6 +153,7 @@ type accountsFetch struct {
 	matcher  *jetstream.Matcher
 	from, to time.Time // of the keys of records that are wanted; to is zero for now
 	revs     map[string]string
+	latest   map[string]string // the latest revs of those that missed something, by account
 	progress accountsProgress
 	received int64
 	lastErr  error // of an account that is left
@@ -270,6 +272,7 @@ func (f *accountsFetch) heads(ctx context.Context, dids []string) (missed []stri
 	if err := f.wait(ctx, run); err != nil {
 		return nil, err
 	}
+	f.latest = map[string]string{}
 	for i, did := range dids {
 		a := answers[i]
 		f.progress.Asked++
@@ -280,6 +283,7 @@ func (f *accountsFetch) heads(ctx context.Context, dids []string) (missed []stri
 			f.progress.end("that are " + a.State.String())
 		case f.changed(did, a.Rev):
 			missed = append(missed, did)
+			f.latest[did] = a.Rev
 		}
 	}
 	return missed, ctx.Err()
@@ -343,6 +347,9 @@ func (f *accountsFetch) missing() string {
 	parts = append(parts, ends...)
 	if t.Part > 0 {
 		parts = append(parts, fmt.Sprintf("the rest of %d lists that ended early", t.Part))
+	}
+	if t.Doubted > 0 {
+		parts = append(parts, fmt.Sprintf("%d deletes that could not be confirmed", t.Doubted))
 	}
 	if t.Skips > 0 {
 		parts = append(parts, fmt.Sprintf("%d records that are not what their CID says", t.Skips))

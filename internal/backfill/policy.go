@@ -93,7 +93,7 @@ func (p Policy) After(row messages.GapRow, result Result, err error, failures in
 			row.Why = fmt.Sprintf("%s has nothing from %s to %s", row.Source, shown(result.LackFromUS), shown(result.LackToUS))
 		}
 	case errors.Is(err, ErrNothing), errors.Is(err, ErrPermanent):
-		row.Why = fmt.Sprintf("%s: %v", row.Source, err)
+		row.Why = refused(row.Source, err)
 	case errors.As(err, &wait):
 		row.State, row.RetryAt, row.Why = messages.GapWaiting, wait.Until, WaitingFor(row.Source, wait.Why)
 		return row
@@ -116,6 +116,17 @@ func (p Policy) After(row messages.GapRow, result Result, err error, failures in
 // WaitingFor is the reason of a row whose source waits.
 func WaitingFor(source messages.GapSource, why string) string {
 	return line(fmt.Sprintf("%s: %s", source, strings.TrimPrefix(why, string(source)+": ")))
+}
+
+// refused is the reason of a row whose source has nothing, or refuses. The source is named once.
+func refused(source messages.GapSource, err error) string {
+	why := err.Error()
+	for _, kind := range []error{ErrNothing, ErrPermanent} {
+		if rest, ok := strings.CutPrefix(why, kind.Error()+": "); ok {
+			why = fmt.Sprintf("%v: %s", kind, strings.TrimPrefix(rest, string(source)+": "))
+		}
+	}
+	return fmt.Sprintf("%s: %s", source, why)
 }
 
 // closed is a row for which there is no other source.

@@ -192,7 +192,7 @@ func (r *replay) cursor() jetstream.Cursor {
 
 func (r *replay) connect() error {
 	s, o := r.socket, r.order
-	r.begins, r.outdated = r.span.FromUS, false
+	r.begins, r.outdated, r.future = r.span.FromUS, false, false
 	if r.at.Host == r.endpoint.Host() {
 		r.begins = max(r.begins, r.at.BeginsUS)
 	}

@@ -50,6 +50,11 @@ func valkeyKeys() []key {
 			duration(100*time.Millisecond, time.Minute), func(at place) *time.Duration { return &v(at).ConnectTimeout }),
 		bind(key{path: "valkey.command_timeout", value: `"5s"`, doc: `How long a command, or one append, may take before it is asked what became of it (100ms to 1m).`},
 			duration(100*time.Millisecond, time.Minute), func(at place) *time.Duration { return &v(at).CommandTimeout }),
+		bind(key{path: "valkey.durability", value: `"memory"`, doc: `What an append waits for before it counts, and before readers get its entries: "memory": the server's answer; "aof": the sync of its
+append-only file; "replicas": that, and replicas that have the append. docs/valkey.md says which fault each survives.`},
+			choice(valkey.Durabilities...), func(at place) *string { return &v(at).Durability }),
+		bind(key{path: "valkey.replicas", value: `1`, doc: `How many replicas that are, with durability = "replicas" (1 to 16).`},
+			count(1, 16), func(at place) *int { return &v(at).Replicas }),
 		bind(key{path: "valkey.fields", value: `[]`, doc: `What an entry carries beside "json", the event: any of "did", "kind", "collection", "time_us".`},
 			unique(list(0, 4, choice(valkey.EntryFields...))), func(at place) *[]string { return &v(at).Fields }),
 

@@ -27,6 +27,8 @@ type Valkey struct {
 	CAFile, CertFile, KeyFile      string
 	ServerName                     string
 	ConnectTimeout, CommandTimeout time.Duration
+	Durability                     string   // "memory", "aof", "replicas"
+	Replicas                       int      // with "replicas": how many
 	Fields                         []string // stored in addition to "json"
 }
 
@@ -115,6 +117,9 @@ func (l *loader) finishValkey() {
 	}
 	if v.Mode == valkey.ModeCluster && v.Database != 0 {
 		report("valkey.database", fmt.Sprintf("found %d with mode = \"cluster\"", v.Database), "want 0, the only one that a cluster has")
+	}
+	if v.Replicas != 1 && v.Durability != valkey.DurabilityReplicas {
+		report("valkey.replicas", fmt.Sprintf("found %d with durability = %q", v.Replicas, v.Durability), `want it with durability = "replicas"`)
 	}
 	if (v.CertFile == "") != (v.KeyFile == "") {
 		report("valkey.tls_cert_file", "found one of tls_cert_file and tls_key_file", "want both or neither")

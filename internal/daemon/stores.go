@@ -112,7 +112,7 @@ func (d *daemon) openValkey(ctx context.Context) (*valkey.Store, error) {
 		Addresses: c.Addresses, Mode: c.Mode, SentinelMaster: c.SentinelMaster,
 		Username: c.Username, Password: c.Password.Reveal(), SentinelUsername: c.SentinelUsername, SentinelPassword: c.SentinelPassword.Reveal(),
 		DB: c.Database, Prefix: c.Prefix, TLS: tls, ConnectTimeout: c.ConnectTimeout, CommandTimeout: c.CommandTimeout,
-		Fields: c.Fields, Describe: jetstream.Describe,
+		Durability: c.Durability, Replicas: c.Replicas, Fields: c.Fields, Describe: jetstream.Describe,
 		Clock: d.clock, OnNotice: d.storeNotice,
 	})
 }

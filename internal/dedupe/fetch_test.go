@@ -110,6 +110,32 @@ func TestI2_FetchesNeitherDoubleNorLose(t *testing.T) {
 	})
 }
 
+// The source of a repair may have got as far as the live feed: what the feed has appended meanwhile,
+// before the repair had its index and after, is not stored again.
+func TestI2_AFetchKnowsWhatCameLiveMeanwhile(t *testing.T) {
+	stream := &memory{}
+	f := dedupe.NewFetch(stream, persistence.Horizon{})
+	live := func(from, to int) {
+		b := batch(t, 64, run(from, to)...)
+		a, err := stream.Append(t.Context(), b, messages.Checkpoint{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Noted(b, a)
+	}
+	index, err := f.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	live(0, 10)
+	f.Use(index)
+	live(10, 20)
+	m, err := f.Mark(t.Context(), batch(t, 64, run(0, 25)...))
+	if err != nil || m.Duplicates != 20 || m.Misses != 5 {
+		t.Errorf("marked %+v, %v; want 20 duplicates", m, err)
+	}
+}
+
 // Blocks between the gap's place and the horizon are passed over.
 func TestFetchHoldsOnlyWhatIsNear(t *testing.T) {
 	stream := &memory{}

@@ -143,6 +143,39 @@ func TestAlwaysFindsRepeatsOutsideOfOverlaps(t *testing.T) {
 	}
 }
 
+// After a restart the ring has the events from before it, once the overlap is over.
+func TestI2_RepeatsAreFoundAfterARestart(t *testing.T) {
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{Always: true})
+	f.writeAll(t, run(0, 5000))
+	f.restart()
+	f.begin(t)
+	f.clock.Advance(time.Hour)
+	if got := f.writeAll(t, run(5000, 75_000)); !got.OverlapEnded {
+		t.Fatalf("marked %+v", got)
+	}
+	if got := f.writeAll(t, run(4000, 5000)); got.Duplicates != 1000 {
+		t.Errorf("marked %+v, want 1000 repeats of events from before the restart", got)
+	}
+}
+
+// When another batch was appended than the one that was marked, the index is loaded anew.
+func TestI2_AnotherBatchThanTheMarkedOneIsNoticed(t *testing.T) {
+	m := &memory{}
+	f := newFeed(m, dedupe.Options{})
+	f.writeAll(t, run(0, 100))
+	f.begin(t)
+	f.mark(t, batch(t, 64, run(100, 110)...))
+	other := batch(t, 64, run(100, 105)...)
+	a, err := m.Append(t.Context(), other, messages.Checkpoint{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Appended(batch(t, 64, run(100, 110)...), a)
+	f.writeAll(t, run(100, 120))
+	same(t, m.stored(t), ids(run(0, 120)))
+}
+
 func TestWithoutAlwaysNothingIsComparedOutsideOfOverlaps(t *testing.T) {
 	f := newFeed(&memory{fail: errors.New("nobody asks")}, dedupe.Options{})
 	if got := f.write(t, batch(t, 64, run(0, 3)...)); got != (dedupe.Marked{}) {

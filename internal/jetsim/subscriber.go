@@ -53,8 +53,8 @@ type subscriber struct {
 	// guards waiting, live and rank.
 	waiting bool
 
-	writing sync.Mutex // held for a write of whole frames
-	over    bool       // a close frame was sent; guarded by writing
+	writing lock // held for a write of whole frames
+	over    bool // a close frame was sent; guarded by writing
 
 	recs    [batchLen]record
 	buf     []byte           // the frames to write
@@ -63,8 +63,16 @@ type subscriber struct {
 	slow    clockwork.Timer  // dribble frames until it fires
 }
 
+// lock is a mutex. A goroutine that waits for it in a testing/synctest bubble is durably blocked, so
+// that virtual time passes while its holder waits for a client that does not read.
+type lock chan struct{}
+
+func newLock() lock    { return make(lock, 1) }
+func (l lock) Lock()   { l <- struct{}{} }
+func (l lock) Unlock() { <-l }
+
 func newSubscriber(s *Sim, conn net.Conn, br *bufio.Reader, req *request) *subscriber {
-	c := &subscriber{sim: s, conn: conn, protocol: req.Version, codec: req.codec(), waiting: req.Hello,
+	c := &subscriber{sim: s, conn: conn, writing: newLock(), protocol: req.Version, codec: req.codec(), waiting: req.Hello,
 		in:     receiver{br: br, refuse: req.Version == subscribe.V2},
 		faults: make(chan Fault, 8), gone: make(chan struct{}), dead: make(chan struct{}), pong: make(chan struct{}, 1)}
 	if req.deflate != nil {

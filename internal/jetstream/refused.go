@@ -22,9 +22,10 @@ const (
 	maxRetryAfter  = time.Hour // the longest wait that it can ask for
 )
 
-// RefusedError is an upstream's answer to a handshake that it did not accept.
+// RefusedError is an upstream's answer to a handshake that it did not accept, or the refusal of its
+// archive.
 type RefusedError struct {
-	Status  int    // HTTP status
+	Status  int    // HTTP status; 0 of an archive, whose Message says everything
 	Name    string // v2 servers' name for it, such as "InvalidRequest"; "" if there is none
 	Message string // the reason: one line, printable, at most 200 bytes; may be empty
 	// RetryAfter is how long the upstream asks us to stay away, at most one hour; 0 if it does not
@@ -37,6 +38,9 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
+	if e.Status == 0 {
+		return e.Message
+	}
 	text := fmt.Sprintf("refused with %d %s", e.Status, http.StatusText(e.Status))
 	if e.Name != "" {
 		text += ": " + e.Name

@@ -139,6 +139,9 @@ type Plan struct {
 	// Accept says that it makes no sense to ask for more: a replay without proof is stored after a
 	// gap entry.
 	Accept bool
+	// Fresh says that the feed began at From, a moment ago, and has stored nothing since. A server
+	// drops nothing so soon: if it does not go back so far, it began later itself.
+	Fresh  bool
 	Gap    *messages.Gap // what is lost, ToUS still unknown; nil if nothing is
 	Skip   *messages.Gap // what is passed over; lost as soon as an event comes
 	Behind time.Duration // from the last covered moment to now; 0 without a checkpoint
@@ -160,6 +163,7 @@ func PlanResume(r Resume) Plan {
 	}
 	host := r.Endpoint.Host()
 	plan := Plan{From: cp.Position, Behind: r.behind(covered)}
+	plan.Fresh = cp.Moment && cp.FirstUS == 0 && cp.Host == host && plan.Behind <= beginSlack
 	if r.Swept && cp.Host == host && cp.Seq > 0 {
 		plan.Cursor, plan.Overlap = SequenceCursor(host, cp.Seq), OverlapShort
 		return plan
@@ -370,7 +374,7 @@ func VerifyFirst(p Plan, seq, timeUS int64, said Said) FirstFrame {
 	}
 	us, byTime := p.Cursor.TimeUS()
 	switch {
-	case !byTime || p.Begin.Earliest:
+	case !byTime || p.Begin.Earliest || p.Fresh:
 	case said.Outdated && timeUS > us, said.Silent && p.Begin.US > 0 && timeUS > us+beginSlack.Microseconds():
 		return FirstLate
 	}

@@ -186,6 +186,8 @@ func TestVerifyFirst(t *testing.T) {
 	exact := plan(jetstream.SequenceCursor(hostA, 1000), jetstream.ProofExact)
 	rewound := plan(jetstream.SequenceCursor(hostA, 900), jetstream.ProofHeld)
 	byTime := plan(jetstream.TimeCursor(ago(2*time.Minute)), jetstream.ProofHeld)
+	fresh := plan(jetstream.TimeCursor(ago(2*time.Minute)), jetstream.ProofNone)
+	fresh.Fresh = true
 	for name, c := range map[string]struct {
 		plan jetstream.Plan
 		seq  int64
@@ -193,18 +195,19 @@ func TestVerifyFirst(t *testing.T) {
 		said jetstream.Said
 		want jetstream.FirstFrame
 	}{
-		"live, anything":                      {jetstream.Plan{}, 1, 0, jetstream.Said{}, jetstream.FirstContinues},
-		"the very event":                      {exact, 1000, time.Minute, jetstream.Said{}, jetstream.FirstExact},
-		"the very number, another event":      {exact, 1000, time.Second, jetstream.Said{}, jetstream.FirstLate},
-		"a number below":                      {exact, 999, time.Second, jetstream.Said{}, jetstream.FirstSequenceReset},
-		"no number":                           {exact, 0, time.Second, jetstream.Said{}, jetstream.FirstSequenceReset},
-		"a number above":                      {exact, 1001, time.Second, jetstream.Said{}, jetstream.FirstLate},
-		"a number in its future":              {exact, 1001, time.Second, jetstream.Said{Future: true}, jetstream.FirstSequenceReset},
-		"rewound, the first of the replay":    {rewound, 900, 2 * time.Minute, jetstream.Said{}, jetstream.FirstContinues},
-		"rewound, below":                      {rewound, 12, 0, jetstream.Said{}, jetstream.FirstSequenceReset},
-		"by time, from far before":            {byTime, 3, time.Hour, jetstream.Said{}, jetstream.FirstContinues},
-		"by time, outdated, still before":     {byTime, 3, 3 * time.Minute, jetstream.Said{Outdated: true}, jetstream.FirstContinues},
-		"by time, outdated, later than asked": {byTime, 3, time.Second, jetstream.Said{Outdated: true}, jetstream.FirstLate},
+		"live, anything":                       {jetstream.Plan{}, 1, 0, jetstream.Said{}, jetstream.FirstContinues},
+		"the very event":                       {exact, 1000, time.Minute, jetstream.Said{}, jetstream.FirstExact},
+		"the very number, another event":       {exact, 1000, time.Second, jetstream.Said{}, jetstream.FirstLate},
+		"a number below":                       {exact, 999, time.Second, jetstream.Said{}, jetstream.FirstSequenceReset},
+		"no number":                            {exact, 0, time.Second, jetstream.Said{}, jetstream.FirstSequenceReset},
+		"a number above":                       {exact, 1001, time.Second, jetstream.Said{}, jetstream.FirstLate},
+		"a number in its future":               {exact, 1001, time.Second, jetstream.Said{Future: true}, jetstream.FirstSequenceReset},
+		"rewound, the first of the replay":     {rewound, 900, 2 * time.Minute, jetstream.Said{}, jetstream.FirstContinues},
+		"rewound, below":                       {rewound, 12, 0, jetstream.Said{}, jetstream.FirstSequenceReset},
+		"by time, from far before":             {byTime, 3, time.Hour, jetstream.Said{}, jetstream.FirstContinues},
+		"by time, outdated, still before":      {byTime, 3, 3 * time.Minute, jetstream.Said{Outdated: true}, jetstream.FirstContinues},
+		"by time, outdated, a feed just begun": {fresh, 3, time.Second, jetstream.Said{Outdated: true}, jetstream.FirstContinues},
+		"by time, outdated, later than asked":  {byTime, 3, time.Second, jetstream.Said{Outdated: true}, jetstream.FirstLate},
 	} {
 		if got := jetstream.VerifyFirst(c.plan, c.seq, ago(c.time), c.said); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
@@ -218,6 +221,13 @@ func TestHostClock(t *testing.T) {
 	if _, ok := c.Earliest(0); ok {
 		t.Fatal("it knows something")
 	}
+	for range 2 {
+		c.SawEvent(at, 0)
+		if us, ok := c.Latest(0); ok {
+			t.Fatalf("one or two events tell that it is %s at the latest", time.UnixMicro(us))
+		}
+	}
+	c = jetstream.HostClock{}
 	second := time.Second.Microseconds()
 	for i := range int64(5) {
 		c.SawEvent(at+i*second, time.Duration(i)*time.Second)

@@ -31,6 +31,9 @@ type Options struct {
 	// AOF is the server's appendfsync: "always", "everysec" or "no". With "" the server has no
 	// append-only file.
 	AOF string
+	// InMemory keeps the server's files in memory, where the machine has a place for that. There a
+	// sync costs nothing.
+	InMemory bool
 	// Args are additional directives, as on the command line: "--maxmemory", "8mb".
 	Args []string
 	// TLS makes the server accept only TLS, with these certificates.
@@ -68,6 +71,12 @@ func newServer(tb testing.TB, opt Options) *Server {
 	}
 	port := freePort(tb)
 	s := &Server{Addr: fmt.Sprintf("127.0.0.1:%d", port), tb: tb, opt: opt, dir: tb.TempDir(), port: port}
+	if opt.InMemory {
+		if dir, err := os.MkdirTemp("/dev/shm", "tempestd"); err == nil {
+			s.dir = dir
+			tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+		}
+	}
 	tb.Cleanup(func() {
 		s.Kill()
 		if tb.Failed() {

@@ -3,23 +3,25 @@ package valkeytest
 import (
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
 
 // Cluster starts a cluster of n primaries that share all slots.
-func Cluster(tb testing.TB, e Engine, n int) []*Server {
+func Cluster(tb testing.TB, opt Options, n int) []*Server {
 	tb.Helper()
+	opt.Args = append(slices.Clone(opt.Args), "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")
 	nodes := make([]*Server, n)
 	create := []string{"--cluster", "create"}
 	for i := range nodes {
-		s := newServer(tb, Options{Engine: e, Args: []string{"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000"}})
+		s := newServer(tb, opt)
 		s.run()
 		s.awaitPing()
 		nodes[i] = s
 		create = append(create, s.Addr)
 	}
-	out, err := exec.Command(Program(tb, e, "cli"), append(create, "--cluster-yes")...).CombinedOutput()
+	out, err := exec.Command(Program(tb, opt.Engine, "cli"), append(create, "--cluster-yes")...).CombinedOutput()
 	if err != nil {
 		tb.Fatalf("make the cluster: %v: %s", err, out)
 	}
@@ -41,16 +43,26 @@ type Pair struct {
 	Sentinels []*Server
 }
 
+// Replicated starts a primary and its replica.
+func Replicated(tb testing.TB, opt Options) (primary, replica *Server) {
+	tb.Helper()
+	args := opt.Args
+	opt.Args = append(slices.Clone(args), "--repl-diskless-sync-delay", "0")
+	primary = Start(tb, opt)
+	opt.Args = append(slices.Clone(args), "--replicaof", "127.0.0.1", fmt.Sprint(primary.port))
+	replica = Start(tb, opt)
+	replica.Await("it follows the primary", func() bool { return strings.Contains(replica.CLI("INFO", "replication"), "master_link_status:up") })
+	return primary, replica
+}
+
 // Sentinel starts a pair and two sentinels. They fail over when the primary has not answered for a
 // second.
-func Sentinel(tb testing.TB, e Engine) *Pair {
+func Sentinel(tb testing.TB, opt Options) *Pair {
 	tb.Helper()
 	p := &Pair{}
-	p.Servers[0] = Start(tb, Options{Engine: e, Args: []string{"--repl-diskless-sync-delay", "0"}})
-	p.Servers[1] = Start(tb, Options{Engine: e, Args: []string{"--replicaof", "127.0.0.1", fmt.Sprint(p.Servers[0].port)}})
-	p.Servers[1].Await("it follows the primary", func() bool { return strings.Contains(p.Servers[1].CLI("INFO", "replication"), "master_link_status:up") })
+	p.Servers[0], p.Servers[1] = Replicated(tb, opt)
 	for range 2 {
-		s := newServer(tb, Options{Engine: e})
+		s := newServer(tb, Options{Engine: opt.Engine})
 		s.mode = []string{s.writeFile("sentinel.conf", fmt.Sprintf(`sentinel monitor %[1]s 127.0.0.1 %[2]d 2
 sentinel down-after-milliseconds %[1]s 1000
 sentinel failover-timeout %[1]s 3000

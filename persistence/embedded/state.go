@@ -131,7 +131,7 @@ func (t *state) openDB() (err error) {
 	}()
 	opt := badgerOptions(t.dir, t.store.opt.Logger)
 	if !t.own {
-		opt = badgerOptions("", t.store.opt.Logger).WithInMemory(true)
+		opt = badgerOptions("", t.store.opt.Logger).WithInMemory(true).WithNumCompactors(0)
 	}
 	db, err := badger.Open(opt)
 	if err != nil {

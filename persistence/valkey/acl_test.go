@@ -66,7 +66,7 @@ func TestContractWithTheLeastACL(t *testing.T) {
 	})
 	t.Run("cluster", func(t *testing.T) {
 		t.Parallel()
-		nodes := valkeytest.Cluster(t, valkeytest.Valkey, 3)
+		nodes := valkeytest.Cluster(t, valkeytest.Options{}, 3)
 		var opt valkey.Options
 		for _, n := range nodes {
 			opt = setUser(t, n, append(slices.Clone(rules), "+cluster|slots", "+cluster|shards"))

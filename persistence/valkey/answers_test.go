@@ -288,7 +288,7 @@ func TestAServerThatTurnsConnectionsAwaySaysWhy(t *testing.T) {
 
 func TestI2_SentinelFailover(t *testing.T) {
 	t.Parallel()
-	pair := valkeytest.Sentinel(t, valkeytest.Valkey)
+	pair := valkeytest.Sentinel(t, valkeytest.Options{})
 	v := openValkey(t, valkey.Options{Addresses: pair.Addresses(), SentinelMaster: valkeytest.SentinelMaster, CommandTimeout: time.Second})
 	stream, _ := openOwned(t, v, "a")
 	send := newSender()
@@ -313,7 +313,7 @@ func TestI2_SentinelFailover(t *testing.T) {
 
 func TestI2_AppendsSurviveWhatBefallsACluster(t *testing.T) {
 	t.Parallel()
-	nodes := valkeytest.Cluster(t, valkeytest.Valkey, 3)
+	nodes := valkeytest.Cluster(t, valkeytest.Options{}, 3)
 	v := openValkey(t, valkey.Options{Addresses: valkeytest.Addresses(nodes), CommandTimeout: time.Second})
 	stream, _ := openOwned(t, v, "a")
 	send := newSender()

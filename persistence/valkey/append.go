@@ -88,8 +88,29 @@ func (s *stream) find(ctx context.Context) error {
 	if r.layout != layoutVersion {
 		return s.store.refuse("stream %s has layout version %.20q; this version writes %q", s.name, r.layout, layoutVersion)
 	}
+	waits, shown := s.store.opt.waits(), r.limited && r.shown == r.end.last
+	switch {
+	case waits && !shown:
+		err = s.confirm(ctx, r.end, false)
+	case !waits && r.limited:
+		err = s.show(ctx, r.end)
+	}
+	if err != nil {
+		return err
+	}
 	s.end, s.known = r.end, true
 	return nil
+}
+
+// confirm shows the stream up to its end, and before it waits until that is durable, unless it is
+// known to be.
+func (s *stream) confirm(ctx context.Context, end ending, durable bool) error {
+	if !durable {
+		if err := s.settle(ctx, end); err != nil {
+			return err
+		}
+	}
+	return s.show(ctx, end)
 }
 
 // refuse returns the error for data of the stream that cannot be used.
@@ -137,9 +158,11 @@ const attempts = 3
 // send sends the chunks that are not stored yet. The end of the stream is in doubt while they are
 // on their way, and after an answer that does not tell their outcome.
 func (s *stream) send(ctx context.Context, p *pending) error {
+	durable := false
 	for try := 1; p.stored < len(p.chunks); try++ {
 		s.doubt = true
-		err := s.sendChunks(ctx, p)
+		reached, err := s.sendChunks(ctx, p)
+		durable = reached
 		if err == nil {
 			continue
 		}
@@ -150,34 +173,38 @@ func (s *stream) send(ctx context.Context, p *pending) error {
 			return err
 		}
 	}
+	if s.store.opt.waits() {
+		if err := s.confirm(ctx, p.chunks[len(p.chunks)-1].after, durable); err != nil {
+			return err
+		}
+	}
 	s.doubt = false
 	return nil
 }
 
-// sendChunks sends the next chunks together and handles the answers in order.
-func (s *stream) sendChunks(ctx context.Context, p *pending) error {
+// sendChunks sends the next chunks together and handles the answers in order. durable says that the
+// wait behind the last chunk has succeeded.
+func (s *stream) sendChunks(ctx context.Context, p *pending) (durable bool, err error) {
 	chunks := p.chunks[p.stored:min(len(p.chunks), p.stored+inFlight)]
-	answers, err := call(ctx, s.store, s.conn, func(ctx context.Context, client valkeygo.Client) ([]valkeygo.ValkeyResult, error) {
-		commands := make([]valkeygo.Completed, 0, inFlight)
-		for i := range chunks {
-			commands = append(commands, s.appendCommand(client, &chunks[i], false))
+	wait := s.store.opt.waits() && p.stored+len(chunks) == len(p.chunks)
+	answers, err := call(ctx, s.store, s.conn, func(ctx context.Context, client valkeygo.Client) (answers []valkeygo.ValkeyResult, err error) {
+		if !wait {
+			return s.exchange(ctx, client, chunks, false), nil
 		}
-		answers := client.DoMulti(ctx, commands...)
-		if isNoScript(answers[0].Error()) {
-			// The chunks after it were not run either. The first chunk is sent with the script, so
-			// that the server knows it.
-			answers = []valkeygo.ValkeyResult{client.Do(ctx, s.appendCommand(client, &chunks[0], true))}
-		}
-		return answers, nil
+		err = client.Dedicated(func(c valkeygo.DedicatedClient) error {
+			answers = s.exchange(ctx, c, chunks, true)
+			return nil
+		})
+		return answers, err
 	})
 	if err != nil {
 		s.conn.reset()
-		return err
+		return false, err
 	}
-	for i := range answers {
+	for i := range chunks[:min(len(chunks), len(answers))] {
 		m, err := answers[i].ToMessage()
 		if i > 0 && isNoScript(err) {
-			return nil // the next round sends it again
+			return false, nil // the next round sends it again
 		}
 		if err == nil {
 			err = s.verdict(p, &chunks[i], m)
@@ -187,14 +214,38 @@ func (s *stream) sendChunks(ctx context.Context, p *pending) error {
 			err = s.store.failure(ctx, err)
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		p.stored++
 	}
-	return nil
+	if len(answers) <= len(chunks) {
+		return false, nil
+	}
+	err = s.reached(ctx, answers[len(chunks):])
+	return err == nil, err
 }
 
-func (s *stream) appendCommand(client valkeygo.Client, c *chunk, whole bool) valkeygo.Completed {
+// exchange sends chunks. If the server does not know the script, only the first one is sent. With
+// wait, the waits for durability follow the last chunk's answer, and their answers those of the
+// chunks.
+func (s *stream) exchange(ctx context.Context, client valkeygo.CoreClient, chunks []chunk, wait bool) []valkeygo.ValkeyResult {
+	commands := make([]valkeygo.Completed, 0, inFlight)
+	for i := range chunks {
+		commands = append(commands, s.appendCommand(client, &chunks[i], false))
+	}
+	answers := client.DoMulti(ctx, commands...)
+	if isNoScript(answers[0].Error()) {
+		// The chunks after it were not run either. The first chunk is sent with the script, so that
+		// the server knows it.
+		answers = []valkeygo.ValkeyResult{client.Do(ctx, s.appendCommand(client, &chunks[0], true))}
+	}
+	if wait && len(answers) == len(chunks) && answers[len(answers)-1].Error() == nil {
+		answers = append(answers, s.store.wait(ctx, client)...)
+	}
+	return answers
+}
+
+func (s *stream) appendCommand(client valkeygo.CoreClient, c *chunk, whole bool) valkeygo.Completed {
 	keys := []string{s.keys.stream, s.keys.meta, s.keys.blocks}
 	if whole {
 		return client.B().Eval().Script(scriptAppend.source).Numkeys(3).Key(keys...).Arg(c.args...).Build()

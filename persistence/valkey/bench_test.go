@@ -270,3 +270,62 @@ func readPages(b *testing.B, s persistence.Stream, limit int) (n int) {
 	}
 	return n
 }
+
+// BenchmarkValkeyDurability measures what each level costs, with servers that sync every write: the
+// rate of full batches, and the appends of a feed of 3 000 events a second, where each append takes
+// what has come since the last one.
+func BenchmarkValkeyDurability(b *testing.B) {
+	const rate = 3000
+	for _, c := range []struct{ name, aof, level string }{
+		{"no-file", "", valkey.DurabilityMemory},
+		{"memory", "always", valkey.DurabilityMemory},
+		{"aof", "always", valkey.DurabilityAOF},
+		{"replicas", "always", valkey.DurabilityReplicas},
+	} {
+		for _, paced := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/paced=%t", c.name, paced), func(b *testing.B) {
+				server, _ := valkeytest.Replicated(b, valkeytest.Options{AOF: c.aof})
+				store, err := valkey.Open(b.Context(), valkey.Options{Addresses: []string{server.Addr}, Durability: c.level})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.Cleanup(func() { _ = store.Close() })
+				stream, err := owned{store, "bench"}.OpenStream(b.Context(), "bench", persistence.StreamOptions{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				v := &valkeyBench{server, store, stream}
+				events, batch := streamtest.NewEvents(1, benchStart), new(messages.Batch)
+				put := func(size int) (took time.Duration) {
+					events.Fill(batch, size)
+					start := time.Now()
+					if _, err := stream.Append(b.Context(), batch, messages.Checkpoint{}); err != nil {
+						b.Fatal(err)
+					}
+					return time.Since(start)
+				}
+				put(1)
+				var took []time.Duration
+				n, own, servers := 0, cpuSeconds(), v.cpu()
+				last := time.Now()
+				for b.Loop() {
+					size := 8192
+					if paced {
+						time.Sleep(time.Until(last.Add(3 * time.Millisecond))) // batch_delay
+						now := time.Now()
+						size = max(int(now.Sub(last).Seconds()*rate), 1)
+						last = now
+					}
+					took = append(took, put(size))
+					n += size
+				}
+				slices.Sort(took)
+				b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+				b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+				b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+				b.ReportMetric((cpuSeconds()-own)/float64(n)*1e6, "cpu-s/M")
+				b.ReportMetric((v.cpu()-servers)/float64(n)*1e6, "server-cpu-s/M")
+			})
+		}
+	}
+}

@@ -108,6 +108,7 @@ type pageReply struct {
 	oldest        persistence.EntryID // zero if the stream is empty
 	foreign       bool                // another client may have added entries
 	appended      int64               // entries that were ever appended
+	limited       bool                // last and appended are of the newest durable entry
 	next          *nextBlock          // nil if no block ends after the cursor
 }
 
@@ -121,7 +122,7 @@ type nextBlock struct {
 
 func decodePage(m valkeygo.ValkeyMessage) (pageReply, error) {
 	d := decode("where a page stands", m)
-	r := pageReply{last: d.id(), trimmed: d.id(), closure: d.closure(), oldest: d.id(), foreign: d.number() != 0, appended: d.number()}
+	r := pageReply{last: d.id(), trimmed: d.id(), closure: d.closure(), oldest: d.id(), foreign: d.number() != 0, appended: d.number(), limited: d.yes()}
 	if d.more() {
 		r.next = &nextBlock{following: d.number(), entries: d.number(), first: d.id(), rest: d.number()}
 	}
@@ -132,14 +133,18 @@ func decodePage(m valkeygo.ValkeyMessage) (pageReply, error) {
 type endReply struct {
 	layout string
 	end    ending
+	// limited says that readers get entries up to shown alone, which are durable.
+	limited bool
+	shown   persistence.EntryID
 }
 
 // endFields are the fields of the meta hash that decodeEnd decodes.
-var endFields = []string{"layout", "last", "token"}
+var endFields = []string{"layout", "last", "token", "shown"}
 
 func decodeEnd(m valkeygo.ValkeyMessage) (endReply, error) {
 	d := decode("where the stream ends", m)
 	r := endReply{layout: d.text(), end: ending{last: d.id(), token: d.text()}}
+	r.shown, r.limited = d.limit()
 	return r, d.end()
 }
 
@@ -176,12 +181,30 @@ func decodeCheckpoint(m valkeygo.ValkeyMessage) (checkpointReply, error) {
 	return r, d.end()
 }
 
-// decodeTrimmed decodes the newest entry that retention dropped: the field "trimmed" of the meta
-// hash.
-func decodeTrimmed(m valkeygo.ValkeyMessage) (persistence.EntryID, error) {
-	d := decode("how far retention has gone", m)
-	trimmed := d.id()
-	return trimmed, d.end()
+// boundsReply is what a reader may see of a stream.
+type boundsReply struct {
+	trimmed persistence.EntryID // the newest entry that retention dropped
+	shown   persistence.EntryID // the newest durable entry, if limited is set
+	limited bool
+}
+
+// boundsFields are the fields of the meta hash that decodeBounds decodes.
+var boundsFields = []string{"trimmed", "shown"}
+
+func decodeBounds(m valkeygo.ValkeyMessage) (boundsReply, error) {
+	d := decode("what a reader may see", m)
+	r := boundsReply{trimmed: d.id()}
+	r.shown, r.limited = d.limit()
+	return r, d.end()
+}
+
+// decodeSynced decodes the reply of WAITAOF: whether the server has synced what was written, as 1 or
+// 0. How many replicas have done so follows.
+func decodeSynced(m valkeygo.ValkeyMessage) (int64, error) {
+	d := decode("the answer to WAITAOF", m)
+	local := d.number()
+	d.number()
+	return local, d.end()
 }
 
 // acquireReply is the reply of scriptAcquire: the caller's lease, or that of another holder.

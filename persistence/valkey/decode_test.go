@@ -105,13 +105,16 @@ var decodings = []decoding{
 	{"info", decoderOf(decodeInfo), list{"1", "9-1", "20", "2000", "5", "500", "4-0", "1000000", "over", "4-1"}, infoReply{layout: "1", last: id(9, 1), entries: 20, bytes: 2000,
 		droppedEntries: 5, droppedBytes: 500, trimmed: id(4, 0), closure: closure{time.Unix(1, 0).UTC(), "over"}, oldest: id(4, 1)}, 0},
 	{"info of no stream", decoderOf(decodeInfo), list{nil, nil, nil, nil, nil, nil, nil, nil, nil, nil}, infoReply{}, 0},
-	{"page", decoderOf(decodePage), list{"9-1", "4-0", nil, nil, "4-1", 1, 20, 6, "5", "7-0", -1}, pageReply{last: id(9, 1), trimmed: id(4, 0), oldest: id(4, 1), foreign: true, appended: 20,
-		next: &nextBlock{following: 6, entries: 5, first: id(7, 0), rest: -1}}, 7},
-	{"page at the tip", decoderOf(decodePage), list{"9-1", nil, "1000000", "over", "4-1", 0, 20}, pageReply{last: id(9, 1), closure: closure{time.Unix(1, 0).UTC(), "over"}, oldest: id(4, 1), appended: 20}, 0},
-	{"end", decoderOf(decodeEnd), list{"1", "9-1", "3-ff"}, endReply{"1", ending{id(9, 1), "3-ff"}}, 0},
+	{"page", decoderOf(decodePage), list{"9-1", "4-0", nil, nil, "4-1", 1, 20, 1, 6, "5", "7-0", -1}, pageReply{last: id(9, 1), trimmed: id(4, 0), oldest: id(4, 1), foreign: true, appended: 20, limited: true,
+		next: &nextBlock{following: 6, entries: 5, first: id(7, 0), rest: -1}}, 8},
+	{"page at the tip", decoderOf(decodePage), list{"9-1", nil, "1000000", "over", "4-1", 0, 20, 0}, pageReply{last: id(9, 1), closure: closure{time.Unix(1, 0).UTC(), "over"}, oldest: id(4, 1), appended: 20}, 0},
+	{"end", decoderOf(decodeEnd), list{"1", "9-1", "3-ff", nil}, endReply{layout: "1", end: ending{id(9, 1), "3-ff"}}, 0},
+	{"end that readers do not see", decoderOf(decodeEnd), list{"1", "9-1", "3-ff", "8-0"}, endReply{"1", ending{id(9, 1), "3-ff"}, true, id(8, 0)}, 0},
 	{"outcome", decoderOf(decodeOutcome), list{"3", "n", "name", "9-1", "3-ff", "{}"}, outcomeReply{3, "n", "name", ending{id(9, 1), "3-ff"}, "{}"}, 0},
 	{"checkpoint", decoderOf(decodeCheckpoint), list{"{}", "9-1"}, checkpointReply{"{}", id(9, 1)}, 0},
-	{"trimmed", decoderOf(decodeTrimmed), list{"4-0"}, id(4, 0), 0},
+	{"bounds", decoderOf(decodeBounds), list{"4-0", "5-0"}, boundsReply{id(4, 0), id(5, 0), true}, 0},
+	{"no bounds", decoderOf(decodeBounds), list{nil, nil}, boundsReply{}, 0},
+	{"synced", decoderOf(decodeSynced), list{1, 2}, int64(1), 0},
 	{"acquire", decoderOf(decodeAcquire), list{0, 3, "n", "name", 1500}, acquireReply{false, 3, "n", "name", 1500 * time.Millisecond}, 0},
 	{"renew", decoderOf(decodeRenew), list{1, 3, "name"}, renewReply{true, 3, "name"}, 0},
 	{"owner", decoderOf(decodeOwner), list{"3", "n", "name"}, ownerReply{3, "n", "name"}, 0},
@@ -183,7 +186,9 @@ func opposite(had any) any {
 // The same for replies with other shapes than a list of values.
 func TestMalformedEntriesAreErrors(t *testing.T) {
 	entries, blocks := decoderOf(decodeEntries), decoderOf(readBlocks)
-	tail := decoderOf(func(m valkeygo.ValkeyMessage) (tailReply, error) { return decodeTail(testKeys, m) })
+	tail := decoderOf(func(m valkeygo.ValkeyMessage) (tailReply, error) {
+		return decodeTail(testKeys.stream, testKeys.closed, m)
+	})
 	texts := decoderOf(func(m valkeygo.ValkeyMessage) ([]string, error) { return decodeTexts("texts", m) })
 	text := decoderOf(func(m valkeygo.ValkeyMessage) (string, error) { return decodeText("a text", m) })
 	number := decoderOf(func(m valkeygo.ValkeyMessage) (int64, error) { return decodeNumber("a number", m) })
@@ -268,7 +273,9 @@ func TestMalformedEntriesAreErrors(t *testing.T) {
 // No reply makes a decoder panic.
 func TestI7_NoReplyMakesADecoderPanic(t *testing.T) {
 	all := []func(valkeygo.ValkeyMessage) (any, error){decoderOf(decodeEntries), decoderOf(readBlocks), decoderOf(decodeGaps),
-		decoderOf(func(m valkeygo.ValkeyMessage) (tailReply, error) { return decodeTail(testKeys, m) }),
+		decoderOf(func(m valkeygo.ValkeyMessage) (tailReply, error) {
+			return decodeTail(testKeys.stream, testKeys.closed, m)
+		}),
 		decoderOf(func(m valkeygo.ValkeyMessage) ([]string, error) { return decodeTexts("texts", m) }),
 		decoderOf(func(m valkeygo.ValkeyMessage) (string, error) { return decodeText("a text", m) }),
 		decoderOf(func(m valkeygo.ValkeyMessage) (int64, error) { return decodeNumber("a number", m) })}

@@ -49,7 +49,9 @@
 //
 // The store is as durable as its server. An AOF that is not synced, or a replica that was promoted
 // too early, can lose entries. Their checkpoint is lost with them, and the entries are fetched
-// again. The server must not evict keys ([Store.Health]), and no other client may write to them. An
+// again. With [Options.Durability] an append waits until the server's file is synced, or replicas
+// have the append as well. Until then it is in doubt, and readers do not get its entries
+// (durability.go). The server must not evict keys ([Store.Health]), and no other client may write to them. An
 // entry that another client adds to a stream is shown as a foreign entry, and new entries get IDs
 // after it. A script occupies the server for about a millisecond. Leases use the server's clock. A
 // feed lies completely in one node of a cluster, and its entries are kept in that node's memory.
@@ -63,6 +65,7 @@
 //	reply.go                  the values of a reply
 //	stream.go                 the state of a stream
 //	append.go, chunk.go       writing a stream
+//	durability.go             what an append waits for, and readers with it
 //	read.go, hub.go           reading a stream; tails
 //	foreign.go                entries of other clients
 //	fingerprints.go           the identity index

@@ -205,3 +205,29 @@ func TestCallsToAFrozenServerObeyTheirContexts(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Two appends of a checkpoint alone end with the same entry. One that does not know of the other
+// does not replace it.
+func TestI1_ACheckpointIsNotReplacedByOneThatDoesNotKnowIt(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{})
+	v := openValkey(t, valkey.Options{Addresses: []string{server.Addr}})
+	first, lease := openOwned(t, v, "a")
+	if _, err := first.Append(t.Context(), newSender().batch(3), seq(3)); err != nil {
+		t.Fatal(err)
+	}
+	second, err := openValkey(t, valkey.Options{Addresses: []string{server.Addr}}).OpenStream(t.Context(), "feed", persistence.StreamOptions{Lease: lease})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Append(t.Context(), new(messages.Batch), seq(5)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = first.Append(t.Context(), new(messages.Batch), seq(4))
+	if _, ok := errors.AsType[*persistence.ConflictError](err); !ok {
+		t.Errorf("the older one's append: %v", err)
+	}
+	if cp, err := second.Checkpoint(t.Context()); err != nil || cp.Seq != 5 {
+		t.Errorf("the checkpoint is %d, %v", cp.Seq, err)
+	}
+}

@@ -88,7 +88,7 @@ type tailReply struct {
 	closed  bool
 }
 
-func decodeTail(k streamKeys, m valkeygo.ValkeyMessage) (r tailReply, err error) {
+func decodeTail(stream, closed string, m valkeygo.ValkeyMessage) (r tailReply, err error) {
 	if m.IsNil() {
 		return r, nil
 	}
@@ -96,10 +96,10 @@ func decodeTail(k streamKeys, m valkeygo.ValkeyMessage) (r tailReply, err error)
 	if err != nil {
 		return r, err
 	}
-	if added, ok := byKey[k.stream]; ok {
+	if added, ok := byKey[stream]; ok {
 		r.entries, err = decodeEntries(added)
 	}
-	_, r.closed = byKey[k.closed]
+	_, r.closed = byKey[closed]
 	return r, err
 }
 

@@ -45,6 +45,9 @@ func (v *Store) Health() error {
 	if err := info.check(); err != nil {
 		return err
 	}
+	if err := v.checkDurability(ctx, info); err != nil {
+		return err
+	}
 	for _, name := range v.probed() {
 		if err := v.probe(ctx, name); err != nil {
 			return err
@@ -71,7 +74,11 @@ func (v *Store) probed() []string {
 
 func (v *Store) probe(ctx context.Context, name string) error {
 	k, nodes := newStreamKeys(v.opt.Prefix, name), nodeKeys(v.opt.Prefix)
-	m, err := v.run(ctx, scriptProbe, []string{k.probe, k.stream, k.meta, k.blocks, k.closed, k.lease, k.consumers, k.gaps}, v.streamsKey(), nodes[0], nodes[1])
+	waits := "0"
+	if v.opt.waits() {
+		waits = "1"
+	}
+	m, err := v.run(ctx, scriptProbe, []string{k.probe, k.stream, k.meta, k.blocks, k.closed, k.lease, k.consumers, k.gaps, k.shown}, v.streamsKey(), nodes[0], nodes[1], waits)
 	if err != nil {
 		return err
 	}
@@ -154,16 +161,31 @@ func parseInfo(text string) serverInfo {
 	return info
 }
 
+// serverVersion is the version of a server, without its patch level.
+type serverVersion struct{ major, minor int }
+
+func (v serverVersion) String() string { return fmt.Sprintf("%d.%d", v.major, v.minor) }
+
+func (v serverVersion) before(major, minor int) bool {
+	return v.major < major || v.major == major && v.minor < minor
+}
+
+// version returns the server's name and version, if it tells them.
+func (i serverInfo) version() (name string, v serverVersion, known bool) {
+	name, text := "Valkey", i["valkey_version"]
+	if text == "" {
+		name, text = "Redis", i["redis_version"]
+	}
+	_, err := fmt.Sscanf(text, "%d.%d", &v.major, &v.minor)
+	return name, v, err == nil
+}
+
 // check refuses a server that lacks a required feature, or that would drop stored data.
 func (i serverInfo) check() error {
-	name, version, major, minor := "Valkey", i["valkey_version"], 7, 2
-	if version == "" {
-		name, version, major, minor = "Redis", i["redis_version"], 7, 0
-	}
-	var ma, mi int
 	// A server that hides its version is accepted.
-	if _, err := fmt.Sscanf(version, "%d.%d", &ma, &mi); err == nil && (ma < major || ma == major && mi < minor) {
-		return fmt.Errorf("the server is %s %.20s; accepted: Valkey 7.2 or later, Redis 7.0 or later", name, version)
+	name, version, known := i.version()
+	if known && (version.before(7, 0) || name == "Valkey" && version.before(7, 2)) {
+		return fmt.Errorf("the server is %s %s; accepted: Valkey 7.2 or later, Redis 7.0 or later", name, version)
 	}
 	policy := i["maxmemory_policy"]
 	if limit, _ := strconv.ParseInt(i["maxmemory"], 10, 64); limit > 0 && strings.HasPrefix(policy, "allkeys-") {
@@ -171,3 +193,47 @@ func (i serverInfo) check() error {
 	}
 	return nil
 }
+
+// scriptProbe finds out whether the other scripts and commands would work. It writes nothing.
+// It asks the server what the user may do and reads each kind of key. It also adds an entry on
+// the condition that its stream exists, and the stream does not exist. For this command the
+// server must accept writes: it must not be a replica, must have free memory, must be able to
+// save, and must have its own replicas.
+//
+// KEYS: probe, stream, meta, blocks, closed, lease, consumers, gaps, shown. ARGV: streams, nodes,
+// until; these keys are not in this node of a cluster. 4 is 1 if appends wait for durability.
+var scriptProbe = newScript(`
+local stream, meta, blocks, closed, lease, consumers, gaps, shown = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local streams, nodes, untils = ARGV[1], ARGV[2], ARGV[3]
+local needed = {
+  {'HMGET', meta, 'last'}, {'HGET', meta, 'cursor'}, {'HSET', meta, 'last', ''}, {'HINCRBY', meta, 'epoch', 1},
+  {'XADD', stream, '*', 'json', ''}, {'XADD', blocks, '*', 'f', ''}, {'XADD', closed, '1-0', 'at', ''},
+  {'XRANGE', stream, '-', '+'}, {'XRANGE', blocks, '-', '+'}, {'XREVRANGE', blocks, '+', '-'},
+  {'XREAD', 'STREAMS', stream, closed, '0-0', '0-0'}, {'XINFO', 'STREAM', stream},
+  {'XTRIM', stream, 'MINID', '=', '0'}, {'XTRIM', blocks, 'MINID', '=', '0'},
+  {'GET', lease}, {'SET', lease, '', 'PX', 1}, {'DEL', lease}, {'PTTL', lease},
+  {'HGET', consumers, ''}, {'HSET', consumers, '', ''}, {'HDEL', consumers, ''}, {'HLEN', consumers}, {'HVALS', consumers},
+  {'HGET', gaps, ''}, {'HSET', gaps, '', ''}, {'HDEL', gaps, ''}, {'HLEN', gaps}, {'HVALS', gaps},
+  {'SADD', streams, ''}, {'SISMEMBER', streams, ''}, {'SMEMBERS', streams},
+  {'HSET', nodes, '', ''}, {'HDEL', nodes, ''}, {'HVALS', nodes},
+  {'ZADD', untils, 0, ''}, {'ZREM', untils, ''}, {'ZRANGEBYSCORE', untils, 0, 0}, {'TIME'},
+}
+if ARGV[4] == '1' then
+  table.insert(needed, {'XADD', shown, '*', 'e', ''})
+  table.insert(needed, {'WAITAOF', '1', '0', '1'})
+  table.insert(needed, {'WAIT', '1', '1'})
+end
+for _, command in ipairs(needed) do
+  if not redis.acl_check_cmd(unpack(command)) then
+    local key = command[1] == 'XREAD' and stream or command[1] == 'XINFO' and stream or command[2] or ''
+    return {'DENIED', command[1], key}
+  end
+end
+redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)
+redis.call('XRANGE', blocks, '-', '+', 'COUNT', 1)
+redis.call('HMGET', meta, 'last')
+redis.call('GET', lease)
+redis.call('HLEN', consumers)
+redis.call('HLEN', gaps)
+redis.call('XADD', KEYS[1], 'NOMKSTREAM', '*', 'x', '')
+return {'OK', '', ''}`)

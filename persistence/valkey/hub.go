@@ -150,8 +150,10 @@ func (h *hub) readGuarded(ctx context.Context, id persistence.EntryID) (err erro
 // read reads the stream from id on, until no tail has asked for a while, the stream is closed, or
 // the server does not answer.
 func (h *hub) read(ctx context.Context, id persistence.EntryID) error {
+	// While readers see only what is durable, the blocking read waits for its end.
+	limited := false
 	for h.isWanted() {
-		added, err := h.ask(ctx, id)
+		added, err := h.ask(ctx, id, limited)
 		if err != nil {
 			h.conn.reset()
 			if ctx.Err() != nil {
@@ -169,9 +171,12 @@ func (h *hub) read(ctx context.Context, id persistence.EntryID) error {
 			// Entries before these are missing, also in the count. Waiting tails ask the server.
 			return nil
 		}
+		if limited = state.limited; limited {
+			added.entries = upTo(added.entries, state.last)
+		}
 		h.retain(page.Oldest, state.trimmed)
 		if len(added.entries) > 0 {
-			id = page.Cursor
+			id = added.entries[len(added.entries)-1].ID
 			h.publish(added.entries)
 		}
 		if added.closed && len(added.entries) < hubPage {
@@ -187,22 +192,35 @@ func (h *hub) isWanted() bool {
 	return h.waiting > 0 || h.store.clock.Since(h.wanted) < wake.RecentIdle
 }
 
-// ask is one blocking read of the stream and of its closed marker together.
-func (h *hub) ask(ctx context.Context, id persistence.EntryID) (tailReply, error) {
-	limited, cancel := context.WithTimeout(ctx, hubBlock+hubMargin)
+// ask is one blocking read of the stream and of its closed marker together. With limited it waits
+// for the end of what is durable, and then reads the entries.
+func (h *hub) ask(ctx context.Context, id persistence.EntryID, limited bool) (tailReply, error) {
+	bounded, cancel := context.WithTimeout(ctx, hubBlock+hubMargin)
 	defer cancel()
 	client, err := h.conn.get()
 	if err != nil {
 		return tailReply{}, err
 	}
-	m, err := answer(client.Do(limited, client.B().Xread().Count(hubPage).Block(hubBlock.Milliseconds()).
-		Streams().Key(h.keys.stream, h.keys.closed).Id(id.String(), "0-0").Build()))
+	waitFor := h.keys.stream
+	if limited {
+		waitFor = h.keys.shown
+	}
+	m, err := answer(client.Do(bounded, client.B().Xread().Count(hubPage).Block(hubBlock.Milliseconds()).
+		Streams().Key(waitFor, h.keys.closed).Id(id.String(), "0-0").Build()))
 	if err != nil {
 		return tailReply{}, err
 	}
-	r, err := decodeTail(h.keys, m)
+	r, err := decodeTail(waitFor, h.keys.closed, m)
 	if err != nil {
 		return tailReply{}, h.store.refuse("stream %s: %v", h.name, err)
+	}
+	if limited && len(r.entries) > 0 {
+		if m, err = answer(client.Do(bounded, client.B().Xrange().Key(h.keys.stream).Start("("+id.String()).End("+").Count(hubPage).Build())); err != nil {
+			return tailReply{}, err
+		}
+		if r.entries, err = decodeEntries(m); err != nil {
+			return tailReply{}, h.store.refuse("stream %s: %v", h.name, err)
+		}
 	}
 	return r, nil
 }

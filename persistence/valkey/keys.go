@@ -12,12 +12,15 @@ type streamKeys struct {
 	lease     string // ID of the node that owns the stream; expires with its lease
 	consumers string // hash: name to ConsumerState
 	gaps      string // hash: ID to version, space, GapRow
-	probe     string // never exists: see scriptProbe
+	// shown is a stream whose one entry has the ID of the newest durable entry, and the number of
+	// entries ever appended up to it (e). It is there only while the owner waits for durability.
+	shown string
+	probe string // never exists: see scriptProbe
 }
 
 func newStreamKeys(prefix, name string) streamKeys {
 	k := prefix + "{" + name + "}"
-	return streamKeys{stream: k, meta: k + ":meta", blocks: k + ":blocks", closed: k + ":closed", lease: k + ":lease", consumers: k + ":consumers", gaps: k + ":gaps", probe: k + ":probe"}
+	return streamKeys{stream: k, meta: k + ":meta", blocks: k + ":blocks", closed: k + ":closed", lease: k + ":lease", consumers: k + ":consumers", gaps: k + ":gaps", shown: k + ":shown", probe: k + ":probe"}
 }
 
 // nodeKeys are the keys of the list of daemons and of the time until which each stays on it. No

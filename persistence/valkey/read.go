@@ -120,14 +120,14 @@ func (s *stream) fetch(ctx context.Context, from, to persistence.EntryID, count 
 	} else if exclusive {
 		start = from.Next()
 	}
-	type piece struct{ entries, trimmed valkeygo.ValkeyMessage }
+	type piece struct{ entries, bounds valkeygo.ValkeyMessage }
 	read, err := call(ctx, s.store, s.store.readers, func(ctx context.Context, client valkeygo.Client) (piece, error) {
 		answers := client.DoMulti(ctx,
 			client.B().Xrange().Key(s.keys.stream).Start(start.String()).End(to.String()).Count(int64(count)).Build(),
-			client.B().Hmget().Key(s.keys.meta).Field("trimmed").Build())
+			client.B().Hmget().Key(s.keys.meta).Field(boundsFields...).Build())
 		entries, errEntries := answer(answers[0])
-		trimmed, errTrimmed := answer(answers[1])
-		return piece{entries, trimmed}, cmp.Or(errEntries, errTrimmed)
+		bounds, errBounds := answer(answers[1])
+		return piece{entries, bounds}, cmp.Or(errEntries, errBounds)
 	})
 	if err != nil {
 		return nil, trimmed, err
@@ -135,10 +135,20 @@ func (s *stream) fetch(ctx context.Context, from, to persistence.EntryID, count 
 	if entries, err = decodeEntries(read.entries); err != nil {
 		return nil, trimmed, s.refuse(err)
 	}
-	if trimmed, err = decodeTrimmed(read.trimmed); err != nil {
+	bounds, err := decodeBounds(read.bounds)
+	if err != nil {
 		return nil, trimmed, s.refuse(err)
 	}
-	return entries, trimmed, nil
+	if bounds.limited {
+		entries = upTo(entries, bounds.shown)
+	}
+	return entries, bounds.trimmed, nil
+}
+
+// upTo returns the entries up to the newest durable one.
+func upTo(entries []persistence.Entry, shown persistence.EntryID) []persistence.Entry {
+	i, _ := slices.BinarySearchFunc(entries, shown.Next(), func(e persistence.Entry, id persistence.EntryID) int { return e.ID.Compare(id) })
+	return slices.Clip(entries[:i])
 }
 
 // tipState is the state of a stream when a page was read, besides the fields of the page.
@@ -146,6 +156,7 @@ type tipState struct {
 	last     persistence.EntryID // the newest entry ever appended, kept or not
 	trimmed  persistence.EntryID // the newest entry that retention dropped
 	appended int64               // entries ever appended, up to last
+	limited  bool                // readers see only what is durable, and last is its end
 }
 
 // overtook reports whether retention has dropped entries after the cursor in the meantime. Then the
@@ -173,7 +184,7 @@ func (h *hub) pageOf(ctx context.Context, entries []persistence.Entry, cursor pe
 	if r.foreign {
 		h.replaceForeign(entries)
 	}
-	state = tipState{last: r.last, trimmed: r.trimmed, appended: r.appended}
+	state = tipState{last: r.last, trimmed: r.trimmed, appended: r.appended, limited: r.limited}
 	page.Appended, page.ClosedAt, page.ClosedReason = r.appended, r.closure.at, r.closure.reason
 	if !r.oldest.IsZero() {
 		page.Oldest, page.Newest = r.oldest, r.last

@@ -132,6 +132,12 @@ func (d *decoder) id() persistence.EntryID {
 	return id
 }
 
+// limit returns the next value as an entry ID that bounds what readers see; nil is no bound.
+func (d *decoder) limit() (id persistence.EntryID, limited bool) {
+	limited = d.more() && !d.rest[0].IsNil()
+	return d.id(), limited
+}
+
 // more reports whether another value follows.
 func (d *decoder) more() bool { return d.err == nil && len(d.rest) > 0 }
 

@@ -19,6 +19,9 @@ import (
 //	trimmed                         the newest entry that retention dropped
 //	checkpoint                      the checkpoint of the newest append
 //	cursor                          the cursor actor's checkpoint
+//	shown, shown_entries            the newest durable entry, and the entries ever appended up to
+//	                                it; readers get no later ones. Missing while the owner does not
+//	                                wait for durability
 //	closed_us, closed_reason        set when the stream is closed
 
 // script is a Lua script and its SHA-1, by which the server knows it.
@@ -183,7 +186,8 @@ var (
 	// KEYS: stream, meta, blocks. ARGV: the four bounds of retention, largest number of blocks.
 	scriptTrim = newScript(trimFunction, `return trim(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))`)
 
-	// KEYS: meta, closed. ARGV: now in microseconds, reason.
+	// KEYS: meta, closed, shown. ARGV: now in microseconds, reason. No append follows that would show
+	// what is stored, so it is shown.
 	scriptClose = newScript(`
 if redis.call('HGET', KEYS[1], 'closed_us') then
   return 0
@@ -192,13 +196,16 @@ if #redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1) == 0 then
   redis.call('XADD', KEYS[2], '1-0', 'at', ARGV[1], 'reason', ARGV[2])
 end
 redis.call('HSET', KEYS[1], 'closed_us', ARGV[1], 'closed_reason', ARGV[2])
+redis.call('HDEL', KEYS[1], 'shown', 'shown_entries')
+redis.call('DEL', KEYS[3])
 return 1`)
 
-	// KEYS: stream, meta.
+	// KEYS: stream, meta. The newest entry is the one that readers see.
 	scriptInfo = newScript(`
 local m = redis.call('HMGET', KEYS[2], 'layout', 'last', 'entries', 'bytes', 'dropped_entries', 'dropped_bytes', 'trimmed', 'closed_us', 'closed_reason')
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 m[10] = oldest[1] and oldest[1][1] or false
+m[2] = redis.call('HGET', KEYS[2], 'shown') or m[2]
 return m`)
 
 	// scriptPage finds where a page stands in the stream (pageReply). KEYS: stream, meta, blocks.
@@ -207,9 +214,12 @@ return m`)
 	// The sixth value is 0 if appends added all entries that were ever added: then no entry must be
 	// checked before it is shown.
 	//
-	// The number of entries after the cursor is the sum of the eighth and the eleventh value: the
+	// If readers see only what is durable, the stream ends there: the eighth value is 1, and the newest
+	// entry and the number of entries are those of the newest durable entry.
+	//
+	// The number of entries after the cursor is the sum of the ninth and the twelfth value: the
 	// entries appended after the first block that ends after the cursor, and the entries of that
-	// block after the cursor. The eleventh is -1 if the page begins before the block does: then the
+	// block after the cursor. The twelfth is -1 if the page begins before the block does: then the
 	// caller has the entries of the block and counts them.
 	//
 	// IDs are compared as numbers, which are exact for all IDs that are derived from a time.
@@ -220,8 +230,9 @@ local function before(a, b)
   ams, aseq, bms, bseq = tonumber(ams), tonumber(aseq), tonumber(bms), tonumber(bseq)
   return ams < bms or ams == bms and aseq < bseq
 end
-local m = redis.call('HMGET', KEYS[2], 'last', 'trimmed', 'closed_us', 'closed_reason', 'entries')
+local m = redis.call('HMGET', KEYS[2], 'last', 'trimmed', 'closed_us', 'closed_reason', 'entries', 'shown', 'shown_entries', 'dropped_entries')
 local entries = tonumber(m[5] or 0)
+local shown, durable, dropped = m[6], tonumber(m[7] or 0), tonumber(m[8] or 0)
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 m[5] = oldest[1] and oldest[1][1] or false
 m[6] = 1
@@ -233,26 +244,36 @@ if oldest[1] then
     end
   end
 end
-m[7] = entries
+if shown then
+  entries = durable
+  if m[2] and before(shown, m[2]) then
+    shown, entries = m[2], dropped
+  end
+  m[1] = shown
+  if m[5] and before(shown, m[5]) then
+    m[5] = false
+  end
+end
+m[7], m[8] = entries, shown and 1 or 0
 local from = '(' .. ARGV[1]
 if ARGV[1] == '18446744073709551615-18446744073709551615' then
   return m
 end
 local block = redis.call('XRANGE', KEYS[3], from, '+', 'COUNT', 1)[1]
-if not block then
+if not block or shown and before(shown, block[1]) then
   return m
 end
 local b = {}
 for i = 1, #block[2], 2 do
   b[block[2][i]] = block[2][i + 1]
 end
-m[8], m[9], m[10] = entries - tonumber(b.e), tonumber(b.n), b.f
+m[9], m[10], m[11] = entries - tonumber(b.e), tonumber(b.n), b.f
 if before(ARGV[1], b.f) then
-  m[11] = m[9]
+  m[12] = m[10]
 elseif ARGV[2] ~= '' and not before(b.f, ARGV[2]) then
-  m[11] = -1
+  m[12] = -1
 else
-  m[11] = #redis.call('XRANGE', KEYS[1], from, block[1])
+  m[12] = #redis.call('XRANGE', KEYS[1], from, block[1])
 end
 return m`)
 
@@ -352,43 +373,4 @@ return {'OK', redis.call('HLEN', KEYS[2])}`)
 local rows = redis.call('HVALS', KEYS[2])
 table.insert(rows, 1, redis.call('HGET', KEYS[1], 'checkpoint') or '')
 return rows`)
-
-	// scriptProbe finds out whether the other scripts and commands would work. It writes nothing.
-	// It asks the server what the user may do and reads each kind of key. It also adds an entry on
-	// the condition that its stream exists, and the stream does not exist. For this command the
-	// server must accept writes: it must not be a replica, must have free memory, must be able to
-	// save, and must have its own replicas.
-	//
-	// KEYS: probe, stream, meta, blocks, closed, lease, consumers, gaps. ARGV: streams, nodes, until;
-	// these keys are not in this node of a cluster.
-	scriptProbe = newScript(`
-local stream, meta, blocks, closed, lease, consumers, gaps = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local streams, nodes, untils = ARGV[1], ARGV[2], ARGV[3]
-local needed = {
-  {'HMGET', meta, 'last'}, {'HGET', meta, 'cursor'}, {'HSET', meta, 'last', ''}, {'HINCRBY', meta, 'epoch', 1},
-  {'XADD', stream, '*', 'json', ''}, {'XADD', blocks, '*', 'f', ''}, {'XADD', closed, '1-0', 'at', ''},
-  {'XRANGE', stream, '-', '+'}, {'XRANGE', blocks, '-', '+'}, {'XREVRANGE', blocks, '+', '-'},
-  {'XREAD', 'STREAMS', stream, closed, '0-0', '0-0'}, {'XINFO', 'STREAM', stream},
-  {'XTRIM', stream, 'MINID', '=', '0'}, {'XTRIM', blocks, 'MINID', '=', '0'},
-  {'GET', lease}, {'SET', lease, '', 'PX', 1}, {'DEL', lease}, {'PTTL', lease},
-  {'HGET', consumers, ''}, {'HSET', consumers, '', ''}, {'HDEL', consumers, ''}, {'HLEN', consumers}, {'HVALS', consumers},
-  {'HGET', gaps, ''}, {'HSET', gaps, '', ''}, {'HDEL', gaps, ''}, {'HLEN', gaps}, {'HVALS', gaps},
-  {'SADD', streams, ''}, {'SISMEMBER', streams, ''}, {'SMEMBERS', streams},
-  {'HSET', nodes, '', ''}, {'HDEL', nodes, ''}, {'HVALS', nodes},
-  {'ZADD', untils, 0, ''}, {'ZREM', untils, ''}, {'ZRANGEBYSCORE', untils, 0, 0}, {'TIME'},
-}
-for _, command in ipairs(needed) do
-  if not redis.acl_check_cmd(unpack(command)) then
-    local key = command[1] == 'XREAD' and stream or command[1] == 'XINFO' and stream or command[2] or ''
-    return {'DENIED', command[1], key}
-  end
-end
-redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)
-redis.call('XRANGE', blocks, '-', '+', 'COUNT', 1)
-redis.call('HMGET', meta, 'last')
-redis.call('GET', lease)
-redis.call('HLEN', consumers)
-redis.call('HLEN', gaps)
-redis.call('XADD', KEYS[1], 'NOMKSTREAM', '*', 'x', '')
-return {'OK', '', ''}`)
 )

@@ -33,6 +33,11 @@ type Options struct {
 	ConnectTimeout time.Duration // of one dial, 0 for 5 s
 	CommandTimeout time.Duration // of one command or batch, 0 for 5 s
 
+	// Durability is what an append waits for, and what an entry must be before readers get it:
+	// DurabilityMemory to DurabilityReplicas; "" means DurabilityMemory.
+	Durability string
+	Replicas   int // how many replicas must have an append, for DurabilityReplicas; 0 means 1
+
 	// Fields are the fields that an entry has beside "json": any of "did", "kind", "collection" and
 	// "time_us". Describe finds "did" and "collection" in an event's JSON. It is required if Fields
 	// contains one of the two.
@@ -107,6 +112,12 @@ func Open(_ context.Context, opt Options) (*Store, error) {
 	if opt.CommandTimeout <= 0 {
 		opt.CommandTimeout = defaultTimeout
 	}
+	if opt.Durability == "" {
+		opt.Durability = DurabilityMemory
+	}
+	if opt.Replicas == 0 {
+		opt.Replicas = 1
+	}
 	if opt.Clock == nil {
 		opt.Clock = clockwork.NewRealClock()
 	}
@@ -154,6 +165,12 @@ func (o *Options) check() error {
 	if strings.ContainsAny(o.Prefix, "{}") {
 		bad("Prefix", "is %.40q; accepted: anything without { and }, which mark what a cluster keeps together", o.Prefix)
 	}
+	if o.Durability != "" && !slices.Contains(Durabilities, o.Durability) {
+		bad("Durability", "is %.40q; accepted: %s", o.Durability, strings.Join(Durabilities, ", "))
+	}
+	if o.Replicas < 0 {
+		bad("Replicas", "is %d; accepted: 0 and above", o.Replicas)
+	}
 	for _, f := range o.Fields {
 		if !slices.Contains(EntryFields, f) {
 			bad("Fields", "has %.40q; accepted: %s", f, strings.Join(EntryFields, ", "))
@@ -187,6 +204,11 @@ func (v *Store) OpenStream(ctx context.Context, name string, opt persistence.Str
 		v.mu.Unlock()
 		if before != nil {
 			before.conn.close()
+		}
+		if v.opt.waits() {
+			// What another writer left in doubt becomes visible now, although nothing is appended
+			// for a while. If this fails, the first append does it.
+			_ = s.find(ctx)
 		}
 	}
 	return s, nil

@@ -64,16 +64,17 @@ func TestValkeyContract(t *testing.T) {
 		"valkey": func(t *testing.T) valkey.Options {
 			return valkey.Options{Addresses: []string{valkeytest.Start(t, valkeytest.Options{}).Addr}}
 		},
-		"cluster": func(t *testing.T) valkey.Options {
-			return valkey.Options{Addresses: valkeytest.Addresses(valkeytest.Cluster(t, valkeytest.Valkey, 3))}
+		"cluster, synced": func(t *testing.T) valkey.Options {
+			nodes := valkeytest.Cluster(t, valkeytest.Options{AOF: "always", InMemory: true}, 3)
+			return valkey.Options{Addresses: valkeytest.Addresses(nodes), Durability: valkey.DurabilityAOF}
 		},
-		"sentinel": func(t *testing.T) valkey.Options {
-			pair := valkeytest.Sentinel(t, valkeytest.Valkey)
+		"sentinel, replicated": func(t *testing.T) valkey.Options {
+			pair := valkeytest.Sentinel(t, valkeytest.Options{AOF: "always", InMemory: true})
 			// A machine that is busy for a second is no reason for a failover.
 			for _, s := range pair.Sentinels {
 				s.CLI("SENTINEL", "SET", valkeytest.SentinelMaster, "down-after-milliseconds", "60000")
 			}
-			return valkey.Options{Addresses: pair.Addresses(), SentinelMaster: valkeytest.SentinelMaster}
+			return valkey.Options{Addresses: pair.Addresses(), SentinelMaster: valkeytest.SentinelMaster, Durability: valkey.DurabilityReplicas}
 		},
 		"tls": func(t *testing.T) valkey.Options {
 			c := valkeytest.NewCertificates(t)

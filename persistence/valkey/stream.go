@@ -66,7 +66,7 @@ func (s *stream) Info(ctx context.Context) (persistence.StreamInfo, error) {
 	if !r.trimmed.IsZero() {
 		info.Trimmed = &r.trimmed
 	}
-	if !r.oldest.IsZero() && info.Entries > 0 {
+	if !r.oldest.IsZero() && info.Entries > 0 && (r.last.IsZero() || r.oldest.Compare(r.last) <= 0) {
 		info.Oldest = &r.oldest
 		if !r.last.IsZero() {
 			info.Newest = &r.last
@@ -170,7 +170,7 @@ func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 // append.
 func (s *stream) Close(ctx context.Context, reason string) error {
 	now := strconv.FormatInt(s.store.clock.Now().UnixMicro(), 10)
-	m, err := s.store.run(ctx, scriptClose, []string{s.keys.meta, s.keys.closed}, now, reason)
+	m, err := s.store.run(ctx, scriptClose, []string{s.keys.meta, s.keys.closed, s.keys.shown}, now, reason)
 	if err != nil {
 		return err
 	}

@@ -33,9 +33,11 @@ const words = {
 
 const instant = (us) => (us ? format.clock(us / 1000) : "now unknown");
 
+/** lack says what the gap lacked when it was opened. */
 function lack(gap) {
-  if (gap.event) return "1 event missing";
-  return gap.to_us && gap.from_us ? `${format.age((gap.to_us - gap.from_us) / 1000)} of events missing` : "events missing";
+  const missing = gap.state === "repaired" ? "were missing" : "missing";
+  if (gap.event) return `1 event ${missing}`;
+  return gap.to_us && gap.from_us ? `${format.age((gap.to_us - gap.from_us) / 1000)} of events ${missing}` : `events ${missing}`;
 }
 
 /** got says what was fetched, of how much and from where. */

@@ -51,6 +51,21 @@ func (f *FS) PowerCuts(from int, visit func(ops int, after func(Fate, *rand.Rand
 	}
 }
 
+// Crash ends the file system at this moment, as the kill of the process (Kept) or a power cut does:
+// every later operation on it fails with ended. It returns the file system as it is found then.
+func (f *FS) Crash(fate Fate, rnd *rand.Rand, ended error) *FS {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.Fault = func(Op) error { return ended }
+	r := &replay{names: map[string]*node{"/": {dir: true}}, data: make(map[*node][]byte), pending: make(map[*node][]Op)}
+	for _, op := range f.ops {
+		r.step(op)
+	}
+	after := r.after(fate, rnd)
+	after.Capacity = f.Capacity
+	return after
+}
+
 func (r *replay) step(op Op) {
 	switch op.Kind {
 	case WriteAt, Prealloc, Truncate:

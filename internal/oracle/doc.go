@@ -1,0 +1,57 @@
+// Package oracle searches for schedules of faults that make the daemon lose, double or reorder an
+// event. It runs the whole core in one process and under virtual time: supervisors, actors, the
+// embedded store on a disk in memory, simulated upstreams of both generations, readers. Everything
+// that happens is drawn from one seed.
+//
+// # The model
+//
+// A run has a [Setup], the world: servers with their clocks and habits, one daemon with a store of
+// its own or several that share a store with leases, and what the feed wants. A [Schedule] adds the
+// steps: which fault begins when, and how long it lasts. The run happens in a bubble of
+// testing/synctest, so a run of twenty minutes takes some hundredths of a second. All waiting is on
+// channels and timers. The daemon speaks the real protocol: it dials with package jetstream over
+// connections in memory.
+//
+// A schedule runs, then everything is healed, and the network falls silent. When nothing changes any
+// more, the run is judged, by public interfaces alone. The simulator's log says what was sent and
+// what could still be had: the stream must hold that once and in order, with the bytes that were
+// sent, and each gap entry must cover something that was really lost. Every reader must have seen
+// exactly the stream, over all restarts: the same entries under the same IDs. In the end the feed
+// is live and the daemon ready, and it has not dialled too often.
+//
+// A bad schedule shrinks: steps are dropped by halves and then one by one, and what is left gets
+// shorter, as long as the run is bad in the same way. It prints as a text that is also its input
+// (-oracle.schedule), with the differences and the log of the run as comments. The runs of one
+// schedule are the same, except for the order of goroutines that are ready at the same instant.
+//
+// Kill and power cut end a process at one instant: from then on nothing that it does reaches the
+// network or the disk. After a power cut unsynced writes are dropped, kept or torn.
+//
+// # The machine's own measure
+//
+// testdata/breaks has bugs as patches. breaks.sh puts them back one by one, and says after how many
+// seeds each is found. testdata/found has schedules that have found a bug. A test runs them.
+//
+// # What is not simulated
+//
+// The shared store of several daemons keeps the contract of the Valkey store, and has none of its
+// code. Readers use the Go interfaces and not HTTP. A frozen machine is one whose calls of the
+// shared store are frozen: its timers go on.
+//
+//	schedule.go     Schedule, Step, Draw, Parse
+//	setup.go        Setup
+//	faults.go       the kinds of faults
+//	panics.go       where actors fail
+//	run.go          Run, Verdict
+//	world.go        the world of a run, and its journal
+//	node.go         a machine with a daemon
+//	incarnation.go  a process of the daemon
+//	shared.go       the store that several daemons share
+//	disk.go         the disk; answers of the store that are lost or late
+//	network.go      connections in memory
+//	clock.go        a clock that can be set
+//	readers.go      readers
+//	judge.go        the comparison; Stats
+//	shrink.go       Shrink
+//	story.go        the story of a bad run
+package oracle

@@ -1,0 +1,237 @@
+package oracle
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"hash/fnv"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"tempestd/internal/jetsim"
+	"tempestd/messages"
+	"tempestd/persistence"
+)
+
+// Stats counts what happened in runs.
+type Stats struct {
+	Schedules, Starts, Stops, Kills, GaveUp, Panics  int
+	Events, Lost, Doubled, Disordered, Foreign, Gaps int64
+	Dropped, NeedlessGaps, Read                      int64
+	Forgotten                                        int // how often a server has dropped history
+	Faults                                           map[Kind]int
+	dials                                            *atomic.Int64
+}
+
+func newStats() Stats { return Stats{Faults: map[Kind]int{}, dials: new(atomic.Int64)} }
+
+// Add adds the counts of other runs.
+func (s *Stats) Add(o Stats) {
+	s.Schedules += o.Schedules
+	s.Starts += o.Starts
+	s.Stops += o.Stops
+	s.Kills += o.Kills
+	s.GaveUp += o.GaveUp
+	s.Panics += o.Panics
+	s.Forgotten += o.Forgotten
+	s.Events += o.Events
+	s.Lost += o.Lost
+	s.Doubled += o.Doubled
+	s.Disordered += o.Disordered
+	s.Foreign += o.Foreign
+	s.Gaps += o.Gaps
+	s.Dropped += o.Dropped
+	s.NeedlessGaps += o.NeedlessGaps
+	s.Read += o.Read
+	if s.Faults == nil {
+		s.Faults = map[Kind]int{}
+	}
+	for k, n := range o.Faults {
+		s.Faults[k] += n
+	}
+}
+
+// String is the summary in a few lines.
+func (s Stats) String() string {
+	var kinds []string
+	for _, k := range slices.Sorted(maps.Keys(s.Faults)) {
+		kinds = append(kinds, fmt.Sprintf("%s %d", k, s.Faults[k]))
+	}
+	return fmt.Sprintf("%d schedules: %d events, %d entries read; lost %d, doubled %d, out of order %d, foreign or altered %d, needless gaps %d\n"+
+		"%d gaps for %d events that no server had any more; %d starts, %d stops, %d kills, %d panics, gave up %d\nfaults: %s",
+		s.Schedules, s.Events, s.Read, s.Lost, s.Doubled, s.Disordered, s.Foreign, s.NeedlessGaps, s.Gaps, s.Dropped, s.Starts, s.Stops, s.Kills, s.Panics, s.GaveUp,
+		strings.Join(kinds, ", "))
+}
+
+// store is what readers read.
+func (w *world) store() persistence.Store { return *w.shown.Load() }
+
+// size is how many entries the stream has.
+func (w *world) size() int64 {
+	s, err := w.store().Stream(context.Background(), feedName)
+	if err != nil {
+		return -1
+	}
+	info, err := s.Info(context.Background())
+	if err != nil {
+		return -1
+	}
+	return info.Entries
+}
+
+// complete says whether the stream and its readers have everything.
+func (w *world) complete() bool {
+	r, err := w.report()
+	return err == nil && r.Lost == 0
+}
+
+// isLive says whether one daemon's feed is live, and all others wait for it.
+func (w *world) isLive() bool {
+	live := 0
+	for _, run := range w.running() {
+		status, err := run.daemon.Feed(context.Background(), feedName)
+		switch {
+		case err != nil:
+			return false
+		case status.State == messages.StateLive:
+			live++
+		case status.State != messages.StateStandby:
+			return false
+		}
+	}
+	return live == 1
+}
+
+func (w *world) report() (jetsim.Report, error) {
+	return w.fleet.Verify(events(w.store()), jetsim.VerifyOptions{Query: w.query()})
+}
+
+// entries are the entries of the stream, oldest first.
+func entries(store persistence.Store) iter.Seq2[persistence.Entry, error] {
+	return func(yield func(persistence.Entry, error) bool) {
+		for after := (persistence.EntryID{}); ; {
+			page, err := store.TailStream(context.Background(), feedName, after.String(), 0, 1000)
+			if err != nil {
+				yield(persistence.Entry{}, err)
+				return
+			}
+			for _, e := range page.Entries {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if len(page.Entries) == 0 {
+				return
+			}
+			after = page.Cursor
+		}
+	}
+}
+
+func events(store persistence.Store) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for e, err := range entries(store) {
+			if !yield(e.Event, err) {
+				return
+			}
+		}
+	}
+}
+
+// judge compares what the stream and the readers show with what the servers sent. It returns the
+// differences, the worst kinds first; none if the run was good.
+func (w *world) judge() (all []Difference) {
+	differ := func(kind, format string, args ...any) {
+		all = append(all, Difference{kind, fmt.Sprintf(format, args...)})
+	}
+	r, err := w.report()
+	if err != nil {
+		differ("unreadable", "the stream cannot be read: %v", err)
+		return all
+	}
+	if w.stats.Forgotten > 0 {
+		r.NeedlessGaps = 0 // nobody can tell what a server had that it has dropped
+	}
+	s := &w.stats
+	s.Schedules, s.Panics = 1, w.panics.done
+	s.Events, s.Lost, s.Doubled, s.Disordered, s.Foreign = r.Sent, r.Lost, r.Duplicated, r.OutOfOrder, r.Foreign+r.Altered
+	s.Gaps, s.NeedlessGaps, s.Dropped = r.Gaps, r.NeedlessGaps, r.Dropped
+	for _, c := range []struct {
+		kind string
+		n    int64
+	}{{"lost", r.Lost}, {"doubled", r.Duplicated}, {"disordered", r.OutOfOrder}, {"foreign", r.Foreign + r.Altered}} {
+		if c.n > 0 {
+			differ(c.kind, "%s", strings.Join(append([]string{r.String()}, r.Examples...), "\n#   "))
+		}
+	}
+	for _, reader := range w.readers {
+		s.Read += int64(len(reader.seen))
+		if d := w.judgeReader(reader); d != "" {
+			differ("reader", "%s: %s", reader.name, d)
+		}
+	}
+	if r.NeedlessGaps > 0 {
+		var gaps []string
+		for e := range events(w.store()) {
+			if bytes.Contains(e, []byte(`"kind":"gap"`)) {
+				gaps = append(gaps, string(e))
+			}
+		}
+		differ("needless", "%d gap entries cover nothing that was lost:\n#   %s", r.NeedlessGaps, strings.Join(gaps, "\n#   "))
+	}
+	if r.Sent == 0 {
+		differ("nothing", "nothing was sent")
+	}
+	if !w.isLive() {
+		for _, run := range w.running() {
+			status, err := run.daemon.Feed(context.Background(), feedName)
+			differ("not live", "in the end the feed is %q: %v", status.State, err)
+		}
+	}
+	for _, run := range w.running() {
+		if ready := run.daemon.Ready(context.Background()); !ready.Ready {
+			differ("not ready", "in the end the daemon is not ready: %q", ready.Reasons)
+		}
+	}
+	if n, most := w.stats.dials.Load(), int64(360*(time.Since(w.began)/time.Hour+1)); n > most {
+		differ("dials", "%d dials in %s", n, time.Since(w.began))
+	}
+	return all
+}
+
+// judgeReader compares what a reader has seen with the stream, and returns the first difference.
+func (w *world) judgeReader(r *reader) string {
+	if r.fault != "" {
+		return r.fault
+	}
+	i := 0
+	for e, err := range entries(w.store()) {
+		if err != nil {
+			return err.Error()
+		}
+		if i == len(r.seen) {
+			return fmt.Sprintf("it has seen %d entries and not %s %.150s", i, e.ID, e.Event)
+		}
+		if got := r.seen[i]; got.ID != e.ID || !bytes.Equal(got.Event, e.Event) {
+			return fmt.Sprintf("its entry %d is %s %.150s, that of the stream %s %.150s", i, got.ID, got.Event, e.ID, e.Event)
+		}
+		i++
+	}
+	if i < len(r.seen) {
+		return fmt.Sprintf("it has seen %d entries, the stream has %d; the next is %s %.150s", len(r.seen), i, r.seen[i].ID, r.seen[i].Event)
+	}
+	return ""
+}
+
+// digest is a hash of everything that the stream shows.
+func (w *world) digest() uint64 {
+	h := fnv.New64a()
+	for e := range entries(w.store()) {
+		fmt.Fprintf(h, "%s %s\n", e.ID, e.Event)
+	}
+	return h.Sum64()
+}
