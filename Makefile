@@ -50,11 +50,10 @@ lint:
 unit: needs
 	sh deploy/verify.sh
 
-# The race detector needs cgo. Much of what the tests do is to wait: one package more than there are cores at a time. The longest ones start first, and the short ones fill in. lint vets.
+# The race detector needs cgo. Much of what the tests do is to wait: one package more than there are cores at a time. The longest one starts first. lint vets.
 # Without the second in which each binary waits for more reports: when its tests have ended, nothing of theirs runs.
-LONGEST := ./integration ./supervisor ./persistence/valkey ./persistence/embedded ./internal/daemon
 race:
-	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 go test -race -vet=off -timeout 60m -p $$(($$(nproc) + 1)) $(LONGEST) ./...
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 go test -race -vet=off -timeout 60m -p $$(($$(nproc) + 1)) ./integration ./...
 
 # What the race detector is given a part of: a quiet and a narrow feed, left alone for a simulated week; drawn clocks; a store that is damaged in every way.
 week:

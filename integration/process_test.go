@@ -19,7 +19,8 @@ import (
 
 // deadline bounds every wait. An operation that takes longer has failed, even on the slowest
 // machine.
-const deadline = 2 * time.Minute
+// It is longer than the two minutes for which a replay may leave open where it begins.
+const deadline = 3 * time.Minute
 
 // process is a started command. Only the test's goroutine may call its methods.
 type process struct {
