@@ -57,8 +57,7 @@ race:
 
 # What the race detector is given a part of: a quiet and a narrow feed, left alone for a simulated week; drawn clocks; a store that is damaged in every way.
 week:
-	go test -run 'TestQuietFeedIsLeftAloneForAWeek|TestNarrowFeedIsNeverCalledBlind|TestI2_WhateverTheClocksShow' ./supervisor
-	go test -run 'TestI4_VerifyFindsDamageAndRepairMendsIt|TestI1_PowerCutLeavesNoPartOfAnAppend|TestI1_I2_I3_PowerCut' ./persistence/embedded
+	go test -run 'TestQuietFeedIsLeftAloneForAWeek|TestNarrowFeedIsNeverCalledBlind|TestI2_WhateverTheClocksShow|TestI4_VerifyFindsDamageAndRepairMendsIt|TestI1_PowerCutLeavesNoPartOfAnAppend|TestI1_I2_I3_PowerCut' ./supervisor ./persistence/embedded
 
 bench:
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
