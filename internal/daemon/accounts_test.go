@@ -53,7 +53,7 @@ func TestFeedFollowsAnAccount(t *testing.T) {
 	}
 	await := func(d *running, want int) {
 		t.Helper()
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 			n, trouble := follows(d)
 			if n == want && trouble == "" {
 				return
@@ -75,7 +75,7 @@ func TestFeedFollowsAnAccount(t *testing.T) {
 	d = startWith(t, cfg, daemon.Options{})
 	defer d.finish(t)
 	d.log.await(t, "feed.live", 1)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		n, trouble := follows(d)
 		if n == 3 && trouble != "" {
 			break

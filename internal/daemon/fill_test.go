@@ -168,7 +168,7 @@ func TestAFilteredFeedBeginsWithItsBlocks(t *testing.T) {
 	d.log.await(t, "feed.live", 1)
 	sim.Produce(1_500)
 	newest := sim.Stats().NewestSeq
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		s, err := d.Feed(t.Context(), "sky")
 		if err != nil || time.Now().After(deadline) {
 			t.Fatalf("%v: at %d of %d", err, s.Position.Seq, newest)
@@ -259,10 +259,13 @@ func TestI4_ACutOverThatNeverComesIsAGap(t *testing.T) {
 	}
 }
 
+// patience bounds every wait. What takes longer does not come, even on the slowest machine.
+const patience = 3 * time.Minute
+
 // awaitFeed waits until the feed's status is as wanted.
 func (r *running) awaitFeed(t *testing.T, what string, wanted func(messages.FeedStatus) bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		s, err := r.Feed(t.Context(), "sky")
 		if err == nil && wanted(s) {
 			return

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"tempestd/internal/wholefile"
 	"tempestd/messages"
 )
 
@@ -49,14 +50,5 @@ func (f filterFiles) SaveFilters(_ context.Context, feed string, log messages.Fi
 	if err := os.MkdirAll(f.dir, 0o750); err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(f.dir, "."+feed+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(text)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), f.path(feed))
+	return wholefile.Write(f.path(feed), text)
 }

@@ -168,7 +168,7 @@ func (a *around) start() *running {
 // eventually waits until a condition holds.
 func (a *around) eventually(what func() string, holds func() bool) {
 	a.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			a.t.Fatalf("it does not come: %s", what())
 		}
@@ -250,7 +250,7 @@ func (a *around) same(d *running, what, feed string) (unknown int) {
 	at := slices.IndexFunc(a.cfg.Feeds, func(f config.Feed) bool { return f.Name == feed })
 	var got, want map[string]string
 	var doubled int
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		got, doubled, unknown = a.fold(d, feed)
 		if want = a.there(a.dids[feed], a.cfg.Feeds[at].Collections...); maps.Equal(got, want) && doubled == 0 {
 			return unknown

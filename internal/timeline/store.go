@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"tempestd/internal/config"
+	"tempestd/internal/wholefile"
 )
 
 // Session is what an Account keeps across restarts. The zero Session is none.
@@ -69,23 +69,5 @@ func (f FileStore) Save(_ context.Context, s Session) error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(string(f))
-	file, err := os.CreateTemp(dir, "."+filepath.Base(string(f))+"-*") // with mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(text)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), string(f)); err != nil {
-		return err
-	}
-	// A rename is durable when its folder is.
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return wholefile.Write(string(f), text)
 }
