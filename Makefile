@@ -53,7 +53,7 @@ unit: needs
 # The race detector needs cgo. Much of what the tests do is to wait: one package more than there are cores at a time. The longest one starts first. lint vets.
 # Without the second in which each binary waits for more reports: when its tests have ended, nothing of theirs runs.
 race:
-	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 go test -race -vet=off -timeout 60m -p $$(($$(nproc) + 1)) ./integration ./...
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 go test -race -vet=off -timeout 30m -p $$(($$(nproc) + 1)) ./integration ./...
 
 # What the race detector is given a part of: a quiet and a narrow feed, left alone for a simulated week; drawn clocks; a store that is damaged in every way.
 week:

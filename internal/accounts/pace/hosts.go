@@ -101,6 +101,9 @@ func (p *Hosts) sleep(ctx context.Context, left func(now time.Time) time.Duratio
 	}
 	timer := p.opt.Clock.NewTimer(d)
 	defer timer.Stop()
+	if left(p.opt.Clock.Now()) <= 0 { // the clock went on before the timer was set
+		return ctx.Err()
+	}
 	select {
 	case <-timer.Chan():
 		return nil
