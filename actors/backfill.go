@@ -135,7 +135,8 @@ func (f *fetcher) watch(ctx context.Context, up Upstream) {
 		if last.Before(began) {
 			last = began
 		}
-		if a.NewestUS > f.order.ToUS || !a.Blocked && now.Sub(last) >= backfillIdle {
+		present := f.order.present(now)
+		if a.LatestUS > f.order.ToUS && (present == 0 || a.LatestUS <= present) || !a.Blocked && now.Sub(last) >= backfillIdle {
 			f.task.Cancel(errFetched)
 		}
 	})
@@ -168,6 +169,7 @@ func (f *fetcher) hand(b *messages.Batch) {
 	f.cfg.Fault.At("backfill.fetch")
 	f.number++
 	b.Number = f.number
+	b.PresentUS = f.order.present(f.cfg.Clock.Now())
 	f.send(f.cfg.Writer, &messages.AppendBackfill{ID: f.order.ID, Batch: b, Release: f.pool})
 }
 
@@ -229,7 +231,10 @@ func (c *committer) appendBackfill(ctx context.Context, m *messages.AppendBackfi
 		return nil
 	}
 	c.backfill.next++
-	end := max(c.backfill.endUS, m.Batch.TimeUS)
+	end := c.backfill.endUS
+	if t := m.Batch.TimeUS; m.Batch.PresentUS == 0 || t <= m.Batch.PresentUS {
+		end = max(end, t)
+	}
 	c.boundTimes(m.Batch)
 	marked, err := c.mark(ctx, m.Batch)
 	if err == nil && c.backfill.narrow(m.Batch) {

@@ -95,7 +95,22 @@ type StartBackfill struct {
 	ID           uint64
 	FromUS, ToUS int64 // Unix µs, inclusive; ToUS lies in the past
 	Request      jetstream.Request
+	// PresentUS is what the upstream's clock showed at At, Unix µs; 0 if unknown. What is later is
+	// from before that clock was set back, and shows nothing about how far the fetch has come.
+	PresentUS int64
+	At        time.Time
 }
+
+// present is what the upstream's clock shows now at most, Unix µs; 0 if unknown.
+func (m *StartBackfill) present(now time.Time) int64 {
+	if m.PresentUS == 0 {
+		return 0
+	}
+	return m.PresentUS + (now.Sub(m.At) + presentSlack).Microseconds()
+}
+
+// presentSlack is how much later a host's clock may be than what is known of it.
+const presentSlack = 5 * time.Second
 
 // StartFetches tells the backfill actor that it may fetch gaps, and what the feed wants.
 type StartFetches struct{ Filter jetstream.Filter }

@@ -225,7 +225,7 @@ func (s *session) heartbeat(ctx context.Context, up Upstream) {
 	every(ctx, s.cfg.Clock, heartbeatPeriod, func() {
 		s.cfg.Fault.At("connection.heartbeat")
 		now, a := s.cfg.Clock.Now(), up.Activity()
-		m := &messages.Heartbeat{Epoch: s.epoch, At: now, Frames: a.Frames, LastFrame: a.LastFrame, NewestUS: a.NewestUS,
+		m := &messages.Heartbeat{Epoch: s.epoch, At: now, Frames: a.Frames, LastFrame: a.LastFrame, NewestUS: a.NewestUS, LatestUS: a.LatestUS,
 			Commits: s.commits.Load(), LastCommit: unixTime(s.lastCommit.Load()), CommitUS: s.commitUS.Load(),
 			Pong: unixTime(s.pong.Load()), TipUS: s.tip.Load(), PresentUS: s.hostTime((*jetstream.HostClock).Earliest)}
 		if sweeper, ok := up.(Sweeper); ok {

@@ -214,7 +214,8 @@ type Heartbeat struct {
 	At        time.Time
 	Frames    uint64    // read on this connection so far, wanted or not
 	LastFrame time.Time // zero before the first
-	NewestUS  int64     // upstream time of the newest event, 0 before the first
+	NewestUS  int64     // greatest upstream time of an event, 0 before the first
+	LatestUS  int64     // upstream time of the event that came last, 0 before the first
 
 	// The same for commits. They are counted separately because identity and account events pass
 	// every filter of collections, so these say nothing about the wanted events.

@@ -44,6 +44,9 @@ const (
 	// after which a feed has nothing more to get.
 	tipLag   = 2 * time.Second
 	tipQuiet = 3 * time.Second
+	// changeQuiet is the silence after which a replay is over. A server that looks for the few
+	// events of a narrow feed in a long archive is silent for long.
+	changeQuiet = 30 * time.Second
 )
 
 // backfills are the backfills that are due or under way, and what leads to others. One runs at a
@@ -58,8 +61,8 @@ type backfills struct {
 	timer    clockwork.Timer
 
 	// replaying says that the newest connection began with a replay by time, and has not been seen
-	// to change to live.
-	replaying bool
+	// to change to live. noticed says that it has been, and that no backfill has begun since.
+	replaying, noticed bool
 	// unseen is the span in which the last connection may have changed to live unnoticed, nil for
 	// none.
 	unseen *span
@@ -85,8 +88,8 @@ type backfillDue struct{ life *life }
 // noticeLive orders a backfill when a connection has reached the tip that began with a replay of a
 // host without sequence numbers. at is when it opened.
 func (l *life) noticeLive(ctx actor.Context, m *messages.Heartbeat, at time.Time) {
-	f := l.feed
-	if !l.backfills.replaying || m.Blocked > 0 || l.continuity.unproven || f.status.Position.Seq != 0 {
+	f, b := l.feed, &l.backfills
+	if !b.replaying && !b.noticed || l.continuity.unproven || f.status.Position.Seq != 0 {
 		return
 	}
 	present, margin := m.PresentUS, backfillMargin
@@ -96,11 +99,14 @@ func (l *life) noticeLive(ctx actor.Context, m *messages.Heartbeat, at time.Time
 	} else if !l.continuity.knowsPresent(f.endpoints.Current().Host(), m, f.cfg.Monotonic()) {
 		return
 	}
-	if m.At.Sub(newest(m.LastFrame, at)) < tipQuiet && (m.NewestUS == 0 || time.Duration(present-m.NewestUS)*time.Microsecond > tipLag) {
-		return
+	tip := m.Blocked == 0 && (m.At.Sub(newest(m.LastFrame, at)) >= changeQuiet || ofThePresent(m))
+	switch {
+	case tip && b.replaying:
+		b.replaying, b.noticed = false, true
+		l.orderBackfill(ctx, around(present, m.At.Sub(at), margin))
+	case !tip && b.noticed:
+		b.replaying, b.noticed = true, false // the replay had only paused
 	}
-	l.backfills.replaying = false
-	l.orderBackfill(ctx, around(present, m.At.Sub(at), margin))
 }
 
 // around is the span around a change to live that happened at most lived before the host's present.
@@ -234,13 +240,15 @@ func (p *connected) startBackfill(ctx actor.Context) {
 		return // it would overtake the replay; noticeLive schedules it again
 	}
 	s := r.queue[0]
+	r.noticed = false
 	r.id++
 	r.attempts++
 	r.running = true
 	request := p.request
 	request.Cursor = jetstream.TimeCursor(s.fromUS)
 	f.cfg.Observer.Emit(observe.BackfillStarted, f.cfg.Name, "from", showTime(s.fromUS), "to", showTime(s.toUS), "attempt", r.attempts)
-	ctx.Send(p.backfill, &actors.StartBackfill{ID: r.id, FromUS: s.fromUS, ToUS: s.toUS, Request: request})
+	ctx.Send(p.backfill, &actors.StartBackfill{ID: r.id, FromUS: s.fromUS, ToUS: s.toUS, Request: request,
+		PresentUS: p.continuity.presentUS, At: p.continuity.presentAt})
 }
 
 // backfillDone handles the end of a backfill.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,6 +125,77 @@ func TestI2_WhatALegacyServerLeavesOutAfterALongReplayIsFetched(t *testing.T) {
 				if s := r.status(); s.Backfilled == 0 || s.Gaps != 0 {
 					t.Fatalf("%d events were fetched, %d gaps", s.Backfilled, s.Gaps)
 				}
+			})
+		})
+	}
+}
+
+// A host whose clock was set back replays events from before that first. They are later than its
+// present, and say nothing about how far the replay has come, or a backfill.
+func TestI2_WhatALegacyServerLeavesOutIsFetchedThoughItsClockWasSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) { r.up.legacy = true })
+		ctx, cancel := context.WithCancel(t.Context())
+		go r.up.every(ctx, 40*time.Millisecond)
+		r.after(20 * time.Second)
+		r.up.set(func() { r.up.offset = -8 * time.Minute })
+		r.after(20 * time.Second)
+		r.up.set(func() { r.up.pace = 5 * time.Millisecond })
+		r.up.last().fault <- errLost
+		r.after(time.Minute)
+		r.wantEachOnce(0)
+		if s := r.status(); s.Backfilled == 0 || s.Gaps != 0 {
+			t.Errorf("%d events were fetched, %d gaps", s.Backfilled, s.Gaps)
+		}
+		cancel()
+		r.after(time.Second)
+	})
+}
+
+// A server is slow to begin its replay, or to go on with it. What a backfill brings stands behind
+// the replay all the same.
+func TestI3_ABackfillDoesNotOvertakeAReplayThatPauses(t *testing.T) {
+	for _, c := range []struct{ begun, pause time.Duration }{{0, 20 * time.Second}, {time.Second, 6 * time.Second}} {
+		t.Run(fmt.Sprintf("%v after %v", c.pause, c.begun), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, func(r *rig) { r.up.legacy = true })
+				ctx, cancel := context.WithCancel(t.Context())
+				go r.up.every(ctx, 40*time.Millisecond)
+				r.after(30 * time.Second)
+				r.up.set(func() {
+					r.up.pace = 20 * time.Millisecond
+					r.up.refuse = func(int) error { return errLost }
+				})
+				r.up.last().fault <- errLost
+				r.after(30 * time.Second)
+				n := r.up.dialCount()
+				r.up.set(func() { r.up.refuse = nil })
+				for r.up.dialCount() == n {
+					r.after(time.Millisecond)
+				}
+				conn := r.up.last()
+				r.after(c.begun)
+				conn.pause(true)
+				r.after(c.pause)
+				conn.pause(false)
+				r.after(2 * time.Minute)
+				r.wantEachOnce(0)
+				last, late := 0, 0
+				for _, e := range r.store.all() {
+					k, err := strconv.Atoi(string(rkey.FindSubmatch(e)[1]))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if k < last {
+						late++
+					}
+					last = max(last, k)
+				}
+				if s := r.status(); uint64(late) > s.Backfilled || s.Backfilled == 0 || s.Backfilled > 10 {
+					t.Errorf("%d events were fetched, %d stand late", s.Backfilled, late)
+				}
+				cancel()
+				r.after(time.Second)
 			})
 		})
 	}

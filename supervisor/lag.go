@@ -66,12 +66,7 @@ func (l *freshness) heartbeat(m *messages.Heartbeat, open time.Time, position me
 	stored := m.Frames == 0 || m.Epoch == l.epoch && l.frames >= m.Frames || m.NewestUS <= position.TimeUS
 	life := newest(open, m.LastFrame, m.Pong)
 	quiet := m.At.Sub(open) >= tipQuiet && m.At.Sub(m.LastFrame) >= tipQuiet
-	present := m.At.UnixMicro()
-	if m.PresentUS > 0 {
-		present = m.PresentUS // by the upstream's own clock
-	}
-	fresh := m.NewestUS > 0 && time.Duration(present-m.NewestUS)*time.Microsecond <= tipLag
-	if m.Blocked > 0 || !stored || !quiet && !fresh {
+	if m.Blocked > 0 || !stored || !quiet && !ofThePresent(m) {
 		return
 	}
 	at := m.At
@@ -81,6 +76,17 @@ func (l *freshness) heartbeat(m *messages.Heartbeat, open time.Time, position me
 	if at.After(l.tip) {
 		l.tip = at
 	}
+}
+
+// ofThePresent says whether the event that came last is of its host's present, or of ours where the
+// host's is not known. An event that is later than that is from before the host's clock was set
+// back, and shows nothing.
+func ofThePresent(m *messages.Heartbeat) bool {
+	if m.PresentUS == 0 {
+		return m.LatestUS > 0 && m.At.Sub(time.UnixMicro(m.LatestUS)) <= tipLag
+	}
+	away := time.Duration(m.PresentUS-m.LatestUS) * time.Microsecond
+	return m.LatestUS > 0 && away.Abs() <= tipLag
 }
 
 // lag is how far the stream is behind. At the tip it is the delay of the last event, or 0 when no

@@ -241,7 +241,7 @@ func (c *hostConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream.Lim
 			c.mu.Lock()
 			c.activity.Frames++
 			c.activity.LastFrame = c.host.net.wall.Now()
-			c.activity.NewestUS = max(c.activity.NewestUS, e.TimeUS)
+			c.activity.NewestUS, c.activity.LatestUS = max(c.activity.NewestUS, e.TimeUS), e.TimeUS
 			c.mu.Unlock()
 		}
 		if len(b.Events) > 0 {

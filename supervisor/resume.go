@@ -129,6 +129,7 @@ func (p *preparing) connect(ctx actor.Context, point *messages.ResumePoint) {
 	}
 	p.continuity.planned(f.epoch, plan)
 	_, p.backfills.replaying = plan.Cursor.TimeUS()
+	p.backfills.noticed = false
 	f.cfg.Observer.Emit(observe.FeedResume, f.cfg.Name, "epoch", uint64(f.epoch), "cursor", askedFor(order, plan),
 		"covered", coveredText(point.Checkpoint), "behind", plan.Behind.Round(time.Millisecond).String())
 	p.request = jetstream.Request{

@@ -175,7 +175,7 @@ func (u *upstream) dial(_ context.Context, req jetstream.Request) (actors.Upstre
 	host := req.Endpoint.Host()
 	c := &upstreamConn{up: u, host: host, filter: req.Filter, next: len(u.events), fault: make(chan error, 1), done: make(chan struct{})}
 	if u.legacy && !req.Cursor.IsLive() {
-		c.hole = time.Now().Add(handover)
+		c.hole = time.Now().Add(u.offset + handover)
 		c.whole = len(u.events)
 	}
 	if !u.deafToCursors {
@@ -271,14 +271,22 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 				b.Frames++
 				b.Seq, b.TimeUS = scanned.Seq, scanned.TimeUS
 				c.next++
-				c.note(func(a *jetstream.Activity) { a.Frames++; a.LastFrame = time.Now(); a.NewestUS = e.timeUS })
+				c.note(func(a *jetstream.Activity) {
+					a.Frames++
+					a.LastFrame = time.Now()
+					a.NewestUS, a.LatestUS = max(a.NewestUS, e.timeUS), e.timeUS
+				})
 				continue
 			}
 			if c.up.localFilter && scanned.Kind != messages.KindCommit {
 				b.Frames++
 				b.Seq, b.TimeUS = scanned.Seq, scanned.TimeUS
 				c.next++
-				c.note(func(a *jetstream.Activity) { a.Frames++; a.LastFrame = time.Now(); a.NewestUS = e.timeUS })
+				c.note(func(a *jetstream.Activity) {
+					a.Frames++
+					a.LastFrame = time.Now()
+					a.NewestUS, a.LatestUS = max(a.NewestUS, e.timeUS), e.timeUS
+				})
 				continue
 			}
 			b.Buf = append(b.Buf, e.json...)
@@ -286,7 +294,11 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 			b.Frames++
 			b.Seq, b.TimeUS = scanned.Seq, scanned.TimeUS
 			c.next++
-			c.note(func(a *jetstream.Activity) { a.Frames++; a.LastFrame = time.Now(); a.NewestUS = e.timeUS })
+			c.note(func(a *jetstream.Activity) {
+				a.Frames++
+				a.LastFrame = time.Now()
+				a.NewestUS, a.LatestUS = max(a.NewestUS, e.timeUS), e.timeUS
+			})
 		}
 		if len(b.Events) >= lim.Events {
 			c.note(func(a *jetstream.Activity) { a.Blocked, a.BlockedSince = true, time.Now() })
@@ -319,6 +331,13 @@ func (c *upstreamConn) hides(e upstreamEvent) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.blind && bytes.Contains(e.json, []byte(`"kind":"commit"`))
+}
+
+// pause makes the connection deliver nothing until it is undone.
+func (c *upstreamConn) pause(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stall = on
 }
 
 func (c *upstreamConn) note(f func(*jetstream.Activity)) {

@@ -96,6 +96,7 @@ func (c *Conn) deliver(client *Client, b *messages.Batch, at Point, sink jetstre
 		c.progress.Through, c.progress.Sealed = at.Seq, at.Sealed
 		c.activity.Frames += uint64(b.Frames)
 		c.activity.LastFrame, c.activity.NewestUS = c.opt.Clock.Now(), max(c.activity.NewestUS, b.TimeUS)
+		c.activity.LatestUS = b.TimeUS
 	})
 	next, ok := sink.TryHand(b)
 	if !ok {

@@ -48,6 +48,7 @@ type Conn struct {
 	frames    atomic.Uint64
 	lastFrame atomic.Int64
 	newest    atomic.Int64 // Unix µs
+	latest    atomic.Int64 // Unix µs
 	blocked   atomic.Int64
 	partial   atomic.Bool
 }
@@ -83,6 +84,9 @@ type Activity struct {
 	// NewestUS is the greatest upstream time of the frames' events, Unix µs, as the upstream says
 	// it; 0 before the first.
 	NewestUS int64
+	// LatestUS is the upstream time of the event that came last. It is less than NewestUS where the
+	// upstream's clock was set back.
+	LatestUS int64
 	Partial  bool // a message has begun to arrive and has not ended
 	// Blocked says that the sink does not take the current batch. Then the socket is not read, and
 	// the silence does not come from the server.
@@ -92,7 +96,7 @@ type Activity struct {
 
 // Activity returns a snapshot. It is cheap: a few atomic loads.
 func (c *Conn) Activity() Activity {
-	a := Activity{Frames: c.frames.Load(), NewestUS: c.newest.Load(), Partial: c.partial.Load()}
+	a := Activity{Frames: c.frames.Load(), NewestUS: c.newest.Load(), LatestUS: c.latest.Load(), Partial: c.partial.Load()}
 	if t := c.lastFrame.Load(); t != 0 {
 		a.LastFrame = c.start.Add(time.Duration(t))
 	}

@@ -172,7 +172,7 @@ func (l *readLoop) event(frame []byte) error {
 	l.first(e)
 	l.count()
 	b.Seq, b.TimeUS = e.Seq, e.TimeUS
-	l.newest = max(l.newest, e.TimeUS)
+	l.newest, l.latest = max(l.newest, e.TimeUS), e.TimeUS
 	if !wanted {
 		b.Buf = b.Buf[:start]
 		return nil

@@ -84,6 +84,7 @@ type readLoop struct {
 
 	frames uint64 // data messages read to their end
 	newest int64  // greatest upstream time of their events, Unix µs
+	latest int64  // upstream time of the last of them, Unix µs
 	begun  bool   // the sink was told the first event
 
 	inFrame bool // a message has begun and was not read to its end
@@ -186,6 +187,7 @@ func (l *readLoop) publish() {
 	if c := l.conn; l.frames != c.frames.Load() {
 		c.lastFrame.Store(c.since(c.wire.readAt))
 		c.newest.Store(l.newest)
+		c.latest.Store(l.latest)
 		c.frames.Store(l.frames)
 	}
 	if l.inFrame != l.partial {

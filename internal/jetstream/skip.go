@@ -109,7 +109,7 @@ func (l *readLoop) tooLarge(size int64, known *outline) error {
 	l.count()
 	if large.TimeUS > 0 {
 		b.Seq, b.TimeUS = large.Seq, large.TimeUS
-		l.newest = max(l.newest, large.TimeUS)
+		l.newest, l.latest = max(l.newest, large.TimeUS), large.TimeUS
 	}
 	if wanted {
 		large.After = len(b.Events)
