@@ -268,3 +268,17 @@ func TestI4_AnArchiveThatWasRebuiltIsAskedByTime(t *testing.T) {
 		t.Errorf("%+v, %v; %d events", r, err, len(got.seqs))
 	}
 }
+
+// What an archive has is all of a gap only if an event from after the gap is sealed.
+func TestI4_WhatMayNotBeSealedYetIsWaitedFor(t *testing.T) {
+	u := newUpstream(t, jetsim.Options{})
+	row := foreign(u.row(500, 1999))
+	row.ToUS += time.Hour.Microseconds()
+	source := u.archive(t, "")
+	source.Clock = clockwork.NewFakeClockAt(time.Now().Add(2 * time.Hour))
+	var got taken
+	var wait *backfill.WaitError
+	if r, err := got.fetch(t, source, backfill.Order{Row: row}); !errors.As(err, &wait) || !strings.Contains(wait.Why, "not in the archive yet") {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
