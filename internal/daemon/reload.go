@@ -69,6 +69,7 @@ func changedSections(was, is *config.Config) (names []string) {
 	for name, same := range map[string]bool{
 		"data_dir":         was.DataDir == is.DataDir,
 		"shutdown_timeout": was.ShutdownTimeout == is.ShutdownTimeout,
+		"repair":           was.Repair == is.Repair,
 		"log":              was.Log == is.Log,
 		"http":             reflect.DeepEqual(was.HTTP, is.HTTP),
 		"stream":           was.Stream == is.Stream,

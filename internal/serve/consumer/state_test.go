@@ -181,6 +181,39 @@ func TestThePositionMovesPastWhatIsFilteredOutNowAndThen(t *testing.T) {
 	}
 }
 
+// The filter leaves out what lies behind the position only if nothing was acknowledged meanwhile.
+func TestThePositionNeverSkipsBackwards(t *testing.T) {
+	s := State{Acked: at(7), MovedAt: noon}
+	for _, to := range []int{0, 6, 7} {
+		if next, skipped := s.Skip(noon.Add(time.Hour), at(to), true); skipped || !next.Same(s) {
+			t.Errorf("to %d: %+v", to, next)
+		}
+	}
+}
+
+// A batch that was read for a state is leased only if the consumer is still as it was then.
+func TestWhatWasReadIsForOneStateAlone(t *testing.T) {
+	seen := State{Acked: at(7), CreatedAt: noon, Definition: []byte(`{"kinds":["commit"]}`),
+		Lease: persistence.ConsumerLease{Token: "t", Last: at(9), Until: noon, Deliveries: 1}}
+	if !seen.Same(seen) {
+		t.Error("nothing has changed")
+	}
+	for name, change := range map[string]func(*State){
+		"the position":        func(s *State) { s.Acked = at(8) },
+		"another of its name": func(s *State) { s.CreatedAt = noon.Add(1) },
+		"the filter":          func(s *State) { s.Definition = []byte(`{"kinds":["sync"]}`) },
+		"the token":           func(s *State) { s.Lease.Token = "u" },
+		"the batch":           func(s *State) { s.Lease.Last = at(8) },
+		"the lease":           func(s *State) { s.Lease.Until = noon.Add(1) },
+		"the deliveries":      func(s *State) { s.Lease.Deliveries++ },
+	} {
+		now := seen
+		if change(&now); now.Same(seen) {
+			t.Errorf("%s: nothing has changed", name)
+		}
+	}
+}
+
 // consumerModel drives the state machine as any number of workers do. Its stream is a number: the
 // newest entry.
 type consumerModel struct {
