@@ -7,6 +7,7 @@ import (
 
 	valkeygo "github.com/valkey-io/valkey-go"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -110,6 +111,7 @@ func (s *stream) confirm(ctx context.Context, end ending, durable bool) error {
 			return err
 		}
 	}
+	crashpoint.Pass(crashpoint.ValkeyDurable)
 	return s.show(ctx, end)
 }
 
@@ -173,6 +175,7 @@ func (s *stream) send(ctx context.Context, p *pending) error {
 			return err
 		}
 	}
+	crashpoint.Pass(crashpoint.ValkeyStored)
 	if s.store.opt.waits() {
 		if err := s.confirm(ctx, p.chunks[len(p.chunks)-1].after, durable); err != nil {
 			return err
