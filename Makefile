@@ -92,7 +92,7 @@ oracle-real: needs
 		grep -A4 'schedules:' oracle-real.log; grep 'FAIL: .*/' oracle-real.log; exit $$code
 
 power:
-	go test -run '^TestI1_I2_I3_EveryImageOfAPowerCut$$' -v -timeout 12h ./persistence/embedded -power.images 243 -power.stride 1
+	go test -run '^TestI1_I2_I3_EveryImageOfAPowerCut$$' -v -timeout 12h ./persistence/embedded -power.images 27 -power.stride 1
 
 SOAK ?= 1h
 RATE ?= 3000

@@ -79,7 +79,7 @@ func drawFire(seed uint64, store string, only []string, most int) fireSchedule {
 		switch step.kind {
 		case "crash":
 			points := firePoints(s.store, s.durability)
-			step.text, step.n = string(points[rnd.IntN(len(points))]), 1+rnd.IntN(30)
+			step.text, step.n = string(points[rnd.IntN(len(points))]), 1+rnd.IntN(6)
 		case "upstream":
 			step.text = upstreamFaults[rnd.IntN(len(upstreamFaults))]
 			step.node = rnd.IntN(s.servers)
