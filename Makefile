@@ -4,6 +4,9 @@
 # make lint    formatting, vet, static analysis and the directions of imports alone
 # make fuzz    every fuzz target for FUZZTIME each
 # make oracle  SEEDS schedules of faults for the whole core under virtual time, from SEED on
+# make oracle-real  SEEDS schedules of real faults for the built binary, from SEED on; 50 by default
+# make power   every image that a power cut can leave of the embedded store
+# make soak    a daemon under faults for SOAK (1h), with RATE (3000) events per second, on each store
 # make mutants puts deliberate bugs into a copy of the source, and demands that a test finds each of them
 #
 # make test also runs the fuzzers of what comes from the network: for 10 s each in CI, for 5 s elsewhere.
@@ -20,7 +23,7 @@ export CGO_ENABLED ?= 0
 # unknown fails with a sentence if packages depend on a package that matches a pattern.
 unknown = deps=$$(go list -deps $(1)) || exit 1; if echo "$$deps" | grep -E '$(2)'; then echo '$(3)'; exit 1; fi
 
-.PHONY: build test needs lint race week unit bench fuzz fuzz-wire oracle oracle-breaks mutants clean
+.PHONY: build test needs lint race week unit bench fuzz fuzz-wire oracle oracle-breaks oracle-real power soak mutants clean
 
 build:
 	go build -trimpath -ldflags "-s -w -buildid=" -o tempestd ./cmd/tempestd
@@ -84,9 +87,21 @@ oracle:
 oracle-breaks:
 	sh internal/oracle/breaks.sh
 
+oracle-real: needs
+	go test -run '^TestI1_I2_I3_I6_UnderFire$$' -v -timeout 12h ./integration -fire.seeds $(if $(filter file,$(origin SEEDS)),50,$(SEEDS)) -fire.seed $(SEED) -fire.steps 14 >oracle-real.log 2>&1; code=$$?; \
+		grep -A4 'schedules:' oracle-real.log; grep 'FAIL: .*/' oracle-real.log; exit $$code
+
+power:
+	go test -run '^TestI1_I2_I3_EveryImageOfAPowerCut$$' -v -timeout 12h ./persistence/embedded -power.images 27 -power.stride 1
+
+SOAK ?= 1h
+RATE ?= 3000
+soak: needs
+	go test -run '^TestSoak$$' -v -timeout 12h ./integration -soak.for $(SOAK) -soak.rate $(RATE)
+
 # Some minutes; needs what the tests need.
 mutants: needs
 	go run ./integration/mutants
 
 clean:
-	rm -f tempestd oracle.test oracle.*.log
+	rm -f tempestd oracle.test oracle.*.log oracle-real.log

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/internal/dedupe"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -137,6 +138,7 @@ func (c *committer) appendFetched(ctx context.Context, m *messages.AppendFetched
 	if err != nil {
 		return err
 	}
+	crashpoint.Pass(crashpoint.FetchAppended)
 	f.index.Appended(m.Batch, stored)
 	c.dedupe.Noted(m.Batch, stored)
 	c.bare.Appended(m.Batch, stored, bare)

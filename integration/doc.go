@@ -23,6 +23,10 @@
 //	examples_test.go  the programs of examples/, each against a daemon that is killed
 //	docs_test.go      README and docs/: links, function names, routes, fields of answers
 //	conformance_test.go  writeSide: the writes of that protocol, beside a daemon that only reads
+//	crashpoint_test.go  processes that are killed at every named point of internal/crashpoint
+//	witness_test.go   witness: a reader that is killed and resumes
+//	fire_*_test.go    schedules of real faults that are drawn from seeds: "make oracle-real"
+//	soak_test.go      a daemon under faults for long: "make soak"
 //	mutants/          a command: deliberate bugs, and the tests that find them
 //	*_test.go         the tests, by the fault that they cause
 //

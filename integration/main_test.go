@@ -15,7 +15,7 @@ import (
 
 var (
 	program string // the path of the tempestd that the tests run
-	plain   string // the path of one without the race detector, for simulators
+	plain   string // the path of one without the race detector and with crash points
 	scratch string // a directory that all tests share
 )
 
@@ -40,11 +40,9 @@ func TestMain(m *testing.M) {
 	var err error
 	if scratch, err = os.MkdirTemp("", "tempestd-integration-"); err == nil {
 		program = filepath.Join(scratch, "tempestd")
-		plain = program
-		err = build(program, raceEnabled)
-		if err == nil && raceEnabled {
-			plain = filepath.Join(scratch, "plain")
-			err = build(plain, false)
+		plain = filepath.Join(scratch, "plain")
+		if err = build(program, raceEnabled); err == nil {
+			err = build(plain, false, "-tags", "crashpoints")
 		}
 	}
 	if err != nil {
@@ -58,8 +56,8 @@ func TestMain(m *testing.M) {
 }
 
 // build builds the command from the source tree of the tests.
-func build(path string, race bool) error {
-	args := []string{"build", "-o", path}
+func build(path string, race bool, flags ...string) error {
+	args := append([]string{"build", "-o", path}, flags...)
 	cgo := "CGO_ENABLED=0"
 	if race {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
