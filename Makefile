@@ -44,7 +44,7 @@ lint:
 	@$(call unknown,./persistence/embedded/...,^tempestd/persistence/valkey,The embedded store must not import the Valkey store.)
 	@$(call unknown,./persistence/valkey/...,^tempestd/persistence/embedded,The Valkey store must not import the embedded store.)
 	@$(call unknown,./internal/atproto,^tempestd/[^i]|^tempestd/internal/([^a]|a[^t]|at[^p])|^[^/]*[.],Package atproto must import only the standard library.)
-	@! go list -f '{{.ImportPath}}:{{range .Imports}} {{.}} {{end}}' ./... | grep -v '^tempestd/internal/daemon:' | grep ' tempestd/internal/serve ' || { echo "Only internal/daemon may import internal/serve."; exit 1; }
+	@! go list -f '{{.ImportPath}}:{{range .Imports}} {{.}} {{end}}' ./... | grep -v -e '^tempestd/internal/daemon:' -e '^tempestd/internal/oracle:' | grep ' tempestd/internal/serve ' || { echo "Only internal/daemon and the oracle may import internal/serve."; exit 1; }
 
 # systemd's own check of the unit.
 unit: needs

@@ -164,6 +164,7 @@ func init() {
 			do:   func(w *world, _ Step) { w.command(messages.CommandPause) },
 			undo: func(w *world, _ Step) { w.command(messages.CommandResume) }},
 	}
+	maps.Copy(faults, readerFaults())
 }
 
 func (w *world) setQuiet(quiet bool) {
@@ -231,6 +232,8 @@ func (w *world) heal() {
 		w.revive(n)
 	}
 	w.command(messages.CommandResume)
+	w.gate.open()
+	w.healed.Store(true)
 }
 
 // everything is a filter that wants every commit of the simulated network.

@@ -29,6 +29,7 @@ type incarnation struct {
 	files  *memdisk.FS       // of its own store; nil where the store is shared
 	store  persistence.Store // without faults, for readers and for the comparison
 	daemon *supervisor.Daemon
+	http   *serving // nil without readers over HTTP
 	dead   atomic.Bool
 	over   chan struct{} // closed when it is dead
 }
@@ -59,7 +60,7 @@ func (w *world) start(n *node) error {
 	}
 	if w.server != nil {
 		run.store = w.server.Store
-		o.Store, o.Checkpoints = &access{w.server, &w.disk.replies, run}, &n.checkpoints
+		o.Store, o.Checkpoints = &access{w.server, &w.disk.replies, run, w.keeping(), &w.pace}, &n.checkpoints
 		o.Node = messages.Node{ID: n.name, Name: n.name, Streams: []string{feedName}}
 		o.Config.HA = config.HA{Enabled: true, Candidate: true, LeaseTTL: 10 * time.Second}
 	} else {
@@ -68,8 +69,11 @@ func (w *world) start(n *node) error {
 			return err
 		}
 		run.files, run.store = w.disk.files, store
+		if w.keeping() != nil {
+			w.ledger.follow(store) // what a process has stored that was killed at that moment
+		}
 		w.disk.arm()
-		o.Store = &repliedStore{store, &w.disk.replies}
+		o.Store = &repliedStore{store, &w.disk.replies, w.keeping(), &w.pace}
 	}
 	daemon, err := supervisor.Start(context.Background(), o)
 	if err != nil {
@@ -79,6 +83,9 @@ func (w *world) start(n *node) error {
 		return err
 	}
 	run.daemon = daemon
+	if len(w.Readers) > 0 {
+		w.serve(run, o.Observer)
+	}
 	w.stats.Starts++
 	n.run = run
 	w.shown.Store(&run.store)
@@ -127,6 +134,12 @@ func (w *world) kill(n *node, kept bool) {
 		w.disk.arm()
 	}
 	w.net.reset(run)
+	w.net.resetHost(n.host)
+	for _, c := range w.consumers {
+		if w.server == nil {
+			c.killed()
+		}
+	}
 	w.stats.Kills++
 	// What is left of it takes the time that it takes; nothing that it does counts.
 	ctx, cancel := context.WithCancel(context.Background())
@@ -142,6 +155,9 @@ func (run *incarnation) end(ctx context.Context, limit time.Duration) error {
 		defer cancel()
 	}
 	err := run.daemon.Stop(ctx, "the schedule says so")
+	if run.http != nil {
+		err = errors.Join(err, run.http.end(ctx))
+	}
 	if run.files != nil {
 		err = errors.Join(err, run.store.Close())
 	}

@@ -49,7 +49,15 @@ func (n *network) listen(host string) net.Listener {
 // dial connects from somebody to a host. A host that is cut off does not answer.
 func (n *network) dial(ctx context.Context, from any, host string) (net.Conn, error) {
 	n.mu.Lock()
-	l, away, latency := n.listeners[host], n.away[host], n.latency()
+	latency := n.latency()
+	n.mu.Unlock()
+	return n.connect(ctx, from, host, latency, windowBytes)
+}
+
+// connect is dial with a given latency, one way, and bytes under way in one direction.
+func (n *network) connect(ctx context.Context, from any, host string, latency time.Duration, window int) (net.Conn, error) {
+	n.mu.Lock()
+	l, away := n.listeners[host], n.away[host]
 	n.mu.Unlock()
 	if away {
 		<-ctx.Done()
@@ -58,7 +66,7 @@ func (n *network) dial(ctx context.Context, from any, host string) (net.Conn, er
 	if l == nil {
 		return nil, refused(host)
 	}
-	p := newPipe(latency)
+	p := newPipe(latency, window)
 	n.mu.Lock()
 	n.open[p] = peers{from, host}
 	n.mu.Unlock()
@@ -111,17 +119,27 @@ func (n *network) bringBack(host string) {
 // reset ends all connections that somebody has dialled, or those of everybody with nil, as the death
 // of a process does. To the side that lives it looks like a reset.
 func (n *network) reset(from any) {
+	n.end(0, func(p peers) bool { return from == nil || p.from == from })
+}
+
+// resetHost ends all connections to a host, as the death of its process does.
+func (n *network) resetHost(host string) {
+	n.end(1, func(p peers) bool { return p.host == host })
+}
+
+// end ends connections from one of their sides.
+func (n *network) end(side int, which func(peers) bool) {
 	n.mu.Lock()
 	var open []*pipe
 	for p, of := range n.open {
-		if from == nil || of.from == from {
+		if which(of) {
 			open = append(open, p)
 		}
 	}
 	n.mu.Unlock()
 	for _, p := range open {
-		_ = p.ends[0].SetLinger(0)
-		p.ends[0].Close()
+		_ = p.ends[side].SetLinger(0)
+		p.ends[side].Close()
 	}
 }
 
@@ -151,7 +169,7 @@ func (l *listener) Accept() (net.Conn, error) {
 func (l *listener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
 func (l *listener) Addr() net.Addr { return l.host }
 
-// windowBytes is how many bytes may be under way in one direction.
+// windowBytes is how many bytes may be under way in one direction to a server.
 const windowBytes = 64 << 10
 
 // pipe is one connection: two directions and their ends.
@@ -163,9 +181,9 @@ type pipe struct {
 	gone int // ends that are closed
 }
 
-func newPipe(latency time.Duration) *pipe {
+func newPipe(latency time.Duration, window int) *pipe {
 	p := &pipe{}
-	there, back := newDirection(latency), newDirection(latency)
+	there, back := newDirection(latency, window), newDirection(latency, window)
 	p.ends[0] = &end{pipe: p, in: back, out: there}
 	p.ends[1] = &end{pipe: p, in: there, out: back}
 	return p
@@ -181,6 +199,7 @@ func (p *pipe) lose() {
 // direction is the bytes on their way from one end to the other.
 type direction struct {
 	latency time.Duration
+	window  int // bytes that may be under way
 
 	mu       sync.Mutex
 	chunks   []chunk
@@ -198,8 +217,8 @@ type chunk struct {
 	b  []byte
 }
 
-func newDirection(latency time.Duration) *direction {
-	return &direction{latency: latency, changed: make(chan struct{})}
+func newDirection(latency time.Duration, window int) *direction {
+	return &direction{latency: latency, window: window, changed: make(chan struct{})}
 }
 
 // do changes the direction and wakes both ends.
@@ -301,7 +320,7 @@ func (e *end) Write(b []byte) (n int, err error) {
 	for n < len(b) {
 		late := e.out.await(1, func() (bool, time.Time) {
 			d := e.out
-			room := windowBytes - d.bytes
+			room := d.window - d.bytes
 			switch {
 			case d.err != nil:
 				err = net.ErrClosed

@@ -10,6 +10,7 @@ import (
 // node is a machine with a daemon. What it keeps outlives the daemon's processes.
 type node struct {
 	name        string
+	host        string // of its HTTP server
 	checkpoints checkpoints
 	filters     filterStore
 	run         *incarnation // nil while the daemon is down
@@ -19,7 +20,9 @@ type node struct {
 	cut    bool          // it cannot reach the shared store
 }
 
-func newNode(i int) *node { return &node{name: fmt.Sprintf("node %d", i)} }
+func newNode(i int) *node {
+	return &node{name: fmt.Sprintf("node %d", i), host: fmt.Sprintf("127.0.0.1:%d", 7001+i)}
+}
 
 // freeze stops the machine's conversation with the shared store, as SIGSTOP does.
 func (n *node) freeze() {
