@@ -42,8 +42,9 @@
 //
 // # What is not simulated
 //
-// The shared store of several daemons keeps the contract of the Valkey store, and has none of its
-// code. The state beside the streams of a store on the disk in memory is kept in memory: after a kill
+// The shared store of several daemons is that of package valkey on a model of a server
+// (internal/valkeysim), or one that keeps the same contract and costs less. A server that has lost
+// everything that it had is not among its faults. The state beside the streams of a store on the disk in memory is kept in memory: after a kill
 // the named consumers are those of its last copy. A frozen machine is one whose calls of the
 // shared store are frozen: its timers go on.
 //
@@ -57,7 +58,9 @@
 //	incarnation.go  a process of the daemon
 //	shared.go       the store that several daemons share
 //	disk.go         the disk; answers of the store that are lost or late
-//	network.go      connections in memory
+//	network.go, connection.go
+//	                the network; connections in memory
+//	valkeyworld.go  worlds with package valkey's store; the faults of its server
 //	clock.go        a clock that can be set
 //	readers.go      readers: what they have seen, and when they may read
 //	serving.go      the HTTP server; readers of tails and of server-sent events

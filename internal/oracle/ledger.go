@@ -39,6 +39,23 @@ func (l *ledger) follow(store persistence.Store) {
 	}
 }
 
+// add adds an entry that a server has got. A server that went back to older data may get entries once
+// more.
+func (l *ledger) add(e persistence.Entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries = append(l.entries, e)
+}
+
+// back forgets the entries after the newest one of a server that went back to older data.
+func (l *ledger) back(newest persistence.EntryID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for n := len(l.entries); n > 0 && l.entries[n-1].ID.Compare(newest) > 0; n = len(l.entries) {
+		l.entries = l.entries[:n-1]
+	}
+}
+
 func (l *ledger) last() (id persistence.EntryID) {
 	if n := len(l.entries); n > 0 {
 		id = l.entries[n-1].ID
@@ -49,7 +66,7 @@ func (l *ledger) last() (id persistence.EntryID) {
 // keeping is the ledger, if retention drops entries during the run: then every append must bring it
 // up to date.
 func (w *world) keeping() *ledger {
-	if w.Keep == (config.Retention{}) {
+	if w.Keep == (config.Retention{}) || w.sim != nil {
 		return nil
 	}
 	return &w.ledger
@@ -57,7 +74,9 @@ func (w *world) keeping() *ledger {
 
 // all are the entries, after the stream's new ones were added.
 func (w *world) all() []persistence.Entry {
-	w.ledger.follow(w.store())
+	if w.sim == nil { // the server tells what it adds
+		w.ledger.follow(w.store())
+	}
 	w.ledger.mu.Lock()
 	defer w.ledger.mu.Unlock()
 	return w.ledger.entries

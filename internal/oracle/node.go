@@ -25,7 +25,8 @@ func newNode(i int) *node {
 }
 
 // freeze stops the machine's conversation with the shared store, as SIGSTOP does.
-func (n *node) freeze() {
+func (w *world) freeze(n *node) {
+	w.net.hold(n, true)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.frozen == nil {
@@ -33,7 +34,8 @@ func (n *node) freeze() {
 	}
 }
 
-func (n *node) thaw() {
+func (w *world) thaw(n *node) {
+	w.net.hold(n, false)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.frozen != nil {
@@ -42,7 +44,8 @@ func (n *node) thaw() {
 	}
 }
 
-func (n *node) setCut(cut bool) {
+func (w *world) setCut(n *node, cut bool) {
+	w.net.sever(n, cut)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.cut = cut

@@ -30,8 +30,8 @@ func readerFaults() map[Kind]fault {
 	}
 }
 
-// drawReaders draws who reads over HTTP, and what the stream keeps. The rest of the setup is drawn
-// from other numbers.
+// drawReaders draws who reads over HTTP, what the stream keeps, and which store is shared. The rest of
+// the setup is drawn from other numbers.
 func (s *Setup) drawReaders(seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 6))
 	if rnd.IntN(3) > 0 {
@@ -39,6 +39,7 @@ func (s *Setup) drawReaders(seed uint64) {
 		rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		s.Readers = all[:1+rnd.IntN(3)]
 	}
+	s.Valkey = s.Nodes > 0 && rnd.IntN(2) == 0 && !s.Early
 	// What a stream no longer holds is told from a new event by time, and so by one clock alone.
 	if !sameClock(s) {
 		return

@@ -9,7 +9,7 @@ import (
 
 // I8: whoever reads, and however slowly, the stream gets each event when it gets it without readers.
 func TestI8_ReadersHoldNothingUp(t *testing.T) {
-	for seed := range uint64(2) {
+	for seed := range uint64(1) {
 		alone := oracle.Draw(300+seed, []oracle.Kind{"crash", "half-open", "readers-away", "readers-cut"})
 		alone.World.Keep.Entries, alone.World.Readers = 0, nil
 		read := alone

@@ -30,6 +30,7 @@ type Setup struct {
 
 	Readers []string         `json:",omitempty"` // who reads over HTTP, by the names of ways
 	Keep    config.Retention `json:",omitzero"`  // what the stream keeps
+	Valkey  bool             `json:",omitempty"` // the shared store is that of package valkey, on a model of a server
 }
 
 // Server is one simulated server.

@@ -18,6 +18,7 @@ import (
 	"tempestd/internal/atproto"
 	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
+	"tempestd/internal/valkeysim"
 	"tempestd/persistence"
 )
 
@@ -37,6 +38,8 @@ type world struct {
 
 	nodes     []*node
 	server    *server                           // the shared store, nil without one
+	images    map[Step]valkeysim.Image          // what a failover goes back to, by its step
+	sim       *valkeysim.Server                 // the server of package valkey's store, nil without one
 	shown     atomic.Pointer[persistence.Store] // what readers read
 	ledger    ledger
 	pace      pace
@@ -64,7 +67,7 @@ var firstMoment = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func newWorld(s Schedule) (*world, error) {
 	time.Sleep(time.Until(firstMoment))
-	w := &world{Setup: s.World, seed: s.Seed, feed: s.World.feed(), began: time.Now(), rnd: rand.New(rand.NewPCG(s.Seed, 3)), wall: newWallClock(0), stats: newStats()}
+	w := &world{Setup: s.World, seed: s.Seed, feed: s.World.feed(), began: time.Now(), rnd: rand.New(rand.NewPCG(s.Seed, 3)), wall: newWallClock(0), stats: newStats(), images: map[Step]valkeysim.Image{}}
 	w.log.began, w.pace.began = w.began, w.began
 	jitter := rand.New(rand.NewPCG(s.Seed, 4))
 	w.net = newNetwork(func() time.Duration { return w.Latency/2 + time.Duration(jitter.Int64N(int64(w.Latency)/2+1)) })
@@ -81,7 +84,11 @@ func newWorld(s Schedule) (*world, error) {
 	for i := range max(w.Nodes, 1) {
 		w.nodes = append(w.nodes, newNode(i))
 	}
-	if w.Nodes > 0 {
+	if w.Valkey {
+		if err := w.startValkey(); err != nil {
+			return nil, err
+		}
+	} else if w.Nodes > 0 {
 		store, err := w.openStore(func() bool { return true })
 		if err != nil {
 			return nil, err
@@ -236,6 +243,7 @@ func (w *world) end() {
 	if w.server != nil {
 		_ = w.server.Store.Close()
 	}
+	w.endValkey()
 	_ = w.fleet.Close()
 	w.net.reset(nil)
 	if w.watching != nil {
