@@ -72,6 +72,8 @@ type replies struct {
 type repliedStore struct {
 	persistence.Store
 	replies *replies
+	ledger  *ledger // nil if the stream keeps everything
+	pace    *pace
 }
 
 var errReply = errors.New("connection reset by peer")
@@ -98,12 +100,12 @@ func (s *repliedStore) OpenStream(ctx context.Context, name string, opt persiste
 	if err != nil {
 		return nil, err
 	}
-	return &repliedStream{stream, s.replies}, nil
+	return &repliedStream{stream, s}, nil
 }
 
 type repliedStream struct {
 	persistence.Stream
-	replies *replies
+	of *repliedStore
 }
 
 // before lets an append wait, fail or lose its answer, as it is due.
@@ -142,12 +144,15 @@ func (r *replies) after() {
 
 // Append implements persistence.Stream.
 func (s *repliedStream) Append(ctx context.Context, b *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
-	lost, err := s.replies.before(ctx)
+	lost, err := s.of.replies.before(ctx)
 	if err != nil {
 		return persistence.Appended{}, err
 	}
-	stored, err := s.Stream.Append(ctx, b, cp)
-	s.replies.after()
+	stored, err := s.of.pace.append(func() (persistence.Appended, error) { return s.Stream.Append(ctx, b, cp) })
+	if s.of.ledger != nil {
+		s.of.ledger.follow(s.of.Store)
+	}
+	s.of.replies.after()
 	if lost && err == nil {
 		return persistence.Appended{}, errReply
 	}

@@ -43,6 +43,7 @@ const warmUp = 10 * time.Second
 // seed's setup has.
 func Draw(seed uint64, kinds []Kind) Schedule {
 	s := Schedule{Seed: seed, World: drawSetup(seed)}
+	s.World.drawReaders(seed)
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	var able []Kind
 	for _, k := range Kinds() {
