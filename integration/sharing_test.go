@@ -30,9 +30,9 @@ func chaosRounds(t *testing.T) int {
 	return n
 }
 
-// chaosRate is the number of events per second in the chaos test. It is less with the race
+// fullRate is the number of events per second of a network under load. It is less with the race
 // detector, which makes each event expensive.
-func chaosRate() int {
+func fullRate() int {
 	if raceEnabled {
 		return 1000
 	}
@@ -170,7 +170,7 @@ var mishaps = map[string]func(p *pair, owner, standby *daemon){
 func TestI2_I6_Chaos(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	sim := simulate(t, chaosRate())
+	sim := simulate(t, fullRate())
 	p := startPair(t, sim.url())
 	var rounds []string
 	for range chaosRounds(t) {
