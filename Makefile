@@ -71,10 +71,15 @@ race-packages:
 race-daemon:
 	TEMPESTD_TEST_RACE=1 go test -vet=off -timeout 30m ./integration
 
-# What the race detector is not given, and what it is given a part of: a quiet and a narrow feed, left alone for a simulated week; drawn clocks; a store that is damaged in every way.
+# What the race detector is not given, and what it is given a part of: a quiet and a narrow feed, left alone for a simulated week; drawn clocks; a store
+# that is damaged in every way; the largest batches and lists.
+WEEK := TestQuietFeedIsLeftAloneForAWeek TestNarrowFeedIsNeverCalledBlind TestI2_WhateverTheClocksShow TestI4_VerifyFindsDamageAndRepairMendsIt \
+	TestI1_PowerCutLeavesNoPartOfAnAppend TestI1_I2_I3_PowerCut TestEveryLimitIsOneThatTheEngineTakes TestTheMostBytesOfABatchAreStored \
+	TestTheMostAccountsAFeedMayBeAbout
+space := $(subst ,, )
 week:
 	go test -vet=off $(SEQUENTIAL)
-	go test -vet=off -run 'TestQuietFeedIsLeftAloneForAWeek|TestNarrowFeedIsNeverCalledBlind|TestI2_WhateverTheClocksShow|TestI4_VerifyFindsDamageAndRepairMendsIt|TestI1_PowerCutLeavesNoPartOfAnAppend|TestI1_I2_I3_PowerCut' ./supervisor ./persistence/embedded
+	go test -vet=off -run '^($(subst $(space),|,$(strip $(WEEK))))$$' ./supervisor ./persistence/embedded ./internal/daemon
 
 bench:
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...

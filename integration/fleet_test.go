@@ -96,7 +96,7 @@ func fleetFailovers() int {
 // times.
 func TestI2_Failovers(t *testing.T) {
 	t.Parallel()
-	network := jetsim.Options{Seed: 7, Rate: float64(fullRate())}
+	network := jetsim.Options{Seed: 7, Rate: float64(affordable(2000))}
 	// No server has an event before the feed is live. Events from before the beginning of a stream
 	// do not belong to it, but each server would replay them in its own order.
 	network.Lag = 5 * time.Second

@@ -11,7 +11,7 @@ import (
 func TestI2_KilledTwentyTimes(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	sim := simulate(t, fullRate())
+	sim := simulate(t, 2000)
 	d := newDaemon(t, sim.url(), nil)
 	d.startLive()
 	// Before the first entry there is no position to resume from, and what was sent until then
@@ -33,7 +33,7 @@ func TestI2_KilledTwentyTimes(t *testing.T) {
 func TestI2_SimulatorKilled(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	sim := simulate(t, fullRate())
+	sim := simulate(t, 2000)
 	d := newDaemon(t, sim.url(), nil)
 	d.startLive()
 	d.awaitStored(1)
@@ -60,7 +60,7 @@ func TestI2_SimulatorKilled(t *testing.T) {
 func TestI1_CheckpointNeverLeads(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	sim := simulate(t, fullRate())
+	sim := simulate(t, 2000)
 	d := newDaemon(t, sim.url(), nil)
 	d.startLive()
 	d.awaitStored(1)
