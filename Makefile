@@ -1,4 +1,4 @@
-# make test    everything CI runs: formatting, vet, static analysis, every test with the race detector
+# make test    everything CI runs: formatting, vet, static analysis, every test, with the race detector where anything runs beside anything
 # make build   ./tempestd, static and reproducible
 # make bench   every benchmark, with allocations
 # make lint    formatting, vet, static analysis and the directions of imports alone
