@@ -10,7 +10,11 @@
 //
 // Random values come from a seed, which is logged. TEMPESTD_TEST_SEED repeats a seed.
 //
-//	main_test.go      TestMain: builds the binary, with the race detector if the test has it
+// What has to be free of races is the daemon. TEMPESTD_TEST_RACE gives it the race detector, and
+// leaves the tests without it: a test only compares, and would take most of the time. make test does
+// that. With go test -race both have it.
+//
+//	main_test.go      TestMain: builds the binary
 //	process_test.go   process: a started command, its output and its end
 //	daemon_test.go    daemon: tempestd run with its configuration, its API and its stream
 //	simulator_test.go simulator: tempestd simulate with its history

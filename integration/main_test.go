@@ -19,6 +19,10 @@ var (
 	scratch string // a directory that all tests share
 )
 
+// raceEnabled reports whether the daemon under test has the race detector: it does if the tests
+// have it, or with TEMPESTD_TEST_RACE. The tests themselves are several times cheaper without.
+var raceEnabled = testsHaveDetector || os.Getenv("TEMPESTD_TEST_RACE") != ""
+
 func TestMain(m *testing.M) {
 	// Processes and their timers are waited for more than they compute. -parallel overrides this.
 	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))) // the flag exists

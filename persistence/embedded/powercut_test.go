@@ -86,7 +86,7 @@ func TestI1_I2_I3_PowerCut(t *testing.T) {
 			files, done := powerRun(t, opt)
 			images := 0
 			files.PowerCuts(0, func(ops int, cut func(memdisk.Fate, *rand.Rand) *memdisk.FS) {
-				if raceEnabled && ops%7 != 0 {
+				if raceEnabled && ops%21 != 0 {
 					return // make week runs them all
 				}
 				least := acknowledged(done, ops)
@@ -231,7 +231,7 @@ func TestI1_PowerCutLeavesNoPartOfAnAppend(t *testing.T) {
 	must(t, store.Close())
 	files.PowerCuts(done[0].ops, func(ops int, cut func(memdisk.Fate, *rand.Rand) *memdisk.FS) {
 		least := acknowledged(done, ops)
-		if raceEnabled && ops%8 != 0 {
+		if raceEnabled && ops%24 != 0 {
 			return
 		}
 		for _, fate := range memdisk.Fates {
