@@ -33,7 +33,8 @@
 // schedule are the same, except for the order of goroutines that are ready at the same instant.
 //
 // Kill and power cut end a process at one instant: from then on nothing that it does reaches the
-// network or the disk. After a power cut unsynced writes are dropped, kept or torn.
+// network or the disk. After a power cut unsynced writes are dropped, kept or torn. A disk may also
+// claim to have synced what it then loses, and bring other bytes than it has.
 //
 // # The machine's own measure
 //
@@ -58,6 +59,7 @@
 //	incarnation.go  a process of the daemon
 //	shared.go       the store that several daemons share
 //	disk.go         the disk; answers of the store that are lost or late
+//	diskfaults.go   faults of a disk that says that all is well
 //	network.go, connection.go
 //	                the network; connections in memory
 //	valkeyworld.go  worlds with package valkey's store; the faults of its server

@@ -167,6 +167,7 @@ func init() {
 	}
 	maps.Copy(faults, readerFaults())
 	maps.Copy(faults, valkeyFaults())
+	maps.Copy(faults, diskFaults())
 }
 
 func (w *world) setQuiet(quiet bool) {

@@ -39,6 +39,7 @@ var errDead = errors.New("the process is dead")
 
 // openStore opens the store on the disk.
 func (w *world) openStore(alive func() bool) (*embedded.Store, error) {
+	w.disk.change(func() { w.disk.opened = false })
 	return embedded.Open(context.Background(), "/store", embedded.Options{
 		Files: w.disk.files, Clock: w.wall, SegmentBytes: 64 << 10, MinFree: 1,
 		OnNotice: func(n persistence.Notice) {
@@ -79,6 +80,7 @@ func (w *world) start(n *node) error {
 			w.ledger.follow(store) // what a process has stored that was killed at that moment
 		}
 		w.disk.arm()
+		w.disk.change(func() { w.disk.opened = true })
 		o.Store = &repliedStore{store, &w.disk.replies, w.keeping(), &w.pace}
 	}
 	if w.Nodes > 0 {
@@ -130,6 +132,15 @@ func (w *world) dialer(run *incarnation) actors.Dialer {
 // kill ends the process of a node at this moment. What it wrote is kept, unless the power fails with
 // it.
 func (w *world) kill(n *node, kept bool) {
+	fate := memdisk.Kept
+	if !kept {
+		fate = memdisk.Fates[w.rnd.IntN(len(memdisk.Fates))]
+	}
+	w.crash(n, fate)
+}
+
+// crash is kill with a fate of the unsynced writes.
+func (w *world) crash(n *node, fate memdisk.Fate) {
 	if n.run == nil {
 		return
 	}
@@ -138,10 +149,6 @@ func (w *world) kill(n *node, kept bool) {
 	run.dead.Store(true)
 	close(run.over)
 	if run.files != nil {
-		fate := memdisk.Kept
-		if !kept {
-			fate = memdisk.Fates[w.rnd.IntN(len(memdisk.Fates))]
-		}
 		w.disk.files = run.files.Crash(fate, w.rnd, errDead)
 		w.disk.arm()
 	}

@@ -60,14 +60,21 @@ func (n *network) dial(ctx context.Context, from any, host string) (net.Conn, er
 	return n.connect(ctx, from, host, latency, windowBytes)
 }
 
+// dialTimeout is how long a system waits for the answer to a dial.
+const dialTimeout = 2 * time.Minute
+
 // connect is dial with a given latency, one way, and bytes under way in one direction.
 func (n *network) connect(ctx context.Context, from any, host string, latency time.Duration, window int) (net.Conn, error) {
 	n.mu.Lock()
 	l, away := n.listeners[host], n.away[host] || n.held[from] || n.severed[from]
 	n.mu.Unlock()
 	if away {
-		<-ctx.Done()
-		return nil, context.Cause(ctx)
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(dialTimeout): // the HTTP client does not end a dial that nobody waits for
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: address(host), Err: syscall.ETIMEDOUT}
+		}
 	}
 	if l == nil {
 		return nil, refused(host)

@@ -62,6 +62,10 @@ func Draw(seed uint64, kinds []Kind) Schedule {
 		// not tell what it has dropped.
 		able = slices.DeleteFunc(able, func(k Kind) bool { return k == "clock-back" || k == "clock-ahead" })
 	}
+	if slices.Contains(able, "end-lost") {
+		// What a stream has lost has its IDs again only if its server still has it as it was.
+		able = slices.DeleteFunc(able, func(k Kind) bool { return faults[k].ofServer && slices.Contains(changesHistory, k) })
+	}
 	first := s.World.quiet()
 	last := first + between(rnd, 0, horizon-first)
 	for range 1 + rnd.IntN(10) {
