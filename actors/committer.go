@@ -144,10 +144,13 @@ func (c *committer) do(ctx context.Context, job any) error {
 	return nil
 }
 
-// release returns a batch to the feed's pool.
+// release returns a batch to its pool, unless the batch was replaced there meanwhile.
 func release(b *messages.Batch, pool chan<- *messages.Batch) {
 	b.Reset()
-	pool <- b
+	select {
+	case pool <- b:
+	default:
+	}
 }
 
 // begin starts an epoch.
