@@ -20,6 +20,7 @@ type diskState struct {
 
 	mu     sync.Mutex
 	broken map[memdisk.Kind]int // operations of a kind that are still to fail
+	lying  bool                 // files of streams are synced in word only
 }
 
 func newDisk() *memdisk.FS { return new(memdisk.FS) }
@@ -39,6 +40,29 @@ func (d *diskState) arm() {
 		}
 		return nil
 	}
+	d.files.Lies = func(op memdisk.Op) bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.lying && op.Kind == memdisk.Sync && strings.HasSuffix(op.Path, ".seg")
+	}
+}
+
+// setLying makes the disk lie about what it has synced, or ends that.
+func (d *diskState) setLying(lying bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lying = lying
+}
+
+// fate is what becomes of unsynced writes in a power cut. A disk that lies keeps none of them: that
+// it keeps parts is damage, of which the store's own tests have every kind.
+func (w *world) fate() memdisk.Fate {
+	w.disk.mu.Lock()
+	defer w.disk.mu.Unlock()
+	if w.disk.lying {
+		return memdisk.Dropped
+	}
+	return memdisk.Fates[w.rnd.IntN(len(memdisk.Fates))]
 }
 
 // fail makes the next n operations of a kind fail.
@@ -54,7 +78,7 @@ func (d *diskState) fail(kind memdisk.Kind, n int) {
 func (d *diskState) heal() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.broken = nil
+	d.broken, d.lying = nil, false
 	d.replies.heal()
 }
 

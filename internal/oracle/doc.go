@@ -17,7 +17,9 @@
 // what could still be had: the stream must hold that once and in order, with the bytes that were
 // sent, and each gap entry must cover something that was really lost. Every reader must have seen
 // exactly the stream, over all restarts: the same entries under the same IDs. In the end the feed
-// is live and the daemon ready, and it has not dialled too often.
+// is live and the daemon ready, and it has not dialled too often. Where no server's numbers or times
+// go back, the stored position has never gone back. No actor has failed that the schedule did not
+// make fail.
 //
 // A bad schedule shrinks: steps are dropped by halves and then one by one, and what is left gets
 // shorter, as long as the run is bad in the same way. It prints as a text that is also its input
@@ -25,7 +27,8 @@
 // schedule are the same, except for the order of goroutines that are ready at the same instant.
 //
 // Kill and power cut end a process at one instant: from then on nothing that it does reaches the
-// network or the disk. After a power cut unsynced writes are dropped, kept or torn.
+// network or the disk. After a power cut unsynced writes are dropped, kept or torn. A disk may lie:
+// what it says to have synced is lost.
 //
 // # The machine's own measure
 //
@@ -34,11 +37,18 @@
 //
 // # What is not simulated
 //
+// Some questions cannot be decided, and the draw leaves them out. A feed that has no event yet cannot
+// tell how far behind an undated server's clock is, and after a change of the filter nothing proves a
+// replay by time: a time in the future of such a server begins at its tip without a word. A server
+// whose clock was set does not tell by its times what it has dropped. A feed that has stored nothing
+// believes a server of its own age that it has dropped nothing.
+//
 // The shared store of several daemons keeps the contract of the Valkey store, and has none of its
 // code. Readers use the Go interfaces and not HTTP. A frozen machine is one whose calls of the
 // shared store are frozen: its timers go on.
 //
 //	schedule.go     Schedule, Step, Draw, Parse
+//	themes.go       which kinds of faults are drawn together
 //	setup.go        Setup
 //	faults.go       the kinds of faults
 //	panics.go       where actors fail
@@ -47,11 +57,14 @@
 //	node.go         a machine with a daemon
 //	incarnation.go  a process of the daemon
 //	shared.go       the store that several daemons share
+//	lost.go         a store that loses its end
 //	disk.go         the disk; answers of the store that are lost or late
 //	network.go      connections in memory
 //	clock.go        a clock that can be set
 //	readers.go      readers
 //	judge.go        the comparison; Stats
+//	oversized.go    the part of it about events that are too large, and about faults of actors
+//	position.go     the position, which never goes back
 //	shrink.go       Shrink
 //	story.go        the story of a bad run
 package oracle

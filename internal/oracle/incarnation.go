@@ -108,9 +108,9 @@ func (w *world) dialer(run *incarnation) actors.Dialer {
 	}
 }
 
-// kill ends the process of a node at this moment. What it wrote is kept, unless the power fails with
-// it.
-func (w *world) kill(n *node, kept bool) {
+// kill ends the process of a node at this moment. fate is what becomes of what it has not synced:
+// it is kept, unless the power fails.
+func (w *world) kill(n *node, fate memdisk.Fate) {
 	if n.run == nil {
 		return
 	}
@@ -119,10 +119,6 @@ func (w *world) kill(n *node, kept bool) {
 	run.dead.Store(true)
 	close(run.over)
 	if run.files != nil {
-		fate := memdisk.Kept
-		if !kept {
-			fate = memdisk.Fates[w.rnd.IntN(len(memdisk.Fates))]
-		}
 		w.disk.files = run.files.Crash(fate, w.rnd, errDead)
 		w.disk.arm()
 	}

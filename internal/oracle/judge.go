@@ -107,7 +107,7 @@ func (w *world) isLive() bool {
 }
 
 func (w *world) report() (jetsim.Report, error) {
-	return w.fleet.Verify(events(w.store()), jetsim.VerifyOptions{Query: w.query()})
+	return w.fleet.Verify(withoutOversized(events(w.store())), jetsim.VerifyOptions{Query: w.query()})
 }
 
 // entries are the entries of the stream, oldest first.
@@ -167,6 +167,15 @@ func (w *world) judge() (all []Difference) {
 		if c.n > 0 {
 			differ(c.kind, "%s", strings.Join(append([]string{r.String()}, r.Examples...), "\n#   "))
 		}
+	}
+	if w.positions.fault != "" {
+		differ("position", "%s", w.positions.fault)
+	}
+	if d := w.judgeOversized(); d != "" {
+		differ("oversized", "%s", d)
+	}
+	if faults := w.log.faults(); len(faults) > 0 {
+		differ("fault", "%d faults that the schedule does not ask for:\n#   %s", len(faults), strings.Join(faults[:min(len(faults), 5)], "\n#   "))
 	}
 	for _, reader := range w.readers {
 		s.Read += int64(len(reader.seen))
