@@ -64,6 +64,8 @@
 //
 //	start.go      Start: from the configuration to the tree
 //	daemon.go     Stop and the questions of the HTTP server: the tree seen from outside
+//	change.go     other feeds, while the tree runs: made ready, then put in force; deleting a stream
+//	swap.go       what the root does of that: some feeds end in good order, others begin
 //	ask.go        questions from outside the tree
 //	root.go       the root
 //	feed.go       the feed supervisor: its messages, its questions and commands

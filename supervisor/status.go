@@ -54,6 +54,11 @@ func newFeedStatus(feed string, filter jetstream.Filter, clock clockwork.Clock, 
 	return &feedStatus{clock: clock, observer: o, FeedStatus: messages.FeedStatus{Feed: feed}, filter: filter, history: newHistory(clock.Now())}
 }
 
+// changed notes that the feed begins anew with another configuration.
+func (s *feedStatus) changed(filter jetstream.Filter) {
+	s.filter, s.startUsed, s.Follows = filter, false, nil
+}
+
 // enter moves the feed to a state. It is no transition if both the state and the reason stay the
 // same. Extra fields go to the log.
 func (s *feedStatus) enter(to messages.FeedState, reason string, extra ...any) {

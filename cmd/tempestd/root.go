@@ -87,7 +87,7 @@ func newRoot(a *app) *cobra.Command {
 		}
 	}
 	group("daemon", a.runCommand(), a.checkCommand(), a.streamsCommand(), a.backupCommand(), a.restoreCommand())
-	group("client", a.tailCommand(), a.consumerCommand(), a.statusCommand(), a.gapsCommand(), a.reconnectCommand(), a.pauseCommand(), a.resumeCommand(), a.closeCommand())
+	group("client", a.tailCommand(), a.consumerCommand(), a.statusCommand(), a.gapsCommand(), a.reconnectCommand(), a.pauseCommand(), a.resumeCommand(), a.closeCommand(), a.reloadCommand())
 	group("try", a.demoCommand(), a.simulateCommand())
 	group("", a.versionCommand())
 	return root
@@ -126,12 +126,18 @@ func execute(ctx context.Context, a *app, args []string) int {
 	command, err := root.ExecuteContextC(ctx)
 	var mistake usageError
 	var invalid *config.Errors
+	var rejected errRejected
 	var signal signalled
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &invalid):
 		fmt.Fprintln(a.err, err)
+		return exitUsage
+	case errors.As(err, &rejected): // several lines, of which none repeats a secret
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintln(a.err, plain.Line(line))
+		}
 		return exitUsage
 	case errors.As(err, &mistake), !a.started:
 		fmt.Fprintf(a.err, "%s: %s\nRun '%s --help' for how to use it.\n", command.CommandPath(), withoutSecrets(err, args), command.CommandPath())

@@ -191,7 +191,11 @@ func (l *loader) apply(e entry) {
 	case !leaf:
 		l.report(e.line, name, "found "+e.value.String(), "want a table: "+wantTable(e.path))
 	default:
-		for _, p := range known[0].set(&l.source, place{&l.draft, feed}, e.value) {
+		value, bad := l.source.expandAll(e.value)
+		if bad == nil {
+			bad = known[0].set(&l.source, place{&l.draft, feed}, value)
+		}
+		for _, p := range bad {
 			l.report(p.line, name, p.found, p.want)
 		}
 	}

@@ -41,9 +41,9 @@ var ranges = map[string]bounds{
 	"valkey.addresses":          {`[]`, ``, ``, list(65, `"127.0.0.1:%d"`)},
 	"valkey.database":           {`-1`, `0`, `65_535`, `65_536`},
 	"valkey.prefix":             {`""`, `"t"`, `"` + strings.Repeat("t", 64) + `"`, `"` + strings.Repeat("t", 65) + `"`},
-	"valkey.replicas":           {`0`, ``, ``, `17`},
 	"valkey.connect_timeout":    {`"99ms"`, `"100ms"`, `"1m"`, `"61s"`},
 	"valkey.command_timeout":    {`"99ms"`, `"100ms"`, `"1m"`, `"61s"`},
+	"valkey.replicas":           {`0`, `1`, `16`, `17`},
 	"valkey.fields":             {``, `[]`, `["did", "kind", "collection", "time_us"]`, ``},
 	"ha.lease_ttl":              {`"499ms"`, `"500ms"`, `"10m"`, `"601s"`},
 	"ha.renew_every":            {`"99ms"`, `"100ms"`, `"5m"`, `"301s"`},
@@ -74,8 +74,8 @@ var ranges = map[string]bounds{
 
 // unbounded lists the keys whose values are words, names, files and secrets.
 var unbounded = []string{"data_dir", "log.level", "log.format", "http.listen", "http.token", "http.token_file", "http.default_stream", "stream.backend", "stream.sync",
-	"valkey.mode", "valkey.sentinel_master", "valkey.username", "valkey.password", "valkey.password_file", "valkey.sentinel_username", "valkey.sentinel_password",
-	"valkey.sentinel_password_file", "valkey.tls", "valkey.tls_ca_file", "valkey.tls_cert_file", "valkey.tls_key_file", "valkey.tls_server_name", "valkey.durability", "ha.enabled", "ha.name", "ha.candidate",
+	"valkey.mode", "valkey.durability", "valkey.sentinel_master", "valkey.username", "valkey.password", "valkey.password_file", "valkey.sentinel_username", "valkey.sentinel_password",
+	"valkey.sentinel_password_file", "valkey.tls", "valkey.tls_ca_file", "valkey.tls_cert_file", "valkey.tls_key_file", "valkey.tls_server_name", "ha.enabled", "ha.name", "ha.candidate",
 	"F.protocol", "F.compress", "F.zstd_dictionary", "F.raw", "F.dids_file", "F.dedupe",
 	"F.account.identifier", "F.account.password_file", "F.account.follows", "network.plc", "network.relay", "network.local",
 	"F.gap_policy", "F.repair_sources", "F.start", "repair"}

@@ -10,6 +10,7 @@ const (
 	DaemonStarted  Event = "daemon.started"
 	DaemonReady    Event = "daemon.ready"
 	ConfigReloaded Event = "config.reloaded"
+	ConfigRestart  Event = "config.restart_needed"
 	ConfigRejected Event = "config.rejected"
 	DaemonStopping Event = "daemon.stopping"
 	DaemonStopped  Event = "daemon.stopped"
@@ -94,6 +95,7 @@ const (
 	StoreWriteOK     Event = "store.write_recovered"
 	StreamTrimmed    Event = "stream.trimmed"
 	StreamClosed     Event = "stream.closed"
+	StreamDeleted    Event = "stream.deleted"
 	HTTPListening    Event = "http.listening"
 	HTTPFailed       Event = "http.failed"
 	HTTPError        Event = "http.error"
@@ -117,7 +119,8 @@ type Definition struct {
 var Catalogue = []Definition{
 	{DaemonStarted, slog.LevelInfo, "the process began its work", []string{"version", "config", "data_dir", "feeds"}},
 	{DaemonReady, slog.LevelInfo, "the store is open and every feed is supervised", nil},
-	{ConfigReloaded, slog.LevelInfo, "the configuration was read again; ignored lists what needs a restart", []string{"config", "feeds", "ignored"}},
+	{ConfigReloaded, slog.LevelInfo, "the configuration was read again; feeds and keys are those that changed", []string{"config", "feeds", "keys"}},
+	{ConfigRestart, slog.LevelWarn, "the configuration was read again; the new values of these keys need a restart", []string{"config", "keys"}},
 	{ConfigRejected, slog.LevelError, "the configuration was read again and is wrong; nothing changed", []string{"config", "error"}},
 	{DaemonStopping, slog.LevelInfo, "a graceful stop began", []string{"reason", "timeout"}},
 	{DaemonStopped, slog.LevelInfo, "everything is closed, and everything read is stored, but for what append.given_up told of", []string{"took"}},
@@ -202,6 +205,7 @@ var Catalogue = []Definition{
 	{StoreMaintFail, slog.LevelError, "retention or garbage collection failed", []string{"stream", "error"}},
 	{StreamTrimmed, slog.LevelInfo, "retention dropped blocks", []string{"stream", "entries", "bytes"}},
 	{StreamClosed, slog.LevelInfo, "a stream was closed for good", []string{"stream", "reason"}},
+	{StreamDeleted, slog.LevelInfo, "a stream was deleted, with its consumers and its gaps", []string{"stream"}},
 	{HTTPListening, slog.LevelInfo, "the HTTP listener is open", []string{"addr"}},
 	{HTTPFailed, slog.LevelError, "the HTTP server ended", []string{"error"}},
 	{HTTPError, slog.LevelError, "a request failed because of us and was answered with a 500, or not in time", []string{"route", "id", "error"}},

@@ -1,6 +1,8 @@
 package observe
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	dto "github.com/prometheus/client_model/go"
@@ -52,7 +54,15 @@ type Metrics struct {
 	ConsumerBusy *prometheus.GaugeVec   // 1 while a batch is leased
 	Redeliveries *prometheus.CounterVec // batches that this daemon handed out again
 
+	ConfigOK prometheus.Gauge // 1 if the configuration was taken over when it was read last
+
 	definitions []MetricDefinition
+	ofFeeds     []series
+}
+
+// series are the series of one metric.
+type series interface {
+	DeletePartialMatch(labels prometheus.Labels) int
 }
 
 // MetricDefinition documents one metric.
@@ -102,6 +112,8 @@ func NewMetrics() *Metrics {
 	m.ConsumerAge = m.gauge("consumer_lag_seconds", "time from a named consumer's position to the newest entry, by their IDs", "stream", "consumer")
 	m.ConsumerBusy = m.gauge("consumer_leased", "1 while a batch of a named consumer is leased", "stream", "consumer")
 	m.Redeliveries = m.counter("consumer_redeliveries_total", "batches of a named consumer that were handed out again", "stream", "consumer")
+	m.ConfigOK = m.gauge("config_last_reload_successful", "1 if the configuration was taken over when it was read last, 0 if it was rejected").WithLabelValues()
+	m.ConfigOK.Set(1)
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -119,6 +131,13 @@ func (m *Metrics) TailsOf(stream string) int {
 // Definitions returns every tempestd metric, in the order of the table in docs/operate.md. The
 // metrics of the Go runtime and of the process are not among them.
 func (m *Metrics) Definitions() []MetricDefinition { return m.definitions }
+
+// forget deletes the series of a feed.
+func (m *Metrics) forget(feed string) {
+	for _, s := range m.ofFeeds {
+		s.DeletePartialMatch(prometheus.Labels{"feed": feed})
+	}
+}
 
 func (m *Metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
@@ -140,5 +159,8 @@ func (m *Metrics) histogram(name, help string, buckets []float64, labels ...stri
 
 func (m *Metrics) add(c prometheus.Collector, kind, name, help string, labels []string) {
 	m.Registry.MustRegister(c)
+	if vec, ok := c.(series); ok && slices.Contains(labels, "feed") {
+		m.ofFeeds = append(m.ofFeeds, vec)
+	}
 	m.definitions = append(m.definitions, MetricDefinition{Name: namespace + "_" + name, Type: kind, Help: help, Labels: labels})
 }

@@ -109,6 +109,12 @@ func (o *Observer) announce(feed string) {
 	}
 }
 
+// Forget deletes the series of a feed that is gone. Its stream's series stay.
+func (o *Observer) Forget(feed string) {
+	o.seen.Delete(feed)
+	o.metrics.forget(feed)
+}
+
 // check panics when the arguments do not match the catalogue.
 func (o *Observer) check(d Definition, known bool, feed string, args []any) {
 	if !known {

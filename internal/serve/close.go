@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"tempestd/internal/serve/api"
+	"tempestd/internal/serve/tail"
 )
 
 // maxReason is the longest reason for closing a stream or for giving a gap up, in bytes. The reason
@@ -30,6 +32,25 @@ func (s *Server) closeStream(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	api.WriteJSON(w, http.StatusOK, info)
+	return nil
+}
+
+// deleteTime bounds the removal of a stream.
+const deleteTime = time.Minute
+
+// deleteStream removes a stream for good that no feed fills.
+func (s *Server) deleteStream(w http.ResponseWriter, r *http.Request) error {
+	if err := api.ParseParams(r).Err; err != nil {
+		return err
+	}
+	tail.Allow(w, deleteTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), deleteTime)
+	defer cancel()
+	name := r.PathValue("stream")
+	if err := s.control.DeleteStream(ctx, name); err != nil {
+		return err
+	}
+	api.WriteJSON(w, http.StatusOK, map[string]string{"deleted": name})
 	return nil
 }
 

@@ -32,7 +32,8 @@
 //	feeds.go       feeds: their status, their history, commands to them
 //	streams.go     reading and tailing streams
 //	sse.go         a tail as an event stream
-//	close.go       closing a stream
+//	close.go       closing and deleting a stream
+//	reload.go      reading the configuration again
 //	maintenance.go verifying the store's files, and naming them for a backup
 //	health.go      health, readiness, metrics
 //	statuspage.go  the status page; its files are in page/, each with its job in its first line

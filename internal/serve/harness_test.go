@@ -149,6 +149,15 @@ func (c *control) Close(ctx context.Context, name, reason string) (persistence.S
 	return stream.Info(ctx)
 }
 
+func (c *control) HasFeed(name string) bool { return name == "bluesky" }
+
+func (c *control) DeleteStream(ctx context.Context, name string) error {
+	if c.HasFeed(name) {
+		return fmt.Errorf("%w: the feed %s fills it", messages.ErrNotNow, name)
+	}
+	return c.store.DeleteStream(ctx, name)
+}
+
 func (c *control) Ready(context.Context) messages.Readiness {
 	return messages.Readiness{Ready: len(c.notReady) == 0, Reasons: c.notReady}
 }

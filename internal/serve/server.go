@@ -41,6 +41,8 @@ const (
 type Control interface {
 	Feeds(ctx context.Context) ([]messages.FeedStatus, error)
 	Feed(ctx context.Context, name string) (messages.FeedStatus, error)
+	// HasFeed says whether a feed has that name. It does not wait.
+	HasFeed(name string) bool
 	History(ctx context.Context, feed string, q messages.HistoryQuery) (messages.FeedHistory, error)
 	Reconnect(ctx context.Context, feed string) error
 	Pause(ctx context.Context, feed string) error
@@ -49,10 +51,29 @@ type Control interface {
 	// such gap.
 	RepairGap(ctx context.Context, feed string, c messages.RepairGap) (messages.GapAnswer, error)
 	DismissGap(ctx context.Context, feed string, c messages.DismissGap) (messages.GapAnswer, error)
+	// DeleteStream removes a stream for good. The error matches persistence.ErrNoStream when no
+	// stream has that name, and messages.ErrNotNow when a feed fills it.
+	DeleteStream(ctx context.Context, stream string) error
 	// Close closes a stream for good. The error matches persistence.ErrNoStream when no stream has
 	// that name.
 	Close(ctx context.Context, stream, reason string) (persistence.StreamInfo, error)
 	Ready(ctx context.Context) messages.Readiness
+}
+
+// Reloader reads the daemon's configuration again. It returns when that is in force or rejected; the
+// error is then a *messages.RejectedError.
+type Reloader interface {
+	Reload(ctx context.Context) (messages.Reloaded, error)
+}
+
+// Limits are the part of the options that can change while the server runs.
+type Limits struct {
+	// MaxTails is how many tails may wait or stay at one time on one stream, 0 for 16384.
+	// MaxClientTails is the same for one client address, 0 for 10000.
+	MaxTails, MaxClientTails int
+	// DefaultStream is the stream of websocket subscribers that name none. "" stands for the
+	// daemon's stream if it has only one.
+	DefaultStream string
 }
 
 // Options configure a Server. All fields are required, except those whose comment says what zero or
@@ -60,18 +81,14 @@ type Control interface {
 type Options struct {
 	Store    persistence.Store
 	Control  Control
+	Reloader Reloader // nil: the configuration cannot be read again
 	Observer *observe.Observer
 	Token    string // bearer token; "" for no authentication
 	Clock    clockwork.Clock
 	// AllowedOrigins are the web origins of other servers whose pages may use the API, in the form
 	// of config.HTTP. nil allows none.
 	AllowedOrigins []string
-	// MaxTails is how many tails may wait or stay at one time on one stream, 0 for 16384.
-	// MaxClientTails is the same for one client address, 0 for 10000.
-	MaxTails, MaxClientTails int
-	// DefaultStream is the stream of websocket subscribers that name none. "" stands for the
-	// daemon's stream if it has only one.
-	DefaultStream string
+	Limits
 	// Dictionaries returns the zstd dictionaries for compressing the messages of a stream's
 	// websocket subscribers, nil where there is none. The function may be nil: then no stream has
 	// one.
@@ -84,6 +101,7 @@ type Options struct {
 type Server struct {
 	store    persistence.Store
 	control  Control
+	reloader Reloader
 	observer *observe.Observer
 	clock    clockwork.Clock
 	fault    beside.Fault
@@ -102,7 +120,7 @@ type Server struct {
 // New returns a server that does not listen yet.
 func New(opt Options) *Server {
 	s := &Server{
-		store: opt.Store, control: opt.Control, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
+		store: opt.Store, control: opt.Control, reloader: opt.Reloader, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
 		crew:  beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
 		guard: guard.New(opt.Token, opt.AllowedOrigins),
 		tails: tail.New(tail.Options{Clock: opt.Clock, Observer: opt.Observer, PerStream: opt.MaxTails, PerClient: opt.MaxClientTails, Fault: opt.Fault}),
@@ -119,6 +137,12 @@ func New(opt Options) *Server {
 		ErrorLog:          slog.NewLogLogger(opt.Observer.Logger().Handler(), slog.LevelWarn),
 	}
 	return s
+}
+
+// Configure takes over other limits. Requests that are being served keep their slots.
+func (s *Server) Configure(l Limits) {
+	s.tails.Configure(l.MaxTails, l.MaxClientTails)
+	s.mirror.Configure(l.DefaultStream)
 }
 
 // Handler returns the whole API, for use in another HTTP server.
