@@ -84,6 +84,7 @@
 //	balancer.go   the actor that spreads the feeds over the daemons that share them
 //	balance.go    the decision which daemon owns which feed
 //	status.go     a feed's state and its figures
+//	absence.go    what an absence cost, told at its end
 //	history.go    what a feed remembers for the status page
 //	lag.go        how far a feed is behind, also while nothing is stored
 //	ready.go      what keeps a feed from being ready

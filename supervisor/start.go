@@ -75,7 +75,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		all = append(all, cfg)
 	}
 	d.feeds.Store(now)
-	logger := slog.New(errorsOnly{o.Observer.Logger().Handler()})
+	logger := slog.New(errorsOnly{o.Observer.Library("protoactor").Handler()})
 	d.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return logger }))
 	props := newRoot(all, newBalancerConfig(o), o.Clock, o.Observer, o.Fault, d.fail).
 		Configure(actor.WithGuardian(newGuardian(o.Clock, o.Observer, d.fail)))

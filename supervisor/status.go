@@ -42,6 +42,7 @@ type feedStatus struct {
 	// startUsed says that the configured start was used, or that it was said why not.
 	startUsed bool
 	history   history
+	absence   absence
 	freshness
 	progress
 
@@ -69,6 +70,7 @@ func (s *feedStatus) enter(to messages.FeedState, reason string, extra ...any) {
 	t := messages.Transition{At: now, From: s.State, To: to, Reason: reason}
 	s.history.transition(t)
 	s.State, s.Since, s.Reason = to, now, reason
+	s.absence.moved(s, to, reason)
 	if to != messages.StateDisconnected && to != messages.StateFailed {
 		s.NextAttemptAt = nil
 	}
@@ -110,6 +112,7 @@ func (s *feedStatus) committed(m *messages.Committed) {
 // resumed notes the stored position from which the feed resumes.
 func (s *feedStatus) resumed(cp messages.Checkpoint) {
 	s.freshness.resumed(s.clock.Now(), cp)
+	s.absence.covers(s.covered)
 	s.Position = cp.Position
 	if !cp.LastID.IsZero() {
 		id := cp.LastID
@@ -120,6 +123,9 @@ func (s *feedStatus) resumed(cp messages.Checkpoint) {
 // gap notes a gap entry.
 func (s *feedStatus) gap(m *messages.GapRecorded) {
 	s.Gaps++
+	if from, to := m.Gap.FromUS, m.Gap.ToUS; from > 0 && to > from {
+		s.absence.lost += time.Duration(to-from) * time.Microsecond
+	}
 	s.history.gap(messages.GapNote{At: s.clock.Now(), ID: m.ID, Gap: m.Gap})
 }
 
@@ -142,6 +148,7 @@ func (s *feedStatus) heartbeat(m *messages.Heartbeat, open time.Time, patience t
 		at := m.LastFrame
 		s.LastFrameAt = &at
 	}
+	s.absence.told(s)
 }
 
 // roll empties the seconds that have passed since the last call.

@@ -23,8 +23,14 @@ contacted.`,
 		Args: none,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := a.loadConfig()
-			if err != nil || quiet {
+			if err != nil {
 				return err
+			}
+			for _, e := range cfg.Unresolved {
+				fmt.Fprintf(a.err, "warning: %s: the daemon needs it, and may have it in its unit\n", e)
+			}
+			if quiet {
+				return nil
 			}
 			source := cfg.Path
 			if source == "" {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tempestd/internal/config"
+	"tempestd/internal/daemon"
 	"tempestd/internal/plain"
 )
 
@@ -19,6 +20,10 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	// What another start does not mend. The numbers are those of sysexits.h, which systemd names.
+	exitVersion   = 65
+	exitTaken     = 69
+	exitForbidden = 77
 )
 
 // app is the process from the commands' view.
@@ -53,8 +58,9 @@ Try it with nothing installed or configured:
   tempestd run                 the daemon, on a public feed
   tempestd tail bluesky -f     what it stores, as it comes
 
-Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, 128+n ended by
-signal n.`
+Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, 65 the store is
+another version's, 69 another process has the port or data_dir, 77 the user lacks a permission,
+128+n ended by signal n.`
 
 // newRoot returns the command tree.
 func newRoot(a *app) *cobra.Command {
@@ -146,6 +152,14 @@ func execute(ctx context.Context, a *app, args []string) int {
 		return signal.exitCode()
 	}
 	fmt.Fprintf(a.err, "%s: %s\n", command.CommandPath(), withoutSecrets(err, args))
+	switch {
+	case errors.Is(err, daemon.ErrVersion):
+		return exitVersion
+	case errors.Is(err, daemon.ErrTaken):
+		return exitTaken
+	case errors.Is(err, daemon.ErrForbidden):
+		return exitForbidden
+	}
 	return exitFailure
 }
 
@@ -192,4 +206,13 @@ func (a *app) loadConfig() (*config.Config, error) {
 		return nil, err
 	}
 	return config.Load(path, a.env)
+}
+
+// daemonConfig loads the configuration for a daemon, which needs every secret.
+func (a *app) daemonConfig() (*config.Config, error) {
+	cfg, err := a.loadConfig()
+	if err == nil && len(cfg.Unresolved) > 0 {
+		return nil, &config.Errors{List: cfg.Unresolved}
+	}
+	return cfg, err
 }

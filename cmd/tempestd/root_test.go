@@ -87,6 +87,21 @@ dids = ["alice"]
 	}
 }
 
+// A credential of the unit is missing everywhere else: check and clients warn, and a daemon refuses.
+func TestAnUnresolvedCredentialIsAWarningOutsideTheUnit(t *testing.T) {
+	cfg := file(t, "c.toml", "[http]\nlisten = \"127.0.0.1:1\"\ntoken_file = \"${CREDENTIALS_DIRECTORY}/token\"\n[feeds.sky]\nendpoints = [\"h\"]\n")
+	const unset = ":3: http.token_file: the environment variable CREDENTIALS_DIRECTORY is not set"
+	if p := run(t, "check", "-q", "-c", cfg); p.code != 0 || !strings.HasPrefix(p.err.String(), "warning: ") || !strings.Contains(p.err.String(), unset) {
+		t.Errorf("check: exit %d\n%s", p.code, p.err)
+	}
+	if p := run(t, "status", "-c", cfg); p.code != 1 || !strings.Contains(p.err.String(), "trying without a token") || !strings.Contains(p.err.String(), "refused") {
+		t.Errorf("status: exit %d\n%s", p.code, p.err)
+	}
+	if p := run(t, "run", "-c", cfg); p.code != 2 || !strings.Contains(p.err.String(), unset) {
+		t.Errorf("run: exit %d\n%s", p.code, p.err)
+	}
+}
+
 func TestCheckPrintsAConfigurationThatLoads(t *testing.T) {
 	p := run(t, "check")
 	if p.code != 0 || !strings.HasPrefix(p.out.String(), "# the built-in defaults") {

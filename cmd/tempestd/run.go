@@ -39,7 +39,7 @@ the terminal is gone, and stops the daemon.`,
   GOMEMLIMIT=256MiB tempestd run          # more memory for the collector's ease`,
 		Args: none,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := a.loadConfig()
+			cfg, err := a.daemonConfig()
 			if err != nil {
 				return err
 			}
@@ -53,12 +53,13 @@ the terminal is gone, and stops the daemon.`,
 			defer stop()
 			memory := memoryLimit{free: debug.SetMemoryLimit(-1) == math.MaxInt64}
 			memory.set(cfg)
+			clock := clockwork.NewRealClock()
 			return daemon.Run(ctx, cfg, daemon.Options{
 				Version:  version.This().Version,
-				Observer: observe.New(logger, observe.NewMetrics()),
-				Clock:    clockwork.NewRealClock(),
+				Observer: observe.New(logger, observe.NewMetrics(), observe.Quiet(clock)),
+				Clock:    clock,
 				Reload:   reload,
-				Load:     a.loadConfig,
+				Load:     a.daemonConfig,
 				Reloaded: func(cfg *config.Config) {
 					level.Set(cfg.Log.Level)
 					memory.set(cfg)

@@ -68,10 +68,7 @@ func (l *loader) readAccountPasswords() {
 		}
 		key := showPath([]string{"feeds", name, "account", "password"})
 		file := key + "_file"
-		secret, err := ReadToken(f.accountPasswordFile)
-		if err != nil {
-			l.report(l.lines[file], file, reason(err), "want a readable file that holds the app password")
-		}
+		secret := l.secretFile(file, f.accountPasswordFile, "app password")
 		if at, both := l.lines[key]; both {
 			l.report(max(at, l.lines[file]), file, "found "+key+" as well", "want one of the two")
 		}

@@ -24,6 +24,7 @@ type key struct {
 	doc     string // what the reference says above the key
 	want    string // the accepted values
 	ends    *ends  // of the accepted values, nil without such
+	secret  bool   // a variable in the value may be set for the daemon alone
 	set     func(s *source, at place, v value) []problem
 	show    func(at place) string // as TOML source; "" leaves the key out
 	same    func(a, b place) bool // nil for a key whose value is part of another key's
@@ -53,7 +54,7 @@ type place struct {
 
 // bind makes the functions set and show of a key from its kind and its field.
 func bind[T any](k key, of kind[T], field func(place) *T) key {
-	k.want, k.ends = of.want, of.ends
+	k.want, k.ends, k.secret = of.want, of.ends, of.secret
 	k.set = func(s *source, at place, v value) []problem {
 		t, bad := of.parse(s, v)
 		if bad == nil {
@@ -161,7 +162,7 @@ Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, e
 		bind(key{path: "log.level", value: `"info"`, doc: `The least level that is logged: "debug", "info", "warn" or "error".`},
 			level(), func(at place) *slog.Level { return &at.draft.Log.Level }),
 	}, fixed(
-		bind(key{path: "log.format", value: `"auto"`, doc: `"json", "text", or "auto": text on a terminal, JSON otherwise. The log goes to standard error.`},
+		bind(key{path: "log.format", value: `"auto"`, doc: `"json", "text", or "auto": entries of the journal under systemd, text on a terminal, JSON otherwise. The log goes to standard error.`},
 			choice("auto", "json", "text"), func(at place) *string { return &at.draft.Log.Format }),
 
 		bind(key{path: "http.listen", value: `"127.0.0.1:7077"`, doc: `host:port of the HTTP listener; "" turns it off. Anything but loopback needs a token.`},

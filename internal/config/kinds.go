@@ -17,6 +17,7 @@ type problem struct {
 	line  int
 	found string
 	want  string
+	unset string // the variable that is not set, if that is the problem
 }
 
 // kind says how the values of one type are read from TOML and written back.
@@ -25,6 +26,8 @@ type kind[T any] struct {
 	parse func(s *source, v value) (T, []problem)
 	show  func(T) string // as TOML source
 	ends  *ends          // nil for values that have no least and no most
+	// secret says that a variable in the value may be set for the daemon alone.
+	secret bool
 }
 
 // source is the part of the outside world that reading a value may use.

@@ -82,13 +82,13 @@ func reason(err error) string {
 func parse(file string, data []byte, env func(string) (string, bool)) (*Config, error) {
 	l := &loader{
 		file:   file,
-		source: source{dir: filepath.Dir(file), env: env},
+		source: source{dir: absolute(filepath.Dir(file)), env: env},
 		keys:   keys(),
 		lines:  map[string]int{},
 		feeds:  map[string]*feedDraft{},
 	}
 	if file != builtinName {
-		l.draft.Path = file
+		l.draft.Path = absolute(file)
 	}
 	l.setDefaults(place{draft: &l.draft}, false)
 	l.draft.DataDir = defaultDataDir(env)
@@ -111,6 +111,15 @@ func parse(file string, data []byte, env func(string) (string, bool)) (*Config, 
 		l.draft.Feeds = append(l.draft.Feeds, l.feeds[name].Feed)
 	}
 	return &l.draft.Config, nil
+}
+
+// absolute returns the absolute form of a path, so that it means the same in a log and in another
+// working directory.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path // the working directory is gone
 }
 
 // defaultDataDir returns systemd's state directory, else the XDG data directory, else the usual
@@ -144,6 +153,44 @@ type loader struct {
 
 func (l *loader) report(line int, key, found, want string) {
 	l.errs.List = append(l.errs.List, &Error{File: l.file, Line: line, Key: key, Found: found, Want: want})
+}
+
+// unresolved notes a secret that this process cannot read.
+func (l *loader) unresolved(line int, key, found, want string) {
+	l.draft.Unresolved = append(l.draft.Unresolved, &Error{File: l.file, Line: line, Key: key, Found: found, Want: want})
+}
+
+// reportAll reports the problems of a key's value. A secret that this process lacks is none.
+func (l *loader) reportAll(key string, bad []problem, secret bool) {
+	for _, p := range bad {
+		if p.unset == credentials || secret && p.unset != "" {
+			l.unresolved(p.line, key, p.found, p.want)
+			continue
+		}
+		l.report(p.line, key, p.found, p.want)
+	}
+}
+
+// secretFile reads the file that the key names, if it names one. what says what the file holds.
+func (l *loader) secretFile(key, file, what string) Secret {
+	return l.readSecret(l.lines[key], key, file, what)
+}
+
+func (l *loader) readSecret(line int, key, file, what string) Secret {
+	if file == "" {
+		return Secret{}
+	}
+	secret, err := ReadToken(file)
+	want := "want a readable file that holds the " + what
+	dir, _ := l.source.env(credentials)
+	switch {
+	// systemd 252 sets the variable for a unit's other processes too, but gives them no credentials.
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist) && dir != "" && filepath.Dir(file) == filepath.Clean(dir):
+		l.unresolved(line, key, reason(err), want)
+	case err != nil:
+		l.report(line, key, reason(err), want)
+	}
+	return secret
 }
 
 func (l *loader) reportSyntax(bad []syntaxError) {
@@ -195,9 +242,7 @@ func (l *loader) apply(e entry) {
 		if bad == nil {
 			bad = known[0].set(&l.source, place{&l.draft, feed}, value)
 		}
-		for _, p := range bad {
-			l.report(p.line, name, p.found, p.want)
-		}
+		l.reportAll(name, bad, known[0].secret)
 	}
 }
 
@@ -298,10 +343,7 @@ func wantTable(path []string) string {
 // readFiles reads the files that the configuration names.
 func (l *loader) readFiles() {
 	if name := l.draft.tokenFile; name != "" {
-		secret, err := ReadToken(name)
-		if err != nil {
-			l.report(l.lines["http.token_file"], "http.token_file", reason(err), "want a readable file that holds the token")
-		}
+		secret := l.secretFile("http.token_file", name, "token")
 		if at, both := l.lines["http.token"]; both {
 			l.report(max(at, l.lines["http.token_file"]), "http.token_file", "found http.token as well", "want one of the two")
 		}
@@ -325,9 +367,10 @@ func (l *loader) readFiles() {
 	}
 }
 
-// wrong reports whether there is already an error about a key.
+// wrong reports whether something is already said about a key.
 func (l *loader) wrong(key string) bool {
-	return slices.ContainsFunc(l.errs.List, func(e *Error) bool { return e.Key == key })
+	is := func(e *Error) bool { return e.Key == key }
+	return slices.ContainsFunc(l.errs.List, is) || slices.ContainsFunc(l.draft.Unresolved, is)
 }
 
 // finish checks the rules that involve several keys. incomplete is true when syntax errors may have

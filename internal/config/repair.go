@@ -107,10 +107,7 @@ func (l *loader) archiveKey(e entry) bool {
 		l.report(e.line, name, "found a name that is no host", wantArchiveKeys)
 		return true
 	}
-	given, bad := l.readArchiveKey(e.value, deep == 2)
-	for _, p := range bad {
-		l.report(p.line, name, p.found, p.want)
-	}
+	given := l.readArchiveKey(e.value, name, deep == 2)
 	if _, again := f.Repair.ArchiveKeys[endpoint.Host()]; again {
 		l.report(e.line, name, "found two keys of "+endpoint.Host(), "want one")
 	}
@@ -121,23 +118,22 @@ func (l *loader) archiveKey(e entry) bool {
 	return true
 }
 
-func (l *loader) readArchiveKey(v value, file bool) (Secret, []problem) {
+// readArchiveKey reads a key from its value, or from the file that the value names.
+func (l *loader) readArchiveKey(v value, name string, file bool) (given Secret) {
 	v, bad := l.source.expandAll(v)
-	if bad != nil {
-		return Secret{}, bad
+	at := ""
+	switch {
+	case bad != nil:
+	case file:
+		at, bad = path().parse(&l.source, v)
+	default:
+		given, bad = secret().parse(&l.source, v)
 	}
-	if !file {
-		return secret().parse(&l.source, v)
+	l.reportAll(name, bad, true)
+	if bad == nil && file {
+		given = l.readSecret(v.line, name, at, "key")
 	}
-	name, bad := path().parse(&l.source, v)
-	if len(bad) > 0 {
-		return Secret{}, bad
-	}
-	given, err := ReadToken(name)
-	if err != nil {
-		return given, []problem{{line: v.line, found: reason(err), want: "want a readable file that holds the key"}}
-	}
-	return given, nil
+	return given
 }
 
 // finishRepair checks that each archive key is of one of the feed's endpoints: a key must go to no

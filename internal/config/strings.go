@@ -41,12 +41,21 @@ func (s *source) expand(text string) (string, error) {
 			return set
 		}
 		if !hasFallback {
-			wrong = errors.New(showVariable(name) + " is not set")
+			wrong = &unsetError{name}
 		}
 		return fallback
 	})
 	return out, wrong
 }
+
+// unsetError says that a variable is not set.
+type unsetError struct{ name string }
+
+func (e *unsetError) Error() string { return showVariable(e.name) + " is not set" }
+
+// credentials is the variable with the directory of a unit's credentials. Only the processes of the
+// unit have it.
+const credentials = "CREDENTIALS_DIRECTORY"
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
@@ -67,7 +76,11 @@ func (s *source) expandAll(v value) (value, []problem) {
 	}
 	text, err := s.expand(v.text)
 	if err != nil {
-		return v, []problem{{line: v.line, found: err.Error(), want: wantVariable}}
+		unset := ""
+		if e, ok := errors.AsType[*unsetError](err); ok {
+			unset = e.name
+		}
+		return v, []problem{{line: v.line, found: err.Error(), want: wantVariable, unset: unset}}
 	}
 	v.text, v.written = text, v.text
 	return v, nil
@@ -109,7 +122,7 @@ func secret() kind[Secret] {
 		}
 		return NewSecret(v.text), nil
 	}
-	return kind[Secret]{want: want, parse: parse, show: func(s Secret) string { return strconv.Quote(s.String()) }}
+	return kind[Secret]{want: want, secret: true, parse: parse, show: func(s Secret) string { return strconv.Quote(s.String()) }}
 }
 
 // isToken reports whether s can be sent as a bearer token.

@@ -81,10 +81,7 @@ func (l *loader) readPasswords() {
 			continue
 		}
 		name := p.key + "_file"
-		secret, err := ReadToken(p.file)
-		if err != nil {
-			l.report(l.lines[name], name, reason(err), "want a readable file that holds the password")
-		}
+		secret := l.secretFile(name, p.file, "password")
 		if at, both := l.lines[p.key]; both {
 			l.report(max(at, l.lines[name]), name, "found "+p.key+" as well", "want one of the two")
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -55,6 +56,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 	d.cfg.Store(cfg)
 	d.started()
 	err := d.run(ctx)
+	d.observer.TellHeld()
 	if err != nil {
 		d.observer.Emit(observe.DaemonFailed, "", "reason", err)
 		return err
@@ -75,7 +77,9 @@ type daemon struct {
 	stopping time.Time
 	server   *serve.Server
 	reloads  chan reloadRequest
-	shared   bool // the streams are in a store that several daemons share
+	shared   bool   // the streams are in a store that several daemons share
+	atReady  func() // ends the requests for more time for the start
+	ready    atomic.Bool
 
 	network  *accounts.Network
 	accounts map[string]*account // by feed; once the daemon runs, only reload uses it
@@ -114,6 +118,13 @@ func (d *daemon) started() {
 }
 
 func (d *daemon) run(ctx context.Context) (err error) {
+	defer d.crew.Wait()
+	starting, ready := context.WithCancel(ctx)
+	defer ready()
+	d.atReady = ready
+	d.notifier.Status("opening the store")
+	d.crew.Keep(starting, "daemon.starting", func(ctx context.Context) { d.notifier.Extend(ctx, d.clock, longestStart) })
+
 	s, err := d.openStores(ctx)
 	defer func() {
 		if closeErr := s.close(); closeErr != nil {
@@ -121,14 +132,14 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		}
 	}()
 	if err != nil {
-		return err
+		return permanent(err)
 	}
 
 	// Take the port before any feed is read, so that a second daemon fails before it does anything.
 	var listener net.Listener
 	if d.config().HTTP.Listen != "" {
 		if listener, err = net.Listen("tcp", d.config().HTTP.Listen); err != nil {
-			return fmt.Errorf("http.listen: %w", err)
+			return permanent(listenError(err))
 		}
 		defer listener.Close()
 		s.node.Addr = listener.Addr().String()
@@ -160,6 +171,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer d.crew.Wait()
+	defer ready()
 	defer cancel()
 	served := make(chan error, 1)
 	if listener != nil {
@@ -185,10 +197,18 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	return errors.Join(err, d.stop(reason, server))
 }
 
+// listenError says why the HTTP listener cannot be had.
+func listenError(err error) error {
+	if errors.Is(err, syscall.EPERM) { // EACCES is for ports below 1024
+		return fmt.Errorf("http.listen: %w: does the unit's SocketBindAllow have this port?", err)
+	}
+	return fmt.Errorf("http.listen: %w", err)
+}
+
 // openEmbedded opens the store under data_dir.
 func (d *daemon) openEmbedded(ctx context.Context) (*embedded.Store, error) {
 	opt := embedded.Options{
-		MinFree: uint64(d.config().Stream.MinFree), Clock: d.clock, Logger: d.observer.Logger(), OnNotice: d.storeNotice,
+		MinFree: uint64(d.config().Stream.MinFree), Clock: d.clock, Logger: d.observer.Library("badger"), OnNotice: d.storeNotice,
 	}
 	if d.config().Stream.Sync == config.SyncInterval {
 		opt.SyncInterval = d.config().Stream.SyncInterval
@@ -203,11 +223,15 @@ func (d *daemon) openEmbedded(ctx context.Context) (*embedded.Store, error) {
 
 func (d *daemon) embeddedDir() string { return filepath.Join(d.config().DataDir, "store") }
 
+// closing is the time for what follows a graceful stop: the store is closed.
+const closing = 15 * time.Second
+
 // stop ends the actor tree and the listener within the configured time.
 func (d *daemon) stop(reason error, server *serve.Server) error {
 	limit := d.config().ShutdownTimeout
 	d.stopping = d.clock.Now()
-	d.notifier.Stopping(limit)
+	d.notifier.Stopping(limit + closing)
+	d.notifier.Status("stopping: storing what was read")
 	d.observer.Emit(observe.DaemonStopping, "", "reason", reason, "timeout", limit)
 	ctx, cancel := clockwork.WithTimeout(context.Background(), d.clock, limit)
 	defer cancel()

@@ -10,6 +10,8 @@
 //	stores.go   the stores, and the health of a remote store
 //	node.go     the identity among daemons
 //	watch.go    readiness, the watchdog, the status line
+//	status_line.go what the status line says
+//	permanent.go errors that another start does not mend
 //	reload.go   a changed configuration
 //	filters.go  the files with the feeds' filters
 //	accounts.go the client of accounts' servers, and the feeds that follow an account

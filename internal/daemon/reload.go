@@ -70,6 +70,7 @@ func (r reloadRequest) answer(reload func() (messages.Reloaded, error)) {
 // reload takes over a changed configuration: all of it that can change while the daemon runs, or
 // nothing. What can fail is done before anything changes.
 func (d *daemon) reload(ctx context.Context) (messages.Reloaded, error) {
+	defer d.reloading()()
 	result, err := d.takeOver(ctx)
 	if err != nil {
 		d.observer.Metrics().ConfigOK.Set(0)

@@ -28,6 +28,7 @@
 // and to read, the number of tails at one time, the entries and bytes of one response.
 //
 //	server.go      Options, Server, its life, the layers that every request passes
+//	nethttp.go     what net/http logs, as events
 //	routes.go      the table of routes, and the way from a request to its handler
 //	feeds.go       feeds: their status, their history, commands to them
 //	streams.go     reading and tailing streams

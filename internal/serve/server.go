@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -134,7 +134,7 @@ func New(opt Options) *Server {
 		ReadHeaderTimeout: api.ReadTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(opt.Observer.Logger().Handler(), slog.LevelWarn),
+		ErrorLog:          log.New(netHTTP{opt.Observer}, "", 0),
 	}
 	return s
 }
