@@ -13,6 +13,7 @@ import (
 	"tempestd/internal/config"
 	"tempestd/internal/daemon"
 	"tempestd/internal/plain"
+	"tempestd/internal/version"
 )
 
 // Exit codes. A command that a signal ended exits with 128 plus the signal's number.
@@ -70,7 +71,9 @@ func newRoot(a *app) *cobra.Command {
 		Long:          rootHelp,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Version:       version.This().String(),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
@@ -92,7 +95,7 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	group("daemon", a.runCommand(), a.checkCommand(), a.streamsCommand(), a.backupCommand(), a.restoreCommand())
+	group("daemon", a.runCommand(), a.checkCommand(), a.doctorCommand(), a.streamsCommand(), a.backupCommand(), a.restoreCommand())
 	group("client", a.tailCommand(), a.consumerCommand(), a.statusCommand(), a.gapsCommand(), a.reconnectCommand(), a.pauseCommand(), a.resumeCommand(), a.closeCommand(), a.reloadCommand())
 	group("try", a.demoCommand(), a.simulateCommand())
 	group("", a.versionCommand())

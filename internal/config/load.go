@@ -110,6 +110,7 @@ func parse(file string, data []byte, env func(string) (string, bool)) (*Config, 
 	for _, name := range slices.Sorted(maps.Keys(l.feeds)) {
 		l.draft.Feeds = append(l.draft.Feeds, l.feeds[name].Feed)
 	}
+	l.advise()
 	return &l.draft.Config, nil
 }
 
@@ -149,6 +150,8 @@ type loader struct {
 	feeds  map[string]*feedDraft
 	lines  map[string]int // the line at which each key and table was first set
 	errs   Errors
+	// literal are the keys of secrets that are written in the file itself.
+	literal []string
 }
 
 func (l *loader) report(line int, key, found, want string) {
@@ -243,6 +246,10 @@ func (l *loader) apply(e entry) {
 			bad = known[0].set(&l.source, place{&l.draft, feed}, value)
 		}
 		l.reportAll(name, bad, known[0].secret)
+		if known[0].secret && !e.value.hasVariable() {
+			l.literal = append(l.literal, name)
+		}
+		l.warnOfRepeats(name, value)
 	}
 }
 

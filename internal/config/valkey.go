@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"tempestd/internal/jetstream"
 	"tempestd/persistence/valkey"
 )
 
@@ -66,6 +67,20 @@ func (v *Valkey) ClientTLS() (*tls.Config, error) {
 		c.Certificates = []tls.Certificate{pair}
 	}
 	return c, nil
+}
+
+// Options returns the options of the store in the server, without a clock and without notices.
+func (v *Valkey) Options() (valkey.Options, error) {
+	tls, err := v.ClientTLS()
+	if err != nil {
+		return valkey.Options{}, fmt.Errorf("valkey: %w", err)
+	}
+	return valkey.Options{
+		Addresses: v.Addresses, Mode: v.Mode, SentinelMaster: v.SentinelMaster,
+		Username: v.Username, Password: v.Password.Reveal(), SentinelUsername: v.SentinelUsername, SentinelPassword: v.SentinelPassword.Reveal(),
+		DB: v.Database, Prefix: v.Prefix, TLS: tls, ConnectTimeout: v.ConnectTimeout, CommandTimeout: v.CommandTimeout,
+		Durability: v.Durability, Replicas: v.Replicas, Fields: v.Fields, Describe: jetstream.Describe,
+	}, nil
 }
 
 // readPasswords reads the files that hold passwords.

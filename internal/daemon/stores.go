@@ -3,13 +3,11 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"time"
 
 	"tempestd/internal/config"
-	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -103,18 +101,12 @@ func (d *daemon) nodeName() string {
 
 // openValkey opens the store in a Valkey server. It succeeds even if the server is unreachable.
 func (d *daemon) openValkey(ctx context.Context) (*valkey.Store, error) {
-	c := &d.config().Valkey
-	tls, err := c.ClientTLS()
+	opt, err := d.config().Valkey.Options()
 	if err != nil {
-		return nil, fmt.Errorf("valkey: %w", err)
+		return nil, err
 	}
-	return valkey.Open(ctx, valkey.Options{
-		Addresses: c.Addresses, Mode: c.Mode, SentinelMaster: c.SentinelMaster,
-		Username: c.Username, Password: c.Password.Reveal(), SentinelUsername: c.SentinelUsername, SentinelPassword: c.SentinelPassword.Reveal(),
-		DB: c.Database, Prefix: c.Prefix, TLS: tls, ConnectTimeout: c.ConnectTimeout, CommandTimeout: c.CommandTimeout,
-		Durability: c.Durability, Replicas: c.Replicas, Fields: c.Fields, Describe: jetstream.Describe,
-		Clock: d.clock, OnNotice: d.storeNotice,
-	})
+	opt.Clock, opt.OnNotice = d.clock, d.storeNotice
+	return valkey.Open(ctx, opt)
 }
 
 // storeEvery is the interval of the health checks of a remote store.
