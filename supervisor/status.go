@@ -170,6 +170,9 @@ func (s *feedStatus) snapshot() *messages.FeedStatus {
 		}
 	}
 	now := s.FeedStatus
+	if at := s.absence.since; !at.IsZero() && s.absence.back.IsZero() {
+		now.AwaySince = &at
+	}
 	now.EventsPerSec = float64(sum) / rateWindow
 	known := s.history.transitions
 	now.History = slices.Clone(known[max(len(known)-historyLength, 0):])

@@ -95,8 +95,8 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	group("daemon", a.runCommand(), a.checkCommand(), a.doctorCommand(), a.streamsCommand(), a.backupCommand(), a.restoreCommand())
-	group("client", a.tailCommand(), a.consumerCommand(), a.statusCommand(), a.gapsCommand(), a.reconnectCommand(), a.pauseCommand(), a.resumeCommand(), a.closeCommand(), a.reloadCommand())
+	group("daemon", a.runCommand(), a.checkCommand(), a.doctorCommand(), a.streamsCommand(), a.cursorCommand(), a.backupCommand(), a.restoreCommand())
+	group("client", a.tailCommand(), a.consumerCommand(), a.statusCommand(), a.gapsCommand(), a.reconnectCommand(), a.pauseCommand(), a.resumeCommand(), a.closeCommand(), a.reloadCommand(), a.logCommand(), a.supportCommand())
 	group("try", a.demoCommand(), a.simulateCommand())
 	group("", a.versionCommand())
 	return root

@@ -38,7 +38,7 @@ func TestExitCodes(t *testing.T) {
 		{"tail sky --after 1-1 --since 1m", 2, "", "after since"},
 		{"tail sky --after yesterday", 2, "", `--after: malformed entry ID: "yesterday"`},
 		{"tail sky -n -1", 2, "", "-n: got -1"},
-		{"tail sky --since -1m", 2, "", "--since: got -1m0s"},
+		{"tail sky --since -1m", 2, "", `got "-1m"`},
 		{"tail sky --since 10", 2, "", "invalid argument"},
 		{"status --addr ftp://x", 2, "", `daemon address "ftp://x"`},
 		{"status --addr 127.0.0.1:1", 1, "", "is `tempestd run` running there?"},

@@ -49,6 +49,7 @@ the terminal is gone, and stops the daemon.`,
 			if err != nil {
 				return err
 			}
+			logger, recent := observe.Remember(logger)
 			ctx, reload, stop := untilHangup(c.Context())
 			defer stop()
 			memory := memoryLimit{free: debug.SetMemoryLimit(-1) == math.MaxInt64}
@@ -60,6 +61,9 @@ the terminal is gone, and stops the daemon.`,
 				Clock:    clock,
 				Reload:   reload,
 				Load:     a.daemonConfig,
+
+				LogLevel:  level,
+				RecentLog: recent.Text,
 				Reloaded: func(cfg *config.Config) {
 					level.Set(cfg.Log.Level)
 					memory.set(cfg)

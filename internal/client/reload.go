@@ -23,6 +23,13 @@ func (c *Client) StreamStatuses(ctx context.Context) ([]StreamStatus, error) {
 	return answer.Streams, err
 }
 
+// StreamStatus returns the status of one stream.
+func (c *Client) StreamStatus(ctx context.Context, name string) (StreamStatus, error) {
+	var status StreamStatus
+	err := c.get(ctx, &status, nil, "v1", "streams", name)
+	return status, err
+}
+
 // DeleteStream removes a stream for good. The daemon refuses it while a feed fills the stream.
 func (c *Client) DeleteStream(ctx context.Context, name string) error {
 	return c.waitFor(ctx, http.MethodDelete, deleteTime, nil, "v1", "streams", name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -39,7 +40,11 @@ type Options struct {
 	Load   func() (*config.Config, error)
 	// Reloaded is called with each configuration that was taken over. It is nil, or must not block.
 	Reloaded func(*config.Config)
-	Fault    beside.Fault // nil, except in tests of panics
+	// LogLevel is the level of the log, which the HTTP API changes, and RecentLog returns its newest
+	// lines. Each may be nil.
+	LogLevel  *slog.LevelVar
+	RecentLog func() []byte
+	Fault     beside.Fault // nil, except in tests of panics
 	// Network changes how accounts' servers are called. It is nil, except in tests.
 	Network func(*accounts.NetworkOptions)
 	// Ready is called once, when every feed is supervised. addr is the address of the HTTP
@@ -164,7 +169,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	d.tellLost()
 	server := serve.New(serve.Options{
-		Store: s.streams, Control: d.tree, Reloader: d, Observer: d.observer, Token: cfg.HTTP.Token.Reveal(), Clock: d.clock,
+		Store: s.streams, Control: d.tree, Reloader: d, Diagnostics: serve.Diagnostics{Level: d.opt.LogLevel, Recent: d.opt.RecentLog}, Observer: d.observer, Token: cfg.HTTP.Token.Reveal(), Clock: d.clock,
 		AllowedOrigins: cfg.HTTP.AllowedOrigins, Limits: serveLimits(cfg), Dictionaries: d.tree.Dictionaries, Fault: d.opt.Fault,
 	})
 	d.server, d.shared = server, s.remote != ""

@@ -47,7 +47,11 @@ func clause(f messages.FeedStatus) string {
 	if f.State == messages.StateLive {
 		return text
 	}
-	text += " since " + f.Since.UTC().Format(time.RFC3339)
+	since := f.Since
+	if f.AwaySince != nil {
+		since = *f.AwaySince
+	}
+	text += " since " + since.UTC().Format(time.RFC3339)
 	if f.Reason != "" {
 		text += ": " + f.Reason
 	}

@@ -33,7 +33,9 @@
 //	feeds.go       feeds: their status, their history, commands to them
 //	streams.go     reading and tailing streams
 //	sse.go         a tail as an event stream
-//	close.go       closing and deleting a stream
+//	close.go       closing, trimming and deleting a stream
+//	cursor.go      the stored position of a feed
+//	diagnose.go    the log's level and newest lines, profiles
 //	reload.go      reading the configuration again
 //	maintenance.go verifying the store's files, and naming them for a backup
 //	health.go      health, readiness, metrics

@@ -82,6 +82,7 @@ type Options struct {
 	Store    persistence.Store
 	Control  Control
 	Reloader Reloader // nil: the configuration cannot be read again
+	Diagnostics
 	Observer *observe.Observer
 	Token    string // bearer token; "" for no authentication
 	Clock    clockwork.Clock
@@ -102,6 +103,9 @@ type Server struct {
 	store    persistence.Store
 	control  Control
 	reloader Reloader
+
+	diagnostics Diagnostics
+
 	observer *observe.Observer
 	clock    clockwork.Clock
 	fault    beside.Fault
@@ -120,7 +124,7 @@ type Server struct {
 // New returns a server that does not listen yet.
 func New(opt Options) *Server {
 	s := &Server{
-		store: opt.Store, control: opt.Control, reloader: opt.Reloader, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
+		store: opt.Store, control: opt.Control, reloader: opt.Reloader, diagnostics: opt.Diagnostics, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
 		crew:  beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
 		guard: guard.New(opt.Token, opt.AllowedOrigins),
 		tails: tail.New(tail.Options{Clock: opt.Clock, Observer: opt.Observer, PerStream: opt.MaxTails, PerClient: opt.MaxClientTails, Fault: opt.Fault}),
