@@ -129,9 +129,17 @@ func TestI9_AnAbsenceEndsInOneLine(t *testing.T) {
 		before := len(r.lines())
 		r.up.set(func() { r.up.refuse = func(int) error { return errLost } })
 		r.up.last().fault <- errLost
+		lost := time.Now()
 		r.after(5 * time.Minute)
+		// The attempts since then do not count.
+		if s := r.status(); s.AwaySince == nil || lost.Sub(*s.AwaySince).Abs() > time.Second || !s.Since.After(*s.AwaySince) {
+			t.Errorf("away since %v, lost at %v, state since %v", s.AwaySince, lost, s.Since)
+		}
 		r.up.set(func() { r.up.refuse = nil })
 		r.after(2 * time.Minute)
+		if s := r.status(); s.AwaySince != nil {
+			t.Errorf("a live feed is away since %v", s.AwaySince)
+		}
 		var told []map[string]any
 		for _, l := range r.lines()[before:] {
 			if l["event"] == string(observe.FeedCaughtUp) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
@@ -57,6 +58,9 @@ func newFeedStatus(feed string, filter jetstream.Filter, clock clockwork.Clock, 
 
 // changed notes that the feed begins anew with another configuration.
 func (s *feedStatus) changed(filter jetstream.Filter) {
+	for _, ofEndpoints := range []*prometheus.GaugeVec{s.observer.Metrics().Endpoint, s.observer.Metrics().EndpointKO} {
+		ofEndpoints.DeletePartialMatch(prometheus.Labels{"feed": s.Feed})
+	}
 	s.filter, s.startUsed, s.Follows = filter, false, nil
 }
 
@@ -124,7 +128,9 @@ func (s *feedStatus) resumed(cp messages.Checkpoint) {
 func (s *feedStatus) gap(m *messages.GapRecorded) {
 	s.Gaps++
 	if from, to := m.Gap.FromUS, m.Gap.ToUS; from > 0 && to > from {
-		s.absence.lost += time.Duration(to-from) * time.Microsecond
+		lost := time.Duration(to-from) * time.Microsecond
+		s.absence.lost += lost
+		s.observer.Metrics().LostTime.WithLabelValues(s.Feed, string(m.Gap.Cause)).Add(lost.Seconds())
 	}
 	s.history.gap(messages.GapNote{At: s.clock.Now(), ID: m.ID, Gap: m.Gap})
 }
@@ -132,6 +138,7 @@ func (s *feedStatus) gap(m *messages.GapRecorded) {
 // restarted notes a fault of ours.
 func (s *feedStatus) restarted(actor, reason string) {
 	s.Restarts++
+	s.observer.Metrics().Restarts.WithLabelValues(s.Feed, actor).Inc()
 	s.history.restarted(messages.Restart{At: s.clock.Now(), Actor: actor, Reason: reason})
 }
 
@@ -147,6 +154,7 @@ func (s *feedStatus) heartbeat(m *messages.Heartbeat, open time.Time, patience t
 	if !m.LastFrame.IsZero() {
 		at := m.LastFrame
 		s.LastFrameAt = &at
+		s.observer.Metrics().LastFrame.WithLabelValues(s.Feed).Set(float64(at.UnixMicro()) / 1e6)
 	}
 	s.absence.told(s)
 }

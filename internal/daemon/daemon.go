@@ -91,6 +91,8 @@ type daemon struct {
 
 	crew beside.Crew // the goroutines of the daemon that belong to no actor
 
+	measuring measuring
+
 	lostMu sync.Mutex
 	lost   []persistence.BlockCorrupt // found before the tree was there
 	told   bool                       // the tree is there
@@ -170,7 +172,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	d.tellLost()
 	server := serve.New(serve.Options{
 		Store: s.streams, Control: d.tree, Reloader: d, Diagnostics: serve.Diagnostics{Level: d.opt.LogLevel, Recent: d.opt.RecentLog}, Observer: d.observer, Token: cfg.HTTP.Token.Reveal(), Clock: d.clock,
-		AllowedOrigins: cfg.HTTP.AllowedOrigins, Limits: serveLimits(cfg), Dictionaries: d.tree.Dictionaries, Fault: d.opt.Fault,
+		AllowedOrigins: cfg.HTTP.AllowedOrigins, Limits: serveLimits(cfg), Measure: func() { d.measure(s.streams) }, Dictionaries: d.tree.Dictionaries, Fault: d.opt.Fault,
 	})
 	d.server, d.shared = server, s.remote != ""
 

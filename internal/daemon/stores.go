@@ -122,6 +122,7 @@ func (d *daemon) watchStore(ctx context.Context, server string, store persistenc
 		if ctx.Err() != nil {
 			return
 		}
+		d.storeUp(err == nil)
 		switch {
 		case err == nil && !away.IsZero():
 			d.observer.Emit(observe.StoreBack, "", "server", server, "after", d.clock.Since(away))

@@ -38,6 +38,7 @@
 //	diagnose.go    the log's level and newest lines, profiles
 //	reload.go      reading the configuration again
 //	maintenance.go verifying the store's files, and naming them for a backup
-//	health.go      health, readiness, metrics
+//	health.go      health, readiness
+//	metrics.go     metrics: what is measured for a scrape
 //	statuspage.go  the status page; its files are in page/, each with its job in its first line
 package serve

@@ -94,6 +94,8 @@ type Options struct {
 	// websocket subscribers, nil where there is none. The function may be nil: then no stream has
 	// one.
 	Dictionaries func(stream string) (v1, v2 []byte)
+	// Measure updates more metrics before a scrape, outside of it. It may be nil.
+	Measure func()
 	// Fault injects faults in tests. It is nil in production.
 	Fault beside.Fault
 }
@@ -117,6 +119,11 @@ type Server struct {
 	mirror    *mirror.Mirror
 	durable   *durable.Handler
 
+	measurement measurement
+	measureMore func()
+	ending      context.Context // ends with Shutdown
+	end         context.CancelFunc
+
 	http      *http.Server
 	verifying sync.Mutex // held while a verification runs
 }
@@ -133,7 +140,10 @@ func New(opt Options) *Server {
 	s.mirror = mirror.New(mirror.Options{Store: s.store, Tails: s.tails, Guard: s.guard, Clock: s.clock, Observer: s.observer,
 		DefaultStream: opt.DefaultStream, Dictionaries: opt.Dictionaries, Fault: opt.Fault})
 	s.durable = durable.New(durable.Options{Store: s.store, Tails: s.tails, Clock: s.clock, Observer: s.observer, Private: s.guard.NeedsToken()})
+	s.ending, s.end = context.WithCancel(context.Background())
+	s.measureMore = opt.Measure
 	s.http = &http.Server{
+		ConnState:         s.connections,
 		Handler:           s.barrier(s.guarded(s.mux())),
 		ReadHeaderTimeout: api.ReadTimeout,
 		IdleTimeout:       idleTimeout,
@@ -173,6 +183,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // get a close frame, and Shutdown waits for them. It returns when the last response is written.
 // When ctx ends before that, the connections are cut and Shutdown returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.endMeasurements()
+	defer s.crew.Wait()
 	s.tails.Drain()
 	defer context.AfterFunc(ctx, s.tails.Cut)()
 	err := s.http.Shutdown(ctx)
