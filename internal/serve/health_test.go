@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,19 +22,16 @@ import (
 // brokenStore is a store that is full, or whose calls wait.
 type brokenStore struct {
 	persistence.Store
-	health  error
-	hanging chan struct{} // nil: calls do not wait
+	health error
+	hangs  atomic.Bool // calls wait until their context ends
 }
 
 func (s *brokenStore) Health() error { return s.health }
 
 func (s *brokenStore) Streams(ctx context.Context) ([]persistence.StreamInfo, error) {
-	if s.hanging != nil {
-		select {
-		case <-s.hanging:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+	if s.hangs.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	return s.Store.Streams(ctx)
 }
@@ -106,13 +104,13 @@ func TestAScrapeDoesNotWaitForTheStore(t *testing.T) {
 	inner := openStore(t)
 	openStream(t, inner, "bluesky", numbered(0, 10)...)
 	store := &brokenStore{Store: inner}
-	measured := 0
-	d := start(t, store, func(o *serve.Options) { o.Clock, o.Measure = clock, func() { measured++ } })
+	var measured atomic.Int32
+	d := start(t, store, func(o *serve.Options) { o.Clock, o.Measure = clock, func() { measured.Add(1) } })
 	const entries, oldest = `tempestd_stream_entries{stream="bluesky"} 10`, `tempestd_stream_oldest_timestamp_seconds{stream="bluesky"} 1.795e+09`
-	if r := d.get("/metrics"); !strings.Contains(r.body, entries) || !strings.Contains(r.body, oldest) || measured != 1 {
-		t.Fatalf("measured %d times: %s", measured, r.body)
+	if r := d.get("/metrics"); !strings.Contains(r.body, entries) || !strings.Contains(r.body, oldest) || measured.Load() != 1 {
+		t.Fatalf("measured %d times: %s", measured.Load(), r.body)
 	}
-	store.hanging = make(chan struct{})
+	store.hangs.Store(true)
 	for range 3 {
 		got := make(chan response)
 		go func() { got <- d.get("/metrics") }()
@@ -124,8 +122,8 @@ func TestAScrapeDoesNotWaitForTheStore(t *testing.T) {
 			t.Errorf("%d %s", r.status, r.body)
 		}
 	}
-	if measured != 2 {
-		t.Errorf("%d measurements began while one was under way", measured-2)
+	if n := measured.Load(); n != 2 {
+		t.Errorf("%d measurements began while one was under way", n-2)
 	}
 	if n := testutil.ToFloat64(d.observer.Metrics().Connections); n < 1 {
 		t.Errorf("%v connections are open", n)
