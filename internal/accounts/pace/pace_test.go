@@ -94,6 +94,29 @@ func TestRateGrowsSlowlyAndHalves(t *testing.T) {
 	}
 }
 
+// lateClock goes on by a minute before a timer is set, as a clock may.
+type lateClock struct{ *clockwork.FakeClock }
+
+func (c lateClock) NewTimer(d time.Duration) clockwork.Timer {
+	c.Advance(time.Minute)
+	return c.FakeClock.NewTimer(d)
+}
+
+func TestAWaitThatIsOverBeforeItsTimerIsSetEnds(t *testing.T) {
+	p := pace.New(pace.Options{Clock: lateClock{clockwork.NewFakeClockAt(epoch)}, Start: 1e6})
+	turn, err := p.Begin(t.Context(), "pds.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn.End(http.StatusTooManyRequests, http.Header{"Retry-After": {"30"}})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if turn, err = p.Begin(ctx, "pds.example"); err != nil {
+		t.Fatalf("the wait of 30 s did not end: %v", err)
+	}
+	turn.End(http.StatusOK, nil)
+}
+
 // What a host says is honoured, without a cap, and can be seen.
 func TestHostsSayWhenToComeAgain(t *testing.T) {
 	date := epoch.Add(90 * time.Second).Format(http.TimeFormat) // their clock is ahead
