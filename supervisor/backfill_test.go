@@ -137,12 +137,12 @@ func TestI2_WhatALegacyServerLeavesOutIsFetchedThoughItsClockWasSetBack(t *testi
 		r := newRig(t, func(r *rig) { r.up.legacy = true })
 		ctx, cancel := context.WithCancel(t.Context())
 		go r.up.every(ctx, 40*time.Millisecond)
-		r.after(20 * time.Second)
+		r.after(time.Minute)
 		r.up.set(func() { r.up.offset = -8 * time.Minute })
-		r.after(20 * time.Second)
+		r.after(time.Minute)
 		r.up.set(func() { r.up.pace = 5 * time.Millisecond })
 		r.up.last().fault <- errLost
-		r.after(time.Minute)
+		r.after(2 * time.Minute)
 		r.wantEachOnce(0)
 		if s := r.status(); s.Backfilled == 0 || s.Gaps != 0 {
 			t.Errorf("%d events were fetched, %d gaps", s.Backfilled, s.Gaps)
@@ -155,7 +155,7 @@ func TestI2_WhatALegacyServerLeavesOutIsFetchedThoughItsClockWasSetBack(t *testi
 // A server is slow to begin its replay, or to go on with it. What a backfill brings stands behind
 // the replay all the same.
 func TestI3_ABackfillDoesNotOvertakeAReplayThatPauses(t *testing.T) {
-	for _, c := range []struct{ begun, pause time.Duration }{{0, 20 * time.Second}, {time.Second, 6 * time.Second}} {
+	for _, c := range []struct{ begun, pause time.Duration }{{time.Second, 6 * time.Second}, {time.Second, 33 * time.Second}} {
 		t.Run(fmt.Sprintf("%v after %v", c.pause, c.begun), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(r *rig) { r.up.legacy = true })
