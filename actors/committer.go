@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/internal/dedupe"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
@@ -143,10 +144,13 @@ func (c *committer) do(ctx context.Context, job any) error {
 	return nil
 }
 
-// release returns a batch to the feed's pool.
+// release returns a batch to its pool, unless the batch was replaced there meanwhile.
 func release(b *messages.Batch, pool chan<- *messages.Batch) {
 	b.Reset()
-	pool <- b
+	select {
+	case pool <- b:
+	default:
+	}
 }
 
 // begin starts an epoch.
@@ -368,6 +372,7 @@ func (c *committer) commit(ctx context.Context, b *messages.Batch, rows ...messa
 	var stored persistence.Appended
 	// A refused append may be durable or not. It is not tried again: the epoch is over, and the
 	// next one resumes from the stored position.
+	crashpoint.Pass(crashpoint.WriterAppend)
 	err := c.retry(ctx, func() (err error) {
 		stored, err = c.cfg.Stream.Append(ctx, b, cp)
 		return refused(err)
@@ -375,6 +380,7 @@ func (c *committer) commit(ctx context.Context, b *messages.Batch, rows ...messa
 	if err != nil {
 		return stored, fmt.Errorf("append: %w", err)
 	}
+	crashpoint.Pass(crashpoint.WriterAppended)
 	c.stored()
 	c.cfg.Observer.Metrics().Append.WithLabelValues(c.cfg.Feed).Observe(c.cfg.Clock.Since(start).Seconds())
 	if stored.Entries > 0 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/internal/jetstream"
 	"tempestd/messages"
 )
@@ -100,6 +101,7 @@ func (c *committer) storeGap(ctx context.Context, g messages.Gap, moved bool) er
 	if err != nil {
 		return err
 	}
+	crashpoint.Pass(crashpoint.GapRecorded)
 	c.feed(&messages.GapRecorded{ID: stored.Last, Gap: g, Row: row})
 	return nil
 }

@@ -58,12 +58,11 @@ func (k *sink) take() *messages.Batch {
 }
 
 // giveBack returns the batch that an ended connection did not hand over. Otherwise its credit would
-// be lost for ever.
+// be lost to the epoch.
 func (k *sink) giveBack() {
 	if b := k.filling; b != nil {
 		k.filling = nil
-		b.Reset()
-		k.session.cfg.Pool <- b
+		release(b, k.session.cfg.Pool)
 	}
 }
 

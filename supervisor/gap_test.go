@@ -116,3 +116,33 @@ func TestQuietFeedIsNoGapHoweverOldItsLastEvent(t *testing.T) {
 		}
 	})
 }
+
+// Another host is asked for a time, rewound, and so sends what was there before again: an event that
+// was too large is a gap already.
+func TestI4_AnOversizedEventIsOneGapHoweverOftenItIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) {
+			r.up.oversized = 10
+			r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008", "ws://127.0.0.2:6008")
+		})
+		r.up.publish(25)
+		r.after(time.Second)
+		for range 3 { // too short to be healthy: the next host is asked
+			r.up.last().fault <- errLost
+			r.after(3 * time.Second)
+		}
+		hosts := map[string]bool{}
+		for _, d := range r.up.dials {
+			hosts[d.host] = true
+		}
+		gaps := 0
+		for _, e := range r.store.all() {
+			if string(eventKind(e)) == "gap" {
+				gaps++
+			}
+		}
+		if n := len(r.store.all()); gaps != 2 || n != 25 || len(hosts) != 2 {
+			t.Errorf("%d entries, %d gaps, from %d hosts", n, gaps, len(hosts))
+		}
+	})
+}

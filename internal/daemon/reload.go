@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tempestd/internal/config"
+	"tempestd/internal/crashpoint"
 	"tempestd/internal/observe"
 )
 
@@ -55,6 +56,7 @@ func (d *daemon) reload(ctx context.Context) {
 		}
 		was.Collections, was.DIDs, was.Kinds = is.Collections, is.DIDs, is.Kinds
 		changed = append(changed, was.Name)
+		crashpoint.Pass(crashpoint.Reloaded)
 	}
 	for _, f := range cfg.Feeds {
 		if !slices.ContainsFunc(d.feeds, func(was config.Feed) bool { return was.Name == f.Name }) {
@@ -69,6 +71,7 @@ func changedSections(was, is *config.Config) (names []string) {
 	for name, same := range map[string]bool{
 		"data_dir":         was.DataDir == is.DataDir,
 		"shutdown_timeout": was.ShutdownTimeout == is.ShutdownTimeout,
+		"repair":           was.Repair == is.Repair,
 		"log":              was.Log == is.Log,
 		"http":             reflect.DeepEqual(was.HTTP, is.HTTP),
 		"stream":           was.Stream == is.Stream,

@@ -38,6 +38,7 @@ func sameClock(s *Setup) bool {
 
 func ownStore(s *Setup) bool    { return s.Nodes == 0 }
 func sharedStore(s *Setup) bool { return s.Nodes > 0 }
+func modelStore(s *Setup) bool  { return !s.Valkey }
 
 // lasting draws how long a fault lasts.
 func lasting(least, most time.Duration) func(*rand.Rand, *Step) {
@@ -117,9 +118,9 @@ func init() {
 			do: func(w *world, _ Step) { w.kill(w.nodes[0], false) }, undo: func(w *world, _ Step) { w.revive(w.nodes[0]) }},
 		// The machine stops for a while: its calls of the store go out later.
 		"node-frozen": {ofNode: true, fits: sharedStore, draw: lasting(time.Second, time.Minute),
-			do: func(w *world, s Step) { w.nodes[s.Node].freeze() }, undo: func(w *world, s Step) { w.nodes[s.Node].thaw() }},
+			do: func(w *world, s Step) { w.freeze(w.nodes[s.Node]) }, undo: func(w *world, s Step) { w.thaw(w.nodes[s.Node]) }},
 		"node-cut": {ofNode: true, fits: sharedStore, draw: lasting(time.Second, time.Minute),
-			do: func(w *world, s Step) { w.nodes[s.Node].setCut(true) }, undo: func(w *world, s Step) { w.nodes[s.Node].setCut(false) }},
+			do: func(w *world, s Step) { w.setCut(w.nodes[s.Node], true) }, undo: func(w *world, s Step) { w.setCut(w.nodes[s.Node], false) }},
 		"panic": {fits: always, draw: func(rnd *rand.Rand, s *Step) {
 			s.Point, s.N = points[rnd.IntN(len(points))], 1+rnd.IntN(6)
 			if s.Point != "" {
@@ -127,16 +128,16 @@ func init() {
 			}
 		}, do: func(w *world, s Step) { w.panics.arm(s.Point, s.N) }},
 
-		"reply-lost": {fits: always, draw: counted(3), do: func(w *world, s Step) { w.disk.replies.set(func() { w.disk.replies.lost += s.N }) }},
-		"append-fails": {fits: always, draw: counted(5), do: func(w *world, s Step) {
+		"reply-lost": {fits: modelStore, draw: counted(3), do: func(w *world, s Step) { w.disk.replies.set(func() { w.disk.replies.lost += s.N }) }},
+		"append-fails": {fits: modelStore, draw: counted(5), do: func(w *world, s Step) {
 			w.disk.replies.set(func() { w.disk.replies.failed += s.N })
 		}},
-		"append-late": {fits: always, draw: func(rnd *rand.Rand, s *Step) {
+		"append-late": {fits: modelStore, draw: func(rnd *rand.Rand, s *Step) {
 			s.For, s.N = between(rnd, time.Second, time.Minute), 10+rnd.IntN(5000)
 		}, do: func(w *world, s Step) {
 			w.disk.replies.set(func() { w.disk.replies.late = time.Duration(s.N) * time.Millisecond })
 		}, undo: func(w *world, _ Step) { w.disk.replies.set(func() { w.disk.replies.late = 0 }) }},
-		"store-frozen": {fits: always, draw: lasting(time.Second, 3*time.Minute),
+		"store-frozen": {fits: modelStore, draw: lasting(time.Second, 3*time.Minute),
 			do: func(w *world, _ Step) { w.disk.replies.freeze() }, undo: func(w *world, _ Step) { w.disk.replies.thaw() }},
 		"write-fails": {fits: ownStore, draw: counted(3), do: func(w *world, s Step) { w.disk.fail(memdisk.WriteAt, s.N) }},
 		"sync-fails":  {fits: ownStore, draw: counted(3), do: func(w *world, s Step) { w.disk.fail(memdisk.Sync, s.N) }},
@@ -164,6 +165,9 @@ func init() {
 			do:   func(w *world, _ Step) { w.command(messages.CommandPause) },
 			undo: func(w *world, _ Step) { w.command(messages.CommandResume) }},
 	}
+	maps.Copy(faults, readerFaults())
+	maps.Copy(faults, valkeyFaults())
+	maps.Copy(faults, diskFaults())
 }
 
 func (w *world) setQuiet(quiet bool) {
@@ -225,12 +229,15 @@ func (w *world) heal() {
 	w.wall.set(0)
 	w.panics.arm("", 0)
 	w.disk.heal()
+	w.healValkey()
 	for _, n := range w.nodes {
-		n.thaw()
-		n.setCut(false)
+		w.thaw(n)
+		w.setCut(n, false)
 		w.revive(n)
 	}
 	w.command(messages.CommandResume)
+	w.gate.open()
+	w.healed.Store(true)
 }
 
 // everything is a filter that wants every commit of the simulated network.

@@ -43,6 +43,7 @@ const warmUp = 10 * time.Second
 // seed's setup has.
 func Draw(seed uint64, kinds []Kind) Schedule {
 	s := Schedule{Seed: seed, World: drawSetup(seed)}
+	s.World.drawReaders(seed)
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	var able []Kind
 	for _, k := range Kinds() {
@@ -60,6 +61,10 @@ func Draw(seed uint64, kinds []Kind) Schedule {
 		// A gap entry says by time what is missing. The times of a server whose clock was set back do
 		// not tell what it has dropped.
 		able = slices.DeleteFunc(able, func(k Kind) bool { return k == "clock-back" || k == "clock-ahead" })
+	}
+	if slices.Contains(able, "end-lost") {
+		// What a stream has lost has its IDs again only if its server still has it as it was.
+		able = slices.DeleteFunc(able, func(k Kind) bool { return faults[k].ofServer && slices.Contains(changesHistory, k) })
 	}
 	first := s.World.quiet()
 	last := first + between(rnd, 0, horizon-first)

@@ -27,6 +27,10 @@ type Setup struct {
 	Commits  bool          // the feed wants commits alone
 	Early    bool          // faults begin before the first event
 	Nodes    int           // daemons that share a store; 0 for one with a store of its own
+
+	Readers []string         `json:",omitempty"` // who reads over HTTP, by the names of ways
+	Keep    config.Retention `json:",omitzero"`  // what the stream keeps
+	Valkey  bool             `json:",omitempty"` // the shared store is that of package valkey, on a model of a server
 }
 
 // Server is one simulated server.
@@ -138,7 +142,7 @@ func (s *Setup) feed() config.Feed {
 		ReplayWindow: 12 * time.Hour, ReplayWindowAuto: s.Auto, Rewind: 10 * time.Second,
 		Dedupe: config.DedupeAlways, DedupeHorizon: config.DedupeHorizon{Entries: 1_000_000, Age: 48 * time.Hour},
 		CheckpointInterval: 5 * time.Second, PingInterval: 15 * time.Second, MaxMessageSize: 1 << 20,
-		BatchEvents: s.Batch, BatchBytes: 1 << 20, BatchDelay: 25 * time.Millisecond, Compress: jetstream.CompressOff,
+		BatchEvents: s.Batch, BatchBytes: 1 << 20, BatchDelay: 25 * time.Millisecond, Compress: jetstream.CompressOff, Retention: s.Keep,
 	}
 	if s.Overlap {
 		f.Dedupe = config.DedupeOverlap

@@ -18,6 +18,7 @@ import (
 	"tempestd/internal/atproto"
 	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
+	"tempestd/internal/valkeysim"
 	"tempestd/persistence"
 )
 
@@ -35,10 +36,17 @@ type world struct {
 	wall  *wallClock
 	disk  diskState
 
-	nodes   []*node
-	server  *server                           // the shared store, nil without one
-	shown   atomic.Pointer[persistence.Store] // what readers read
-	readers []*reader
+	nodes     []*node
+	server    *server                           // the shared store, nil without one
+	images    map[Step]valkeysim.Image          // what a failover goes back to, by its step
+	sim       *valkeysim.Server                 // the server of package valkey's store, nil without one
+	shown     atomic.Pointer[persistence.Store] // what readers read
+	ledger    ledger
+	pace      pace
+	gate      gate        // of the readers
+	healed    atomic.Bool // readers are as fast as they can be
+	readers   []*reader
+	consumers []*consumer
 
 	log   journal
 	stats Stats
@@ -59,8 +67,8 @@ var firstMoment = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func newWorld(s Schedule) (*world, error) {
 	time.Sleep(time.Until(firstMoment))
-	w := &world{Setup: s.World, seed: s.Seed, feed: s.World.feed(), began: time.Now(), rnd: rand.New(rand.NewPCG(s.Seed, 3)), wall: newWallClock(0), stats: newStats()}
-	w.log.began = w.began
+	w := &world{Setup: s.World, seed: s.Seed, feed: s.World.feed(), began: time.Now(), rnd: rand.New(rand.NewPCG(s.Seed, 3)), wall: newWallClock(0), stats: newStats(), images: map[Step]valkeysim.Image{}}
+	w.log.began, w.pace.began = w.began, w.began
 	jitter := rand.New(rand.NewPCG(s.Seed, 4))
 	w.net = newNetwork(func() time.Duration { return w.Latency/2 + time.Duration(jitter.Int64N(int64(w.Latency)/2+1)) })
 	var err error
@@ -76,7 +84,11 @@ func newWorld(s Schedule) (*world, error) {
 	for i := range max(w.Nodes, 1) {
 		w.nodes = append(w.nodes, newNode(i))
 	}
-	if w.Nodes > 0 {
+	if w.Valkey {
+		if err := w.startValkey(); err != nil {
+			return nil, err
+		}
+	} else if w.Nodes > 0 {
 		store, err := w.openStore(func() bool { return true })
 		if err != nil {
 			return nil, err
@@ -95,9 +107,7 @@ func newWorld(s Schedule) (*world, error) {
 	}
 	w.began = time.Now()
 	w.log.began = w.began
-	for i := range 2 {
-		w.readers = append(w.readers, w.newReader(i))
-	}
+	w.startReaders()
 	if w.Early {
 		w.wait(500 * time.Millisecond)
 		err = w.watch()
@@ -178,12 +188,16 @@ func (w *world) settle() {
 	w.stopProducing()
 	<-w.produced
 	w.fleet.StopProducing()
-	last, since, complete := int64(-1), time.Now(), false
+	last, since, complete := -1, time.Now(), false
 	for end := time.Now().Add(patience); time.Now().Before(end) && !(complete && time.Since(since) >= settled && w.isLive()); {
 		w.wait(10 * time.Second)
 		if n := w.size(); n != last {
 			last, since, complete = n, time.Now(), w.complete()
 		}
+	}
+	// A lease ends by the clock, which may have been set back.
+	for end := time.Now().Add(2 * time.Hour); time.Now().Before(end) && !w.consumed(); {
+		w.wait(10 * time.Second)
 	}
 }
 
@@ -220,12 +234,16 @@ func (w *world) end() {
 	for _, r := range w.readers {
 		r.stop()
 	}
+	for _, c := range w.consumers {
+		c.stop()
+	}
 	for _, run := range w.running() {
 		_ = run.end(context.Background(), 10*time.Second)
 	}
 	if w.server != nil {
 		_ = w.server.Store.Close()
 	}
+	w.endValkey()
 	_ = w.fleet.Close()
 	w.net.reset(nil)
 	if w.watching != nil {

@@ -34,6 +34,8 @@ type Options struct {
 	// InMemory keeps the server's files in memory, where the machine has a place for that. There a
 	// sync costs nothing.
 	InMemory bool
+	// Dir is where the server's files are; with "" they are in a directory of the test's.
+	Dir string
 	// Args are additional directives, as on the command line: "--maxmemory", "8mb".
 	Args []string
 	// TLS makes the server accept only TLS, with these certificates.
@@ -71,7 +73,9 @@ func newServer(tb testing.TB, opt Options) *Server {
 	}
 	port := freePort(tb)
 	s := &Server{Addr: fmt.Sprintf("127.0.0.1:%d", port), tb: tb, opt: opt, dir: tb.TempDir(), port: port}
-	if opt.InMemory {
+	if opt.Dir != "" {
+		s.dir = opt.Dir
+	} else if opt.InMemory {
 		if dir, err := os.MkdirTemp("/dev/shm", "tempestd"); err == nil {
 			s.dir = dir
 			tb.Cleanup(func() { _ = os.RemoveAll(dir) })

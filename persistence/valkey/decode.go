@@ -165,19 +165,19 @@ func decodeOutcome(m valkeygo.ValkeyMessage) (outcomeReply, error) {
 	return r, d.end()
 }
 
-// checkpointReply is a stream's checkpoint as it is stored, "" if there is none, and its newest
-// entry.
+// checkpointReply is a stream's checkpoint as it is stored, "" if there is none, and where the stream
+// ends.
 type checkpointReply struct {
 	checkpoint string
-	last       persistence.EntryID
+	end        ending
 }
 
 // checkpointFields are the fields of the meta hash that decodeCheckpoint decodes.
-var checkpointFields = []string{"checkpoint", "last"}
+var checkpointFields = []string{"checkpoint", "last", "token"}
 
 func decodeCheckpoint(m valkeygo.ValkeyMessage) (checkpointReply, error) {
 	d := decode("the checkpoint", m)
-	r := checkpointReply{checkpoint: d.text(), last: d.id()}
+	r := checkpointReply{checkpoint: d.text(), end: ending{last: d.id(), token: d.text()}}
 	return r, d.end()
 }
 

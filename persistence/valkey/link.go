@@ -25,8 +25,9 @@ const sentinelRefresh = 2 * time.Second
 type link struct {
 	option valkeygo.ClientOption
 	calls  chan struct{}
+	dialer dialer // nil for the network
 
-	making sync.Mutex // held while a client is made
+	making chan struct{} // full while a client is made, which takes as long as the server does
 	life   context.Context
 	end    context.CancelFunc
 
@@ -38,13 +39,14 @@ type link struct {
 
 // newLink prepares a client with connections of its own.
 func (v *Store) newLink(change func(*valkeygo.ClientOption)) *link {
-	l := &link{calls: make(chan struct{}, linkCalls), sockets: make(map[net.Conn]struct{})}
+	l := &link{calls: make(chan struct{}, linkCalls), dialer: v.opt.Dial, making: make(chan struct{}, 1), sockets: make(map[net.Conn]struct{})}
 	l.life, l.end = context.WithCancel(context.Background())
 	o := valkeygo.ClientOption{
 		InitAddress: v.opt.Addresses, Username: v.opt.Username, Password: v.opt.Password, SelectDB: v.opt.DB, TLSConfig: v.opt.TLS,
 		ClientName: "tempestd", ForceSingleClient: v.opt.Mode == ModeStandalone,
 		ConnWriteTimeout:  v.opt.CommandTimeout,
 		PipelineMultiplex: -1,   // one connection: commands that are sent together arrive in order
+		RingScaleEachConn: 8,    // 256 calls on their way: more than linkCalls
 		DisableRetry:      true, // the caller decides about retries: it knows what they mean
 		DisableCache:      true,
 		DialCtxFn:         l.dial,
@@ -68,7 +70,7 @@ func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, secure *tls
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(l.life, stop)()
-	conn, err := dial(ctx, addr, d, secure)
+	conn, err := dial(ctx, addr, d, secure, l.dialer)
 	if err != nil {
 		return nil, err
 	}
@@ -98,8 +100,8 @@ func (c *linkedConn) Close() error {
 
 // get returns the client, which has connected at least once.
 func (l *link) get() (valkeygo.Client, error) {
-	l.making.Lock()
-	defer l.making.Unlock()
+	l.making <- struct{}{}
+	defer func() { <-l.making }()
 	l.mu.Lock()
 	client, closed := l.client, l.closed
 	l.mu.Unlock()

@@ -1,0 +1,140 @@
+package integration_test
+
+import (
+	"flag"
+	"io/fs"
+	"math/rand/v2"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+)
+
+var (
+	soakFor   = flag.Duration("soak.for", 0, "how long a daemon runs under faults; 0 leaves it out")
+	soakRate  = flag.Float64("soak.rate", 3000, "events per second")
+	soakEvery = flag.Duration("soak.every", 5*time.Second, "the time between two faults")
+	soakStore = flag.String("soak.store", "", "only with this store: embedded or valkey")
+)
+
+// TestSoak runs a daemon for long, with faults that it survives, and reports how its memory, its
+// goroutines, its descriptors and its disk change in the second half. A daemon that was killed would
+// begin anew.
+func TestSoak(t *testing.T) {
+	if *soakFor == 0 {
+		t.Skip("make soak runs it")
+	}
+	for _, store := range []string{"embedded", "valkey"} {
+		if *soakStore == "" || *soakStore == store {
+			t.Run(store, func(t *testing.T) { soak(t, store) })
+		}
+	}
+}
+
+// soakFaults are the kinds of faults that leave the process alive.
+var soakFaults = map[string][]string{
+	"embedded": {"upstream", "upstream", "upstream", "reload", "reader", "burst", "freeze", "descriptors", "full"},
+	"valkey":   {"upstream", "upstream", "reload", "reader", "burst", "freeze", "server-freeze", "server-kill", "client-pause", "client-kill", "script-flush", "no-memory", "forbidden", "swallow", "partition", "cut"},
+}
+
+func soak(t *testing.T, store string) {
+	random := rand.New(rand.NewPCG(1, 5))
+	s := fireSchedule{seed: 1, store: store, nodes: 1, servers: 2, path: wires[0].path, durability: "aof", readers: []string{"tail", "sse"}}
+	w := &fireWorld{t: t, s: s, stats: &fireStats{faults: map[string]int{}}, rate: *soakRate, more: settings{
+		"feeds." + feed + ".retention": `{ entries = 200_000, bytes = "48MiB" }`, // far enough back for a reader on a busy machine
+	}}
+	w.begin()
+	n := w.nodes[0]
+	pid := n.cmd.Process.Pid
+	var samples []soakSample
+	for i := 1; time.Since(w.began) < *soakFor; i++ {
+		kinds := soakFaults[store]
+		step := fireStep{at: time.Duration(i) * *soakEvery, kind: kinds[random.IntN(len(kinds))], n: 1 + random.IntN(3), text: ""}
+		if most := fireFaults()[step.kind].most; most > 0 {
+			step.lasts = between(random, most/20, most)
+		}
+		switch step.kind {
+		case "upstream":
+			step.text, step.node = upstreamFaults[random.IntN(len(upstreamFaults))], random.IntN(2)
+		case "burst":
+			step.n = 20_000
+		case "descriptors":
+			step.n = 2
+		}
+		w.at(w.began.Add(step.at), func() {
+			samples = append(samples, n.sample(w))
+			w.fault(step)
+		})
+		w.pass()
+	}
+	if now := n.cmd.Process.Pid; now != pid {
+		t.Errorf("the daemon was started again: process %d, then %d", pid, now)
+	}
+	half := samples[len(samples)/2:]
+	for name, of := range map[string]func(soakSample) float64{
+		"memory, MiB":     func(s soakSample) float64 { return s.memory },
+		"goroutines":      func(s soakSample) float64 { return s.goroutines },
+		"descriptors":     func(s soakSample) float64 { return s.descriptors },
+		"disk, MiB":       func(s soakSample) float64 { return s.disk },
+		"kept entries, k": func(s soakSample) float64 { return s.entries / 1000 },
+	} {
+		t.Logf("%-16s first %8.1f, at half time %8.1f, last %8.1f, most %8.1f; slope in the second half %+.2f an hour",
+			name, of(samples[0]), of(half[0]), of(samples[len(samples)-1]), most(samples, of), slope(half, of))
+	}
+	w.heal()
+	w.judge()
+	t.Logf("%s", w.stats)
+}
+
+// soakSample is what a process uses at a moment.
+type soakSample struct {
+	at                                             time.Time
+	memory, goroutines, descriptors, disk, entries float64
+}
+
+var goroutines = regexp.MustCompile(`(?m)^go_goroutines (\d+)`)
+
+func (n *fireNode) sample(w *fireWorld) soakSample {
+	s := soakSample{at: time.Now(), memory: float64(n.memory("RssAnon")) / 1024, descriptors: float64(n.descriptors())}
+	if m := goroutines.FindStringSubmatch(n.get(w.t, "/metrics").body); m != nil {
+		s.goroutines, _ = strconv.ParseFloat(m[1], 64)
+	}
+	dir := n.data
+	if w.store != nil {
+		dir = w.store.primary.Dir()
+	}
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			if info, err := d.Info(); err == nil {
+				s.disk += float64(info.Size()) / (1 << 20)
+			}
+		}
+		return nil // a file may be removed meanwhile
+	})
+	if info, err := n.Stream(w.t.Context(), feed); err == nil {
+		s.entries = float64(info.Entries)
+	}
+	return s
+}
+
+func most(samples []soakSample, of func(soakSample) float64) (most float64) {
+	for _, s := range samples {
+		most = max(most, of(s))
+	}
+	return most
+}
+
+// slope is the slope of the line that fits best, per hour.
+func slope(samples []soakSample, of func(soakSample) float64) float64 {
+	var x, y, xx, xy float64
+	for _, s := range samples {
+		h := s.at.Sub(samples[0].at).Hours()
+		x, y, xx, xy = x+h, y+of(s), xx+h*h, xy+h*of(s)
+	}
+	n := float64(len(samples))
+	if d := n*xx - x*x; d > 0 {
+		return (n*xy - x*y) / d
+	}
+	return 0
+}
