@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -200,11 +201,10 @@ func (c *committer) opened(ctx context.Context, m *messages.EpochOpened) error {
 		// Where the host does not tell its clock, the gap ends at the first event: our own clock
 		// may be the wrong one.
 		c.epoch.kind = expectsNew
-		if err := c.recordGap(ctx, c.epoch.gap, m.Present, nil); err != nil {
+		g := c.epoch.endingAt(m.Present.US)
+		if err := c.recordGap(ctx, g, m.Present, nil); err != nil {
 			return err
 		}
-		g := c.epoch.gap
-		g.ToUS = max(m.Present.US, g.FromUS)
 		c.unended = messages.GapID(c.cfg.Feed, g)
 		return nil
 	}
@@ -300,8 +300,7 @@ func (c *committer) admit(ctx context.Context, b *messages.Batch, presentUS int6
 		case verdictProve:
 			c.feed(&messages.Proven{Epoch: c.epoch.number})
 		case verdictRecord:
-			expected.gap.ToUS = gapEnd(b, presentUS)
-			err = c.recordGap(ctx, expected.gap, messages.UpstreamTime{Host: c.epoch.host, US: firstUS(b)}, firstStored(b))
+			err = c.recordGap(ctx, expected.endingAt(cmp.Or(gapEnd(b, presentUS), firstUS(b))), messages.UpstreamTime{Host: c.epoch.host, US: firstUS(b)}, firstStored(b))
 		case verdictAccept:
 			c.dedupe.AcceptStart()
 			marked, err = c.mark(ctx, b)

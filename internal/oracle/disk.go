@@ -22,8 +22,8 @@ type diskState struct {
 	mu     sync.Mutex
 	broken map[memdisk.Kind]int // operations of a kind that are still to fail
 	wrong  misreads
-	opened bool // the store is
-	lying  bool // syncs only claim to have synced
+	opened bool                  // the store is
+	lies   func(memdisk.Op) bool // which syncs only claim to have synced; nil for none
 }
 
 func newDisk() *memdisk.FS { return new(memdisk.FS) }
@@ -52,10 +52,10 @@ func (d *diskState) arm() {
 			}
 		}
 	}
-	d.files.Lies = func(memdisk.Op) bool {
+	d.files.Lies = func(op memdisk.Op) bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		return d.lying
+		return d.lies != nil && d.lies(op)
 	}
 }
 
@@ -92,6 +92,17 @@ func (d *diskState) change(change func()) {
 	change()
 }
 
+// fate is what becomes of unsynced writes in a power cut. A disk that lies keeps none of them: that
+// it keeps parts is damage, of which the store's own tests have every kind.
+func (w *world) fate() memdisk.Fate {
+	w.disk.mu.Lock()
+	defer w.disk.mu.Unlock()
+	if w.disk.lies != nil {
+		return memdisk.Dropped
+	}
+	return memdisk.Fates[w.rnd.IntN(len(memdisk.Fates))]
+}
+
 // fail makes the next n operations of a kind fail.
 func (d *diskState) fail(kind memdisk.Kind, n int) {
 	d.mu.Lock()
@@ -105,7 +116,7 @@ func (d *diskState) fail(kind memdisk.Kind, n int) {
 func (d *diskState) heal() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.broken, d.wrong, d.lying = nil, misreads{}, false
+	d.broken, d.wrong, d.lies = nil, misreads{}, nil
 	d.replies.heal()
 }
 

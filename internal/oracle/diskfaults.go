@@ -2,8 +2,10 @@ package oracle
 
 import (
 	"slices"
+	"strings"
 	"time"
 
+	"tempestd/internal/config"
 	"tempestd/persistence/embedded/disk/memdisk"
 )
 
@@ -22,11 +24,19 @@ func diskFaults() map[Kind]fault {
 		"end-lost": {fits: func(s *Setup) bool {
 			return ownStore(s) && len(s.Servers) == 1 && !s.Early && !s.Archived && !s.Servers[0].Newer && !slices.Contains(s.Readers, "v1") && !slices.Contains(s.Readers, "v2")
 		}, draw: lasting(100*time.Millisecond, 20*time.Second),
-			do: func(w *world, _ Step) { w.disk.change(func() { w.disk.lying = true }) },
+			do: func(w *world, _ Step) { w.disk.change(func() { w.disk.lies = func(memdisk.Op) bool { return true } }) },
 			undo: func(w *world, _ Step) {
-				w.crash(w.nodes[0], memdisk.Dropped)
-				w.disk.change(func() { w.disk.lying = false })
+				w.kill(w.nodes[0], memdisk.Dropped)
+				w.disk.change(func() { w.disk.lies = nil })
 				w.revive(w.nodes[0])
 			}},
+		// The store's disk says that it has synced streams, and has not. Then its power fails, and that of
+		// all daemons. Readers begin again.
+		"disk-lies": {fits: func(s *Setup) bool { return modelStore(s) && len(s.Readers) == 0 && s.Keep == (config.Retention{}) }, draw: lasting(time.Second, time.Minute),
+			do: func(w *world, _ Step) {
+				w.disk.change(func() {
+					w.disk.lies = func(op memdisk.Op) bool { return strings.HasSuffix(op.Path, ".seg") }
+				})
+			}, undo: func(w *world, _ Step) { w.loseEnd() }},
 	}
 }

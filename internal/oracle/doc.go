@@ -17,7 +17,9 @@
 // what could still be had: the stream must hold that once and in order, with the bytes that were
 // sent, and each gap entry must cover something that was really lost. Every reader must have seen
 // exactly the stream, over all restarts: the same entries under the same IDs. In the end the feed
-// is live and the daemon ready, and it has not dialled too often.
+// is live and the daemon ready, and it has not dialled too often. Where no server's numbers or times
+// go back, the stored position has never gone back. No actor has failed that the schedule did not
+// make fail.
 //
 // Two readers use the Go interface. Others use HTTP, each in one of the ways that the daemon has:
 // requests that wait, filtered or not, server-sent events, both forms of Durable Streams, both
@@ -34,7 +36,7 @@
 //
 // Kill and power cut end a process at one instant: from then on nothing that it does reaches the
 // network or the disk. After a power cut unsynced writes are dropped, kept or torn. A disk may also
-// claim to have synced what it then loses, and bring other bytes than it has.
+// bring other bytes than it has, and lie: what it says to have synced is lost.
 //
 // # The machine's own measure
 //
@@ -45,11 +47,13 @@
 //
 // The shared store of several daemons is that of package valkey on a model of a server
 // (internal/valkeysim), or one that keeps the same contract and costs less. A server that has lost
-// everything that it had is not among its faults. The state beside the streams of a store on the disk in memory is kept in memory: after a kill
-// the named consumers are those of its last copy. A frozen machine is one whose calls of the
+// everything that it had is not among its faults. The state beside the streams of a store on the disk
+// in memory is kept in memory: after a kill the named consumers are those of its last copy. A frozen
+// machine is one whose calls of the
 // shared store are frozen: its timers go on.
 //
 //	schedule.go     Schedule, Step, Draw, Parse
+//	themes.go       which kinds of faults are drawn together
 //	setup.go        Setup
 //	faults.go       the kinds of faults
 //	panics.go       where actors fail
@@ -58,6 +62,7 @@
 //	node.go         a machine with a daemon
 //	incarnation.go  a process of the daemon
 //	shared.go       the store that several daemons share
+//	lost.go         a store that loses its end
 //	disk.go         the disk; answers of the store that are lost or late
 //	diskfaults.go   faults of a disk that says that all is well
 //	network.go, connection.go
@@ -72,6 +77,8 @@
 //	judge.go        the comparison; Stats
 //	ledger.go       what the stream ever had; the comparison of readers
 //	pace.go         when entries were stored
+//	oversized.go    the part of the comparison about events that are too large, and faults of actors
+//	position.go     the position, which never goes back
 //	shrink.go       Shrink
 //	story.go        the story of a bad run
 package oracle

@@ -29,11 +29,13 @@ func Kinds() []Kind { return slices.Sorted(maps.Keys(faults)) }
 
 func always(*Setup) bool { return true }
 
-// sameClock fits worlds in which one clock tells what is missing: a gap entry between two servers has
-// times of both.
-func sameClock(s *Setup) bool {
-	first := s.Servers[0]
-	return !slices.ContainsFunc(s.Servers, func(o Server) bool { return o.Skew != first.Skew || o.Drift != first.Drift || o.Lag != first.Lag })
+// known fits worlds in which every clock that is set was known before: a feed that has no event yet
+// cannot tell how far behind an undated host's clock is.
+func known(f fault) fault {
+	f.fits = func(s *Setup) bool {
+		return !s.Early || !slices.ContainsFunc(s.Servers, func(o Server) bool { return o.Undated })
+	}
+	return f
 }
 
 func ownStore(s *Setup) bool    { return s.Nodes == 0 }
@@ -75,18 +77,29 @@ func init() {
 		"refuse":      ofServer(jetsim.FaultRefuse, lasting(time.Second, 3*time.Minute)),
 		"crash":       ofServer(jetsim.FaultCrash, lasting(100*time.Millisecond, 3*time.Minute)),
 		"stale":       ofServer(jetsim.FaultStale, lasting(time.Second, 3*time.Minute)),
-		"clock-ahead": ofServer(jetsim.FaultClockAhead, lasting(time.Second, 20*time.Minute)),
-		"clock-back":  ofServer(jetsim.FaultClockBack, lasting(time.Second, 20*time.Minute)),
+		"clock-ahead": known(ofServer(jetsim.FaultClockAhead, lasting(time.Second, 20*time.Minute))),
+		"clock-back":  known(ofServer(jetsim.FaultClockBack, lasting(time.Second, 20*time.Minute))),
+
+		// A server of the older generation gives an event a time in the future.
+		"future-event": {ofServer: true, fits: always, draw: counted(30 * 60), do: func(w *world, s Step) {
+			if sim := w.fleet.Members()[s.Server]; !w.Servers[s.Server].Newer {
+				ahead := time.Duration(s.N) * time.Second
+				sim.StepClock(ahead)
+				w.fleet.Produce(1)
+				w.wait(w.Servers[s.Server].Lag + time.Millisecond)
+				sim.StepClock(-ahead)
+			}
+		}},
 
 		// The server drops the older half of what it has.
-		"forget": {ofServer: true, fits: sameClock, do: func(w *world, s Step) {
+		"forget": {ofServer: true, fits: func(s *Setup) bool { return !s.Early }, do: func(w *world, s Step) {
 			w.stats.Forgotten++
 			if err := w.fleet.Members()[s.Server].Inject(jetsim.Fault{Name: jetsim.FaultForget}); err != nil {
 				panic(err)
 			}
 		}},
 		// The same while nobody can connect, so that something may be missed.
-		"forget-away": {ofServer: true, fits: sameClock, draw: lasting(10*time.Second, 4*time.Minute),
+		"forget-away": {ofServer: true, fits: func(s *Setup) bool { return !s.Early }, draw: lasting(10*time.Second, 4*time.Minute),
 			do: func(w *world, s Step) { w.net.cutOff(host(s.Server)) },
 			undo: func(w *world, s Step) {
 				w.stats.Forgotten++
@@ -113,9 +126,9 @@ func init() {
 		"stop": {ofNode: true, fits: always, draw: lasting(0, 2*time.Minute),
 			do: func(w *world, s Step) { w.stop(w.nodes[s.Node]) }, undo: func(w *world, s Step) { w.revive(w.nodes[s.Node]) }},
 		"kill": {ofNode: true, fits: always, draw: lasting(0, 2*time.Minute),
-			do: func(w *world, s Step) { w.kill(w.nodes[s.Node], true) }, undo: func(w *world, s Step) { w.revive(w.nodes[s.Node]) }},
+			do: func(w *world, s Step) { w.kill(w.nodes[s.Node], memdisk.Kept) }, undo: func(w *world, s Step) { w.revive(w.nodes[s.Node]) }},
 		"power-cut": {fits: ownStore, draw: lasting(0, 2*time.Minute),
-			do: func(w *world, _ Step) { w.kill(w.nodes[0], false) }, undo: func(w *world, _ Step) { w.revive(w.nodes[0]) }},
+			do: func(w *world, _ Step) { w.kill(w.nodes[0], w.fate()) }, undo: func(w *world, _ Step) { w.revive(w.nodes[0]) }},
 		// The machine stops for a while: its calls of the store go out later.
 		"node-frozen": {ofNode: true, fits: sharedStore, draw: lasting(time.Second, time.Minute),
 			do: func(w *world, s Step) { w.freeze(w.nodes[s.Node]) }, undo: func(w *world, s Step) { w.thaw(w.nodes[s.Node]) }},
@@ -149,17 +162,19 @@ func init() {
 			}
 		}},
 		// Another filter that wants the same. After a change of the filter no event proves a replay by
-		// time, and then events from before the feed are told from new ones within one batch alone.
-		"reload": {fits: func(s *Setup) bool { return len(s.Servers) == 1 && !s.Early }, draw: counted(1 << 20), do: func(w *world, s Step) {
-			w.feed.Collections = nil
-			if s.N%2 == 0 {
-				w.feed.Collections = everything
-			}
-			for _, run := range w.running() {
-				if err := run.daemon.UpdateFilter(context.Background(), w.feed); err != nil {
-					w.log.add("reload: %v", err)
+		// time.
+		"reload": {fits: always, draw: counted(1 << 20), do: func(w *world, s Step) { w.useFilter(s.N%2 == 0) }},
+		// Wishes that come faster than they can be met.
+		"wishes": {fits: always, draw: counted(40), do: func(w *world, s Step) {
+			for i := range s.N {
+				w.command([]messages.Command{messages.CommandPause, messages.CommandResume}[i%2])
+				w.useFilter(i%2 == 0)
+				for _, run := range w.running() {
+					_ = run.daemon.Reconnect(context.Background(), feedName) // refused while it makes no sense
 				}
+				w.wait(100 * time.Millisecond)
 			}
+			w.command(messages.CommandResume)
 		}},
 		"pause": {fits: always, draw: lasting(0, 2*time.Minute),
 			do:   func(w *world, _ Step) { w.command(messages.CommandPause) },
@@ -174,6 +189,20 @@ func (w *world) setQuiet(quiet bool) {
 	w.production.Lock()
 	defer w.production.Unlock()
 	w.production.quiet = quiet
+}
+
+// useFilter changes the filter to one that wants the same as before: everything by name, or no
+// collection.
+func (w *world) useFilter(byName bool) {
+	w.feed.Collections = nil
+	if byName {
+		w.feed.Collections = everything
+	}
+	for _, run := range w.running() {
+		if err := run.daemon.UpdateFilter(context.Background(), w.feed); err != nil {
+			w.log.add("reload: %v", err)
+		}
+	}
 }
 
 func (w *world) command(c messages.Command) {

@@ -129,18 +129,9 @@ func (w *world) dialer(run *incarnation) actors.Dialer {
 	}
 }
 
-// kill ends the process of a node at this moment. What it wrote is kept, unless the power fails with
-// it.
-func (w *world) kill(n *node, kept bool) {
-	fate := memdisk.Kept
-	if !kept {
-		fate = memdisk.Fates[w.rnd.IntN(len(memdisk.Fates))]
-	}
-	w.crash(n, fate)
-}
-
-// crash is kill with a fate of the unsynced writes.
-func (w *world) crash(n *node, fate memdisk.Fate) {
+// kill ends the process of a node at this moment. fate is what becomes of what it has not synced:
+// it is kept, unless the power fails.
+func (w *world) kill(n *node, fate memdisk.Fate) {
 	if n.run == nil {
 		return
 	}

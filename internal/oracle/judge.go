@@ -101,7 +101,7 @@ func (w *world) isLive() bool {
 }
 
 func (w *world) report() (jetsim.Report, error) {
-	return w.fleet.Verify(w.events(), jetsim.VerifyOptions{Query: w.query()})
+	return w.fleet.Verify(withoutOversized(w.events()), jetsim.VerifyOptions{Query: w.query()})
 }
 
 // entries are the entries of the stream, oldest first.
@@ -155,6 +155,15 @@ func (w *world) judge() (all []Difference) {
 	trimmed, d := w.judgeLedger()
 	if d != "" {
 		differ("history", "%s", d)
+	}
+	if w.positions.fault != "" {
+		differ("position", "%s", w.positions.fault)
+	}
+	if d := w.judgeOversized(); d != "" {
+		differ("oversized", "%s", d)
+	}
+	if faults := w.log.faults(); len(faults) > 0 {
+		differ("fault", "%d faults that the schedule does not ask for:\n#   %s", len(faults), strings.Join(faults[:min(len(faults), 5)], "\n#   "))
 	}
 	for _, reader := range w.allReaders() {
 		s.Read += int64(len(reader.seen))

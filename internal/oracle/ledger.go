@@ -56,6 +56,13 @@ func (l *ledger) back(newest persistence.EntryID) {
 	}
 }
 
+// forget forgets every entry: the stream has lost its end, and shows what it has from the beginning.
+func (l *ledger) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries = nil
+}
+
 func (l *ledger) last() (id persistence.EntryID) {
 	if n := len(l.entries); n > 0 {
 		id = l.entries[n-1].ID

@@ -24,11 +24,9 @@ var (
 	world  = flag.String("oracle.world", "", "only seeds whose world, as it prints, has this text")
 	replay = flag.String("oracle.schedule", "", "a file with the schedule to run instead, as a bad run prints it")
 	first  = flag.Bool("oracle.first", false, "end at the first bad run, and say after how many seeds")
+	shrink = flag.Int("oracle.shrink", 150, "how many runs may make a bad schedule smaller")
 	save   = flag.String("oracle.save", "", "a file for the schedule of the last bad run")
 )
-
-// shrinkRuns bounds the runs that make a bad schedule smaller.
-const shrinkRuns = 150
 
 // The whole core runs under virtual time, on schedules of faults that are drawn from seeds.
 func TestOracle(t *testing.T) {
@@ -53,7 +51,7 @@ func TestOracle(t *testing.T) {
 			v := oracle.Run(t, oracle.Draw(s, only))
 			total.Add(v.Stats)
 			if v.Bad() {
-				v = oracle.Shrink(v, shrinkRuns, func(s oracle.Schedule) oracle.Verdict { return oracle.Run(t, s) })
+				v = oracle.Shrink(v, *shrink, func(s oracle.Schedule) oracle.Verdict { return oracle.Run(t, s) })
 			}
 			if v.Bad() {
 				t.Error(v.Story())

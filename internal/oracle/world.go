@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"tempestd/internal/jetsim"
 	"tempestd/internal/valkeysim"
 	"tempestd/persistence"
+	"tempestd/persistence/embedded/disk/memdisk"
 )
 
 // world is everything of one run: the servers and their network, the daemon with its store, the
@@ -48,8 +50,9 @@ type world struct {
 	readers   []*reader
 	consumers []*consumer
 
-	log   journal
-	stats Stats
+	log       journal
+	stats     Stats
+	positions positions
 
 	stopProducing context.CancelFunc
 	produced      chan struct{}
@@ -67,7 +70,7 @@ var firstMoment = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func newWorld(s Schedule) (*world, error) {
 	time.Sleep(time.Until(firstMoment))
-	w := &world{Setup: s.World, seed: s.Seed, feed: s.World.feed(), began: time.Now(), rnd: rand.New(rand.NewPCG(s.Seed, 3)), wall: newWallClock(0), stats: newStats(), images: map[Step]valkeysim.Image{}}
+	w := &world{Setup: s.World, seed: s.Seed, feed: s.World.feed(), began: time.Now(), rnd: rand.New(rand.NewPCG(s.Seed, 3)), wall: newWallClock(0), stats: newStats(), images: map[Step]valkeysim.Image{}, positions: newPositions(s.Steps)}
 	w.log.began, w.pace.began = w.began, w.began
 	jitter := rand.New(rand.NewPCG(s.Seed, 4))
 	w.net = newNetwork(func() time.Duration { return w.Latency/2 + time.Duration(jitter.Int64N(int64(w.Latency)/2+1)) })
@@ -113,7 +116,7 @@ func newWorld(s Schedule) (*world, error) {
 		err = w.watch()
 	} else {
 		w.wait(warmUp / 2)
-		w.fleet.Produce(youth)
+		w.fleet.Produce(cmp.Or(w.Youth, youth))
 	}
 	w.produce()
 	return w, err
@@ -138,8 +141,7 @@ func (w *world) watch() error {
 	return nil
 }
 
-// youth is how many events a stream has before faults begin. How a replay from before the stream's
-// beginning is told from a new one needs some entries.
+// youth is how many events a stream has before faults begin, where the world does not say it.
 const youth = 40
 
 // youthful is how long the first event of an early world may be waited for.
@@ -187,6 +189,8 @@ func (w *world) settle() {
 	w.wait(time.Minute)
 	w.stopProducing()
 	<-w.produced
+	w.fleet.Produce(1) // whatever went before, what comes now arrives
+	w.wait(5 * time.Second)
 	w.fleet.StopProducing()
 	last, since, complete := -1, time.Now(), false
 	for end := time.Now().Add(patience); time.Now().Before(end) && !(complete && time.Since(since) >= settled && w.isLive()); {
@@ -206,6 +210,7 @@ func (w *world) wait(d time.Duration) {
 	for end := time.Now().Add(d); ; {
 		time.Sleep(min(time.Until(end), time.Second))
 		synctest.Wait()
+		w.watchPosition()
 		for _, n := range w.nodes {
 			if n.run == nil {
 				continue
@@ -214,7 +219,7 @@ func (w *world) wait(d time.Duration) {
 			case err := <-n.run.daemon.Failed():
 				w.log.add("%sthe daemon gave up: %v", w.label(n), err)
 				w.stats.GaveUp++
-				w.kill(n, true)
+				w.kill(n, memdisk.Kept)
 				w.revive(n)
 			default:
 			}

@@ -60,7 +60,9 @@ type FS struct {
 	// Misread is called with what a read returns, and may change it. Misread must not use the file
 	// system. nil changes nothing.
 	Misread func(op Op, b []byte)
-	// Lies says whether a sync only claims to have synced. nil means that none does.
+	// Lies is called before every sync. If it returns true, the sync says that it has succeeded, and
+	// nothing of it is durable until the next one, as on a disk with a write cache that it does not
+	// flush. nil means that none does.
 	Lies func(Op) bool
 	// Capacity is the number of bytes of the file system; 0 means no limit.
 	Capacity int64
