@@ -94,7 +94,7 @@ func TestADictionaryThatWasReplacedIsFetchedAgain(t *testing.T) {
 }
 
 func TestWithoutADictionaryNothingIsPacked(t *testing.T) {
-	good := newDictionary(t, 7)
+	good, unknown := newDictionary(t, 7), newDictionary(t, 9)
 	for name, c := range map[string]struct {
 		give func(w http.ResponseWriter)
 		want string
@@ -105,7 +105,7 @@ func TestWithoutADictionaryNothingIsPacked(t *testing.T) {
 		"too large":  {func(w http.ResponseWriter) { w.Write(make([]byte, 2<<20)) }, "more than 1048576 bytes"},
 		"another":    {func(w http.ResponseWriter) { w.Header().Set("X-Zstd-Dictionary-Id", "8"); w.Write(good) }, `says that it is "8", and it is 7`},
 		"moved":      {func(w http.ResponseWriter) { w.Header().Set("Location", "/x?secret"); w.WriteHeader(302) }, "302"},
-		"not known":  {func(w http.ResponseWriter) { w.Write(newDictionary(t, 9)) }, "does not know"},
+		"not known":  {func(w http.ResponseWriter) { w.Write(unknown) }, "does not know"},
 		"never ends": {func(w http.ResponseWriter) { w.Header().Set("Content-Length", "5000"); w.Write(good[:20]) }, "EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -156,21 +156,20 @@ func init() {
 		"sync-fails":  {fits: ownStore, draw: counted(3), do: func(w *world, s Step) { w.disk.fail(memdisk.Sync, s.N) }},
 		"read-fails":  {fits: ownStore, draw: counted(3), do: func(w *world, s Step) { w.disk.fail(memdisk.ReadAt, s.N) }},
 
-		"reconnect": {fits: always, do: func(w *world, _ Step) {
-			for _, run := range w.running() {
-				_ = run.daemon.Reconnect(context.Background(), feedName) // refused while it makes no sense
-			}
-		}},
+		"reconnect": {fits: always, do: func(w *world, _ Step) { w.reconnect() }},
 		// Another filter that wants the same. After a change of the filter no event proves a replay by
 		// time.
 		"reload": {fits: always, draw: counted(1 << 20), do: func(w *world, s Step) { w.useFilter(s.N%2 == 0) }},
-		// Wishes that come faster than they can be met.
+		// Wishes that come faster than they can be met: changes of the filter, every other time with
+		// pauses and reconnects between them.
 		"wishes": {fits: always, draw: counted(40), do: func(w *world, s Step) {
 			for i := range s.N {
-				w.command([]messages.Command{messages.CommandPause, messages.CommandResume}[i%2])
+				if s.N%2 == 0 {
+					w.command([]messages.Command{messages.CommandPause, messages.CommandResume}[i%2])
+				}
 				w.useFilter(i%2 == 0)
-				for _, run := range w.running() {
-					_ = run.daemon.Reconnect(context.Background(), feedName) // refused while it makes no sense
+				if s.N%2 == 0 {
+					w.reconnect()
 				}
 				w.wait(100 * time.Millisecond)
 			}
@@ -202,6 +201,12 @@ func (w *world) useFilter(byName bool) {
 		if err := run.daemon.UpdateFilter(context.Background(), w.feed); err != nil {
 			w.log.add("reload: %v", err)
 		}
+	}
+}
+
+func (w *world) reconnect() {
+	for _, run := range w.running() {
+		_ = run.daemon.Reconnect(context.Background(), feedName) // refused while it makes no sense
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"tempestd/messages"
 )
@@ -13,20 +14,35 @@ import (
 var unsteady = []Kind{"crash", "clock-ahead", "clock-back", "future-event", "disk-lies", "end-lost", "valkey-failover"}
 
 // positions watches the position that is stored with the stream. On one server it never goes back: a
-// feed whose position does never gets through a link that is cut often.
+// feed whose position does never gets through a link that is cut often. And it never lies beyond the
+// present of a server that tells its clock: what comes until then would count as covered.
 type positions struct {
-	off   bool // servers may go back themselves
-	last  messages.Position
-	fault string // the first step back
+	steady bool // no server goes back itself
+	bound  bool // no server's clock goes back, or seems to: three events in the future look like a clock that is ahead
+	last   messages.Position
+	fault  string // the first position that is wrong
 }
 
 func newPositions(steps []Step) positions {
-	return positions{off: slices.ContainsFunc(steps, func(s Step) bool { return slices.Contains(unsteady, s.Kind) })}
+	has := func(kinds ...Kind) bool {
+		return slices.ContainsFunc(steps, func(s Step) bool { return slices.Contains(kinds, s.Kind) })
+	}
+	future := 0
+	for _, s := range steps {
+		if s.Kind == "future-event" {
+			future++
+		}
+	}
+	return positions{steady: !has(unsteady...), bound: !has("clock-back") && future < 3}
 }
+
+// inexact is how far beyond a server's present a position may lie: dates have whole seconds, and
+// events are late.
+const inexact = 10 * time.Second
 
 func (w *world) watchPosition() {
 	p := &w.positions
-	if p.off || p.fault != "" {
+	if p.fault != "" || !p.steady && !p.bound {
 		return
 	}
 	stream, err := w.store().Stream(context.Background(), feedName)
@@ -38,8 +54,16 @@ func (w *world) watchPosition() {
 		return
 	}
 	now := cp.Position
-	if now.Host == p.last.Host && (now.Seq > 0 && now.Seq < p.last.Seq || now.TimeUS < p.last.TimeUS) {
+	if p.steady && now.Host == p.last.Host && (now.Seq > 0 && now.Seq < p.last.Seq || now.TimeUS < p.last.TimeUS) {
 		p.fault = fmt.Sprintf("the position goes from %+v to %+v", p.last, now)
+	}
+	for i, server := range w.Servers {
+		present := w.fleet.Members()[i].Now()
+		if p.bound && now.Host == host(i) && !server.Undated && time.UnixMicro(now.TimeUS).Sub(present) > inexact {
+			p.fault = fmt.Sprintf("the position %+v is beyond the server's present, %d", now, present.UnixMicro())
+		}
+	}
+	if p.fault != "" {
 		w.log.add("%s", p.fault)
 	}
 	p.last = now
