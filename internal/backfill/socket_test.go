@@ -22,6 +22,7 @@ import (
 type replayed struct {
 	from  int64
 	ahead int64  // by how much its numbers are greater than the seconds
+	slow  int64  // by how many seconds its clock is behind
 	say   string // what it says of a number
 	asked []jetstream.Cursor
 }
@@ -83,7 +84,7 @@ func (c *replayedConn) Run(b *messages.Batch, sink jetstream.Sink, _ jetstream.L
 			return b, errors.New("closed")
 		}
 	}
-	event := func(n int64) messages.Event { return messages.Event{Seq: n + c.host.ahead, TimeUS: c.at(n)} }
+	event := func(n int64) messages.Event { return messages.Event{Seq: n + c.host.ahead, TimeUS: c.at(n - c.host.slow)} }
 	for n = max(n, c.host.from); n <= 100; n++ {
 		if len(b.Events) == 0 && c.newest.Load() == 0 {
 			sink.First(event(n))
@@ -122,7 +123,7 @@ func TestI4_AGapWaitsForTheEndpointThatMayHaveItsRest(t *testing.T) {
 		s := &sockets{began: time.Now(), hosts: map[string]*replayed{"a.example:443": {from: 60}, "b.example:443": {}}}
 		source := s.source(t, "a.example", "b.example")
 		time.Sleep(80 * time.Second)
-		row := s.gap("a.example:443", 20, 79)
+		row := s.gap("a.example:443", 40, 79)
 		var got taken
 		result, err := got.fetch(t, source, backfill.Order{Row: row})
 		var wait *backfill.WaitError
@@ -139,7 +140,7 @@ func TestI4_AGapWaitsForTheEndpointThatMayHaveItsRest(t *testing.T) {
 			t.Fatalf("%+v, %v", result, err)
 		}
 		slices.Sort(got.seqs)
-		if missing := slices.DeleteFunc(between(20, 79), func(n int64) bool { _, held := slices.BinarySearch(got.seqs, n); return held }); len(missing) > 0 {
+		if missing := slices.DeleteFunc(between(40, 79), func(n int64) bool { _, held := slices.BinarySearch(got.seqs, n); return held }); len(missing) > 0 {
 			t.Errorf("%v are missing", missing)
 		}
 	})
@@ -223,11 +224,38 @@ func TestI4_AnotherHostIsAskedByTime(t *testing.T) {
 		source := s.source(t, "b.example")
 		time.Sleep(200 * time.Second)
 		var got taken
-		if result, err := got.fetch(t, source, backfill.Order{Row: s.gap("a.example:443", 20, 99)}); err != nil || result != (backfill.Result{}) {
+		if result, err := got.fetch(t, source, backfill.Order{Row: s.gap("a.example:443", 40, 99)}); err != nil || result != (backfill.Result{}) {
 			t.Errorf("%+v, %v", result, err)
 		}
-		if len(host.asked) != 1 || host.asked[0] != jetstream.TimeCursor(s.at(20)-30_000_000) {
+		if len(host.asked) != 1 || host.asked[0] != jetstream.TimeCursor(s.at(40)-30_000_000) {
 			t.Errorf("asked %v", host.asked)
+		}
+	})
+}
+
+// Clocks of hosts differ. That another host's oldest event has the time of the gap's beginning, or an
+// earlier one, does not show that the host goes back so far.
+func TestI4_TheBeginningOfAnotherHostIsByItsOwnClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sockets{began: time.Now().Add(time.Hour)}
+		time.Sleep(2 * time.Hour)
+		for _, c := range []struct{ from, slow, lack int64 }{
+			{from: 31, slow: 11, lack: 50}, // of second 20 by its clock
+			{from: 15, slow: -15, lack: 60},
+			{from: 19, slow: 29, lack: 0}, // just early enough: of 30 s before the gap
+			{from: 20, slow: 29, lack: 21},
+			{from: 95, slow: 0, lack: 99}, // no further than the gap's end
+		} {
+			s.hosts = map[string]*replayed{"b.example:443": {from: c.from, slow: c.slow}}
+			var got taken
+			result, err := got.fetch(t, s.source(t, "b.example"), backfill.Order{Row: s.gap("a.example:443", 20, 99)})
+			var want backfill.Result
+			if c.lack > 0 {
+				want = backfill.Result{LackFromUS: s.at(20), LackToUS: s.at(c.lack)}
+			}
+			if err != nil || result != want {
+				t.Errorf("from %d, %d s slow: %+v, %v; want %+v", c.from, c.slow, result, err, want)
+			}
 		}
 	})
 }

@@ -202,6 +202,18 @@ func TestArchiveHasAGap(t *testing.T) {
 	got.want(t, u, 500, 1500)
 }
 
+// An archive that begins a little after a gap's beginning lacks what lies between.
+func TestI4_AnArchiveThatBeginsWithinAGapLacksItsBeginning(t *testing.T) {
+	u := newUpstream(t, jetsim.Options{})
+	o := backfill.Order{Row: u.row(500, 1500)}
+	begins := u.sent[0].TimeUS
+	o.Row.FromUS, o.Row.FromSeq = begins-10_000_000, 0
+	var got taken
+	if r, err := got.fetch(t, u.archive(t, ""), o); err != nil || r.LackFromUS != o.Row.FromUS || r.LackToUS != begins {
+		t.Errorf("%+v, %v; the archive begins at %d", r, err, begins)
+	}
+}
+
 // A fetch that is cut at any batch brings each event once.
 func TestI2_ArchiveGoesOnFromItsProgress(t *testing.T) {
 	u := newUpstream(t, jetsim.Options{})
