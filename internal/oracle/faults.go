@@ -80,15 +80,20 @@ func init() {
 		"clock-ahead": known(ofServer(jetsim.FaultClockAhead, lasting(time.Second, 20*time.Minute))),
 		"clock-back":  known(ofServer(jetsim.FaultClockBack, lasting(time.Second, 20*time.Minute))),
 
-		// A server of the older generation gives an event a time in the future.
+		// A server of the older generation gives an event a time in the future, and no other event.
 		"future-event": {ofServer: true, fits: always, draw: counted(30 * 60), do: func(w *world, s Step) {
-			if sim := w.fleet.Members()[s.Server]; !w.Servers[s.Server].Newer {
-				ahead := time.Duration(s.N) * time.Second
-				sim.StepClock(ahead)
-				w.fleet.Produce(1)
-				w.wait(w.Servers[s.Server].Lag + time.Millisecond)
-				sim.StepClock(-ahead)
+			sim, lag := w.fleet.Members()[s.Server], w.Servers[s.Server].Lag+time.Millisecond
+			if w.Servers[s.Server].Newer {
+				return
 			}
+			quiet := w.setQuiet(true)
+			w.wait(lag)
+			ahead := time.Duration(s.N) * time.Second
+			sim.StepClock(ahead)
+			w.fleet.Produce(1)
+			w.wait(lag)
+			sim.StepClock(-ahead)
+			w.setQuiet(quiet)
 		}},
 
 		// The server drops the older half of what it has.
@@ -184,10 +189,12 @@ func init() {
 	maps.Copy(faults, diskFaults())
 }
 
-func (w *world) setQuiet(quiet bool) {
+// setQuiet says whether nobody posts, and returns what it was before.
+func (w *world) setQuiet(quiet bool) (before bool) {
 	w.production.Lock()
 	defer w.production.Unlock()
-	w.production.quiet = quiet
+	before, w.production.quiet = w.production.quiet, quiet
+	return before
 }
 
 // useFilter changes the filter to one that wants the same as before: everything by name, or no

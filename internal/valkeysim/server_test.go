@@ -2,6 +2,7 @@ package valkeysim_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,5 +63,44 @@ func TestTheClientRunsInABubble(t *testing.T) {
 		if err := v.Close(); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// An answer that is lost on the way leaves each later one at the wrong command. As long as commands
+// follow each other, none of them times out. The client notices that answers do not fit, and connects
+// anew.
+func TestI9_AnswersOutOfStepAreNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := valkeysim.New()
+		defer server.Close()
+		v, err := open(t.Context(), server, "t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		node := messages.Node{ID: "n", Name: "n"}
+		lease, err := v.Acquire(t.Context(), "feed", node, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		healthy := func(call func() error) func() {
+			return func() {
+				for time.Since(began) < 30*time.Second {
+					if err := call(); err != nil && time.Since(began) > 15*time.Second {
+						t.Errorf("after %v: %v", time.Since(began), err)
+						return
+					}
+					time.Sleep(70 * time.Millisecond)
+				}
+			}
+		}
+		var calls sync.WaitGroup
+		calls.Go(healthy(func() error { return v.Renew(t.Context(), lease, time.Minute) }))
+		calls.Go(healthy(func() error { return v.Announce(t.Context(), node, time.Minute) }))
+		calls.Go(healthy(func() error { _, err := v.Nodes(t.Context()); return err }))
+		time.Sleep(time.Second)
+		server.Inject(func(f *valkeysim.Faults) { f.Swallow++ })
+		calls.Wait()
 	})
 }

@@ -265,6 +265,7 @@ func (s *stream) appendCommand(client valkeygo.CoreClient, c *chunk, whole bool)
 func (s *stream) verdict(p *pending, c *chunk, m valkeygo.ValkeyMessage) error {
 	r, err := decodeAppend(m)
 	if err != nil {
+		s.conn.reset() // it may be the answer to another command
 		return s.refuse(err)
 	}
 	switch r.verdict {

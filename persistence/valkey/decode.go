@@ -322,7 +322,7 @@ func decodeProbe(m valkeygo.ValkeyMessage) (probeReply, error) {
 // decodeText decodes a reply that is one text. nil is an error.
 func decodeText(what string, m valkeygo.ValkeyMessage) (string, error) {
 	if m.IsNil() {
-		return "", fmt.Errorf("%s is missing", what)
+		return "", &misfitError{fmt.Errorf("%s is missing", what)}
 	}
 	d := decodeOne(what, m)
 	text := d.text()
@@ -332,7 +332,7 @@ func decodeText(what string, m valkeygo.ValkeyMessage) (string, error) {
 // decodeNumber decodes a reply that is one whole number. nil is an error.
 func decodeNumber(what string, m valkeygo.ValkeyMessage) (int64, error) {
 	if m.IsNil() {
-		return 0, fmt.Errorf("%s is missing", what)
+		return 0, &misfitError{fmt.Errorf("%s is missing", what)}
 	}
 	d := decodeOne(what, m)
 	n := d.number()

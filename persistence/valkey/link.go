@@ -33,6 +33,7 @@ type link struct {
 
 	mu      sync.Mutex
 	client  valkeygo.Client
+	doubted time.Time // when it was reset last because of a doubt
 	closed  bool
 	sockets map[net.Conn]struct{}
 }
@@ -137,6 +138,24 @@ func (l *link) reset() {
 	closeSockets() // the library waits for an answer before it closes a connection
 	if client != nil {
 		client.Close()
+	}
+}
+
+// doubtEvery is how often a link is reset because of answers that do not fit. If they are wrong on the
+// next connection as well, it is the server's data that is, and other calls of the link go on.
+const doubtEvery = 10 * time.Second
+
+// doubt resets the link after an answer that its command cannot have, unless it was reset for that a
+// moment ago.
+func (l *link) doubt(now time.Time) {
+	l.mu.Lock()
+	again := !l.doubted.IsZero() && now.Sub(l.doubted).Abs() < doubtEvery
+	if !again {
+		l.doubted = now
+	}
+	l.mu.Unlock()
+	if !again {
+		l.reset()
 	}
 }
 
@@ -246,6 +265,9 @@ func call[T any](ctx context.Context, v *Store, l *link, do func(context.Context
 		}
 	}
 	if o.err != nil {
+		if isMisfit(o.err) {
+			l.doubt(v.clock.Now())
+		}
 		return answer, v.failure(ctx, o.err)
 	}
 	return o.answer, nil
