@@ -84,7 +84,9 @@ func (c *replayedConn) Run(b *messages.Batch, sink jetstream.Sink, _ jetstream.L
 			return b, errors.New("closed")
 		}
 	}
-	event := func(n int64) messages.Event { return messages.Event{Seq: n + c.host.ahead, TimeUS: c.at(n - c.host.slow)} }
+	event := func(n int64) messages.Event {
+		return messages.Event{Seq: n + c.host.ahead, TimeUS: c.at(n - c.host.slow)}
+	}
 	for n = max(n, c.host.from); n <= 100; n++ {
 		if len(b.Events) == 0 && c.newest.Load() == 0 {
 			sink.First(event(n))
