@@ -39,7 +39,7 @@ type fireWorld struct {
 	fleet   *jetsim.Fleet
 	nodes   []*fireNode
 	readers []*witness
-	disk    *loopdisk.Disk // of the embedded store; nil where the machine cannot mount one
+	disk    *loopdisk.Disk // of the embedded store; nil if loopdisk.Without is set
 	store   *fireServer    // Valkey
 	began   time.Time
 	due     []fireEvent

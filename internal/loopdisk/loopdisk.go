@@ -1,6 +1,7 @@
 // Package loopdisk mounts small ext4 file systems for tests, each in a file. They can be full, fail,
-// become read-only, and lose their power. The machine must let the tests mount: they run as root, and
-// the kernel has loop devices.
+// become read-only, and lose their power. The machine must let the tests mount: they run as root, the
+// kernel has loop devices, and mkfs.ext4 and mount are there. A test fails where that is not so.
+// [Without] leaves these faults out instead.
 package loopdisk
 
 import (
@@ -11,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,29 +30,21 @@ type Disk struct {
 	size  int64
 }
 
-// Mountable reports whether this machine can mount one.
-var Mountable = sync.OnceValue(func() bool {
-	dir, err := os.MkdirTemp("", "loopdisk")
-	if err != nil {
-		return false
-	}
-	defer os.RemoveAll(dir)
-	d := at(dir, 8<<20)
-	return d.make() == nil && d.unmount() == nil
-})
+// Without is the environment variable that leaves the faults of disks out, with any value.
+const Without = "TEMPESTD_TEST_NO_MOUNT"
 
-// New makes and mounts a file system of so many bytes, until the test ends. It returns nil where that
-// is not possible, and the test's log says so.
+// New makes and mounts a file system of so many bytes, until the test ends. It returns nil if Without
+// is set, and the test's log says so.
 func New(tb testing.TB, size int64) *Disk {
 	tb.Helper()
-	if !Mountable() {
-		tb.Log("this machine mounts no file system for a test: the faults of disks are left out")
+	if os.Getenv(Without) != "" {
+		tb.Logf("%s is set: the faults of disks are left out", Without)
 		return nil
 	}
 	d := at(tb.TempDir(), size)
 	d.tb = tb
 	if err := d.make(); err != nil {
-		tb.Fatal(err)
+		tb.Fatalf("no file system can be mounted for this test: %v\nIt needs root, loop devices and mkfs.ext4. %s=1 leaves the faults of disks out.", err, Without)
 	}
 	tb.Cleanup(func() {
 		if err := d.unmount(); err != nil {

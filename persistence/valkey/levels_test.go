@@ -46,7 +46,7 @@ func unpowered(aof string) func(*testing.T) (*valkeytest.Server, func(), func() 
 	return func(t *testing.T) (*valkeytest.Server, func(), func() *valkeytest.Server) {
 		disk := loopdisk.New(t, 48<<20)
 		if disk == nil {
-			t.SkipNow()
+			t.Skipf("%s leaves it out", loopdisk.Without)
 		}
 		s := valkeytest.Start(t, valkeytest.Options{AOF: aof, Dir: disk.Dir})
 		replica := valkeytest.Start(t, valkeytest.Options{InMemory: true})
