@@ -24,6 +24,9 @@ type fireFault struct {
 	begin func(w *fireWorld, n *fireNode, s fireStep) (end func(), done bool)
 }
 
+// failoverMost is how long a primary works on at most after its replica is cut off.
+const failoverMost = 2 * time.Second
+
 // fireFaults returns all kinds, by name.
 func fireFaults() map[string]fireFault {
 	return map[string]fireFault{
@@ -109,7 +112,7 @@ func fireFaults() map[string]fireFault {
 		"script-flush":  {store: "valkey", begin: valkeyFault((*fireServer).flushScripts)},
 		"no-memory":     {store: "valkey", most: 2 * time.Second, begin: valkeyFault((*fireServer).noMemory)},
 		"forbidden":     {store: "valkey", most: 2 * time.Second, begin: valkeyFault((*fireServer).forbid)},
-		"failover":      {store: "valkey", most: 2 * time.Second, begin: valkeyFault((*fireServer).failOver)},
+		"failover":      {store: "valkey", most: failoverMost, begin: valkeyFault((*fireServer).failOver)},
 		"swallow": {store: "valkey", begin: func(_ *fireWorld, n *fireNode, _ fireStep) (func(), bool) {
 			n.proxy.SwallowNext()
 			return nil, true

@@ -66,6 +66,7 @@ func drawFire(seed uint64, store string, only []string, most int) fireSchedule {
 	if len(able) == 0 {
 		return s
 	}
+	failover := slices.Contains(able, "failover")
 	// Few kinds in one schedule compose better than a little of everything.
 	rnd.Shuffle(len(able), func(i, j int) { able[i], able[j] = able[j], able[i] })
 	able = able[:min(len(able), 2+rnd.IntN(5))]
@@ -94,7 +95,31 @@ func drawFire(seed uint64, store string, only []string, most int) fireSchedule {
 		}
 		s.steps = append(s.steps, step)
 	}
+	if failover && seed%4 == 0 { // one kind of many would come too seldom for the worst that a server does
+		step := &s.steps[rnd.IntN(len(s.steps))]
+		*step = fireStep{at: step.at, kind: "failover", lasts: between(rnd, failoverMost/20, failoverMost).Round(time.Millisecond)}
+	}
 	return s
+}
+
+// shrunk drops faults from a schedule that fails, one at a time, as long as it still fails. It tries
+// at most so many schedules. One that happens to pass keeps its fault.
+func shrunk(s fireSchedule, most int, fails func(fireSchedule) bool) (shortest fireSchedule, tries int) {
+	for before := -1; before != len(s.steps); {
+		before = len(s.steps)
+		for i := len(s.steps) - 1; i >= 0 && len(s.steps) > 1; i-- {
+			if tries == most {
+				return s, tries
+			}
+			tries++
+			shorter := s
+			shorter.steps = slices.Delete(slices.Clone(s.steps), i, i+1)
+			if fails(shorter) {
+				s = shorter
+			}
+		}
+	}
+	return s, tries
 }
 
 // firePoints are the crash points that a daemon passes by itself, within seconds.
@@ -178,5 +203,33 @@ func TestAScheduleOfRealFaultsIsItsText(t *testing.T) {
 		if err != nil || again.String() != s.String() {
 			t.Fatalf("%v; %s is read as %s", err, s, again)
 		}
+	}
+}
+
+func TestSchedulesOfRealFaultsHaveFailovers(t *testing.T) {
+	for first := uint64(0); first < 1000; first += 50 {
+		with := 0
+		for seed := first; seed < first+50; seed++ {
+			if slices.ContainsFunc(drawFire(seed, "", nil, 14).steps, func(s fireStep) bool { return s.kind == "failover" }) {
+				with++
+			}
+		}
+		if with < 12 {
+			t.Errorf("%d of the 50 schedules from seed %d on have one", with, first)
+		}
+	}
+}
+
+func TestAScheduleThatFailsIsShrunk(t *testing.T) {
+	s := drawFire(5, "", nil, 14)
+	// It fails with two of its faults.
+	first, second := s.steps[1], s.steps[len(s.steps)-2]
+	fails := func(s fireSchedule) bool { return slices.Contains(s.steps, first) && slices.Contains(s.steps, second) }
+	got, tries := shrunk(s, 100, fails)
+	if !slices.Equal(got.steps, []fireStep{first, second}) || got.seed != s.seed || tries > 3*len(s.steps) {
+		t.Errorf("%d tries: %v", tries, got)
+	}
+	if got, tries := shrunk(s, 3, fails); tries != 3 || !fails(got) || len(got.steps) > len(s.steps)-2 {
+		t.Errorf("%d tries: %v", tries, got)
 	}
 }

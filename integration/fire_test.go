@@ -20,6 +20,7 @@ var (
 	fireStore = flag.String("fire.store", "", "only worlds with this store: embedded or valkey")
 	fireFile  = flag.String("fire.schedule", "", "a file with the schedule to run instead, as a bad run prints it")
 	fireSteps = flag.Int("fire.steps", 8, "the most faults of one schedule")
+	fireTries = flag.Int("fire.tries", 0, "how many shorter schedules are tried at most for one that fails")
 )
 
 // fireSlice are the seeds of a short run: kills, power cuts, too little memory, and a failover that
@@ -42,7 +43,7 @@ func TestI1_I2_I3_I6_UnderFire(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		runFire(t, s, total)
+		fire(t, s, total)
 		return
 	}
 	only := strings.FieldsFunc(*fireKinds, func(r rune) bool { return r == ',' })
@@ -58,11 +59,22 @@ func TestI1_I2_I3_I6_UnderFire(t *testing.T) {
 			s := drawFire(seed, *fireStore, only, *fireSteps)
 			t.Run(fmt.Sprint(s.seed), func(t *testing.T) {
 				t.Parallel()
-				runFire(t, s, total)
+				fire(t, s, total)
 			})
 		}
 	})
 	t.Logf("%s\n%.1f schedules a minute", total, float64(total.schedules)/time.Since(began).Minutes())
+}
+
+// fire runs a schedule. For one that fails it prints the shortest schedule that it can find.
+func fire(t *testing.T, s fireSchedule, total *fireStats) {
+	if t.Run("drawn", func(t *testing.T) { runFire(t, s, total) }) || *fireTries == 0 {
+		return
+	}
+	shortest, tries := shrunk(s, *fireTries, func(s fireSchedule) bool {
+		return !t.Run(fmt.Sprintf("with %d faults", len(s.steps)), func(t *testing.T) { runFire(t, s, &fireStats{faults: map[string]int{}}) })
+	})
+	t.Logf("shrunk from %d faults to %d in %d tries; -fire.schedule runs it again:\n%s", len(s.steps), len(shortest.steps), tries, shortest)
 }
 
 // String is the summary in a few lines.
@@ -70,8 +82,8 @@ func (s *fireStats) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var b strings.Builder
-	fmt.Fprintf(&b, "schedules: %d; starts %d, kills %d, of them %d at crash points; events sent %d, read %d by readers that were killed %d times\n",
-		s.schedules, s.starts, s.kills, s.crashes, s.sent, s.read, s.readerKills)
+	fmt.Fprintf(&b, "schedules: %d, with a failover of Valkey in %d; starts %d, kills %d, of them %d at crash points; events sent %d, read %d by readers that were killed %d times\n",
+		s.schedules, s.failovers, s.starts, s.kills, s.crashes, s.sent, s.read, s.readerKills)
 	fmt.Fprintf(&b, "lost %d, doubled %d, out of order %d, altered or foreign %d, needless gaps %d, readers that differ %d\nfaults:",
 		s.lost, s.doubled, s.disordered, s.foreign, s.gaps, s.differ)
 	for _, kind := range slices.Sorted(maps.Keys(s.faults)) {

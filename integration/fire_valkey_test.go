@@ -18,6 +18,7 @@ type fireServer struct {
 	proxies          []proxy
 	down             bool // it was killed, or is frozen
 	failing          bool // over to the replica
+	failedOver       bool
 }
 
 const fireUser, firePassword = "fire", "extinguisher"
@@ -118,7 +119,10 @@ func (f *fireServer) try(args ...string) {
 // failOver cuts the replica off, lets the primary work on alone, and then has the replica take its
 // place. What the primary confirmed meanwhile is lost, unless the daemons wait for replicas.
 func (f *fireServer) failOver(fireStep) func() {
-	f.failing = true
+	if f.failing = true; !f.failedOver {
+		f.failedOver = true
+		f.w.stats.add(func() { f.w.stats.failovers++ })
+	}
 	f.replica.CLI("REPLICAOF", "NO", "ONE")
 	return func() {
 		f.primary.Kill()

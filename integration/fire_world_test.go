@@ -18,7 +18,8 @@ import (
 // fireStats counts what happened in all schedules. It is safe for concurrent use.
 type fireStats struct {
 	mu                                       sync.Mutex
-	schedules, starts, kills, crashes        int
+	schedules, failovers                     int // failovers counts schedules
+	starts, kills, crashes                   int
 	readerKills, sent, read                  int64
 	lost, doubled, disordered, foreign, gaps int64
 	differ                                   int
