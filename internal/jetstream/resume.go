@@ -242,7 +242,11 @@ func (r *Resume) byTime(plan *Plan, covered messages.UpstreamTime, reachable, nu
 		there, _ := r.there(messages.UpstreamTime{Host: plan.From.Host, US: from})
 		from = there.US
 	} else if present := r.HostNow.US; r.HostNow.Host == host && present > 0 && from > present {
-		from = present - r.Since.Microseconds()
+		since := r.Since
+		if since == 0 && plan.From.Moment {
+			since = readLate // no proof will show that the replay begins too late
+		}
+		from = present - since.Microseconds()
 	}
 	most := r.ReplayWindow
 	if most <= 0 {
@@ -306,13 +310,19 @@ func (r *Resume) window() time.Duration {
 }
 
 // Stands says whether the plan is still right once the connection tells which protocol is spoken
-// and, if the host says so, what its clock shows.
+// and, if the host says so, what its clock shows. A host whose clock was set back may have been asked
+// for a time that is still to come: it begins at its tip without a word, which shows only where the
+// replay has to prove where it begins.
 func (p Plan) Stands(r Resume, spoken Protocol, present messages.UpstreamTime) bool {
 	r.Spoken = spoken
 	if !present.IsZero() {
 		r.HostNow = present
 	}
-	return (PlanResume(r).Gap == nil) == (p.Gap == nil)
+	again := PlanResume(r)
+	if us, byTime := p.Cursor.TimeUS(); byTime && p.Proof == ProofNone && !present.IsZero() && us > present.US && again.Cursor != p.Cursor {
+		return false
+	}
+	return (again.Gap == nil) == (p.Gap == nil)
 }
 
 // FreshAt is Fresh once the connection tells what the host's clock shows.

@@ -138,6 +138,33 @@ func TestI4_ResumeBeyondTheReplayWindowIsAGap(t *testing.T) {
 	}
 }
 
+// A host whose clock was set back begins at its tip if it is asked for a time that is still to come.
+// Where no proof shows that, its clock does.
+func TestI4_ATimeThatIsStillToComeIsNotAskedFor(t *testing.T) {
+	r := jetstream.Resume{Found: true, Endpoint: endpoint(t, "a.example"), Now: noon, ReplayWindow: 12 * time.Hour, Rewind: 10 * time.Second, Since: time.Minute,
+		Checkpoint: messages.Checkpoint{Position: messages.Position{Host: hostA, TimeUS: ago(time.Minute), Moment: true}}}
+	back := messages.UpstreamTime{Host: hostA, US: ago(15 * time.Minute)}
+	plan := jetstream.PlanResume(r)
+	if plan.Stands(r, jetstream.ProtocolV2, back) {
+		t.Errorf("%+v stands", plan)
+	}
+	if !plan.Stands(r, jetstream.ProtocolV2, messages.UpstreamTime{Host: hostA, US: ago(0)}) || !plan.Stands(r, jetstream.ProtocolV2, messages.UpstreamTime{}) {
+		t.Error("what is past is not asked for")
+	}
+	r.HostNow = back
+	if plan = jetstream.PlanResume(r); !plan.Stands(r, jetstream.ProtocolV2, back) || plan.Cursor != jetstream.TimeCursor(ago(16*time.Minute+10*time.Second)) {
+		t.Errorf("then %+v", plan)
+	}
+	r.Since = 0
+	if plan = jetstream.PlanResume(r); plan.Cursor != jetstream.TimeCursor(ago(25*time.Minute+10*time.Second)) {
+		t.Errorf("where it is not known how long ago the feed began: %+v", plan)
+	}
+	r = jetstream.Resume{Endpoint: r.Endpoint, Begin: jetstream.Begin{US: ago(time.Minute)}}
+	if plan = jetstream.PlanResume(r); !plan.Stands(r, jetstream.ProtocolV2, back) {
+		t.Error("what a feed begins with is not asked for")
+	}
+}
+
 // A gap has times of one clock, which is that of the host that is asked. Where nothing relates it to
 // the clock of the position, the plan says so.
 func TestI4_AGapAfterAFailoverIsOfOneClock(t *testing.T) {
@@ -287,6 +314,10 @@ func TestHostClock(t *testing.T) {
 	}
 	if us, ok := c.Latest(21 * time.Second); !ok || us < noon.Add(-time.Hour+2*time.Second).UnixMicro() || us > noon.Add(-time.Hour+10*time.Second).UnixMicro() {
 		t.Errorf("at the latest %s", time.UnixMicro(us))
+	}
+	c.SawEvent(at, 22*time.Second) // the first one since then, from the future
+	if us, ok := c.Latest(22 * time.Second); !ok || us > noon.Add(-time.Hour+10*time.Second).UnixMicro() {
+		t.Errorf("one event tells that it is %s at the latest", time.UnixMicro(us))
 	}
 }
 
