@@ -167,7 +167,7 @@ func init() {
 		"reload": {fits: always, draw: counted(1 << 20), do: func(w *world, s Step) { w.useFilter(s.N%2 == 0) }},
 		// Wishes that come faster than they can be met: changes of the filter, every other time with
 		// pauses and reconnects between them.
-		"wishes": {fits: always, draw: counted(40), do: func(w *world, s Step) {
+		"wishes": {fits: always, draw: counted(60), do: func(w *world, s Step) {
 			for i := range s.N {
 				if s.N%2 == 0 {
 					w.command([]messages.Command{messages.CommandPause, messages.CommandResume}[i%2])
@@ -176,7 +176,7 @@ func init() {
 				if s.N%2 == 0 {
 					w.reconnect()
 				}
-				w.wait(100 * time.Millisecond)
+				w.wait(50 * time.Millisecond)
 			}
 			w.command(messages.CommandResume)
 		}},

@@ -137,8 +137,10 @@ func (w *world) judge() (all []Difference) {
 		differ("unreadable", "the stream cannot be read: %v", err)
 		return all
 	}
-	if w.stats.Forgotten > 0 {
-		r.NeedlessGaps = 0 // nobody can tell what a server had that it has dropped
+	if w.stats.Forgotten > 0 || w.Early && len(w.Servers) > 1 {
+		// Nobody can tell what a server had that it has dropped. Nor can a feed that has stored nothing
+		// tell what another server had that says that it does not go back so far.
+		r.NeedlessGaps = 0
 	}
 	s := &w.stats
 	s.Schedules, s.Panics = 1, w.panics.done

@@ -54,7 +54,11 @@ func (w *world) watchPosition() {
 		return
 	}
 	now := cp.Position
-	if p.steady && now.Host == p.last.Host && (now.Seq > 0 && now.Seq < p.last.Seq || now.TimeUS < p.last.TimeUS) {
+	back := now.Seq < p.last.Seq
+	if now.Seq == 0 || p.last.Seq == 0 { // else its number says where it resumes
+		back = now.TimeUS < p.last.TimeUS
+	}
+	if p.steady && now.Host == p.last.Host && back {
 		p.fault = fmt.Sprintf("the position goes from %+v to %+v", p.last, now)
 	}
 	for i, server := range w.Servers {

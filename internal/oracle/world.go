@@ -192,11 +192,11 @@ func (w *world) settle() {
 	w.fleet.Produce(1) // whatever went before, what comes now arrives
 	w.wait(5 * time.Second)
 	w.fleet.StopProducing()
-	last, since, complete := -1, time.Now(), false
-	for end := time.Now().Add(patience); time.Now().Before(end) && !(complete && time.Since(since) >= settled && w.isLive()); {
+	last, since := -1, time.Now()
+	for end := time.Now().Add(patience); time.Now().Before(end) && !(time.Since(since) >= settled && w.isLive() && w.complete()); {
 		w.wait(10 * time.Second)
 		if n := w.size(); n != last {
-			last, since, complete = n, time.Now(), w.complete()
+			last, since = n, time.Now()
 		}
 	}
 	// A lease ends by the clock, which may have been set back.
