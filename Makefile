@@ -112,7 +112,7 @@ oracle-breaks:
 	sh internal/oracle/breaks.sh
 
 oracle-real: needs
-	go test -run '^TestI1_I2_I3_I6_UnderFire$$' -v -timeout 12h ./integration -fire.seeds $(if $(filter file,$(origin SEEDS)),50,$(SEEDS)) -fire.seed $(SEED) -fire.steps 14 -fire.tries 20 >oracle-real.log 2>&1; code=$$?; \
+	go test -run '^TestI1_I2_I3_I6_UnderFire$$' -v -timeout 12h ./integration -fire.seeds $(if $(filter file,$(origin SEEDS)),50,$(SEEDS)) -fire.seed $(SEED) -fire.steps 14 -fire.tries 12 >oracle-real.log 2>&1; code=$$?; \
 		grep -A4 'schedules:' oracle-real.log; grep 'FAIL: .*/drawn' oracle-real.log; grep -A18 'shrunk from' oracle-real.log; exit $$code
 
 power:

@@ -135,7 +135,8 @@ func fireFaults() map[string]fireFault {
 var upstreamFaults = []string{jetsim.FaultClose, jetsim.FaultEOF, jetsim.FaultReset, jetsim.FaultHalfOpen, jetsim.FaultStall, jetsim.FaultSlow,
 	jetsim.FaultGarbage, jetsim.FaultRefuse, jetsim.FaultCrash, jetsim.FaultTooSlow, jetsim.FaultRotate, jetsim.FaultMigrate, jetsim.FaultStale}
 
-// limit bounds a resource of the running process.
+// limit bounds a resource of the running process. Of two bounds that overlap, the first end ends both:
+// to go back to what was there before would keep the first bound forever.
 func (n *fireNode) limit(resource int, most uint64) (end func(), done bool) {
 	pid := n.cmd.Process.Pid
 	var before unix.Rlimit
@@ -148,7 +149,7 @@ func (n *fireNode) limit(resource int, most uint64) (end func(), done bool) {
 	limited := n.process
 	return func() {
 		if !limited.hasEnded() {
-			_ = unix.Prlimit(pid, resource, &before, nil) // it may end now
+			_ = unix.Prlimit(pid, resource, &unix.Rlimit{Cur: before.Max, Max: before.Max}, nil) // it may end now
 		}
 	}, true
 }

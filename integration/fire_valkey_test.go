@@ -2,8 +2,9 @@ package integration_test
 
 import (
 	"fmt"
-	"net"
 	"slices"
+	"strconv"
+	"strings"
 
 	"tempestd/internal/valkeytest"
 )
@@ -36,6 +37,24 @@ func newFireServer(w *fireWorld) *fireServer {
 	return f
 }
 
+// awaitReplica waits until the replica has what the primary has now. With nothing of the stream it
+// would take its place as a server that never had one.
+func (f *fireServer) awaitReplica() {
+	if f.replica == nil {
+		return
+	}
+	offset := func(s *valkeytest.Server, name string) (n int) {
+		for line := range strings.Lines(s.CLI("INFO", "replication")) {
+			if value, found := strings.CutPrefix(line, name+":"); found {
+				n, _ = strconv.Atoi(strings.TrimSpace(value))
+			}
+		}
+		return n
+	}
+	want := offset(f.primary, "master_repl_offset")
+	f.replica.Await("it has the first entries", func() bool { return offset(f.replica, "slave_repl_offset") >= want })
+}
+
 // allow gives the daemons' user every permission.
 func (f *fireServer) allow(s *valkeytest.Server) {
 	f.w.t.Helper()
@@ -66,19 +85,27 @@ func valkeyFault(begin func(*fireServer, fireStep) (end func())) func(*fireWorld
 
 func (f *fireServer) kill(fireStep) func() {
 	f.down = true
-	f.primary.Kill()
+	killed := f.primary
+	killed.Kill()
 	return func() {
-		f.primary.Restart()
-		f.allow(f.primary)
+		if f.primary != killed {
+			return // a failover has started it again
+		}
+		killed.Restart()
+		f.allow(killed)
 		f.down = false
 	}
 }
 
 func (f *fireServer) freeze(fireStep) func() {
 	f.down = true
-	f.primary.Pause()
+	frozen := f.primary
+	frozen.Pause()
 	return func() {
-		f.primary.Continue()
+		if f.primary != frozen {
+			return // a failover has killed it
+		}
+		frozen.Continue()
 		f.down = false
 	}
 }
@@ -123,7 +150,7 @@ func (f *fireServer) failOver(fireStep) func() {
 		f.failedOver = true
 		f.w.stats.add(func() { f.w.stats.failovers++ })
 	}
-	f.replica.CLI("REPLICAOF", "NO", "ONE")
+	f.replica.Promote()
 	return func() {
 		f.primary.Kill()
 		f.primary, f.replica = f.replica, f.primary
@@ -132,8 +159,7 @@ func (f *fireServer) failOver(fireStep) func() {
 		}
 		f.replica.Restart()
 		f.allow(f.replica)
-		host, port, _ := net.SplitHostPort(f.primary.Addr)
-		f.replica.CLI("REPLICAOF", host, port)
+		f.replica.Follow(f.primary)
 		f.down, f.failing = false, false
 	}
 }

@@ -133,6 +133,9 @@ func (w *fireWorld) begin() {
 		w.start(n)
 	}
 	eventually(w.t, "the first entries are stored", func() bool { return w.stored() >= 50 })
+	if w.store != nil {
+		w.store.awaitReplica()
+	}
 	var daemons []*daemon
 	for _, n := range w.nodes {
 		daemons = append(daemons, n.daemon)

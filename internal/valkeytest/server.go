@@ -51,6 +51,7 @@ type Server struct {
 	dir    string
 	port   int
 	mode   []string // the directives that make it a sentinel or a cluster node
+	leader *Server  // it is a replica of this one, if not nil
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	ended  chan struct{}
@@ -146,6 +147,9 @@ func (s *Server) run() {
 	}
 	if s.opt.AOF != "" {
 		args = append(args, "--appendonly", "yes", "--appendfsync", s.opt.AOF)
+	}
+	if s.leader != nil {
+		args = append(args, "--replicaof", "127.0.0.1", fmt.Sprint(s.leader.port))
 	}
 	args = append(append(s.mode, args...), s.opt.Args...)
 	cmd := exec.Command(Program(s.tb, s.opt.Engine, "server"), args...)

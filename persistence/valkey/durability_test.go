@@ -262,7 +262,7 @@ func TestI1_FailoverLosesNothingThatReplicasHad(t *testing.T) {
 				t.Fatal(err)
 			}
 			replica.Await("it has the first append", func() bool { return replica.CLI("XLEN", "tempestd:{feed}") == "300" })
-			replica.CLI("REPLICAOF", "NO", "ONE") // what follows never reaches it
+			replica.Promote() // what follows never reaches it
 			_, err := stream.Append(t.Context(), send.batch(300), seq(2))
 			confirmed := err == nil
 			if away, ok := errors.AsType[*persistence.UnavailableError](err); confirmed != (level == valkey.DurabilityAOF) || !confirmed && (!ok || away.Reason != persistence.ReasonReadOnly) {

@@ -50,8 +50,7 @@ func unpowered(aof string) func(*testing.T) (*valkeytest.Server, func(), func() 
 		}
 		s := valkeytest.Start(t, valkeytest.Options{AOF: aof, Dir: disk.Dir})
 		replica := valkeytest.Start(t, valkeytest.Options{InMemory: true})
-		host, port, _ := strings.Cut(s.Addr, ":")
-		replica.CLI("REPLICAOF", host, port)
+		replica.Follow(s)
 		replica.Await("it follows", func() bool { return strings.Contains(replica.CLI("INFO", "replication"), "master_link_status:up") })
 		return s, func() {}, func() *valkeytest.Server {
 			disk.ShutDown()
@@ -66,7 +65,7 @@ func unpowered(aof string) func(*testing.T) (*valkeytest.Server, func(), func() 
 // promoted is the fault of a primary that is killed, and whose replica lacks the newest writes.
 func promoted(t *testing.T) (*valkeytest.Server, func(), func() *valkeytest.Server) {
 	primary, replica := valkeytest.Replicated(t, valkeytest.Options{AOF: "always", InMemory: true})
-	return primary, func() { replica.CLI("REPLICAOF", "NO", "ONE") }, func() *valkeytest.Server {
+	return primary, func() { replica.Promote() }, func() *valkeytest.Server {
 		primary.Kill()
 		return replica
 	}
@@ -77,7 +76,7 @@ func promotedInTime(t *testing.T) (*valkeytest.Server, func(), func() *valkeytes
 	primary, replica := valkeytest.Replicated(t, valkeytest.Options{AOF: "always", InMemory: true})
 	return primary, func() {}, func() *valkeytest.Server {
 		primary.Kill()
-		replica.CLI("REPLICAOF", "NO", "ONE")
+		replica.Promote()
 		return replica
 	}
 }
