@@ -92,10 +92,11 @@ func (p *process) kill() {
 // checkLog fails the test if the log has a fault that no test expects, even if everything else went
 // well.
 func (p *process) checkLog() {
-	for _, line := range p.log.all() {
+	all := p.log.all()
+	for i, line := range all {
 		for _, fault := range []string{"DATA RACE", "panic:", `"actor.failed"`, `"http.panic"`, `"actor.gave_up"`, "SIGSEGV", "SIGBUS"} {
 			if strings.Contains(line, fault) {
-				p.t.Errorf("%v: %s", p.cmd.Args[1:], line)
+				p.t.Errorf("%v: %s", p.cmd.Args[1:], strings.Join(all[i:min(i+20, len(all))], "\n")) // with where it was
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package integration_test
 import (
 	"flag"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"regexp"
@@ -74,13 +75,15 @@ func soak(t *testing.T, store string) {
 	half := samples[len(samples)/2:]
 	for name, of := range map[string]func(soakSample) float64{
 		"memory, MiB":     func(s soakSample) float64 { return s.memory },
+		"heap goal, MiB":  func(s soakSample) float64 { return s.heapGoal },
 		"goroutines":      func(s soakSample) float64 { return s.goroutines },
 		"descriptors":     func(s soakSample) float64 { return s.descriptors },
 		"disk, MiB":       func(s soakSample) float64 { return s.disk },
 		"kept entries, k": func(s soakSample) float64 { return s.entries / 1000 },
 	} {
-		t.Logf("%-16s first %8.1f, at half time %8.1f, last %8.1f, most %8.1f; slope in the second half %+.2f an hour",
-			name, of(samples[0]), of(half[0]), of(samples[len(samples)-1]), most(samples, of), slope(half, of))
+		perHour, sigma := slope(half, of)
+		t.Logf("%-16s first %8.1f, at half time %8.1f, last %8.1f, most %8.1f; slope in the second half %+.2f ± %.2f an hour",
+			name, of(samples[0]), of(half[0]), of(samples[len(samples)-1]), most(samples, of), perHour, sigma)
 	}
 	w.heal()
 	w.judge()
@@ -89,16 +92,24 @@ func soak(t *testing.T, store string) {
 
 // soakSample is what a process uses at a moment.
 type soakSample struct {
-	at                                             time.Time
-	memory, goroutines, descriptors, disk, entries float64
+	at                      time.Time
+	memory                  float64
+	heapGoal                float64 // twice what the last collection found alive: it has no garbage in it
+	goroutines, descriptors float64
+	disk, entries           float64
 }
 
-var goroutines = regexp.MustCompile(`(?m)^go_goroutines (\d+)`)
+var runtimeMetric = regexp.MustCompile(`(?m)^(go_goroutines|go_memstats_next_gc_bytes) (\S+)`)
 
 func (n *fireNode) sample(w *fireWorld) soakSample {
 	s := soakSample{at: time.Now(), memory: float64(n.memory("RssAnon")) / 1024, descriptors: float64(n.descriptors())}
-	if m := goroutines.FindStringSubmatch(n.get(w.t, "/metrics").body); m != nil {
-		s.goroutines, _ = strconv.ParseFloat(m[1], 64)
+	for _, m := range runtimeMetric.FindAllStringSubmatch(n.get(w.t, "/metrics").body, -1) {
+		value, _ := strconv.ParseFloat(m[2], 64)
+		if m[1] == "go_goroutines" {
+			s.goroutines = value
+		} else {
+			s.heapGoal = value / (1 << 20)
+		}
 	}
 	dir := n.data
 	if w.store != nil {
@@ -125,16 +136,23 @@ func most(samples []soakSample, of func(soakSample) float64) (most float64) {
 	return most
 }
 
-// slope is the slope of the line that fits best, per hour.
-func slope(samples []soakSample, of func(soakSample) float64) float64 {
-	var x, y, xx, xy float64
-	for _, s := range samples {
-		h := s.at.Sub(samples[0].at).Hours()
-		x, y, xx, xy = x+h, y+of(s), xx+h*h, xy+h*of(s)
-	}
+// slope is the slope of the line that fits best, per hour, with its standard error: samples that
+// scatter much show little in a short run.
+func slope(samples []soakSample, of func(soakSample) float64) (perHour, sigma float64) {
 	n := float64(len(samples))
-	if d := n*xx - x*x; d > 0 {
-		return (n*xy - x*y) / d
+	var meanX, meanY float64
+	x := func(s soakSample) float64 { return s.at.Sub(samples[0].at).Hours() }
+	for _, s := range samples {
+		meanX, meanY = meanX+x(s)/n, meanY+of(s)/n
 	}
-	return 0
+	var xx, xy, yy float64
+	for _, s := range samples {
+		dx, dy := x(s)-meanX, of(s)-meanY
+		xx, xy, yy = xx+dx*dx, xy+dx*dy, yy+dy*dy
+	}
+	if n < 3 || xx == 0 {
+		return 0, 0
+	}
+	perHour = xy / xx
+	return perHour, math.Sqrt(max(yy-perHour*xy, 0) / (n - 2) / xx)
 }
