@@ -46,6 +46,9 @@ type expectation struct {
 	// foreign is how long before its end the gap begins at the latest, if its beginning is a time of
 	// another clock; else 0. See jetstream.Plan.
 	foreign time.Duration
+	// age is how long before its end it begins at the latest, if it would end before it begins: the
+	// host's clock has shown a wrong time before.
+	age time.Duration
 
 	pending time.Duration // how long batches came that did not show where the replay begins
 	// The pace of their events is measured from one of those batches on: its upstream time at its end,
@@ -59,9 +62,9 @@ func expect(m *BeginEpoch) expectation {
 	plan := m.Plan
 	switch {
 	case plan.Gap != nil:
-		return expectation{kind: expectsGap, gap: *plan.Gap, foreign: plan.Foreign}
+		return expectation{kind: expectsGap, gap: *plan.Gap, foreign: plan.Foreign, age: plan.Since}
 	case plan.Skip != nil:
-		return expectation{kind: expectsSkip, gap: *plan.Skip, foreign: plan.Foreign}
+		return expectation{kind: expectsSkip, gap: *plan.Skip, foreign: plan.Foreign, age: plan.Since}
 	}
 	held, exact := plan.Proof == jetstream.ProofHeld && !plan.Accept, plan.Proof == jetstream.ProofExact
 	switch {
@@ -76,7 +79,7 @@ func expect(m *BeginEpoch) expectation {
 	case exact:
 		return expectation{kind: expectsExact}
 	case plan.Accept:
-		return expectation{kind: expectsDoubt, gap: messages.Gap{Host: m.Host, FromUS: plan.Covered.US, Cause: messages.GapServerMoved}, foreign: plan.Foreign}
+		return expectation{kind: expectsDoubt, gap: messages.Gap{Host: m.Host, FromUS: plan.Covered.US, Cause: messages.GapServerMoved}, foreign: plan.Foreign, age: plan.Since}
 	}
 	return expectation{}
 }
@@ -118,6 +121,9 @@ func (e expectation) endingAt(us int64) messages.Gap {
 		g.FromUS = min(g.FromUS, us-e.foreign.Microseconds())
 	}
 	g.ToUS = max(us, g.FromUS)
+	if us < g.FromUS {
+		g.FromUS = us - e.age.Microseconds()
+	}
 	return g
 }
 

@@ -161,7 +161,7 @@ func (k *sink) First(first messages.Event) {
 		if k.isEarly(first, host) {
 			return
 		}
-		lost := expectation{gap: messages.Gap{Host: host, FromUS: k.plan.Covered.US, Cause: messages.GapServerMoved}, foreign: k.plan.Foreign}
+		lost := expectation{gap: messages.Gap{Host: host, FromUS: k.plan.Covered.US, Cause: messages.GapServerMoved}, foreign: k.plan.Foreign, age: k.plan.Since}
 		s.send(s.cfg.Writer, &messages.SuspectGap{Epoch: s.epoch, Gap: lost.endingAt(first.TimeUS)})
 	}
 }

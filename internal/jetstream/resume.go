@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"time"
 
 	"tempestd/messages"
@@ -150,6 +151,9 @@ type Plan struct {
 	// Foreign is set if nothing relates the clock of the position to the endpoint's: then Covered may
 	// be too late. It is how long ago the covered moment was.
 	Foreign time.Duration
+	// Since is how long ago the position was reached, or longer. A gap begins at most so long before an
+	// event that comes before the covered moment by the same clock, which was then wrong.
+	Since time.Duration
 }
 
 // PlanResume decides where to resume, in either protocol: see the package's "Resuming". It is a
@@ -169,6 +173,7 @@ func PlanResume(r Resume) Plan {
 	host := r.Endpoint.Host()
 	plan := Plan{From: cp.Position, Behind: r.behind(covered)}
 	plan.Covered, plan.Foreign = r.coveredThere(covered)
+	plan.Since = cmp.Or(r.Since, readLate)
 	plan.Fresh = cp.Moment && cp.FirstUS == 0 && (cp.Host == host || cp.Host == "") && plan.Behind <= beginSlack
 	if r.Swept && cp.Host == host && cp.Seq > 0 {
 		plan.Cursor, plan.Overlap = SequenceCursor(host, cp.Seq), OverlapShort

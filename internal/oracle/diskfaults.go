@@ -2,7 +2,6 @@ package oracle
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"tempestd/internal/config"
@@ -24,7 +23,7 @@ func diskFaults() map[Kind]fault {
 		"end-lost": {fits: func(s *Setup) bool {
 			return ownStore(s) && len(s.Servers) == 1 && !s.Early && !s.Archived && !s.Servers[0].Newer && !slices.Contains(s.Readers, "v1") && !slices.Contains(s.Readers, "v2")
 		}, draw: lasting(100*time.Millisecond, 20*time.Second),
-			do: func(w *world, _ Step) { w.disk.change(func() { w.disk.lies = func(memdisk.Op) bool { return true } }) },
+			do: func(w *world, _ Step) { w.disk.change(func() { w.disk.lies = lies }) },
 			undo: func(w *world, _ Step) {
 				w.kill(w.nodes[0], memdisk.Dropped)
 				w.disk.change(func() { w.disk.lies = nil })
@@ -33,10 +32,10 @@ func diskFaults() map[Kind]fault {
 		// The store's disk says that it has synced streams, and has not. Then its power fails, and that of
 		// all daemons. Readers begin again.
 		"disk-lies": {fits: func(s *Setup) bool { return modelStore(s) && len(s.Readers) == 0 && s.Keep == (config.Retention{}) }, draw: lasting(time.Second, time.Minute),
-			do: func(w *world, _ Step) {
-				w.disk.change(func() {
-					w.disk.lies = func(op memdisk.Op) bool { return strings.HasSuffix(op.Path, ".seg") }
-				})
-			}, undo: func(w *world, _ Step) { w.loseEnd() }},
+			do: func(w *world, _ Step) { w.disk.change(func() { w.disk.lies = lies }) }, undo: func(w *world, _ Step) { w.loseEnd() }},
 	}
 }
+
+// lies makes every sync one that only claims to have synced: what comes back after a power cut is all
+// of one moment.
+func lies(memdisk.Op) bool { return true }

@@ -80,7 +80,8 @@ func init() {
 		"clock-ahead": known(ofServer(jetsim.FaultClockAhead, lasting(time.Second, 20*time.Minute))),
 		"clock-back":  known(ofServer(jetsim.FaultClockBack, lasting(time.Second, 20*time.Minute))),
 
-		// A server of the older generation gives an event a time in the future, and no other event.
+		// A server of the older generation gives an event a time in the future, and no other event but
+		// those that come with it.
 		"future-event": {ofServer: true, fits: always, draw: counted(30 * 60), do: func(w *world, s Step) {
 			sim, lag := w.fleet.Members()[s.Server], w.Servers[s.Server].Lag+time.Millisecond
 			if w.Servers[s.Server].Newer {
@@ -89,8 +90,11 @@ func init() {
 			quiet := w.setQuiet(true)
 			w.wait(lag)
 			ahead := time.Duration(s.N) * time.Second
+			if w.Servers[s.Server].Undated {
+				ahead += tolerated
+			}
 			sim.StepClock(ahead)
-			w.fleet.Produce(1)
+			w.positions.future += w.fleet.Produce(1)
 			w.wait(lag)
 			sim.StepClock(-ahead)
 			w.setQuiet(quiet)
@@ -188,6 +192,9 @@ func init() {
 	maps.Copy(faults, valkeyFaults())
 	maps.Copy(faults, diskFaults())
 }
+
+// tolerated is how far in the future an event may be where nothing tells the host's clock.
+const tolerated = 5 * time.Minute
 
 // setQuiet says whether nobody posts, and returns what it was before.
 func (w *world) setQuiet(quiet bool) (before bool) {

@@ -17,8 +17,9 @@ var unsteady = []Kind{"crash", "clock-ahead", "clock-back", "future-event", "dis
 // feed whose position does never gets through a link that is cut often. And it never lies beyond the
 // present of a server that tells its clock: what comes until then would count as covered.
 type positions struct {
-	steady bool // no server goes back itself
-	bound  bool // no server's clock goes back, or seems to: three events in the future look like a clock that is ahead
+	steady bool  // no server goes back itself
+	bound  bool  // no server's clock goes back
+	future int64 // events with a time in the future; three look like a clock that is ahead
 	last   messages.Position
 	fault  string // the first position that is wrong
 }
@@ -27,13 +28,7 @@ func newPositions(steps []Step) positions {
 	has := func(kinds ...Kind) bool {
 		return slices.ContainsFunc(steps, func(s Step) bool { return slices.Contains(kinds, s.Kind) })
 	}
-	future := 0
-	for _, s := range steps {
-		if s.Kind == "future-event" {
-			future++
-		}
-	}
-	return positions{steady: !has(unsteady...), bound: !has("clock-back") && future < 3}
+	return positions{steady: !has(unsteady...), bound: !has("clock-back")}
 }
 
 // inexact is how far beyond a server's present a position may lie: dates have whole seconds, and
@@ -63,7 +58,7 @@ func (w *world) watchPosition() {
 	}
 	for i, server := range w.Servers {
 		present := w.fleet.Members()[i].Now()
-		if p.bound && now.Host == host(i) && !server.Undated && time.UnixMicro(now.TimeUS).Sub(present) > inexact {
+		if p.bound && p.future < 3 && now.Host == host(i) && !server.Undated && time.UnixMicro(now.TimeUS).Sub(present) > inexact {
 			p.fault = fmt.Sprintf("the position %+v is beyond the server's present, %d", now, present.UnixMicro())
 		}
 	}

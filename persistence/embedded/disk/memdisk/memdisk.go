@@ -60,8 +60,8 @@ type FS struct {
 	// Misread is called with what a read returns, and may change it. Misread must not use the file
 	// system. nil changes nothing.
 	Misread func(op Op, b []byte)
-	// Lies is called before every sync. If it returns true, the sync says that it has succeeded, and
-	// nothing of it is durable until the next one, as on a disk with a write cache that it does not
+	// Lies is called before every sync, also of a directory. If it returns true, the sync says that it
+	// has succeeded, and nothing of it is durable until the next one, as on a disk with a write cache that it does not
 	// flush. nil means that none does.
 	Lies func(Op) bool
 	// Capacity is the number of bytes of the file system; 0 means no limit.
@@ -105,7 +105,7 @@ func (f *FS) do(op Op, change func() error) error {
 	if err := change(); err != nil {
 		return &fs.PathError{Op: string(op.Kind), Path: op.Path, Err: err}
 	}
-	if op.Kind == Sync && f.Lies != nil && f.Lies(op) {
+	if (op.Kind == Sync || op.Kind == SyncDir) && f.Lies != nil && f.Lies(op) {
 		op.Kind = syncClaimed
 	}
 	f.record(op)
