@@ -75,10 +75,10 @@ race-daemon:
 	TEMPESTD_TEST_RACE=1 go test -vet=off -timeout 30m ./integration
 
 # What the race detector is not given, and what it is given a part of: a quiet and a narrow feed, left alone for a simulated week; drawn clocks; a store
-# that is damaged in every way; the largest batches and lists; the contract on a model of a server.
+# that is damaged in every way; the largest batches and lists; the contract on a model of a server; an archive with every fault.
 WEEK := TestQuietFeedIsLeftAloneForAWeek TestNarrowFeedIsNeverCalledBlind TestI2_WhateverTheClocksShow TestI4_VerifyFindsDamageAndRepairMendsIt \
 	TestI1_PowerCutLeavesNoPartOfAnAppend TestI1_I2_I3_PowerCut TestEveryLimitIsOneThatTheEngineTakes TestTheMostBytesOfABatchAreStored \
-	TestTheMostAccountsAFeedMayBeAbout TestTheModelOfAServerKeepsTheContract
+	TestTheMostAccountsAFeedMayBeAbout TestTheModelOfAServerKeepsTheContract TestEveryFaultOfAnArchiveInARepair
 space := $(subst ,, )
 week:
 	go test -vet=off $(SEQUENTIAL)
