@@ -82,8 +82,8 @@ func (s *fireStats) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var b strings.Builder
-	fmt.Fprintf(&b, "schedules: %d, with a failover of Valkey in %d; starts %d, kills %d, of them %d at crash points; events sent %d, read %d by readers that were killed %d times\n",
-		s.schedules, s.failovers, s.starts, s.kills, s.crashes, s.sent, s.read, s.readerKills)
+	fmt.Fprintf(&b, "schedules: %d, with a failover of Valkey in %d; starts %d, kills %d, of them %d at crash points, %d died on a full disk; events sent %d, read %d by readers that were killed %d times\n",
+		s.schedules, s.failovers, s.starts, s.kills, s.crashes, s.starved, s.sent, s.read, s.readerKills)
 	fmt.Fprintf(&b, "lost %d, doubled %d, out of order %d, altered or foreign %d, needless gaps %d, readers that differ %d\nfaults:",
 		s.lost, s.doubled, s.disordered, s.foreign, s.gaps, s.differ)
 	for _, kind := range slices.Sorted(maps.Keys(s.faults)) {
