@@ -168,6 +168,10 @@ func (c *committer) begin(ctx context.Context, m *BeginEpoch) error {
 		// entry.
 		c.dedupe.ExpectEarly()
 	}
+	if err == nil && m.Plan.IfTrimmed && !loaded.Trimmed {
+		c.dedupe.AcceptStart()
+		c.proven(&messages.Proven{Epoch: c.epoch.number})
+	}
 	if err == nil && loaded.Fingerprints == 0 && c.epoch.needsHeld() {
 		c.epoch.expectation = c.epoch.proven() // an empty stream holds no event that could prove it
 	}

@@ -142,10 +142,13 @@ type Plan struct {
 	Accept bool
 	// Fresh says that the feed began at From, a moment ago, and has stored nothing since. A server
 	// drops nothing so soon: if it does not go back so far, it began later itself.
-	Fresh  bool
-	Gap    *messages.Gap // what is lost, ToUS still unknown; nil if nothing is
-	Skip   *messages.Gap // what is passed over; lost as soon as an event comes
-	Behind time.Duration // from the last covered moment to now; 0 without a checkpoint
+	Fresh bool
+	Gap   *messages.Gap // what is lost, ToUS still unknown; nil if nothing is
+	// IfTrimmed says that the proof is needed only if retention has dropped entries from the stream: then
+	// a replay may bring what the stream once held.
+	IfTrimmed bool
+	Skip      *messages.Gap // what is passed over; lost as soon as an event comes
+	Behind    time.Duration // from the last covered moment to now; 0 without a checkpoint
 	// Covered is the covered moment on the endpoint's clock, or an earlier one: a gap begins there.
 	Covered messages.UpstreamTime
 	// Foreign is set if nothing relates the clock of the position to the endpoint's: then Covered may
@@ -289,7 +292,7 @@ func (r *Resume) byTime(plan *Plan, covered messages.UpstreamTime, reachable, nu
 		plan.Proof = ProofHeld
 		plan.Accept = rewind >= most || late >= lateSameClock && r.showsMore(plan.From)
 	case sought && r.Reach.Late == 0:
-		plan.Proof = ProofHeld
+		plan.Proof, plan.IfTrimmed = ProofHeld, plan.From.Host == host
 	}
 	plan.Cursor = TimeCursor(from - rewind.Microseconds())
 }
