@@ -169,18 +169,25 @@ func init() {
 		// Another filter that wants the same. After a change of the filter no event proves a replay by
 		// time.
 		"reload": {fits: always, draw: counted(1 << 20), do: func(w *world, s Step) { w.useFilter(s.N%2 == 0) }},
-		// Wishes that come faster than they can be met: changes of the filter, every other time with
-		// pauses and reconnects between them.
+		// Wishes that come faster than they can be met: changes of the filter; by the number also with
+		// pauses and reconnects between them, and while the store takes nothing.
 		"wishes": {fits: always, draw: counted(60), do: func(w *world, s Step) {
+			pauses, frozen := s.N%2 == 0, s.N%4 > 1 && !w.Valkey
+			if frozen {
+				w.disk.replies.freeze()
+			}
 			for i := range s.N {
-				if s.N%2 == 0 {
+				if pauses {
 					w.command([]messages.Command{messages.CommandPause, messages.CommandResume}[i%2])
 				}
 				w.useFilter(i%2 == 0)
-				if s.N%2 == 0 {
+				if pauses {
 					w.reconnect()
 				}
 				w.wait(50 * time.Millisecond)
+			}
+			if frozen {
+				w.disk.replies.thaw()
 			}
 			w.command(messages.CommandResume)
 		}},

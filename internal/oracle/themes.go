@@ -17,8 +17,6 @@ var themes = [][]Kind{
 	{"kill", "stop", "power-cut", "panic", "reply-lost", "append-fails", "store-frozen", "close", "disk-lies"},
 	// Wishes of an operator.
 	{"reload", "pause", "reconnect", "wishes", "store-frozen", "append-late", "close", "quiet", "stop"},
-	// Wishes that wait for the store.
-	{"wishes", "store-frozen", "append-late", "valkey-frozen", "valkey-late"},
 	// The shared store, and who has it.
 	{"node-frozen", "node-cut", "kill", "stop", "our-clock", "quiet", "append-late", "disk-lies", "close"},
 	// Servers are away, and others are there.
