@@ -80,7 +80,7 @@ func (w *world) size() int { return len(w.all()) }
 // complete says whether the stream and its readers have everything.
 func (w *world) complete() bool {
 	r, err := w.report()
-	return err == nil && r.Lost == 0
+	return err == nil && r.Lost == 0 && r.Sent > 0
 }
 
 // isLive says whether one daemon's feed is live, and all others wait for it.

@@ -41,21 +41,21 @@ func (s *Setup) drawReaders(seed uint64) {
 	}
 	s.Valkey = s.Nodes > 0 && rnd.IntN(2) == 0 && !s.Early
 	// What a stream no longer holds is told from a new event by time, and so by one clock alone. What an
-	// older server may have left out is fetched again, and a stream that keeps less than that has it
-	// twice.
+	// older server may have left out, and what one that crashed repeats, comes again, and a stream that
+	// keeps less than that has it twice.
 	first := s.Servers[0]
 	if slices.ContainsFunc(s.Servers, func(o Server) bool {
-		return o.Legacy || o.Skew != first.Skew || o.Drift != first.Drift || o.Lag != first.Lag
+		return o.Legacy || o.Undated && len(s.Servers) > 1 || o.Skew != first.Skew || o.Drift != first.Drift || o.Lag != first.Lag
 	}) {
 		return
 	}
 	switch rnd.IntN(4) {
 	case 0:
-		s.Keep.Entries = int64(20 + rnd.IntN(200))
+		s.Keep.Entries = int64(150 + rnd.IntN(200))
 	case 1:
-		s.Keep.Age = between(rnd, time.Minute, 5*time.Minute)
+		s.Keep.Age = between(rnd, 3*time.Minute, 6*time.Minute)
 	case 2:
-		s.Keep.Bytes = int64(10+rnd.IntN(100)) << 10
+		s.Keep.Bytes = int64(100+rnd.IntN(100)) << 10
 	}
 }
 

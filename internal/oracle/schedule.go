@@ -56,9 +56,9 @@ func Draw(seed uint64, kinds []Kind) Schedule {
 	}
 	able = choose(rnd, able)
 	if slices.Contains(able, "forget") || slices.Contains(able, "forget-away") {
-		// A gap entry says by time what is missing. The times of a server whose clock was set back do
-		// not tell what it has dropped.
-		able = slices.DeleteFunc(able, func(k Kind) bool { return k == "clock-back" || k == "clock-ahead" })
+		// A gap entry says by time what is missing. The times of a server whose clock was wrong do not
+		// tell what it has dropped.
+		able = slices.DeleteFunc(able, func(k Kind) bool { return k == "clock-back" || k == "clock-ahead" || k == "future-event" })
 	}
 	if slices.Contains(able, "end-lost") {
 		// What a stream has lost has its IDs again only if its server still has it as it was.

@@ -140,6 +140,15 @@ func readTwice(f io.ReaderAt, b []byte, off int64, check func() error) (err erro
 	return err
 }
 
+// readHeader reads the header of a segment, of which the file has len(b) bytes.
+func readHeader(f io.ReaderAt, b []byte) (h segment.Header, err error) {
+	err = readTwice(f, b, 0, func() (err error) {
+		h, err = segment.ReadHeader(b)
+		return err
+	})
+	return h, err
+}
+
 // readAt reads all of b. Missing bytes at the end of the file are damage, not an error of the file
 // system.
 func readAt(f io.ReaderAt, b []byte, off int64) error {
