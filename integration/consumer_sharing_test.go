@@ -18,7 +18,7 @@ import (
 func TestI2_I3_AConsumerOfTwoDaemons(t *testing.T) {
 	t.Parallel()
 	sim := simulate(t, 500)
-	p := startPair(t, sim.url())
+	p := startPair(t, sim.url(), settings{"valkey.command_timeout": `"10s"`}) // no call may fail because the machine is busy
 	owner, standby := p.roles()
 	x := newIndexer(t, standby)
 	if _, made, err := owner.CreateConsumer(t.Context(), feed, indexerName, "0-0", messages.ConsumerFilter{}); err != nil || made {

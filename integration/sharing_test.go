@@ -40,7 +40,7 @@ type pair struct {
 
 // startPair starts both daemons and waits until one of them reads the feed and has stored
 // something.
-func startPair(t *testing.T, upstream string) *pair {
+func startPair(t *testing.T, upstream string, more ...settings) *pair {
 	t.Helper()
 	// "everysec" would not be enough: a server that is killed during a sync loses up to two seconds
 	// of acknowledged writes, and the daemons would report that.
@@ -48,6 +48,9 @@ func startPair(t *testing.T, upstream string) *pair {
 	for i, name := range []string{"one", "two"} {
 		p.daemons[i] = newDaemon(t, upstream, onValkey(p.server))
 		p.daemons[i].configure(settings{"ha.enabled": "true", "ha.name": quoted(name), "log.level": `"info"`})
+		for _, s := range more {
+			p.daemons[i].configure(s)
+		}
 		p.daemons[i].start()
 	}
 	for _, d := range p.daemons {

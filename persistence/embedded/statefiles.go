@@ -252,8 +252,9 @@ func probe(dir string) error {
 	return errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
 }
 
-// closeTime bounds the closing of the database. The database repeats a failing write for ever.
-const closeTime = 4 * time.Second
+// closeTime bounds the closing of the database. The database repeats a failing write for ever. A busy
+// disk takes seconds.
+const closeTime = 10 * time.Second
 
 // end closes the database. If the disk has no space for that, or accepts no write, the database is
 // left as it is: all of its data is in its log and synced, and the process ends.
