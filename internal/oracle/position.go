@@ -10,8 +10,10 @@ import (
 )
 
 // unsteady are the faults after which the numbers or the times of a server, or the end of the store,
-// go back.
-var unsteady = []Kind{"crash", "clock-ahead", "clock-back", "future-event", "disk-lies", "end-lost", "valkey-failover"}
+// go back, or an append that counts as failed is in the stream all the same: what it held is read
+// again from before it.
+var unsteady = []Kind{"crash", "clock-ahead", "clock-back", "future-event", "disk-lies", "end-lost", "misread", "reply-lost", "append-late", "store-frozen",
+	"valkey-failover", "valkey-swallow", "valkey-unanswered", "valkey-late", "valkey-frozen", "valkey-hang"}
 
 // positions watches the position that is stored with the stream. On one server it never goes back: a
 // feed whose position does never gets through a link that is cut often. And it never lies beyond the
