@@ -35,7 +35,8 @@ func (s *Sim) flip(g *sealed, r *http.Request) (at int64, ok bool) {
 		fault string
 		at    uint64
 	}{
-		{FaultFrameFlip, max(uint64(from), jss.HeaderSize) + 20},
+		// In the magic number of the frame: elsewhere there are bits without a meaning.
+		{FaultFrameFlip, max(uint64(from), jss.HeaderSize) + 2},
 		{FaultIndexFlip, h.IndexOffset + 9},
 		{FaultBloomFlip, h.AccountBloomOffset + 1},
 	} {
