@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"tempestd/messages"
+	"tempestd/persistence"
+	"tempestd/persistence/embedded"
 )
 
 // unsteady are the faults after which the numbers or the times of a server, or the end of the store,
@@ -60,12 +62,32 @@ func (w *world) watchPosition() {
 	}
 	for i, server := range w.Servers {
 		present := w.fleet.Members()[i].Now()
-		if p.bound && p.future < 3 && now.Host == host(i) && !server.Undated && time.UnixMicro(now.TimeUS).Sub(present) > inexact {
+		beyond := func(us int64) bool { return time.UnixMicro(us).Sub(present) > inexact }
+		if p.bound && p.future < 3 && now.Host == host(i) && !server.Undated && beyond(now.TimeUS) {
 			p.fault = fmt.Sprintf("the position %+v is beyond the server's present, %d", now, present.UnixMicro())
+		}
+		for _, saved := range w.saved() {
+			if p.bound && p.future == 0 && saved.Host == host(i) && beyond(saved.AtTip) {
+				p.fault = fmt.Sprintf("everything counts as covered up to %d, beyond the server's present, %d", saved.AtTip, present.UnixMicro())
+			}
 		}
 	}
 	if p.fault != "" {
 		w.log.add("%s", p.fault)
 	}
 	p.last = now
+}
+
+// saved are the checkpoints that the daemons keep beside the stream.
+func (w *world) saved() (all []messages.Checkpoint) {
+	for _, run := range w.running() {
+		var kept persistence.CheckpointStore = &run.node.checkpoints
+		if own, ok := run.store.(*embedded.Store); ok && w.server == nil {
+			kept = own
+		}
+		if cp, err := kept.LoadCheckpoint(context.Background(), feedName); err == nil {
+			all = append(all, cp)
+		}
+	}
+	return all
 }
