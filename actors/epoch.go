@@ -167,6 +167,9 @@ func (e *epoch) reach(b *messages.Batch, at *messages.Checkpoint, past bool) (mo
 		}
 	}
 	moved = at.Position != end
+	if at.Host != e.host {
+		at.AtTip = 0 // a time of the other host's clock
+	}
 	at.Position, at.Replay = end, messages.Position{}
 	return moved
 }

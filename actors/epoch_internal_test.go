@@ -102,3 +102,20 @@ func TestI3_EventsFromBeforeTheFirstOneAreLeftOut(t *testing.T) {
 		}
 	}
 }
+
+// What counts as covered after a failover is of the new host's clock.
+func TestI4_ThePositionOfAnotherHostIsCoveredByItsOwnClock(t *testing.T) {
+	e := epoch{number: 1, host: "b", caughtUp: true}
+	at := messages.Checkpoint{Position: messages.Position{Host: "a", TimeUS: 500}, AtTip: 900}
+	if !e.reach(&messages.Batch{TimeUS: 300, PresentUS: 400, ReachedUS: 390}, &at, true) {
+		t.Fatal("the position did not move")
+	}
+	if got := at.Covered(); got != (messages.UpstreamTime{Host: "b", US: 300}) {
+		t.Errorf("covered is %+v", got)
+	}
+	at.AtTip = 350
+	e.reach(&messages.Batch{TimeUS: 310, PresentUS: 400, ReachedUS: 390}, &at, true)
+	if at.AtTip != 350 {
+		t.Errorf("on the same host the tip is forgotten: %+v", at)
+	}
+}
