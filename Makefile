@@ -4,6 +4,7 @@
 # make lint    formatting, vet, static analysis and the directions of imports alone
 # make fuzz    every fuzz target for FUZZTIME each
 # make oracle  SEEDS schedules of faults for the whole core under virtual time, from SEED on
+# make alerts  a Prometheus with the alerts and the dashboard of deploy/ scrapes daemons under faults
 # make mutants puts deliberate bugs into a copy of the source, and demands that a test finds each of them
 #
 # make test also runs the fuzzers of what comes from the network: for 10 s each in CI, for 5 s elsewhere.
@@ -20,7 +21,7 @@ export CGO_ENABLED ?= 0
 # unknown fails with a sentence if packages depend on a package that matches a pattern.
 unknown = deps=$$(go list -deps $(1)) || exit 1; if echo "$$deps" | grep -E '$(2)'; then echo '$(3)'; exit 1; fi
 
-.PHONY: build test needs lint race week unit bench fuzz fuzz-wire oracle oracle-breaks mutants clean
+.PHONY: build test needs lint race week unit bench fuzz fuzz-wire oracle oracle-breaks mutants alerts clean
 
 build:
 	go build -trimpath -ldflags "-s -w -buildid=" -o tempestd ./cmd/tempestd
@@ -83,6 +84,12 @@ oracle:
 # After how many seeds each known bug is found, put back one by one.
 oracle-breaks:
 	sh internal/oracle/breaks.sh
+
+# Two minutes, of which it waits for most. Prometheus is installed if it is missing.
+alerts:
+	@bash .ci/needs prometheus
+	promtool check rules deploy/prometheus/alerts.yml
+	go test -count=1 -tags alerts -v -run TestEveryAlertFiresAndEnds -timeout 15m ./integration/alerts
 
 # Some minutes; needs what the tests need.
 mutants: needs

@@ -70,8 +70,8 @@ func (a *app) connect() (*client.Client, error) {
 }
 
 // clientConfig loads the configuration of a client command, or returns nil if there is none. If -c
-// does not name it and it is invalid, for example because only the daemon may read its token file,
-// clientConfig prints a note and ignores it.
+// does not name it and it is invalid, clientConfig prints a note and ignores it. A token that only
+// the daemon can read is a warning.
 func (a *app) clientConfig() (*config.Config, error) {
 	path, err := config.Find(a.configPath)
 	if path == "" || err != nil {
@@ -82,6 +82,13 @@ func (a *app) clientConfig() (*config.Config, error) {
 		first, _, _ := strings.Cut(err.Error(), "\n")
 		fmt.Fprintf(a.err, "%s; not used, trying %s\n", first, defaultAddr)
 		return nil, nil
+	}
+	if err == nil && a.tokenFile == "" && cfg.HTTP.Token.IsEmpty() {
+		for _, e := range cfg.Unresolved {
+			if set, _ := a.env("TEMPESTD_TOKEN"); set == "" && strings.HasPrefix(e.Key, "http.token") {
+				fmt.Fprintf(a.err, "warning: %s; trying without a token: --token-file or TEMPESTD_TOKEN gives one\n", e)
+			}
+		}
 	}
 	return cfg, err
 }

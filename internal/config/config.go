@@ -21,6 +21,12 @@ type Config struct {
 	HA              HA
 	Network         Network
 	Feeds           []Feed // sorted by name
+
+	// Unresolved are the secrets that this process cannot read: their variable is not set, or their
+	// file is for another user. A daemon must not run without them. Other commands can do their work.
+	Unresolved []*Error
+	// Warnings say what is allowed and unwise.
+	Warnings []*Error
 }
 
 // Network says where the servers of accounts are found, for repairs and for feeds that follow an

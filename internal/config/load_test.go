@@ -314,3 +314,38 @@ func TestLoadSaysWhyAFileCannotBeRead(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestVariablesWorkInEveryString(t *testing.T) {
+	env := map[string]string{"HOST": "jet.example.com", "DELAY": "40ms", "POLICY": "record", "SIZE": "2GiB", "PORT": "7099", "SECRET": "Hunter2-Hunter2"}
+	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+	file := filepath.Join(t.TempDir(), "config.toml")
+	put := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(`
+[http]
+listen = "127.0.0.1:${PORT}"
+[feeds.sky]
+endpoints = ["${HOST}", "wss://${OTHER:-b.example.com}/subscribe"]
+batch_delay = "${DELAY}"
+gap_policy = "${POLICY}"
+retention = { bytes = "${SIZE}" }
+`)
+	c, err := config.Load(file, lookup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := c.Feeds[0]
+	if c.HTTP.Listen != "127.0.0.1:7099" || f.Endpoints[0].Host() != "jet.example.com:443" || f.Endpoints[1].Host() != "b.example.com:443" ||
+		f.BatchDelay != 40*time.Millisecond || f.Repair.Policy != config.GapsRecord || f.Retention.Bytes != 2<<30 {
+		t.Errorf("got %q and %+v", c.HTTP.Listen, f)
+	}
+	// I10: an error repeats the variable and not what the environment holds.
+	put("[log]\nlevel = \"${SECRET}\"\nformat = \"${NOT_SET}\"\n[feeds.sky]\nendpoints = [\"jet.example.com\"]\nkinds = [\"${SECRET}\"]\n")
+	_, err = config.Load(file, lookup)
+	if err == nil || strings.Contains(err.Error(), "Hunter2") || !strings.Contains(err.Error(), "NOT_SET is not set") || strings.Count(err.Error(), "\n") != 2 {
+		t.Errorf("got %v", err)
+	}
+}

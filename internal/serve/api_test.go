@@ -111,7 +111,7 @@ func TestRoutesAndMethods(t *testing.T) {
 	}
 	for _, c := range []struct{ method, path, allow string }{
 		{"POST", "/v1/feeds", "GET, HEAD"},
-		{"DELETE", "/v1/streams/bluesky", "GET, HEAD"},
+		{"PUT", "/v1/streams/bluesky", "DELETE, GET, HEAD"},
 		{"OPTIONS", "/v1/streams/bluesky/tail", "GET, HEAD"},
 		{"CONNECT", "", "GET, HEAD, POST, PUT, DELETE"},
 		{"GET", "/v1/feeds/bluesky/pause", "POST"},

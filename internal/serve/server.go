@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -41,6 +41,8 @@ const (
 type Control interface {
 	Feeds(ctx context.Context) ([]messages.FeedStatus, error)
 	Feed(ctx context.Context, name string) (messages.FeedStatus, error)
+	// HasFeed says whether a feed has that name. It does not wait.
+	HasFeed(name string) bool
 	History(ctx context.Context, feed string, q messages.HistoryQuery) (messages.FeedHistory, error)
 	Reconnect(ctx context.Context, feed string) error
 	Pause(ctx context.Context, feed string) error
@@ -49,10 +51,29 @@ type Control interface {
 	// such gap.
 	RepairGap(ctx context.Context, feed string, c messages.RepairGap) (messages.GapAnswer, error)
 	DismissGap(ctx context.Context, feed string, c messages.DismissGap) (messages.GapAnswer, error)
+	// DeleteStream removes a stream for good. The error matches persistence.ErrNoStream when no
+	// stream has that name, and messages.ErrNotNow when a feed fills it.
+	DeleteStream(ctx context.Context, stream string) error
 	// Close closes a stream for good. The error matches persistence.ErrNoStream when no stream has
 	// that name.
 	Close(ctx context.Context, stream, reason string) (persistence.StreamInfo, error)
 	Ready(ctx context.Context) messages.Readiness
+}
+
+// Reloader reads the daemon's configuration again. It returns when that is in force or rejected; the
+// error is then a *messages.RejectedError.
+type Reloader interface {
+	Reload(ctx context.Context) (messages.Reloaded, error)
+}
+
+// Limits are the part of the options that can change while the server runs.
+type Limits struct {
+	// MaxTails is how many tails may wait or stay at one time on one stream, 0 for 16384.
+	// MaxClientTails is the same for one client address, 0 for 10000.
+	MaxTails, MaxClientTails int
+	// DefaultStream is the stream of websocket subscribers that name none. "" stands for the
+	// daemon's stream if it has only one.
+	DefaultStream string
 }
 
 // Options configure a Server. All fields are required, except those whose comment says what zero or
@@ -60,22 +81,21 @@ type Control interface {
 type Options struct {
 	Store    persistence.Store
 	Control  Control
+	Reloader Reloader // nil: the configuration cannot be read again
+	Diagnostics
 	Observer *observe.Observer
 	Token    string // bearer token; "" for no authentication
 	Clock    clockwork.Clock
 	// AllowedOrigins are the web origins of other servers whose pages may use the API, in the form
 	// of config.HTTP. nil allows none.
 	AllowedOrigins []string
-	// MaxTails is how many tails may wait or stay at one time on one stream, 0 for 16384.
-	// MaxClientTails is the same for one client address, 0 for 10000.
-	MaxTails, MaxClientTails int
-	// DefaultStream is the stream of websocket subscribers that name none. "" stands for the
-	// daemon's stream if it has only one.
-	DefaultStream string
+	Limits
 	// Dictionaries returns the zstd dictionaries for compressing the messages of a stream's
 	// websocket subscribers, nil where there is none. The function may be nil: then no stream has
 	// one.
 	Dictionaries func(stream string) (v1, v2 []byte)
+	// Measure updates more metrics before a scrape, outside of it. It may be nil.
+	Measure func()
 	// Fault injects faults in tests. It is nil in production.
 	Fault beside.Fault
 }
@@ -84,6 +104,10 @@ type Options struct {
 type Server struct {
 	store    persistence.Store
 	control  Control
+	reloader Reloader
+
+	diagnostics Diagnostics
+
 	observer *observe.Observer
 	clock    clockwork.Clock
 	fault    beside.Fault
@@ -95,6 +119,11 @@ type Server struct {
 	mirror    *mirror.Mirror
 	durable   *durable.Handler
 
+	measurement measurement
+	measureMore func()
+	ending      context.Context // ends with Shutdown
+	end         context.CancelFunc
+
 	http      *http.Server
 	verifying sync.Mutex // held while a verification runs
 }
@@ -102,7 +131,7 @@ type Server struct {
 // New returns a server that does not listen yet.
 func New(opt Options) *Server {
 	s := &Server{
-		store: opt.Store, control: opt.Control, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
+		store: opt.Store, control: opt.Control, reloader: opt.Reloader, diagnostics: opt.Diagnostics, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
 		crew:  beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
 		guard: guard.New(opt.Token, opt.AllowedOrigins),
 		tails: tail.New(tail.Options{Clock: opt.Clock, Observer: opt.Observer, PerStream: opt.MaxTails, PerClient: opt.MaxClientTails, Fault: opt.Fault}),
@@ -111,14 +140,23 @@ func New(opt Options) *Server {
 	s.mirror = mirror.New(mirror.Options{Store: s.store, Tails: s.tails, Guard: s.guard, Clock: s.clock, Observer: s.observer,
 		DefaultStream: opt.DefaultStream, Dictionaries: opt.Dictionaries, Fault: opt.Fault})
 	s.durable = durable.New(durable.Options{Store: s.store, Tails: s.tails, Clock: s.clock, Observer: s.observer, Private: s.guard.NeedsToken()})
+	s.ending, s.end = context.WithCancel(context.Background())
+	s.measureMore = opt.Measure
 	s.http = &http.Server{
+		ConnState:         s.connections,
 		Handler:           s.barrier(s.guarded(s.mux())),
 		ReadHeaderTimeout: api.ReadTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(opt.Observer.Logger().Handler(), slog.LevelWarn),
+		ErrorLog:          log.New(netHTTP{opt.Observer}, "", 0),
 	}
 	return s
+}
+
+// Configure takes over other limits. Requests that are being served keep their slots.
+func (s *Server) Configure(l Limits) {
+	s.tails.Configure(l.MaxTails, l.MaxClientTails)
+	s.mirror.Configure(l.DefaultStream)
 }
 
 // Handler returns the whole API, for use in another HTTP server.
@@ -145,6 +183,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // get a close frame, and Shutdown waits for them. It returns when the last response is written.
 // When ctx ends before that, the connections are cut and Shutdown returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.endMeasurements()
+	defer s.crew.Wait()
 	s.tails.Drain()
 	defer context.AfterFunc(ctx, s.tails.Cut)()
 	err := s.http.Shutdown(ctx)

@@ -15,11 +15,12 @@ var tailParams = slices.Concat([]string{"after", "block_ms", "limit", api.Repair
 // streamStatus is a stream's status in the API.
 type streamStatus struct {
 	persistence.StreamInfo
-	Readers int `json:"readers"` // tails that are being served
+	Readers int  `json:"readers"` // tails that are being served
+	Feed    bool `json:"feed"`    // a feed of this daemon's configuration fills it
 }
 
 func (s *Server) statusOf(info persistence.StreamInfo) streamStatus {
-	return streamStatus{info, s.observer.Metrics().TailsOf(info.Name)}
+	return streamStatus{info, s.observer.Metrics().TailsOf(info.Name), s.control.HasFeed(info.Name)}
 }
 
 func (s *Server) streams(w http.ResponseWriter, r *http.Request) error {

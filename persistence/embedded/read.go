@@ -45,6 +45,9 @@ func pageOf(m *meta, entries []persistence.Entry, cursor EntryID, behind int64) 
 // unlinked a segment of t in the meantime, it reads at the present tip.
 func (st *stream) page(ctx context.Context, t *tip, from, to EntryID, limit int) (persistence.Page, error) {
 	for {
+		if st.deleted.Load() {
+			return persistence.Page{}, noStream(st.name)
+		}
 		if err := persistence.CheckFrom(st.name, from, t.meta.floor); err != nil {
 			return persistence.Page{}, err
 		}

@@ -58,6 +58,9 @@ func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (p
 	if err := ctx.Err(); err != nil {
 		return persistence.Page{}, nil, err
 	}
+	if st.deleted.Load() {
+		return persistence.Page{}, nil, noStream(st.name)
+	}
 	st.wanted.Store(st.store.clock.Now().UnixNano())
 	t := st.tip.Load()
 	if nothing := t.meta.kept() == 0 || id.Compare(t.meta.end.Last) >= 0; nothing && wait && t.meta.closedUS == 0 {

@@ -44,6 +44,7 @@ func Run(t *testing.T, b Backend) {
 		{"I2_I3_StreamsSideBySide", testSideBySide},
 		{"Names", testNames},
 		{"Close", testClose},
+		{"Delete", testDelete},
 		{"Ranges", testRanges},
 		{"Bounds", testBounds},
 		{"ReadingByName", testByName},

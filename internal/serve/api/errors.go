@@ -39,6 +39,7 @@ const (
 	NameStoreUnavailable = "StoreUnavailable"
 	NameNoAnswer         = "NoAnswer"
 	NameNoFiles          = "NoFiles"
+	NameConfigRejected   = "ConfigRejected"
 )
 
 // Error is an error with its HTTP response.
@@ -97,6 +98,9 @@ func ErrorOf(err error) (api *Error, ours bool) {
 	}
 	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
 		return &Error{Status: http.StatusGone, Name: NameCursorExpired, Message: expired.Error(), Oldest: expired.Oldest}, false
+	}
+	if rejected, ok := errors.AsType[*messages.RejectedError](err); ok {
+		return &Error{Status: http.StatusUnprocessableEntity, Name: NameConfigRejected, Message: rejected.Error()}, false
 	}
 	switch {
 	case errors.As(err, &api):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -56,7 +57,7 @@ type Mirror struct {
 	clock         clockwork.Clock
 	observer      *observe.Observer
 	fault         beside.Fault
-	defaultStream string
+	defaultStream atomic.Pointer[string]
 	compressors   compressors
 	// A slot for each cursor search, and for each large message that is being read.
 	seeks, large chan struct{}
@@ -65,10 +66,15 @@ type Mirror struct {
 
 // New returns a mirror.
 func New(o Options) *Mirror {
-	return &Mirror{store: o.Store, tails: o.Tails, guard: o.Guard, clock: o.Clock, observer: o.Observer, fault: o.Fault, defaultStream: o.DefaultStream,
+	m := &Mirror{store: o.Store, tails: o.Tails, guard: o.Guard, clock: o.Clock, observer: o.Observer, fault: o.Fault,
 		compressors: compressors{of: o.Dictionaries, made: make(map[uint32]*dictionaryCompressor)},
 		seeks:       make(chan struct{}, maxSeeks), large: make(chan struct{}, maxLarge), deflating: make(chan struct{}, maxDeflate)}
+	m.Configure(o.DefaultStream)
+	return m
 }
+
+// Configure changes the stream of subscribers that name none.
+func (m *Mirror) Configure(defaultStream string) { m.defaultStream.Store(&defaultStream) }
 
 // Routes returns the routes of a Jetstream server, and a stream's own.
 func (m *Mirror) Routes() []api.Route {
@@ -170,7 +176,7 @@ func (m *Mirror) streamOf(r *http.Request) (persistence.Stream, error) {
 		name = r.URL.Query().Get("stream")
 	}
 	if name == "" {
-		name = m.defaultStream
+		name = *m.defaultStream.Load()
 	}
 	if name == "" {
 		streams, err := m.store.Streams(r.Context())

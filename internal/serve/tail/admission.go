@@ -25,12 +25,12 @@ const longTail = 60 // seconds
 // a remote address, for IPv6 its /64 network. The token does not matter: a daemon has one token, so
 // the token does not tell clients apart. All clients behind one proxy count as one.
 type admission struct {
-	perStream, perClient int
-	now                  func() time.Time
+	now func() time.Time
 
-	mu      sync.Mutex
-	streams map[string]*slots
-	clients map[netip.Addr]*slots
+	mu                   sync.Mutex
+	perStream, perClient int
+	streams              map[string]*slots
+	clients              map[netip.Addr]*slots
 }
 
 func newAdmission(perStream, perClient int, now func() time.Time) *admission {

@@ -50,6 +50,13 @@ func New(o Options) *Tails {
 	return t
 }
 
+// Configure changes how many tails there may be, as Options have it. Those that are open stay.
+func (t *Tails) Configure(perStream, perClient int) {
+	t.slots.mu.Lock()
+	defer t.slots.mu.Unlock()
+	t.slots.perStream, t.slots.perClient = cmp.Or(perStream, defaultPerStream), cmp.Or(perClient, defaultPerClient)
+}
+
 // Admit takes a slot for a request that follows stream. Every request that waits or stays must hold
 // one. The error is 429 TooManyTails when no slot is free, and 503 while the server stops. budget
 // is the longest time that the request waits, 0 for no limit. The caller must call release exactly
