@@ -1,5 +1,6 @@
 # make test    everything CI runs: formatting, vet, static analysis, every test with the race detector
-# make build   ./tempestd, static and reproducible
+# make build   ./tempestd, static and reproducible; VERSION=v1.2.3 says what it calls itself, else the build information does
+# make dist    what a release is made of, in dist/: packages, archives, bills of materials, checksums
 # make bench   every benchmark, with allocations
 # make lint    formatting, vet, static analysis and the directions of imports alone
 # make fuzz    every fuzz target for FUZZTIME each
@@ -16,15 +17,21 @@ WIREFUZZ    := FuzzScan FuzzScanV2 FuzzZstdFrame FuzzRefusal FuzzCursor
 SEEDS       ?= 1000
 SEED        ?= 1
 
+BINARY      ?= tempestd
+RELEASE      = $(if $(VERSION),-X tempestd/internal/version.release=$(VERSION))
+
 export CGO_ENABLED ?= 0
 
 # unknown fails with a sentence if packages depend on a package that matches a pattern.
 unknown = deps=$$(go list -deps $(1)) || exit 1; if echo "$$deps" | grep -E '$(2)'; then echo '$(3)'; exit 1; fi
 
-.PHONY: build test needs lint race week unit bench fuzz fuzz-wire oracle oracle-breaks mutants alerts clean
+.PHONY: build test needs lint race week unit bench fuzz fuzz-wire oracle oracle-breaks mutants alerts dist clean
 
 build:
-	go build -trimpath -ldflags "-s -w -buildid=" -o tempestd ./cmd/tempestd
+	go build -trimpath -ldflags "-s -w -buildid= $(RELEASE)" -o $(BINARY) ./cmd/tempestd
+
+dist:
+	VERSION=$(VERSION) sh deploy/dist.sh
 
 test: needs lint unit race week fuzz-wire
 
@@ -96,4 +103,4 @@ mutants: needs
 	go run ./integration/mutants
 
 clean:
-	rm -f tempestd oracle.test oracle.*.log
+	rm -rf tempestd dist oracle.test oracle.*.log
