@@ -73,7 +73,7 @@ func (v *demoView) render(seen demo.Snapshot, columns int) string {
 	label := func(name string) string { return p.faint.Render(fmt.Sprintf("%-9s", name)) }
 	fmt.Fprintf(&b, "%s %s  sent %s%s\n", label("upstream"), s.Upstream, showCount(s.Sim.Contents), v.down())
 	fmt.Fprintf(&b, "%s %s\n", label("faults"), p.bad.Render(showFaults(s.Sim.Faults)))
-	fmt.Fprintf(&b, "%s %s since %s  %s events/s  lag %s\n", label("feed"), p.state(f.State), showAge(time.Since(f.Since)), p.strong.Render(fmt.Sprintf("%.0f", f.EventsPerSec)), showLag(f))
+	fmt.Fprintf(&b, "%s %s since %s  %s events/s  lag %s\n", label("feed"), p.state(f.State), showAge(time.Since(since(f))), p.strong.Render(fmt.Sprintf("%.0f", f.EventsPerSec)), showLag(f))
 	fmt.Fprintf(&b, "%s stored %s  replayed and dropped %s  bad frames %d\n", label(""), showCount(f.Stored), showCount(f.Duplicates), f.Bad)
 	fmt.Fprintf(&b, "%s reconnects %d  stalls found %d  actor restarts %d  gaps %d\n", label(""), f.Reconnects, f.Stalls, f.Restarts, f.Gaps)
 	fmt.Fprintf(&b, "%s %s entries, %s  %s\n", label("stream"), showCount(s.Stream.Entries), humanize.IBytes(uint64(max(s.Stream.Bytes, 0))), p.faint.Render(s.Addr))
