@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -190,6 +191,8 @@ func TestNothingFromOutsideReachesATerminalAsItIs(t *testing.T) {
 
 func TestTailFollowsUntilTheStreamIsClosed(t *testing.T) {
 	d := newFakeDaemon(t, "")
+	away := time.Now().Add(-11 * time.Minute)
+	d.control.status = messages.FeedStatus{Feed: "sky", State: messages.StateDisconnected, Since: time.Now(), AwaySince: &away, Reason: "connection refused"}
 	d.append(t, posts(0, 3)...)
 	t.Chdir(t.TempDir())
 	p := process{out: newBuffer(), err: newBuffer()}
@@ -199,6 +202,7 @@ func TestTailFollowsUntilTheStreamIsClosed(t *testing.T) {
 		p.run(context.Background(), nil, "tail", "sky", "-n", "1", "-f", "--addr", d.URL)
 	}()
 	p.out.await(t, "post 2")
+	p.err.await(t, "stream sky: its feed is disconnected, away for 11m0s: connection refused\nwaiting for it …\n")
 	d.append(t, posts(3, 2)...)
 	p.out.await(t, "post 4")
 	if err := d.stream.Close(t.Context(), "feed removed"); err != nil {

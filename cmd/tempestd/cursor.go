@@ -54,7 +54,7 @@ and the time of the last event there, and the moment up to which nothing is miss
 			return a.withClient(func(daemon *client.Client) error {
 				cursor, err := daemon.Cursor(c.Context(), args[0])
 				if err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				if asJSON {
 					return printJSON(a.out, cursor)
@@ -103,7 +103,7 @@ on from there, with an empty stream. To take the stream along as well, use backu
 			return a.withClient(func(daemon *client.Client) error {
 				cursor, err := daemon.Cursor(c.Context(), args[0])
 				if err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				if cursor.CoveredUS == 0 {
 					return fmt.Errorf("feed %s has no position yet", args[0])

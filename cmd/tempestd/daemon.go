@@ -15,8 +15,6 @@ import (
 	"tempestd/internal/client"
 	"tempestd/internal/config"
 	"tempestd/internal/plain"
-	"tempestd/messages"
-	"tempestd/persistence"
 )
 
 // defaultAddr is the address of a daemon with the default configuration.
@@ -153,25 +151,6 @@ func streamNames(ctx context.Context, c *client.Client) ([]string, error) {
 		names[i] = s.Name
 	}
 	return names, err
-}
-
-// named adds the existing names to an error about a name that does not exist.
-func named(ctx context.Context, c *client.Client, err error) error {
-	names, what := streamNames, "streams"
-	switch {
-	case errors.Is(err, messages.ErrNoFeed):
-		names, what = feedNames, "feeds"
-	case !errors.Is(err, persistence.ErrNoStream):
-		return err
-	}
-	switch there, namesErr := names(ctx, c); {
-	case namesErr != nil:
-		return err
-	case len(there) == 0:
-		return fmt.Errorf("%w; there are no %s", err, what)
-	default:
-		return fmt.Errorf("%w; the %s are: %s", err, what, strings.Join(there, ", "))
-	}
 }
 
 // gone reports whether it makes sense to wait for the daemon: it is unreachable, or it asks to try

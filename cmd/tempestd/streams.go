@@ -141,7 +141,7 @@ func (a *app) verify(c *cobra.Command, offline bool, dataDir, stream string, rat
 	}
 	err = a.withClient(func(daemon *client.Client) error {
 		done, err = daemon.Verify(c.Context(), stream, rate, found, progress)
-		return named(c.Context(), daemon, err)
+		return err
 	})
 	return done, noDaemon(err)
 }

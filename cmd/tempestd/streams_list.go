@@ -102,7 +102,7 @@ feed out of the configuration and reload first.`,
 				if !yes {
 					info, err := daemon.Stream(c.Context(), name)
 					if err != nil {
-						return named(c.Context(), daemon, err)
+						return err
 					}
 					fmt.Fprintf(a.err, "%s has %s, %s. They are lost for good. Type the name of the stream to delete it: ",
 						name, plural(info.Entries, "entry"), humanize.IBytes(uint64(max(info.Bytes, 0))))
@@ -114,7 +114,7 @@ feed out of the configuration and reload first.`,
 					}
 				}
 				if err := daemon.DeleteStream(c.Context(), name); err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				fmt.Fprintf(a.err, "%s: deleted\n", name)
 				return nil

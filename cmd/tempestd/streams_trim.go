@@ -26,7 +26,7 @@ func (a *app) streamsInfoCommand() *cobra.Command {
 			return a.withClient(func(daemon *client.Client) error {
 				s, err := daemon.StreamStatus(c.Context(), args[0])
 				if err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				if asJSON {
 					return printJSON(a.out, s)
@@ -89,7 +89,7 @@ keeps from then on is in the configuration (retention), which does not change.`,
 			return a.withClient(func(daemon *client.Client) error {
 				done, err := daemon.Trim(c.Context(), args[0], keep)
 				if err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				fmt.Fprintf(a.err, "%s: dropped %s, %s; %s left\n", args[0], plural(done.Entries, "entry"), humanize.IBytes(uint64(max(done.Bytes, 0))), plural(done.Kept, "entry"))
 				return nil

@@ -40,6 +40,8 @@ type tail struct {
 	out    *bufio.Writer
 	print  func(persistence.Entry) error
 
+	toldWait bool // it was said what the tail waits for
+
 	line []byte // the buffer of printJSON
 }
 
@@ -62,7 +64,8 @@ yesterday, a day, or a time such as 2026-11-01T15:00:00Z, and mean the times of 
 On a terminal an entry is a readable line. In a pipe, or with --json, it is
 {"id":"<ms>-<seq>","event":{…}}, the event exactly as the upstream sent it; the id of the last one
 is the --after to go on with. A following tail survives a restart of the daemon: it goes on after
-the last entry it printed, and nothing is missed or repeated.
+the last entry it printed, and nothing is missed or repeated. It says what it waits for while the
+stream's feed is not live.
 
 --collection, --did and --kind print only some entries; the daemon leaves the others out. Gaps are
 always printed, unless --kind names other kinds only. Events that were fetched to close a gap stand
@@ -108,7 +111,7 @@ out.`,
 			}
 			return a.withClient(func(daemon *client.Client) error {
 				t.client = daemon
-				return named(c.Context(), daemon, t.run(c.Context(), last))
+				return t.run(c.Context(), last)
 			})
 		},
 	}
@@ -160,10 +163,14 @@ func (t *tail) start(ctx context.Context, last int) error {
 // stream is closed.
 func (t *tail) read(ctx context.Context) error {
 	lost, pause := false, retryFirst
+	idle := true // nothing came the last time
 	for t.limit != 0 {
 		block := time.Duration(0)
 		if t.follow && !lost {
 			block = t.block(time.Now())
+		}
+		if block > 0 && idle {
+			t.tellWait(ctx)
 		}
 		limit := pageSize
 		if t.limit > 0 {
@@ -190,6 +197,7 @@ func (t *tail) read(ctx context.Context) error {
 			fmt.Fprintf(t.app.err, "the daemon is back; going on after %s\n", t.after)
 			lost, pause = false, retryFirst
 		}
+		idle = len(frames.Entries) == 0
 		within := t.before(frames.Entries)
 		if err := t.write(within); err != nil {
 			return err

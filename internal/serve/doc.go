@@ -30,6 +30,7 @@
 //	server.go      Options, Server, its life, the layers that every request passes
 //	nethttp.go     what net/http logs, as events
 //	routes.go      the table of routes, and the way from a request to its handler
+//	known.go       what a 404 says that there is
 //	feeds.go       feeds: their status, their history, commands to them
 //	streams.go     reading and tailing streams
 //	sse.go         a tail as an event stream

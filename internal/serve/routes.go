@@ -61,7 +61,7 @@ func (s *Server) serveRoute(route api.Route) http.HandlerFunc {
 			err = s.dispatch(w, r, route)
 		}
 		if err != nil {
-			api.Fail(s.observer, w, r, err)
+			api.Fail(s.observer, w, r, s.nameKnown(r, err))
 		}
 	}
 }
@@ -74,7 +74,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, route api.Rout
 		}
 	}
 	if len(route.Methods) == 0 {
-		return api.NotFound(r.URL.Path, "/ lists what is")
+		return s.nothingAt(r.URL.Path)
 	}
 	method := r.Method
 	if method == http.MethodHead {
