@@ -63,9 +63,9 @@ unit: needs
 race:
 	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 go test -race -vet=off -timeout 30m -p $$(($$(nproc) + 1)) ./integration ./...
 
-# What the race detector is given a part of: a quiet and a narrow feed, left alone for a simulated week; drawn clocks; a store that is damaged in every way.
+# What the race detector is given a part of: a quiet and a narrow feed, left alone for a simulated week; the log in every state; drawn clocks; a store that is damaged in every way.
 week:
-	go test -run 'TestQuietFeedIsLeftAloneForAWeek|TestNarrowFeedIsNeverCalledBlind|TestI2_WhateverTheClocksShow|TestI4_VerifyFindsDamageAndRepairMendsIt|TestI1_PowerCutLeavesNoPartOfAnAppend|TestI1_I2_I3_PowerCut' ./supervisor ./persistence/embedded
+	go test -run 'TestQuietFeedIsLeftAloneForAWeek|TestNarrowFeedIsNeverCalledBlind|TestTheLogKeepsToItsBudgetInEveryState|TestI2_WhateverTheClocksShow|TestI4_VerifyFindsDamageAndRepairMendsIt|TestI1_PowerCutLeavesNoPartOfAnAppend|TestI1_I2_I3_PowerCut' ./supervisor ./persistence/embedded
 
 bench:
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
