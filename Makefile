@@ -6,6 +6,7 @@
 # make fuzz    every fuzz target for FUZZTIME each
 # make oracle  SEEDS schedules of faults for the whole core under virtual time, from SEED on
 # make alerts  a Prometheus with the alerts and the dashboard of deploy/ scrapes daemons under faults
+# make pictures takes pictures of the status page of daemons in trouble, into PICTURES
 # make mutants puts deliberate bugs into a copy of the source, and demands that a test finds each of them
 #
 # make test also runs the fuzzers of what comes from the network: for 10 s each in CI, for 5 s elsewhere.
@@ -17,6 +18,7 @@ WIREFUZZ    := FuzzScan FuzzScanV2 FuzzZstdFrame FuzzRefusal FuzzCursor
 SEEDS       ?= 1000
 SEED        ?= 1
 
+PICTURES    ?= pictures
 BINARY      ?= tempestd
 RELEASE      = $(if $(VERSION),-X tempestd/internal/version.release=$(VERSION))
 
@@ -25,7 +27,7 @@ export CGO_ENABLED ?= 0
 # unknown fails with a sentence if packages depend on a package that matches a pattern.
 unknown = deps=$$(go list -deps $(1)) || exit 1; if echo "$$deps" | grep -E '$(2)'; then echo '$(3)'; exit 1; fi
 
-.PHONY: build test needs lint race week unit bench fuzz fuzz-wire oracle oracle-breaks mutants alerts dist clean
+.PHONY: build test needs lint race week unit bench fuzz fuzz-wire oracle oracle-breaks mutants alerts pictures dist clean
 
 build:
 	go build -trimpath -ldflags "-s -w -buildid= $(RELEASE)" -o $(BINARY) ./cmd/tempestd
@@ -97,6 +99,10 @@ alerts:
 	@bash .ci/needs prometheus
 	promtool check rules deploy/prometheus/alerts.yml
 	go test -count=1 -tags alerts -v -run TestEveryAlertFiresAndEnds -timeout 15m ./integration/alerts
+
+pictures: needs
+	mkdir -p $(PICTURES)
+	PICTURES=$(abspath $(PICTURES)) go test ./integration -count=1 -run TestPicturesOfThePage
 
 # Some minutes; needs what the tests need.
 mutants: needs

@@ -22,7 +22,7 @@ func TestPicturesOfThePage(t *testing.T) {
 	b := browse(t)
 	for _, n := range []int{5, 60} {
 		t.Run(fmt.Sprint(n, "_feeds"), func(t *testing.T) {
-			d := troubled(t, n)
+			d, flapping := troubled(t, n)
 			tab := b.open(t, "http://"+d.addr+"/")
 			tab.allow("503")
 			tab.size(1440)
@@ -39,6 +39,9 @@ func TestPicturesOfThePage(t *testing.T) {
 					tab.fits(name)
 				}
 			}
+			cuts := flapping.stats().Faults["eof"]
+			tab.await("the outages are those that the simulator made, but for the newest", fmt.Sprintf(`Math.abs(parseInt(document.querySelector("#feed-flapping .past .disconnected").textContent) - %d) <= 1`, cuts))
+			tab.await("the open gaps are those of the ledger", `document.querySelector("#feed-sky .past").innerText.includes("2 gaps open")`)
 			tab.clean()
 		})
 	}
@@ -46,9 +49,10 @@ func TestPicturesOfThePage(t *testing.T) {
 
 // troubled starts a daemon with n feeds. One is refused for good, one flaps, one has gaps, the
 // others are well.
-func troubled(t *testing.T, n int) *daemon {
+func troubled(t *testing.T, n int) (d *daemon, flapping *simulator) {
 	t.Helper()
-	well, flapping := simulate(t, 20), simulate(t, 20, "--fault", "eof@5s/5s")
+	well := simulate(t, 20)
+	flapping = simulate(t, 20, "--fault", "eof@5s/5s")
 	forbidding := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "this client may not", http.StatusForbidden)
 	}))
@@ -61,7 +65,7 @@ func troubled(t *testing.T, n int) *daemon {
 	for i := 3; i < n; i++ {
 		more[fmt.Sprintf("feeds.well-%02d.endpoints", i)] = `[` + quoted(well.url()) + `]`
 	}
-	d := newDaemon(t, well.url(), more)
+	d = newDaemon(t, well.url(), more)
 	now := time.Now()
 	gap := func(id string, hours int, state messages.GapState) messages.GapRow {
 		at := now.Add(time.Duration(-hours) * time.Hour)
@@ -74,5 +78,5 @@ func troubled(t *testing.T, n int) *daemon {
 	}
 	d.keepGaps(waiting(gap("aaaa", 1, messages.GapWaiting)), waiting(gap("bbbb", 30, messages.GapWaiting)), gap("cccc", 50, messages.GapUnrepairable))
 	d.startLive()
-	return d
+	return d, flapping
 }
