@@ -24,6 +24,10 @@ nothing came, or somebody else had a batch, for as long as --wait says.`,
   tempestd consumer next bluesky indexer -n 1000 --wait 30s --ack | jq -r .event.did`,
 		Args: streamAndConsumer(),
 		RunE: func(c *cobra.Command, args []string) error {
+			// 0 is the default of the client.
+			if opt.Limit == 0 || opt.Lease == 0 {
+				return usage("-n, --lease: got %d, %v; want 1 to 1000 entries, and a lease from 1s to 1h", opt.Limit, opt.Lease)
+			}
 			t := &tail{app: a, stream: args[0], limit: -1, out: bufio.NewWriterSize(a.out, 64<<10)}
 			t.print = t.printJSON
 			if !asJSON && isTerminal(a.out) {

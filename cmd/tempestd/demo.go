@@ -55,8 +55,8 @@ this machine is contacted.`,
 		},
 	}
 	flags := c.Flags()
-	flags.DurationVar(&opt.For, "for", 20*time.Second, "how long events flow, as in `30s`")
-	flags.Float64Var(&opt.Rate, "rate", 500, "`events` a second")
+	flags.DurationVar(&opt.For, "for", 20*time.Second, "how long events flow, as in `30s`; at least 1s")
+	flags.Float64Var(&opt.Rate, "rate", 500, "`events` a second, more than 0")
 	flags.Uint64Var(&opt.Seed, "seed", 0, "`seed` of the simulated network")
 	flags.BoolVar(&opt.Faults, "faults", false, "break things")
 	return c

@@ -62,7 +62,7 @@ waited for.`,
 		},
 	}
 	c.Flags().BoolVarP(&watch, "watch", "w", false, "show it anew until Ctrl-C")
-	c.Flags().DurationVar(&every, "interval", time.Second, "with --watch: how often, as in `2s`")
+	c.Flags().DurationVar(&every, "interval", time.Second, "with --watch: how often, as in `2s`; at least 100ms")
 	jsonFlag(c, &asJSON)
 	a.clientFlags(c)
 	return c

@@ -120,7 +120,7 @@ out.`,
 	flags.Var(&since, "since", "begin at this `time`: 10m or 7d ago, yesterday, 2026-11-01T15:00:00Z")
 	flags.Var(&until, "until", "end before this `time`, in the same forms")
 	flags.BoolVar(&fromStart, "from-start", false, "begin with the oldest entry")
-	flags.IntVarP(&count, "lines", "n", 10, "`count` of entries: the last so many, or at most so many after a position")
+	flags.IntVarP(&count, "lines", "n", 10, "`count` of entries, up to 1000000: the last so many, or at most so many after a position")
 	flags.BoolVarP(&follow, "follow", "f", false, "go on with what comes")
 	flags.BoolVar(&asJSON, "json", false, "print JSON lines on a terminal as well")
 	flags.StringSliceVar(&filter.Collections, "collection", nil, "only commits of this `NSID`, or of all below it: app.bsky.feed.*; may be repeated")

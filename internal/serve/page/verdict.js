@@ -94,7 +94,7 @@ export function verdict(feeds, ready, gapStates, now) {
   const level = lines[0]?.level ?? "good";
   const troubled = lines.filter((line) => line.level !== "note");
   const named = feeds[0]?.status.feed;
-  if (n === 0) return { level: "note", headline: "No feed is configured", facts: ["the configuration's feeds.<name> make them"], lines };
+  if (n === 0) return { level: "note", headline: `No feed is configured${openGaps(gapStates)}`, facts: ["the configuration's feeds.<name> make them"], lines };
   if (troubled.length > 0) {
     const inFeeds = troubled.filter((line) => line.feed).length;
     const headline = inFeeds === 0 ? "The daemon is not ready" : n === 1 ? `${named} is in trouble` : `${inFeeds} of ${n} feeds ${inFeeds === 1 ? "is" : "are"} in trouble`;
