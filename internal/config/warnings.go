@@ -68,10 +68,9 @@ func (l *loader) adviseFeed(f *Feed, before []Feed) {
 	if len(hosts) == 1 && len(f.Endpoints) == 1 {
 		l.warn(key("endpoints"), "found only one: while it is away, nothing comes", "want two or more")
 	}
-	for i := range before {
-		if o := &before[i]; o.Endpoints[0].Host() == f.Endpoints[0].Host() && sameFilter(o, f) {
-			l.warn(key("endpoints"), "found the same server and filter as in feed "+o.Name+": every event is stored twice", "want one feed; any number of readers can share it")
-		}
+	same := func(o Feed) bool { return o.Endpoints[0].Host() == f.Endpoints[0].Host() && sameFilter(&o, f) }
+	if i := slices.IndexFunc(before, same); i >= 0 {
+		l.warn(key("endpoints"), "found the same server and filter as in feed "+before[i].Name+": every event is stored twice", "want one feed; any number of readers can share it")
 	}
 	switch {
 	case l.draft.Stream.Backend == BackendValkey && (f.Retention.Bytes == 0 && f.Retention.Entries == 0 || f.Retention.Bytes >= bigInMemory):
@@ -88,9 +87,13 @@ func (l *loader) adviseFeed(f *Feed, before []Feed) {
 // warnOfRepeats notes an item that is written twice. Only the first counts.
 func (l *loader) warnOfRepeats(key string, v value) {
 	seen := map[string]bool{}
-	for _, item := range v.items {
+	for i, item := range v.items {
+		what := item.String()
+		if what == notShown {
+			what = fmt.Sprintf("item %d", i+1)
+		}
 		if text := item.text; seen[text] {
-			l.warn(key, "found "+item.String()+" twice", "want it once")
+			l.warn(key, "found "+what+" twice", "want it once")
 		} else {
 			seen[text] = true
 		}

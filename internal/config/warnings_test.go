@@ -27,8 +27,11 @@ func TestWhatIsAllowedAndUnwiseIsAWarning(t *testing.T) {
 			want: []string{"found one.example:443 twice"}},
 		"one endpoint twice": {text: "[feeds.a]\nendpoints = [\"one.example\", \"two.example\", \"one.example\"]\n", want: []string{`:2: feeds.a.endpoints: found "one.example" twice`}},
 		"one feed twice":     {text: feed + "[feeds.b]\nendpoints = [\"one.example\", \"three.example\"]\n", want: []string{":4: feeds.b.endpoints: found the same server and filter as in feed a"}},
-		"two filters":        {text: feed + "[feeds.b]\nendpoints = [\"one.example\", \"three.example\"]\nkinds = [\"account\"]\n"},
-		"no bound":           {text: feed + "retention = { age = \"0s\", bytes = \"0B\", entries = 0 }\n", want: []string{"feeds.a.retention: found no bound"}},
+		"one feed three times": {text: feed + "[feeds.b]\nendpoints = [\"one.example\", \"three.example\"]\n[feeds.c]\nendpoints = [\"one.example\", \"three.example\"]\n",
+			want: []string{":4: feeds.b.endpoints: found the same server and filter as in feed a", ":6: feeds.c.endpoints: found the same server and filter as in feed a"}},
+		"a name that is not repeated": {text: "[feeds.a]\nendpoints = [\"jetstream.a.example\", \"two.example\", \"jetstream.a.example\"]\n", want: []string{`found item 3 twice`}},
+		"two filters":                 {text: feed + "[feeds.b]\nendpoints = [\"one.example\", \"three.example\"]\nkinds = [\"account\"]\n"},
+		"no bound":                    {text: feed + "retention = { age = \"0s\", bytes = \"0B\", entries = 0 }\n", want: []string{"feeds.a.retention: found no bound"}},
 		"the default in a server": {text: "[stream]\nbackend = \"valkey\"\n[valkey]\naddresses = [\"127.0.0.1:6379\"]\n" + feed,
 			want: []string{"feeds.a.retention.bytes: found 20GiB"}},
 	} {
