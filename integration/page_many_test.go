@@ -48,7 +48,7 @@ func (tab *tab) checkFigures() {
 		const record = new Record(10);
 		record.merge({ started: new Date(now - 9e5), samples: [], gaps: [{ at: new Date(now - 5e5) }, { at: new Date(now - 1e3) }], restarts: [{ at: new Date(now - 1e3) }], transitions: [
 			[9e5, "", "connecting"], [899e3, "connecting", "live"], [4e5, "live", "disconnected"], [399e3, "disconnected", "reconnecting"], [3e5, "reconnecting", "live"],
-			[2e4, "live", "reconnecting"], [1e4, "reconnecting", "failed"]].map(([ago, from, to]) => ({ at: new Date(now - ago), from, to })) }, null);
+			[25e4, "live", "paused"], [24e4, "paused", "reconnecting"], [23e4, "reconnecting", "live"], [2e4, "live", "reconnecting"], [1e4, "reconnecting", "failed"]].map(([ago, from, to]) => ({ at: new Date(now - ago), from, to })) }, null);
 		const segments = [{ state: "live", from: 0, to: 9990 }, { state: "disconnected", from: 9990, to: 10_000 }];
 		const { gaps, restarts, outages, away } = record.past(now - 35e4, now);
 		return [

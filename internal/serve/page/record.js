@@ -79,16 +79,19 @@ export class Record {
 
   /**
    * past counts what happened from a time on: { gaps, restarts, outages, away }, with the milliseconds
-   * in outages. An outage is a time without a connection; the first connection of all is none.
+   * in outages. An outage is a time without a connection that was there, or that failed: the first
+   * connection of all is none, nor is the one after a pause.
    */
   past(from, now) {
     const count = (items) => items.filter((item) => item.ms >= from).length;
     const outages = [];
     let last = null;
-    for (const part of this.segments(now)) {
-      if (!away(part.state)) last = null;
-      else if (last) Object.assign(last, { to: part.to, lost: last.lost || part.state !== "connecting" });
-      else outages.push(last = { from: part.from, to: part.to, lost: part.state !== "connecting" });
+    let before = "";
+    for (const { state, from: begins, to } of this.segments(now)) {
+      if (!away(state)) last = null;
+      else if (!last) outages.push(last = { from: begins, to, lost: connected(before) });
+      if (last) Object.assign(last, { to, lost: last.lost || ["disconnected", "failed"].includes(state) });
+      before = state;
     }
     const seen = outages.filter((outage) => outage.lost && outage.to > from);
     return { gaps: count(this.gaps), restarts: count(this.restarts), outages: seen.length,
