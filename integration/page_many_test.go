@@ -21,6 +21,7 @@ func (tab *tab) checkMany() {
 	tab.t.Helper()
 	const visible = `[...document.querySelectorAll("#feeds .feed")].filter((node) => node.checkVisibility())`
 	tab.eval(pretendMany, nil)
+	tab.eval(`document.querySelector("#range").dispatchEvent(new Event("change"))`, nil) // asks at once
 	tab.await("all feeds are there", `document.querySelectorAll("#feeds.dense .feed").length === 62`)
 	tab.await("the one in trouble is first", visible+`[0].id === "feed-east-37"`)
 	tab.await("it tells since when, not since its last attempt", `/^refused for 11 min/.test(document.querySelector("#feed-east-37 .since").textContent)`)

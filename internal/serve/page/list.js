@@ -16,7 +16,8 @@ const text = ({ feed, state, endpoint, reason }) => [feed, state, endpoint, reas
 
 export class FeedList {
   constructor(page) {
-    Object.assign(this, { page, views: new Map(), node: byID("feeds"), search: byID("feeds-search"), found: byID("feeds-found") });
+    this.views = new Map(); // by name
+    Object.assign(this, { page, node: byID("feeds"), search: byID("feeds-search"), found: byID("feeds-found") });
     this.search.addEventListener("input", () => this.filter());
   }
 
