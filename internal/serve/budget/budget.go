@@ -10,9 +10,14 @@ import (
 // page may need more.
 const Least = 64 << 10
 
-// portion is the part of what a client may still take that one page is granted: further pages of
-// the same client have room beside it.
-const portion = 8
+const (
+	// favor is how much a client may use for each byte that is free: one client alone gets three
+	// quarters of the budget, two get three sevenths each.
+	favor = 3
+	// portion is the part of what a client may still take that one page is granted: further pages of
+	// the same client have room beside it.
+	portion = 100
+)
 
 // Budget is the memory that the clients of a server may use together. It is safe for concurrent
 // use.
@@ -62,8 +67,9 @@ func (b *Budget) Open(addr netip.Addr) *Share {
 	return &Share{budget: b, addr: addr, client: c}
 }
 
-// room returns how many bytes the client may take: as many as are free beside what it has.
-func (b *Budget) room(c *client) int64 { return b.total - b.used - c.used }
+// room returns how many bytes the client may still take: afterwards it has favor times what is then
+// free.
+func (b *Budget) room(c *client) int64 { return (favor*(b.total-b.used) - c.used) / (favor + 1) }
 
 // change adds n bytes to what a client uses.
 func (b *Budget) change(c *client, n int64) {

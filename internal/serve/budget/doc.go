@@ -7,7 +7,7 @@
 // as much as is still free: one client alone half of the budget, two clients a third each, and so
 // on. So there is always room for another client, and no number is tuned for it. The nearer a
 // client is to its bound, the smaller are the pages that it is granted; at the bound, a request
-// waits for a short time, and is then refused. A connection that has begun (events, websockets) waits
+// is refused. A connection that has begun (events, websockets) waits
 // for as long as its client stays: its events are in the store.
 //
 // What ingest needs is no part of the budget: readers never slow it (I8).
