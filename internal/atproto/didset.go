@@ -2,6 +2,9 @@ package atproto
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"maps"
 	"math/bits"
 	"slices"
 	"strings"
@@ -116,6 +119,24 @@ func (s *DIDSet) Len() int {
 		return 0
 	}
 	return len(s.plc) + len(s.others)
+}
+
+// Digest returns a hash of the accounts in the set: sets with the same digest have the same accounts.
+func (s *DIDSet) Digest() [sha256.Size]byte {
+	h := sha256.New()
+	piece := make([]byte, 0, 16*64)
+	for i, p := range s.plc {
+		piece = binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(piece, p.hi), p.lo)
+		if len(piece) == cap(piece) || i == len(s.plc)-1 {
+			h.Write(piece)
+			piece = piece[:0]
+		}
+	}
+	for _, did := range slices.Sorted(maps.Keys(s.others)) {
+		h.Write([]byte(did))
+		h.Write([]byte{0}) // no DID has it
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 // Size returns about how many bytes of memory the set takes.

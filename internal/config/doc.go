@@ -17,6 +17,7 @@
 //	errors.go   Error, Errors
 //	shown.go    the values that an error may repeat (I10)
 //	keys.go     the table of keys: names, defaults, documentation
+//	keys_http.go the same for the listener
 //	keys_valkey.go, valkey.go  the same for the store that daemons share
 //	start.go    where a feed begins
 //	kinds.go    how the values of the table are read and written: choices, counts, lists

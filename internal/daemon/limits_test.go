@@ -34,6 +34,7 @@ type bounds struct{ below, least, most, above string }
 var ranges = map[string]bounds{
 	"shutdown_timeout":          {`"999ms"`, `"1s"`, `"10m"`, `"601s"`},
 	"http.max_tails":            {`0`, `1`, `1_000_000`, `1_000_001`},
+	"http.memory":               {`"16777215B"`, `"16MiB"`, `"1TiB"`, `"1025GiB"`},
 	"http.max_tails_per_client": {`0`, `1`, `1_000_000`, `1_000_001`},
 	"http.allowed_origins":      {``, `[]`, list(64, `"https://h%d.example"`), list(65, `"https://h%d.example"`)},
 	"stream.sync_interval":      {`"9ms"`, `"10ms"`, `"1m"`, `"61s"`},

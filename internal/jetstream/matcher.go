@@ -65,6 +65,21 @@ func (m *Matcher) WithoutRepaired() *Matcher {
 	return &other
 }
 
+// DIDs returns the accounts that are wanted, nil for all.
+func (m *Matcher) DIDs() *atproto.DIDSet {
+	if m == nil {
+		return nil
+	}
+	return m.dids
+}
+
+// WithDIDs returns a matcher that has dids, a set with the same accounts as its own.
+func (m *Matcher) WithDIDs(dids *atproto.DIDSet) *Matcher {
+	other := *m
+	other.dids = dids
+	return &other
+}
+
 // WantsEvent says whether the stored event is wanted: an event in v1's shape, a v2 frame as it
 // came, or a gap entry of our own. Only a list of kinds without "gap" leaves a gap entry out. The
 // event is scanned, and nothing is allocated unless its fields are spelled with escapes. JSON that

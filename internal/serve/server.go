@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -19,10 +20,12 @@ import (
 	"tempestd/internal/beside"
 	"tempestd/internal/observe"
 	"tempestd/internal/serve/api"
+	"tempestd/internal/serve/budget"
 	"tempestd/internal/serve/consumer"
 	"tempestd/internal/serve/durable"
 	"tempestd/internal/serve/guard"
 	"tempestd/internal/serve/mirror"
+	"tempestd/internal/serve/peer"
 	"tempestd/internal/serve/tail"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -33,6 +36,7 @@ const (
 	idleTimeout = 2 * time.Minute
 	// maxHeaderBytes has room for a request line with a filter of 10 000 DIDs, percent-encoded.
 	maxHeaderBytes = 448 << 10
+	defaultMemory  = 128 << 20
 )
 
 // Control is the set of calls that HTTP makes to the actors. The supervisor implements it with
@@ -71,6 +75,9 @@ type Limits struct {
 	// MaxTails is how many tails may wait or stay at one time on one stream, 0 for 16384.
 	// MaxClientTails is the same for one client address, 0 for 10000.
 	MaxTails, MaxClientTails int
+	// Memory is how many bytes all readers may use together for their pages, filters and buffers, 0
+	// for 128 MiB.
+	Memory int64
 	// DefaultStream is the stream of websocket subscribers that name none. "" stands for the
 	// daemon's stream if it has only one.
 	DefaultStream string
@@ -89,6 +96,8 @@ type Options struct {
 	// AllowedOrigins are the web origins of other servers whose pages may use the API, in the form
 	// of config.HTTP. nil allows none.
 	AllowedOrigins []string
+	// TrustedProxies are the addresses of proxies that say for whom they forward. nil trusts none.
+	TrustedProxies []netip.Prefix
 	Limits
 	// Dictionaries returns the zstd dictionaries for compressing the messages of a stream's
 	// websocket subscribers, nil where there is none. The function may be nil: then no stream has
@@ -113,6 +122,8 @@ type Server struct {
 	fault    beside.Fault
 	crew     beside.Crew // runs the functions that are called when a context ends
 
+	budget    *budget.Budget
+	peers     *peer.Peers
 	guard     *guard.Guard
 	tails     *tail.Tails
 	consumers *consumer.Consumers
@@ -131,11 +142,14 @@ type Server struct {
 // New returns a server that does not listen yet.
 func New(opt Options) *Server {
 	s := &Server{
-		store: opt.Store, control: opt.Control, reloader: opt.Reloader, diagnostics: opt.Diagnostics, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
+		budget: budget.New(cmp.Or(opt.Memory, defaultMemory), func(used int64) { opt.Observer.Metrics().Memory.Set(float64(used)) }),
+		peers:  peer.New(opt.TrustedProxies),
+		store:  opt.Store, control: opt.Control, reloader: opt.Reloader, diagnostics: opt.Diagnostics, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
 		crew:  beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
 		guard: guard.New(opt.Token, opt.AllowedOrigins),
-		tails: tail.New(tail.Options{Clock: opt.Clock, Observer: opt.Observer, PerStream: opt.MaxTails, PerClient: opt.MaxClientTails, Fault: opt.Fault}),
 	}
+	s.tails = tail.New(tail.Options{Clock: opt.Clock, Observer: opt.Observer, PerStream: opt.MaxTails, PerClient: opt.MaxClientTails,
+		Budget: s.budget, Peers: s.peers, Fault: opt.Fault})
 	s.consumers = consumer.New(consumer.Options{Store: s.store, Tails: s.tails, Guard: s.guard, Clock: s.clock, Observer: s.observer})
 	s.mirror = mirror.New(mirror.Options{Store: s.store, Tails: s.tails, Guard: s.guard, Clock: s.clock, Observer: s.observer,
 		DefaultStream: opt.DefaultStream, Dictionaries: opt.Dictionaries, Fault: opt.Fault})
@@ -156,6 +170,7 @@ func New(opt Options) *Server {
 // Configure takes over other limits. Requests that are being served keep their slots.
 func (s *Server) Configure(l Limits) {
 	s.tails.Configure(l.MaxTails, l.MaxClientTails)
+	s.budget.Resize(cmp.Or(l.Memory, defaultMemory))
 	s.mirror.Configure(l.DefaultStream)
 }
 

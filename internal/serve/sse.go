@@ -77,7 +77,15 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
-	f := s.tails.Follow(r.Context(), stream, after, matcher)
+	share, err := s.tails.Share(r)
+	if err != nil {
+		return err
+	}
+	defer share.Close()
+	f, err := s.tails.Follow(r.Context(), share, stream, after, matcher)
+	if err != nil {
+		return err
+	}
 	defer f.Close()
 
 	// An error of the cursor is answered with a status, as for every tail.
@@ -94,7 +102,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	out.Begin()
+	f.Patient = true
+	out.Begin(found.Size + len(sseRetry))
 	out.Text(sseRetry)
 	for {
 		out.page(&found)
@@ -112,8 +121,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		if !out.End() {
 			return nil
 		}
+		found = tail.Page{} // or the page would stay in memory while the next one is waited for
 		found, err = f.Next(tail.Heartbeat, tail.EventPage)
-		out.Begin()
+		out.Begin(found.Size)
 		if err != nil {
 			// Other errors are over, or answered with a status, when the client reconnects.
 			if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {

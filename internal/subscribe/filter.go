@@ -177,6 +177,15 @@ func (f *Filter) Wants(kind Kinds, did, collection []byte) bool {
 // Fits says whether a frame of n bytes of JSON is within the subscriber's limit.
 func (f *Filter) Fits(n int) bool { return f.MaxBytes == 0 || n <= f.MaxBytes }
 
+// DIDs returns the accounts that are wanted, nil for all.
+func (f *Filter) DIDs() *atproto.DIDSet { return f.dids }
+
+// WithDIDs returns a filter that has dids, a set with the same accounts as its own.
+func (f Filter) WithDIDs(dids *atproto.DIDSet) Filter {
+	f.dids = dids
+	return f
+}
+
 // Size returns about how many bytes of memory the filter takes.
 func (f *Filter) Size() int {
 	size := f.dids.Size()

@@ -3,6 +3,7 @@ package budget
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 )
 
@@ -35,6 +36,14 @@ type Budget struct {
 type client struct {
 	used   int64
 	shares int // that are open
+	same   map[[32]byte]*common
+}
+
+// common is what several shares of a client keep together.
+type common struct {
+	value any
+	size  int64
+	users int
 }
 
 // New returns a budget of total bytes. observe is called with the bytes in use after each change; it
@@ -88,13 +97,14 @@ func (b *Budget) wake() {
 	}
 }
 
-// Share is what one request uses. It is not safe for concurrent use.
+// Share is what one request uses. It has one page at a time. It is safe for concurrent use.
 type Share struct {
 	budget *Budget
 	addr   netip.Addr
 	client *client
 	page   int64 // taken for the page that is being read or written
 	kept   int64 // taken for as long as the share is open
+	same   [][32]byte
 }
 
 // Take takes room for a page of up to want bytes, at least Least, and returns how much it got: less
@@ -152,18 +162,61 @@ func (s *Share) use(page int64) {
 	}
 }
 
-// Keep takes n bytes for as long as the share is open, in place of those that it kept before. When
-// there is no room for more, it changes nothing and returns false.
+// Keep takes n more bytes for as long as the share is open. When there is no room for them, it takes
+// nothing and returns false. A negative n gives back what was kept.
 func (s *Share) Keep(n int64) bool {
 	b := s.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if more := n - s.kept; more > 0 && more > b.room(s.client) {
+	if n > 0 && n > b.room(s.client) {
 		return false
 	}
-	b.change(s.client, n-s.kept)
-	s.kept = n
+	b.change(s.client, n)
+	s.kept += n
 	return true
+}
+
+// KeepShared takes size bytes for a value that does not change, and that other shares of the client
+// may keep as well, under the same key. It returns the value that was kept first: the client takes
+// its size once. When there is no room for it, KeepShared returns false.
+func (s *Share) KeepShared(key [32]byte, size int64, value any) (kept any, ok bool) {
+	b := s.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := s.client.same[key]
+	if c == nil {
+		if size > b.room(s.client) {
+			return nil, false
+		}
+		b.change(s.client, size)
+		if s.client.same == nil {
+			s.client.same = make(map[[32]byte]*common)
+		}
+		c = &common{value: value, size: size}
+		s.client.same[key] = c
+	}
+	c.users++
+	s.same = append(s.same, key)
+	return c.value, true
+}
+
+// Leave gives back what KeepShared kept under the key, once.
+func (s *Share) Leave(key [32]byte) {
+	b := s.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i := slices.Index(s.same, key); i >= 0 {
+		s.same = slices.Delete(s.same, i, i+1)
+		s.leave(key)
+	}
+}
+
+func (s *Share) leave(key [32]byte) {
+	c := s.client.same[key]
+	if c.users--; c.users == 0 {
+		s.budget.change(s.client, -c.size)
+		delete(s.client.same, key)
+	}
 }
 
 // Close gives everything back.
@@ -174,7 +227,10 @@ func (s *Share) Close() {
 	if held := s.page + s.kept; held > 0 {
 		b.change(s.client, -held)
 	}
-	s.page, s.kept = 0, 0
+	for _, key := range s.same {
+		s.leave(key)
+	}
+	s.page, s.kept, s.same = 0, 0, nil
 	if s.client.shares--; s.client.shares == 0 {
 		delete(b.clients, s.addr)
 	}

@@ -91,8 +91,8 @@ func TestI5_WhatIsTakenIsGivenBack(t *testing.T) {
 				h[0] = rapid.Int64Range(0, h[0]).Draw(r, "used")
 				s.Use(h[0])
 			case 2:
-				if n := rapid.Int64Range(0, mib).Draw(r, "kept"); s.Keep(n) {
-					h[1] = n
+				if n := rapid.Int64Range(-h[1], mib).Draw(r, "kept"); s.Keep(n) {
+					h[1] += n
 				}
 			case 3:
 				s.Close()
@@ -117,6 +117,35 @@ func TestI5_WhatIsTakenIsGivenBack(t *testing.T) {
 			r.Fatalf("%d bytes are counted when all is given back", used)
 		}
 	})
+}
+
+// Shares of one client that keep the same take it once, shares of others take it again.
+func TestWhatAClientKeepsTwiceCountsOnce(t *testing.T) {
+	used := int64(0)
+	b := budget.New(mib, func(now int64) { used = now })
+	key := [32]byte{1}
+	var shares []*budget.Share
+	for i, want := range []int64{1000, 1000, 2000} {
+		s := b.Open(addr(1 + i/2))
+		shares = append(shares, s)
+		kept, ok := s.KeepShared(key, 1000, i)
+		if !ok || kept != i/2*2 || used != want {
+			t.Errorf("share %d keeps %v, %t; %d bytes are used, want %d", i, kept, ok, used, want)
+		}
+	}
+	if _, ok := shares[0].KeepShared([32]byte{2}, mib, nil); ok {
+		t.Error("something was kept without room for it")
+	}
+	shares[0].Leave(key)
+	shares[0].Close()
+	if used != 2000 {
+		t.Errorf("%d bytes are used while two shares keep them", used)
+	}
+	shares[1].Close()
+	shares[2].Close()
+	if used != 0 {
+		t.Errorf("%d bytes are used when nobody keeps them", used)
+	}
 }
 
 func TestAwaitGoesOnWhenSomethingIsGivenBack(t *testing.T) {

@@ -26,9 +26,9 @@ const (
 	// seekTimeout bounds the search for a cursor. maxSeeks is how many searches run at one time.
 	seekTimeout = 30 * time.Second
 	maxSeeks    = 4
-	// maxDeflate is how many connections may use permessage-deflate at one time: each takes about a
-	// megabyte. Further connections get uncompressed text, which the extension allows.
-	maxDeflate = 128
+	// deflateSize is the memory, in bytes, of a connection that uses permessage-deflate. Where there
+	// is no room for it, a connection gets uncompressed text, which the extension allows.
+	deflateSize = 1 << 20
 )
 
 // Options configure a Mirror. All fields are required, except those whose comment says what zero or
@@ -61,14 +61,13 @@ type Mirror struct {
 	compressors   compressors
 	// A slot for each cursor search, and for each large message that is being read.
 	seeks, large chan struct{}
-	deflating    chan struct{} // one slot for each connection with permessage-deflate
 }
 
 // New returns a mirror.
 func New(o Options) *Mirror {
 	m := &Mirror{store: o.Store, tails: o.Tails, guard: o.Guard, clock: o.Clock, observer: o.Observer, fault: o.Fault,
 		compressors: compressors{of: o.Dictionaries, made: make(map[uint32]*dictionaryCompressor)},
-		seeks:       make(chan struct{}, maxSeeks), large: make(chan struct{}, maxLarge), deflating: make(chan struct{}, maxDeflate)}
+		seeks:       make(chan struct{}, maxSeeks), large: make(chan struct{}, maxLarge)}
 	m.Configure(o.DefaultStream)
 	return m
 }
@@ -124,11 +123,19 @@ func (m *Mirror) accept(w http.ResponseWriter, r *http.Request, v subscribe.Vers
 	if c.unrepaired, err = unrepaired(r); err != nil {
 		return err
 	}
+	deflate := v == subscribe.V1 && !req.Zstd && strings.Contains(strings.Join(r.Header.Values("Sec-WebSocket-Extensions"), ","), "permessage-deflate")
 	release, err := m.tails.Admit(r, c.stream.Name(), 0)
 	if err != nil {
 		return err
 	}
 	defer release()
+	if c.share, err = m.tails.Share(r); err != nil {
+		return err
+	}
+	defer c.share.Close()
+	if !c.keepFilter(req.Filter) {
+		return api.Overloaded()
+	}
 	tail.Allow(w, seekTimeout)
 	if err := c.seek(r.Context(), &req); err != nil {
 		return err
@@ -145,13 +152,8 @@ func (m *Mirror) accept(w http.ResponseWriter, r *http.Request, v subscribe.Vers
 	if req.Subprotocol != "" {
 		opt.Subprotocols = []string{req.Subprotocol}
 	}
-	if v == subscribe.V1 && !req.Zstd && strings.Contains(strings.Join(r.Header.Values("Sec-WebSocket-Extensions"), ","), "permessage-deflate") {
-		select {
-		case m.deflating <- struct{}{}:
-			defer func() { <-m.deflating }()
-			opt.CompressionMode = websocket.CompressionContextTakeover
-		default:
-		}
+	if deflate && c.share.Keep(deflateSize) {
+		opt.CompressionMode = websocket.CompressionContextTakeover
 	}
 	conn, err := websocket.Accept(upgrade, r, opt)
 	if err != nil {

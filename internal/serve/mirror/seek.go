@@ -39,6 +39,7 @@ type start struct {
 	below  bool  // the cursor names events that retention has dropped
 	first  int64 // if below: the sequence number of the first event that is still stored
 	ahead  bool  // the cursor is a number beyond the next one: it was never given
+	tip    bool  // nothing is stored after it
 }
 
 // seek finds where a cursor points to. Only ctx bounds its time.
@@ -76,11 +77,11 @@ func (s *seeker) seek(c subscribe.Cursor, now time.Time) (start, error) {
 func tip(info persistence.StreamInfo) start {
 	switch {
 	case info.Newest != nil:
-		return start{after: *info.Newest}
+		return start{tip: true, after: *info.Newest}
 	case info.Trimmed != nil:
-		return start{after: *info.Trimmed}
+		return start{tip: true, after: *info.Trimmed}
 	}
-	return start{}
+	return start{tip: true}
 }
 
 // time finds the first event at or after us, in Unix microseconds.
@@ -137,7 +138,7 @@ func (s *seeker) number(info persistence.StreamInfo, n int64) (start, error) {
 	case n < first && first > 1:
 		p := tip(info)
 		if info.Oldest != nil {
-			p.after = info.Oldest.Prev()
+			p.after, p.tip = info.Oldest.Prev(), false
 		}
 		p.below, p.first = true, first
 		return p, nil

@@ -1,0 +1,31 @@
+package config
+
+import "slices"
+
+// httpKeys returns the keys of [http].
+func httpKeys() []key {
+	http := func(at place) *HTTP { return &at.draft.HTTP }
+	return slices.Concat(fixed(
+		bind(key{path: "http.listen", value: `"127.0.0.1:7077"`, doc: `host:port of the HTTP listener; "" turns it off. Anything but loopback needs a token.`},
+			listen(), func(at place) *string { return &http(at).Listen }),
+		bind(key{path: "http.token", example: `"${TEMPESTD_TOKEN}"`, doc: `The bearer token that clients must send; none by default. Either here or in a file of its own.`},
+			secret(), func(at place) *Secret { return &http(at).Token }),
+	), []key{
+		bind(key{path: "http.default_stream", example: `"bluesky"`, doc: `The stream that Jetstream clients get who name none: those of /subscribe and of v2's endpoint. By default the only one there is.`},
+			text(wantFeedName, feedName.MatchString), func(at place) *string { return &http(at).DefaultStream }),
+		hidden(bind(key{path: "http.token_file", example: `"${CREDENTIALS_DIRECTORY}/token"`, doc: `A file that holds the token; white space around it is left out.`},
+			path(), func(at place) *string { return &at.draft.tokenFile })),
+		bind(key{path: "http.max_tails", value: `16384`, doc: `How many requests may wait on one stream, or follow it, at one time ({range}); more get 429. One that waits takes some 30 KB.`},
+			count(1, 1_000_000), func(at place) *int { return &http(at).MaxTails }),
+		bind(key{path: "http.max_tails_per_client", value: `10000`, doc: `How many of them, on all streams, may be one address's ({range}). An IPv6 client is its /64; behind a proxy all clients are one.`},
+			count(1, 1_000_000), func(at place) *int { return &http(at).MaxTailsPerClient }),
+		bind(key{path: "http.memory", value: `"128MiB"`, doc: `The memory that all readers may use together for their pages, filters and buffers ({range}). One address gets up to three
+quarters of what is there, so that others are served too; near the end pages are smaller, and then requests get 503. Ingest has its own.`},
+			size(16*mib, tib), func(at place) *int64 { return &http(at).Memory }),
+	}, fixed(
+		bind(key{path: "http.allowed_origins", value: `[]`, doc: `Origins of web pages, served from elsewhere, that may use the listener from a browser: "https://app.example", "http://localhost:5173",
+"https://*.example.org" for all below example.org, "*" for any page. They may read. What changes something is open to those alone that are
+written out in full, and with the bearer token, which has to be set. [] is for the daemon's own status page alone.`},
+			once(list(0, maxOrigins, origin())), func(at place) *[]string { return &http(at).AllowedOrigins }),
+	))
+}
