@@ -54,6 +54,9 @@ type HTTP struct {
 	MaxTails int
 	// MaxTailsPerClient bounds the same requests of one address, on all streams.
 	MaxTailsPerClient int
+	// MaxConnections bounds the connections of the listener, MaxConnectionsPerClient those of one
+	// address.
+	MaxConnections, MaxConnectionsPerClient int
 	// Memory is how many bytes all readers may use together.
 	Memory int64
 	// DefaultStream is the stream of Jetstream clients that name none; "" means the only stream

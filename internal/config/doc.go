@@ -32,6 +32,7 @@
 //	files.go    the files that the configuration names: tokens, passwords, DIDs
 //	finish.go   the rules that involve several keys
 //	warnings.go what is allowed and unwise
+//	descriptors.go  how many open files readers leave to store and feeds
 //	diff.go     what another configuration changes, and what of it needs a restart
 //	suggest.go  "did you mean"
 //	write.go    the effective configuration and the reference as TOML

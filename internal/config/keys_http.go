@@ -19,6 +19,11 @@ func httpKeys() []key {
 			count(1, 1_000_000), func(at place) *int { return &http(at).MaxTails }),
 		bind(key{path: "http.max_tails_per_client", value: `10000`, doc: `How many of them, on all streams, may be one address's ({range}). An IPv6 client is its /64; behind a proxy all clients are one.`},
 			count(1, 1_000_000), func(at place) *int { return &http(at).MaxTailsPerClient }),
+		bind(key{path: "http.max_connections", value: `20000`, doc: `How many connections may be open at one time ({range}). The longest idle one makes room for a new one, else that gets 503.
+It is lowered to what the limit of open files leaves beside store and feeds.`},
+			count(16, 1_000_000), func(at place) *int { return &http(at).MaxConnections }),
+		bind(key{path: "http.max_connections_per_client", value: `12000`, doc: `How many of them may be one address's ({range}). Those of http.trusted_proxies are not counted this way.`},
+			count(1, 1_000_000), func(at place) *int { return &http(at).MaxConnectionsPerClient }),
 		bind(key{path: "http.memory", value: `"128MiB"`, doc: `The memory that all readers may use together for their pages, filters and buffers ({range}). One address gets up to three
 quarters of what is there, so that others are served too; near the end pages are smaller, and then requests get 503. Ingest has its own.`},
 			size(16*mib, tib), func(at place) *int64 { return &http(at).Memory }),

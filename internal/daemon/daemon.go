@@ -105,7 +105,8 @@ func (d *daemon) config() *config.Config { return d.cfg.Load() }
 // stream of subscribers that name none is the configured one, else that of the only feed. If it is
 // "", such subscribers get a stream only if exactly one is stored.
 func serveLimits(cfg *config.Config) serve.Limits {
-	limits := serve.Limits{MaxTails: cfg.HTTP.MaxTails, MaxClientTails: cfg.HTTP.MaxTailsPerClient, Memory: cfg.HTTP.Memory, DefaultStream: cfg.HTTP.DefaultStream}
+	limits := serve.Limits{MaxTails: cfg.HTTP.MaxTails, MaxClientTails: cfg.HTTP.MaxTailsPerClient, Memory: cfg.HTTP.Memory,
+		MaxConnections: cfg.Connections(openFiles()), MaxClientConnections: cfg.HTTP.MaxConnectionsPerClient, DefaultStream: cfg.HTTP.DefaultStream}
 	if limits.DefaultStream == "" && len(cfg.Feeds) == 1 {
 		limits.DefaultStream = cfg.Feeds[0].Name
 	}

@@ -104,6 +104,7 @@ const (
 	HTTPListening    Event = "http.listening"
 	HTTPFailed       Event = "http.failed"
 	HTTPAcceptFailed Event = "http.accept_failed"
+	HTTPFull         Event = "http.full"
 	HTTPError        Event = "http.error"
 	HTTPPanic        Event = "http.panic"
 	SubscriberCut    Event = "subscriber.cut"
@@ -221,6 +222,7 @@ var Catalogue = []Definition{
 	{HTTPListening, slog.LevelInfo, "the HTTP listener is open", []string{"addr"}},
 	{HTTPFailed, slog.LevelError, "the HTTP server ended", []string{"error"}},
 	{HTTPAcceptFailed, slog.LevelError, "a connection could not be accepted, as when there are no descriptors left; it is tried again", []string{"error"}},
+	{HTTPFull, slog.LevelWarn, "a connection was refused, because http.max_connections are open, or http.max_connections_per_client of its address, and none is idle", []string{"cause"}},
 	{HTTPError, slog.LevelError, "a request failed because of us and was answered with a 500, or not in time", []string{"route", "id", "error"}},
 	{HTTPPanic, slog.LevelError, "the handler of a request panicked: a fault of ours", []string{"route", "id", "error", "stack"}},
 	{SubscriberCut, slog.LevelInfo, "a websocket subscriber did not take what it was sent, or did not answer, and lost its connection", []string{"stream", "protocol", "reason"}},

@@ -16,6 +16,7 @@
 // and stand on what they have in common with the handlers here:
 //
 //	peer   which client a request comes from
+//	conns  the connections: how many, and for how long
 //	budget the memory that all readers share
 //	tail  slots, followers and pages of requests that follow a stream, and how they end together
 //	guard token, Host, and what browsers say about a request

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"tempestd/internal/serve/api"
+	"tempestd/internal/serve/conns"
 )
 
 // Routes returns the table of routes that the server is built from.
@@ -72,6 +73,9 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, route api.Rout
 		if err := s.guard.CheckToken(r); err != nil {
 			return err
 		}
+	}
+	if !route.Public || !s.guard.NeedsToken() {
+		conns.Known(r.Context())
 	}
 	if len(route.Methods) == 0 {
 		return api.NotFound(r.URL.Path, "/ lists what is")

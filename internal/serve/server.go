@@ -21,6 +21,7 @@ import (
 	"tempestd/internal/observe"
 	"tempestd/internal/serve/api"
 	"tempestd/internal/serve/budget"
+	"tempestd/internal/serve/conns"
 	"tempestd/internal/serve/consumer"
 	"tempestd/internal/serve/durable"
 	"tempestd/internal/serve/guard"
@@ -37,6 +38,9 @@ const (
 	// maxHeaderBytes has room for a request line with a filter of 10 000 DIDs, percent-encoded.
 	maxHeaderBytes = 448 << 10
 	defaultMemory  = 128 << 20
+
+	defaultConnections       = 20_000
+	defaultClientConnections = 12_000
 )
 
 // Control is the set of calls that HTTP makes to the actors. The supervisor implements it with
@@ -75,6 +79,9 @@ type Limits struct {
 	// MaxTails is how many tails may wait or stay at one time on one stream, 0 for 16384.
 	// MaxClientTails is the same for one client address, 0 for 10000.
 	MaxTails, MaxClientTails int
+	// MaxConnections is how many connections may be open at one time, 0 for 20000.
+	// MaxClientConnections is the same for one client address, 0 for 12000.
+	MaxConnections, MaxClientConnections int
 	// Memory is how many bytes all readers may use together for their pages, filters and buffers, 0
 	// for 128 MiB.
 	Memory int64
@@ -124,6 +131,7 @@ type Server struct {
 
 	budget    *budget.Budget
 	peers     *peer.Peers
+	gate      *conns.Gate
 	guard     *guard.Guard
 	tails     *tail.Tails
 	consumers *consumer.Consumers
@@ -148,6 +156,7 @@ func New(opt Options) *Server {
 		crew:  beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
 		guard: guard.New(opt.Token, opt.AllowedOrigins),
 	}
+	s.gate = conns.New(cmp.Or(opt.MaxConnections, defaultConnections), cmp.Or(opt.MaxClientConnections, defaultClientConnections), s.peers, s.observer)
 	s.tails = tail.New(tail.Options{Clock: opt.Clock, Observer: opt.Observer, PerStream: opt.MaxTails, PerClient: opt.MaxClientTails,
 		Budget: s.budget, Peers: s.peers, Fault: opt.Fault})
 	s.consumers = consumer.New(consumer.Options{Store: s.store, Tails: s.tails, Guard: s.guard, Clock: s.clock, Observer: s.observer})
@@ -158,6 +167,7 @@ func New(opt Options) *Server {
 	s.measureMore = opt.Measure
 	s.http = &http.Server{
 		ConnState:         s.connections,
+		ConnContext:       s.gate.Context,
 		Handler:           s.barrier(s.guarded(s.mux())),
 		ReadHeaderTimeout: api.ReadTimeout,
 		IdleTimeout:       idleTimeout,
@@ -171,6 +181,7 @@ func New(opt Options) *Server {
 func (s *Server) Configure(l Limits) {
 	s.tails.Configure(l.MaxTails, l.MaxClientTails)
 	s.budget.Resize(cmp.Or(l.Memory, defaultMemory))
+	s.gate.Configure(cmp.Or(l.MaxConnections, defaultConnections), cmp.Or(l.MaxClientConnections, defaultClientConnections))
 	s.mirror.Configure(l.DefaultStream)
 }
 
@@ -185,7 +196,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer s.crew.After(ctx, "http.close", func() { s.http.Close() })()
 
 	s.observer.Emit(observe.HTTPListening, "", "addr", ln.Addr().String())
-	err := s.http.Serve(ln)
+	err := s.http.Serve(s.gate.Listener(ln, false))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
