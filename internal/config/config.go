@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"tempestd/internal/jetstream"
@@ -66,6 +67,11 @@ type HTTP struct {
 	// AllowedOrigins lists the origins of other servers' web pages that may read, as browsers send
 	// them: "*" for any origin, "https://*.example.org" for all hosts below example.org.
 	AllowedOrigins []string
+	// AllowedHosts lists the host names under which a loopback listener answers, besides its own:
+	// "*.example.org" for all below example.org.
+	AllowedHosts []string
+	// TrustedProxies are the addresses of reverse proxies that say for whom they forward.
+	TrustedProxies []netip.Prefix
 }
 
 // Stream configures where streams are stored.

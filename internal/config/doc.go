@@ -24,7 +24,7 @@
 //	ends.go     the ranges of values, and where the documentation has them from
 //	units.go    durations and sizes
 //	strings.go  paths, secrets, addresses: values from the environment or checked on the machine
-//	origins.go  origins of web pages
+//	origins.go  origins of web pages, names of hosts, addresses of proxies
 //	names.go    the form of the names of feeds, collections, DIDs and endpoints, and Endpoint
 //	document.go a TOML document as a flat list of entries with lines
 //	load.go     Load, Find, Default: entries in, Config or Errors out

@@ -1,6 +1,9 @@
 package config
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // httpKeys returns the keys of [http].
 func httpKeys() []key {
@@ -32,5 +35,11 @@ quarters of what is there, so that others are served too; near the end pages are
 "https://*.example.org" for all below example.org, "*" for any page. They may read. What changes something is open to those alone that are
 written out in full, and with the bearer token, which has to be set. [] is for the daemon's own status page alone.`},
 			once(list(0, maxOrigins, origin())), func(at place) *[]string { return &http(at).AllowedOrigins }),
+		bind(key{path: "http.allowed_hosts", value: `[]`, doc: `Host names under which a loopback listener answers, besides localhost and loopback addresses: those of a reverse proxy on this machine,
+"feeds.example.org", "*.example.org" for all below. Other names are refused, because a web page can point its own name at this machine.`},
+			once(list(0, maxOrigins, host())), func(at place) *[]string { return &http(at).AllowedHosts }),
+		bind(key{path: "http.trusted_proxies", value: `[]`, doc: `Addresses and networks of reverse proxies, "127.0.0.1", "10.0.0.0/8", whose X-Forwarded-For says which client a request comes from.
+Without them all clients of a proxy are one, with one address's part of everything.`},
+			list(0, maxOrigins, network()), func(at place) *[]netip.Prefix { return &http(at).TrustedProxies }),
 	))
 }

@@ -38,6 +38,8 @@ var ranges = map[string]bounds{
 	"http.max_connections_per_client": {`0`, `1`, `1_000_000`, `1_000_001`},
 	"http.memory":                     {`"16777215B"`, `"16MiB"`, `"1TiB"`, `"1025GiB"`},
 	"http.max_tails_per_client":       {`0`, `1`, `1_000_000`, `1_000_001`},
+	"http.allowed_hosts":              {``, `[]`, list(64, `"h%d.example"`), list(65, `"h%d.example"`)},
+	"http.trusted_proxies":            {``, `[]`, list(64, `"192.0.2.%d"`), list(65, `"192.0.2.%d"`)},
 	"http.allowed_origins":            {``, `[]`, list(64, `"https://h%d.example"`), list(65, `"https://h%d.example"`)},
 	"stream.sync_interval":            {`"9ms"`, `"10ms"`, `"1m"`, `"61s"`},
 	"stream.min_free":                 {`"16777215B"`, `"16MiB"`, `"1TiB"`, `"1025GiB"`},

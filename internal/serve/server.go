@@ -103,6 +103,9 @@ type Options struct {
 	// AllowedOrigins are the web origins of other servers whose pages may use the API, in the form
 	// of config.HTTP. nil allows none.
 	AllowedOrigins []string
+	// AllowedHosts are the host names under which a loopback listener answers, besides its own, in the
+	// form of config.HTTP. nil allows none.
+	AllowedHosts []string
 	// TrustedProxies are the addresses of proxies that say for whom they forward. nil trusts none.
 	TrustedProxies []netip.Prefix
 	Limits
@@ -154,7 +157,7 @@ func New(opt Options) *Server {
 		peers:  peer.New(opt.TrustedProxies),
 		store:  opt.Store, control: opt.Control, reloader: opt.Reloader, diagnostics: opt.Diagnostics, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
 		crew:  beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
-		guard: guard.New(opt.Token, opt.AllowedOrigins),
+		guard: guard.New(guard.Options{Token: opt.Token, AllowedOrigins: opt.AllowedOrigins, AllowedHosts: opt.AllowedHosts}),
 	}
 	s.gate = conns.New(cmp.Or(opt.MaxConnections, defaultConnections), cmp.Or(opt.MaxClientConnections, defaultClientConnections), s.peers, s.observer)
 	s.tails = tail.New(tail.Options{Clock: opt.Clock, Observer: opt.Observer, PerStream: opt.MaxTails, PerClient: opt.MaxClientTails,
@@ -192,7 +195,7 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 // Shutdown does the waiting. When ctx ends, every connection is cut. The listener is closed when
 // Serve returns.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
+	s.http.BaseContext = func(net.Listener) context.Context { return guard.On(ctx, ln) }
 	defer s.crew.After(ctx, "http.close", func() { s.http.Close() })()
 
 	s.observer.Emit(observe.HTTPListening, "", "addr", ln.Addr().String())
