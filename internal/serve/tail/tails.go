@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -83,6 +84,9 @@ func (t *Tails) Admit(r *http.Request, stream string, longest time.Duration) (re
 		leave()
 	}, nil
 }
+
+// Client returns the client of a request.
+func (t *Tails) Client(r *http.Request) netip.Addr { return t.peers.Of(r) }
 
 // Join counts a connection that the HTTP server no longer owns; Wait waits until leave is called.
 // While the server is stopping, Join returns an error.
