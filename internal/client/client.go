@@ -46,7 +46,7 @@ func New(addr, token string) (*Client, error) {
 	return &Client{base: base, token: token, http: http.Client{
 		// No proxy: the daemon is on this machine or named by its operator, and only the daemon may
 		// see the token. For the same reason there are no redirects.
-		Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, IdleConnTimeout: time.Minute},
+		Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, IdleConnTimeout: time.Minute, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }

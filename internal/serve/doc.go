@@ -20,6 +20,7 @@
 //	budget the memory that all readers share
 //	tail  slots, followers and pages of requests that follow a stream, and how they end together
 //	guard token, Host, and what browsers say about a request
+//	encode compressed answers
 //	api   parameters, bodies, answers and errors
 //
 // Every request passes these layers, in this order (server.go): a panic barrier with the access

@@ -46,7 +46,7 @@ func (f *from) Accept() (net.Conn, error) {
 func startClients(t *testing.T, stream persistence.Stream, change ...func(*serve.Options)) (*daemon, *from) {
 	l := &from{newPipes(), net.IPv4(192, 0, 2, 10)}
 	d := newDaemon(t, only{stream: stream}, change...)
-	d.listen(l, &http.Transport{DialContext: l.dial})
+	d.listen(l, &http.Transport{DialContext: l.dial, DisableCompression: true})
 	return d, l
 }
 

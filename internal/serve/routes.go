@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"tempestd/internal/serve/api"
+	"tempestd/internal/serve/budget"
 	"tempestd/internal/serve/conns"
 )
 
@@ -57,6 +58,9 @@ func (s *Server) mux() *http.ServeMux {
 // serveRoute returns the handler of one route.
 func (s *Server) serveRoute(route api.Route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		w, end := s.encoders.Wrap(w, r, func() *budget.Share { return s.budget.Open(s.peers.Of(r)) })
+		whole := false
+		defer func() { end(whole) }()
 		err := api.TakeBody(w, r, route.Body)
 		if err == nil {
 			err = s.dispatch(w, r, route)
@@ -64,6 +68,7 @@ func (s *Server) serveRoute(route api.Route) http.HandlerFunc {
 		if err != nil {
 			api.Fail(s.observer, w, r, err)
 		}
+		whole = true
 	}
 }
 

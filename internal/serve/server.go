@@ -24,6 +24,7 @@ import (
 	"tempestd/internal/serve/conns"
 	"tempestd/internal/serve/consumer"
 	"tempestd/internal/serve/durable"
+	"tempestd/internal/serve/encode"
 	"tempestd/internal/serve/guard"
 	"tempestd/internal/serve/mirror"
 	"tempestd/internal/serve/peer"
@@ -135,6 +136,7 @@ type Server struct {
 	budget    *budget.Budget
 	peers     *peer.Peers
 	gate      *conns.Gate
+	encoders  encode.Encoders
 	guard     *guard.Guard
 	tails     *tail.Tails
 	consumers *consumer.Consumers

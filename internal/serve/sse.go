@@ -18,7 +18,7 @@ const sseRetry = "retry: 1000\n\n"
 
 // sseParams are the parameters of an event stream: those of a tail, except the ones that bound a
 // single response.
-var sseParams = append([]string{"after", "live", api.RepairedParam}, api.FilterParams...)
+var sseParams = append([]string{"after", "live", lastEventParam, api.RepairedParam}, api.FilterParams...)
 
 // wantsEvents reports whether a tail is to be an event stream (Server-Sent Events of the HTML
 // standard).
@@ -37,15 +37,22 @@ func wantsEvents(r *http.Request) bool {
 	return false
 }
 
+// lastEventParam is where clients that cannot send a header have the last ID: event-source-polyfill
+// and others put it into the query.
+const lastEventParam = "lastEventId"
+
 // lastEventID returns the exclusive cursor of a client that reconnects. It is newer than the cursor
 // in the URL, which does not change.
 func lastEventID(p *api.Params, r *http.Request) (id persistence.EntryID, ok bool) {
-	given := r.Header.Get("Last-Event-ID")
+	name, given := "Last-Event-ID", r.Header.Get("Last-Event-ID")
+	if given == "" {
+		name, given = lastEventParam, p.Values.Get(lastEventParam)
+	}
 	if given == "" {
 		return id, false
 	}
 	if err := id.UnmarshalText([]byte(given)); err != nil {
-		p.Fail(api.Invalid("Last-Event-ID", given, `"<ms>-<seq>", the last id received`))
+		p.Fail(api.Invalid(name, given, `"<ms>-<seq>", the last id received`))
 	}
 	return id, true
 }
