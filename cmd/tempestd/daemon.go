@@ -48,7 +48,9 @@ func (a *app) connect() (*client.Client, error) {
 			}
 		}
 		if cfg != nil {
-			secret = cfg.HTTP.Token
+			if secret = cfg.HTTP.Token; secret.IsHash() {
+				secret = config.Secret{} // it cannot be sent
+			}
 		}
 	}
 	token := secret.Reveal()

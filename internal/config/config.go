@@ -49,7 +49,9 @@ type Log struct {
 // HTTP configures the listener.
 type HTTP struct {
 	Listen string // host:port; "" turns the listener off
-	Token  Secret // bearer token; required when Listen is not loopback
+	// Token is the bearer token for everything, ReadToken the one that only reads. Either may be a
+	// hash. One of them is required when Listen is not loopback.
+	Token, ReadToken Secret
 
 	// MaxTails bounds the requests that wait on one stream, or follow it, at one time.
 	MaxTails int

@@ -30,6 +30,7 @@
 //	load.go     Load, Find, Default: entries in, Config or Errors out
 //	unknown.go  what an entry without a key may have meant
 //	files.go    the files that the configuration names: tokens, passwords, DIDs
+//	tokens.go   the listener's tokens: files, hashes, lengths
 //	finish.go   the rules that involve several keys
 //	warnings.go what is allowed and unwise
 //	descriptors.go  how many open files readers leave to store and feeds

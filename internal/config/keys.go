@@ -36,7 +36,7 @@ type key struct {
 // part of other keys' values.
 type draft struct {
 	Config
-	tokenFile, passwordFile, sentinelPasswordFile string
+	tokenFile, readTokenFile, passwordFile, sentinelPasswordFile string
 }
 
 // feedDraft is the same for one feed.

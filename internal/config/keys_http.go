@@ -11,8 +11,13 @@ func httpKeys() []key {
 	return slices.Concat(fixed(
 		bind(key{path: "http.listen", value: `"127.0.0.1:7077"`, doc: `host:port of the HTTP listener; "" turns it off. Anything but loopback needs a token.`},
 			listen(), func(at place) *string { return &http(at).Listen }),
-		bind(key{path: "http.token", example: `"${TEMPESTD_TOKEN}"`, doc: `The bearer token that clients must send; none by default. Either here or in a file of its own.`},
+		bind(key{path: "http.token", example: `"${TEMPESTD_TOKEN}"`, doc: `The bearer token that clients must send; none by default. Either here or in a file of its own. It has 16 characters or more where
+others can reach the listener. Written as "sha256:" and the hex of its SHA-256 hash, nobody can read it here.`},
 			secret(), func(at place) *Secret { return &http(at).Token }),
+		bind(key{path: "http.read_token", example: `"${TEMPESTD_READ_TOKEN}"`, doc: `A second token that only reads: it changes nothing, leases no batch of a consumer, and does not see the log. Written as http.token is.`},
+			secret(), func(at place) *Secret { return &http(at).ReadToken }),
+		hidden(bind(key{path: "http.read_token_file", example: `"${CREDENTIALS_DIRECTORY}/read-token"`, doc: `A file that holds it; white space around it is left out.`},
+			path(), func(at place) *string { return &at.draft.readTokenFile })),
 	), []key{
 		bind(key{path: "http.default_stream", example: `"bluesky"`, doc: `The stream that Jetstream clients get who name none: those of /subscribe and of v2's endpoint. By default the only one there is.`},
 			text(wantFeedName, feedName.MatchString), func(at place) *string { return &http(at).DefaultStream }),

@@ -172,7 +172,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	d.tellLost()
 	server := serve.New(serve.Options{
-		Store: s.streams, Control: d.tree, Reloader: d, Diagnostics: serve.Diagnostics{Level: d.opt.LogLevel, Recent: d.opt.RecentLog}, Observer: d.observer, Token: cfg.HTTP.Token.Reveal(), Clock: d.clock,
+		Store: s.streams, Control: d.tree, Reloader: d, Diagnostics: serve.Diagnostics{Level: d.opt.LogLevel, Recent: d.opt.RecentLog}, Observer: d.observer, Token: cfg.HTTP.Token.Reveal(), ReadToken: cfg.HTTP.ReadToken.Reveal(), Clock: d.clock,
 		AllowedOrigins: cfg.HTTP.AllowedOrigins, AllowedHosts: cfg.HTTP.AllowedHosts, TrustedProxies: cfg.HTTP.TrustedProxies, Limits: serveLimits(cfg), Measure: func() { d.measure(s.streams) }, Dictionaries: d.tree.Dictionaries, Fault: d.opt.Fault,
 	})
 	d.server, d.shared = server, s.remote != ""

@@ -105,6 +105,7 @@ const (
 	HTTPFailed       Event = "http.failed"
 	HTTPAcceptFailed Event = "http.accept_failed"
 	HTTPFull         Event = "http.full"
+	AuthFailed       Event = "auth.failed"
 	HTTPError        Event = "http.error"
 	HTTPPanic        Event = "http.panic"
 	SubscriberCut    Event = "subscriber.cut"
@@ -223,6 +224,7 @@ var Catalogue = []Definition{
 	{HTTPFailed, slog.LevelError, "the HTTP server ended", []string{"error"}},
 	{HTTPAcceptFailed, slog.LevelError, "a connection could not be accepted, as when there are no descriptors left; it is tried again", []string{"error"}},
 	{HTTPFull, slog.LevelWarn, "a connection was refused, because http.max_connections are open, or http.max_connections_per_client of its address, and none is idle", []string{"cause"}},
+	{AuthFailed, slog.LevelWarn, "a request had a wrong token; after some of them, its address has to wait", []string{"client", "route"}},
 	{HTTPError, slog.LevelError, "a request failed because of us and was answered with a 500, or not in time", []string{"route", "id", "error"}},
 	{HTTPPanic, slog.LevelError, "the handler of a request panicked: a fault of ours", []string{"route", "id", "error", "stack"}},
 	{SubscriberCut, slog.LevelInfo, "a websocket subscriber did not take what it was sent, or did not answer, and lost its connection", []string{"stream", "protocol", "reason"}},

@@ -26,9 +26,9 @@ func (s *Server) Routes() []api.Route {
 		{Pattern: "/v1/feeds/{feed}/gaps/{id}/repair", Methods: api.Methods{"POST": s.repairGap}},
 		{Pattern: "/v1/feeds/{feed}/gaps/{id}/dismiss", Methods: api.Methods{"POST": s.dismissGap}},
 		{Pattern: "/v1/gaps", Methods: api.Methods{"GET": s.gaps}},
-		{Pattern: "/v1/log", Methods: api.Methods{"GET": s.recentLog}},
+		{Pattern: "/v1/log", Full: true, Methods: api.Methods{"GET": s.recentLog}},
 		{Pattern: "/v1/log/level", Methods: api.Methods{"GET": s.logLevel, "POST": s.setLogLevel}},
-		{Pattern: "/v1/profiles/{profile}", Methods: api.Methods{"GET": s.profile}},
+		{Pattern: "/v1/profiles/{profile}", Full: true, Methods: api.Methods{"GET": s.profile}},
 		{Pattern: "/v1/reload", Methods: api.Methods{"POST": s.reload}},
 		{Pattern: "/v1/streams", Methods: api.Methods{"GET": api.Brief(s.streams)}},
 		{Pattern: "/v1/streams/{stream}", Methods: api.Methods{"GET": api.Brief(s.stream), "DELETE": s.deleteStream}},
@@ -75,7 +75,8 @@ func (s *Server) serveRoute(route api.Route) http.HandlerFunc {
 // dispatch calls the handler of the request's method.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, route api.Route) error {
 	if !route.Public {
-		if err := s.guard.CheckToken(r); err != nil {
+		full := route.Full || r.Method != http.MethodGet && r.Method != http.MethodHead
+		if err := s.guard.CheckToken(r, full, conns.IsKnown(r.Context())); err != nil {
 			return err
 		}
 	}

@@ -99,8 +99,11 @@ type Options struct {
 	Reloader Reloader // nil: the configuration cannot be read again
 	Diagnostics
 	Observer *observe.Observer
-	Token    string // bearer token; "" for no authentication
-	Clock    clockwork.Clock
+	Token    string // bearer token for everything; "" for none
+	// ReadToken is a bearer token that only reads, "" for none. Without either there is no
+	// authentication.
+	ReadToken string
+	Clock     clockwork.Clock
 	// AllowedOrigins are the web origins of other servers whose pages may use the API, in the form
 	// of config.HTTP. nil allows none.
 	AllowedOrigins []string
@@ -158,9 +161,10 @@ func New(opt Options) *Server {
 		budget: budget.New(cmp.Or(opt.Memory, defaultMemory), func(used int64) { opt.Observer.Metrics().Memory.Set(float64(used)) }),
 		peers:  peer.New(opt.TrustedProxies),
 		store:  opt.Store, control: opt.Control, reloader: opt.Reloader, diagnostics: opt.Diagnostics, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
-		crew:  beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
-		guard: guard.New(guard.Options{Token: opt.Token, AllowedOrigins: opt.AllowedOrigins, AllowedHosts: opt.AllowedHosts}),
+		crew: beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
 	}
+	s.guard = guard.New(guard.Options{Token: opt.Token, ReadToken: opt.ReadToken, AllowedOrigins: opt.AllowedOrigins, AllowedHosts: opt.AllowedHosts,
+		Peers: s.peers, Now: s.clock.Now, Failed: s.authFailed})
 	s.gate = conns.New(cmp.Or(opt.MaxConnections, defaultConnections), cmp.Or(opt.MaxClientConnections, defaultClientConnections), s.peers, s.observer)
 	s.tails = tail.New(tail.Options{Clock: opt.Clock, Observer: opt.Observer, PerStream: opt.MaxTails, PerClient: opt.MaxClientTails,
 		Budget: s.budget, Peers: s.peers, Fault: opt.Fault})
@@ -337,3 +341,9 @@ func (w *recorder) Write(p []byte) (int, error) {
 
 // Unwrap lets http.ResponseController reach the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// authFailed tells of a wrong token.
+func (s *Server) authFailed(client netip.Addr, r *http.Request) {
+	s.observer.Metrics().Refused.WithLabelValues("auth").Inc()
+	s.observer.Emit(observe.AuthFailed, "", "client", client, "route", api.RouteOf(r))
+}

@@ -39,6 +39,7 @@ const (
 	NameStoreUnavailable = "StoreUnavailable"
 	NameNoAnswer         = "NoAnswer"
 	NameOverloaded       = "Overloaded"
+	NameTooManyAttempts  = "TooManyAttempts"
 	NameNoFiles          = "NoFiles"
 	NameConfigRejected   = "ConfigRejected"
 )

@@ -78,6 +78,12 @@ func Known(ctx context.Context) {
 	}
 }
 
+// IsKnown reports whether the connection of a request was allowed one before.
+func IsKnown(ctx context.Context) bool {
+	c, ok := ctx.Value(connKey{}).(*Conn)
+	return ok && c.known.Load()
+}
+
 // refusal is the answer to a connection for which there is no place. It fits into the buffer of a
 // new connection, so that to write it waits for nobody.
 const refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 2\r\nConnection: close\r\nContent-Length: 91\r\n\r\n" +

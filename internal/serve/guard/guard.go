@@ -1,18 +1,23 @@
 package guard
 
 import (
-	"crypto/sha256"
 	"net/http"
+	"net/netip"
+	"time"
 
 	"github.com/rs/cors"
 
 	"tempestd/internal/serve/api"
+	"tempestd/internal/serve/peer"
 )
 
-// Guard decides who may ask. It is immutable and safe for concurrent use.
+// Guard decides who may ask. It is safe for concurrent use.
 type Guard struct {
-	needsToken  bool
-	tokenSum    [sha256.Size]byte
+	full, reads sums
+	attempts    attempts
+	peers       *peer.Peers
+	now         func() time.Time
+	failed      func(client netip.Addr, r *http.Request)
 	hosts       hosts
 	crossOrigin *http.CrossOriginProtection
 	origins     origins
@@ -21,7 +26,12 @@ type Guard struct {
 
 // Options configure a Guard. The zero value of each allows the least.
 type Options struct {
-	Token string // the bearer token, "" for none
+	Token     string // the bearer token for everything, "" for none
+	ReadToken string // the one that only reads, "" for none; either may be a hash (HashPrefix)
+	Peers     *peer.Peers
+	Now       func() time.Time
+	// Failed is told of each wrong token.
+	Failed func(client netip.Addr, r *http.Request)
 	// AllowedOrigins are the web origins of other servers whose pages may use the API, and
 	// AllowedHosts the names under which a loopback listener answers too, in the form of config.HTTP.
 	AllowedOrigins, AllowedHosts []string
@@ -29,8 +39,9 @@ type Options struct {
 
 // New returns the guard of a server.
 func New(o Options) *Guard {
-	g := &Guard{needsToken: o.Token != "", tokenSum: sha256.Sum256([]byte(o.Token)), crossOrigin: http.NewCrossOriginProtection(), hosts: hosts(o.AllowedHosts)}
-	g.origins = newOrigins(o.AllowedOrigins, g.needsToken)
+	g := &Guard{full: sumOf(o.Token), reads: sumOf(o.ReadToken), crossOrigin: http.NewCrossOriginProtection(), hosts: hosts(o.AllowedHosts),
+		peers: o.Peers, now: o.Now, failed: o.Failed}
+	g.origins = newOrigins(o.AllowedOrigins, g.NeedsToken())
 	if len(o.AllowedOrigins) > 0 {
 		g.cors = newCORS(&g.origins)
 	}
@@ -38,7 +49,7 @@ func New(o Options) *Guard {
 }
 
 // NeedsToken reports whether the routes that are not public need a token.
-func (g *Guard) NeedsToken() bool { return g.needsToken }
+func (g *Guard) NeedsToken() bool { return g.full.some || g.reads.some }
 
 // CheckBrowser refuses requests that a web page can make its visitor's browser send to a daemon on
 // the same machine: requests with a host name that the page's owner points at 127.0.0.1 (DNS

@@ -51,14 +51,19 @@ type listenerKey struct{}
 
 // On returns the context of the requests of a listener.
 func On(ctx context.Context, ln net.Listener) context.Context {
-	tcp, ok := ln.Addr().(*net.TCPAddr)
-	return context.WithValue(ctx, listenerKey{}, ok && tcp.IP.IsLoopback())
+	return context.WithValue(ctx, listenerKey{}, ln.Addr())
+}
+
+// onSocket reports whether a request came by a Unix socket.
+func onSocket(r *http.Request) bool {
+	_, ok := r.Context().Value(listenerKey{}).(*net.UnixAddr)
+	return ok
 }
 
 // onLoopback reports whether only this machine reaches the listener of a request. The address that a
 // connection came to does not say it: a listener on every address is reached at 127.0.0.1 too, and
 // has a token.
 func onLoopback(r *http.Request) bool {
-	loopback, _ := r.Context().Value(listenerKey{}).(bool)
-	return loopback
+	tcp, ok := r.Context().Value(listenerKey{}).(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
