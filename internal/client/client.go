@@ -51,6 +51,17 @@ func New(addr, token string) (*Client, error) {
 	}}, nil
 }
 
+// NewSocket returns a client of the daemon with that control socket, which needs no token.
+func NewSocket(path string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", path)
+	}
+	return &Client{base: url.URL{Scheme: "http", Host: "localhost"}, http: http.Client{
+		Transport:     &http.Transport{DialContext: dial, IdleConnTimeout: time.Minute, DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
 // plainAddr matches an address that has no place for a password.
 var plainAddr = regexp.MustCompile(`^([a-z]{2,5}://)?[a-z0-9.-]{0,64}(:[0-9]{0,6})?$`)
 

@@ -17,6 +17,7 @@ type Config struct {
 	Repair          bool          // gaps are repaired, as each feed says
 	Log             Log
 	HTTP            HTTP
+	MetricsListen   string // host:port of a listener for metrics alone, "" for none
 	Stream          Stream
 	Valkey          Valkey // with BackendValkey
 	HA              HA
@@ -49,6 +50,11 @@ type Log struct {
 // HTTP configures the listener.
 type HTTP struct {
 	Listen string // host:port; "" turns the listener off
+	// ControlSocket is a Unix socket that asks for no token, "auto" for the one under DataDir, "" for
+	// none.
+	ControlSocket string
+	// TLSCertFile and TLSKeyFile make the listener speak TLS; "" for plain HTTP.
+	TLSCertFile, TLSKeyFile string
 	// Token is the bearer token for everything, ReadToken the one that only reads. Either may be a
 	// hash. One of them is required when Listen is not loopback.
 	Token, ReadToken Secret

@@ -135,6 +135,7 @@ func tables() []table {
 	return []table{
 		{"log", "The structured log of the daemon itself."},
 		{"http", "Where consumers tail, and operators look and control."},
+		{"metrics", "The metrics for Prometheus, where a listener of their own is wanted."},
 		{"stream", "The store behind all streams."},
 		{"valkey", `The Valkey (7.2 or later) or Redis (7.0 or later) that keeps the streams, with backend = "valkey".`},
 		{"ha", "How daemons that share a Valkey share the feeds."},

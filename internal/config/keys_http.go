@@ -2,7 +2,10 @@ package config
 
 import (
 	"net/netip"
+	"path/filepath"
 	"slices"
+
+	"github.com/pelletier/go-toml/v2/unstable"
 )
 
 // httpKeys returns the keys of [http].
@@ -11,6 +14,13 @@ func httpKeys() []key {
 	return slices.Concat(fixed(
 		bind(key{path: "http.listen", value: `"127.0.0.1:7077"`, doc: `host:port of the HTTP listener; "" turns it off. Anything but loopback needs a token.`},
 			listen(), func(at place) *string { return &http(at).Listen }),
+		bind(key{path: "http.control_socket", value: `"auto"`, doc: `A Unix socket that answers as the listener does, without a token, for those who may open it: root and the daemon's user. The commands
+prefer it. "auto" is control.sock under data_dir; "" turns it off.`},
+			orAutoPath(), func(at place) *string { return &http(at).ControlSocket }),
+		bind(key{path: "http.tls_cert_file", example: `"cert.pem"`, doc: `Speak TLS with this certificate, and the chain behind it (PEM), and tls_key_file. Both are read again when they change.`},
+			path(), func(at place) *string { return &http(at).TLSCertFile }),
+		bind(key{path: "http.tls_key_file", example: `"${CREDENTIALS_DIRECTORY}/key.pem"`, doc: `Its key (PEM).`},
+			path(), func(at place) *string { return &http(at).TLSKeyFile }),
 		bind(key{path: "http.token", example: `"${TEMPESTD_TOKEN}"`, doc: `The bearer token that clients must send; none by default. Either here or in a file of its own. It has 16 characters or more where
 others can reach the listener. Written as "sha256:" and the hex of its SHA-256 hash, nobody can read it here.`},
 			secret(), func(at place) *Secret { return &http(at).Token }),
@@ -46,5 +56,33 @@ written out in full, and with the bearer token, which has to be set. [] is for t
 		bind(key{path: "http.trusted_proxies", value: `[]`, doc: `Addresses and networks of reverse proxies, "127.0.0.1", "10.0.0.0/8", whose X-Forwarded-For says which client a request comes from.
 Without them all clients of a proxy are one, with one address's part of everything.`},
 			list(0, maxOrigins, network()), func(at place) *[]netip.Prefix { return &http(at).TrustedProxies }),
+
+		bind(key{path: "metrics.listen", value: `""`, doc: `host:port of a listener for /metrics, /healthz and /readyz alone, without the token; "" for none. They are at http.listen as well.`},
+			listen(), func(at place) *string { return &at.draft.MetricsListen }),
 	))
+}
+
+// auto is the value that leaves a path to the daemon.
+const auto = "auto"
+
+// orAutoPath is path, or auto.
+func orAutoPath() kind[string] {
+	of := path()
+	parse := of.parse
+	of.want = `want "auto" or ` + of.want[len("want "):]
+	of.parse = func(s *source, v value) (string, []problem) {
+		if v.kind == unstable.String && v.text == auto {
+			return auto, nil
+		}
+		return parse(s, v)
+	}
+	return of
+}
+
+// Socket returns the path of the control socket, "" for none.
+func (c *Config) Socket() string {
+	if c.HTTP.ControlSocket == auto {
+		return filepath.Join(c.DataDir, "control.sock")
+	}
+	return c.HTTP.ControlSocket
 }

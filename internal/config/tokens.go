@@ -52,6 +52,13 @@ func (l *loader) readTokens() {
 // finishTokens checks the tokens against the listener.
 func (l *loader) finishTokens() {
 	http := l.draft.HTTP
+	if (http.TLSCertFile == "") != (http.TLSKeyFile == "") {
+		key := "http.tls_cert_file"
+		if http.TLSCertFile == "" {
+			key = "http.tls_key_file"
+		}
+		l.report(l.lines[key], key, "found one of tls_cert_file and tls_key_file", "want both or neither")
+	}
 	open := http.Listen != "" && !isLoopback(http.Listen)
 	missing := true
 	for _, k := range l.tokens() {

@@ -78,7 +78,7 @@ var ranges = map[string]bounds{
 }
 
 // unbounded lists the keys whose values are words, names, files and secrets.
-var unbounded = []string{"data_dir", "log.level", "log.format", "http.listen", "http.token", "http.token_file", "http.read_token", "http.read_token_file", "http.default_stream", "stream.backend", "stream.sync",
+var unbounded = []string{"data_dir", "log.level", "log.format", "http.listen", "http.control_socket", "http.tls_cert_file", "http.tls_key_file", "metrics.listen", "http.token", "http.token_file", "http.read_token", "http.read_token_file", "http.default_stream", "stream.backend", "stream.sync",
 	"valkey.mode", "valkey.sentinel_master", "valkey.username", "valkey.password", "valkey.password_file", "valkey.sentinel_username", "valkey.sentinel_password",
 	"valkey.sentinel_password_file", "valkey.tls", "valkey.tls_ca_file", "valkey.tls_cert_file", "valkey.tls_key_file", "valkey.tls_server_name", "valkey.durability", "ha.enabled", "ha.name", "ha.candidate",
 	"F.protocol", "F.compress", "F.zstd_dictionary", "F.raw", "F.dids_file", "F.dedupe",

@@ -33,6 +33,7 @@
 //
 //	server.go      Options, Server, its life, the layers that every request passes
 //	nethttp.go     what net/http logs, as events
+//	listen.go      listeners, and the servers behind them
 //	routes.go      the table of routes, and the way from a request to its handler
 //	feeds.go       feeds: their status, their history, commands to them
 //	streams.go     reading and tailing streams

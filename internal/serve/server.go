@@ -4,9 +4,9 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -104,6 +104,7 @@ type Options struct {
 	// authentication.
 	ReadToken string
 	Clock     clockwork.Clock
+	TLS       *tls.Config // of listeners of TCP, nil for plain HTTP
 	// AllowedOrigins are the web origins of other servers whose pages may use the API, in the form
 	// of config.HTTP. nil allows none.
 	AllowedOrigins []string
@@ -152,6 +153,9 @@ type Server struct {
 	end         context.CancelFunc
 
 	http      *http.Server
+	scrapes   *http.Server // of listeners for metrics alone
+	tls       *tls.Config
+	based     sync.Once
 	verifying sync.Mutex // held while a verification runs
 }
 
@@ -173,16 +177,8 @@ func New(opt Options) *Server {
 		DefaultStream: opt.DefaultStream, Dictionaries: opt.Dictionaries, Fault: opt.Fault})
 	s.durable = durable.New(durable.Options{Store: s.store, Tails: s.tails, Clock: s.clock, Observer: s.observer, Private: s.guard.NeedsToken()})
 	s.ending, s.end = context.WithCancel(context.Background())
-	s.measureMore = opt.Measure
-	s.http = &http.Server{
-		ConnState:         s.connections,
-		ConnContext:       s.gate.Context,
-		Handler:           s.barrier(s.guarded(s.mux())),
-		ReadHeaderTimeout: api.ReadTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          log.New(netHTTP{opt.Observer}, "", 0),
-	}
+	s.measureMore, s.tls = opt.Measure, opt.TLS
+	s.http, s.scrapes = s.newHTTP(s.mux()), s.newHTTP(s.scrapeMux())
 	return s
 }
 
@@ -197,22 +193,6 @@ func (s *Server) Configure(l Limits) {
 // Handler returns the whole API, for use in another HTTP server.
 func (s *Server) Handler() http.Handler { return s.http.Handler }
 
-// Serve answers the listener's connections until Shutdown is called, then returns nil at once:
-// Shutdown does the waiting. When ctx ends, every connection is cut. The listener is closed when
-// Serve returns.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	s.http.BaseContext = func(net.Listener) context.Context { return guard.On(ctx, ln) }
-	defer s.crew.After(ctx, "http.close", func() { s.http.Close() })()
-
-	s.observer.Emit(observe.HTTPListening, "", "addr", ln.Addr().String())
-	err := s.http.Serve(s.gate.Listener(ln, false))
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	s.observer.Emit(observe.HTTPFailed, "", "error", err)
-	return fmt.Errorf("http server on %s: %w", ln.Addr(), err)
-}
-
 // Shutdown stops the server. Waiting tails are answered at once with the entries that they have,
 // further requests on open connections get a 503, and the listener is closed. Websocket subscribers
 // get a close frame, and Shutdown waits for them. It returns when the last response is written.
@@ -222,9 +202,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.crew.Wait()
 	s.tails.Drain()
 	defer context.AfterFunc(ctx, s.tails.Cut)()
-	err := s.http.Shutdown(ctx)
+	err := errors.Join(s.http.Shutdown(ctx), s.scrapes.Shutdown(ctx))
 	if err != nil {
 		s.http.Close()
+		s.scrapes.Close()
 		s.tails.Cut()
 	}
 	s.tails.Wait()

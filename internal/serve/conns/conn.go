@@ -18,6 +18,7 @@ const unknownIdle = 5 * time.Second
 type Conn struct {
 	net.Conn
 	gate   *Gate
+	on     net.Addr // of the listener
 	addr   netip.Addr
 	client *client
 
@@ -58,6 +59,14 @@ func inside(conn net.Conn) *Conn {
 			return nil
 		}
 	}
+}
+
+// ListenerOf returns the address of the listener of a connection, nil if that is not known.
+func ListenerOf(conn net.Conn) net.Addr {
+	if c := inside(conn); c != nil {
+		return c.on
+	}
+	return nil
 }
 
 // connKey is the key of the connection in the context of its requests.

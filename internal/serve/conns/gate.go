@@ -138,6 +138,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			_ = leaves.Conn.Close()
 		}
 		if cause == "" {
+			c.on = l.Addr()
 			return c, nil
 		}
 		l.gate.refuse(inner, cause, l.tls)

@@ -49,9 +49,9 @@ func isLoopbackName(host string) bool {
 // listenerKey is the key of what a listener is in the context of its requests.
 type listenerKey struct{}
 
-// On returns the context of the requests of a listener.
-func On(ctx context.Context, ln net.Listener) context.Context {
-	return context.WithValue(ctx, listenerKey{}, ln.Addr())
+// On returns the context of the requests of a listener at that address.
+func On(ctx context.Context, listener net.Addr) context.Context {
+	return context.WithValue(ctx, listenerKey{}, listener)
 }
 
 // onSocket reports whether a request came by a Unix socket.
