@@ -27,7 +27,7 @@ export CGO_ENABLED ?= 0
 # unknown fails with a sentence if packages depend on a package that matches a pattern.
 unknown = deps=$$(go list -deps $(1)) || exit 1; if echo "$$deps" | grep -E '$(2)'; then echo '$(3)'; exit 1; fi
 
-.PHONY: build test needs lint race week unit bench fuzz fuzz-wire oracle oracle-breaks mutants alerts pictures dist clean
+.PHONY: build test needs lint race week unit bench bench-served fuzz fuzz-wire oracle oracle-breaks mutants alerts pictures dist clean
 
 build:
 	go build -trimpath -ldflags "-s -w -buildid= $(RELEASE)" -o $(BINARY) ./cmd/tempestd
@@ -71,6 +71,10 @@ week:
 
 bench:
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+# What many readers cost, together: memory, lag and descriptors. BINARY= is another daemon to compare with.
+bench-served:
+	go test -run '^$$' -bench 'BenchmarkServed$$' -benchtime 1x -timeout 30m -v ./integration
 
 fuzz:
 	@for pkg in $$(go list ./...); do \

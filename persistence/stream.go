@@ -16,7 +16,7 @@ const (
 	MaxBlock = 30 * time.Second // the longest a Tail may wait
 	MaxCount = 10_000           // the most entries one Read or Tail returns
 	// MaxPageBytes also bounds a page: it ends after the entry that brings its events to this size
-	// (I5).
+	// (I5). A context of WithPageBytes lowers this bound.
 	MaxPageBytes = 16 << 20
 )
 

@@ -40,13 +40,18 @@ func (a *app) connect() (*client.Client, error) {
 		if err != nil {
 			return nil, err
 		}
+		if addr == "" && cfg != nil && answers(cfg.Socket()) {
+			return client.NewSocket(cfg.Socket()), nil
+		}
 		if addr == "" {
 			if addr, err = listenAddr(cfg); err != nil {
 				return nil, err
 			}
 		}
 		if cfg != nil {
-			secret = cfg.HTTP.Token
+			if secret = cfg.HTTP.Token; secret.IsHash() {
+				secret = config.Secret{} // it cannot be sent
+			}
 		}
 	}
 	token := secret.Reveal()
@@ -65,6 +70,19 @@ func (a *app) connect() (*client.Client, error) {
 		return nil, usageError{err}
 	}
 	return c, nil
+}
+
+// answers reports whether a daemon listens at the control socket, and lets this process in.
+func answers(socket string) bool {
+	if socket == "" {
+		return false
+	}
+	conn, err := net.DialTimeout("unix", socket, time.Second)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // clientConfig loads the configuration of a client command, or returns nil if there is none. If -c
@@ -102,6 +120,9 @@ func listenAddr(cfg *config.Config) (string, error) {
 		return "", usage("http.listen is off in %s: there is no daemon to ask; --addr names another", cfg.Path)
 	case port == "0":
 		return "", usage("http.listen of %s has port 0, which is another one at every start; --addr says which", cfg.Path)
+	}
+	if cfg.HTTP.TLSCertFile != "" {
+		return "https://" + cfg.HTTP.Listen, nil
 	}
 	return cfg.HTTP.Listen, nil
 }

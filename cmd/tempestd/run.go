@@ -80,6 +80,7 @@ const (
 	memoryBase       = 64 << 20 // the store, HTTP, the runtime
 	memoryPerBatch   = 2        // batch_bytes times this: the batch and its encoding
 	memoryPerIndexed = 20       // bytes per entry of the dedupe horizon, during a replay
+	memoryPerServed  = 2        // http.memory times this: what readers hold, and what was read to get there
 )
 
 // memoryLimit is the runtime's soft memory limit. free says that the environment has set none.
@@ -93,7 +94,7 @@ func (m memoryLimit) set(cfg *config.Config) {
 	if !m.free {
 		return
 	}
-	limit := int64(memoryBase)
+	limit := memoryBase + memoryPerServed*cfg.HTTP.Memory
 	for _, f := range cfg.Feeds {
 		limit += actors.Credits*memoryPerBatch*f.BatchBytes + memoryPerIndexed*int64(f.DedupeHorizon.Entries)
 	}

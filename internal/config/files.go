@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -10,13 +9,7 @@ import (
 
 // readFiles reads the files that the configuration names.
 func (l *loader) readFiles() {
-	if name := l.draft.tokenFile; name != "" {
-		secret := l.secretFile("http.token_file", name, "token")
-		if at, both := l.lines["http.token"]; both {
-			l.report(max(at, l.lines["http.token_file"]), "http.token_file", "found http.token as well", "want one of the two")
-		}
-		l.draft.HTTP.Token = cmp.Or(l.draft.HTTP.Token, secret)
-	}
+	l.readTokens()
 	l.readPasswords()
 	l.readAccountPasswords()
 	for name, f := range l.feeds {

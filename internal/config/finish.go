@@ -19,11 +19,7 @@ func (l *loader) finish(incomplete bool) {
 	if l.draft.DataDir == "" {
 		l.report(l.lines["data_dir"], "data_dir", `found ""`, "want a path, or no data_dir for the default")
 	}
-	http := l.draft.HTTP
-	if http.Listen != "" && !isLoopback(http.Listen) && http.Token.IsEmpty() && !l.wrong("http.token") && !l.wrong("http.token_file") {
-		l.report(l.lines["http.listen"], "http.listen", "found "+Shown(http.Listen)+", which others can reach, and no token",
-			`want http.token or http.token_file, or a loopback address such as "127.0.0.1:7077"`)
-	}
+	l.finishTokens()
 	for name, f := range l.feeds {
 		if f != nil {
 			l.finishFeed(name, f)

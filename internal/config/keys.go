@@ -36,7 +36,7 @@ type key struct {
 // part of other keys' values.
 type draft struct {
 	Config
-	tokenFile, passwordFile, sentinelPasswordFile string
+	tokenFile, readTokenFile, passwordFile, sentinelPasswordFile string
 }
 
 // feedDraft is the same for one feed.
@@ -135,6 +135,7 @@ func tables() []table {
 	return []table{
 		{"log", "The structured log of the daemon itself."},
 		{"http", "Where consumers tail, and operators look and control."},
+		{"metrics", "The metrics for Prometheus, where a listener of their own is wanted."},
 		{"stream", "The store behind all streams."},
 		{"valkey", `The Valkey (7.2 or later) or Redis (7.0 or later) that keeps the streams, with backend = "valkey".`},
 		{"ha", "How daemons that share a Valkey share the feeds."},
@@ -164,26 +165,7 @@ Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, e
 	}, fixed(
 		bind(key{path: "log.format", value: `"auto"`, doc: `"json", "text", or "auto": entries of the journal under systemd, text on a terminal, JSON otherwise. The log goes to standard error.`},
 			choice("auto", "json", "text"), func(at place) *string { return &at.draft.Log.Format }),
-
-		bind(key{path: "http.listen", value: `"127.0.0.1:7077"`, doc: `host:port of the HTTP listener; "" turns it off. Anything but loopback needs a token.`},
-			listen(), func(at place) *string { return &at.draft.HTTP.Listen }),
-		bind(key{path: "http.token", example: `"${TEMPESTD_TOKEN}"`, doc: `The bearer token that clients must send; none by default. Either here or in a file of its own.`},
-			secret(), func(at place) *Secret { return &at.draft.HTTP.Token }),
-	), []key{
-		bind(key{path: "http.default_stream", example: `"bluesky"`, doc: `The stream that Jetstream clients get who name none: those of /subscribe and of v2's endpoint. By default the only one there is.`},
-			text(wantFeedName, feedName.MatchString), func(at place) *string { return &at.draft.HTTP.DefaultStream }),
-		hidden(bind(key{path: "http.token_file", example: `"${CREDENTIALS_DIRECTORY}/token"`, doc: `A file that holds the token; white space around it is left out.`},
-			path(), func(at place) *string { return &at.draft.tokenFile })),
-		bind(key{path: "http.max_tails", value: `16384`, doc: `How many requests may wait on one stream, or follow it, at one time ({range}); more get 429. One that waits takes some 30 KB.`},
-			count(1, 1_000_000), func(at place) *int { return &at.draft.HTTP.MaxTails }),
-		bind(key{path: "http.max_tails_per_client", value: `10000`, doc: `How many of them, on all streams, may be one address's ({range}). An IPv6 client is its /64; behind a proxy all clients are one.`},
-			count(1, 1_000_000), func(at place) *int { return &at.draft.HTTP.MaxTailsPerClient }),
-	}, fixed(
-		bind(key{path: "http.allowed_origins", value: `[]`, doc: `Origins of web pages, served from elsewhere, that may use the listener from a browser: "https://app.example", "http://localhost:5173",
-"https://*.example.org" for all below example.org, "*" for any page. They may read. What changes something is open to those alone that are
-written out in full, and with the bearer token, which has to be set. [] is for the daemon's own status page alone.`},
-			once(list(0, maxOrigins, origin())), func(at place) *[]string { return &at.draft.HTTP.AllowedOrigins }),
-
+	), httpKeys(), fixed(
 		bind(key{path: "stream.backend", value: `"embedded"`, doc: `Where streams are stored. "embedded" keeps them under data_dir and needs nothing else; "valkey" in a server that several daemons,
 and any other client, can use. The keys below are about "embedded" alone.`},
 			choice(BackendEmbedded, BackendValkey), func(at place) *Backend { return &at.draft.Stream.Backend }),

@@ -22,7 +22,7 @@ type Secret struct{ text *string }
 // Secrets returns the texts of all secrets of the configuration, the longest first, for whoever has
 // to leave them out.
 func (c *Config) Secrets() (all []string) {
-	secrets := []Secret{c.HTTP.Token, c.Valkey.Password, c.Valkey.SentinelPassword}
+	secrets := []Secret{c.HTTP.Token, c.HTTP.ReadToken, c.Valkey.Password, c.Valkey.SentinelPassword}
 	for i := range c.Feeds {
 		secrets = append(secrets, c.Feeds[i].Account.Password)
 		for _, key := range c.Feeds[i].Repair.ArchiveKeys {

@@ -1,15 +1,12 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
+	"cmp"
 	"os"
 	"slices"
 	"strings"
 )
-
-// leastToken is the length of a token from which it is not called short, in characters.
-const leastToken = 16
 
 // wantPrivate says how a file with a secret should be.
 const wantPrivate = "want a file that only its owner can read: chmod 600, or 640 with the daemon's group"
@@ -24,17 +21,11 @@ func (l *loader) warn(key, found, want string) {
 // advise finds what is allowed and unwise. The configuration has no errors.
 func (l *loader) advise() {
 	c := &l.draft.Config
-	if n := len(c.HTTP.Token.Reveal()); n > 0 && n < leastToken {
-		key := "http.token"
-		if l.draft.tokenFile != "" {
-			key = "http.token_file"
-		}
-		l.warn(key, fmt.Sprintf("found %d characters, which can be guessed", n), fmt.Sprintf("want %d or more, as from: openssl rand -hex 32", leastToken))
-	}
+	l.adviseTokens()
 	if c.HTTP.Token.IsEmpty() && slices.Contains(c.HTTP.AllowedOrigins, "*") {
 		l.warn("http.allowed_origins", `found "*" and no token: every web page can command this daemon`, "want the origins that read, or a token")
 	}
-	files := map[string]string{"http.token_file": l.draft.tokenFile, "valkey.password_file": l.draft.passwordFile, "valkey.sentinel_password_file": l.draft.sentinelPasswordFile}
+	files := map[string]string{"http.token_file": l.draft.tokenFile, "http.read_token_file": l.draft.readTokenFile, "valkey.password_file": l.draft.passwordFile, "valkey.sentinel_password_file": l.draft.sentinelPasswordFile}
 	for name, f := range l.feeds {
 		files[showPath([]string{"feeds", name, "account", "password_file"})] = f.accountPasswordFile
 	}

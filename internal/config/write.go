@@ -29,7 +29,7 @@ func (c *Config) write(w io.Writer, reference bool) error {
 	out := writer{Writer: bufio.NewWriter(w), reference: reference}
 	at := place{draft: &draft{Config: *c}}
 	if reference {
-		fmt.Fprintf(out, heading+"\n", strings.Join(fixedKeys(), ", "))
+		fmt.Fprintf(out, heading+"\n", listed(fixedKeys()))
 	}
 	out.section("", at)
 	for _, t := range tables() {
@@ -132,4 +132,21 @@ func (w writer) line(name, value, example, doc string, first bool) {
 	case value != "" && (example == "" || value != `""` && value != "[]"):
 		fmt.Fprintf(w, "%s = %s\n", name, value)
 	}
+}
+
+// listed joins names to lines of a comment that are short enough to read.
+func listed(names []string) string {
+	const longest = 130
+	text, line := "", 0
+	for i, name := range names {
+		switch {
+		case i == 0:
+		case line+len(name) > longest:
+			text, line = text+",\n# ", 0
+		default:
+			text, line = text+", ", line+len(", ")
+		}
+		text, line = text+name, line+len(name)
+	}
+	return text
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -105,7 +104,8 @@ func (d *daemon) config() *config.Config { return d.cfg.Load() }
 // stream of subscribers that name none is the configured one, else that of the only feed. If it is
 // "", such subscribers get a stream only if exactly one is stored.
 func serveLimits(cfg *config.Config) serve.Limits {
-	limits := serve.Limits{MaxTails: cfg.HTTP.MaxTails, MaxClientTails: cfg.HTTP.MaxTailsPerClient, DefaultStream: cfg.HTTP.DefaultStream}
+	limits := serve.Limits{MaxTails: cfg.HTTP.MaxTails, MaxClientTails: cfg.HTTP.MaxTailsPerClient, Memory: cfg.HTTP.Memory,
+		MaxConnections: cfg.Connections(openFiles()), MaxClientConnections: cfg.HTTP.MaxConnectionsPerClient, DefaultStream: cfg.HTTP.DefaultStream}
 	if limits.DefaultStream == "" && len(cfg.Feeds) == 1 {
 		limits.DefaultStream = cfg.Feeds[0].Name
 	}
@@ -143,13 +143,17 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 
 	// Take the port before any feed is read, so that a second daemon fails before it does anything.
-	var listener net.Listener
-	if d.config().HTTP.Listen != "" {
-		if listener, err = net.Listen("tcp", d.config().HTTP.Listen); err != nil {
-			return permanent(listenError(err))
-		}
-		defer listener.Close()
-		s.node.Addr = listener.Addr().String()
+	listening, err := d.listen(d.config())
+	defer listening.close()
+	if err != nil {
+		return err
+	}
+	if listening.http != nil {
+		s.node.Addr = listening.http.Addr().String()
+	}
+	secure, err := d.secure(d.config())
+	if err != nil {
+		return err
 	}
 
 	d.openNetwork()
@@ -171,8 +175,8 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	d.tellLost()
 	server := serve.New(serve.Options{
-		Store: s.streams, Control: d.tree, Reloader: d, Diagnostics: serve.Diagnostics{Level: d.opt.LogLevel, Recent: d.opt.RecentLog}, Observer: d.observer, Token: cfg.HTTP.Token.Reveal(), Clock: d.clock,
-		AllowedOrigins: cfg.HTTP.AllowedOrigins, Limits: serveLimits(cfg), Measure: func() { d.measure(s.streams) }, Dictionaries: d.tree.Dictionaries, Fault: d.opt.Fault,
+		Store: s.streams, Control: d.tree, Reloader: d, Diagnostics: serve.Diagnostics{Level: d.opt.LogLevel, Recent: d.opt.RecentLog}, Observer: d.observer, Token: cfg.HTTP.Token.Reveal(), ReadToken: cfg.HTTP.ReadToken.Reveal(), Clock: d.clock, TLS: secure,
+		AllowedOrigins: cfg.HTTP.AllowedOrigins, AllowedHosts: cfg.HTTP.AllowedHosts, TrustedProxies: cfg.HTTP.TrustedProxies, Limits: serveLimits(cfg), Measure: func() { d.measure(s.streams) }, Dictionaries: d.tree.Dictionaries, Fault: d.opt.Fault,
 	})
 	d.server, d.shared = server, s.remote != ""
 
@@ -180,12 +184,14 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer d.crew.Wait()
 	defer ready()
 	defer cancel()
-	served := make(chan error, 1)
-	if listener != nil {
-		d.crew.Start("daemon.serve", func() { served <- server.Serve(background, listener) }, func(fault error) { served <- fault })
+	served := make(chan error, 3) // one for each listener
+	for ln, serve := range map[net.Listener]func(context.Context, net.Listener) error{listening.http: server.Serve, listening.control: server.Serve, listening.metrics: server.ServeMetrics} {
+		if ln != nil {
+			d.crew.Start("daemon.serve", func() { served <- serve(background, ln) }, func(fault error) { served <- fault })
+		}
 	}
 	d.enterAccounts(background, made)
-	d.watch(background, listener)
+	d.watch(background, listening.http)
 	if s.remote != "" {
 		d.crew.Keep(background, "daemon.store", func(ctx context.Context) { d.watchStore(ctx, s.remote, s.streams) })
 	}
@@ -202,14 +208,6 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		reason = context.Cause(ctx)
 	}
 	return errors.Join(err, d.stop(reason, server))
-}
-
-// listenError says why the HTTP listener cannot be had.
-func listenError(err error) error {
-	if errors.Is(err, syscall.EPERM) { // EACCES is for ports below 1024
-		return fmt.Errorf("http.listen: %w: does the unit's SocketBindAllow have this port?", err)
-	}
-	return fmt.Errorf("http.listen: %w", err)
 }
 
 // openEmbedded opens the store under data_dir.

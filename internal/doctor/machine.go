@@ -128,19 +128,13 @@ func (x *examination) limits() {
 		return
 	}
 	// Go raises the soft limit to the hard one.
-	need := uint64(x.cfg.HTTP.MaxTails) + filesPerFeed*uint64(len(x.cfg.Feeds)) + filesBase
+	need := uint64(x.cfg.HTTP.MaxConnections) + uint64(x.cfg.FilesOfItsOwn())
 	if limit := uint64(files.Max); limit < need {
-		x.tell("limits", "open files", Warning, "%d, for http.max_tails = %d and %d feeds it takes %d: LimitNOFILE in the unit, or fewer tails", limit, x.cfg.HTTP.MaxTails, len(x.cfg.Feeds), need)
+		x.tell("limits", "open files", Warning, "%d, for http.max_connections = %d and %d feeds it takes %d: LimitNOFILE in the unit, or fewer connections", limit, x.cfg.HTTP.MaxConnections, len(x.cfg.Feeds), need)
 		return
 	}
 	x.tell("limits", "open files", OK, "%d, at most %d are needed", uint64(files.Max), need)
 }
-
-// What a daemon opens beside the connections of its readers.
-const (
-	filesBase    = 256
-	filesPerFeed = 32
-)
 
 // port finds out whether the listener can have its address.
 func (x *examination) port(ctx context.Context) {

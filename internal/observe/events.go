@@ -104,11 +104,17 @@ const (
 	HTTPListening    Event = "http.listening"
 	HTTPFailed       Event = "http.failed"
 	HTTPAcceptFailed Event = "http.accept_failed"
-	HTTPError        Event = "http.error"
-	HTTPPanic        Event = "http.panic"
-	SubscriberCut    Event = "subscriber.cut"
-	SystemdFailed    Event = "systemd.notify_failed"
-	HealthUnanswered Event = "health.unanswered"
+	HTTPFull         Event = "http.full"
+	AuthFailed       Event = "auth.failed"
+
+	ControlUnavailable Event = "control.unavailable"
+	CertificateRead    Event = "certificate.read"
+	CertificateFailed  Event = "certificate.failed"
+	HTTPError          Event = "http.error"
+	HTTPPanic          Event = "http.panic"
+	SubscriberCut      Event = "subscriber.cut"
+	SystemdFailed      Event = "systemd.notify_failed"
+	HealthUnanswered   Event = "health.unanswered"
 )
 
 // Definition documents one event.
@@ -219,8 +225,13 @@ var Catalogue = []Definition{
 	{StreamClosed, slog.LevelInfo, "a stream was closed for good", []string{"stream", "reason"}},
 	{StreamDeleted, slog.LevelInfo, "a stream was deleted, with its consumers and its gaps", []string{"stream"}},
 	{HTTPListening, slog.LevelInfo, "the HTTP listener is open", []string{"addr"}},
+	{ControlUnavailable, slog.LevelWarn, "the control socket cannot be opened; the commands use the listener", []string{"socket", "error"}},
+	{CertificateRead, slog.LevelInfo, "the listener's certificate has changed, and is in force", []string{"file"}},
+	{CertificateFailed, slog.LevelError, "the listener's certificate has changed and cannot be read; the old one stays in force", []string{"file", "error"}},
 	{HTTPFailed, slog.LevelError, "the HTTP server ended", []string{"error"}},
 	{HTTPAcceptFailed, slog.LevelError, "a connection could not be accepted, as when there are no descriptors left; it is tried again", []string{"error"}},
+	{HTTPFull, slog.LevelWarn, "a connection was refused, because http.max_connections are open, or http.max_connections_per_client of its address, and none is idle", []string{"cause"}},
+	{AuthFailed, slog.LevelWarn, "a request had a wrong token; after some of them, its address has to wait", []string{"client", "route"}},
 	{HTTPError, slog.LevelError, "a request failed because of us and was answered with a 500, or not in time", []string{"route", "id", "error"}},
 	{HTTPPanic, slog.LevelError, "the handler of a request panicked: a fault of ours", []string{"route", "id", "error", "stack"}},
 	{SubscriberCut, slog.LevelInfo, "a websocket subscriber did not take what it was sent, or did not answer, and lost its connection", []string{"stream", "protocol", "reason"}},

@@ -65,6 +65,9 @@ type Metrics struct {
 	Served *prometheus.CounterVec   // stream: frames written to readers
 	Tails  *prometheus.GaugeVec     // stream: tails being served
 
+	Memory  prometheus.Gauge       // bytes that readers use of http.memory
+	Refused *prometheus.CounterVec // cause: requests and connections refused for a bound of the server
+
 	// Metrics of named consumers, with the labels stream and consumer. They are deleted with the
 	// consumer.
 	ConsumerLag  *prometheus.GaugeVec   // entries after its position
@@ -140,6 +143,8 @@ func NewMetrics() *Metrics {
 		[]float64{.001, .0025, .01, .025, .1, .25, 1, 2.5, 10, 30, 60}, "route", "code")
 	m.Served = m.counter("served_frames_total", "frames written to HTTP readers", "stream")
 	m.Tails = m.gauge("tails", "tails being served", "stream")
+	m.Memory = m.single("http_memory_bytes", "memory in use for readers: their pages, filters and buffers, of http.memory")
+	m.Refused = m.counter("http_refused_total", "requests and connections that were refused because something was used up: memory, connections, client_connections; or a wrong token", "cause")
 	m.ConsumerLag = m.gauge("consumer_lag_entries", "entries after a named consumer's position", "stream", "consumer")
 	m.ConsumerAge = m.gauge("consumer_lag_seconds", "time from a named consumer's position to the newest entry, by their IDs", "stream", "consumer")
 	m.ConsumerBusy = m.gauge("consumer_leased", "1 while a batch of a named consumer is leased", "stream", "consumer")

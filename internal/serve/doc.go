@@ -15,8 +15,12 @@
 //
 // and stand on what they have in common with the handlers here:
 //
+//	peer   which client a request comes from
+//	conns  the connections: how many, and for how long
+//	budget the memory that all readers share
 //	tail  slots, followers and pages of requests that follow a stream, and how they end together
 //	guard token, Host, and what browsers say about a request
+//	encode compressed answers
 //	api   parameters, bodies, answers and errors
 //
 // Every request passes these layers, in this order (server.go): a panic barrier with the access
@@ -29,6 +33,7 @@
 //
 //	server.go      Options, Server, its life, the layers that every request passes
 //	nethttp.go     what net/http logs, as events
+//	listen.go      listeners, and the servers behind them
 //	routes.go      the table of routes, and the way from a request to its handler
 //	known.go       what a 404 says that there is
 //	feeds.go       feeds: their status, their history, commands to them

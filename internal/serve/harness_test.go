@@ -216,7 +216,7 @@ func start(t testing.TB, store persistence.Store, change ...func(*serve.Options)
 		t.Fatal(err)
 	}
 	d := newDaemon(t, store, change...)
-	d.listen(ln, &http.Transport{})
+	d.listen(ln, &http.Transport{DisableCompression: true})
 	return d
 }
 

@@ -106,7 +106,8 @@ func (s *Server) measureStreams(streams []persistence.StreamInfo) {
 }
 
 // connections counts the open connections. A connection that becomes a websocket leaves net/http.
-func (s *Server) connections(_ net.Conn, state http.ConnState) {
+func (s *Server) connections(conn net.Conn, state http.ConnState) {
+	s.gate.State(conn, state)
 	switch state {
 	case http.StateNew:
 		s.observer.Metrics().Connections.Inc()

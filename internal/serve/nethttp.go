@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"log"
 	"strings"
 
 	"tempestd/internal/observe"
@@ -18,3 +19,5 @@ func (n netHTTP) Write(line []byte) (int, error) {
 	}
 	return len(line), nil
 }
+
+func (s *Server) netLog() *log.Logger { return log.New(netHTTP{s.observer}, "", 0) }

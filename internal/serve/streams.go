@@ -65,6 +65,11 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	share, err := s.tails.Share(r)
+	if err != nil {
+		return err
+	}
+	defer share.Close()
 	if block > 0 {
 		release, err := s.tails.Admit(r, stream.Name(), block)
 		if err != nil {
@@ -73,7 +78,10 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
 		defer release()
 	}
 	tail.Allow(w, block)
-	f := s.tails.Follow(r.Context(), stream, after, matcher)
+	f, err := s.tails.Follow(r.Context(), share, stream, after, matcher)
+	if err != nil {
+		return err
+	}
 	defer f.Close()
 	found, err := f.Next(block, limit)
 	if err != nil {

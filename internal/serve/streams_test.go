@@ -118,7 +118,7 @@ func TestAResponseIsBoundedInBytes(t *testing.T) {
 	for range 4 {
 		add(t, stream, big(3<<20))
 	}
-	d := start(t, store)
+	d := start(t, store, func(o *serve.Options) { o.Memory = 4 << 30 })
 	after, got := "0-0", []int{}
 	for {
 		f := d.frames(d.get("/v1/streams/bluesky/tail?after=" + after))

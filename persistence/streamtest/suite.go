@@ -49,6 +49,7 @@ func Run(t *testing.T, b Backend) {
 		{"Bounds", testBounds},
 		{"ReadingByName", testByName},
 		{"PagesEndByBytes", testPageBytes},
+		{"PagesEndWhereTheirReaderHasNoMoreRoom", testPageRoom},
 		{"TailTimesOutEmptyAndOpen", testTailTimeout},
 		{"TailWakes", testTailWakes},
 		{"TailEnds", testTailEnds},

@@ -38,6 +38,8 @@ const (
 	NameShuttingDown     = "ShuttingDown"
 	NameStoreUnavailable = "StoreUnavailable"
 	NameNoAnswer         = "NoAnswer"
+	NameOverloaded       = "Overloaded"
+	NameTooManyAttempts  = "TooManyAttempts"
 	NameNoFiles          = "NoFiles"
 	NameConfigRejected   = "ConfigRejected"
 )
@@ -87,6 +89,17 @@ func RetryAfter(seconds int) map[string]string {
 func ShuttingDown() *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Name: NameShuttingDown, Message: "the daemon is stopping; try again shortly",
 		Header: map[string]string{"Retry-After": "2", "Connection": "close"}}
+}
+
+// overloadedFor is when a client that was refused for want of memory should try again, in seconds.
+const overloadedFor = 2
+
+// Overloaded returns the answer to a request for which there is no room in the memory that readers
+// share.
+func Overloaded() *Error {
+	return &Error{Status: http.StatusServiceUnavailable, Name: NameOverloaded,
+		Message: "the memory that readers share (http.memory) is in use, or this address has its part of it; try again in " + strconv.Itoa(overloadedFor) + " s",
+		Header:  RetryAfter(overloadedFor)}
 }
 
 // ErrorOf turns a handler's error into a response. ours says that the daemon is at fault and that

@@ -28,12 +28,12 @@ type gatherer struct {
 	held *[]byte // gathered bytes; nil when writes are sent at once
 }
 
-// gather holds back the writes from now on.
-func (g *gatherer) gather() {
+// gather holds back the writes from now on. About that many bytes will come.
+func (g *gatherer) gather(bytes int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.held == nil {
-		g.held = g.buffers.Get()
+		g.held = g.buffers.Get(bytes)
 	}
 }
 
