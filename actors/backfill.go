@@ -59,9 +59,7 @@ func (b *backfiller) start(ctx actor.Context, m *StartBackfill) {
 	task := b.NewTask(ctx)
 	b.task = task
 	f := &fetcher{cfg: b.cfg, order: m, task: task, send: ctx.ActorSystem().Root.Send, pool: make(Pool, backfillCredits)}
-	for range backfillCredits {
-		f.pool <- &messages.Batch{}
-	}
+	f.pool.refill()
 	task.Start("backfill.fetch", func(ctx context.Context) any { f.run(ctx); return &backfillOver{task} })
 }
 

@@ -1,10 +1,12 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/internal/dedupe"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
@@ -143,10 +145,13 @@ func (c *committer) do(ctx context.Context, job any) error {
 	return nil
 }
 
-// release returns a batch to the feed's pool.
+// release returns a batch to its pool, unless the batch was replaced there meanwhile.
 func release(b *messages.Batch, pool chan<- *messages.Batch) {
 	b.Reset()
-	pool <- b
+	select {
+	case pool <- b:
+	default:
+	}
 }
 
 // begin starts an epoch.
@@ -162,6 +167,10 @@ func (c *committer) begin(ctx context.Context, m *BeginEpoch) error {
 		// The request was for a time, rewound: the replay may begin before the stream's first
 		// entry.
 		c.dedupe.ExpectEarly()
+	}
+	if err == nil && m.Plan.IfTrimmed && !loaded.Trimmed {
+		c.dedupe.AcceptStart()
+		c.proven(&messages.Proven{Epoch: c.epoch.number})
 	}
 	if err == nil && loaded.Fingerprints == 0 && c.epoch.needsHeld() {
 		c.epoch.expectation = c.epoch.proven() // an empty stream holds no event that could prove it
@@ -196,11 +205,10 @@ func (c *committer) opened(ctx context.Context, m *messages.EpochOpened) error {
 		// Where the host does not tell its clock, the gap ends at the first event: our own clock
 		// may be the wrong one.
 		c.epoch.kind = expectsNew
-		if err := c.recordGap(ctx, c.epoch.gap, m.Present, nil); err != nil {
+		g := c.epoch.endingAt(m.Present.US)
+		if err := c.recordGap(ctx, g, m.Present, nil); err != nil {
 			return err
 		}
-		g := c.epoch.gap
-		g.ToUS = max(m.Present.US, g.FromUS)
 		c.unended = messages.GapID(c.cfg.Feed, g)
 		return nil
 	}
@@ -296,8 +304,7 @@ func (c *committer) admit(ctx context.Context, b *messages.Batch, presentUS int6
 		case verdictProve:
 			c.feed(&messages.Proven{Epoch: c.epoch.number})
 		case verdictRecord:
-			expected.gap.ToUS = gapEnd(b, presentUS)
-			err = c.recordGap(ctx, expected.gap, messages.UpstreamTime{Host: c.epoch.host, US: firstUS(b)}, firstStored(b))
+			err = c.recordGap(ctx, expected.endingAt(cmp.Or(gapEnd(b, presentUS), firstUS(b))), messages.UpstreamTime{Host: c.epoch.host, US: firstUS(b)}, firstStored(b))
 		case verdictAccept:
 			c.dedupe.AcceptStart()
 			marked, err = c.mark(ctx, b)
@@ -368,6 +375,7 @@ func (c *committer) commit(ctx context.Context, b *messages.Batch, rows ...messa
 	var stored persistence.Appended
 	// A refused append may be durable or not. It is not tried again: the epoch is over, and the
 	// next one resumes from the stored position.
+	crashpoint.Pass(crashpoint.WriterAppend)
 	err := c.retry(ctx, func() (err error) {
 		stored, err = c.cfg.Stream.Append(ctx, b, cp)
 		return refused(err)
@@ -375,6 +383,7 @@ func (c *committer) commit(ctx context.Context, b *messages.Batch, rows ...messa
 	if err != nil {
 		return stored, fmt.Errorf("append: %w", err)
 	}
+	crashpoint.Pass(crashpoint.WriterAppended)
 	c.stored()
 	c.cfg.Observer.Metrics().Append.WithLabelValues(c.cfg.Feed).Observe(c.cfg.Clock.Since(start).Seconds())
 	if stored.Entries > 0 {

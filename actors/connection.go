@@ -132,6 +132,7 @@ func (c *connection) connect(ctx actor.Context, m *Connect) {
 		c.session.task.End(errOver)
 	}
 	c.stopping = false
+	c.cfg.Pool.refill()
 	c.session = startSession(ctx, c.cfg, c.NewTask(ctx), m)
 }
 
@@ -199,14 +200,23 @@ func (e *Ended) Stale() bool {
 const Credits = 3
 
 // Pool holds a feed's free batches. It lives longer than the incarnations of the connection, so
-// that a batch in flight always comes back to it.
+// that a batch in flight comes back to it.
 type Pool chan *messages.Batch
+
+// refill replaces the batches that do not come back any more: an actor failed while it held them. At
+// the beginning of an epoch no batch of the last one is in use.
+func (p Pool) refill() {
+	for len(p) < cap(p) {
+		select {
+		case p <- &messages.Batch{}:
+		default:
+		}
+	}
+}
 
 // NewPool makes a pool of Credits empty batches.
 func NewPool() Pool {
 	p := make(Pool, Credits)
-	for range Credits {
-		p <- &messages.Batch{}
-	}
+	p.refill()
 	return p
 }

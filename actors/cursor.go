@@ -11,6 +11,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/jonboulle/clockwork"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -299,7 +300,10 @@ func (c *cursor) save(ctx actor.Context) {
 	c.task.Start("cursor.save", func(ctx context.Context) any {
 		limited, cancel := clockwork.WithTimeout(ctx, c.cfg.Clock, saveTimeout)
 		defer cancel()
-		return &saveDone{cause, cp, c.cfg.Checkpoints.SaveCheckpoint(limited, c.cfg.Feed, cp)}
+		crashpoint.Pass(crashpoint.CursorSave)
+		err := c.cfg.Checkpoints.SaveCheckpoint(limited, c.cfg.Feed, cp)
+		crashpoint.Pass(crashpoint.CursorSaved)
+		return &saveDone{cause, cp, err}
 	})
 }
 

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"time"
 
 	"tempestd/internal/jetstream"
@@ -12,6 +13,7 @@ type epoch struct {
 	number messages.Epoch
 	next   uint64 // the batch number that comes next; 0 accepts none
 	host   string
+	dated  bool              // the host has told its clock
 	from   messages.Position // the place that was asked for
 	expectation
 
@@ -75,6 +77,7 @@ func (e *epoch) startsAt(seq, timeUS int64) bool {
 // open notes that the connection is open. A filter that changed while none was open takes effect at
 // this moment of the host's clock.
 func (e *epoch) open(present messages.UpstreamTime, at *messages.Checkpoint) {
+	e.dated = present.Host != ""
 	for i := range e.former {
 		if e.former[i].UntilUS == 0 {
 			e.former[i].UntilUS, at.FilterUS = present.US, present.US
@@ -128,7 +131,21 @@ func (e *epoch) reach(b *messages.Batch, at *messages.Checkpoint, past bool) (mo
 		// The position never goes back: the event with the later time is stored, too.
 		end.TimeUS = max(end.TimeUS, at.TimeUS)
 	}
-	if end.TimeUS = min(end.TimeUS, b.PresentUS); end.TimeUS != b.TimeUS {
+	present := b.PresentUS
+	if at.Host == e.host && !e.dated {
+		// The events of a replay tell an earlier present than the host's clock shows. That clock had
+		// reached the position.
+		present = max(present, at.TimeUS)
+	}
+	if end.TimeUS > present {
+		// The bound is generous. A position that lies beyond the host's true present, if only by
+		// seconds, covers events that are still to come.
+		end.TimeUS = b.ReachedUS
+		if at.Host == e.host {
+			end.TimeUS = max(end.TimeUS, min(at.TimeUS, present))
+		}
+	}
+	if end.TimeUS != b.TimeUS {
 		end.StampUS = b.TimeUS
 	}
 	if end.Seq > 0 && end.Seq < e.seq {
@@ -144,7 +161,8 @@ func (e *epoch) reach(b *messages.Batch, at *messages.Checkpoint, past bool) (mo
 		return moved
 	}
 	if first := firstStored(b); at.FirstUS == 0 && first != nil {
-		if at.FirstUS = first.TimeUS; first.Seq > 0 {
+		// Its own time: a later replay shows that, and not one that our clock has bounded.
+		if at.FirstUS = cmp.Or(ownUS(b, first), first.TimeUS); first.Seq > 0 {
 			at.FirstSeq, at.FirstHost = first.Seq, e.host
 		}
 	}

@@ -26,12 +26,14 @@ func TestReach(t *testing.T) {
 		position  messages.Position
 		replay    messages.Position
 	}{
-		"nothing overlaps":                 {before: messages.Checkpoint{Position: at("a", 5, 100)}, end: at("b", 7, 90), moved: true, position: at("b", 7, 90)},
-		"it stays where it was":            {before: messages.Checkpoint{Position: at("b", 7, 90)}, end: at("b", 7, 90), position: at("b", 7, 90)},
-		"the batch shows no place":         {before: messages.Checkpoint{Position: at("a", 5, 100)}, end: at("a", 0, 0), position: at("a", 5, 100)},
-		"the same host's time goes back":   {before: messages.Checkpoint{Position: at("b", 7, 95)}, end: at("b", 8, 90), moved: true, position: stamped(at("b", 8, 95), 90)},
-		"an event's time is in the future": {end: at("b", 8, 900), presentUS: 120, moved: true, position: stamped(at("b", 8, 120), 900)},
-		"the server repeats itself":        {before: messages.Checkpoint{Position: at("b", 9, 99)}, seen: 9, end: at("b", 8, 98), position: at("b", 9, 99)},
+		"nothing overlaps":                  {before: messages.Checkpoint{Position: at("a", 5, 100)}, end: at("b", 7, 90), moved: true, position: at("b", 7, 90)},
+		"it stays where it was":             {before: messages.Checkpoint{Position: at("b", 7, 90)}, end: at("b", 7, 90), position: at("b", 7, 90)},
+		"the batch shows no place":          {before: messages.Checkpoint{Position: at("a", 5, 100)}, end: at("a", 0, 0), position: at("a", 5, 100)},
+		"the same host's time goes back":    {before: messages.Checkpoint{Position: at("b", 7, 95)}, end: at("b", 8, 90), moved: true, position: stamped(at("b", 8, 95), 90)},
+		"an event's time is in the future":  {end: at("b", 8, 900), presentUS: 120, moved: true, position: stamped(at("b", 8, 110), 900)},
+		"the same behind a later event":     {before: messages.Checkpoint{Position: at("b", 7, 115)}, end: at("b", 8, 900), presentUS: 120, moved: true, position: stamped(at("b", 8, 115), 900)},
+		"a replay tells an earlier present": {before: messages.Checkpoint{Position: at("b", 7, 500)}, end: at("b", 8, 600), presentUS: 120, moved: true, position: stamped(at("b", 8, 500), 600)},
+		"the server repeats itself":         {before: messages.Checkpoint{Position: at("b", 9, 99)}, seen: 9, end: at("b", 8, 98), position: at("b", 9, 99)},
 
 		"a replay by time on the way":     {plan: byTime, before: messages.Checkpoint{Position: at("a", 5, 100)}, end: at("b", 7, 90), moved: true, position: at("a", 5, 100), replay: at("b", 7, 90)},
 		"a replay by time at the end":     {plan: byTime, before: messages.Checkpoint{Position: at("a", 5, 100), Replay: at("b", 7, 90)}, end: at("b", 8, 101), past: true, moved: true, position: at("b", 8, 101)},
@@ -47,7 +49,7 @@ func TestReach(t *testing.T) {
 			c.presentUS = 1000
 		}
 		got := c.before
-		moved := e.reach(&messages.Batch{Seq: c.end.Seq, TimeUS: c.end.TimeUS, PresentUS: c.presentUS}, &got, c.past)
+		moved := e.reach(&messages.Batch{Seq: c.end.Seq, TimeUS: c.end.TimeUS, PresentUS: c.presentUS, ReachedUS: c.presentUS - 10}, &got, c.past)
 		if moved != c.moved || got.Position != c.position || got.Replay != c.replay {
 			t.Errorf("%s: moved %v to %+v, replay %+v; want %v, %+v, %+v", name, moved, got.Position, got.Replay, c.moved, c.position, c.replay)
 		}
@@ -70,5 +72,33 @@ func TestOnlyTheNextBatchOfTheEpochIsAccepted(t *testing.T) {
 	e.close()
 	if e.accepts(&messages.Batch{Epoch: 2, Number: 3}) {
 		t.Error("a batch is accepted after the end of its epoch")
+	}
+}
+
+// The events of one commit share a time. If the stream begins with one of them, those before it are
+// from before the stream, and nothing that comes behind it is, whatever its time.
+func TestI3_EventsFromBeforeTheFirstOneAreLeftOut(t *testing.T) {
+	type event struct {
+		seq, us int64
+		drop    bool
+	}
+	for name, events := range map[string][]event{
+		"older events":                    {{seq: 3, us: 98, drop: true}, {seq: 4, us: 99, drop: true}, {seq: 5, us: 100}, {seq: 6, us: 101}},
+		"within a commit":                 {{seq: 3, us: 100, drop: true}, {seq: 4, us: 100, drop: true}, {seq: 5, us: 100}, {seq: 6, us: 100}},
+		"a lower number and a later time": {{seq: 4, us: 101}},
+		"an earlier time behind it":       {{seq: 5, us: 100}, {seq: 4, us: 99}, {seq: 6, us: 99}},
+	} {
+		e := newEpoch(&BeginEpoch{Epoch: 1, Host: "a", Plan: jetstream.Plan{Overlap: jetstream.OverlapFull},
+			Resume: messages.Checkpoint{FirstHost: "a", FirstSeq: 5, FirstUS: 100}})
+		b := &messages.Batch{}
+		for _, ev := range events {
+			b.Events = append(b.Events, messages.Event{Seq: ev.seq, TimeUS: ev.us})
+		}
+		e.dropUnwanted(b)
+		for i, ev := range events {
+			if got := b.Events[i].Drop; got != ev.drop {
+				t.Errorf("%s: event %+v is left out: %v", name, ev, got)
+			}
+		}
 	}
 }

@@ -43,9 +43,18 @@ const (
 type expectation struct {
 	kind expects
 	gap  messages.Gap // the gap that comes before the next event, or may come
+	// foreign is how long before its end the gap begins at the latest, if its beginning is a time of
+	// another clock; else 0. See jetstream.Plan.
+	foreign time.Duration
+	// age is how long before its end it begins at the latest, if it would end before it begins: the
+	// host's clock has shown a wrong time before.
+	age time.Duration
 
 	pending time.Duration // how long batches came that did not show where the replay begins
-	sinceUS int64         // upstream time of the end of the first of them, Unix µs
+	// The pace of their events is measured from one of those batches on: its upstream time at its end,
+	// Unix µs, and how long ago that was.
+	sinceUS int64
+	since   time.Duration
 }
 
 // expect is the expectation at the beginning of an epoch.
@@ -53,9 +62,9 @@ func expect(m *BeginEpoch) expectation {
 	plan := m.Plan
 	switch {
 	case plan.Gap != nil:
-		return expectation{kind: expectsGap, gap: *plan.Gap}
+		return expectation{kind: expectsGap, gap: *plan.Gap, foreign: plan.Foreign, age: plan.Since}
 	case plan.Skip != nil:
-		return expectation{kind: expectsSkip, gap: *plan.Skip}
+		return expectation{kind: expectsSkip, gap: *plan.Skip, foreign: plan.Foreign, age: plan.Since}
 	}
 	held, exact := plan.Proof == jetstream.ProofHeld && !plan.Accept, plan.Proof == jetstream.ProofExact
 	switch {
@@ -70,7 +79,7 @@ func expect(m *BeginEpoch) expectation {
 	case exact:
 		return expectation{kind: expectsExact}
 	case plan.Accept:
-		return expectation{kind: expectsDoubt, gap: messages.Gap{Host: m.Host, FromUS: m.Resume.Covered().US, Cause: messages.GapServerMoved}}
+		return expectation{kind: expectsDoubt, gap: messages.Gap{Host: m.Host, FromUS: plan.Covered.US, Cause: messages.GapServerMoved}, foreign: plan.Foreign, age: plan.Since}
 	}
 	return expectation{}
 }
@@ -103,6 +112,19 @@ func (e expectation) proven() expectation {
 		e.kind = expectsDoubt
 	}
 	return e
+}
+
+// endingAt is the expected gap, as it ends at a moment of the endpoint's clock, Unix µs.
+func (e expectation) endingAt(us int64) messages.Gap {
+	g := e.gap
+	if e.foreign > 0 {
+		g.FromUS = min(g.FromUS, us-e.foreign.Microseconds())
+	}
+	g.ToUS = max(us, g.FromUS)
+	if us < g.FromUS {
+		g.FromUS = us - e.age.Microseconds()
+	}
+	return g
 }
 
 // suspect is the expectation after the news that the upstream began too late and cannot go back
@@ -204,6 +226,9 @@ const (
 	// tipPace is how long the events must keep pace with the clock before they count as live and
 	// not as a replay.
 	tipPace = 3 * time.Second
+	// paceJump is how far the events must run ahead of the clock before their pace is measured anew:
+	// a replay does that again and again, live events only when their host's clock jumps.
+	paceJump = 10 * time.Second
 	// longPending is how long a replay may take to show where it begins. By then it has sent some
 	// millions of events.
 	longPending = 2 * time.Minute
@@ -217,9 +242,14 @@ func (e expectation) passTime(o observation) (next expectation, over bool) {
 	if e.sinceUS == 0 {
 		e.sinceUS = o.endUS
 	} else {
-		e.pending += max(o.waited, time.Millisecond)
+		waited := max(o.waited, time.Millisecond)
+		e.pending += waited
+		e.since += waited
 	}
 	passed := time.Duration(o.endUS-e.sinceUS) * time.Microsecond
-	return e, o.waited >= tipPause || e.pending >= longPending ||
-		e.pending >= tipPace && passed <= e.pending+e.pending/4
+	over = o.waited >= tipPause || e.pending >= longPending || e.since >= tipPace && passed <= e.since+e.since/4
+	if passed > e.since+paceJump {
+		e.sinceUS, e.since = o.endUS, 0
+	}
+	return e, over
 }

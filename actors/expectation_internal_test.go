@@ -226,12 +226,16 @@ func TestJudgementOfTheTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		steps []step
 	}{
-		"a replay in full flow":               {steps: repeat(200, time.Hour, 10*time.Millisecond)},
-		"a pause":                             {steps: []step{{0, 0, "wait"}, {time.Second, tipPause, "refuse"}}},
-		"a pause before the first":            {steps: []step{{0, tipPause, "refuse"}}},
-		"the pace of the clock":               {steps: append(repeat(7, 500*time.Millisecond, 500*time.Millisecond)[:6], step{3 * time.Second, 500 * time.Millisecond, "refuse"})},
-		"a quarter faster than the clock":     {steps: append(repeat(6, 625*time.Millisecond, 500*time.Millisecond), step{3750 * time.Millisecond, 500 * time.Millisecond, "refuse"})},
-		"still faster than the clock":         {steps: repeat(100, 626*time.Millisecond, 500*time.Millisecond)},
+		"a replay in full flow":           {steps: repeat(200, time.Hour, 10*time.Millisecond)},
+		"a pause":                         {steps: []step{{0, 0, "wait"}, {time.Second, tipPause, "refuse"}}},
+		"a pause before the first":        {steps: []step{{0, tipPause, "refuse"}}},
+		"the pace of the clock":           {steps: append(repeat(7, 500*time.Millisecond, 500*time.Millisecond)[:6], step{3 * time.Second, 500 * time.Millisecond, "refuse"})},
+		"a quarter faster than the clock": {steps: append(repeat(6, 625*time.Millisecond, 500*time.Millisecond), step{3750 * time.Millisecond, 500 * time.Millisecond, "refuse"})},
+		"still faster than the clock":     {steps: repeat(100, 626*time.Millisecond, 500*time.Millisecond)},
+		"a clock that jumps while the events are live": {steps: append(append(repeat(5, 500*time.Millisecond, 500*time.Millisecond),
+			step{time.Hour, 500 * time.Millisecond, "wait"}, step{time.Hour + time.Second, 1 * tipPause / 2, "wait"}, step{time.Hour + 1500*time.Millisecond, 500 * time.Millisecond, "wait"},
+			step{time.Hour + 2*time.Second, 500 * time.Millisecond, "wait"}, step{time.Hour + 2500*time.Millisecond, 500 * time.Millisecond, "wait"}, step{time.Hour + 3*time.Second, 500 * time.Millisecond, "wait"}),
+			step{time.Hour + 3500*time.Millisecond, 500 * time.Millisecond, "refuse"})},
 		"for longer than any replay may take": {steps: append(repeat(240, time.Hour, 500*time.Millisecond), step{240 * time.Hour, 500 * time.Millisecond, "refuse"})},
 	} {
 		e := expectation{kind: expectsHeld}
@@ -264,5 +268,25 @@ func TestALostEndWaitsToBeRecorded(t *testing.T) {
 		if got, want := (expectation{kind: kind}).lost(), strings.Contains(name, "lost"); got != want {
 			t.Errorf("%s: lost is %v", name, got)
 		}
+	}
+}
+
+// The beginning of a gap that is a time of another clock is no time of the gap's own. It lies as long
+// before the gap's end as it is ago.
+func TestI4_AGapThatBeganOnAnotherClock(t *testing.T) {
+	e := expectation{gap: messages.Gap{FromUS: lossUS}, age: time.Minute}
+	if g := e.endingAt(lossUS + 5); g.FromUS != lossUS || g.ToUS != lossUS+5 {
+		t.Errorf("on the same clock: %+v", g)
+	}
+	// The host's clock was wrong before: the gap is what both clocks say.
+	if g := e.endingAt(lossUS - 5); g.FromUS != lossUS-60_000_005 || g.ToUS != lossUS {
+		t.Errorf("it would end before it begins: %+v", g)
+	}
+	e.foreign = time.Second
+	if g := e.endingAt(lossUS - 5); g.FromUS != lossUS-1_000_005 || g.ToUS != lossUS-5 {
+		t.Errorf("on a clock that is behind: %+v", g)
+	}
+	if g := e.endingAt(lossUS + 3_600_000_000); g.FromUS != lossUS {
+		t.Errorf("on a clock that is ahead: %+v", g)
 	}
 }

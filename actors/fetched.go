@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/internal/dedupe"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -22,9 +23,10 @@ type fetching struct {
 	spare []byte // the memory of the batch before, for the next one
 }
 
-// indexLoaded is the message of the goroutine that loads an index.
+// indexLoaded is the message of the goroutine that loads an index. A fetch is known by itself: a
+// backfill actor that was restarted numbers its fetches anew.
 type indexLoaded struct {
-	id    uint64
+	fetch *dedupe.Fetch
 	index *dedupe.Index
 	err   error
 }
@@ -53,7 +55,7 @@ func (c *committer) beginFetch(ctx context.Context, m *messages.BeginFetch) erro
 	c.fetch = fetching{id: m.ID, gap: row.ID, index: index, bytes: row.Bytes}
 	c.beside("writer.index", func(ctx context.Context) any {
 		loaded, err := index.Load(ctx)
-		c.jobs.add(&indexLoaded{m.ID, loaded, err})
+		c.jobs.add(&indexLoaded{index, loaded, err})
 		return nil
 	})
 	return nil
@@ -73,18 +75,18 @@ func (l *ledger) around(row messages.GapRow) []dedupe.Span {
 
 // fetchReady goes on when the index is loaded.
 func (c *committer) fetchReady(m *indexLoaded) {
-	if m.id != c.fetch.id {
+	if m.fetch != c.fetch.index {
 		return
 	}
-	row := c.ledger.rows[c.fetch.gap]
+	id, row := c.fetch.id, c.ledger.rows[c.fetch.gap]
 	if m.err != nil {
 		c.fetch = fetching{}
-		c.feed(&messages.FetchDone{ID: m.id, Row: row, Err: m.err})
+		c.feed(&messages.FetchDone{ID: id, Row: row, Err: m.err})
 		return
 	}
 	c.fetch.index.Use(m.index)
 	c.fetch.next = 1
-	c.feed(&messages.FetchReady{ID: m.id, Row: row})
+	c.feed(&messages.FetchReady{ID: id, Row: row})
 }
 
 // appendFetched appends what the stream lacks of a fetched batch. The position stays.
@@ -136,6 +138,7 @@ func (c *committer) appendFetched(ctx context.Context, m *messages.AppendFetched
 	if err != nil {
 		return err
 	}
+	crashpoint.Pass(crashpoint.FetchAppended)
 	f.index.Appended(m.Batch, stored)
 	c.dedupe.Noted(m.Batch, stored)
 	c.bare.Appended(m.Batch, stored, bare)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"tempestd/internal/jetstream"
+	"tempestd/internal/crashpoint"
 	"tempestd/messages"
 )
 
@@ -44,14 +44,11 @@ func gapEnd(b *messages.Batch, presentUS int64) int64 {
 	if first == nil {
 		return 0
 	}
-	own := messages.Event{Off: first.Off, Len: first.Len}
-	if jetstream.Scan(b.Buf[first.Off:first.Off+first.Len], &own) != nil {
-		return 0
-	}
+	us := ownUS(b, first)
 	if presentUS > 0 {
-		return min(own.TimeUS, presentUS)
+		return min(us, presentUS)
 	}
-	return own.TimeUS
+	return us
 }
 
 // recordGap appends a gap entry before the next event and moves the position to the gap's end in the
@@ -100,6 +97,7 @@ func (c *committer) storeGap(ctx context.Context, g messages.Gap, moved bool) er
 	if err != nil {
 		return err
 	}
+	crashpoint.Pass(crashpoint.GapRecorded)
 	c.feed(&messages.GapRecorded{ID: stored.Last, Gap: g, Row: row})
 	return nil
 }

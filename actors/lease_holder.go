@@ -8,6 +8,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/jonboulle/clockwork"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -141,6 +142,7 @@ func (h *leaseHolder) claim() {
 		if m.grant.Lease, m.err = h.cfg.Leases.Acquire(ctx, h.cfg.Feed, h.cfg.Node, h.cfg.TTL); m.err != nil {
 			return m
 		}
+		crashpoint.Pass(crashpoint.LeaseAcquired)
 		if m.grant.Stream, m.err = h.cfg.Open(ctx, m.grant.Lease); m.err == nil {
 			// An error does not matter: the info only tells the watchdog the mean interval of the
 			// feed's events.
@@ -189,7 +191,9 @@ func (h *leaseHolder) claimed(ctx actor.Context, m *claimed) {
 func (h *leaseHolder) renew() {
 	lease, asked := h.lease, h.cfg.Clock.Now()
 	h.ask("lease_holder.renew", h.until.Sub(asked), func(ctx context.Context) any {
-		return &renewed{lease, asked, h.cfg.Leases.Renew(ctx, lease, h.cfg.TTL)}
+		err := h.cfg.Leases.Renew(ctx, lease, h.cfg.TTL)
+		crashpoint.Pass(crashpoint.LeaseRenewed)
+		return &renewed{lease, asked, err}
 	})
 }
 
@@ -238,7 +242,9 @@ func (h *leaseHolder) release() {
 	lease := h.lease
 	h.stopTimer(&h.expiry)
 	h.ask("lease_holder.release", h.cfg.TTL, func(ctx context.Context) any {
+		crashpoint.Pass(crashpoint.LeaseRelease)
 		_ = h.cfg.Leases.Release(ctx, lease)
+		crashpoint.Pass(crashpoint.LeaseReleased)
 		return &releaseDone{}
 	})
 }

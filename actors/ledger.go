@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -121,9 +122,11 @@ func (c *committer) saveGaps(ctx context.Context) {
 		return
 	}
 	l.savedAt, l.urgent = now, false
+	crashpoint.Pass(crashpoint.LedgerSave)
 	if c.cfg.Stream.SaveGaps(ctx, l.unsaved) == nil {
 		l.unsaved = nil
 	}
+	crashpoint.Pass(crashpoint.LedgerSaved)
 }
 
 // newRow is the row of a gap that is recorded now. A gap that is recorded again is the same row.

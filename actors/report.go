@@ -17,6 +17,9 @@ func (c *committer) report(b *messages.Batch, stored persistence.Appended, dropp
 	metrics.BadFrames.WithLabelValues(c.cfg.Feed).Add(float64(b.Bad))
 	m := &messages.Committed{Epoch: c.epoch.number, Checkpoint: c.checkpoint, Moved: moved, Entries: stored.Entries, Duplicates: dropped,
 		Bad: b.Bad, Frames: b.Frames, At: c.cfg.Clock.Now()}
+	if !b.ReadAt.IsZero() {
+		m.Age = max(m.At.Sub(b.ReadAt), 0)
+	}
 	if stored.Entries > 0 {
 		m.NewestUS = newest(b)
 		metrics.Stored.WithLabelValues(c.cfg.Feed).Add(float64(stored.Entries))

@@ -30,7 +30,9 @@ type session struct {
 	lastCommit atomic.Int64  // Unix ns of the last hand-over of a commit, 0 for none
 	commitUS   atomic.Int64  // the greatest upstream time of the commits, Unix µs
 
-	spoken jetstream.Protocol // set when the websocket opens
+	// Set when the websocket opens.
+	spoken jetstream.Protocol
+	fresh  bool // as in jetstream.Plan, by the clock that the host has told
 
 	clockMu   sync.Mutex // held for a moment, once a batch and once a heartbeat
 	hostClock jetstream.HostClock
@@ -86,7 +88,8 @@ func (s *session) run(ctx context.Context) *Ended {
 	}
 	s.start("connection.filter", s.tellFilters, up)
 
-	k := &sink{session: s, plan: s.dial.Plan, done: ctx.Done()}
+	k := &sink{session: s, up: up, plan: s.dial.Plan, done: ctx.Done()}
+	k.plan.Fresh = k.plan.Fresh || s.fresh
 	defer k.giveBack()
 	var rest *messages.Batch
 	if first := k.take(); first != nil {
@@ -115,6 +118,7 @@ func (s *session) opened(up Upstream, at time.Time) {
 		s.hostClock.SawDate(date, s.cfg.Monotonic())
 		present = messages.UpstreamTime{Host: host, US: jetstream.RefineDate(date, at).UnixMicro()}
 		known = present
+		s.fresh = s.dial.Plan.FreshAt(s.dial.Resume, known)
 	}
 	s.send(s.feed, &Connected{Epoch: s.epoch, At: at, Wire: wire, Present: present})
 	if s.dial.Archive == nil && !s.dial.Plan.Stands(s.dial.Resume, wire.Protocol, known) {

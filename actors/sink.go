@@ -14,6 +14,7 @@ import (
 // the connection's read loop calls its methods.
 type sink struct {
 	session  *session
+	up       Upstream
 	plan     jetstream.Plan
 	done     <-chan struct{}
 	number   uint64
@@ -58,12 +59,11 @@ func (k *sink) take() *messages.Batch {
 }
 
 // giveBack returns the batch that an ended connection did not hand over. Otherwise its credit would
-// be lost for ever.
+// be lost to the epoch.
 func (k *sink) giveBack() {
 	if b := k.filling; b != nil {
 		k.filling = nil
-		b.Reset()
-		k.session.cfg.Pool <- b
+		release(b, k.session.cfg.Pool)
 	}
 }
 
@@ -76,7 +76,7 @@ func (k *sink) hand(b *messages.Batch) {
 	}
 	k.countCommits(b)
 	k.readClock(b)
-	b.Waited = s.cfg.Clock.Since(k.since)
+	b.Waited, b.ReadAt = s.cfg.Clock.Since(k.since), k.up.Activity().LastFrame
 	k.number++
 	b.Epoch, b.Number = s.epoch, k.number
 	k.filling = nil
@@ -99,14 +99,14 @@ func (k *sink) countCommits(b *messages.Batch) {
 	}
 }
 
-// readClock notes in the batch the latest time that the host's clock can have reached, and learns
-// from the batch's time.
+// readClock notes in the batch what the host's clock can have reached, and learns from the batch's
+// time.
 func (k *sink) readClock(b *messages.Batch) {
 	s := k.session
 	if b.Point != nil {
 		return // what was archived long ago says nothing of the present
 	}
-	b.PresentUS = s.hostTime((*jetstream.HostClock).Latest)
+	b.PresentUS, b.ReachedUS = s.hostTime((*jetstream.HostClock).Latest), s.hostTime((*jetstream.HostClock).Earliest)
 	if b.TimeUS > 0 {
 		s.sawEvent(b.TimeUS)
 	}
@@ -157,13 +157,24 @@ func (k *sink) First(first messages.Event) {
 			k.reject(&forced{messages.CauseNoOverlap})
 			return
 		}
-		covered := s.dial.Resume.Checkpoint.Covered()
-		if from := k.plan.From; from.Moment && from.Host == s.dial.Request.Endpoint.Host() && first.TimeUS <= from.TimeUS {
-			return // the replay begins before the feed did
+		host := s.dial.Request.Endpoint.Host()
+		if k.isEarly(first, host) {
+			return
 		}
-		s.send(s.cfg.Writer, &messages.SuspectGap{Epoch: s.epoch, Gap: messages.Gap{
-			Host: s.dial.Request.Endpoint.Host(), FromUS: covered.US, ToUS: first.TimeUS, Cause: messages.GapServerMoved}})
+		lost := expectation{gap: messages.Gap{Host: host, FromUS: k.plan.Covered.US, Cause: messages.GapServerMoved}, foreign: k.plan.Foreign, age: k.plan.Since}
+		s.send(s.cfg.Writer, &messages.SuspectGap{Epoch: s.epoch, Gap: lost.endingAt(first.TimeUS)})
 	}
+}
+
+// isEarly says whether the connection's first event is from before the feed's beginning, so that
+// nothing is missing: from before the moment at which it began, or before the stream's first event by
+// both number and time.
+func (k *sink) isEarly(first messages.Event, host string) bool {
+	cp := k.session.dial.Resume.Checkpoint
+	if from := k.plan.From; from.Moment && from.Host == host && first.TimeUS <= from.TimeUS {
+		return true
+	}
+	return first.Seq > 0 && cp.FirstHost == host && first.Seq <= cp.FirstSeq && first.TimeUS <= cp.FirstUS
 }
 
 // The bounds of the log events about bad frames: at most one a second, with so many bytes of the

@@ -3,6 +3,7 @@ package actors
 import (
 	"time"
 
+	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 )
@@ -24,6 +25,9 @@ func (c *committer) boundTimes(b *messages.Batch) {
 		present = now.Add(futureTolerance).UnixMicro()
 		b.PresentUS = present
 	}
+	if b.ReachedUS == 0 {
+		b.ReachedUS = now.UnixMicro()
+	}
 	count, first := 0, int64(0)
 	for i := range b.Events {
 		if e := &b.Events[i]; e.TimeUS > present {
@@ -39,4 +43,14 @@ func (c *committer) boundTimes(b *messages.Batch) {
 	if n, due := c.implausible.count(now, count); due {
 		c.cfg.Observer.Emit(observe.TimeImplausible, c.cfg.Feed, "epoch", uint64(c.epoch.number), "time_us", first, "count", n)
 	}
+}
+
+// ownUS is the time that an event of the batch has itself, Unix µs, whatever boundTimes made of it; 0
+// if it has none.
+func ownUS(b *messages.Batch, e *messages.Event) int64 {
+	own := messages.Event{Off: e.Off, Len: e.Len}
+	if jetstream.Scan(b.Buf[e.Off:e.Off+e.Len], &own) != nil {
+		return 0
+	}
+	return own.TimeUS
 }

@@ -10,7 +10,11 @@
 //
 // Random values come from a seed, which is logged. TEMPESTD_TEST_SEED repeats a seed.
 //
-//	main_test.go      TestMain: builds the binary, with the race detector if the test has it
+// What has to be free of races is the daemon. TEMPESTD_TEST_RACE gives it the race detector, and
+// leaves the tests without it: a test only compares, and would take most of the time. make test does
+// that. With go test -race both have it.
+//
+//	main_test.go      TestMain: builds the binary
 //	process_test.go   process: a started command, its output and its end
 //	daemon_test.go    daemon: tempestd run with its configuration, its API and its stream
 //	simulator_test.go simulator: tempestd simulate with its history
@@ -23,6 +27,10 @@
 //	examples_test.go  the programs of examples/, each against a daemon that is killed
 //	docs_test.go      README and docs/: links, function names, routes, fields of answers
 //	conformance_test.go  writeSide: the writes of that protocol, beside a daemon that only reads
+//	crashpoint_test.go  processes that are killed at every named point of internal/crashpoint
+//	witness_test.go   witness: a reader that is killed and resumes
+//	fire_*_test.go    schedules of real faults that are drawn from seeds: "make oracle-real"
+//	soak_test.go      a daemon under faults for long: "make soak"
 //	mutants/          a command: deliberate bugs, and the tests that find them
 //	*_test.go         the tests, by the fault that they cause
 //

@@ -24,7 +24,7 @@ import (
 func TestI2_AFirstFillIsKilledTenTimes(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	archived := archivedEvents(t, 40_000)
+	archived := archivedEvents(t, affordable(40_000))
 	sim := simulate(t, 500, "--archive", "--segment", strconv.Itoa(archived/40))
 	sim.produceAll(archived)
 	d := newDaemon(t, "ws://"+sim.addr, settings{

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"syscall"
 	"testing"
@@ -167,33 +168,27 @@ func TestI1_I2_KilledInTheMiddleOfARepair(t *testing.T) {
 // and times: nothing is lost.
 func TestI2_I4_WhatWasMissedIsRepairedFromAnotherEndpoint(t *testing.T) {
 	t.Parallel()
-	network := jetsim.Options{Seed: 11, Rate: 1000, Newer: jetsim.AllNewer()}
-	brief, other := network, network
-	brief.Lookback, brief.Segment = 2*time.Second, 1000
+	// The repair waits for half a minute until the other host's events after the gap are stored: few
+	// events. The hosts' history is longer than clocks may differ: it surely has the gap's beginning.
+	network := jetsim.Options{Seed: 11, Rate: 100, Backlog: 100 * 40, Newer: jetsim.AllNewer()}
+	other := network
 	other.Skew, other.Lag, other.FirstSeq = 3*time.Second, 500*time.Millisecond, 1_000_001
-	fleet, _, endpoints := listening(t, brief, other)
+	fleet, _, endpoints := listening(t, network, other)
 	first := fleet.Members()[0]
 	d := newDaemon(t, "ws://"+first.Addr(), settings{"feeds." + feed + ".repair_sources": `["socket"]`})
 	d.startLive()
-	d.awaitStored(2000)
+	d.awaitStored(200)
 	d.stop()
-	missed := first.Stats().NewestSeq + 8000
-	eventually(t, "more is sent than the first endpoint keeps", func() bool { return first.Stats().NewestSeq > missed })
+	missed := first.Stats().NewestSeq + 800
+	eventually(t, "something is missed", func() bool { return first.Stats().NewestSeq > missed })
+	first.Forget(math.MaxInt32)
 	d.configure(settings{"feeds." + feed + ".endpoints": endpoints})
 	d.startLive()
 	row := d.awaitRow(messages.GapRepaired)
 	if row.Source != messages.SourceSocket || row.Recovered == 0 || row.Missing != "" {
 		t.Errorf("%+v", row)
 	}
-	fleet.StopProducing()
-	var report jetsim.Report
-	eventually(t, "everything is stored", func() (done bool) {
-		var err error
-		if report, err = fleet.Verify(d.entries(), jetsim.VerifyOptions{AllowTail: true}); err != nil {
-			t.Fatal(err)
-		}
-		return report.Pending == 0
-	})
+	report := d.unionOfFleet(fleet, nil)
 	t.Logf("%v; %+v", report, row)
 	if !report.OK() {
 		t.Errorf("%v\n%v", report, report.Examples)

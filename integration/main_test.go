@@ -15,9 +15,13 @@ import (
 
 var (
 	program string // the path of the tempestd that the tests run
-	plain   string // the path of one without the race detector, for simulators
+	plain   string // the path of one without the race detector and with crash points
 	scratch string // a directory that all tests share
 )
+
+// raceEnabled reports whether the daemon under test has the race detector: it does if the tests
+// have it, or with TEMPESTD_TEST_RACE. The tests themselves are several times cheaper without.
+var raceEnabled = testsHaveDetector || os.Getenv("TEMPESTD_TEST_RACE") != ""
 
 func TestMain(m *testing.M) {
 	// Processes and their timers are waited for more than they compute. -parallel overrides this.
@@ -40,11 +44,9 @@ func TestMain(m *testing.M) {
 	var err error
 	if scratch, err = os.MkdirTemp("", "tempestd-integration-"); err == nil {
 		program = filepath.Join(scratch, "tempestd")
-		plain = program
-		err = build(program, raceEnabled)
-		if err == nil && raceEnabled {
-			plain = filepath.Join(scratch, "plain")
-			err = build(plain, false)
+		plain = filepath.Join(scratch, "plain")
+		if err = build(program, raceEnabled); err == nil {
+			err = build(plain, false, "-tags", "crashpoints")
 		}
 	}
 	if err != nil {
@@ -58,8 +60,8 @@ func TestMain(m *testing.M) {
 }
 
 // build builds the command from the source tree of the tests.
-func build(path string, race bool) error {
-	args := []string{"build", "-o", path}
+func build(path string, race bool, flags ...string) error {
+	args := append([]string{"build", "-o", path}, flags...)
 	cgo := "CGO_ENABLED=0"
 	if race {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"

@@ -2,6 +2,4 @@
 
 package integration_test
 
-// raceEnabled reports whether the test has the race detector. The binary under test then has it
-// too.
-const raceEnabled = true
+const testsHaveDetector = true

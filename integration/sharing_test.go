@@ -30,15 +30,6 @@ func chaosRounds(t *testing.T) int {
 	return n
 }
 
-// chaosRate is the number of events per second in the chaos test. It is less with the race
-// detector, which makes each event expensive.
-func chaosRate() int {
-	if raceEnabled {
-		return 1000
-	}
-	return 2000
-}
-
 // pair is two daemons that share a feed.
 type pair struct {
 	t       *testing.T
@@ -164,13 +155,13 @@ var mishaps = map[string]func(p *pair, owner, standby *daemon){
 	},
 }
 
-// TestI2_I6_Chaos has two daemons that share one feed of 2 000 events per second, while the daemons
-// and the Valkey server are killed, frozen, stopped and restarted. TEMPESTD_TEST_ROUNDS sets how
-// often each mishap occurs.
+// TestI2_I6_Chaos has two daemons that share one feed under load, while the daemons and the Valkey
+// server are killed, frozen, stopped and restarted. TEMPESTD_TEST_ROUNDS sets how often each mishap
+// occurs.
 func TestI2_I6_Chaos(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	sim := simulate(t, chaosRate())
+	sim := simulate(t, 2000)
 	p := startPair(t, sim.url())
 	var rounds []string
 	for range chaosRounds(t) {

@@ -22,13 +22,22 @@ type simulator struct {
 	args    []string
 }
 
-// simulate starts a simulator with a rate in events per second.
+// simulate starts a simulator with a rate in events per second. With the race detector, which makes
+// each event expensive, a high rate is halved.
 func simulate(t testing.TB, rate int, args ...string) *simulator {
 	t.Helper()
 	s := &simulator{t: t, addr: freeAddr(t), history: filepath.Join(t.TempDir(), "history")}
-	s.args = append([]string{"simulate", "--listen", s.addr, "--rate", fmt.Sprint(rate), "--history", s.history}, args...)
+	s.args = append([]string{"simulate", "--listen", s.addr, "--rate", fmt.Sprint(affordable(rate)), "--history", s.history}, args...)
 	s.restart()
 	return s
+}
+
+// affordable returns the rate at which a network produces.
+func affordable(rate int) int {
+	if raceEnabled && rate >= 500 {
+		return rate / 2
+	}
+	return rate
 }
 
 // restart starts the simulator again after a kill.

@@ -67,6 +67,10 @@ type Batch struct {
 	// PresentUS is the latest time, Unix µs, that the host's own clock can have shown when the
 	// batch was handed over; 0 if unknown.
 	PresentUS int64
+	// ReachedUS is a time, Unix µs, that the host's own clock had surely reached by then; 0 if unknown.
+	ReachedUS int64
+	// ReadAt is when its newest frame was read, by our clock; zero if unknown.
+	ReadAt time.Time
 	// Point is the place in an archive that the batch reaches (Fill.Point); nil for a batch of a
 	// socket.
 	Point []byte
@@ -103,7 +107,7 @@ func (b *Batch) Reset() {
 	if cap(b.Buf) > keepBytes && len(b.Buf) < cap(b.Buf)/16 {
 		b.Buf, b.Events = nil, nil
 	}
-	b.Oversized, b.Compared, b.Point = nil, EntryID{}, nil
+	b.Oversized, b.Compared, b.Point, b.ReadAt = nil, EntryID{}, nil, time.Time{}
 	b.Buf, b.Events = b.Buf[:0], b.Events[:0]
-	b.Epoch, b.Number, b.Frames, b.Bad, b.Seq, b.TimeUS, b.PresentUS, b.Waited = 0, 0, 0, 0, 0, 0, 0, 0
+	b.Epoch, b.Number, b.Frames, b.Bad, b.Seq, b.TimeUS, b.PresentUS, b.ReachedUS, b.Waited = 0, 0, 0, 0, 0, 0, 0, 0, 0
 }

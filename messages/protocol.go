@@ -102,7 +102,8 @@ type Committed struct {
 	Frames     int        // frames read
 	Moved      bool       // the position moved on, or the replay that has not reached it yet
 	At         time.Time
-	NewestUS   int64 // upstream time of the newest stored event, 0 if none was stored
+	Age        time.Duration // how long ago the newest frame was read
+	NewestUS   int64         // upstream time of the newest stored event, 0 if none was stored
 }
 
 // GapRecorded says that a gap entry is durable.

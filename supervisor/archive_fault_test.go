@@ -102,10 +102,15 @@ var gapFaults = []gapFault{
 }
 
 // Every fault of an archive: what the ledger and the log say of a gap that is to be repaired from it.
-// The live feed is never held up, nothing is stored twice, and all is there that can be had.
+// The live feed is never held up, nothing is stored twice, and all is there that can be had. The race
+// detector, which makes each run long, is given some of them: they differ in what comes, not in what
+// runs beside what. make week runs all.
 func TestEveryFaultOfAnArchiveInARepair(t *testing.T) {
 	table := []string{"", "| fault | meanwhile | state | recovered | missing | log |", "|---|---|---|---|---|---|"}
-	for _, c := range gapFaults {
+	for i, c := range gapFaults {
+		if raceEnabled && i%6 != 0 && c.on == nil && c.first == nil && c.change == nil {
+			continue
+		}
 		name := cmp.Or(c.fault, "none")
 		switch {
 		case c.times == always:

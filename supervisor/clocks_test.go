@@ -43,7 +43,7 @@ func schedules(t *testing.T) int {
 		return n
 	}
 	if raceEnabled || testing.Short() {
-		return 10
+		return 4
 	}
 	return 60
 }

@@ -78,13 +78,15 @@ func (c *continuity) planned(epoch messages.Epoch, p jetstream.Plan) {
 func (c *continuity) committed(m *messages.Committed, mono time.Duration) {
 	if m.Epoch == c.epoch && m.Moved {
 		c.moved, c.skip = true, false
-		c.reachedAt = max(mono, 1)
-		c.alive(mono)
+		// A store that hangs for minutes stores what was read before. The position is as old as that.
+		at := mono - m.Age
+		c.reachedAt = max(at, 1)
+		c.alive(at)
 	}
 }
 
 // alive notes that nothing was missing at the monotonic time.
-func (c *continuity) alive(mono time.Duration) { c.aliveAt = max(mono, 1) }
+func (c *continuity) alive(mono time.Duration) { c.aliveAt = max(c.aliveAt, mono, 1) }
 
 // proven notes that the replay begins where it should.
 func (c *continuity) proven(m *messages.Proven) {

@@ -41,6 +41,17 @@ func TestConnectionsThatEndWhereTheyBeganAreCounted(t *testing.T) {
 	}
 }
 
+// A position that was stored late was reached when it was read. Otherwise another host is asked for
+// what it sent after that.
+func TestI2_APositionIsAsOldAsTheEventThatWasRead(t *testing.T) {
+	c := continuity{}
+	c.planned(1, jetstream.Plan{})
+	c.committed(&messages.Committed{Epoch: 1, Moved: true, Age: 100 * time.Second}, 130*time.Second)
+	if r := c.resume(messages.Checkpoint{}, true, "b", 150*time.Second); r.Since != 120*time.Second || r.Awake != 120*time.Second {
+		t.Errorf("reached %v ago, awake %v ago", r.Since, r.Awake)
+	}
+}
+
 // A replay's events come faster than they were made. Live ones keep to the clock's pace, for seconds.
 func TestAReplayIsNotTakenForLive(t *testing.T) {
 	var d liveDetector

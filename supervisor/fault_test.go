@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -248,4 +249,29 @@ func panicAt(t *testing.T, legacy bool, point string, at int) {
 		t.Errorf("%s: %d gap entries", what, n)
 	}
 	t.Logf("%-55s visit %d: restarted %s; epochs %d; other feed epoch 1, 1 dial; lost 0, doubled 0", strings.TrimPrefix(point, feedName+"/"), at, restarted, s.Epoch)
+}
+
+// A writer takes a batch with it when it fails before it has it in its queue. However often that
+// happens, the feed reads on.
+func TestI2_ABatchThatAWriterFailsAtIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var armed atomic.Bool
+		r := newRig(t, func(r *rig) {
+			r.fault = func(point string) {
+				if strings.HasSuffix(point, "writer *messages.AppendBatch") && armed.CompareAndSwap(true, false) {
+					panic("injected")
+				}
+			}
+		})
+		for range 2 * actors.Credits {
+			r.up.publish(5)
+			r.after(time.Minute)
+			armed.Store(true)
+		}
+		r.after(time.Minute)
+		r.up.publish(5)
+		r.after(time.Minute)
+		r.wantState(messages.StateLive)
+		r.wantExactlyPublished(0)
+	})
 }

@@ -241,3 +241,38 @@ func TestI4_AFeedWaitsUntilItKnowsWhomToFollow(t *testing.T) {
 		}
 	})
 }
+
+// A filter changes, and another host goes on, which sends the feed's young stream from before its
+// beginning. None of that is stored, however few events a batch has.
+func TestI3_AFailoverAfterAChangedFilterStoresNothingFromBeforeTheFeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) {
+			feed := &r.cfg.Feeds[0]
+			feed.BatchEvents = 1
+			feed.Endpoints = endpoints("ws://127.0.0.1:6008/subscribe", "ws://127.0.0.2:6008/subscribe")
+			r.up.fixedFilter, r.up.undated = true, true
+			r.up.publish(20)
+			time.Sleep(time.Second)
+		})
+		r.after(time.Second)
+		for range 8 {
+			r.up.publish(1)
+			r.after(500 * time.Millisecond)
+		}
+		r.up.set(func() { r.up.refuse = r.up.firstIsAway })
+		changed := r.cfg.Feeds[0]
+		changed.Collections = []string{"app.bsky.feed.post"} // which is everything
+		if err := r.daemon.UpdateFilter(t.Context(), changed); err != nil {
+			t.Fatal(err)
+		}
+		for range 60 {
+			r.up.publish(1)
+			r.after(time.Second)
+		}
+		r.after(time.Minute)
+		if s := r.status(); s.State != messages.StateLive || s.Gaps != 0 {
+			t.Errorf("%s, %d gaps", s.State, s.Gaps)
+		}
+		r.wantExactlyPublished(20)
+	})
+}

@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -113,6 +114,100 @@ func TestQuietFeedIsNoGapHoweverOldItsLastEvent(t *testing.T) {
 		r.wantExactlyPublished(0)
 		if s := r.status(); s.Gaps != 0 {
 			t.Fatalf("%d gaps", s.Gaps)
+		}
+	})
+}
+
+// Another host is asked for a time, rewound, and so sends what was there before again: an event that
+// was too large is a gap already.
+func TestI4_AnOversizedEventIsOneGapHoweverOftenItIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) {
+			r.up.oversized = 10
+			r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008", "ws://127.0.0.2:6008")
+		})
+		r.up.publish(25)
+		r.after(time.Second)
+		for range 3 { // too short to be healthy: the next host is asked
+			r.up.last().fault <- errLost
+			r.after(3 * time.Second)
+		}
+		hosts := map[string]bool{}
+		for _, d := range r.up.dials {
+			hosts[d.host] = true
+		}
+		gaps := 0
+		for _, e := range r.store.all() {
+			if string(eventKind(e)) == "gap" {
+				gaps++
+			}
+		}
+		if n := len(r.store.all()); gaps != 2 || n != 25 || len(hosts) != 2 {
+			t.Errorf("%d entries, %d gaps, from %d hosts", n, gaps, len(hosts))
+		}
+	})
+}
+
+// A gap after a failover has times of one clock: that of the host that says that it does not go back
+// so far. A time of the former host's clock would leave out what is missing.
+func TestI4_AGapAfterAFailoverIsOnTheNewHostsClock(t *testing.T) {
+	for _, behind := range []time.Duration{time.Hour, -time.Hour} {
+		for _, undated := range []bool{false, true} {
+			t.Run(fmt.Sprintf("behind %v, undated %v", behind, undated), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, func(r *rig) {
+						r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008/subscribe", "ws://127.0.0.2:6008/subscribe")
+						r.up.tells, r.up.undated, r.up.skew = true, undated, map[string]time.Duration{"127.0.0.2:6008": -behind}
+					})
+					r.up.publish(10)
+					r.after(20 * time.Second)
+					r.up.dead()
+					r.after(20 * time.Second)
+					r.up.publish(5) // missed
+					missed := time.Now().Add(-behind).UnixMicro()
+					r.after(20 * time.Second)
+					r.up.set(func() { r.up.events, r.up.refuse = r.up.events[15:], r.up.firstIsAway })
+					r.up.publish(5)
+					r.after(5 * time.Minute)
+
+					var gaps []messages.Gap
+					for _, e := range r.store.all() {
+						var entry struct{ Gap messages.Gap }
+						if string(eventKind(e)) == "gap" && json.Unmarshal(e, &entry) == nil {
+							gaps = append(gaps, entry.Gap)
+						}
+					}
+					if len(gaps) != 1 || gaps[0].Host != "127.0.0.2:6008" || gaps[0].FromUS > missed || gaps[0].ToUS < missed || gaps[0].FromUS < missed-3*time.Hour.Microseconds() {
+						t.Fatalf("missed %d, the gaps are %+v", missed, gaps)
+					}
+					if s := r.status(); s.State != messages.StateLive || s.Stored != 16 {
+						t.Errorf("%s: %d entries", s.State, s.Stored)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A feed that has no event yet asks for a little more than it covers. An upstream whose oldest event
+// is from before the feed, and that says that it does not go back so far, has lost nothing of it.
+func TestI4_AnUpstreamThatIsYoungerThanTheRewindHasLostNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var before *upstream
+		r := newRig(t, func(r *rig) {
+			before = r.up
+			before.tells = true
+			before.publish(1)
+			time.Sleep(3 * time.Second) // less than the rewind
+		})
+		r.after(time.Second)
+		r.up.dead()
+		r.after(20 * time.Minute)
+		r.up.publish(5)
+		r.up.alive()
+		r.after(2 * time.Minute)
+		if s := r.status(); s.State != messages.StateLive || s.Gaps != 0 || s.Stored < 5 {
+			t.Errorf("%s: %d gaps, %d entries", s.State, s.Gaps, s.Stored)
 		}
 	})
 }

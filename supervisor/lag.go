@@ -17,6 +17,11 @@ type freshness struct {
 	late     time.Duration // how old that event was then, by its upstream's clock
 	frames   uint64        // frames of the epoch that are stored or passed over
 	epoch    messages.Epoch
+	// unstored is the last heartbeat at which events of the present were read and not stored yet.
+	unstored struct {
+		frames uint64
+		at     time.Time
+	}
 }
 
 const (
@@ -45,9 +50,13 @@ func (l *freshness) cover(now time.Time, us int64) {
 // committed notes a commit.
 func (l *freshness) committed(m *messages.Committed) {
 	if m.Epoch != l.epoch {
-		l.epoch, l.frames = m.Epoch, 0
+		l.epoch, l.frames, l.unstored.at = m.Epoch, 0, time.Time{}
 	}
 	l.frames += uint64(m.Frames)
+	// Where events come in step with the heartbeats, each of those finds events that are not stored.
+	if u := l.unstored; l.frames >= u.frames && u.at.After(l.tip) {
+		l.tip = u.at
+	}
 	l.cover(m.At, m.Checkpoint.TimeUS)
 	if m.NewestUS > 0 {
 		l.storedAt, l.late = m.At, max(m.At.Sub(time.UnixMicro(m.NewestUS)), 0)
@@ -66,7 +75,14 @@ func (l *freshness) heartbeat(m *messages.Heartbeat, open time.Time, position me
 	stored := m.Frames == 0 || m.Epoch == l.epoch && l.frames >= m.Frames || m.NewestUS <= position.TimeUS
 	life := newest(open, m.LastFrame, m.Pong)
 	quiet := m.At.Sub(open) >= tipQuiet && m.At.Sub(m.LastFrame) >= tipQuiet
-	if m.Blocked > 0 || !stored || !quiet && !ofThePresent(m) {
+	fresh := ofThePresent(m)
+	if m.Blocked > 0 || !quiet && !fresh {
+		return
+	}
+	if !stored {
+		if fresh && m.Epoch == l.epoch {
+			l.unstored.frames, l.unstored.at = m.Frames, m.At
+		}
 		return
 	}
 	at := m.At

@@ -132,6 +132,7 @@ func TestPhases(t *testing.T) {
 		{"an answer that is not due", atStart, nil, receive(&messages.ReadingStopped{}), "starting", ""},
 
 		{"the writer is done", atPreparing, func(l *life) { l.quiescing = 1 }, receive(&messages.Quiesced{Epoch: 1}), "preparing", "cursor ResumeQuery"},
+		{"the writer is done with another epoch", atPreparing, func(l *life) { l.quiescing = 2 }, receive(&messages.Quiesced{Epoch: 1}), "preparing", ""},
 		{"the position is known", atPreparing, nil, receive(&messages.ResumePoint{Epoch: 1}), "connecting", "connection Connect"},
 		{"the position of an older epoch", atPreparing, nil, receive(&messages.ResumePoint{}), "preparing", ""},
 		{"halted while it prepares", atPreparing, nil, halt, "stopping", "connection StopReading"},

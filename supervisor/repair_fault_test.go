@@ -141,3 +141,65 @@ func TestI2_ARepairOutlivesFaults(t *testing.T) {
 		})
 	}
 }
+
+// The backfill actor fails while the index of its repair is loaded, which takes long, and numbers its
+// repairs anew. The former index knows nothing of what has come live since.
+func TestI2_AnIndexOfAFormerRepairIsNotUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		former, present := make(chan struct{}), make(chan struct{})
+		source := &scripted{name: messages.SourceArchive, steps: []step{{from: 101, to: 150}}}
+		var armed atomic.Bool
+		r := newRig(t, func(r *rig) {
+			r.sources = map[messages.GapSource]backfill.Source{source.name: source}
+			repairing(r, config.GapsRecord, source.name)
+			r.fault = func(at string) {
+				if strings.HasSuffix(at, "/backfill *messages.RepairGap") && armed.CompareAndSwap(true, false) {
+					panic("injected")
+				}
+			}
+		})
+		r.up.publish(100)
+		r.after(time.Minute)
+		r.away(50)
+		r.after(time.Minute)
+		id := r.row().ID
+		r.store.set(func() { r.store.indexes = []chan struct{}{former, present} })
+		if _, err := r.daemon.RepairGap(t.Context(), feedName, messages.RepairGap{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+		r.after(time.Second)
+		r.up.publishAgain(101, 120)
+		r.after(time.Second)
+		armed.Store(true)
+		if _, err := r.daemon.RepairGap(t.Context(), feedName, messages.RepairGap{ID: id}); err == nil {
+			t.Error("the actor that failed has answered")
+		}
+		r.after(time.Minute)
+		if armed.Load() {
+			t.Fatal("it did not fail")
+		}
+		r.store.set(func() {
+			if len(r.store.indexes) > 0 {
+				t.Error("no second index is loaded")
+			}
+		})
+		close(former)
+		r.after(time.Minute)
+		close(present)
+		r.after(time.Minute)
+		seen := map[string]int{}
+		for _, e := range r.store.all() {
+			if key := string(rkey.Find(e)); key != "" {
+				seen[key]++
+			}
+		}
+		for key, n := range seen {
+			if n != 1 {
+				t.Errorf("%s is stored %d times", key, n)
+			}
+		}
+		if len(seen) != 157 {
+			t.Errorf("%d events", len(seen))
+		}
+	})
+}

@@ -122,6 +122,7 @@ type step struct {
 	result   backfill.Result
 	err      func() error
 	hang     bool // until it is cancelled
+	delay    time.Duration
 }
 
 func (s *scripted) Name() messages.GapSource { return s.name }
@@ -135,6 +136,7 @@ func (s *scripted) Fetch(ctx context.Context, o backfill.Order, deliver backfill
 	s.tries++
 	s.from = append(s.from, string(o.Row.Progress))
 	b := &messages.Batch{}
+	time.Sleep(do.delay)
 	o.Tell(backfill.Progress{Bytes: int64(1000 * s.tries)})
 	for n := do.from; n > 0 && n <= do.to; n++ {
 		e := messages.Event{Off: uint32(len(b.Buf))}
@@ -246,6 +248,58 @@ func entryOrder(r *rig) (n int, err error) {
 	return n, nil
 }
 
+// publishAgain sends the events from…to again, with numbers and times of their own.
+func (u *upstream) publishAgain(from, to int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for n := from; n <= to; n++ {
+		u.events = append(u.events, newUpstreamEvent(n, int64(len(u.events)+1)))
+	}
+	close(u.changed)
+	u.changed = make(chan struct{})
+}
+
+// Events that come live while a gap is repaired, and that the source has too, are stored once,
+// whoever is first.
+func TestI2_WhatComesBesideARepairIsStoredOnce(t *testing.T) {
+	for name, live := range map[string]func(r *rig){
+		"live, before the repair": func(r *rig) {
+			r.after(10 * time.Second)
+			r.up.publishAgain(101, 120)
+			r.after(time.Hour)
+		},
+		"again, after the repair": func(r *rig) {
+			r.after(time.Hour)
+			r.up.publishAgain(101, 120)
+			r.after(time.Minute)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				source := &scripted{name: messages.SourceArchive, steps: []step{{from: 101, to: 150, delay: time.Minute}}}
+				r := newRig(t, func(r *rig) {
+					r.cfg.Feeds[0].Dedupe = "always"
+					r.sources = map[messages.GapSource]backfill.Source{source.name: source}
+					repairing(r, config.GapsRepair, source.name)
+				})
+				r.up.publish(100)
+				r.after(time.Minute)
+				r.away(50)
+				r.after(time.Second)
+				if row := r.row(); row.State != messages.GapRepairing || row.Recovered != 0 {
+					t.Fatalf("%+v", row)
+				}
+				live(r)
+				row := r.row()
+				if row.State != messages.GapRepaired || row.Recovered+row.Held != 50 {
+					t.Errorf("%+v", row)
+				}
+				r.wantRepaired(row, upTo(1, 157)...)
+			})
+		})
+	}
+}
+
 func TestOperatorsDecideAboutGaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &scripted{name: messages.SourceArchive, steps: []step{{from: 101, to: 150}}}
@@ -332,15 +386,17 @@ func TestI2_AGapIsRepairedFromAnotherHostsSocket(t *testing.T) {
 					r.cfg.Feeds[0].Endpoints = endpoints("ws://127.0.0.1:6008", "ws://127.0.0.2:6008")
 					r.up.skew = map[string]time.Duration{"127.0.0.2:6008": skew}
 				})
-				for range 600 { // a host that is asked for a time sends something of that time
+				// A host that is asked for a time sends something of that time. Nothing tells when the last
+				// event was read, so the gap begins ten minutes before it.
+				for range 600 {
 					r.up.publish(1)
-					r.after(100 * time.Millisecond)
+					r.after(1500 * time.Millisecond)
 				}
 				r.up.set(func() { r.up.refuse = r.up.firstIsAway })
 				r.away(3000)
 				r.after(10 * time.Minute)
 				row := r.row()
-				if row.State != messages.GapRepaired || row.Host != "127.0.0.1:6008" {
+				if row.State != messages.GapRepaired || row.Host != "127.0.0.2:6008" {
 					t.Fatalf("%+v", row)
 				}
 				r.wantRepaired(row, upTo(1, 3607)...)
@@ -379,6 +435,31 @@ func TestI4_GapsOfEarlierVersionsAreFoundAndRepaired(t *testing.T) {
 		r.wantRepaired(row, upTo(1, 157)...)
 		if !r.store.cp.Ledger {
 			t.Fatal("the next start would search again")
+		}
+	})
+}
+
+// Gap entries with an ID had their rows: where those are gone, the ledger has dropped them.
+func TestI4_OnlyGapsOfEarlierVersionsAreFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig) { repairing(r, config.GapsRepair, messages.SourceSocket) })
+		r.up.publish(100)
+		r.after(time.Minute)
+		r.away(50)
+		r.after(time.Minute)
+		if row := r.row(); row.State != messages.GapRepaired {
+			t.Fatalf("%+v", row)
+		}
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.store.set(func() { r.store.gaps, r.store.cp.Gaps, r.store.cp.Ledger, r.store.saved = nil, nil, false, nil })
+		r.start()
+		r.after(time.Minute)
+		r.up.publish(1)
+		r.after(time.Minute)
+		if rows, err := (memStream{s: r.store}).Gaps(t.Context()); err != nil || len(rows) > 0 || !r.store.cp.Ledger {
+			t.Errorf("%+v, %v", rows, err)
 		}
 	})
 }

@@ -29,6 +29,7 @@ type store struct {
 	closedReason      string
 	lost              *persistence.Truncation // until the next append
 	slow              chan struct{}           // the next Checkpoint returns when it is closed
+	indexes           []chan struct{}         // the next Fingerprints return when they are closed, one each
 	orphans           int                     // gap entries whose row was not stored with them
 }
 
@@ -257,12 +258,23 @@ func (m memStream) Read(_ context.Context, from, to persistence.StreamCursor, li
 	return page, nil
 }
 
-func (m memStream) Fingerprints(_ context.Context, h persistence.Horizon, yield func(persistence.FingerprintBlock) bool) error {
+func (m memStream) Fingerprints(ctx context.Context, h persistence.Horizon, yield func(persistence.FingerprintBlock) bool) error {
 	m.s.mu.Lock()
 	blocks, err := m.s.blocks, m.s.refusing["Fingerprints"]
+	var slow chan struct{}
+	if len(m.s.indexes) > 0 {
+		slow, m.s.indexes = m.s.indexes[0], m.s.indexes[1:]
+	}
 	m.s.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if slow != nil {
+		select {
+		case <-slow:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	for i, n := len(blocks)-1, 0; i >= 0 && (h.Entries == 0 || n < h.Entries); i-- {
 		b := blocks[i]

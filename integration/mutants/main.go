@@ -11,6 +11,7 @@
 //
 //	go run ./integration/mutants                 # all of them: "make mutants"
 //	go run ./integration/mutants lease judge     # those whose names contain one of the words
+//	go run ./integration/mutants -find lease     # which test of the package finds each of them, if any
 //
 // It exits with 1 if one of them was not caught.
 //
@@ -35,9 +36,10 @@ import (
 
 func main() {
 	jobs := flag.Int("jobs", runtime.NumCPU(), "how many mutants are tested at a time")
+	find := flag.Bool("find", false, "run all tests of each mutant's package, and name the first one that fails")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	caught, err := testAll(ctx, *jobs, flag.Args())
+	caught, err := testAll(ctx, *jobs, *find, flag.Args())
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
@@ -48,8 +50,8 @@ func main() {
 }
 
 // testAll tests the mutants whose names contain one of the words, or all of them, and prints the
-// verdicts.
-func testAll(ctx context.Context, jobs int, words []string) (caught bool, err error) {
+// verdicts. With find it looks for tests that find them.
+func testAll(ctx context.Context, jobs int, find bool, words []string) (caught bool, err error) {
 	source, err := root()
 	if err != nil {
 		return false, err
@@ -81,6 +83,11 @@ func testAll(ctx context.Context, jobs int, words []string) (caught bool, err er
 	go func() {
 		defer close(verdicts)
 		for pkg, mutants := range byPackage(all) {
+			if find {
+				for i := range mutants {
+					mutants[i].test = anyTest
+				}
+			}
 			p, err := build(ctx, copied, pkg, mutants)
 			if err != nil {
 				for _, m := range mutants {

@@ -56,8 +56,14 @@ func read(file string) (mutant, error) {
 	return m, lines.Err()
 }
 
+// anyTest stands for any test of a package.
+const anyTest = "Test"
+
 // pattern is the pattern for -run that selects exactly the test.
 func (m mutant) pattern() string {
+	if m.test == anyTest {
+		return "^Test"
+	}
 	parts := strings.Split(m.test, "/")
 	for i, part := range parts {
 		parts[i] = "^" + regexp.QuoteMeta(part) + "$"

@@ -132,11 +132,23 @@ func (p program) demand(ctx context.Context, m mutant) (v verdict) {
 		v.err = fmt.Errorf("there is no %s in %s", m.test, m.pkg)
 	case err == nil:
 		v.err = fmt.Errorf("%s in %s passes with it", m.test, m.pkg)
+	case m.test == anyTest:
+		v.test = failed(out)
 	case bytes.Contains(out, []byte("--- FAIL: "+top)), bytes.Contains(out, []byte("panic: ")), bytes.Contains(out, []byte("fatal error: ")):
 	default:
 		v.err = fmt.Errorf("%s does not run: %s", m.test, tail(out, 1000))
 	}
 	return v
+}
+
+// failed names the test that failed first.
+func failed(out []byte) string {
+	for line := range bytes.Lines(out) {
+		if name, ok := bytes.CutPrefix(line, []byte("--- FAIL: ")); ok {
+			return string(bytes.Fields(name)[0])
+		}
+	}
+	return "a test that does not end well"
 }
 
 // tail is the end of an output.

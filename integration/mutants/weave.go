@@ -46,6 +46,7 @@ func weave(ctx context.Context, dir string, all []mutant) error {
 		files[name] = append(files[name], m)
 	}
 	packages := make(map[string]string)
+	var failed error
 	for name, mutants := range files {
 		before, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
@@ -58,7 +59,7 @@ func weave(ctx context.Context, dir string, all []mutant) error {
 				edits, err = m.weave(edits, before, after)
 			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", m.name, err)
+				failed = errors.Join(failed, fmt.Errorf("%s: %w", m.name, err))
 			}
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), merge(before, edits), 0o644); err != nil {
@@ -69,6 +70,9 @@ func weave(ctx context.Context, dir string, all []mutant) error {
 			return err
 		}
 		packages[filepath.Dir(name)] = file.Name.Name
+	}
+	if failed != nil {
+		return failed
 	}
 	for pkg, name := range packages {
 		chooser := fmt.Sprintf(`package %s

@@ -4,12 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
+	"net/http"
 	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"tempestd/internal/accounts"
+	"tempestd/internal/accounts/guard"
+	"tempestd/internal/accounts/pace"
+	"tempestd/internal/accounts/xrpc"
 	"tempestd/internal/atsim"
 )
 
@@ -252,6 +257,35 @@ func TestOneRecord(t *testing.T) {
 	}
 	if got, out, err := r.Record(t.Context(), did, accounts.Path{Collection: posts, RKey: "none"}); got != nil || err != nil || out.State != accounts.Active {
 		t.Errorf("one that is none: %+v, %+v, %v", got, out, err)
+	}
+}
+
+// mistaken is a network in which a server is asked for another record.
+type mistaken struct {
+	http.RoundTripper
+	rkey string
+}
+
+func (m mistaken) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	q := r.URL.Query()
+	q.Set("rkey", m.rkey)
+	r.URL.RawQuery = q.Encode()
+	return m.RoundTripper.RoundTrip(r)
+}
+
+// A server that answers with another record than the one asked for has none that is taken.
+func TestARecordOfAnotherPathIsRefused(t *testing.T) {
+	r := newRig(t, 1)
+	r.posts(t, atsim.DID(seed, 0), 3)
+	held := r.sim.Records(atsim.DID(seed, 0))
+	asked, other := held[0], held[1]
+	client := guard.New(r.sim.Policy())
+	t.Cleanup(client.CloseIdleConnections)
+	confused := accounts.New(accounts.Options{Directory: r.directory, Calls: xrpc.New(xrpc.Options{Clock: r.clock,
+		HTTP: &http.Client{Transport: mistaken{client.Transport, other.RKey}}, Pace: pace.New(pace.Options{Clock: r.clock, Start: math.MaxFloat64})})})
+	if got, _, err := confused.Record(t.Context(), atsim.DID(seed, 0), accounts.Path{Collection: asked.Collection, RKey: asked.RKey}); !errors.Is(err, accounts.ErrPath) || got != nil {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

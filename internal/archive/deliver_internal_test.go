@@ -64,12 +64,12 @@ func delivering(tb testing.TB, filter jetstream.Filter) (deliver func(raw []byte
 }
 
 func TestDeliveryAllocatesNothingPerEvent(t *testing.T) {
-	raw := blockOf(t, 4096)
+	raw := blockOf(t, 512)
 	for name, filter := range map[string]jetstream.Filter{"everything": {}, "nothing": {Collections: []string{"app.bsky.feed.like"}}, "some": {DIDs: []string{"did:plc:000000000000000000000007"}}} {
 		deliver := delivering(t, filter)
 		deliver(raw)
 		if n := testing.AllocsPerRun(5, func() { deliver(raw) }); n > 4 {
-			t.Errorf("%s: %v allocations for 4096 events", name, n)
+			t.Errorf("%s: %v allocations for 512 events", name, n)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package archive_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,10 +49,13 @@ var filters = map[string]jetstream.Filter{
 func TestI2_KilledAtEveryBatch(t *testing.T) {
 	const n = 400
 	s := server(t, jetsim.Options{Backlog: n})
+	all, _ := sweep(t, archive.Sweep{Client: client(t, s)})
 	for name, filter := range filters {
 		t.Run(name, func(t *testing.T) {
 			sw := archive.Sweep{Client: client(t, s), Filter: filter, BatchEvents: 9, Parallel: 3}
 			want, _ := sweep(t, sw)
+			matcher := jetstream.NewMatcher(filter)
+			same(t, want.entries, slices.DeleteFunc(slices.Clone(all.entries), func(e []byte) bool { return !matcher.WantsEvent(e) }))
 			for k := 1; k <= want.batches; k++ {
 				var got taken
 				if runs := got.resume(t, sw, func(run int) int { return k * (1 - min(run, 1)) }); runs > 1 {

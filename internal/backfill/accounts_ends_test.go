@@ -1,6 +1,7 @@
 package backfill_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -133,6 +134,8 @@ func TestI4_NoDeleteWithoutProof(t *testing.T) {
 	for name, row := range map[string]struct {
 		faults            []atsim.Fault
 		older             bool // the account has records from before the stream began
+		few               bool // of records: eight
+		stale             bool // the repository is older than the account's latest commit
 		deletes           int
 		records, requests int // requests of single records, and of repositories
 		want              string
@@ -143,7 +146,9 @@ func TestI4_NoDeleteWithoutProof(t *testing.T) {
 		"endless, repository not sound":     {faults: always(atsim.FaultEndlessList, atsim.FaultWrongSignature), requests: 1, want: "80 deletes that could not be confirmed"},
 		"without its end":                   {faults: always(atsim.FaultEarlyEnd), deletes: 1, requests: 1},
 		"without its end, and no signature": {faults: always(atsim.FaultEarlyEnd, atsim.FaultWrongSignature), requests: 1, want: "71 deletes that could not be confirmed"},
+		"without its end, an old one":       {faults: always(atsim.FaultEarlyEnd), stale: true, requests: 1, want: "71 deletes that could not be confirmed"},
 		"nothing but empty pages":           {faults: always(atsim.FaultEmptyPage), want: "the rest of 1 lists that ended early"},
+		"empty pages, few records":          {faults: always(atsim.FaultEmptyPage), few: true, want: "the rest of 1 lists that ended early"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -159,16 +164,25 @@ func TestI4_NoDeleteWithoutProof(t *testing.T) {
 					r.happens(false, post(n-600))
 				}
 			}
-			for n := range 80 {
-				r.happens(true, post(n))
+			n := 80
+			if row.few {
+				n = 8
 			}
-			gone := post(40)
+			for i := range n {
+				r.happens(true, post(i))
+			}
+			gone := post(n / 2)
 			gone.Operation, gone.Record, gone.Rev = "delete", nil, atsim.TID(at.Add(5*time.Hour), 0)
 			r.happens(false, gone)
 			r.filter.DIDs, r.filter.Collections = []string{did}, []string{posts}
 			r.row.FromUS = at.Add(4 * time.Hour).UnixMicro()
 			for _, f := range row.faults {
 				r.sim.Inject(f)
+			}
+			if row.stale {
+				r.rewrite("getLatestCommit", func(answer []byte) []byte {
+					return bytes.Replace(answer, []byte(r.sim.Rev(did)), []byte(atsim.TID(time.Now(), 0)), 1)
+				})
 			}
 			before := r.fold()
 			result, err := r.fetch(r.accounts())
@@ -205,6 +219,36 @@ func TestI4_AListThatHidesARecord(t *testing.T) {
 	r.sim.Inject(atsim.Fault{Name: atsim.FaultEndlessList, DID: did, Always: true})
 	if _, err := r.fetch(r.accounts()); err != nil {
 		t.Fatal(err)
+	}
+	r.same(did)
+}
+
+// A record was deleted within the gap, and comes back, live, while its account is asked.
+func TestI2_ARecordThatCameBackMeanwhileIsNotDeleted(t *testing.T) {
+	r := newRig(t, 1)
+	did := atsim.DID(seed, 1)
+	at := time.Now().Add(-10 * time.Minute)
+	post := func(n int, when time.Time, operation string) atsim.Event {
+		e := atsim.Event{DID: did, Time: when, Rev: atsim.TID(when, 0), Operation: operation, Collection: posts, RKey: atsim.TID(at.Add(time.Duration(n)*time.Second), 0)}
+		if operation != "delete" {
+			e.Record = fmt.Appendf(nil, `{"n":%d}`, n)
+		}
+		return e
+	}
+	r.happens(true, post(0, at, "create"), post(1, at.Add(time.Second), "create"))
+	r.row.FromUS = at.Add(time.Minute).UnixMicro()
+	r.happens(false, post(1, at.Add(2*time.Minute), "delete"), post(150, at.Add(3*time.Minute), "create"))
+	r.filter.DIDs, r.filter.Collections = []string{did}, []string{posts}
+	back := false
+	r.stop = func(int) error {
+		if !back {
+			back = true
+			r.happens(true, post(1, time.Now(), "create"))
+		}
+		return nil
+	}
+	if _, err := r.fetch(r.accounts()); err != nil || !back {
+		t.Fatalf("%v, back: %v", err, back)
 	}
 	r.same(did)
 }

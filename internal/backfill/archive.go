@@ -236,7 +236,7 @@ func (s *sweep) run(ctx context.Context) (Result, error) {
 		return Result{}, fmt.Errorf("%w: the archive of %s begins on %s", ErrNothing, s.host, shown(begins.UnixMicro()))
 	}
 	result := Result{Missing: s.missing()}
-	if us := begins.UnixMicro(); us > s.span.FromUS+otherMargin.Microseconds() {
+	if us := s.span.lacks(s.host, begins.UnixMicro()); us > 0 {
 		result.LackFromUS, result.LackToUS = s.span.FromUS, us
 	}
 	if l := s.left; l != nil { // one range bounds both

@@ -1,11 +1,14 @@
 package backfill_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +18,8 @@ import (
 	"go.uber.org/goleak"
 
 	"tempestd/internal/accounts"
+	"tempestd/internal/accounts/guard"
+	"tempestd/internal/accounts/xrpc"
 	"tempestd/internal/archive/dagcbor"
 	"tempestd/internal/atsim"
 	"tempestd/internal/backfill"
@@ -80,6 +85,32 @@ func newRig(t *testing.T, hosts int) *rig {
 		}
 	})
 	return r
+}
+
+// rewritten is a network in which the answers to one method are changed.
+type rewritten struct {
+	http.RoundTripper
+	method string
+	change func([]byte) []byte
+}
+
+func (n rewritten) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := n.RoundTripper.RoundTrip(r)
+	if err != nil || !strings.HasSuffix(r.URL.Path, "."+n.method) {
+		return resp, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(n.change(body))), -1
+	return resp, err
+}
+
+// rewrite has the answers to a method changed.
+func (r *rig) rewrite(method string, change func([]byte) []byte) {
+	client := guard.New(r.sim.Policy())
+	r.t.Cleanup(client.CloseIdleConnections)
+	calls := xrpc.New(xrpc.Options{HTTP: &http.Client{Transport: rewritten{client.Transport, method, change}}, Clock: clockwork.NewRealClock(), Pace: r.network.Pace})
+	r.network.Calls, r.network.Client = calls, accounts.New(accounts.Options{Calls: calls, Directory: r.network.Directory, Dir: r.t.TempDir()})
 }
 
 // line is the event as a Jetstream server sends it.

@@ -312,16 +312,19 @@ func (r *replay) First(e messages.Event) {
 		r.cause = errReplaced
 		return
 	}
-	fromUS, fromSeq := max(r.span.FromUS, r.at.TimeUS), r.span.FromSeq
-	if r.at.Host == r.endpoint.Host() && r.at.Seq > 0 {
+	host, from, fromSeq := r.endpoint.Host(), r.span, r.span.FromSeq
+	if r.at.TimeUS > from.FromUS {
+		from.Host, from.FromUS = r.at.Host, r.at.TimeUS
+	}
+	if r.at.Host == host && r.at.Seq > 0 {
 		fromSeq = r.at.Seq
 	}
 	late := r.outdated
 	if r.silent {
 		late = r.byTime || e.Seq > fromSeq
 	}
-	if late && e.TimeUS > fromUS {
-		r.begins = e.TimeUS
+	if us := from.lacks(host, e.TimeUS); late && us > 0 {
+		r.begins = us
 	}
 }
 

@@ -107,6 +107,7 @@ type taken struct {
 	at    json.RawMessage
 	stop  int // refuse the batch with this number
 	count int
+	slow  time.Duration // how long a batch takes
 }
 
 var errKilled = errors.New("killed")
@@ -120,6 +121,7 @@ func (s *taken) fetch(t *testing.T, from backfill.Source, o backfill.Order) (bac
 		if s.count++; s.count == s.stop {
 			return nil, errKilled
 		}
+		time.Sleep(s.slow)
 		for i := range b.Events {
 			if e := &b.Events[i]; !e.Drop {
 				s.seqs = append(s.seqs, e.Seq)
@@ -200,6 +202,18 @@ func TestArchiveHasAGap(t *testing.T) {
 	got.want(t, u, 500, 1500)
 }
 
+// An archive that begins a little after a gap's beginning lacks what lies between.
+func TestI4_AnArchiveThatBeginsWithinAGapLacksItsBeginning(t *testing.T) {
+	u := newUpstream(t, jetsim.Options{})
+	o := backfill.Order{Row: u.row(500, 1500)}
+	begins := u.sent[0].TimeUS
+	o.Row.FromUS, o.Row.FromSeq = begins-10_000_000, 0
+	var got taken
+	if r, err := got.fetch(t, u.archive(t, ""), o); err != nil || r.LackFromUS != o.Row.FromUS || r.LackToUS != begins {
+		t.Errorf("%+v, %v; the archive begins at %d", r, err, begins)
+	}
+}
+
 // A fetch that is cut at any batch brings each event once.
 func TestI2_ArchiveGoesOnFromItsProgress(t *testing.T) {
 	u := newUpstream(t, jetsim.Options{})
@@ -252,4 +266,31 @@ func TestArchiveSaysWhyNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	got.want(t, keyed, 100, 1900)
+}
+
+// An archive that was rebuilt since the gap has its numbers at other times: none of its events with
+// these numbers is the gap's.
+func TestI4_AnArchiveThatWasRebuiltIsAskedByTime(t *testing.T) {
+	u := newUpstream(t, jetsim.Options{})
+	row := u.row(500, 1500)
+	row.FromUS -= time.Hour.Microseconds()
+	row.ToUS -= time.Hour.Microseconds()
+	var got taken
+	if r, err := got.fetch(t, u.archive(t, ""), backfill.Order{Row: row}); !errors.Is(err, backfill.ErrNothing) || len(got.seqs) > 0 {
+		t.Errorf("%+v, %v; %d events", r, err, len(got.seqs))
+	}
+}
+
+// What an archive has is all of a gap only if an event from after the gap is sealed.
+func TestI4_WhatMayNotBeSealedYetIsWaitedFor(t *testing.T) {
+	u := newUpstream(t, jetsim.Options{})
+	row := foreign(u.row(500, 1999))
+	row.ToUS += time.Hour.Microseconds()
+	source := u.archive(t, "")
+	source.Clock = clockwork.NewFakeClockAt(time.Now().Add(2 * time.Hour))
+	var got taken
+	var wait *backfill.WaitError
+	if r, err := got.fetch(t, source, backfill.Order{Row: row}); !errors.As(err, &wait) || !strings.Contains(wait.Why, "not in the archive yet") {
+		t.Errorf("%+v, %v", r, err)
+	}
 }

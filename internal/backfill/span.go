@@ -86,6 +86,19 @@ func (s Span) passed(seq, timeUS int64, host string) bool {
 	return timeUS > s.ends(host)
 }
 
+// lacks returns the time up to which events of the span may be missing on a host whose history begins
+// at a time by the host's own clock, and 0 if it begins early enough. The result is by the clock of
+// the gap's host, Unix µs.
+func (s Span) lacks(host string, beginsUS int64) int64 {
+	switch {
+	case host == s.Host && beginsUS > s.FromUS:
+		return beginsUS
+	case host != s.Host && beginsUS > s.begins(host):
+		return max(beginsUS, min(beginsUS+s.margin(host), s.ToUS))
+	}
+	return 0
+}
+
 // over returns the time after which everything that a host sends lies behind the span, Unix µs. The
 // times of one host rise with its numbers.
 func (s Span) over(host string) int64 {

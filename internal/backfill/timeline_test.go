@@ -113,3 +113,16 @@ func TestTimelineWaitsForTheNextLogin(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The budget of a repair holds for a timeline too.
+func TestTimelineKeepsToItsBudget(t *testing.T) {
+	r := newTimelineRig(t, 5, 150)
+	before, o := r.stored, r.order()
+	o.Budget = 10
+	if _, err := r.source().Fetch(t.Context(), o, r.deliver("timeline")); !errors.Is(err, backfill.ErrPermanent) || !strings.Contains(err.Error(), "budget") {
+		t.Error(err)
+	}
+	if r.stored != before {
+		t.Errorf("%d stored", r.stored-before)
+	}
+}

@@ -31,7 +31,7 @@ var unguarded = map[string]string{
 }
 
 // noDaemon lists the trees that are no part of a daemon.
-var noDaemon = []string{"integration", "internal/atsim", "internal/demo", "internal/jetsim", "internal/oracle", "internal/valkeytest", "persistence/streamtest", "cmd/tempestd/demo.go", "cmd/tempestd/simulate.go"}
+var noDaemon = []string{"integration", "internal/atsim", "internal/demo", "internal/jetsim", "internal/loopdisk", "internal/oracle", "internal/valkeysim", "internal/valkeytest", "persistence/streamtest", "cmd/tempestd/demo.go", "cmd/tempestd/simulate.go"}
 
 // A panic in a goroutine that is started in another way would end every feed.
 func TestEveryGoroutineOfTheDaemonIsGuarded(t *testing.T) {

@@ -165,6 +165,7 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		{"raw", feed + "raw = \"yes\"", []string{`3: feeds.a.raw: found "yes"; want true or false`}},
 		{"dictionary", feed + "zstd_dictionary = \"nowhere\"", []string{"3: feeds.a.zstd_dictionary: "}},
 		{"dids", feed + `dids = ["did:plc:short", "did:key:z6Mk", "alice.example"]`, slices.Repeat([]string{"3: feeds.a.dids: found "}, 3)},
+		{"rewind of the whole window", feed + "replay_window = \"5m\"\nrewind = \"5m\"", []string{`4: feeds.a.rewind: found "5m"; want less than replay_window, which is "5m"`}},
 		{"rewind beyond the window", feed + "replay_window = \"5m\"\nrewind = \"10m\"", []string{`4: feeds.a.rewind: found "10m"; want less than replay_window, which is "5m"`}},
 		{"open listener", "[http]\nlisten = \":7077\"\n" + feed, []string{`2: http.listen: found ":7077", which others can reach, and no token`}},
 		{"listener", "[http]\nlisten = \"7077\"\n" + feed, []string{`2: http.listen: found "7077"; want "host:port"`}},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/internal/wholefile"
 	"tempestd/messages"
 )
@@ -50,5 +51,7 @@ func (f filterFiles) SaveFilters(_ context.Context, feed string, log messages.Fi
 	if err := os.MkdirAll(f.dir, 0o750); err != nil {
 		return err
 	}
-	return wholefile.Write(f.path(feed), text)
+	err = wholefile.Write(f.path(feed), text)
+	crashpoint.Pass(crashpoint.FiltersSaved)
+	return err
 }

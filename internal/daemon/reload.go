@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"tempestd/internal/config"
+	"tempestd/internal/crashpoint"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 )
@@ -115,6 +116,7 @@ func (d *daemon) takeOver(ctx context.Context) (messages.Reloaded, error) {
 	if err := change.Apply(ctx, cfg.ShutdownTimeout); err != nil {
 		return messages.Reloaded{}, err
 	}
+	crashpoint.Pass(crashpoint.Reloaded)
 	d.cfg.Store(cfg)
 	for _, name := range diff.Filtered {
 		if a := d.accounts[name]; a != nil {

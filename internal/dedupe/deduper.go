@@ -49,6 +49,7 @@ type Loaded struct {
 	Fingerprints int
 	Complete     bool // the index covers the whole stream
 	oldest       messages.EntryID
+	Trimmed      bool // retention has dropped entries from the stream
 }
 
 // leastHorizon is the least number of entries that an overlap compares with, whatever is
@@ -88,6 +89,7 @@ func (d *Deduper) begin(ctx context.Context, h persistence.Horizon, asked, prove
 	if err != nil {
 		return Loaded{}, err
 	}
+	loaded.Trimmed = info.Trimmed != nil
 	loaded.Complete = info.Oldest == nil || loaded.Fingerprints > 0 && loaded.oldest.Compare(*info.Oldest) <= 0
 	o.complete = loaded.Complete
 	if prove && loaded.Fingerprints > 0 {

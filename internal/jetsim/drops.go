@@ -24,6 +24,9 @@ type gapEntry struct {
 		Host   string `json:"host"`
 		FromUS int64  `json:"from_us"`
 		ToUS   int64  `json:"to_us"` // 0 while the end is unknown
+		// The numbers of the events before and after it, 0 if unknown.
+		FromSeq int64 `json:"from_seq"`
+		ToSeq   int64 `json:"to_seq"`
 	} `json:"gap"`
 }
 
@@ -39,9 +42,9 @@ func (v *verifier) gap(b []byte) {
 	if e.Gap.ToUS == 0 && e.Gap.FromUS > 0 {
 		e.Gap.ToUS = math.MaxInt64
 	}
-	servers := v.servers
+	servers, named := v.servers, false
 	if i := slices.IndexFunc(servers, func(h *History) bool { return h.host != "" && h.host == hostOf(e.Gap.Host) }); i >= 0 {
-		servers = servers[i : i+1]
+		servers, named = servers[i:i+1], true
 	}
 	needed := false
 	for _, h := range servers {
@@ -49,6 +52,16 @@ func (v *verifier) gap(b []byte) {
 		for index := range h.log.between(e.Gap.FromUS, e.Gap.ToUS) {
 			if num := h.log.at(index).num; v.dropped.has(num) {
 				v.covered.set(num)
+				needed = true
+			}
+		}
+	}
+	if from, to := e.Gap.FromSeq, e.Gap.ToSeq; named && from > 0 && to > from {
+		// An event whose time is later than that of the one behind it is told by its number.
+		log := &servers[0].log
+		for index := range max(log.n-1, 0) {
+			if r := log.at(index); r.timeUS > log.at(index+1).timeUS && r.seq > from && r.seq < to && v.dropped.has(r.num) {
+				v.covered.set(r.num)
 				needed = true
 			}
 		}

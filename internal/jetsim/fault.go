@@ -55,7 +55,7 @@ func Faults() []FaultInfo {
 		{Name: FaultSlow, Effect: "send on the connections there are at about 3 kB/s", Default: 10 * time.Second},
 		{Name: FaultHalfOpen, Effect: "neither read nor write on the connections there are, and never close them"},
 		{Name: FaultGarbage, Effect: "send invalid frames of every sort between the valid ones"},
-		{Name: FaultOversize, Effect: "send one invalid frame of 32 MiB"},
+		{Name: FaultOversize, Effect: "send one invalid frame of twice the subscriber's limit, at most 32 MiB"},
 		{Name: FaultBlind, Effect: "see no Bluesky commits, only other noise, and catch up later", Default: 30 * time.Second},
 		{Name: FaultClockAhead, Effect: "step the server's clock ahead by so much", Default: 10 * time.Minute},
 		{Name: FaultClockBack, Effect: "step the server's clock back by so much", Default: 10 * time.Minute},

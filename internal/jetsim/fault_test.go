@@ -63,6 +63,18 @@ func TestOversizeFrameExceedsAnyLimit(t *testing.T) {
 	}
 }
 
+func TestOversizeFrameIsTwiceTheSubscribersLimit(t *testing.T) {
+	s := start(t, jetsim.Options{Backlog: 10})
+	c := subscribe(t, s, "cursor=0&maxMessageSizeBytes=65536")
+	c.read(10)
+	if err := s.Inject(jetsim.Fault{Name: jetsim.FaultOversize}); err != nil {
+		t.Fatal(err)
+	}
+	if frame := c.read(1)[0]; len(frame) != 2*65536 {
+		t.Errorf("the frame has %d bytes", len(frame))
+	}
+}
+
 // eventLike reports whether a frame has what every reader requires of an event.
 func eventLike(kind websocket.MessageType, b []byte) bool {
 	var f struct {

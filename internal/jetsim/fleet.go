@@ -69,14 +69,16 @@ func (f *Fleet) Listen() error {
 
 // Produce makes the network produce n more events now, and the events that complete the last
 // commit. Every member ingests them after its own lag, or when it is up again.
-func (f *Fleet) Produce(n int64) {
-	target := f.reached() + n
+func (f *Fleet) Produce(n int64) (events int64) {
+	reached := f.reached()
+	target := reached + n
 	for f.members[0].net.continues(target) {
 		target++
 	}
 	for _, s := range f.members {
 		s.reach(target, true)
 	}
+	return target - reached
 }
 
 // StopProducing ends production for good. Every member that is up ingests at once what the network

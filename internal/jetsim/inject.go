@@ -178,12 +178,20 @@ func (c *subscriber) suffer(f Fault) error {
 	case FaultGarbage:
 		return c.write(c.appendGarbage(nil))
 	case FaultOversize:
-		return c.write(c.appendText(nil, bytes.Repeat([]byte("["), oversize)))
+		return c.write(c.appendText(nil, bytes.Repeat([]byte("["), c.oversize())))
 	}
 	return nil
 }
 
-const oversize = 32 << 20
+// oversize returns the size of a frame that is above the subscriber's limit, in bytes. A frame that is
+// needlessly large takes a slow machine longer than a ping may take.
+func (c *subscriber) oversize() int {
+	const most = 32 << 20
+	if limit := c.filter.Load().MaxBytes; limit > 0 && limit < most/2 {
+		return 2 * limit
+	}
+	return most
+}
 
 // appendNext sets c.buf to the frame of the subscriber's next event or, at the tip, of the newest
 // event. Faults make broken frames from it.

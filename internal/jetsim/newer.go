@@ -81,6 +81,9 @@ func (s *Sim) lease(seq int64) {
 	}
 }
 
+// Now returns the time on the server's clock.
+func (s *Sim) Now() time.Time { return s.clock.Now() }
+
 // StepClock steps the server's clock by d, ahead or back. The network is not affected. While the
 // clock is behind the latest time that it gave, a newer server counts up from that time, and an
 // older server gives times a second time.

@@ -113,5 +113,6 @@
 // From a stream to this daemon's own subscribers: entry.go has Entry, which makes v1 and v2 frames
 // of stored events.
 //
-// To resume: resume.go has PlanResume and VerifyFirst, hostclock.go has HostClock.
+// To resume: resume.go has PlanResume and VerifyFirst, moment.go what they know of moments, which
+// are of several clocks, hostclock.go has HostClock.
 package jetstream

@@ -64,10 +64,13 @@ func (c *HostClock) Earliest(at time.Duration) (us int64, ok bool) {
 // Latest returns a moment, Unix µs, that the host's clock has not passed at the monotonic moment
 // at. ok is true if the host sent a Date or if several samples agree.
 func (c *HostClock) Latest(at time.Duration) (us int64, ok bool) {
-	high, ok := c.agreed()
-	ok = ok && c.seen >= clockAgree
-	if c.dated {
-		high, ok = max(c.date, high), true
+	high, _ := c.agreed()
+	ok = c.seen >= clockAgree
+	switch {
+	case c.dated && ok:
+		high = max(c.date, high)
+	case c.dated:
+		high, ok = c.date, true // a single event may have a wrong time
 	}
 	return high + (at + dateSlack).Microseconds(), ok
 }

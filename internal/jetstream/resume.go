@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"time"
 
 	"tempestd/messages"
@@ -141,10 +142,21 @@ type Plan struct {
 	Accept bool
 	// Fresh says that the feed began at From, a moment ago, and has stored nothing since. A server
 	// drops nothing so soon: if it does not go back so far, it began later itself.
-	Fresh  bool
-	Gap    *messages.Gap // what is lost, ToUS still unknown; nil if nothing is
-	Skip   *messages.Gap // what is passed over; lost as soon as an event comes
-	Behind time.Duration // from the last covered moment to now; 0 without a checkpoint
+	Fresh bool
+	Gap   *messages.Gap // what is lost, ToUS still unknown; nil if nothing is
+	// IfTrimmed says that the proof is needed only if retention has dropped entries from the stream: then
+	// a replay may bring what the stream once held.
+	IfTrimmed bool
+	Skip      *messages.Gap // what is passed over; lost as soon as an event comes
+	Behind    time.Duration // from the last covered moment to now; 0 without a checkpoint
+	// Covered is the covered moment on the endpoint's clock, or an earlier one: a gap begins there.
+	Covered messages.UpstreamTime
+	// Foreign is set if nothing relates the clock of the position to the endpoint's: then Covered may
+	// be too late. It is how long ago the covered moment was.
+	Foreign time.Duration
+	// Since is how long ago the position was reached, or longer. A gap begins at most so long before an
+	// event that comes before the covered moment by the same clock, which was then wrong.
+	Since time.Duration
 }
 
 // PlanResume decides where to resume, in either protocol: see the package's "Resuming". It is a
@@ -163,12 +175,14 @@ func PlanResume(r Resume) Plan {
 	}
 	host := r.Endpoint.Host()
 	plan := Plan{From: cp.Position, Behind: r.behind(covered)}
-	plan.Fresh = cp.Moment && cp.FirstUS == 0 && cp.Host == host && plan.Behind <= beginSlack
+	plan.Covered, plan.Foreign = r.coveredThere(covered)
+	plan.Since = cmp.Or(r.Since, readLate)
+	plan.Fresh = cp.Moment && cp.FirstUS == 0 && (cp.Host == host || cp.Host == "") && plan.Behind <= beginSlack
 	if r.Swept && cp.Host == host && cp.Seq > 0 {
 		plan.Cursor, plan.Overlap = SequenceCursor(host, cp.Seq), OverlapShort
 		return plan
 	}
-	lost := &messages.Gap{Host: cp.Host, FromUS: covered.US, Cause: messages.GapReplayWindow}
+	lost := &messages.Gap{Host: host, FromUS: plan.Covered.US, Cause: messages.GapReplayWindow}
 	if r.Unreachable {
 		lost.Cause = messages.GapServerMoved
 		plan.Cursor, plan.Overlap, plan.Skip = TimeCursor(cp.TimeUS), OverlapFull, lost
@@ -182,7 +196,7 @@ func PlanResume(r Resume) Plan {
 		plan.From = cp.Replay
 	}
 	if r.Reach.live() {
-		plan.Skip = &messages.Gap{Host: cp.Host, FromUS: covered.US, Cause: messages.GapSkipped}
+		plan.Skip = &messages.Gap{Host: host, FromUS: plan.Covered.US, Cause: messages.GapSkipped}
 		plan.Overlap = OverlapFull // for what a server sends besides
 		return plan
 	}
@@ -233,21 +247,27 @@ func (r *Resume) byTime(plan *Plan, covered messages.UpstreamTime, reachable, nu
 	}
 	host := r.Endpoint.Host()
 	if plan.From.Host != host {
-		from += r.Ahead.Microseconds()
-	}
-	if present := r.HostNow.US; r.HostNow.Host == host && present > 0 {
-		if plan.From.Host != host || from > present {
-			// the same time ago as the position was reached, on the host's own clock
-			from = min(from, present-r.Since.Microseconds())
+		there, _ := r.there(messages.UpstreamTime{Host: plan.From.Host, US: from})
+		from = there.US
+	} else if present := r.HostNow.US; r.HostNow.Host == host && present > 0 && from > present {
+		since := r.Since
+		if since == 0 && plan.From.Moment {
+			since = readLate // no proof will show that the replay begins too late
 		}
+		from = present - since.Microseconds()
 	}
 	most := r.ReplayWindow
 	if most <= 0 {
 		most = maxReach
 	}
 	late := r.Reach.Late
-	if numbered {
+	proves := reachable && !plan.From.Moment && plan.From.Host != "" && !r.NoProof
+	sought := !proves && r.seeksHeld(plan.From, reachable)
+	switch {
+	case numbered:
 		late -= 2 // the numbers were tried first
+	case sought:
+		late-- // as was a replay with a held event
 	}
 	rewind := r.Rewind
 	if reachable && late <= 0 && plan.From.Host == host && !plan.From.Moment && !r.NoProof {
@@ -267,23 +287,27 @@ func (r *Resume) byTime(plan *Plan, covered messages.UpstreamTime, reachable, nu
 		plan.Cursor = TimeCursor(from + min(step, time.Minute.Microseconds()))
 		return
 	}
-	if reachable && !plan.From.Moment && plan.From.Host != "" && !r.NoProof {
+	switch {
+	case proves:
 		plan.Proof = ProofHeld
 		plan.Accept = rewind >= most || late >= lateSameClock && r.showsMore(plan.From)
+	case sought && r.Reach.Late == 0:
+		plan.Proof, plan.IfTrimmed = ProofHeld, plan.From.Host == host
 	}
 	plan.Cursor = TimeCursor(from - rewind.Microseconds())
+}
+
+// seeksHeld says whether a replay is expected to reach an event that the stream holds, although the
+// event at the position may not be among those that it sends: it comes from another host, or the
+// filter has changed. Until it does, it may be sending what is from before the stream's beginning, or
+// what retention has dropped. If it never does, the next one needs no proof.
+func (r *Resume) seeksHeld(from messages.Position, reachable bool) bool {
+	return reachable && r.Checkpoint.FirstUS > 0 && from.Host != "" && (r.NoProof || from.Host != r.Endpoint.Host())
 }
 
 // lateSameClock is how often a time is rewound on a host whose clock is the position's and is known
 // to be past the position. On the same clock only an event with a wrong time can make a difference.
 const lateSameClock = 2
-
-// showsMore says whether the endpoint's clock is the position's clock and shows a later time,
-// according to a Date of the host itself.
-func (r *Resume) showsMore(p messages.Position) bool {
-	d, ok := r.HostNow.Sub(p.At())
-	return ok && r.Dated && d >= 0
-}
 
 // window returns the replay window that applies, 0 for none.
 func (r *Resume) window() time.Duration {
@@ -294,37 +318,25 @@ func (r *Resume) window() time.Duration {
 }
 
 // Stands says whether the plan is still right once the connection tells which protocol is spoken
-// and, if the host says so, what its clock shows.
+// and, if the host says so, what its clock shows. A host whose clock was set back may have been asked
+// for a time that is still to come: it begins at its tip without a word, which shows only where the
+// replay has to prove where it begins.
 func (p Plan) Stands(r Resume, spoken Protocol, present messages.UpstreamTime) bool {
 	r.Spoken = spoken
 	if !present.IsZero() {
 		r.HostNow = present
 	}
-	return (PlanResume(r).Gap == nil) == (p.Gap == nil)
-}
-
-// behind returns how long ago the moment was: by its host's clock if that is known, otherwise by
-// our wall clock.
-func (r *Resume) behind(t messages.UpstreamTime) time.Duration {
-	d, ok := r.HostNow.Sub(t)
-	if !ok {
-		d = r.Now.Sub(time.UnixMicro(t.US))
-	}
-	return max(d, 0)
-}
-
-// tooOld says whether the moment is before the replay window, by every clock that can tell. All of
-// them must agree because any of them may be wrong. To ask for something that an upstream has
-// dropped costs little; not to ask for something that it has loses events.
-func (r *Resume) tooOld(t messages.UpstreamTime) bool {
-	w := r.window()
-	if w <= 0 || r.Now.Sub(time.UnixMicro(t.US)) <= w {
+	again := PlanResume(r)
+	if us, byTime := p.Cursor.TimeUS(); byTime && p.Proof == ProofNone && !present.IsZero() && us > present.US && again.Cursor != p.Cursor {
 		return false
 	}
-	if d, ok := r.HostNow.Sub(t); ok && d <= w {
-		return false
-	}
-	return r.Awake <= 0 || r.Awake > w
+	return (again.Gap == nil) == (p.Gap == nil)
+}
+
+// FreshAt is Fresh once the connection tells what the host's clock shows.
+func (p Plan) FreshAt(r Resume, present messages.UpstreamTime) bool {
+	r.HostNow = present
+	return PlanResume(r).Fresh
 }
 
 // FirstFrame is what the first event of a connection tells about its upstream.

@@ -54,6 +54,16 @@ func TestPlanResume(t *testing.T) {
 		"numbers that began anew: by time":  {r: jetstream.Resume{Checkpoint: hour, Reach: reach{ByTime: true}}, to: here, cursor: byTime(time.Hour), proof: jetstream.ProofHeld},
 		"a changed filter: by time":         {r: jetstream.Resume{Checkpoint: hour, NoProof: true}, to: here, cursor: byTime(time.Hour + 10*time.Second)},
 
+		"a changed filter, on another host: a held event is sought": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(50_000, time.Hour), FirstUS: 1}, NoProof: true}, to: there,
+			cursor: byTime(time.Hour + 10*time.Second), proof: jetstream.ProofHeld},
+		"a changed filter, on the same host: a held event is sought": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(50_000, time.Hour), FirstUS: 1}, NoProof: true}, to: here,
+			cursor: byTime(time.Hour + 10*time.Second), proof: jetstream.ProofHeld},
+		"none was there": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(50_000, time.Hour), FirstUS: 1}, NoProof: true, Reach: reach{Late: 1}}, to: there,
+			cursor: byTime(time.Hour + 10*time.Second)},
+		"none can be, in an empty stream": {r: jetstream.Resume{Checkpoint: hour, NoProof: true}, to: there, cursor: byTime(time.Hour + 10*time.Second)},
+		"behind a gap, on another host: a held event is sought": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: messages.Position{Host: hostA, TimeUS: ago(time.Hour), Moment: true}, FirstUS: 1}}, to: there,
+			cursor: byTime(time.Hour + 10*time.Second), proof: jetstream.ProofHeld},
+
 		"a replay that was cut goes on where it stood": {r: jetstream.Resume{Checkpoint: messages.Checkpoint{Position: at(50_000, time.Hour),
 			Replay: messages.Position{Host: "b.example:443", Seq: 77, TimeUS: ago(2 * time.Hour)}}}, to: there, cursor: jetstream.SequenceCursor("b.example:443", 77), proof: jetstream.ProofExact},
 		"cut twice where it began: exactly the next": {r: jetstream.Resume{Checkpoint: hour, Reach: reach{Cut: 2, Proven: true}}, to: here, cursor: bySeq(50_001)},
@@ -125,6 +135,65 @@ func TestI4_ResumeBeyondTheReplayWindowIsAGap(t *testing.T) {
 	}
 	if plan = jetstream.PlanResume(base); plan.Stands(base, jetstream.ProtocolV1, messages.UpstreamTime{Host: hostA, US: ago(time.Hour)}) {
 		t.Error("a gap stands although the host's clock says that there is none")
+	}
+}
+
+// A host whose clock was set back begins at its tip if it is asked for a time that is still to come.
+// Where no proof shows that, its clock does.
+func TestI4_ATimeThatIsStillToComeIsNotAskedFor(t *testing.T) {
+	r := jetstream.Resume{Found: true, Endpoint: endpoint(t, "a.example"), Now: noon, ReplayWindow: 12 * time.Hour, Rewind: 10 * time.Second, Since: time.Minute,
+		Checkpoint: messages.Checkpoint{Position: messages.Position{Host: hostA, TimeUS: ago(time.Minute), Moment: true}}}
+	back := messages.UpstreamTime{Host: hostA, US: ago(15 * time.Minute)}
+	plan := jetstream.PlanResume(r)
+	if plan.Stands(r, jetstream.ProtocolV2, back) {
+		t.Errorf("%+v stands", plan)
+	}
+	if !plan.Stands(r, jetstream.ProtocolV2, messages.UpstreamTime{Host: hostA, US: ago(0)}) || !plan.Stands(r, jetstream.ProtocolV2, messages.UpstreamTime{}) {
+		t.Error("what is past is not asked for")
+	}
+	r.HostNow = back
+	if plan = jetstream.PlanResume(r); !plan.Stands(r, jetstream.ProtocolV2, back) || plan.Cursor != jetstream.TimeCursor(ago(16*time.Minute+10*time.Second)) {
+		t.Errorf("then %+v", plan)
+	}
+	r.Since = 0
+	if plan = jetstream.PlanResume(r); plan.Cursor != jetstream.TimeCursor(ago(25*time.Minute+10*time.Second)) {
+		t.Errorf("where it is not known how long ago the feed began: %+v", plan)
+	}
+	r = jetstream.Resume{Endpoint: r.Endpoint, Begin: jetstream.Begin{US: ago(time.Minute)}}
+	if plan = jetstream.PlanResume(r); !plan.Stands(r, jetstream.ProtocolV2, back) {
+		t.Error("what a feed begins with is not asked for")
+	}
+}
+
+// A gap has times of one clock, which is that of the host that is asked. Where nothing relates it to
+// the clock of the position, the plan says so.
+func TestI4_AGapAfterAFailoverIsOfOneClock(t *testing.T) {
+	base := jetstream.Resume{Found: true, Endpoint: endpoint(t, "b.example"), Now: noon, ReplayWindow: 12 * time.Hour, Rewind: time.Minute,
+		Checkpoint: messages.Checkpoint{Position: at(7, 13*time.Hour)}}
+	for name, c := range map[string]struct {
+		change  func(*jetstream.Resume)
+		from    int64
+		foreign bool
+	}{
+		"both clocks are known":                {func(r *jetstream.Resume) { r.Ahead = -time.Hour }, ago(14*time.Hour + time.Minute), false},
+		"it is known how long ago it was":      {func(r *jetstream.Resume) { r.Since, r.HostNow.US = 13*time.Hour, ago(2*time.Hour) }, ago(15*time.Hour + 10*time.Minute), false},
+		"the one that leads to an earlier one": {func(r *jetstream.Resume) { r.Ahead, r.Since, r.HostNow.US = -time.Hour, 13*time.Hour, ago(2*time.Hour) }, ago(15*time.Hour + time.Minute), false},
+		"nothing is known":                     {func(r *jetstream.Resume) {}, ago(13*time.Hour + 10*time.Minute), true},
+		"the host's clock alone":               {func(r *jetstream.Resume) { r.HostNow.US = ago(14 * time.Hour) }, ago(14*time.Hour + 10*time.Minute), true},
+		"the same host":                        {func(r *jetstream.Resume) { r.Endpoint = endpoint(t, "a.example") }, ago(13 * time.Hour), false},
+	} {
+		r := base
+		c.change(&r)
+		if r.HostNow.US > 0 {
+			r.HostNow.Host = r.Endpoint.Host()
+		}
+		plan := jetstream.PlanResume(r)
+		if plan.Gap == nil || plan.Gap.Host != r.Endpoint.Host() || plan.Gap.FromUS != c.from || plan.Covered.US != c.from || (plan.Foreign > 0) != c.foreign {
+			t.Errorf("%s: the gap is %+v, the plan %+v", name, plan.Gap, plan)
+		}
+		if c.foreign && plan.Foreign < 13*time.Hour {
+			t.Errorf("%s: it began %v ago", name, plan.Foreign)
+		}
 	}
 }
 
@@ -245,6 +314,10 @@ func TestHostClock(t *testing.T) {
 	}
 	if us, ok := c.Latest(21 * time.Second); !ok || us < noon.Add(-time.Hour+2*time.Second).UnixMicro() || us > noon.Add(-time.Hour+10*time.Second).UnixMicro() {
 		t.Errorf("at the latest %s", time.UnixMicro(us))
+	}
+	c.SawEvent(at, 22*time.Second) // the first one since then, from the future
+	if us, ok := c.Latest(22 * time.Second); !ok || us > noon.Add(-time.Hour+10*time.Second).UnixMicro() {
+		t.Errorf("one event tells that it is %s at the latest", time.UnixMicro(us))
 	}
 }
 

@@ -162,19 +162,6 @@ func series(n int, frame func(int) string) []string {
 // newDictionary makes a zstd dictionary for the test frames, a different one for each ID.
 func newDictionary(t testing.TB, id uint32) []byte {
 	t.Helper()
-	made, _ := dictionaries.LoadOrStore(id, sync.OnceValues(func() ([]byte, error) { return makeDictionary(id) }))
-	d, err := made.(func() ([]byte, error))()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-// dictionaries has what newDictionary made, by ID. With the race detector it takes seconds to make one,
-// and who asks a server for one does not wait that long.
-var dictionaries sync.Map
-
-func makeDictionary(id uint32) ([]byte, error) {
 	rnd := rand.New(rand.NewPCG(uint64(id), 0))
 	contents := realistic(24)
 	var history []byte
@@ -183,7 +170,11 @@ func makeDictionary(id uint32) ([]byte, error) {
 		history = append(history, f...)
 	}
 	history = append(history, v2JSON(1)...)
-	return zstd.BuildDict(zstd.BuildDictOptions{ID: id, Contents: contents, History: history, Offsets: [3]int{1, 4, 8}})
+	d, err := zstd.BuildDict(zstd.BuildDictOptions{ID: id, Contents: contents, History: history, Offsets: [3]int{1, 4, 8}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 func dictID(t testing.TB, dict []byte) uint32 {

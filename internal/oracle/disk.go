@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -20,6 +21,9 @@ type diskState struct {
 
 	mu     sync.Mutex
 	broken map[memdisk.Kind]int // operations of a kind that are still to fail
+	wrong  misreads
+	opened bool                  // the store is
+	lies   func(memdisk.Op) bool // which syncs only claim to have synced; nil for none
 }
 
 func newDisk() *memdisk.FS { return new(memdisk.FS) }
@@ -39,6 +43,64 @@ func (d *diskState) arm() {
 		}
 		return nil
 	}
+	d.files.Misread = func(op memdisk.Op, b []byte) {
+		if strings.HasSuffix(op.Path, ".seg") {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.opened {
+				d.wrong.read(b)
+			}
+		}
+	}
+	d.files.Lies = func(op memdisk.Op) bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.lies != nil && d.lies(op)
+	}
+}
+
+// misreads are reads that bring other bytes than the disk has: one bit is another one, or they are the
+// bytes of the read before. The same read brings the right bytes the next time.
+type misreads struct {
+	left   int
+	before []byte // what the read before brought
+	right  bool   // the next read is
+}
+
+// read changes what a read brings, if it is its turn.
+func (m *misreads) read(b []byte) {
+	if m.left == 0 || len(b) == 0 {
+		return
+	}
+	brought := bytes.Clone(b)
+	if !m.right {
+		m.left--
+		if m.left%2 == 0 || len(m.before) == 0 {
+			b[len(b)/2] ^= 1 << (m.left % 8)
+		} else {
+			copy(b, m.before)
+		}
+	}
+	m.right = !m.right
+	m.before = brought
+}
+
+// change changes what goes wrong.
+func (d *diskState) change(change func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change()
+}
+
+// fate is what becomes of unsynced writes in a power cut. A disk that lies keeps none of them: that
+// it keeps parts is damage, of which the store's own tests have every kind.
+func (w *world) fate() memdisk.Fate {
+	w.disk.mu.Lock()
+	defer w.disk.mu.Unlock()
+	if w.disk.lies != nil {
+		return memdisk.Dropped
+	}
+	return memdisk.Fates[w.rnd.IntN(len(memdisk.Fates))]
 }
 
 // fail makes the next n operations of a kind fail.
@@ -54,7 +116,7 @@ func (d *diskState) fail(kind memdisk.Kind, n int) {
 func (d *diskState) heal() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.broken = nil
+	d.broken, d.wrong, d.lies = nil, misreads{}, nil
 	d.replies.heal()
 }
 
@@ -72,6 +134,8 @@ type replies struct {
 type repliedStore struct {
 	persistence.Store
 	replies *replies
+	ledger  *ledger // nil if the stream keeps everything
+	pace    *pace
 }
 
 var errReply = errors.New("connection reset by peer")
@@ -98,12 +162,12 @@ func (s *repliedStore) OpenStream(ctx context.Context, name string, opt persiste
 	if err != nil {
 		return nil, err
 	}
-	return &repliedStream{stream, s.replies}, nil
+	return &repliedStream{stream, s}, nil
 }
 
 type repliedStream struct {
 	persistence.Stream
-	replies *replies
+	of *repliedStore
 }
 
 // before lets an append wait, fail or lose its answer, as it is due.
@@ -142,12 +206,15 @@ func (r *replies) after() {
 
 // Append implements persistence.Stream.
 func (s *repliedStream) Append(ctx context.Context, b *messages.Batch, cp messages.Checkpoint) (persistence.Appended, error) {
-	lost, err := s.replies.before(ctx)
+	lost, err := s.of.replies.before(ctx)
 	if err != nil {
 		return persistence.Appended{}, err
 	}
-	stored, err := s.Stream.Append(ctx, b, cp)
-	s.replies.after()
+	stored, err := s.of.pace.append(func() (persistence.Appended, error) { return s.Stream.Append(ctx, b, cp) })
+	if s.of.ledger != nil {
+		s.of.ledger.follow(s.of.Store)
+	}
+	s.of.replies.after()
 	if lost && err == nil {
 		return persistence.Appended{}, errReply
 	}

@@ -1,7 +1,7 @@
 // Package oracle searches for schedules of faults that make the daemon lose, double or reorder an
 // event. It runs the whole core in one process and under virtual time: supervisors, actors, the
-// embedded store on a disk in memory, simulated upstreams of both generations, readers. Everything
-// that happens is drawn from one seed.
+// embedded store on a disk in memory, simulated upstreams of both generations, the HTTP server and its
+// readers. Everything that happens is drawn from one seed.
 //
 // # The model
 //
@@ -17,7 +17,17 @@
 // what could still be had: the stream must hold that once and in order, with the bytes that were
 // sent, and each gap entry must cover something that was really lost. Every reader must have seen
 // exactly the stream, over all restarts: the same entries under the same IDs. In the end the feed
-// is live and the daemon ready, and it has not dialled too often.
+// is live and the daemon ready, and it has not dialled too often. Where no server's numbers or times
+// go back, the stored position has never gone back. No actor has failed that the schedule did not
+// make fail.
+//
+// Two readers use the Go interface. Others use HTTP, each in one of the ways that the daemon has:
+// requests that wait, filtered or not, server-sent events, both forms of Durable Streams, both
+// Jetstream protocols, and named consumers with two workers. Their connections are short of room, are
+// cut, and are not read for minutes. A reader goes on where it was, as its protocol says, at any
+// daemon. Where the stream keeps only the newest entries, a reader may miss what was dropped, and
+// only what it was told of. A consumer must have acknowledged every entry, none twice as new. An
+// append must take no time at all, whoever reads (I8).
 //
 // A bad schedule shrinks: steps are dropped by halves and then one by one, and what is left gets
 // shorter, as long as the run is bad in the same way. It prints as a text that is also its input
@@ -25,7 +35,8 @@
 // schedule are the same, except for the order of goroutines that are ready at the same instant.
 //
 // Kill and power cut end a process at one instant: from then on nothing that it does reaches the
-// network or the disk. After a power cut unsynced writes are dropped, kept or torn.
+// network or the disk. After a power cut unsynced writes are dropped, kept or torn. A disk may also
+// bring other bytes than it has, and lie: what it says to have synced is lost.
 //
 // # The machine's own measure
 //
@@ -34,11 +45,15 @@
 //
 // # What is not simulated
 //
-// The shared store of several daemons keeps the contract of the Valkey store, and has none of its
-// code. Readers use the Go interfaces and not HTTP. A frozen machine is one whose calls of the
+// The shared store of several daemons is that of package valkey on a model of a server
+// (internal/valkeysim), or one that keeps the same contract and costs less. A server that has lost
+// everything that it had is not among its faults. The state beside the streams of a store on the disk
+// in memory is kept in memory: after a kill the named consumers are those of its last copy. A frozen
+// machine is one whose calls of the
 // shared store are frozen: its timers go on.
 //
 //	schedule.go     Schedule, Step, Draw, Parse
+//	themes.go       which kinds of faults are drawn together
 //	setup.go        Setup
 //	faults.go       the kinds of faults
 //	panics.go       where actors fail
@@ -47,11 +62,23 @@
 //	node.go         a machine with a daemon
 //	incarnation.go  a process of the daemon
 //	shared.go       the store that several daemons share
+//	lost.go         a store that loses its end
 //	disk.go         the disk; answers of the store that are lost or late
-//	network.go      connections in memory
+//	diskfaults.go   faults of a disk that says that all is well
+//	network.go, connection.go
+//	                the network; connections in memory
+//	valkeyworld.go  worlds with package valkey's store; the faults of its server
 //	clock.go        a clock that can be set
-//	readers.go      readers
+//	readers.go      readers: what they have seen, and when they may read
+//	serving.go      the HTTP server; readers of tails and of server-sent events
+//	durablereaders.go, subscribers.go, consumers.go
+//	                readers of Durable Streams, Jetstream clients, named consumers
+//	readerfaults.go faults of readers; who reads, and what the stream keeps
 //	judge.go        the comparison; Stats
+//	ledger.go       what the stream ever had; the comparison of readers
+//	pace.go         when entries were stored
+//	oversized.go    the part of the comparison about events that are too large, and faults of actors
+//	position.go     the position, which never goes back
 //	shrink.go       Shrink
 //	story.go        the story of a bad run
 package oracle

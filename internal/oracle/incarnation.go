@@ -28,7 +28,9 @@ type incarnation struct {
 	node   *node
 	files  *memdisk.FS       // of its own store; nil where the store is shared
 	store  persistence.Store // without faults, for readers and for the comparison
+	owns   bool              // the store ends with the process
 	daemon *supervisor.Daemon
+	http   *serving // nil without readers over HTTP
 	dead   atomic.Bool
 	over   chan struct{} // closed when it is dead
 }
@@ -37,6 +39,7 @@ var errDead = errors.New("the process is dead")
 
 // openStore opens the store on the disk.
 func (w *world) openStore(alive func() bool) (*embedded.Store, error) {
+	w.disk.change(func() { w.disk.opened = false })
 	return embedded.Open(context.Background(), "/store", embedded.Options{
 		Files: w.disk.files, Clock: w.wall, SegmentBytes: 64 << 10, MinFree: 1,
 		OnNotice: func(n persistence.Notice) {
@@ -49,7 +52,7 @@ func (w *world) openStore(alive func() bool) (*embedded.Store, error) {
 
 // start starts the daemon of a node.
 func (w *world) start(n *node) error {
-	run := &incarnation{node: n, over: make(chan struct{})}
+	run := &incarnation{node: n, over: make(chan struct{}), owns: w.server == nil}
 	alive := func() bool { return !run.dead.Load() }
 	o := supervisor.Options{
 		Config: &config.Config{Repair: w.Repairs, Feeds: []config.Feed{w.feed}}, Clock: w.wall,
@@ -57,19 +60,32 @@ func (w *world) start(n *node) error {
 		Rand:     rand.New(rand.NewPCG(w.seed, uint64(w.stats.Starts))),
 		Filters:  &n.filters, Fault: w.panics.at, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: w.dial(run)}}, Dial: w.dialer(run),
 	}
-	if w.server != nil {
+	if w.sim != nil {
+		store, err := w.valkeyStore(n, alive)
+		if err != nil {
+			return err
+		}
+		run.store = store
+		o.Store, o.Checkpoints = store, &n.checkpoints
+	} else if w.server != nil {
 		run.store = w.server.Store
-		o.Store, o.Checkpoints = &access{w.server, &w.disk.replies, run}, &n.checkpoints
-		o.Node = messages.Node{ID: n.name, Name: n.name, Streams: []string{feedName}}
-		o.Config.HA = config.HA{Enabled: true, Candidate: true, LeaseTTL: 10 * time.Second}
+		o.Store, o.Checkpoints = &access{w.server, &w.disk.replies, run, w.keeping(), &w.pace}, &n.checkpoints
 	} else {
 		store, err := w.openStore(alive)
 		if err != nil {
 			return err
 		}
 		run.files, run.store = w.disk.files, store
+		if w.keeping() != nil {
+			w.ledger.follow(store) // what a process has stored that was killed at that moment
+		}
 		w.disk.arm()
-		o.Store = &repliedStore{store, &w.disk.replies}
+		w.disk.change(func() { w.disk.opened = true })
+		o.Store = &repliedStore{store, &w.disk.replies, w.keeping(), &w.pace}
+	}
+	if w.Nodes > 0 {
+		o.Node = messages.Node{ID: n.name, Name: n.name, Streams: []string{feedName}}
+		o.Config.HA = config.HA{Enabled: true, Candidate: true, LeaseTTL: 10 * time.Second}
 	}
 	daemon, err := supervisor.Start(context.Background(), o)
 	if err != nil {
@@ -79,9 +95,14 @@ func (w *world) start(n *node) error {
 		return err
 	}
 	run.daemon = daemon
+	if len(w.Readers) > 0 {
+		w.serve(run, o.Observer)
+	}
 	w.stats.Starts++
 	n.run = run
-	w.shown.Store(&run.store)
+	if w.sim == nil {
+		w.shown.Store(&run.store)
+	}
 	synctest.Wait()
 	return nil
 }
@@ -108,9 +129,9 @@ func (w *world) dialer(run *incarnation) actors.Dialer {
 	}
 }
 
-// kill ends the process of a node at this moment. What it wrote is kept, unless the power fails with
-// it.
-func (w *world) kill(n *node, kept bool) {
+// kill ends the process of a node at this moment. fate is what becomes of what it has not synced:
+// it is kept, unless the power fails.
+func (w *world) kill(n *node, fate memdisk.Fate) {
 	if n.run == nil {
 		return
 	}
@@ -119,14 +140,17 @@ func (w *world) kill(n *node, kept bool) {
 	run.dead.Store(true)
 	close(run.over)
 	if run.files != nil {
-		fate := memdisk.Kept
-		if !kept {
-			fate = memdisk.Fates[w.rnd.IntN(len(memdisk.Fates))]
-		}
 		w.disk.files = run.files.Crash(fate, w.rnd, errDead)
 		w.disk.arm()
 	}
 	w.net.reset(run)
+	w.net.reset(n)
+	w.net.resetHost(n.host)
+	for _, c := range w.consumers {
+		if w.Nodes == 0 {
+			c.killed()
+		}
+	}
 	w.stats.Kills++
 	// What is left of it takes the time that it takes; nothing that it does counts.
 	ctx, cancel := context.WithCancel(context.Background())
@@ -142,7 +166,10 @@ func (run *incarnation) end(ctx context.Context, limit time.Duration) error {
 		defer cancel()
 	}
 	err := run.daemon.Stop(ctx, "the schedule says so")
-	if run.files != nil {
+	if run.http != nil {
+		err = errors.Join(err, run.http.end(ctx))
+	}
+	if run.owns {
 		err = errors.Join(err, run.store.Close())
 	}
 	return err

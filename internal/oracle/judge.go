@@ -23,6 +23,8 @@ type Stats struct {
 	Events, Lost, Doubled, Disordered, Foreign, Gaps int64
 	Dropped, NeedlessGaps, Read                      int64
 	Forgotten                                        int // how often a server has dropped history
+	Failovers                                        int // how often a shared store has lost what it had confirmed
+	Told                                             int // how often a reader was told that retention has overtaken it
 	Faults                                           map[Kind]int
 	dials                                            *atomic.Int64
 }
@@ -47,6 +49,8 @@ func (s *Stats) Add(o Stats) {
 	s.Dropped += o.Dropped
 	s.NeedlessGaps += o.NeedlessGaps
 	s.Read += o.Read
+	s.Told += o.Told
+	s.Failovers += o.Failovers
 	if s.Faults == nil {
 		s.Faults = map[Kind]int{}
 	}
@@ -61,32 +65,22 @@ func (s Stats) String() string {
 	for _, k := range slices.Sorted(maps.Keys(s.Faults)) {
 		kinds = append(kinds, fmt.Sprintf("%s %d", k, s.Faults[k]))
 	}
-	return fmt.Sprintf("%d schedules: %d events, %d entries read; lost %d, doubled %d, out of order %d, foreign or altered %d, needless gaps %d\n"+
-		"%d gaps for %d events that no server had any more; %d starts, %d stops, %d kills, %d panics, gave up %d\nfaults: %s",
-		s.Schedules, s.Events, s.Read, s.Lost, s.Doubled, s.Disordered, s.Foreign, s.NeedlessGaps, s.Gaps, s.Dropped, s.Starts, s.Stops, s.Kills, s.Panics, s.GaveUp,
+	return fmt.Sprintf("%d schedules: %d events, %d entries read, readers overtaken by retention %d times; lost %d, doubled %d, out of order %d, foreign or altered %d, needless gaps %d\n"+
+		"%d gaps for %d events that no server had any more; %d starts, %d stops, %d kills, %d panics, %d failovers with a loss, gave up %d\nfaults: %s",
+		s.Schedules, s.Events, s.Read, s.Told, s.Lost, s.Doubled, s.Disordered, s.Foreign, s.NeedlessGaps, s.Gaps, s.Dropped, s.Starts, s.Stops, s.Kills, s.Panics, s.Failovers, s.GaveUp,
 		strings.Join(kinds, ", "))
 }
 
 // store is what readers read.
 func (w *world) store() persistence.Store { return *w.shown.Load() }
 
-// size is how many entries the stream has.
-func (w *world) size() int64 {
-	s, err := w.store().Stream(context.Background(), feedName)
-	if err != nil {
-		return -1
-	}
-	info, err := s.Info(context.Background())
-	if err != nil {
-		return -1
-	}
-	return info.Entries
-}
+// size is how many entries the stream ever had.
+func (w *world) size() int { return len(w.all()) }
 
 // complete says whether the stream and its readers have everything.
 func (w *world) complete() bool {
 	r, err := w.report()
-	return err == nil && r.Lost == 0
+	return err == nil && r.Lost == 0 && r.Sent > 0
 }
 
 // isLive says whether one daemon's feed is live, and all others wait for it.
@@ -107,7 +101,7 @@ func (w *world) isLive() bool {
 }
 
 func (w *world) report() (jetsim.Report, error) {
-	return w.fleet.Verify(events(w.store()), jetsim.VerifyOptions{Query: w.query()})
+	return w.fleet.Verify(withoutOversized(w.events()), jetsim.VerifyOptions{Query: w.query()})
 }
 
 // entries are the entries of the stream, oldest first.
@@ -132,16 +126,6 @@ func entries(store persistence.Store) iter.Seq2[persistence.Entry, error] {
 	}
 }
 
-func events(store persistence.Store) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for e, err := range entries(store) {
-			if !yield(e.Event, err) {
-				return
-			}
-		}
-	}
-}
-
 // judge compares what the stream and the readers show with what the servers sent. It returns the
 // differences, the worst kinds first; none if the run was good.
 func (w *world) judge() (all []Difference) {
@@ -153,8 +137,10 @@ func (w *world) judge() (all []Difference) {
 		differ("unreadable", "the stream cannot be read: %v", err)
 		return all
 	}
-	if w.stats.Forgotten > 0 {
-		r.NeedlessGaps = 0 // nobody can tell what a server had that it has dropped
+	if w.stats.Forgotten > 0 || w.Early && len(w.Servers) > 1 {
+		// Nobody can tell what a server had that it has dropped. Nor can a feed that has stored nothing
+		// tell what another server had that says that it does not go back so far.
+		r.NeedlessGaps = 0
 	}
 	s := &w.stats
 	s.Schedules, s.Panics = 1, w.panics.done
@@ -168,15 +154,32 @@ func (w *world) judge() (all []Difference) {
 			differ(c.kind, "%s", strings.Join(append([]string{r.String()}, r.Examples...), "\n#   "))
 		}
 	}
-	for _, reader := range w.readers {
+	trimmed, d := w.judgeLedger()
+	if d != "" {
+		differ("history", "%s", d)
+	}
+	if w.positions.fault != "" {
+		differ("position", "%s", w.positions.fault)
+	}
+	if d := w.judgeOversized(); d != "" {
+		differ("oversized", "%s", d)
+	}
+	if faults := w.log.faults(); len(faults) > 0 {
+		differ("fault", "%d faults that the schedule does not ask for:\n#   %s", len(faults), strings.Join(faults[:min(len(faults), 5)], "\n#   "))
+	}
+	for _, reader := range w.allReaders() {
 		s.Read += int64(len(reader.seen))
-		if d := w.judgeReader(reader); d != "" {
+		s.Told += len(reader.told)
+		if d := w.judgeReader(reader, trimmed); d != "" && w.stats.Failovers == 0 { // else it may have seen what was lost
 			differ("reader", "%s: %s", reader.name, d)
 		}
 	}
+	if w.pace.worst > 0 {
+		differ("held up", "an append took %s", w.pace.worst)
+	}
 	if r.NeedlessGaps > 0 {
 		var gaps []string
-		for e := range events(w.store()) {
+		for e := range w.events() {
 			if bytes.Contains(e, []byte(`"kind":"gap"`)) {
 				gaps = append(gaps, string(e))
 			}
@@ -203,34 +206,10 @@ func (w *world) judge() (all []Difference) {
 	return all
 }
 
-// judgeReader compares what a reader has seen with the stream, and returns the first difference.
-func (w *world) judgeReader(r *reader) string {
-	if r.fault != "" {
-		return r.fault
-	}
-	i := 0
-	for e, err := range entries(w.store()) {
-		if err != nil {
-			return err.Error()
-		}
-		if i == len(r.seen) {
-			return fmt.Sprintf("it has seen %d entries and not %s %.150s", i, e.ID, e.Event)
-		}
-		if got := r.seen[i]; got.ID != e.ID || !bytes.Equal(got.Event, e.Event) {
-			return fmt.Sprintf("its entry %d is %s %.150s, that of the stream %s %.150s", i, got.ID, got.Event, e.ID, e.Event)
-		}
-		i++
-	}
-	if i < len(r.seen) {
-		return fmt.Sprintf("it has seen %d entries, the stream has %d; the next is %s %.150s", len(r.seen), i, r.seen[i].ID, r.seen[i].Event)
-	}
-	return ""
-}
-
 // digest is a hash of everything that the stream shows.
 func (w *world) digest() uint64 {
 	h := fnv.New64a()
-	for e := range entries(w.store()) {
+	for _, e := range w.all() {
 		fmt.Fprintf(h, "%s %s\n", e.ID, e.Event)
 	}
 	return h.Sum64()

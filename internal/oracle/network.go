@@ -2,10 +2,7 @@ package oracle
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
-	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -24,6 +21,8 @@ type network struct {
 	mu        sync.Mutex
 	listeners map[string]*listener
 	away      map[string]bool // hosts that are cut off
+	held      map[any]bool    // who is frozen: what it sends and is sent arrives later
+	severed   map[any]bool    // who is cut off
 	open      map[*pipe]peers
 }
 
@@ -34,7 +33,7 @@ type peers struct {
 }
 
 func newNetwork(latency func() time.Duration) *network {
-	return &network{latency: latency, listeners: map[string]*listener{}, away: map[string]bool{}, open: map[*pipe]peers{}}
+	return &network{latency: latency, listeners: map[string]*listener{}, away: map[string]bool{}, held: map[any]bool{}, severed: map[any]bool{}, open: map[*pipe]peers{}}
 }
 
 // listen makes the listener of a host, "127.0.0.1:6001".
@@ -46,19 +45,41 @@ func (n *network) listen(host string) net.Listener {
 	return l
 }
 
+// close closes the listener of a host.
+func (n *network) close(host string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_ = n.listeners[host].Close()
+}
+
 // dial connects from somebody to a host. A host that is cut off does not answer.
 func (n *network) dial(ctx context.Context, from any, host string) (net.Conn, error) {
 	n.mu.Lock()
-	l, away, latency := n.listeners[host], n.away[host], n.latency()
+	latency := n.latency()
+	n.mu.Unlock()
+	return n.connect(ctx, from, host, latency, windowBytes)
+}
+
+// dialTimeout is how long a system waits for the answer to a dial.
+const dialTimeout = 2 * time.Minute
+
+// connect is dial with a given latency, one way, and bytes under way in one direction.
+func (n *network) connect(ctx context.Context, from any, host string, latency time.Duration, window int) (net.Conn, error) {
+	n.mu.Lock()
+	l, away := n.listeners[host], n.away[host] || n.held[from] || n.severed[from]
 	n.mu.Unlock()
 	if away {
-		<-ctx.Done()
-		return nil, context.Cause(ctx)
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(dialTimeout): // the HTTP client does not end a dial that nobody waits for
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: address(host), Err: syscall.ETIMEDOUT}
+		}
 	}
 	if l == nil {
 		return nil, refused(host)
 	}
-	p := newPipe(latency)
+	p := newPipe(latency, window)
 	n.mu.Lock()
 	n.open[p] = peers{from, host}
 	n.mu.Unlock()
@@ -108,20 +129,56 @@ func (n *network) bringBack(host string) {
 	delete(n.away, host)
 }
 
+// hold freezes somebody, or lets it go on.
+func (n *network) hold(from any, held bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.held[from] = held
+	for p, of := range n.open {
+		if of.from == from {
+			for _, e := range p.ends {
+				e.in.do(func(d *direction) { d.held = held })
+			}
+		}
+	}
+}
+
+// sever cuts somebody off, as cutOff does with a host, or ends that.
+func (n *network) sever(from any, severed bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.severed[from] = severed
+	for p, of := range n.open {
+		if severed && of.from == from {
+			p.lose()
+		}
+	}
+}
+
 // reset ends all connections that somebody has dialled, or those of everybody with nil, as the death
 // of a process does. To the side that lives it looks like a reset.
 func (n *network) reset(from any) {
+	n.end(0, func(p peers) bool { return from == nil || p.from == from })
+}
+
+// resetHost ends all connections to a host, as the death of its process does.
+func (n *network) resetHost(host string) {
+	n.end(1, func(p peers) bool { return p.host == host })
+}
+
+// end ends connections from one of their sides.
+func (n *network) end(side int, which func(peers) bool) {
 	n.mu.Lock()
 	var open []*pipe
 	for p, of := range n.open {
-		if from == nil || of.from == from {
+		if which(of) {
 			open = append(open, p)
 		}
 	}
 	n.mu.Unlock()
 	for _, p := range open {
-		_ = p.ends[0].SetLinger(0)
-		p.ends[0].Close()
+		_ = p.ends[side].SetLinger(0)
+		p.ends[side].Close()
 	}
 }
 
@@ -150,246 +207,3 @@ func (l *listener) Accept() (net.Conn, error) {
 
 func (l *listener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
 func (l *listener) Addr() net.Addr { return l.host }
-
-// windowBytes is how many bytes may be under way in one direction.
-const windowBytes = 64 << 10
-
-// pipe is one connection: two directions and their ends.
-type pipe struct {
-	ends   [2]*end // of the dialler, of the host
-	closed func()
-
-	mu   sync.Mutex
-	gone int // ends that are closed
-}
-
-func newPipe(latency time.Duration) *pipe {
-	p := &pipe{}
-	there, back := newDirection(latency), newDirection(latency)
-	p.ends[0] = &end{pipe: p, in: back, out: there}
-	p.ends[1] = &end{pipe: p, in: there, out: back}
-	return p
-}
-
-// lose makes everything vanish that is under way or will be sent.
-func (p *pipe) lose() {
-	for _, e := range p.ends {
-		e.in.do(func(d *direction) { d.lost, d.chunks, d.bytes = true, nil, 0 })
-	}
-}
-
-// direction is the bytes on their way from one end to the other.
-type direction struct {
-	latency time.Duration
-
-	mu       sync.Mutex
-	chunks   []chunk
-	bytes    int
-	err      error // what the reader gets after the chunks
-	errAt    time.Time
-	lost     bool // everything vanishes
-	unread   bool // the reading end is closed
-	changed  chan struct{}
-	deadline [2]time.Time // of the reader and of the writer
-}
-
-type chunk struct {
-	at time.Time // when it arrives
-	b  []byte
-}
-
-func newDirection(latency time.Duration) *direction {
-	return &direction{latency: latency, changed: make(chan struct{})}
-}
-
-// do changes the direction and wakes both ends.
-func (d *direction) do(change func(*direction)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	change(d)
-	close(d.changed)
-	d.changed = make(chan struct{})
-}
-
-// await calls try under the lock until it says that it is done. who is 0 for the reader and 1 for the
-// writer. try returns the time at which to try again without a change, zero for none.
-func (d *direction) await(who int, try func() (done bool, again time.Time)) error {
-	for {
-		d.mu.Lock()
-		done, again := try()
-		deadline, changed := d.deadline[who], d.changed
-		d.mu.Unlock()
-		if done {
-			return nil
-		}
-		if !deadline.IsZero() {
-			if !time.Now().Before(deadline) {
-				return os.ErrDeadlineExceeded
-			}
-			if again.IsZero() || deadline.Before(again) {
-				again = deadline
-			}
-		}
-		var due <-chan time.Time
-		var timer *time.Timer
-		if !again.IsZero() {
-			timer = time.NewTimer(time.Until(again))
-			due = timer.C
-		}
-		select {
-		case <-changed:
-		case <-due:
-		}
-		if timer != nil {
-			timer.Stop()
-		}
-	}
-}
-
-// end is one end of a connection.
-type end struct {
-	pipe    *pipe
-	in, out *direction
-	once    sync.Once
-	mu      sync.Mutex
-	abrupt  bool
-}
-
-func (e *end) Read(b []byte) (n int, err error) {
-	late := e.in.await(0, func() (bool, time.Time) {
-		d, now := e.in, time.Now()
-		switch {
-		case d.unread:
-			err = net.ErrClosed
-			return true, time.Time{}
-		case d.err == syscall.ECONNRESET && !now.Before(d.errAt):
-			err = &net.OpError{Op: "read", Net: "tcp", Err: d.err}
-			return true, time.Time{}
-		case len(b) == 0:
-			return true, time.Time{}
-		}
-		for len(d.chunks) > 0 && n < len(b) && !now.Before(d.chunks[0].at) {
-			took := copy(b[n:], d.chunks[0].b)
-			n += took
-			d.bytes -= took
-			if d.chunks[0].b = d.chunks[0].b[took:]; len(d.chunks[0].b) == 0 {
-				d.chunks = d.chunks[1:]
-			}
-		}
-		switch {
-		case n > 0:
-			close(d.changed) // there is room
-			d.changed = make(chan struct{})
-			return true, time.Time{}
-		case len(d.chunks) > 0:
-			return false, d.chunks[0].at
-		case d.err != nil && now.Before(d.errAt):
-			return false, d.errAt
-		case d.err != nil:
-			err = d.err
-			return true, time.Time{}
-		}
-		return false, time.Time{}
-	})
-	if late != nil {
-		err = late
-	}
-	return n, err
-}
-
-func (e *end) Write(b []byte) (n int, err error) {
-	for n < len(b) {
-		late := e.out.await(1, func() (bool, time.Time) {
-			d := e.out
-			room := windowBytes - d.bytes
-			switch {
-			case d.err != nil:
-				err = net.ErrClosed
-				return true, time.Time{}
-			case d.unread:
-				err = &net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}
-				return true, time.Time{}
-			case d.lost:
-				// The sender's buffer takes it, until that is full.
-				if room <= 0 {
-					return false, time.Time{}
-				}
-				took := min(room, len(b)-n)
-				d.bytes += took
-				n += took
-				return true, time.Time{}
-			case room <= 0:
-				return false, time.Time{}
-			}
-			took := min(room, len(b)-n)
-			d.chunks = append(d.chunks, chunk{time.Now().Add(d.latency), append([]byte(nil), b[n:n+took]...)})
-			d.bytes += took
-			n += took
-			close(d.changed)
-			d.changed = make(chan struct{})
-			return true, time.Time{}
-		})
-		if late != nil {
-			err = late
-		}
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-// SetLinger makes Close reset the connection, with 0.
-func (e *end) SetLinger(seconds int) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.abrupt = seconds == 0
-	return nil
-}
-
-func (e *end) Close() error {
-	e.once.Do(func() {
-		e.mu.Lock()
-		abrupt := e.abrupt
-		e.mu.Unlock()
-		e.in.do(func(d *direction) {
-			// What is closed with unread bytes is reset, as TCP does.
-			abrupt = abrupt || len(d.chunks) > 0
-			d.unread, d.chunks, d.bytes = true, nil, 0
-		})
-		e.out.do(func(d *direction) {
-			if d.lost || d.err != nil {
-				return
-			}
-			d.err, d.errAt = io.EOF, time.Now().Add(d.latency)
-			if abrupt {
-				d.err = syscall.ECONNRESET
-			}
-		})
-		e.pipe.mu.Lock()
-		e.pipe.gone++
-		last := e.pipe.gone == 2
-		e.pipe.mu.Unlock()
-		if last && e.pipe.closed != nil {
-			e.pipe.closed()
-		}
-	})
-	return nil
-}
-
-func (e *end) LocalAddr() net.Addr  { return address("127.0.0.1:1") }
-func (e *end) RemoteAddr() net.Addr { return address("127.0.0.1:2") }
-
-func (e *end) SetDeadline(t time.Time) error {
-	return errors.Join(e.SetReadDeadline(t), e.SetWriteDeadline(t))
-}
-
-func (e *end) SetReadDeadline(t time.Time) error {
-	e.in.do(func(d *direction) { d.deadline[0] = t })
-	return nil
-}
-
-func (e *end) SetWriteDeadline(t time.Time) error {
-	e.out.do(func(d *direction) { d.deadline[1] = t })
-	return nil
-}

@@ -10,6 +10,7 @@ import (
 // node is a machine with a daemon. What it keeps outlives the daemon's processes.
 type node struct {
 	name        string
+	host        string // of its HTTP server
 	checkpoints checkpoints
 	filters     filterStore
 	run         *incarnation // nil while the daemon is down
@@ -19,10 +20,13 @@ type node struct {
 	cut    bool          // it cannot reach the shared store
 }
 
-func newNode(i int) *node { return &node{name: fmt.Sprintf("node %d", i)} }
+func newNode(i int) *node {
+	return &node{name: fmt.Sprintf("node %d", i), host: fmt.Sprintf("127.0.0.1:%d", 7001+i)}
+}
 
 // freeze stops the machine's conversation with the shared store, as SIGSTOP does.
-func (n *node) freeze() {
+func (w *world) freeze(n *node) {
+	w.net.hold(n, true)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.frozen == nil {
@@ -30,7 +34,8 @@ func (n *node) freeze() {
 	}
 }
 
-func (n *node) thaw() {
+func (w *world) thaw(n *node) {
+	w.net.hold(n, false)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.frozen != nil {
@@ -39,7 +44,8 @@ func (n *node) thaw() {
 	}
 }
 
-func (n *node) setCut(cut bool) {
+func (w *world) setCut(n *node, cut bool) {
+	w.net.sever(n, cut)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.cut = cut

@@ -19,6 +19,9 @@ func (p *panics) arm(point string, n int) {
 	p.point, p.n = point, n
 }
 
+// asked is how a panic begins that a schedule asks for.
+const asked = "the schedule says so"
+
 // at is the fault hook of the daemon.
 func (p *panics) at(point string) {
 	p.mu.Lock()
@@ -28,7 +31,7 @@ func (p *panics) at(point string) {
 	}
 	if p.n--; p.n == 0 {
 		p.done++
-		panic("the schedule says so: " + point)
+		panic(asked + ": " + point)
 	}
 }
 

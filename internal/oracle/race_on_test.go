@@ -3,4 +3,4 @@
 package oracle_test
 
 // briefly is how many schedules are drawn unless the command line says otherwise.
-const briefly = 12
+const briefly = 3

@@ -13,6 +13,7 @@ type Verdict struct {
 	Stats       Stats
 	Digest      uint64 // of everything that the stream shows
 	journal     *journal
+	pace        *pace
 }
 
 // Difference is one thing that a run shows and should not.
@@ -34,7 +35,7 @@ func Run(t *testing.T, s Schedule) (v Verdict) {
 func run(s Schedule) (v Verdict) {
 	v.Schedule = s
 	w, err := newWorld(s)
-	v.journal = &w.log
+	v.journal, v.pace = &w.log, &w.pace
 	if err != nil {
 		v.Differences = []Difference{{"start", err.Error()}}
 		w.end()

@@ -43,6 +43,7 @@ const warmUp = 10 * time.Second
 // seed's setup has.
 func Draw(seed uint64, kinds []Kind) Schedule {
 	s := Schedule{Seed: seed, World: drawSetup(seed)}
+	s.World.drawReaders(seed)
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	var able []Kind
 	for _, k := range Kinds() {
@@ -53,13 +54,24 @@ func Draw(seed uint64, kinds []Kind) Schedule {
 	if len(able) == 0 {
 		return s
 	}
-	// Few kinds in one schedule compose better than a little of everything.
-	rnd.Shuffle(len(able), func(i, j int) { able[i], able[j] = able[j], able[i] })
-	able = able[:min(len(able), 1+rnd.IntN(6))]
+	able = choose(rnd, able)
 	if slices.Contains(able, "forget") || slices.Contains(able, "forget-away") {
-		// A gap entry says by time what is missing. The times of a server whose clock was set back do
-		// not tell what it has dropped.
-		able = slices.DeleteFunc(able, func(k Kind) bool { return k == "clock-back" || k == "clock-ahead" })
+		// A gap entry says by time what is missing. The times of a server whose clock was wrong do not
+		// tell what it has dropped.
+		able = slices.DeleteFunc(able, func(k Kind) bool { return k == "clock-back" || k == "clock-ahead" || k == "future-event" })
+	}
+	if slices.Contains(able, "end-lost") {
+		// What a stream has lost has its IDs again only if its server still has it as it was.
+		able = slices.DeleteFunc(able, func(k Kind) bool { return faults[k].ofServer && slices.Contains(changesHistory, k) })
+	}
+	undated := slices.ContainsFunc(s.World.Servers, func(o Server) bool { return o.Undated })
+	if undated && (slices.Contains(able, "reload") || slices.Contains(able, "wishes")) {
+		// After a change of the filter nothing proves a replay by time. In the future of a server that does
+		// not tell its clock nothing can be asked for.
+		able = slices.DeleteFunc(able, func(k Kind) bool { return k == "clock-back" || k == "clock-ahead" || k == "future-event" })
+	}
+	if len(able) == 0 {
+		return s
 	}
 	first := s.World.quiet()
 	last := first + between(rnd, 0, horizon-first)
@@ -71,10 +83,14 @@ func Draw(seed uint64, kinds []Kind) Schedule {
 		}
 		s.Steps = append(s.Steps, step)
 	}
-	// Faults that meet each other find more than those that are far apart.
+	// Faults that meet each other find more than those that are far apart: they begin together, or one
+	// begins as the other ends.
 	for i := 1; i < len(s.Steps); i++ {
-		if rnd.IntN(2) == 0 {
-			s.Steps[i].At = s.Steps[i-1].At + between(rnd, 0, 5*time.Second)
+		switch before := s.Steps[i-1]; rnd.IntN(4) {
+		case 0, 1:
+			s.Steps[i].At = before.At + between(rnd, 0, 5*time.Second)
+		case 2:
+			s.Steps[i].At = max(before.At, before.At+before.For+between(rnd, -5*time.Second, 5*time.Second))
 		}
 	}
 	if s.World.Early {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"strconv"
 	"time"
 
 	"tempestd/internal/config"
@@ -26,7 +27,13 @@ type Setup struct {
 	Repairs  bool          // gaps are repaired
 	Commits  bool          // the feed wants commits alone
 	Early    bool          // faults begin before the first event
+	Youth    int64         `json:",omitempty"` // events of the stream before faults begin, 40 if 0; none in an early world
+	Large    bool          `json:",omitempty"` // some events are too large, and servers send them all the same
 	Nodes    int           // daemons that share a store; 0 for one with a store of its own
+
+	Readers []string         `json:",omitempty"` // who reads over HTTP, by the names of ways
+	Keep    config.Retention `json:",omitzero"`  // what the stream keeps
+	Valkey  bool             `json:",omitempty"` // the shared store is that of package valkey, on a model of a server
 }
 
 // Server is one simulated server.
@@ -62,9 +69,13 @@ func drawSetup(seed uint64) Setup {
 	if likely(3) {
 		s.Nodes = 1 + rnd.IntN(2)
 	}
-	if likely(4) {
+	switch rnd.IntN(12) {
+	case 0, 1:
 		s.Pace, s.Burst = 30*time.Second, 20 // a quiet feed
+	case 2:
+		s.Pace, s.Burst = 2*time.Minute, 4 // one that is silent for longer than a feed takes to trust a silence
 	}
+	s.Large = likely(8)
 	for range 1 + rnd.IntN(2) {
 		server := Server{Undated: likely(3), Exact: likely(2)}
 		switch rnd.IntN(4) {
@@ -84,12 +95,20 @@ func drawSetup(seed uint64) Setup {
 		}
 		s.Servers = append(s.Servers, server)
 	}
-	// A stream that begins with one server's events and goes on with another's is not told from one
-	// that begins too late while it is shorter than their orders differ. A stream may begin before its
-	// feed did where the server does not tell its clock, and where a replay without proof brings more
-	// events from before it than one batch holds.
-	if s.Early = s.Early && len(s.Servers) == 1 && !s.Servers[0].Undated; s.Early {
+	// What is too large leaves an entry that no replay can be compared with, and an archive has it all
+	// the same.
+	s.Large = s.Large && len(s.Servers) == 1 && !s.Archived
+	if s.Early {
 		s.Backlog = 0
+		for i := range s.Servers {
+			// A feed that has no event yet asks a host whose clock it does not know for a quarter of an hour
+			// before it began. In the future of such a host nothing can be asked for.
+			if o := &s.Servers[i]; o.Undated {
+				o.Skew = max(o.Skew, -10*time.Minute)
+			}
+		}
+	} else {
+		s.Youth = []int64{1, 4, 40}[rnd.IntN(3)]
 	}
 	return s
 }
@@ -100,12 +119,13 @@ func (s *Setup) options(seed uint64) (all []jetsim.Options) {
 		o := jetsim.Options{Clock: newWallClock(server.Drift), Seed: 1 + seed%1000, Accounts: 40, Backlog: s.Backlog, Block: 32, BlockAge: 20 * time.Second,
 			Legacy: server.Legacy, NoDate: server.Undated, Skew: server.Skew, Lag: server.Lag}
 		if server.Newer {
-			// NewerOutdated is left out: a server that is as young as these says of nearly every cursor
-			// that it is too old, and nobody can tell whether something is missing.
-			o.Newer = []jetsim.Newer{jetsim.NewerWitnessed, jetsim.NewerFuture, jetsim.NewerLease, jetsim.NewerExact}
+			o.Newer = jetsim.AllNewer()
 		}
 		if server.Exact {
 			o.Segment = 100
+		}
+		if s.Large {
+			o.LargeEvery, o.LargeBytes, o.IgnoreSize = 4, mostBytes, true
 		}
 		if s.Archived {
 			o.Archive = &jetsim.ArchiveOptions{}
@@ -123,12 +143,19 @@ func (s *Setup) quiet() time.Duration {
 	return warmUp
 }
 
+// mostBytes is the largest message of a world with large events. No other event is so large.
+const mostBytes = 8 << 10
+
 // query is what the feed wants, for the comparison.
 func (s *Setup) query() url.Values {
+	q := url.Values{}
 	if s.Commits {
-		return url.Values{"kinds": {"commit"}}
+		q.Set("kinds", "commit")
 	}
-	return nil
+	if s.Large {
+		q.Set("maxMessageSizeBytes", strconv.Itoa(mostBytes))
+	}
+	return q
 }
 
 // feed is the feed's configuration.
@@ -138,13 +165,16 @@ func (s *Setup) feed() config.Feed {
 		ReplayWindow: 12 * time.Hour, ReplayWindowAuto: s.Auto, Rewind: 10 * time.Second,
 		Dedupe: config.DedupeAlways, DedupeHorizon: config.DedupeHorizon{Entries: 1_000_000, Age: 48 * time.Hour},
 		CheckpointInterval: 5 * time.Second, PingInterval: 15 * time.Second, MaxMessageSize: 1 << 20,
-		BatchEvents: s.Batch, BatchBytes: 1 << 20, BatchDelay: 25 * time.Millisecond, Compress: jetstream.CompressOff,
+		BatchEvents: s.Batch, BatchBytes: 1 << 20, BatchDelay: 25 * time.Millisecond, Compress: jetstream.CompressOff, Retention: s.Keep,
 	}
 	if s.Overlap {
 		f.Dedupe = config.DedupeOverlap
 	}
 	if s.Commits {
 		f.Kinds = []string{"commit"}
+	}
+	if s.Large {
+		f.MaxMessageSize = mostBytes
 	}
 	if s.Repairs {
 		f.Repair = config.Repair{Policy: config.GapsRepair, Sources: []messages.GapSource{messages.SourceSocket}}

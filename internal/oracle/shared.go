@@ -57,6 +57,8 @@ type access struct {
 	*server
 	replies *replies
 	run     *incarnation
+	ledger  *ledger // nil if the stream keeps everything
+	pace    *pace
 }
 
 var (
@@ -218,7 +220,10 @@ func (s *leasedStream) Append(ctx context.Context, b *messages.Batch, cp message
 		if doubt.lease == s.lease && doubt.buf != nil && bytes.Equal(doubt.buf, b.Buf) {
 			return doubt.stored, nil
 		}
-		stored, err := s.Stream.Append(ctx, b, cp)
+		stored, err := s.at.pace.append(func() (persistence.Appended, error) { return s.Stream.Append(ctx, b, cp) })
+		if s.at.ledger != nil {
+			s.at.ledger.follow(s.at.Store)
+		}
 		if doubt.buf = nil; err == nil && len(b.Events) > 0 {
 			doubt.lease, doubt.buf, doubt.stored = s.lease, bytes.Clone(b.Buf), stored
 			doubt.stored.Blocks = slices.Clone(stored.Blocks)

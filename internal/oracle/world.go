@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,7 +19,9 @@ import (
 	"tempestd/internal/atproto"
 	"tempestd/internal/config"
 	"tempestd/internal/jetsim"
+	"tempestd/internal/valkeysim"
 	"tempestd/persistence"
+	"tempestd/persistence/embedded/disk/memdisk"
 )
 
 // world is everything of one run: the servers and their network, the daemon with its store, the
@@ -35,13 +38,21 @@ type world struct {
 	wall  *wallClock
 	disk  diskState
 
-	nodes   []*node
-	server  *server                           // the shared store, nil without one
-	shown   atomic.Pointer[persistence.Store] // what readers read
-	readers []*reader
+	nodes     []*node
+	server    *server                           // the shared store, nil without one
+	images    map[Step]valkeysim.Image          // what a failover goes back to, by its step
+	sim       *valkeysim.Server                 // the server of package valkey's store, nil without one
+	shown     atomic.Pointer[persistence.Store] // what readers read
+	ledger    ledger
+	pace      pace
+	gate      gate        // of the readers
+	healed    atomic.Bool // readers are as fast as they can be
+	readers   []*reader
+	consumers []*consumer
 
-	log   journal
-	stats Stats
+	log       journal
+	stats     Stats
+	positions positions
 
 	stopProducing context.CancelFunc
 	produced      chan struct{}
@@ -59,8 +70,8 @@ var firstMoment = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func newWorld(s Schedule) (*world, error) {
 	time.Sleep(time.Until(firstMoment))
-	w := &world{Setup: s.World, seed: s.Seed, feed: s.World.feed(), began: time.Now(), rnd: rand.New(rand.NewPCG(s.Seed, 3)), wall: newWallClock(0), stats: newStats()}
-	w.log.began = w.began
+	w := &world{Setup: s.World, seed: s.Seed, feed: s.World.feed(), began: time.Now(), rnd: rand.New(rand.NewPCG(s.Seed, 3)), wall: newWallClock(0), stats: newStats(), images: map[Step]valkeysim.Image{}, positions: newPositions(s.Steps)}
+	w.log.began, w.pace.began = w.began, w.began
 	jitter := rand.New(rand.NewPCG(s.Seed, 4))
 	w.net = newNetwork(func() time.Duration { return w.Latency/2 + time.Duration(jitter.Int64N(int64(w.Latency)/2+1)) })
 	var err error
@@ -76,7 +87,11 @@ func newWorld(s Schedule) (*world, error) {
 	for i := range max(w.Nodes, 1) {
 		w.nodes = append(w.nodes, newNode(i))
 	}
-	if w.Nodes > 0 {
+	if w.Valkey {
+		if err := w.startValkey(); err != nil {
+			return nil, err
+		}
+	} else if w.Nodes > 0 {
 		store, err := w.openStore(func() bool { return true })
 		if err != nil {
 			return nil, err
@@ -95,15 +110,13 @@ func newWorld(s Schedule) (*world, error) {
 	}
 	w.began = time.Now()
 	w.log.began = w.began
-	for i := range 2 {
-		w.readers = append(w.readers, w.newReader(i))
-	}
+	w.startReaders()
 	if w.Early {
 		w.wait(500 * time.Millisecond)
 		err = w.watch()
 	} else {
 		w.wait(warmUp / 2)
-		w.fleet.Produce(youth)
+		w.fleet.Produce(cmp.Or(w.Youth, youth))
 	}
 	w.produce()
 	return w, err
@@ -128,8 +141,7 @@ func (w *world) watch() error {
 	return nil
 }
 
-// youth is how many events a stream has before faults begin. How a replay from before the stream's
-// beginning is told from a new one needs some entries.
+// youth is how many events a stream has before faults begin, where the world does not say it.
 const youth = 40
 
 // youthful is how long the first event of an early world may be waited for.
@@ -177,13 +189,19 @@ func (w *world) settle() {
 	w.wait(time.Minute)
 	w.stopProducing()
 	<-w.produced
+	w.fleet.Produce(1) // whatever went before, what comes now arrives
+	w.wait(5 * time.Second)
 	w.fleet.StopProducing()
-	last, since, complete := int64(-1), time.Now(), false
-	for end := time.Now().Add(patience); time.Now().Before(end) && !(complete && time.Since(since) >= settled && w.isLive()); {
+	last, since := -1, time.Now()
+	for end := time.Now().Add(patience); time.Now().Before(end) && !(time.Since(since) >= settled && w.isLive() && w.complete()); {
 		w.wait(10 * time.Second)
 		if n := w.size(); n != last {
-			last, since, complete = n, time.Now(), w.complete()
+			last, since = n, time.Now()
 		}
+	}
+	// A lease ends by the clock, which may have been set back.
+	for end := time.Now().Add(2 * time.Hour); time.Now().Before(end) && !w.consumed(); {
+		w.wait(10 * time.Second)
 	}
 }
 
@@ -192,6 +210,7 @@ func (w *world) wait(d time.Duration) {
 	for end := time.Now().Add(d); ; {
 		time.Sleep(min(time.Until(end), time.Second))
 		synctest.Wait()
+		w.watchPosition()
 		for _, n := range w.nodes {
 			if n.run == nil {
 				continue
@@ -200,7 +219,7 @@ func (w *world) wait(d time.Duration) {
 			case err := <-n.run.daemon.Failed():
 				w.log.add("%sthe daemon gave up: %v", w.label(n), err)
 				w.stats.GaveUp++
-				w.kill(n, true)
+				w.kill(n, memdisk.Kept)
 				w.revive(n)
 			default:
 			}
@@ -220,12 +239,16 @@ func (w *world) end() {
 	for _, r := range w.readers {
 		r.stop()
 	}
+	for _, c := range w.consumers {
+		c.stop()
+	}
 	for _, run := range w.running() {
 		_ = run.end(context.Background(), 10*time.Second)
 	}
 	if w.server != nil {
 		_ = w.server.Store.Close()
 	}
+	w.endValkey()
 	_ = w.fleet.Close()
 	w.net.reset(nil)
 	if w.watching != nil {

@@ -1,11 +1,18 @@
 package timeline_test
 
 import (
+	"bytes"
 	"errors"
+	"io"
+	"math"
+	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"tempestd/internal/accounts/guard"
+	"tempestd/internal/accounts/pace"
 	"tempestd/internal/accounts/xrpc"
 	"tempestd/internal/atsim"
 	"tempestd/internal/timeline"
@@ -196,5 +203,54 @@ func TestAccountThatMovesLogsInThere(t *testing.T) {
 	r.opt.Identifier = atsim.DID(seed, 2)
 	if err := ask(t, r.account()); !xrpc.Is(err, "AuthenticationRequired") { // the session of another account is not used
 		t.Error(err)
+	}
+}
+
+// An account that moves while no daemon runs logs in at its new server, which sees no token of the
+// former one.
+func TestTokensOfAFormerServerGoNowhere(t *testing.T) {
+	r := newRig(t)
+	r.write(t, 10, epoch)
+	if err := ask(t, r.account()); err != nil {
+		t.Fatal(err)
+	}
+	r.sim.Move(me, 1)
+	r.clock.Advance(25 * time.Hour) // the document is looked up again
+	before := r.sim.Requests()
+	if err := ask(t, r.account()); err != nil || r.store.kept.Server != r.sim.Host(1) {
+		t.Errorf("%v, the session is at %s", err, r.store.kept.Server)
+	}
+	after := r.sim.Requests()
+	if after["refreshSession"] != before["refreshSession"] || after["createSession"] != before["createSession"]+1 || after["getTimeline"] != before["getTimeline"]+1 {
+		t.Errorf("requests were %v, are %v", before, after)
+	}
+}
+
+// renamed is a network in which a login gives the session of another account.
+type renamed struct{ http.RoundTripper }
+
+func (n renamed) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := n.RoundTripper.RoundTrip(r)
+	if err != nil || !strings.HasSuffix(r.URL.Path, ".createSession") {
+		return resp, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(bytes.ReplaceAll(body, []byte(me), []byte(atsim.DID(seed, 2))))), -1
+	return resp, err
+}
+
+// A server that gives the session of another account shows somebody else's timeline.
+func TestASessionOfAnotherAccountIsRefused(t *testing.T) {
+	r := newRig(t)
+	r.write(t, 10, epoch)
+	client := guard.New(r.sim.Policy())
+	t.Cleanup(client.CloseIdleConnections)
+	r.opt.Calls = xrpc.New(xrpc.Options{HTTP: &http.Client{Transport: renamed{client.Transport}}, Clock: r.clock, Pace: pace.New(pace.Options{Clock: r.clock, Start: math.MaxFloat64})})
+	if err := ask(t, r.account()); !errors.Is(err, timeline.ErrAnswer) || !r.store.kept.Access.IsEmpty() {
+		t.Errorf("%v, kept is %+v", err, r.store.kept)
+	}
+	if n := r.sim.Requests()["getTimeline"]; n != 0 {
+		t.Errorf("the timeline was asked for %d times", n)
 	}
 }

@@ -12,12 +12,12 @@ import (
 type Proxy struct {
 	Addr string
 
-	target string
-	ln     net.Listener
+	ln net.Listener
 
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
-	done  sync.WaitGroup
+	mu     sync.Mutex
+	target string
+	conns  map[net.Conn]struct{}
+	done   sync.WaitGroup
 
 	swallow   atomic.Int64 // replies to swallow before the connection is cut
 	blackhole atomic.Bool
@@ -53,6 +53,14 @@ func (p *Proxy) Cut() {
 	}
 }
 
+// LeadTo leads all connections to another server. It ends the current ones.
+func (p *Proxy) LeadTo(target string) {
+	p.mu.Lock()
+	p.target = target
+	p.mu.Unlock()
+	p.Cut()
+}
+
 // SwallowNext loses the next answer of the server: the server has executed the command, but the
 // client's connection is cut before the answer.
 func (p *Proxy) SwallowNext() { p.swallow.Store(1) }
@@ -72,7 +80,10 @@ func (p *Proxy) accept() {
 }
 
 func (p *Proxy) serve(client net.Conn) {
-	server, err := net.Dial("tcp", p.target)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	server, err := net.Dial("tcp", target)
 	if err != nil {
 		client.Close()
 		return

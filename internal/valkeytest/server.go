@@ -34,6 +34,8 @@ type Options struct {
 	// InMemory keeps the server's files in memory, where the machine has a place for that. There a
 	// sync costs nothing.
 	InMemory bool
+	// Dir is where the server's files are; with "" they are in a directory of the test's.
+	Dir string
 	// Args are additional directives, as on the command line: "--maxmemory", "8mb".
 	Args []string
 	// TLS makes the server accept only TLS, with these certificates.
@@ -49,6 +51,7 @@ type Server struct {
 	dir    string
 	port   int
 	mode   []string // the directives that make it a sentinel or a cluster node
+	leader *Server  // it is a replica of this one, if not nil
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	ended  chan struct{}
@@ -71,7 +74,9 @@ func newServer(tb testing.TB, opt Options) *Server {
 	}
 	port := freePort(tb)
 	s := &Server{Addr: fmt.Sprintf("127.0.0.1:%d", port), tb: tb, opt: opt, dir: tb.TempDir(), port: port}
-	if opt.InMemory {
+	if opt.Dir != "" {
+		s.dir = opt.Dir
+	} else if opt.InMemory {
 		if dir, err := os.MkdirTemp("/dev/shm", "tempestd"); err == nil {
 			s.dir = dir
 			tb.Cleanup(func() { _ = os.RemoveAll(dir) })
@@ -142,6 +147,9 @@ func (s *Server) run() {
 	}
 	if s.opt.AOF != "" {
 		args = append(args, "--appendonly", "yes", "--appendfsync", s.opt.AOF)
+	}
+	if s.leader != nil {
+		args = append(args, "--replicaof", "127.0.0.1", fmt.Sprint(s.leader.port))
 	}
 	args = append(append(s.mode, args...), s.opt.Args...)
 	cmd := exec.Command(Program(s.tb, s.opt.Engine, "server"), args...)

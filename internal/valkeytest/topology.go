@@ -49,10 +49,27 @@ func Replicated(tb testing.TB, opt Options) (primary, replica *Server) {
 	args := opt.Args
 	opt.Args = append(slices.Clone(args), "--repl-diskless-sync-delay", "0")
 	primary = Start(tb, opt)
-	opt.Args = append(slices.Clone(args), "--replicaof", "127.0.0.1", fmt.Sprint(primary.port))
-	replica = Start(tb, opt)
+	opt.Args = args
+	replica = newServer(tb, opt)
+	replica.leader = primary
+	replica.run()
+	replica.awaitPing()
 	replica.Await("it follows the primary", func() bool { return strings.Contains(replica.CLI("INFO", "replication"), "master_link_status:up") })
 	return primary, replica
+}
+
+// Promote makes a replica a primary, now and after restarts.
+func (s *Server) Promote() {
+	s.tb.Helper()
+	s.CLI("REPLICAOF", "NO", "ONE")
+	s.leader = nil
+}
+
+// Follow makes the server a replica of another one, now and after restarts.
+func (s *Server) Follow(primary *Server) {
+	s.tb.Helper()
+	s.CLI("REPLICAOF", "127.0.0.1", fmt.Sprint(primary.port))
+	s.leader = primary
 }
 
 // Sentinel starts a pair and two sentinels. They fail over when the primary has not answered for a

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+
+	"tempestd/internal/crashpoint"
 )
 
 // Write replaces the file by one with the text, of mode 0600. When it returns without an error, the
@@ -20,11 +22,13 @@ func Write(path string, text []byte) error {
 	_, err = file.Write(text)
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
+		crashpoint.Pass(crashpoint.FileReplace)
 		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(file.Name()))
 	}
+	crashpoint.Pass(crashpoint.FileReplaced)
 	// A rename is durable when its folder is.
 	folder, err := os.Open(dir)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/messages"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded/disk"
@@ -158,13 +159,16 @@ func (st *stream) commit(batch *messages.Batch, m *meta, control bool) (persiste
 				return persistence.Appended{}, st.failed(err)
 			}
 			active.seal(start, w.rows)
+			crashpoint.Pass(crashpoint.SegmentSealed)
 		}
 		active = st.begin(next, header)
 		segs = append(slices.Clip(segs), active)
 	}
+	crashpoint.Pass(crashpoint.AppendWrite)
 	if err := w.write(st.store.sync); err != nil {
 		return persistence.Appended{}, st.failed(err)
 	}
+	crashpoint.Pass(crashpoint.AppendSynced)
 	w.advance(rows)
 	segs, dropped := prune(segs, m.droppedEntries, active)
 	m.saved = saved(segs, m.droppedBytes)
@@ -249,6 +253,7 @@ func (w *writer) write(sync bool) error {
 	if _, err := w.file.WriteAt(w.buf, w.off); err != nil {
 		return err
 	}
+	crashpoint.Pass(crashpoint.AppendWritten)
 	if sync {
 		return w.file.Sync()
 	}

@@ -21,6 +21,7 @@ type faulty struct {
 	store *embedded.Store
 	s     persistence.Stream
 	fault atomic.Pointer[func(memdisk.Op) error]
+	wrong atomic.Bool // every second read brings other bytes than the disk has
 	told
 	seq int64
 }
@@ -32,6 +33,12 @@ func openFaulty(t *testing.T, opt embedded.Options) *faulty {
 			return (*fault)(op)
 		}
 		return nil
+	}
+	reads := 0
+	f.files.Misread = func(_ memdisk.Op, b []byte) {
+		if reads++; f.wrong.Load() && reads%2 == 0 && len(b) > 0 {
+			b[len(b)/2] ^= 4
+		}
 	}
 	opt.Files = f.files
 	opt.OnNotice = f.told.add
@@ -204,4 +211,20 @@ func TestReadersAreToldThatTheDiskDoesNotAnswer(t *testing.T) {
 	}
 	f.heal()
 	f.check("with the disk back")
+}
+
+// A read that brings other bytes than the disk has, and the right ones when it is repeated, is no
+// damage: readers are not sent past the block, and its events are not fetched again.
+func TestAMisreadIsNoDamage(t *testing.T) {
+	t.Parallel()
+	f := openFaulty(t, embedded.Options{SegmentBytes: 4 << 10, Maintenance: time.Hour})
+	for range 30 {
+		must(t, f.append(10))
+	}
+	f.wrong.Store(true)
+	f.check("with misreads")
+	must(t, f.s.Fingerprints(t.Context(), persistence.Horizon{}, func(persistence.FingerprintBlock) bool { return true }))
+	if told := f.lines(); len(told) > 0 {
+		t.Errorf("the store says %q", told)
+	}
 }

@@ -74,16 +74,16 @@ func readHead(g *segmentFile, row *segment.Row, head *segment.Head, buf []byte) 
 	}
 	defer g.release()
 	buf = slices.Grow(buf[:0], int(row.HeadLen))[:row.HeadLen]
-	if err := readAt(f, buf, row.Off); err != nil {
-		return buf, err
-	}
-	if err := head.Decode(buf); err != nil {
-		return buf, err
-	}
-	if head.End.Last != row.Last || head.Count != int(row.Count) {
-		return buf, fmt.Errorf("%w: it is another block", segment.ErrDamaged)
-	}
-	return buf, nil
+	err = readTwice(f, buf, row.Off, func() error {
+		if err := head.Decode(buf); err != nil {
+			return err
+		}
+		if head.End.Last != row.Last || head.Count != int(row.Count) {
+			return fmt.Errorf("%w: it is another block", segment.ErrDamaged)
+		}
+		return nil
+	})
+	return buf, err
 }
 
 // printReader returns fingerprints to yield.

@@ -114,16 +114,39 @@ func (h *sharedHead) read(g *segmentFile, row *segment.Row) error {
 	}
 	defer g.release()
 	h.buf = slices.Grow(h.buf[:0], int(row.HeadLen))[:row.HeadLen]
-	if err := readAt(f, h.buf, row.Off); err != nil {
+	return readTwice(f, h.buf, row.Off, func() error {
+		if err := h.Decode(h.buf); err != nil {
+			return err
+		}
+		if h.End.Last != row.Last || h.End.Entries != row.EndEntries || h.First != row.First || uint32(h.BodyLen) != row.BodyLen {
+			return fmt.Errorf("%w: it is another block", segment.ErrDamaged)
+		}
+		return nil
+	})
+}
+
+// readTwice reads all of b and checks it. What is damaged is read once more before it counts as
+// damaged: a read can bring other bytes than the disk has, and the next one the right ones. A block
+// that counts as damaged is fetched again from the upstream, and readers are sent past it.
+func readTwice(f io.ReaderAt, b []byte, off int64, check func() error) (err error) {
+	for range 2 {
+		if err = readAt(f, b, off); err == nil {
+			err = check()
+		}
+		if !errors.Is(err, segment.ErrDamaged) {
+			return err
+		}
+	}
+	return err
+}
+
+// readHeader reads the header of a segment, of which the file has len(b) bytes.
+func readHeader(f io.ReaderAt, b []byte) (h segment.Header, err error) {
+	err = readTwice(f, b, 0, func() (err error) {
+		h, err = segment.ReadHeader(b)
 		return err
-	}
-	if err := h.Decode(h.buf); err != nil {
-		return err
-	}
-	if h.End.Last != row.Last || h.End.Entries != row.EndEntries || h.First != row.First || uint32(h.BodyLen) != row.BodyLen {
-		return fmt.Errorf("%w: it is another block", segment.ErrDamaged)
-	}
-	return nil
+	})
+	return h, err
 }
 
 // readAt reads all of b. Missing bytes at the end of the file are damage, not an error of the file
@@ -239,10 +262,12 @@ func (s *Store) unpack(dst []byte, at blockRef, h *segment.Head, i int) ([]byte,
 	c := &h.Chunks[i]
 	comp := s.buffers.get(c.Size)
 	defer s.buffers.put(comp)
-	if err := readAt(f, *comp, at.off+int64(h.HeadLen)+int64(c.Off)); err != nil {
-		return nil, err
-	}
-	return s.dec.Unpack(dst, *comp, h, c)
+	var raw []byte
+	err = readTwice(f, *comp, at.off+int64(h.HeadLen)+int64(c.Off), func() (err error) {
+		raw, err = s.dec.Unpack(dst, *comp, h, c)
+		return err
+	})
+	return raw, err
 }
 
 // isGone reports whether a file no longer exists.

@@ -55,10 +55,9 @@ type inspector struct {
 func (in *inspector) inspect(r io.ReaderAt, size int64, stream string, number uint64, before *segment.Position) (*inspection, error) {
 	n := &inspection{number: number, size: size}
 	b := make([]byte, min(size, segment.HeaderLen))
-	if err := readAt(r, b, 0); err != nil {
-		return nil, err
+	if n.header, n.headerErr = readHeader(r, b); n.headerErr != nil && !errors.Is(n.headerErr, segment.ErrDamaged) && !errors.Is(n.headerErr, segment.ErrVersion) {
+		return nil, n.headerErr
 	}
-	n.header, n.headerErr = segment.ReadHeader(b)
 	if n.headerErr == nil && (n.header.Stream != stream || n.header.Number != number) {
 		n.headerErr = fmt.Errorf("%w: it is segment %d of stream %s", segment.ErrDamaged, n.header.Number, n.header.Stream)
 	}

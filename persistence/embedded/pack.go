@@ -10,6 +10,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/messages"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded/disk"
@@ -298,9 +299,11 @@ func (st *stream) replace(g *segmentFile, header *segment.Header, temporary stri
 		return err
 	}
 	st.store.open.forget(g)
+	crashpoint.Pass(crashpoint.PackWritten)
 	if err := st.store.files.Rename(temporary, g.path); err != nil {
 		return st.store.failure(err)
 	}
+	crashpoint.Pass(crashpoint.PackRenamed)
 	if err := st.store.files.SyncDir(st.dir); err != nil {
 		return st.store.failure(err)
 	}

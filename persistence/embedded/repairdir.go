@@ -14,6 +14,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/messages"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded/disk"
@@ -285,6 +286,7 @@ func (r *repairer) mend(ctx context.Context, stream string, found *verifiedStrea
 			continue
 		}
 		aside, err := r.keepAside(path)
+		crashpoint.Pass(crashpoint.MendAside)
 		if err == nil {
 			err = r.rewrite(dir, stream, n)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded/disk"
 	"tempestd/persistence/embedded/segment"
@@ -97,6 +98,7 @@ func (st *stream) makeSpare(path string, size int64) (*spare, error) {
 	// checked when the stream was opened.
 	if err = f.Preallocate(size); err == nil {
 		if err = f.Sync(); err == nil {
+			crashpoint.Pass(crashpoint.SegmentTaken)
 			err = files.SyncDir(st.dir)
 		}
 	}
@@ -171,6 +173,7 @@ func (st *stream) seal(g *segmentFile, t *tip) error {
 	if err == nil {
 		err = w.file.Sync()
 	}
+	crashpoint.Pass(crashpoint.SegmentFooter)
 	if err == nil {
 		_, err = w.file.WriteAt(end, trailer.Size-segment.TrailerLen)
 	}
@@ -237,6 +240,9 @@ func (st *stream) unlink(dropped []*segmentFile) (failed []*segmentFile) {
 	if st.store.snapshots.Load() > 0 && !st.store.space.low.Load() {
 		return dropped
 	}
+	if len(dropped) > 0 {
+		crashpoint.Pass(crashpoint.TrimFloor)
+	}
 	for _, g := range dropped {
 		g.drop()
 		st.store.indexes.removed(g)
@@ -247,6 +253,7 @@ func (st *stream) unlink(dropped []*segmentFile) (failed []*segmentFile) {
 			st.store.emit(persistence.MaintenanceFailed{Stream: st.name, Err: fmt.Errorf("drop a segment: %w", err)})
 			failed = append(failed, g)
 		}
+		crashpoint.Pass(crashpoint.TrimUnlinked)
 	}
 	return failed
 }

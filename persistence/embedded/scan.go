@@ -102,10 +102,7 @@ func (sc *scanner) header(number uint64, newest bool) (*segmentFile, error) {
 	}
 	g.size.Store(size)
 	b := make([]byte, min(size, segment.HeaderLen))
-	if err := readAt(f, b, 0); err != nil && !errors.Is(err, segment.ErrDamaged) {
-		return nil, sc.st.store.failure(fmt.Errorf("read a segment: %w", err))
-	}
-	h, err := segment.ReadHeader(b)
+	h, err := readHeader(f, b)
 	switch {
 	case errors.Is(err, segment.ErrVersion):
 		return nil, fmt.Errorf("%s: %w", sc.st.store.below(g.path), err)
@@ -114,6 +111,8 @@ func (sc *scanner) header(number uint64, newest bool) (*segmentFile, error) {
 		return g, nil
 	case err == nil:
 		return nil, sc.setAside(g, fmt.Errorf("it is segment %d of stream %s", h.Number, h.Stream))
+	case !errors.Is(err, segment.ErrDamaged):
+		return nil, sc.st.store.failure(fmt.Errorf("read a segment: %w", err))
 	}
 	if segment.Unused(b) {
 		used, err := sc.walker.LastByte(f, size, 0)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded/disk"
 	"tempestd/persistence/embedded/segment"
@@ -31,6 +32,7 @@ func (sc *scanner) open(g *segmentFile, w *segment.Walk) error {
 			return nil
 		}
 		g.size.Store(w.Off)
+		crashpoint.Pass(crashpoint.RecoverUnsealed)
 	}
 	guessed := g.guessed
 	if guessed {
@@ -92,6 +94,7 @@ func (sc *scanner) erase(g *segmentFile, end int64) error {
 	}
 	clear(b)
 	_, err := sc.file.WriteAt(b, sc.off)
+	crashpoint.Pass(crashpoint.RecoverErased)
 	return err
 }
 

@@ -164,7 +164,8 @@ func (t *state) restore(c stateCopy, lost *lostState) error {
 
 // stateMark is the newest revision of the state, kept outside the database. It shows that the
 // database has lost changes: if there is damage in the middle, Badger truncates its log there and
-// opens without an error. Like the streams' marks it is not synced.
+// opens without an error. Like the streams' marks it is synced only when it is made, before the
+// database has anything.
 type stateMark struct {
 	file     disk.File
 	revision uint64
@@ -186,7 +187,7 @@ func (t *state) openMark() error {
 	b, err := disk.ReadFile(t.store.files, path)
 	m := new(stateMark)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == 0: // it was made, and a crash came before its first content
 		m.missing = true
 	case err != nil && !errors.Is(err, disk.ErrNotRegular):
 		return t.store.failure(err)
@@ -201,6 +202,11 @@ func (t *state) openMark() error {
 	}
 	if m.file, err = t.store.files.Open(path, disk.Create); err != nil {
 		return t.store.failure(err)
+	}
+	if m.missing {
+		m.write(0)
+		// Without this a power cut leaves an empty file, and takes back nothing.
+		_ = errors.Join(m.file.Sync(), t.store.files.SyncDir(filepath.Dir(path)))
 	}
 	t.mark = m
 	return nil

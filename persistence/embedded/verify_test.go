@@ -108,7 +108,7 @@ func TestI4_VerifyFindsDamageAndRepairMendsIt(t *testing.T) {
 			}
 			for _, how := range slices.Sorted(maps.Keys(damages)) {
 				what := fmt.Sprintf("%s: %s %s", end, file, how)
-				if drawn++; raceEnabled && drawn%10 != 0 {
+				if drawn++; raceEnabled && drawn%30 != 0 {
 					continue
 				}
 				dir, before, left := damagedCopy(t, from, file, damages[how])

@@ -2,6 +2,7 @@ package streamtest
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -34,6 +35,9 @@ func testTrim(t *testing.T, b Backend) {
 			*after.Oldest != want[0].ID || *after.Newest != want[len(want)-1].ID {
 			t.Errorf("keep %d: trimmed %+v, %+v became %+v", keep, done, before, after)
 		}
+		if after.Trimmed != nil {
+			f.expectEdge(*after.Trimmed, want[0].ID)
+		}
 		f.reopen()
 	}
 	want = append(want, f.append(100)...)
@@ -51,6 +55,24 @@ func testTrim(t *testing.T, b Backend) {
 	expectEntries(t, "trimmed by bytes", got, want[len(want)-len(got):])
 	if len(got) == 0 || len(got) == len(want) {
 		t.Errorf("a trim to one byte left %d of %d entries", len(got), len(want))
+	}
+}
+
+// expectEdge reads around the newest entry that was dropped: a cursor there misses nothing, and one
+// before it does.
+func (f *fixture) expectEdge(dropped, oldest persistence.EntryID) {
+	f.t.Helper()
+	page, err := f.stream.Tail(f.t.Context(), persistence.CursorAt(dropped), 0, 1)
+	if err != nil || len(page.Entries) != 1 || page.Entries[0].ID != oldest {
+		f.t.Errorf("after %s, the newest dropped: %+v, %v; want %s", dropped, page.Entries, err, oldest)
+	}
+	_, err = f.stream.Tail(f.t.Context(), persistence.CursorAt(dropped.Prev()), 0, 1)
+	if _, expired := errors.AsType[*persistence.CursorExpiredError](err); !expired {
+		f.t.Errorf("a tail from before the newest dropped: %v", err)
+	}
+	_, err = f.stream.Read(f.t.Context(), persistence.CursorAt(dropped), persistence.End(), 1)
+	if _, expired := errors.AsType[*persistence.CursorExpiredError](err); !expired {
+		f.t.Errorf("a range from the newest dropped: %v", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	valkeygo "github.com/valkey-io/valkey-go"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
@@ -67,7 +68,9 @@ func (s *stream) append(ctx context.Context, batch *messages.Batch, cp messages.
 	return p.done, nil
 }
 
-// find asks the server where the stream ends, once per handle.
+// find asks the server where the stream ends, once per handle. It may be another server than the one
+// that the writer knows the stream from, with older data or with another history, and the same epoch
+// in it: epochs are counted in the server, and a failover can take them back.
 func (s *stream) find(ctx context.Context) error {
 	if s.known {
 		return nil
@@ -87,6 +90,9 @@ func (s *stream) find(ctx context.Context) error {
 	}
 	if r.layout != layoutVersion {
 		return s.store.refuse("stream %s has layout version %.20q; this version writes %q", s.name, r.layout, layoutVersion)
+	}
+	if told := s.told.Load(); told != nil && *told != r.end {
+		return &persistence.ConflictError{Stream: s.name, Expected: told.last, Found: r.end.last}
 	}
 	waits, shown := s.store.opt.waits(), r.limited && r.shown == r.end.last
 	switch {
@@ -110,6 +116,7 @@ func (s *stream) confirm(ctx context.Context, end ending, durable bool) error {
 			return err
 		}
 	}
+	crashpoint.Pass(crashpoint.ValkeyDurable)
 	return s.show(ctx, end)
 }
 
@@ -173,6 +180,7 @@ func (s *stream) send(ctx context.Context, p *pending) error {
 			return err
 		}
 	}
+	crashpoint.Pass(crashpoint.ValkeyStored)
 	if s.store.opt.waits() {
 		if err := s.confirm(ctx, p.chunks[len(p.chunks)-1].after, durable); err != nil {
 			return err
@@ -257,6 +265,7 @@ func (s *stream) appendCommand(client valkeygo.CoreClient, c *chunk, whole bool)
 func (s *stream) verdict(p *pending, c *chunk, m valkeygo.ValkeyMessage) error {
 	r, err := decodeAppend(m)
 	if err != nil {
+		s.conn.reset() // it may be the answer to another command
 		return s.refuse(err)
 	}
 	switch r.verdict {

@@ -165,19 +165,19 @@ func decodeOutcome(m valkeygo.ValkeyMessage) (outcomeReply, error) {
 	return r, d.end()
 }
 
-// checkpointReply is a stream's checkpoint as it is stored, "" if there is none, and its newest
-// entry.
+// checkpointReply is a stream's checkpoint as it is stored, "" if there is none, and where the stream
+// ends.
 type checkpointReply struct {
 	checkpoint string
-	last       persistence.EntryID
+	end        ending
 }
 
 // checkpointFields are the fields of the meta hash that decodeCheckpoint decodes.
-var checkpointFields = []string{"checkpoint", "last"}
+var checkpointFields = []string{"checkpoint", "last", "token"}
 
 func decodeCheckpoint(m valkeygo.ValkeyMessage) (checkpointReply, error) {
 	d := decode("the checkpoint", m)
-	r := checkpointReply{checkpoint: d.text(), last: d.id()}
+	r := checkpointReply{checkpoint: d.text(), end: ending{last: d.id(), token: d.text()}}
 	return r, d.end()
 }
 
@@ -322,7 +322,7 @@ func decodeProbe(m valkeygo.ValkeyMessage) (probeReply, error) {
 // decodeText decodes a reply that is one text. nil is an error.
 func decodeText(what string, m valkeygo.ValkeyMessage) (string, error) {
 	if m.IsNil() {
-		return "", fmt.Errorf("%s is missing", what)
+		return "", &misfitError{fmt.Errorf("%s is missing", what)}
 	}
 	d := decodeOne(what, m)
 	text := d.text()
@@ -332,7 +332,7 @@ func decodeText(what string, m valkeygo.ValkeyMessage) (string, error) {
 // decodeNumber decodes a reply that is one whole number. nil is an error.
 func decodeNumber(what string, m valkeygo.ValkeyMessage) (int64, error) {
 	if m.IsNil() {
-		return 0, fmt.Errorf("%s is missing", what)
+		return 0, &misfitError{fmt.Errorf("%s is missing", what)}
 	}
 	d := decodeOne(what, m)
 	n := d.number()

@@ -111,7 +111,7 @@ var decodings = []decoding{
 	{"end", decoderOf(decodeEnd), list{"1", "9-1", "3-ff", nil}, endReply{layout: "1", end: ending{id(9, 1), "3-ff"}}, 0},
 	{"end that readers do not see", decoderOf(decodeEnd), list{"1", "9-1", "3-ff", "8-0"}, endReply{"1", ending{id(9, 1), "3-ff"}, true, id(8, 0)}, 0},
 	{"outcome", decoderOf(decodeOutcome), list{"3", "n", "name", "9-1", "3-ff", "{}"}, outcomeReply{3, "n", "name", ending{id(9, 1), "3-ff"}, "{}"}, 0},
-	{"checkpoint", decoderOf(decodeCheckpoint), list{"{}", "9-1"}, checkpointReply{"{}", id(9, 1)}, 0},
+	{"checkpoint", decoderOf(decodeCheckpoint), list{"{}", "9-1", "t"}, checkpointReply{"{}", ending{id(9, 1), "t"}}, 0},
 	{"bounds", decoderOf(decodeBounds), list{"4-0", "5-0"}, boundsReply{id(4, 0), id(5, 0), true}, 0},
 	{"no bounds", decoderOf(decodeBounds), list{nil, nil}, boundsReply{}, 0},
 	{"synced", decoderOf(decodeSynced), list{1, 2}, int64(1), 0},

@@ -18,11 +18,14 @@ func (t rejection) Error() string { return string(t) }
 // it also refuses a client from another machine.
 var rejections = [][]byte{[]byte("-ERR max number of clients reached"), []byte("-DENIED ")}
 
-// dial connects in the same way as the client library.
-func dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (conn net.Conn, err error) {
-	if secure == nil {
+// dial connects in the same way as the client library, or by other if that is not nil.
+func dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config, other dialer) (conn net.Conn, err error) {
+	switch {
+	case other != nil:
+		conn, err = other(ctx, "tcp", addr)
+	case secure == nil:
 		conn, err = d.DialContext(ctx, "tcp", addr)
-	} else {
+	default:
 		conn, err = (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, "tcp", addr)
 	}
 	if err != nil {
@@ -30,6 +33,8 @@ func dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (
 	}
 	return &greetedConn{Conn: conn}, nil
 }
+
+type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // greetedConn is a connection whose Read returns a refusal as an error.
 type greetedConn struct {

@@ -210,6 +210,42 @@ func TestANewOwnerShowsWhatWasInDoubt(t *testing.T) {
 	}
 }
 
+// A daemon that lost its lease before it opened the stream does not show what the next owner has in
+// doubt.
+func TestI6_AFencedWriterShowsNothing(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{AOF: "always", InMemory: true})
+	opt := valkey.Options{Addresses: []string{server.Addr}, CommandTimeout: 2 * time.Second, Durability: valkey.DurabilityAOF}
+	v := openValkey(t, opt)
+	lease, err := v.Acquire(t.Context(), "feed", messages.Node{ID: "a", Name: "a"}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.CLI("DEL", "tempestd:{feed}:lease") // it is over
+	next, _ := openOwned(t, openValkey(t, opt), "b")
+	if _, err := appendThrough(t.Context(), next, newSender().batch(2)); err != nil {
+		t.Fatal(err)
+	}
+	server.CLI("CONFIG", "SET", "appendfsync", "no")
+	if _, err := next.Append(t.Context(), newSender().batch(5), seq(2)); !persistence.Temporary(err) {
+		t.Fatalf("an append that is not synced: %v", err)
+	}
+	if n := server.CLI("XLEN", "tempestd:{feed}"); n != "7" {
+		t.Fatalf("%s entries are stored", n)
+	}
+	server.CLI("CONFIG", "SET", "appendfsync", "always")
+	former, err := v.OpenStream(t.Context(), "feed", persistence.StreamOptions{Lease: lease})
+	if err == nil {
+		_, err = former.Append(t.Context(), newSender().batch(1), seq(9))
+	}
+	if _, fenced := errors.AsType[*persistence.FencedError](err); !fenced {
+		t.Errorf("an append of a former owner: %v", err)
+	}
+	if _, n := newestOf(t, server.Addr); n != 2 {
+		t.Errorf("readers see %d entries", n)
+	}
+}
+
 // A primary is killed whose replica was behind, and the replica takes its place. With "replicas"
 // everything that a reader saw is there. Without it, what was confirmed is gone: this is what the
 // level is for.
@@ -226,7 +262,7 @@ func TestI1_FailoverLosesNothingThatReplicasHad(t *testing.T) {
 				t.Fatal(err)
 			}
 			replica.Await("it has the first append", func() bool { return replica.CLI("XLEN", "tempestd:{feed}") == "300" })
-			replica.CLI("REPLICAOF", "NO", "ONE") // what follows never reaches it
+			replica.Promote() // what follows never reaches it
 			_, err := stream.Append(t.Context(), send.batch(300), seq(2))
 			confirmed := err == nil
 			if away, ok := errors.AsType[*persistence.UnavailableError](err); confirmed != (level == valkey.DurabilityAOF) || !confirmed && (!ok || away.Reason != persistence.ReasonReadOnly) {

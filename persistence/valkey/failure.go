@@ -53,8 +53,14 @@ func (v *Store) failure(ctx context.Context, err error) error {
 func (v *Store) where() string { return "valkey at " + strings.Join(v.opt.Addresses, ",") }
 
 // refuse returns the error for data or an answer of the server that this version cannot use. Like
-// every fault that only an operator can correct, it is an UnavailableError, and callers try again.
+// every fault that only an operator can correct, it is an UnavailableError, and callers try again. If
+// one of args is the error of an answer that does not fit, they try again on another connection.
 func (v *Store) refuse(format string, args ...any) error {
+	for _, arg := range args {
+		if err, ok := arg.(error); ok && isMisfit(err) {
+			v.commands.doubt(v.clock.Now())
+		}
+	}
 	return &persistence.UnavailableError{Store: v.where(), Reason: persistence.ReasonRefused, Err: errors.New(printable(fmt.Sprintf(format, args...)))}
 }
 

@@ -75,7 +75,7 @@ func TestHealthNoticesAServerThatTakesNoWrites(t *testing.T) {
 func TestHealthRemembersTheLastAppend(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Options{})
-	v := openValkey(t, valkey.Options{Addresses: []string{server.Addr}, CommandTimeout: 3 * time.Second})
+	v := openValkey(t, valkey.Options{Addresses: []string{server.Addr}, CommandTimeout: 200 * time.Millisecond})
 	s, _ := openOwned(t, v, "a")
 	batch := newSender().batch(1)
 	server.Pause()

@@ -25,26 +25,29 @@ const sentinelRefresh = 2 * time.Second
 type link struct {
 	option valkeygo.ClientOption
 	calls  chan struct{}
+	dialer dialer // nil for the network
 
-	making sync.Mutex // held while a client is made
+	making chan struct{} // full while a client is made, which takes as long as the server does
 	life   context.Context
 	end    context.CancelFunc
 
 	mu      sync.Mutex
 	client  valkeygo.Client
+	doubted time.Time // when it was reset last because of a doubt
 	closed  bool
 	sockets map[net.Conn]struct{}
 }
 
 // newLink prepares a client with connections of its own.
 func (v *Store) newLink(change func(*valkeygo.ClientOption)) *link {
-	l := &link{calls: make(chan struct{}, linkCalls), sockets: make(map[net.Conn]struct{})}
+	l := &link{calls: make(chan struct{}, linkCalls), dialer: v.opt.Dial, making: make(chan struct{}, 1), sockets: make(map[net.Conn]struct{})}
 	l.life, l.end = context.WithCancel(context.Background())
 	o := valkeygo.ClientOption{
 		InitAddress: v.opt.Addresses, Username: v.opt.Username, Password: v.opt.Password, SelectDB: v.opt.DB, TLSConfig: v.opt.TLS,
 		ClientName: "tempestd", ForceSingleClient: v.opt.Mode == ModeStandalone,
 		ConnWriteTimeout:  v.opt.CommandTimeout,
 		PipelineMultiplex: -1,   // one connection: commands that are sent together arrive in order
+		RingScaleEachConn: 8,    // 256 calls on their way: more than linkCalls
 		DisableRetry:      true, // the caller decides about retries: it knows what they mean
 		DisableCache:      true,
 		DialCtxFn:         l.dial,
@@ -68,7 +71,7 @@ func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, secure *tls
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(l.life, stop)()
-	conn, err := dial(ctx, addr, d, secure)
+	conn, err := dial(ctx, addr, d, secure, l.dialer)
 	if err != nil {
 		return nil, err
 	}
@@ -98,8 +101,8 @@ func (c *linkedConn) Close() error {
 
 // get returns the client, which has connected at least once.
 func (l *link) get() (valkeygo.Client, error) {
-	l.making.Lock()
-	defer l.making.Unlock()
+	l.making <- struct{}{}
+	defer func() { <-l.making }()
 	l.mu.Lock()
 	client, closed := l.client, l.closed
 	l.mu.Unlock()
@@ -135,6 +138,24 @@ func (l *link) reset() {
 	closeSockets() // the library waits for an answer before it closes a connection
 	if client != nil {
 		client.Close()
+	}
+}
+
+// doubtEvery is how often a link is reset because of answers that do not fit. If they are wrong on the
+// next connection as well, it is the server's data that is, and other calls of the link go on.
+const doubtEvery = 10 * time.Second
+
+// doubt resets the link after an answer that its command cannot have, unless it was reset for that a
+// moment ago.
+func (l *link) doubt(now time.Time) {
+	l.mu.Lock()
+	again := !l.doubted.IsZero() && now.Sub(l.doubted).Abs() < doubtEvery
+	if !again {
+		l.doubted = now
+	}
+	l.mu.Unlock()
+	if !again {
+		l.reset()
 	}
 }
 
@@ -244,6 +265,9 @@ func call[T any](ctx context.Context, v *Store, l *link, do func(context.Context
 		}
 	}
 	if o.err != nil {
+		if isMisfit(o.err) {
+			l.doubt(v.clock.Now())
+		}
 		return answer, v.failure(ctx, o.err)
 	}
 	return o.answer, nil

@@ -141,10 +141,27 @@ func (d *decoder) limit() (id persistence.EntryID, limited bool) {
 // more reports whether another value follows.
 func (d *decoder) more() bool { return d.err == nil && len(d.rest) > 0 }
 
-// end returns the first error of the values that were decoded, or an error if a value is left.
+// end returns the first error of the values that were decoded, or an error if a value is left. It is a
+// *misfitError.
 func (d *decoder) end() error {
 	if d.err == nil && len(d.rest) > 0 {
 		d.err = fmt.Errorf("%s has %d values more than this version knows", d.what, len(d.rest))
 	}
-	return d.err
+	if d.err != nil {
+		return &misfitError{d.err}
+	}
+	return nil
+}
+
+// misfitError is the error of a reply that its command cannot have. It may be the reply to another
+// command: answers come in the order of the commands, and one that is lost on the way leaves every
+// later one at the wrong command.
+type misfitError struct{ error }
+
+func (e *misfitError) Unwrap() error { return e.error }
+
+// isMisfit says whether the error may come from a reply to another command.
+func isMisfit(err error) bool {
+	_, misfit := errors.AsType[*misfitError](err)
+	return misfit || valkeygo.IsParseErr(err)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +44,10 @@ type Options struct {
 	// contains one of the two.
 	Fields   []string
 	Describe func(event []byte) (did, collection []byte)
+
+	// Dial connects to a server in place of the network. It is nil, except in tests. TLS must be nil
+	// then.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	Clock clockwork.Clock // for the ages of entries; nil means the real one
 	// OnNotice is called with every notice, from the goroutine in which it happens. It must not

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	valkeygo "github.com/valkey-io/valkey-go"
@@ -32,7 +33,10 @@ type stream struct {
 	retention persistence.Retention
 	known     bool   // end is valid
 	end       ending // the end of the stream, as this handle knows it
-	doubt     bool   // a chunk was sent and not answered: the stream may be longer
+	// told is the end of the stream when Checkpoint was first called. What the writer knows of the
+	// stream is from then.
+	told  atomic.Pointer[ending]
+	doubt bool // a chunk was sent and not answered: the stream may be longer
 	// foreign is the newest ID that another client is known to have used. New IDs are greater.
 	foreign  persistence.EntryID
 	conflict *persistence.ConflictError // set when the stream ended elsewhere: this handle appends no more
@@ -91,12 +95,13 @@ func (s *stream) Checkpoint(ctx context.Context) (messages.Checkpoint, error) {
 	if err != nil {
 		return cp, s.refuse(err)
 	}
+	s.told.CompareAndSwap(nil, &r.end)
 	switch {
 	case r.checkpoint != "":
 		if err := json.Unmarshal([]byte(r.checkpoint), &cp); err != nil {
 			return messages.Checkpoint{}, s.store.refuse("the checkpoint of stream %s: %v", s.name, err)
 		}
-	case r.last.IsZero():
+	case r.end.last.IsZero():
 		return cp, fmt.Errorf("%w in stream %s", persistence.ErrNoCheckpoint, s.name)
 	default:
 		// The first append was interrupted. Its missing entries come after its first entry.
@@ -110,8 +115,8 @@ func (s *stream) Checkpoint(ctx context.Context) (messages.Checkpoint, error) {
 		cp.TimeUS = info.Oldest.TimeUS()
 	}
 	// The chunks of an append that was interrupted come after the checkpoint.
-	if !r.last.IsZero() {
-		cp.LastID = r.last
+	if !r.end.last.IsZero() {
+		cp.LastID = r.end.last
 	}
 	return cp, nil
 }

@@ -190,3 +190,70 @@ func TestBlackHoledTailIsTold(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A tail waits at the end. Then so much is appended in one go that retention drops some of it before
+// the tail can get it. It is told, as a tail that comes later is, and the entries that follow keep
+// their numbers.
+func TestI4_AWaitingTailIsToldOfWhatWasDropped(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Options{})
+	clock := clockwork.NewFakeClockAt(time.Now())
+	v := openValkey(t, valkey.Options{Addresses: []string{server.Addr}, CommandTimeout: 30 * time.Second, Clock: clock})
+	lease, err := v.Acquire(t.Context(), "feed", messages.Node{ID: "a", Name: "a"}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := v.OpenStream(t.Context(), "feed", persistence.StreamOptions{Lease: lease, Retention: persistence.Retention{Entries: 10}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := newSender()
+	done, err := stream.Append(t.Context(), send.batch(3), messages.Checkpoint{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type tailed struct {
+		page persistence.Page
+		err  error
+	}
+	returned := make(chan tailed, 1)
+	tail := func(after persistence.EntryID) {
+		page, err := v.TailStream(t.Context(), "feed", after.String(), persistence.MaxBlock, 10_000)
+		returned <- tailed{page, err}
+	}
+	go tail(done.Last)
+	server.Await("the blocking read", func() bool { _, blocked := connections(server); return blocked == 1 })
+	// The server keeps the three chunks back, and then runs them one after the other: between them no
+	// reader is heard.
+	server.CLI("CLIENT", "PAUSE", "500", "ALL")
+	clock.Advance(2 * time.Second) // retention is applied now and then
+	if done, err = stream.Append(t.Context(), send.batch(600), messages.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	for seen := 3; seen < len(send.want); {
+		got := <-returned
+		if _, expired := errors.AsType[*persistence.CursorExpiredError](got.err); expired {
+			break
+		}
+		if got.err != nil || len(got.page.Entries) == 0 {
+			t.Fatalf("after %d entries: %d, %v", seen, len(got.page.Entries), got.err)
+		}
+		for _, e := range got.page.Entries {
+			if string(e.Event) != send.want[seen] {
+				t.Fatalf("entry %d was passed over without a word", seen)
+			}
+			seen++
+		}
+		if seen < len(send.want) {
+			go tail(got.page.Cursor)
+		}
+	}
+	go tail(done.Last)
+	server.Await("the blocking read", func() bool { _, blocked := connections(server); return blocked == 1 })
+	if _, err := stream.Append(t.Context(), send.batch(1), messages.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-returned; got.err != nil || len(got.page.Entries) != 1 || got.page.Appended != 604 {
+		t.Errorf("%d entries of %d, %v; want the last of 604", len(got.page.Entries), got.page.Appended, got.err)
+	}
+}

@@ -236,3 +236,21 @@ func TestI5_HostsAreBounded(t *testing.T) {
 		t.Errorf("%d hosts are remembered", n)
 	}
 }
+
+// Of two requests at a time each may be told to wait. The longer wait counts.
+func TestAShorterWaitShortensNone(t *testing.T) {
+	p := pace.New(pace.Options{Clock: clockwork.NewFakeClockAt(epoch), Start: math.MaxFloat64})
+	long, err := p.Begin(t.Context(), "pds.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, err := p.Begin(t.Context(), "pds.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long.End(429, http.Header{"Retry-After": {"300"}})
+	short.End(503, http.Header{"Retry-After": {"10"}})
+	if all := p.Waiting(); len(all) != 1 || !all[0].Until.Equal(epoch.Add(300*time.Second)) || all[0].Status != 429 {
+		t.Errorf("%+v", all)
+	}
+}

@@ -1,6 +1,7 @@
 package xrpc_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -98,6 +99,17 @@ func TestCursors(t *testing.T) {
 	}{{"a", true}, {"b", true}, {"a", false}, {"c", true}, {"b", false}, {strings.Repeat("x", 5000), false}} {
 		if c.Fresh(row.cursor) != row.fresh {
 			t.Errorf("the cursor %d is fresh: %v", i, !row.fresh)
+		}
+	}
+}
+
+// A body is taken up to its limit, and one byte more is too much.
+func TestI5_BodiesAreBounded(t *testing.T) {
+	client, url := newClient(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 1000)) })
+	for limit, want := range map[int64]error{1000: nil, 999: xrpc.ErrTooLarge, 1: xrpc.ErrTooLarge} {
+		body, err := client.Do(t.Context(), xrpc.Request{URL: url, Limit: limit})
+		if !errors.Is(err, want) || int64(len(body)) > limit {
+			t.Errorf("up to %d bytes: %d, %v", limit, len(body), err)
 		}
 	}
 }

@@ -108,9 +108,14 @@ func TestASegmentIsReadAsItWasWritten(t *testing.T) {
 func TestDamageIsNoticed(t *testing.T) {
 	blocks := [][]jss.Row{rows(10, 5), rows(1000, 2)}
 	file := jss.Build(must(jss.NewCompressor()), blocks)
+	footer := must(jss.ParseHeader(file)).IndexOffset
 	for i := range file {
 		bad := bytes.Clone(file)
 		bad[i] ^= 0x10
+		// Header and footer have a checksum for themselves, which also covers what no reader needs.
+		if err := jss.Verify(bad[:jss.HeaderSize], bad[footer:]); err == nil && (i < jss.HeaderSize || uint64(i) >= footer) {
+			t.Errorf("byte %d of header and footer is another, and nothing is noticed", i)
+		}
 		// A frame has bits that nobody reads, and its length stands in the index, too.
 		if _, got, err := read(bad); err == nil && fmt.Sprint(got) != fmt.Sprint(blocks) {
 			t.Errorf("byte %d is another, and nothing is noticed", i)

@@ -153,6 +153,12 @@ func TestTreesThatAreRefused(t *testing.T) {
 			}
 		}
 	}
+	shared := func(a, b string) (n int) {
+		for a[n] == b[n] {
+			n++
+		}
+		return n
+	}
 	low, next := key(0, 0), key(500, 0)
 	high := key(700, 1)
 	for name, root := range map[string]func(s store) any{
@@ -165,7 +171,7 @@ func TestTreesThatAreRefused(t *testing.T) {
 		"a prefix too short":  func(store) any { return map[string]any{"l": nil, "e": []any{entry(0, low, nil), entry(0, next, nil)}} },
 		"a prefix of nothing": func(store) any { return map[string]any{"l": nil, "e": []any{entry(3, low, nil)}} },
 		"layers mixed": func(store) any {
-			return map[string]any{"l": nil, "e": []any{entry(0, low, nil), entry(4, high[4:], nil)}}
+			return map[string]any{"l": nil, "e": []any{entry(0, low, nil), entry(shared(low, high), high[shared(low, high):], nil)}}
 		},
 		"no collection":      func(store) any { return map[string]any{"l": nil, "e": []any{entry(0, "abc", nil)}} },
 		"a key with a space": func(store) any { return map[string]any{"l": nil, "e": []any{entry(0, "a.b/c d", nil)}} },
@@ -180,6 +186,9 @@ func TestTreesThatAreRefused(t *testing.T) {
 		},
 		"a key of below above": func(s store) any {
 			return map[string]any{"l": link(s.put(map[string]any{"l": nil, "e": []any{entry(0, key(900, 0), nil)}})), "e": []any{entry(0, high, nil)}}
+		},
+		"a key of its own layer below": func(s store) any {
+			return map[string]any{"l": link(s.put(map[string]any{"l": nil, "e": []any{entry(0, high, nil)}})), "e": []any{entry(0, key(800, 1), nil)}}
 		},
 		"no left":        func(store) any { return map[string]any{"e": []any{}} },
 		"another member": func(store) any { return map[string]any{"l": nil, "e": []any{}, "x": 1} },

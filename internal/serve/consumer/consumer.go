@@ -9,6 +9,7 @@ import (
 
 	"github.com/jonboulle/clockwork"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/internal/observe"
 	"tempestd/internal/serve/api"
 	"tempestd/internal/serve/guard"
@@ -163,6 +164,7 @@ func (c *Consumers) change(r *http.Request, change func(State, time.Time) (State
 	if err != nil {
 		return State{}, err
 	}
+	crashpoint.Pass(crashpoint.ConsumerSaved)
 	c.queues.wake(key{stream, name})
 	return State(*state), nil
 }

@@ -47,9 +47,10 @@ func (s State) phase(now time.Time) phase {
 	switch {
 	case s.Lease.Last.IsZero():
 		return idle
-	case now.Before(s.Lease.Until):
+	case now.Before(s.Lease.Until) && !s.Lease.Until.After(now.Add(maxLease)):
 		return leased
 	}
+	// The lease has ended; or it ends later than any lease does, because the clock was set back since.
 	return returned
 }
 

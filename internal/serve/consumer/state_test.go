@@ -132,7 +132,9 @@ func TestWhichBatchIsDue(t *testing.T) {
 		"its lease has ended":             {out, lease, Step{Do: Redeliver, After: at(10), Last: at(20)}, []int{20, 15}, []int{10, 21}},
 		"it is held back":                 {held, 0, Step{Do: Wait, After: at(10), Until: noon.Add(lease), Held: true}, nil, []int{20}},
 		"it is no longer held back":       {held, lease, Step{Do: Redeliver, After: at(10), Last: at(20)}, []int{20}, []int{10, 21}},
-		"the store's clock has gone back": {out, -time.Hour, Step{Do: Wait, After: at(10), Until: noon.Add(lease)}, nil, []int{20}},
+		"the store's clock has gone back": {out, -59 * time.Minute, Step{Do: Wait, After: at(10), Until: noon.Add(lease)}, nil, []int{20}},
+		// The worker is not waited for until the clock is there again, which may be days.
+		"it has gone back further than any lease lasts": {out, -time.Hour, Step{Do: Redeliver, After: at(10), Last: at(20)}, []int{20}, []int{21}},
 	} {
 		now := noon.Add(c.after)
 		if got := c.state.Next(now); got != c.want {
@@ -177,6 +179,39 @@ func TestThePositionMovesPastWhatIsFilteredOutNowAndThen(t *testing.T) {
 	}{{0, false, false}, {59 * time.Second, false, false}, {0, true, true}, {time.Minute, false, true}} {
 		if next, got := s.Skip(noon.Add(c.after), at(7), c.far); got != c.want || got != (next.Acked == at(7)) {
 			t.Errorf("after %v, far %v: %v", c.after, c.far, got)
+		}
+	}
+}
+
+// The filter leaves out what lies behind the position only if nothing was acknowledged meanwhile.
+func TestThePositionNeverSkipsBackwards(t *testing.T) {
+	s := State{Acked: at(7), MovedAt: noon}
+	for _, to := range []int{0, 6, 7} {
+		if next, skipped := s.Skip(noon.Add(time.Hour), at(to), true); skipped || !next.Same(s) {
+			t.Errorf("to %d: %+v", to, next)
+		}
+	}
+}
+
+// A batch that was read for a state is leased only if the consumer is still as it was then.
+func TestWhatWasReadIsForOneStateAlone(t *testing.T) {
+	seen := State{Acked: at(7), CreatedAt: noon, Definition: []byte(`{"kinds":["commit"]}`),
+		Lease: persistence.ConsumerLease{Token: "t", Last: at(9), Until: noon, Deliveries: 1}}
+	if !seen.Same(seen) {
+		t.Error("nothing has changed")
+	}
+	for name, change := range map[string]func(*State){
+		"the position":        func(s *State) { s.Acked = at(8) },
+		"another of its name": func(s *State) { s.CreatedAt = noon.Add(1) },
+		"the filter":          func(s *State) { s.Definition = []byte(`{"kinds":["sync"]}`) },
+		"the token":           func(s *State) { s.Lease.Token = "u" },
+		"the batch":           func(s *State) { s.Lease.Last = at(8) },
+		"the lease":           func(s *State) { s.Lease.Until = noon.Add(1) },
+		"the deliveries":      func(s *State) { s.Lease.Deliveries++ },
+	} {
+		now := seen
+		if change(&now); now.Same(seen) {
+			t.Errorf("%s: nothing has changed", name)
 		}
 	}
 }

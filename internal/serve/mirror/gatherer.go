@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,14 +23,19 @@ type gatherer struct {
 
 	taken atomic.Int64 // bytes that the connection has taken
 
-	mu   sync.Mutex
+	// turn is full while somebody writes, which takes as long as the client does. It is a channel, as
+	// the library's own, so that virtual time passes while a ping waits for its turn.
+	turn chan struct{}
 	held *[]byte // gathered bytes; nil when writes are sent at once
 }
 
+func (g *gatherer) lock()   { g.turn <- struct{}{} }
+func (g *gatherer) unlock() { <-g.turn }
+
 // gather holds back the writes from now on. About that many bytes will come.
 func (g *gatherer) gather(bytes int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.lock()
+	defer g.unlock()
 	if g.held == nil {
 		g.held = g.buffers.Get(bytes)
 	}
@@ -39,8 +43,8 @@ func (g *gatherer) gather(bytes int) {
 
 // release sends the gathered bytes, and later writes at once.
 func (g *gatherer) release() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.lock()
+	defer g.unlock()
 	if g.held == nil {
 		return nil
 	}
@@ -51,8 +55,8 @@ func (g *gatherer) release() error {
 }
 
 func (g *gatherer) Write(p []byte) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.lock()
+	defer g.unlock()
 	if g.held == nil {
 		return g.send(p)
 	}
@@ -103,6 +107,6 @@ func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	_ = conn.SetDeadline(time.Time{}) // deadlines of the HTTP request
-	h.conn = &gatherer{Conn: conn, buffers: h.buffers}
+	h.conn = &gatherer{Conn: conn, buffers: h.buffers, turn: make(chan struct{}, 1)}
 	return h.conn, bufio.NewReadWriter(rw.Reader, bufio.NewWriterSize(h.conn, frameHeader)), nil
 }

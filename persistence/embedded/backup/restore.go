@@ -10,8 +10,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded"
 )
@@ -29,13 +32,14 @@ type Restored struct {
 }
 
 // Restore copies the backup in dir to dataDir, which must be missing or empty. After an error
-// dataDir is missing or empty again.
+// dataDir is missing or empty again. A Restore that was killed can be repeated: it leaves no store
+// behind, or a complete one.
 func Restore(ctx context.Context, dir, dataDir string, progress func(Restored)) (done Restored, err error) {
 	m, err := ReadManifest(dir)
 	if err != nil {
 		return done, err
 	}
-	made, err := emptyDir(dataDir)
+	made, moved, err := emptyDir(dataDir, m)
 	if err != nil {
 		return done, err
 	}
@@ -48,8 +52,11 @@ func Restore(ctx context.Context, dir, dataDir string, progress func(Restored)) 
 			}
 		}
 	}()
-	if err := os.RemoveAll(staging); err != nil {
-		return done, err
+	// The staging directory goes last: it shows that the others are of an interrupted restore.
+	for _, path := range append(moved, staging) {
+		if err := os.RemoveAll(path); err != nil {
+			return done, err
+		}
 	}
 	done = Restored{DataDir: dataDir, Made: m.Made, Streams: m.Streams}
 	for _, f := range m.Files {
@@ -59,6 +66,7 @@ func Restore(ctx context.Context, dir, dataDir string, progress func(Restored)) 
 		if err := restoreFile(dir, staging, f); err != nil {
 			return done, fmt.Errorf("restore %s: %w; nothing was restored", f.Path, err)
 		}
+		crashpoint.Pass(crashpoint.RestoreFile)
 		done.Files++
 		done.Bytes += f.Bytes
 		progress(done)
@@ -70,8 +78,8 @@ func Restore(ctx context.Context, dir, dataDir string, progress func(Restored)) 
 }
 
 // emptyDir creates a directory, or checks that it is empty. It returns the directories that it
-// created, innermost first.
-func emptyDir(dir string) (made []string, err error) {
+// created, innermost first, and what an interrupted restore has moved into place: all but the store.
+func emptyDir(dir string, m *Manifest) (made, moved []string, err error) {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -81,16 +89,26 @@ func emptyDir(dir string) (made []string, err error) {
 			}
 			made = append(made, d)
 		}
-		return made, os.MkdirAll(dir, 0o750)
+		return made, nil, os.MkdirAll(dir, 0o750)
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	}
+	interrupted := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == stagingDir })
 	for _, e := range entries {
-		if e.Name() != stagingDir { // of a restore that was interrupted
-			return nil, fmt.Errorf("%s holds %q: a restore wants a data directory that is empty, or not there", dir, e.Name())
+		switch name := e.Name(); {
+		case name == stagingDir:
+		case interrupted && name != storeDir && m.hasDir(name):
+			moved = append(moved, filepath.Join(dir, name))
+		default:
+			return nil, nil, fmt.Errorf("%s holds %q: a restore wants a data directory that is empty, or not there", dir, name)
 		}
 	}
-	return nil, nil
+	return nil, moved, nil
+}
+
+// hasDir reports whether the backup has files in a directory.
+func (m *Manifest) hasDir(name string) bool {
+	return slices.ContainsFunc(m.Files, func(f File) bool { return strings.HasPrefix(f.Path, name+"/") })
 }
 
 // restoreFile copies one file and compares it with its checksum.
@@ -178,6 +196,7 @@ func putInPlace(staging, dataDir string) error {
 			return fmt.Errorf("%w; nothing was restored", err)
 		}
 		moved = append(moved, to)
+		crashpoint.Pass(crashpoint.RestoreMoved)
 	}
 	return errors.Join(os.Remove(staging), syncDir(dataDir))
 }

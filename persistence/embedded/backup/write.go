@@ -18,6 +18,7 @@ import (
 	"github.com/jonboulle/clockwork"
 	"golang.org/x/sys/unix"
 
+	"tempestd/internal/crashpoint"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded/segment"
 )
@@ -80,6 +81,7 @@ func Write(ctx context.Context, src *Source, dir string, opt Options) (Report, e
 			return w.report, fmt.Errorf("back up %s: %w", src.Files[i].Path, err)
 		}
 		m.Files = append(m.Files, f)
+		crashpoint.Pass(crashpoint.BackupFile)
 		w.named[f.SHA256] = true
 		w.report.Files++
 		w.report.Bytes += f.Bytes
@@ -91,6 +93,7 @@ func Write(ctx context.Context, src *Source, dir string, opt Options) (Report, e
 	if err := m.write(dir); err != nil {
 		return w.report, fmt.Errorf("write the manifest: %w", err)
 	}
+	crashpoint.Pass(crashpoint.BackupManifest)
 	return w.report, w.tidy()
 }
 

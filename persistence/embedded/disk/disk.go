@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+
+	"tempestd/internal/crashpoint"
 )
 
 // ErrNotRegular is the error of opening what is no regular file: a directory, a pipe, a device.
@@ -103,12 +105,14 @@ func ReplaceFile(f FS, dir, path string, b []byte) error {
 		err = closing
 	}
 	if err == nil {
+		crashpoint.Pass(crashpoint.FileReplace)
 		err = f.Rename(temporary, path)
 	}
 	if err != nil {
 		_ = f.Unlink(temporary)
 		return err
 	}
+	crashpoint.Pass(crashpoint.FileReplaced)
 	return f.SyncDir(dir)
 }
 

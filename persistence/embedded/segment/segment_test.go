@@ -140,6 +140,43 @@ func verify(t testing.TB, dec *segment.Decoder, b []byte, want *segment.Walk) er
 	return nil
 }
 
+// pair makes a segment's header and its two appends. Their sizes, numbers and IDs do not depend on the
+// fingerprint.
+func pair(t *testing.T, fingerprint uint64) (parts [3][]byte) {
+	t.Helper()
+	h := segment.Header{Stream: "feed", Number: 3, Start: segment.Position{Number: 7, Link: 9, Last: segment.EntryID{MS: 5}, Entries: 70, Bytes: 1000}}
+	parts[0] = segment.AppendHeader(nil, &h)
+	var enc segment.Encoder
+	at := h.Start
+	for i := range 2 {
+		event := fmt.Appendf(nil, `{"i":%d}`, i)
+		src := segment.Source{Buf: event, Kept: []int{0}, IDs: []segment.EntryID{{MS: uint64(10 + i)}},
+			Events: []messages.Event{{Len: uint32(len(event)), TimeUS: 100, Fingerprint: fingerprint}}}
+		// The header goes before it, as blocks are aligned in the file.
+		b, _, err := enc.Append(bytes.Clone(parts[0]), &src, &segment.State{}, false, &at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts[i+1] = b[len(parts[0]):]
+	}
+	return parts
+}
+
+// A write that went astray, or an older file that shines through, leaves a whole block that has the
+// next number and the next ID, and follows another one. Its entries are not this stream's.
+func TestABlockOfAnotherPastIsNoticed(t *testing.T) {
+	own, other := pair(t, 1), pair(t, 2)
+	join := func(parts ...[]byte) []byte { return append(slices.Concat(parts...), make([]byte, 4096)...) }
+	whole, err := walk(t, join(own[0], own[1], own[2]))
+	if err != nil || whole.Fault != nil || len(whole.Rows) != 2 {
+		t.Fatalf("%+v, %v", whole, err)
+	}
+	w, err := walk(t, join(own[0], own[1], other[2]))
+	if err != nil || w.Fault == nil || len(w.Rows) != 1 || w.Off != whole.Rows[1].Off {
+		t.Errorf("%+v, %v", w, err)
+	}
+}
+
 // FuzzSegment reads any bytes without a panic.
 func FuzzSegment(f *testing.F) {
 	good := sample(f)

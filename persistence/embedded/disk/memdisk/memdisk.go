@@ -57,6 +57,13 @@ type FS struct {
 	// written before can be read, but is not durable, not even after a later sync, as on Linux.
 	// Fault must not use the file system.
 	Fault func(Op) error
+	// Misread is called with what a read returns, and may change it. Misread must not use the file
+	// system. nil changes nothing.
+	Misread func(op Op, b []byte)
+	// Lies is called before every sync, also of a directory. If it returns true, the sync says that it
+	// has succeeded, and nothing of it is durable until the next one, as on a disk with a write cache that it does not
+	// flush. nil means that none does.
+	Lies func(Op) bool
 	// Capacity is the number of bytes of the file system; 0 means no limit.
 	Capacity int64
 
@@ -98,9 +105,15 @@ func (f *FS) do(op Op, change func() error) error {
 	if err := change(); err != nil {
 		return &fs.PathError{Op: string(op.Kind), Path: op.Path, Err: err}
 	}
+	if (op.Kind == Sync || op.Kind == SyncDir) && f.Lies != nil && f.Lies(op) {
+		op.Kind = syncClaimed
+	}
 	f.record(op)
 	return nil
 }
+
+// syncClaimed is a sync that has synced nothing.
+const syncClaimed Kind = "claimed sync"
 
 // syncFailed is a failed sync: the data that it had to sync is never written.
 const syncFailed Kind = "failed sync"
@@ -294,6 +307,9 @@ func (f *file) ReadAt(b []byte, off int64) (n int, err error) {
 	err = f.fs.do(Op{Kind: ReadAt, Path: f.name, Off: off}, func() error {
 		if off < int64(len(f.node.data)) {
 			n = copy(b, f.node.data[off:])
+		}
+		if f.fs.Misread != nil {
+			f.fs.Misread(Op{Kind: ReadAt, Path: f.name, Off: off}, b[:n])
 		}
 		return nil
 	})

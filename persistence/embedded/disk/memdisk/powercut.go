@@ -33,6 +33,10 @@ type replay struct {
 	pending map[*node][]Op   // writes that are not yet on disk
 }
 
+func newReplay() *replay {
+	return &replay{names: map[string]*node{"/": {dir: true}}, data: make(map[*node][]byte), pending: make(map[*node][]Op)}
+}
+
 // PowerCuts calls visit once for every power cut between two operations, beginning with the one
 // after from operations. ops is the number of operations before the power cut. after returns the
 // file system after it.
@@ -40,7 +44,7 @@ func (f *FS) PowerCuts(from int, visit func(ops int, after func(Fate, *rand.Rand
 	f.mu.Lock()
 	ops := slices.Clone(f.ops)
 	f.mu.Unlock()
-	r := &replay{names: map[string]*node{"/": {dir: true}}, data: make(map[*node][]byte), pending: make(map[*node][]Op)}
+	r := newReplay()
 	for i := range len(ops) + 1 {
 		if i >= from {
 			visit(i, r.after)
@@ -57,7 +61,7 @@ func (f *FS) Crash(fate Fate, rnd *rand.Rand, ended error) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.Fault = func(Op) error { return ended }
-	r := &replay{names: map[string]*node{"/": {dir: true}}, data: make(map[*node][]byte), pending: make(map[*node][]Op)}
+	r := newReplay()
 	for _, op := range f.ops {
 		r.step(op)
 	}
@@ -122,19 +126,42 @@ func (op Op) enter(names map[string]*node) {
 	}
 }
 
-// after returns the file system after the power cut.
+// after returns the file system after the power cut, with one fate for everything that is unsynced.
 func (r *replay) after(fate Fate, rnd *rand.Rand) *FS {
-	names := maps.Clone(r.names)
-	made := r.made
+	made := len(r.made)
 	switch fate {
 	case Dropped:
-		made = nil
+		made = 0
 	case Torn:
-		made = made[:rnd.IntN(len(made)+1)]
+		made = rnd.IntN(len(r.made) + 1)
 	}
-	for _, m := range made {
+	names := r.entered(made)
+	fates := make([]Fate, len(r.unsynced(names)))
+	for i := range fates {
+		fates[i] = fate
+	}
+	return r.image(names, fates, rnd)
+}
+
+// entered returns the files on disk with the first so many unsynced changes of directories.
+func (r *replay) entered(made int) map[string]*node {
+	names := maps.Clone(r.names)
+	for _, m := range r.made[:made] {
 		m.enter(names)
 	}
+	return names
+}
+
+// unsynced returns the unsynced changes of files, in the order in which image applies them.
+func (r *replay) unsynced(names map[string]*node) (all []Op) {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		all = append(all, r.pending[names[name]]...)
+	}
+	return all
+}
+
+// image returns a file system with these files, and with a fate for each unsynced change.
+func (r *replay) image(names map[string]*node, fates []Fate, rnd *rand.Rand) *FS {
 	after := &FS{names: make(map[string]*node, len(names))}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		n := names[name]
@@ -144,6 +171,8 @@ func (r *replay) after(fate Fate, rnd *rand.Rand) *FS {
 		}
 		found := &node{data: slices.Clone(r.data[n])}
 		for _, p := range r.pending[n] {
+			fate := fates[0]
+			fates = fates[1:]
 			switch {
 			case fate == Kept:
 				p.apply(found)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package valkeysim_test
+
+const racing = false
