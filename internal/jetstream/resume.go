@@ -320,14 +320,14 @@ func (r *Resume) window() time.Duration {
 // Stands says whether the plan is still right once the connection tells which protocol is spoken
 // and, if the host says so, what its clock shows. A host whose clock was set back may have been asked
 // for a time that is still to come: it begins at its tip without a word, which shows only where the
-// replay has to prove where it begins.
+// replay surely has to prove where it begins.
 func (p Plan) Stands(r Resume, spoken Protocol, present messages.UpstreamTime) bool {
 	r.Spoken = spoken
 	if !present.IsZero() {
 		r.HostNow = present
 	}
 	again := PlanResume(r)
-	if us, byTime := p.Cursor.TimeUS(); byTime && p.Proof == ProofNone && !present.IsZero() && us > present.US && again.Cursor != p.Cursor {
+	if us, byTime := p.Cursor.TimeUS(); byTime && (p.Proof == ProofNone || p.IfTrimmed) && !present.IsZero() && us > present.US && again.Cursor != p.Cursor {
 		return false
 	}
 	return (again.Gap == nil) == (p.Gap == nil)

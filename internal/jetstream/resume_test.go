@@ -151,6 +151,11 @@ func TestI4_ATimeThatIsStillToComeIsNotAskedFor(t *testing.T) {
 	if !plan.Stands(r, jetstream.ProtocolV2, messages.UpstreamTime{Host: hostA, US: ago(0)}) || !plan.Stands(r, jetstream.ProtocolV2, messages.UpstreamTime{}) {
 		t.Error("what is past is not asked for")
 	}
+	changed := r // a proof that is asked for only where retention has dropped something
+	changed.NoProof, changed.Checkpoint = true, messages.Checkpoint{Position: at(7, time.Minute), FirstUS: 1}
+	if plan := jetstream.PlanResume(changed); !plan.IfTrimmed || plan.Stands(changed, jetstream.ProtocolV2, back) {
+		t.Errorf("after a change of the filter %+v stands", plan)
+	}
 	r.HostNow = back
 	if plan = jetstream.PlanResume(r); !plan.Stands(r, jetstream.ProtocolV2, back) || plan.Cursor != jetstream.TimeCursor(ago(16*time.Minute+10*time.Second)) {
 		t.Errorf("then %+v", plan)

@@ -18,7 +18,8 @@
 // sent, and each gap entry must cover something that was really lost. Every reader must have seen
 // exactly the stream, over all restarts: the same entries under the same IDs. In the end the feed
 // is live and the daemon ready, and it has not dialled too often. Where no server's numbers or times
-// go back, the stored position has never gone back. No actor has failed that the schedule did not
+// go back, the stored position has never gone back; and neither it nor what counts as covered has lain
+// beyond the present of a server that tells its clock. No actor has failed that the schedule did not
 // make fail.
 //
 // Two readers use the Go interface. Others use HTTP, each in one of the ways that the daemon has:
@@ -45,12 +46,20 @@
 //
 // # What is not simulated
 //
+// Some questions cannot be decided, and the draw leaves them out. A feed that has no event yet cannot
+// tell how far behind an undated server's clock is, nor what another server had that says that it does
+// not go back so far. After a change of the filter nothing proves a replay by time: a time in the
+// future of an undated server begins at its tip without a word. A server whose clock was wrong does not
+// tell by its times what it has dropped. A feed that has stored nothing believes a server of its own
+// age that it has dropped nothing. An event that was too large leaves an entry with which no replay can
+// be compared. A stream that keeps less than a server repeats has it twice.
+//
 // The shared store of several daemons is that of package valkey on a model of a server
 // (internal/valkeysim), or one that keeps the same contract and costs less. A server that has lost
-// everything that it had is not among its faults. The state beside the streams of a store on the disk
-// in memory is kept in memory: after a kill the named consumers are those of its last copy. A frozen
-// machine is one whose calls of the
-// shared store are frozen: its timers go on.
+// everything that it had is not among its faults, nor is a write that goes elsewhere. The state beside
+// the streams of a store on the disk in memory is kept in memory: after a kill the named consumers are
+// those of its last copy. A frozen machine is one whose calls of the shared store are frozen: its
+// timers go on.
 //
 //	schedule.go     Schedule, Step, Draw, Parse
 //	themes.go       which kinds of faults are drawn together

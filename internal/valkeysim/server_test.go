@@ -44,8 +44,8 @@ func (o owned) OpenStream(ctx context.Context, name string, opt persistence.Stre
 	return o.Store.OpenStream(ctx, name, opt)
 }
 
-// The client library runs under virtual time.
-func TestTheClientRunsInABubble(t *testing.T) {
+// inBubble runs a test with a server and a store on it, under virtual time.
+func inBubble(t *testing.T, test func(t *testing.T, server *valkeysim.Server, v owned)) {
 	synctest.Test(t, func(t *testing.T) {
 		server := valkeysim.New()
 		defer server.Close()
@@ -53,15 +53,24 @@ func TestTheClientRunsInABubble(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer func() {
+			if err := v.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		test(t, server, v)
+	})
+}
+
+// The client library runs under virtual time.
+func TestTheClientRunsInABubble(t *testing.T) {
+	inBubble(t, func(t *testing.T, server *valkeysim.Server, v owned) {
 		s, err := v.OpenStream(t.Context(), "feed", persistence.StreamOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if page, err := s.Tail(t.Context(), persistence.FromBeginning(), persistence.MaxBlock, 10); err != nil || len(page.Entries) > 0 {
 			t.Errorf("%v, %v", page, err)
-		}
-		if err := v.Close(); err != nil {
-			t.Error(err)
 		}
 	})
 }
@@ -70,14 +79,7 @@ func TestTheClientRunsInABubble(t *testing.T) {
 // follow each other, none of them times out. The client notices that answers do not fit, and connects
 // anew.
 func TestI9_AnswersOutOfStepAreNoticed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server := valkeysim.New()
-		defer server.Close()
-		v, err := open(t.Context(), server, "t")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer v.Close()
+	inBubble(t, func(t *testing.T, server *valkeysim.Server, v owned) {
 		node := messages.Node{ID: "n", Name: "n"}
 		lease, err := v.Acquire(t.Context(), "feed", node, time.Minute)
 		if err != nil {
