@@ -1,5 +1,6 @@
 # make test    everything CI runs: formatting, vet, static analysis, every test, with the race detector where anything runs beside anything
-# make build   ./tempestd, static and reproducible
+# make build   ./tempestd, static and reproducible; VERSION=v1.2.3 says what it calls itself, else the build information does
+# make dist    what a release is made of, in dist/: packages, archives, bills of materials, checksums
 # make bench   every benchmark, with allocations
 # make lint    formatting, vet, static analysis and the directions of imports alone
 # make fuzz    every fuzz target for FUZZTIME each
@@ -7,6 +8,8 @@
 # make oracle-real  SEEDS schedules of real faults for the built binary, from SEED on; 50 by default
 # make power   every image that a power cut can leave of the embedded store
 # make soak    a daemon under faults for SOAK (1h), with RATE (3000) events per second, on each store
+# make alerts  a Prometheus with the alerts and the dashboard of deploy/ scrapes daemons under faults
+# make pictures takes pictures of the status page of daemons in trouble, into PICTURES
 # make mutants puts deliberate bugs into a copy of the source, and demands that a test finds each of them
 #
 # make test also runs the fuzzers of what comes from the network: for 10 s each in CI, for 5 s elsewhere.
@@ -21,6 +24,10 @@ SEQUENTIAL  := ./messages ./persistence ./internal/accounts/signing ./internal/a
 SEEDS       ?= 1000
 SEED        ?= 1
 
+PICTURES    ?= pictures
+BINARY      ?= tempestd
+RELEASE      = $(if $(VERSION),-X tempestd/internal/version.release=$(VERSION))
+
 export CGO_ENABLED ?= 0
 # As the released binary is built: what one step compiles serves the others, wherever the source lies.
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath)
@@ -28,10 +35,13 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath)
 # unknown fails with a sentence if packages depend on a package that matches a pattern.
 unknown = deps=$$(go list -deps $(1)) || exit 1; if echo "$$deps" | grep -E '$(2)'; then echo '$(3)'; exit 1; fi
 
-.PHONY: build test needs lint race race-packages race-daemon week unit bench fuzz fuzz-wire oracle oracle-breaks oracle-real power soak mutants clean
+.PHONY: build test needs lint race race-packages race-daemon week unit bench bench-served fuzz fuzz-wire oracle oracle-breaks oracle-real power soak mutants alerts pictures dist clean
 
 build:
-	go build -trimpath -ldflags "-s -w -buildid=" -o tempestd ./cmd/tempestd
+	go build -trimpath -ldflags "-s -w -buildid= $(RELEASE)" -o $(BINARY) ./cmd/tempestd
+
+dist:
+	VERSION=$(VERSION) sh deploy/dist.sh
 
 test: needs lint unit race week fuzz-wire
 
@@ -76,7 +86,7 @@ race-daemon:
 
 # What the race detector is not given, and what it is given a part of: a quiet and a narrow feed, left alone for a simulated week; drawn clocks; a store
 # that is damaged in every way; the largest batches and lists; the contract on a model of a server; an archive with every fault.
-WEEK := TestQuietFeedIsLeftAloneForAWeek TestNarrowFeedIsNeverCalledBlind TestI2_WhateverTheClocksShow TestI4_VerifyFindsDamageAndRepairMendsIt \
+WEEK := TestQuietFeedIsLeftAloneForAWeek TestNarrowFeedIsNeverCalledBlind TestTheLogKeepsToItsBudgetInEveryState TestI2_WhateverTheClocksShow TestI4_VerifyFindsDamageAndRepairMendsIt \
 	TestI1_PowerCutLeavesNoPartOfAnAppend TestI1_I2_I3_PowerCut TestEveryLimitIsOneThatTheEngineTakes TestTheMostBytesOfABatchAreStored \
 	TestTheMostAccountsAFeedMayBeAbout TestTheModelOfAServerKeepsTheContract TestEveryFaultOfAnArchiveInARepair
 space := $(subst ,, )
@@ -86,6 +96,10 @@ week:
 
 bench:
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+# What many readers cost, together: memory, lag and descriptors. BINARY= is another daemon to compare with.
+bench-served:
+	go test -run '^$$' -bench 'BenchmarkServed$$' -benchtime 1x -timeout 30m -v ./integration
 
 fuzz:
 	@for pkg in $$(go list ./...); do \
@@ -111,6 +125,16 @@ oracle:
 oracle-breaks:
 	sh internal/oracle/breaks.sh
 
+# Two minutes, of which it waits for most. Prometheus is installed if it is missing.
+alerts:
+	@bash .ci/needs prometheus
+	promtool check rules deploy/prometheus/alerts.yml
+	go test -count=1 -tags alerts -v -run TestEveryAlertFiresAndEnds -timeout 15m ./integration/alerts
+
+pictures: needs
+	mkdir -p $(PICTURES)
+	PICTURES=$(abspath $(PICTURES)) go test ./integration -count=1 -run TestPicturesOfThePage
+
 oracle-real: needs
 	go test -run '^TestI1_I2_I3_I6_UnderFire$$' -v -timeout 12h ./integration -fire.seeds $(if $(filter file,$(origin SEEDS)),50,$(SEEDS)) -fire.seed $(SEED) -fire.steps 14 -fire.tries 12 >oracle-real.log 2>&1; code=$$?; \
 		grep -A4 'schedules:' oracle-real.log; grep 'FAIL: .*/drawn' oracle-real.log; grep -A18 'shrunk from' oracle-real.log; exit $$code
@@ -128,4 +152,4 @@ mutants: needs
 	go run ./integration/mutants
 
 clean:
-	rm -f tempestd jetstream.test oracle.test oracle.*.log oracle-real.log
+	rm -rf tempestd dist jetstream.test oracle.test oracle.*.log oracle-real.log

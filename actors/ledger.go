@@ -145,7 +145,7 @@ func (c *committer) newRow(g messages.Gap) messages.GapRow {
 // known says whether events are missing for certain. After other causes they may be.
 func known(cause messages.GapCause) bool {
 	switch cause {
-	case messages.GapReplayWindow, messages.GapOversized, messages.GapSkipped, messages.GapCorrupt:
+	case messages.GapReplayWindow, messages.GapOversized, messages.GapSkipped, messages.GapCorrupt, messages.GapOperator:
 		return true
 	}
 	return false

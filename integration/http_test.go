@@ -150,13 +150,14 @@ func testRefusals(t *testing.T, d *daemon) {
 		{"GET", stream + "/tail?after=0-0&block_ms=30001", 400, "InvalidRequest", "block_ms: "},
 		{"GET", stream + "/tail?after=0-0&block_ms=-1", 400, "InvalidRequest", "block_ms: "},
 		{"GET", stream + "/tail?after=0-0&block_ms=1.5", 400, "InvalidRequest", "block_ms: "},
-		{"GET", "/v1/streams/sea", 404, "NoSuchStream", `"sea"`},
+		{"GET", "/v1/streams/sea", 404, "NoSuchStream", `"sea"; the streams are: sky`},
 		{"GET", "/v1/streams/sea/tail?after=0-0", 404, "NoSuchStream", `"sea"`},
 		{"GET", "/v1/streams/sea/frames", 404, "NoSuchStream", `"sea"`},
 		{"GET", "/v1/feeds/sea", 404, "NoSuchFeed", `"sea"`},
 		{"POST", "/v1/feeds/sea/pause", 404, "NoSuchFeed", `"sea"`},
 		{"GET", "/v1/feeds/" + feed + "/pause", 405, "MethodNotAllowed", "accepted: POST"},
-		{"DELETE", stream, 405, "MethodNotAllowed", "accepted: GET, HEAD"},
+		{"PUT", stream, 405, "MethodNotAllowed", "accepted: DELETE, GET, HEAD"},
+		{"DELETE", stream, 409, "NotNow", "the feed sky fills it"},
 		{"GET", "/v2", 404, "NoSuchRoute", `"/v2"`},
 	}
 	for _, tt := range tests {

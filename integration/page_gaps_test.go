@@ -36,7 +36,7 @@ func statusPageShowsGaps(t *testing.T, b *browser) {
 	tab := b.open(t, "http://"+d.addr+"/")
 	tab.size(1440)
 	tab.system("light")
-	tab.await("the gaps are counted at the top", `document.querySelector("#facts").innerText.includes("1 gap open")`)
+	tab.await("the gaps are counted at the top", `document.querySelector("#headline").textContent === "sky is live; 1 gap open"`)
 	const list = `document.querySelector("#feed-sky [aria-label=Gaps]")`
 	tab.await("and shown, the open one first", `((items) => items.length === 4 && items[0].includes("waiting") && items[0].includes("from the archive: 81,234 events recovered, 300 MiB of 1.2 GiB fetched, attempt 3") &&
 		/the archive’s quota is used up; next attempt in 9 h 5\d min/.test(items[0]))([...`+list+`.children].map((item) => item.innerText))`)

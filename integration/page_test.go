@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"tempestd/internal/client"
@@ -65,7 +66,10 @@ func statusPageServesItsOperator(t *testing.T, b *browser) {
 	tab.await("the list has it", `document.querySelector("#feed-sky [aria-label=Transitions]").textContent.includes("operator")`)
 
 	// So does a pause.
+	tab.click("#feed-other .disclose")
+	tab.await("it is closed", `!document.querySelector("#feed-other .body").checkVisibility()`)
 	tab.click(`[aria-label="Pause other"]`)
+	tab.await("the answer stands at the button", `document.querySelector("#feed-other .note").checkVisibility() && document.querySelector("#feed-other .note").textContent.startsWith("Paused at ")`)
 	tab.await("the other feed pauses", `document.querySelector("#feed-other .badge").textContent === "paused"`)
 	tab.click(`[aria-label="Resume other"]`)
 	tab.await("it goes on", `document.querySelector("#feed-other .badge").textContent === "live"`)
@@ -73,6 +77,7 @@ func statusPageServesItsOperator(t *testing.T, b *browser) {
 	// The page is readable at every width and in both themes.
 	tab.click("#tail-run")
 	tab.await("the tail is full of all sorts, and goes on within its bound", `((rows) => rows.length === 200 && new Set(rows.map((row) => row.children[1].textContent)).size > 3 && rows[0].id !== "entry-199")([...document.querySelectorAll("#tail-rows .row:not(.break)")])`)
+	tab.checkHolding()
 	// A filter by collection alone keeps accounts and identities.
 	tab.click("#tail-kinds [value=commit]")
 	tab.write("#tail-collections", "app.bsky.feed.post, app.bsky.graph.*")
@@ -118,6 +123,10 @@ func statusPageTellsOfTrouble(t *testing.T, b *browser) {
 	tab.clean()
 
 	tab.checkWords()
+	tab.checkFigures()
+	tab.checkMany()
+	tab.await("the page has its own feeds again", `document.querySelectorAll("#feeds .feed").length === 2`)
+	tab.size(1440)
 
 	dying.kill()
 	tab.await("the feed is shown to be in trouble", `["disconnected", "reconnecting"].includes(document.querySelector("#feed-sky .badge").textContent)`)
@@ -152,9 +161,10 @@ func (tab *tab) checkWords() {
 		{`state: "live"`, ``, "good", "live for 3 h 12 min"},
 		{`state: "live", lag_ms: 125_000`, ``, "warn", "live, but 2 min 5 s behind: catching up at 7 events/s"},
 		{`state: "live", suspicion: 5.25`, ``, "warn", "live, but silent: suspicion 5.3; at 8 the watchdog reconnects"},
+		{`state: "live", away_since: null`, `{ ms: now - 6e5, from: "live", to: "disconnected" }, ` + strings.Repeat(`{ ms: now - 6e4, from: "live", to: "disconnected", reason: "EOF" }, `, 3), "warn", "live for 3 h 12 min: lost 3 times in 5 min, the last time: EOF"},
 		{`state: "backpressured", reason: "the disk is full"`, ``, "bad", "held back for 3 h 12 min: the disk is full"},
 		{`state: "failed", reason: "no such filter"`, ``, "bad", "refused for 3 h 12 min: no such filter; trying now"},
-		{`state: "reconnecting", next_attempt_at: at(4)`, `{ to: "live", ms: now - 60e6 }, { to: "disconnected", ms: now - 36e6, reason: "EOF" }, { to: "reconnecting", ms: now - 1e3 }`, "bad", "not connected for 10 h: EOF; next attempt in 4 s"},
+		{`state: "reconnecting", away_since: at(-36e3), next_attempt_at: at(4)`, `{ to: "live", ms: now - 3e3 }, { to: "disconnected", ms: now - 2e3, reason: "EOF" }, { to: "reconnecting", ms: now - 1e3 }`, "bad", "not connected for 10 h: EOF; next attempt in 4 s"},
 		{`state: "connecting", since: at(-1)`, `{ to: "connecting", ms: now - 1e3 }`, "warn", "connecting for 1 s: trying now"},
 		{`state: "paused", reason: "operator"`, ``, "note", "paused for 3 h 12 min: operator"},
 		{`state: "standby", owner: "east-1"`, ``, "good", "standing by for 3 h 12 min: east-1 owns the stream"},

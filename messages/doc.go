@@ -37,6 +37,7 @@
 //	position.go  Position, Checkpoint, Gap: the place of a feed in its upstream
 //	ledger.go    GapRow: what is known of a gap and of its repair
 //	filter.go    what a feed wants, and what it wanted before
+//	cursor.go    a feed's position as people see it, and what they trim
 //	status.go    feed states and the status that a feed reports
 //	history.go   FeedHistory: what a feed remembers of itself
 //	consumer.go  ConsumerStatus: a named consumer of a stream

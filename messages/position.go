@@ -117,6 +117,8 @@ const (
 	GapOversized GapCause = "oversized"
 	// GapSkipped: connections ended again and again at the same place, which was passed over.
 	GapSkipped GapCause = "skipped"
+	// GapOperator: an operator moved the feed's position forward.
+	GapOperator GapCause = "operator"
 	// GapStoreLost: the store lost entries, and the upstream cannot send them again.
 	GapStoreLost GapCause = "store_lost"
 	// GapCorrupt: a stored block cannot be read, and its events could not be fetched again.

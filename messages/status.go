@@ -46,10 +46,13 @@ type Transition struct {
 
 // FeedStatus is a snapshot of one feed, as HTTP and the status command show it.
 type FeedStatus struct {
-	Feed        string     `json:"feed"`
-	State       FeedState  `json:"state"`
-	Since       time.Time  `json:"since"` // when State began
-	Reason      string     `json:"reason,omitempty"`
+	Feed   string    `json:"feed"`
+	State  FeedState `json:"state"`
+	Since  time.Time `json:"since"` // when State began
+	Reason string    `json:"reason,omitempty"`
+	// AwaySince is when the feed was last connected, or everything until then is stored; nil while
+	// it is live. Attempts between do not change it.
+	AwaySince   *time.Time `json:"away_since,omitempty"`
 	Epoch       Epoch      `json:"epoch"`
 	Endpoint    string     `json:"endpoint"`              // without userinfo and query
 	Protocol    string     `json:"protocol,omitempty"`    // as spoken on the last connection

@@ -14,6 +14,7 @@ var (
 	ErrStreamClosed = errors.New("stream is closed")
 	ErrStoreClosed  = errors.New("store is closed")
 	ErrLocked       = errors.New("another process holds the data directory")
+	ErrVersion      = errors.New("the store was written by another version")
 	ErrBadName      = errors.New("bad stream name")
 	ErrBadCursor    = errors.New("malformed cursor")
 	ErrBadBound     = errors.New("argument out of bounds")

@@ -1,7 +1,7 @@
 package persistence
 
 // Notice is something that a store reports to its owner through the OnNotice of its options. It is
-// one of StreamTrimmed, StreamEnded, SpaceLow, SpaceRecovered, LogTruncated, BlockCorrupt,
+// one of StreamTrimmed, StreamEnded, StreamDeleted, SpaceLow, SpaceRecovered, LogTruncated, BlockCorrupt,
 // FileDamaged, StateLost, WriteFailed, WriteRecovered, MaintenanceFailed, ForeignEntry.
 type Notice interface{ isNotice() }
 
@@ -16,6 +16,8 @@ type (
 		Stream string
 		Reason string
 	}
+	// StreamDeleted says that a stream was removed for good.
+	StreamDeleted struct{ Stream string }
 	// SpaceLow says that appends are refused from now on, because the disk is nearly full.
 	SpaceLow struct{ *NoSpaceError }
 	// SpaceRecovered says that appends work again.
@@ -73,6 +75,7 @@ type (
 
 func (StreamTrimmed) isNotice()     {}
 func (StreamEnded) isNotice()       {}
+func (StreamDeleted) isNotice()     {}
 func (SpaceLow) isNotice()          {}
 func (SpaceRecovered) isNotice()    {}
 func (LogTruncated) isNotice()      {}

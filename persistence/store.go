@@ -26,6 +26,11 @@ type Store interface {
 	// ReadStream is Read for a stream by name, likewise. Field is "stream", "from", "to" or
 	// "limit".
 	ReadStream(ctx context.Context, stream, from, to string, limit int) (Page, error)
+	// DeleteStream removes a stream for good, with its consumers, its ledger of gaps and its
+	// checkpoints. Nothing may append to it: where streams are shared, the error matches
+	// messages.ErrNotNow while the stream's lease is held. Waiting tails return, and every call about
+	// the stream gets ErrNoStream.
+	DeleteStream(ctx context.Context, name string) error
 	// Streams returns the stored streams, sorted by name.
 	Streams(ctx context.Context) ([]StreamInfo, error)
 	// Health returns nil while the store can take appends. Otherwise the error is the reason, for

@@ -16,7 +16,7 @@ const (
 	MaxBlock = 30 * time.Second // the longest a Tail may wait
 	MaxCount = 10_000           // the most entries one Read or Tail returns
 	// MaxPageBytes also bounds a page: it ends after the entry that brings its events to this size
-	// (I5).
+	// (I5). A context of WithPageBytes lowers this bound.
 	MaxPageBytes = 16 << 20
 )
 
@@ -165,6 +165,8 @@ type StreamInfo struct {
 	Trimmed      *EntryID   `json:"trimmed,omitempty"`
 	ClosedAt     *time.Time `json:"closed_at,omitempty"`
 	ClosedReason string     `json:"closed_reason,omitempty"`
+	// Retention is what the stream keeps, nil where only its writer knows that.
+	Retention *messages.Retention `json:"retention,omitempty"`
 	// Lost is set when the stream was found to end before the newest entry known to be stored. It
 	// is set from the opening of the store until the stream's first append.
 	Lost *Truncation `json:"lost,omitempty"`

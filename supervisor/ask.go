@@ -51,7 +51,7 @@ func ask(ctx context.Context, system *actor.ActorSystem, pid *actor.PID, questio
 	select {
 	case answer := <-in:
 		if dead, ok := answer.(*actor.DeadLetterResponse); ok {
-			return nil, fmt.Errorf("%s is not running", dead.Target.GetId())
+			return nil, fmt.Errorf("%s %w", dead.Target.GetId(), errNotRunning)
 		}
 		return answer, nil
 	case <-ctx.Done():

@@ -58,6 +58,12 @@ type (
 	withdrawn struct{}
 )
 
+// balancedFeeds tells the balancer which feeds this daemon has now, and which streams it may own.
+type balancedFeeds struct {
+	feeds   map[string]*actor.PID
+	streams []string
+}
+
 func newBalancer(cfg balancerConfig, feeds map[string]*actor.PID) *actor.Props {
 	return actors.Guarded("", cfg.Observer, cfg.Fault, func() actor.Actor {
 		return &balancer{cfg: cfg, feeds: feeds, seen: make(map[string]time.Time), orphans: make(map[string]time.Time)}
@@ -84,6 +90,8 @@ func (b *balancer) Receive(ctx actor.Context) {
 		}
 		b.tell(ctx, m)
 		b.due = actors.Later(ctx, b.cfg.Clock, b.cfg.Look, &lookDue{})
+	case *balancedFeeds:
+		b.feeds, b.cfg.Node.Streams = m.feeds, m.streams
 	case *messages.Stop:
 		b.stop(ctx)
 	case *withdrawn:
@@ -104,27 +112,29 @@ func (b *balancer) ask(point string, question func(context.Context) any) context
 }
 
 func (b *balancer) look() {
+	// The feeds may change while the store is asked.
+	node, feeds := b.cfg.Node, b.feeds
 	b.abort = b.ask("balancer.look", func(ctx context.Context) any {
 		m := &looked{}
 		if b.cfg.Candidate {
 			// The announcement of a daemon that dies expires before its leases do, so that its
 			// streams do not go back to it.
-			if m.err = b.cfg.Store.Announce(ctx, b.cfg.Node, b.cfg.TTL-b.cfg.Renew); m.err != nil {
+			if m.err = b.cfg.Store.Announce(ctx, node, b.cfg.TTL-b.cfg.Renew); m.err != nil {
 				return m
 			}
 		}
 		if m.nodes, m.err = b.cfg.Store.Nodes(ctx); m.err != nil {
 			return m
 		}
-		m.owners, m.err = b.cfg.Store.Owners(ctx, b.streams(m.nodes))
+		m.owners, m.err = b.cfg.Store.Owners(ctx, streamsOf(feeds, m.nodes))
 		return m
 	})
 }
 
-// streams returns, sorted, the streams of this daemon and those that any daemon may own.
-func (b *balancer) streams(nodes []messages.Node) []string {
+// streamsOf returns, sorted, the streams of this daemon's feeds and those that any daemon may own.
+func streamsOf(feeds map[string]*actor.PID, nodes []messages.Node) []string {
 	var streams []string
-	for name := range b.feeds {
+	for name := range feeds {
 		streams = append(streams, name)
 	}
 	for i := range nodes {

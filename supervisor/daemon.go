@@ -12,15 +12,20 @@ import (
 
 	"tempestd/actors"
 	"tempestd/internal/config"
+	"tempestd/internal/jetstream"
 	"tempestd/messages"
 	"tempestd/persistence"
 )
 
 // Daemon is the actor tree seen from outside. It is safe for concurrent use.
 type Daemon struct {
-	cfg    *config.Config
-	store  persistence.Store
-	dicts  map[string]dictionaries
+	opt        Options
+	negotiator *jetstream.Negotiator
+	store      persistence.Store
+	feeds      atomic.Pointer[feeds]
+	// changing is held while the feeds are changed. It has room for one.
+	changing chan struct{}
+
 	system *actor.ActorSystem
 	root   *actor.PID
 	checks atomic.Uint64
@@ -28,12 +33,22 @@ type Daemon struct {
 	stop   sync.Once
 }
 
+// feeds are the feeds of a daemon at one time. They are never changed, only replaced.
+type feeds struct {
+	cfg   *config.Config
+	dicts map[string]dictionaries
+}
+
+func (f *feeds) has(name string) bool {
+	return slices.ContainsFunc(f.cfg.Feeds, func(fc config.Feed) bool { return fc.Name == name })
+}
+
 // Dictionaries returns the zstd dictionaries with which a feed's upstreams compress their messages,
 // as far as they are known: the one for v1, which must be configured, and the one that the most
 // preferred of the feed's v2 servers gave out. nil stands for none. The caller must not change
 // them.
 func (d *Daemon) Dictionaries(feed string) (v1, v2 []byte) {
-	known := d.dicts[feed]
+	known := d.feeds.Load().dicts[feed]
 	for _, e := range known.upstreams {
 		if v2 = known.negotiator.Dictionary(e.Host()); v2 != nil {
 			break
@@ -99,9 +114,13 @@ func (d *Daemon) Ready(ctx context.Context) messages.Readiness {
 
 // Feeds returns the status of every feed, in the order of their names.
 func (d *Daemon) Feeds(ctx context.Context) ([]messages.FeedStatus, error) {
-	all := make([]messages.FeedStatus, 0, len(d.cfg.Feeds))
-	for _, fc := range d.cfg.Feeds {
+	now := d.feeds.Load().cfg.Feeds
+	all := make([]messages.FeedStatus, 0, len(now))
+	for _, fc := range now {
 		s, err := d.Feed(ctx, fc.Name)
+		if errors.Is(err, messages.ErrNoFeed) {
+			continue // it was removed meanwhile
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -120,6 +139,9 @@ func (d *Daemon) Feed(ctx context.Context, name string) (messages.FeedStatus, er
 	return *reply.(*messages.FeedStatus), nil
 }
 
+// HasFeed says whether a feed has that name.
+func (d *Daemon) HasFeed(name string) bool { return d.feeds.Load().has(name) }
+
 // History returns what one feed remembers. The error matches messages.ErrNoFeed if no feed has that
 // name.
 func (d *Daemon) History(ctx context.Context, name string, q messages.HistoryQuery) (messages.FeedHistory, error) {
@@ -135,7 +157,7 @@ func (d *Daemon) History(ctx context.Context, name string, q messages.HistoryQue
 // feed fetches again the events that an upstream still has, and the rest becomes a gap. BlockLost
 // returns at once.
 func (d *Daemon) BlockLost(stream string, first, last messages.EntryID) {
-	if !slices.ContainsFunc(d.cfg.Feeds, func(f config.Feed) bool { return f.Name == stream }) {
+	if !d.feeds.Load().has(stream) {
 		return // no feed reads for it any more
 	}
 	m := &messages.BlockLost{ToUS: last.TimeUS()}
@@ -225,18 +247,27 @@ func (d *Daemon) command(ctx context.Context, feed string, c any) error {
 }
 
 func (d *Daemon) askFeed(ctx context.Context, name string, question any) (any, error) {
-	if pid := d.feed(name); pid != nil {
-		return ask(ctx, d.system, pid, question)
+	for again := true; ; again = false {
+		pid := d.feed(name)
+		if pid == nil {
+			return nil, fmt.Errorf("%w: %.64q", messages.ErrNoFeed, name)
+		}
+		answer, err := ask(ctx, d.system, pid, question)
+		if !again || !errors.Is(err, errNotRunning) {
+			return answer, err
+		}
+		// A change of the configuration may be replacing it.
+		if err := d.hold(ctx); err != nil {
+			return nil, err
+		}
+		d.release()
 	}
-	return nil, fmt.Errorf("%w: %.64q", messages.ErrNoFeed, name)
 }
 
 // feed is the PID of the feed of that name, nil if there is none.
 func (d *Daemon) feed(name string) *actor.PID {
-	for _, fc := range d.cfg.Feeds {
-		if fc.Name == name {
-			return actor.NewPID(d.root.Address, d.root.Id+"/"+name)
-		}
+	if !d.feeds.Load().has(name) {
+		return nil
 	}
-	return nil
+	return actor.NewPID(d.root.Address, d.root.Id+"/"+name)
 }

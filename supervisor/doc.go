@@ -64,6 +64,8 @@
 //
 //	start.go      Start: from the configuration to the tree
 //	daemon.go     Stop and the questions of the HTTP server: the tree seen from outside
+//	change.go     other feeds, while the tree runs: made ready, then put in force; deleting a stream
+//	swap.go       what the root does of that: some feeds end in good order, others begin
 //	ask.go        questions from outside the tree
 //	root.go       the root
 //	feed.go       the feed supervisor: its messages, its questions and commands
@@ -82,6 +84,7 @@
 //	balancer.go   the actor that spreads the feeds over the daemons that share them
 //	balance.go    the decision which daemon owns which feed
 //	status.go     a feed's state and its figures
+//	absence.go    what an absence cost, told at its end
 //	history.go    what a feed remembers for the status page
 //	lag.go        how far a feed is behind, also while nothing is stored
 //	ready.go      what keeps a feed from being ready

@@ -124,10 +124,28 @@ func (l *life) connectionEnded(ctx actor.Context, e *actors.Ended) {
 	l.continuity.ended(f.endpoints.Current().Host(), e, f.cfg.Monotonic())
 	l.endedUnseen(e)
 	f.status.ended(e.Epoch)
+	f.cfg.Observer.Metrics().Ends.WithLabelValues(f.cfg.Name, endCause(e)).Inc()
 	ctx.Send(l.watchdog, &messages.Unwatch{})
 	l.stopBackfill(ctx)
 	ctx.Send(l.cursor, &messages.SaveCheckpoint{Cause: "disconnect"})
 	l.phase.disconnected(ctx, e)
+}
+
+// endCause is why a connection, or the attempt to make one, ended: one of a few words.
+func endCause(e *actors.Ended) string {
+	switch {
+	case e.Forced != "":
+		return string(e.Forced)
+	case e.Swept:
+		return "archive_read"
+	case e.Permanent:
+		return "refused"
+	case e.Clean, e.Passing:
+		return "closed"
+	case e.Lived == 0:
+		return "unreachable"
+	}
+	return "lost"
 }
 
 // disconnected waits for the backoff, unless nothing is to be read.

@@ -119,8 +119,10 @@ func (f *feed) Receive(ctx actor.Context) {
 		f.share(m)
 		f.life.phase.receive(ctx)
 
-	case *messages.FeedQuery, *messages.HistoryQuery, *filterUpdate, *followUpdate, messages.Command:
-		ctx.Respond(f.answer(ctx))
+	case *messages.FeedQuery, *messages.HistoryQuery, *filterUpdate, *followUpdate, *retentionUpdate, messages.Command:
+		if answer := f.answer(ctx); ctx.Sender() != nil {
+			ctx.Respond(answer)
+		}
 	case *messages.RepairGap, *messages.DismissGap:
 		f.commandGap(ctx)
 	case *messages.HealthCheck:
@@ -177,6 +179,8 @@ func (f *feed) answer(ctx actor.Context) any {
 		return f.status.history.tell(f.cfg.Name, now, m)
 	case *filterUpdate:
 		f.updateFilter(ctx, m.filter)
+	case *retentionUpdate:
+		f.cfg.Retention = m.retention
 	case *followUpdate:
 		f.status.Follows = &m.status
 	case messages.Command:

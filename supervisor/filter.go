@@ -8,6 +8,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/cespare/xxhash/v2"
 
+	"tempestd/internal/config"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
@@ -18,6 +19,10 @@ type filterUpdate struct{ filter jetstream.Filter }
 
 // followUpdate tells a feed how its follows stand. The feed answers with a messages.CommandDone.
 type followUpdate struct{ status messages.FollowStatus }
+
+// retentionUpdate tells a feed what its stream keeps from now on. The feed answers with a
+// messages.CommandDone.
+type retentionUpdate struct{ retention config.Retention }
 
 // hash tells filters apart. It is stored with the position, so that a restart notices a changed
 // filter.

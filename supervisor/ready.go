@@ -73,10 +73,25 @@ type readiness struct {
 func (f *feed) tick(ctx actor.Context) {
 	now := f.cfg.Clock.Now()
 	f.ticker = f.later(ctx, tickEvery, &tick{})
-	f.cfg.Observer.Metrics().Lag.WithLabelValues(f.cfg.Name).Set(f.lag(now).Seconds())
+	f.measure(now)
 	if reason := f.notReady(now); reason != f.ready.reported {
 		f.ready.reported = reason
 		ctx.Send(ctx.Parent(), &actors.FeedTrouble{Feed: ctx.Self(), Reason: reason})
+	}
+}
+
+// measure updates the figures that change with time alone.
+func (f *feed) measure(now time.Time) {
+	m, name, lag := f.cfg.Observer.Metrics(), f.cfg.Name, f.lag(now)
+	m.Lag.WithLabelValues(name).Set(lag.Seconds())
+	m.ReplayLeft.WithLabelValues(name).Set(max(f.cfg.ReplayWindow-lag, 0).Seconds())
+	for _, e := range f.endpoints.Status(now) {
+		current := 0.0
+		if e.Current {
+			current = 1
+		}
+		m.Endpoint.WithLabelValues(name, e.Endpoint).Set(current)
+		m.EndpointKO.WithLabelValues(name, e.Endpoint).Set(float64(e.Failures))
 	}
 }
 

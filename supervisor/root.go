@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -21,13 +22,14 @@ const (
 
 // root supervises the feeds, each apart from the others. It is its own supervision strategy.
 type root struct {
-	feeds     []feedConfig
+	feeds     []feedConfig    // to start with
 	balancing *balancerConfig // nil where feeds are not shared
 	clock     clockwork.Clock
 	observer  *observe.Observer
 	failed    func(error) // called when the root gives up
 
-	pids     []*actor.PID // of the feeds
+	children []*child // the feeds, by name
+	swap     *swap    // the change of the feeds that is under way, nil for none
 	balancer *actor.PID
 	faults   Intensity
 	restarts map[string]*restart // the failed children, by actor ID
@@ -39,6 +41,14 @@ type root struct {
 	asker     *actor.PID
 	unstopped map[string]bool
 	stopErr   error
+}
+
+// child is a feed as the root knows it. Its status survives the incarnations of the feed's actor,
+// and a change of its configuration.
+type child struct {
+	name   string
+	pid    *actor.PID
+	status *feedStatus
 }
 
 func newRoot(feeds []feedConfig, balancing *balancerConfig, clock clockwork.Clock, o *observe.Observer, fault actors.Fault, failed func(error)) *actor.Props {
@@ -59,10 +69,13 @@ func (r *root) Receive(ctx actor.Context) {
 		}
 		clear(r.restarts)
 	case *restartDue:
-		if pid := m.restart.pid; r.restarts[pid.Id] == m.restart && !r.stopping {
-			delete(r.restarts, pid.Id)
-			asSupervisor(ctx).RestartChildren(pid)
-		}
+		r.restart(ctx, m.restart)
+	case *actor.Terminated:
+		r.ended(ctx, m.Who)
+	case *feedChange:
+		r.change(ctx, m)
+	case *swapLate:
+		r.hurry(ctx, m.swap)
 	case *actors.FeedTrouble:
 		r.troubles[m.Feed.Id] = m.Reason
 	case *messages.ReadyQuery:
@@ -79,15 +92,47 @@ func (r *root) Receive(ctx actor.Context) {
 }
 
 func (r *root) spawn(ctx actor.Context) {
-	byName := make(map[string]*actor.PID, len(r.feeds))
 	for _, cfg := range r.feeds {
-		pid := mustSpawn(ctx, cfg.Name, newFeed(cfg, newFeedStatus(cfg.Name, filterOf(cfg.Feed), r.clock, r.observer)))
-		r.pids = append(r.pids, pid)
-		byName[cfg.Name] = pid
+		r.begin(ctx, cfg, newFeedStatus(cfg.Name, filterOf(cfg.Feed), r.clock, r.observer))
 	}
-	if r.balancing != nil && len(r.pids) > 0 {
+	r.feeds = nil
+	r.balance(ctx)
+}
+
+// begin starts a feed.
+func (r *root) begin(ctx actor.Context, cfg feedConfig, status *feedStatus) {
+	pid := mustSpawn(ctx, cfg.Name, newFeed(cfg, status))
+	r.children = append(r.children, &child{cfg.Name, pid, status})
+	slices.SortFunc(r.children, func(a, b *child) int { return strings.Compare(a.name, b.name) })
+}
+
+// balance tells the balancer which feeds there are. It starts the balancer with the first feeds.
+func (r *root) balance(ctx actor.Context) {
+	if r.balancing == nil {
+		return
+	}
+	byName := make(map[string]*actor.PID, len(r.children))
+	for _, c := range r.children {
+		byName[c.name] = c.pid
+	}
+	switch {
+	case r.balancer != nil:
+		ctx.Send(r.balancer, &balancedFeeds{byName, r.balancing.Node.Streams})
+	case len(byName) > 0:
 		// No feed's name begins with a "$".
 		r.balancer = mustSpawn(ctx, "$balancer", newBalancer(*r.balancing, byName))
+	}
+}
+
+// restart restarts a child whose time has come.
+func (r *root) restart(ctx actor.Context, due *restart) {
+	if r.restarts[due.pid.Id] != due || r.stopping {
+		return
+	}
+	delete(r.restarts, due.pid.Id)
+	asSupervisor(ctx).RestartChildren(due.pid)
+	if due.pid.Equal(r.balancer) {
+		r.balance(ctx) // its feeds may have changed since it was made
 	}
 }
 
@@ -97,6 +142,10 @@ func (r *root) HandleFailure(_ *actor.ActorSystem, s actor.Supervisor, child *ac
 	ctx := s.(actor.Context)
 	r.health.excuse(ctx, child)
 	delete(r.troubles, child.Id) // the next incarnation reports its own
+	if r.swap.isEnding(child) {
+		ctx.Stop(child) // it was to end
+		return
+	}
 	if r.stopping {
 		r.stopped(ctx, child, fmt.Errorf("%s: %s", child.Id, bounded(reason)))
 		return
@@ -122,11 +171,11 @@ func (r *root) ready() *messages.Readiness {
 	if r.stopping {
 		ready.Reasons = append(ready.Reasons, "the daemon is stopping")
 	}
-	for i, pid := range r.pids {
-		if r.restarts[pid.Id] != nil {
-			ready.Reasons = append(ready.Reasons, fmt.Sprintf("feed %s is being restarted", r.feeds[i].Name))
-		} else if trouble := r.troubles[pid.Id]; trouble != "" {
-			ready.Reasons = append(ready.Reasons, fmt.Sprintf("feed %s %s", r.feeds[i].Name, trouble))
+	for _, c := range r.children {
+		if r.restarts[c.pid.Id] != nil {
+			ready.Reasons = append(ready.Reasons, fmt.Sprintf("feed %s is being restarted", c.name))
+		} else if trouble := r.troubles[c.pid.Id]; trouble != "" {
+			ready.Reasons = append(ready.Reasons, fmt.Sprintf("feed %s %s", c.name, trouble))
 		}
 	}
 	ready.Ready = len(ready.Reasons) == 0
@@ -136,10 +185,13 @@ func (r *root) ready() *messages.Readiness {
 // answering lists the children that do not wait for a restart.
 func (r *root) answering() []*actor.PID {
 	var pids []*actor.PID
-	for _, pid := range append(slices.Clip(r.pids), r.balancer) {
-		if pid != nil && r.restarts[pid.Id] == nil {
-			pids = append(pids, pid)
+	for _, c := range r.children {
+		if r.restarts[c.pid.Id] == nil {
+			pids = append(pids, c.pid)
 		}
+	}
+	if r.balancer != nil && r.restarts[r.balancer.Id] == nil {
+		pids = append(pids, r.balancer)
 	}
 	return pids
 }
@@ -155,10 +207,17 @@ func (r *root) stop(ctx actor.Context, m *messages.Stop) {
 		r.unstopped[pid.Id] = true
 		ctx.Request(pid, m)
 	}
+	r.abandonSwap(ctx)
 	r.answerStop(ctx)
 }
 
 func (r *root) stopped(ctx actor.Context, pid *actor.PID, err error) {
+	if !r.stopping {
+		if r.swap.isEnding(pid) {
+			ctx.Stop(pid)
+		}
+		return
+	}
 	if r.stopErr == nil {
 		r.stopErr = err
 	}

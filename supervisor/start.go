@@ -58,24 +58,26 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	if o.Monotonic == nil {
 		o.Monotonic = func() time.Duration { return o.Clock.Since(start) }
 	}
-	d := &Daemon{cfg: o.Config, store: o.Store, dicts: make(map[string]dictionaries, len(o.Config.Feeds)), failed: make(chan error, 1)}
-	negotiator := jetstream.NewNegotiator(filepath.Join(o.Config.DataDir, "dictionaries"), o.Clock)
-	var feeds []feedConfig
+	d := &Daemon{opt: o, store: o.Store, failed: make(chan error, 1), changing: make(chan struct{}, 1),
+		negotiator: jetstream.NewNegotiator(filepath.Join(o.Config.DataDir, "dictionaries"), o.Clock)}
+	now := &feeds{cfg: o.Config, dicts: make(map[string]dictionaries, len(o.Config.Feeds))}
+	var all []feedConfig
 	for _, fc := range o.Config.Feeds {
-		known, err := newDictionaries(fc, negotiator)
+		known, err := newDictionaries(fc, d.negotiator)
 		if err != nil {
 			return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
 		}
-		d.dicts[fc.Name] = known
-		cfg, err := newFeedConfig(ctx, o, fc, known)
+		now.dicts[fc.Name] = known
+		cfg, err := newFeedConfig(ctx, o, fc, known, openStream)
 		if err != nil {
 			return nil, fmt.Errorf("feed %s: %w", fc.Name, err)
 		}
-		feeds = append(feeds, cfg)
+		all = append(all, cfg)
 	}
-	logger := slog.New(errorsOnly{o.Observer.Logger().Handler()})
+	d.feeds.Store(now)
+	logger := slog.New(errorsOnly{o.Observer.Library("protoactor").Handler()})
 	d.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return logger }))
-	props := newRoot(feeds, newBalancerConfig(o), o.Clock, o.Observer, o.Fault, d.fail).
+	props := newRoot(all, newBalancerConfig(o), o.Clock, o.Observer, o.Fault, d.fail).
 		Configure(actor.WithGuardian(newGuardian(o.Clock, o.Observer, d.fail)))
 	root, err := d.system.Root.SpawnNamed(props, "tempestd")
 	if err != nil {
@@ -88,9 +90,9 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	return d, nil
 }
 
-// newFeedConfig makes what the supervisor of a feed needs. It opens the feed's stream, unless that
-// needs a lease.
-func newFeedConfig(ctx context.Context, o Options, fc config.Feed, known dictionaries) (feedConfig, error) {
+// newFeedConfig makes what the supervisor of a feed needs. It opens the feed's stream by open, unless
+// that needs a lease.
+func newFeedConfig(ctx context.Context, o Options, fc config.Feed, known dictionaries, open streamOpener) (feedConfig, error) {
 	cfg := feedConfig{
 		Feed: fc, Checkpoints: o.Checkpoints, SeparateStore: o.Checkpoints != nil, Filters: o.Filters,
 		Dial: o.Dial, Clock: o.Clock, Monotonic: o.Monotonic, Observer: o.Observer,
@@ -115,7 +117,7 @@ func newFeedConfig(ctx context.Context, o Options, fc config.Feed, known diction
 		return cfg, nil
 	}
 	var err error
-	if cfg.Stream, err = openStream(ctx, o.Store, fc, messages.Lease{}); err != nil {
+	if cfg.Stream, err = open(ctx, o.Store, fc, messages.Lease{}); err != nil {
 		return cfg, fmt.Errorf("open its stream: %w", err)
 	}
 	info, err := cfg.Stream.Info(ctx)
@@ -134,6 +136,9 @@ func upstreams(fc config.Feed) []jetstream.Endpoint {
 	}
 	return all
 }
+
+// streamOpener opens a feed's stream.
+type streamOpener func(context.Context, persistence.Store, config.Feed, messages.Lease) (persistence.Stream, error)
 
 // openStream opens a feed's stream for appends.
 func openStream(ctx context.Context, store persistence.Store, fc config.Feed, lease messages.Lease) (persistence.Stream, error) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
@@ -42,6 +43,7 @@ type feedStatus struct {
 	// startUsed says that the configured start was used, or that it was said why not.
 	startUsed bool
 	history   history
+	absence   absence
 	freshness
 	progress
 
@@ -54,6 +56,14 @@ func newFeedStatus(feed string, filter jetstream.Filter, clock clockwork.Clock, 
 	return &feedStatus{clock: clock, observer: o, FeedStatus: messages.FeedStatus{Feed: feed}, filter: filter, history: newHistory(clock.Now())}
 }
 
+// changed notes that the feed begins anew with another configuration.
+func (s *feedStatus) changed(filter jetstream.Filter) {
+	for _, ofEndpoints := range []*prometheus.GaugeVec{s.observer.Metrics().Endpoint, s.observer.Metrics().EndpointKO} {
+		ofEndpoints.DeletePartialMatch(prometheus.Labels{"feed": s.Feed})
+	}
+	s.filter, s.startUsed, s.Follows = filter, false, nil
+}
+
 // enter moves the feed to a state. It is no transition if both the state and the reason stay the
 // same. Extra fields go to the log.
 func (s *feedStatus) enter(to messages.FeedState, reason string, extra ...any) {
@@ -64,6 +74,7 @@ func (s *feedStatus) enter(to messages.FeedState, reason string, extra ...any) {
 	t := messages.Transition{At: now, From: s.State, To: to, Reason: reason}
 	s.history.transition(t)
 	s.State, s.Since, s.Reason = to, now, reason
+	s.absence.moved(s, to, reason)
 	if to != messages.StateDisconnected && to != messages.StateFailed {
 		s.NextAttemptAt = nil
 	}
@@ -105,6 +116,7 @@ func (s *feedStatus) committed(m *messages.Committed) {
 // resumed notes the stored position from which the feed resumes.
 func (s *feedStatus) resumed(cp messages.Checkpoint) {
 	s.freshness.resumed(s.clock.Now(), cp)
+	s.absence.covers(s.covered)
 	s.Position = cp.Position
 	if !cp.LastID.IsZero() {
 		id := cp.LastID
@@ -115,12 +127,18 @@ func (s *feedStatus) resumed(cp messages.Checkpoint) {
 // gap notes a gap entry.
 func (s *feedStatus) gap(m *messages.GapRecorded) {
 	s.Gaps++
+	if from, to := m.Gap.FromUS, m.Gap.ToUS; from > 0 && to > from {
+		lost := time.Duration(to-from) * time.Microsecond
+		s.absence.lost += lost
+		s.observer.Metrics().LostTime.WithLabelValues(s.Feed, string(m.Gap.Cause)).Add(lost.Seconds())
+	}
 	s.history.gap(messages.GapNote{At: s.clock.Now(), ID: m.ID, Gap: m.Gap})
 }
 
 // restarted notes a fault of ours.
 func (s *feedStatus) restarted(actor, reason string) {
 	s.Restarts++
+	s.observer.Metrics().Restarts.WithLabelValues(s.Feed, actor).Inc()
 	s.history.restarted(messages.Restart{At: s.clock.Now(), Actor: actor, Reason: reason})
 }
 
@@ -136,7 +154,9 @@ func (s *feedStatus) heartbeat(m *messages.Heartbeat, open time.Time, patience t
 	if !m.LastFrame.IsZero() {
 		at := m.LastFrame
 		s.LastFrameAt = &at
+		s.observer.Metrics().LastFrame.WithLabelValues(s.Feed).Set(float64(at.UnixMicro()) / 1e6)
 	}
+	s.absence.told(s)
 }
 
 // roll empties the seconds that have passed since the last call.
@@ -158,6 +178,9 @@ func (s *feedStatus) snapshot() *messages.FeedStatus {
 		}
 	}
 	now := s.FeedStatus
+	if at := s.absence.since; !at.IsZero() && s.absence.back.IsZero() {
+		now.AwaySince = &at
+	}
 	now.EventsPerSec = float64(sum) / rateWindow
 	known := s.history.transitions
 	now.History = slices.Clone(known[max(len(known)-historyLength, 0):])

@@ -14,9 +14,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"tempestd/internal/client"
 	"tempestd/internal/serve"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -73,6 +75,11 @@ func TestTailFindsItsPosition(t *testing.T) {
 		{"--after 2500-0 -n 2", numbered(2500, 2)},
 		{"--since 10m", nil}, // the events are from 1970
 		{"--from-start -n 5 -f", numbered(0, 5)},
+		{"--since 1970-01-01T00:00:00.010Z --until 1970-01-01T00:00:00.013Z", numbered(9, 3)},
+		{"--since 1970-01-01T00:00:00.010Z --until 1970-01-01T00:00:00.013Z -f", numbered(9, 3)},
+		{"--until 1970-01-01T00:00:00.013Z -n 2", numbered(10, 2)},
+		{"--until 1970-01-01T00:00:00.001Z", nil},
+		{"--until 1d -n 2", numbered(2518, 2)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {
@@ -81,6 +88,22 @@ func TestTailFindsItsPosition(t *testing.T) {
 				t.Errorf("exit %d, %d entries, want %d; first %.1q, last %.1q\n%s", p.code, len(got), len(tt.want), got, got[max(0, len(got)-1):], p.err)
 			}
 		})
+	}
+}
+
+// Entries that come while the last ones are read must not add to them.
+func TestTheLastEntriesAreAsManyAsAskedForWhileMoreCome(t *testing.T) {
+	d := newFakeDaemon(t, "")
+	d.append(t, posts(0, 100)...)
+	c, err := client.New(d.URL, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	reading := &tail{client: c, stream: "sky"}
+	got, err := reading.newest(t.Context(), "0-0", messages.EntryID{MS: 50}, 2)
+	if err != nil || len(got) != 2 || got[1].ID.MS != 50 {
+		t.Errorf("%d entries, %v", len(got), err)
 	}
 }
 
@@ -168,6 +191,8 @@ func TestNothingFromOutsideReachesATerminalAsItIs(t *testing.T) {
 
 func TestTailFollowsUntilTheStreamIsClosed(t *testing.T) {
 	d := newFakeDaemon(t, "")
+	away := time.Now().Add(-11 * time.Minute)
+	d.control.status = messages.FeedStatus{Feed: "sky", State: messages.StateDisconnected, Since: time.Now(), AwaySince: &away, Reason: "connection refused"}
 	d.append(t, posts(0, 3)...)
 	t.Chdir(t.TempDir())
 	p := process{out: newBuffer(), err: newBuffer()}
@@ -177,6 +202,7 @@ func TestTailFollowsUntilTheStreamIsClosed(t *testing.T) {
 		p.run(context.Background(), nil, "tail", "sky", "-n", "1", "-f", "--addr", d.URL)
 	}()
 	p.out.await(t, "post 2")
+	p.err.await(t, "stream sky: its feed is disconnected, away for 11m0s: connection refused\nwaiting for it …\n")
 	d.append(t, posts(3, 2)...)
 	p.out.await(t, "post 4")
 	if err := d.stream.Close(t.Context(), "feed removed"); err != nil {

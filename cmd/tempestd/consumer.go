@@ -57,7 +57,7 @@ acknowledged went out.`,
 			return a.withClient(func(daemon *client.Client) error {
 				all, err := daemon.Consumers(c.Context(), args[0])
 				if err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				if asJSON {
 					return printJSON(a.out, all)
@@ -120,7 +120,7 @@ beginning or another filter is an error.`,
 				excludeRepaired(&filter, unrepaired)
 				status, made, err := daemon.CreateConsumer(c.Context(), args[0], args[1], after, filter)
 				if err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				what := "is there already"
 				if made {
@@ -152,7 +152,7 @@ nothing any more. The stream stays as it is.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withClient(func(daemon *client.Client) error {
 				if err := daemon.DeleteConsumer(c.Context(), args[0], args[1]); err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				fmt.Fprintf(a.err, "%s/%s: deleted\n", args[0], args[1])
 				return nil
@@ -176,7 +176,7 @@ nothing more than that is missed.`,
 			return a.withClient(func(daemon *client.Client) error {
 				status, err := daemon.SeekConsumer(c.Context(), args[0], args[1], after)
 				if err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				fmt.Fprintf(a.err, "%s/%s: at %v, %s entries behind\n", args[0], args[1], status.Acked, showCount(status.LagEntries))
 				return nil

@@ -24,6 +24,10 @@ nothing came, or somebody else had a batch, for as long as --wait says.`,
   tempestd consumer next bluesky indexer -n 1000 --wait 30s --ack | jq -r .event.did`,
 		Args: streamAndConsumer(),
 		RunE: func(c *cobra.Command, args []string) error {
+			// 0 is the default of the client.
+			if opt.Limit == 0 || opt.Lease == 0 {
+				return usage("-n, --lease: got %d, %v; want 1 to 1000 entries, and a lease from 1s to 1h", opt.Limit, opt.Lease)
+			}
 			t := &tail{app: a, stream: args[0], limit: -1, out: bufio.NewWriterSize(a.out, 64<<10)}
 			t.print = t.printJSON
 			if !asJSON && isTerminal(a.out) {
@@ -32,7 +36,7 @@ nothing came, or somebody else had a batch, for as long as --wait says.`,
 			return a.withClient(func(daemon *client.Client) error {
 				batch, err := daemon.Next(c.Context(), args[0], args[1], opt)
 				if err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				if err := t.write(batch.Frames); err != nil {
 					return err
@@ -72,7 +76,7 @@ nothing; a token whose batch has gone out again, or was given back, is refused.`
 		Args:    names("the stream", "the consumer", "the token that next gave"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withClient(func(daemon *client.Client) error {
-				return named(c.Context(), daemon, daemon.Ack(c.Context(), args[0], args[1], args[2]))
+				return daemon.Ack(c.Context(), args[0], args[1], args[2])
 			})
 		},
 	}
@@ -89,7 +93,7 @@ batch goes out again, at once or after --delay, to whoever asks next.`,
 		Args:    names("the stream", "the consumer", "the token that next gave"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withClient(func(daemon *client.Client) error {
-				return named(c.Context(), daemon, daemon.Nack(c.Context(), args[0], args[1], args[2], delay))
+				return daemon.Nack(c.Context(), args[0], args[1], args[2], delay)
 			})
 		},
 	}

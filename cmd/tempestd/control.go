@@ -46,7 +46,7 @@ func (a *app) controlCommand(verb, short, long, done string, ask func(*client.Cl
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withClient(func(daemon *client.Client) error {
 				if err := ask(daemon, c.Context(), args[0]); err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				fmt.Fprintf(a.err, "%s: %s\n", args[0], done)
 				return nil
@@ -72,7 +72,7 @@ cannot be undone; closing it again changes nothing, the first reason stands.`,
 			return a.withClient(func(daemon *client.Client) error {
 				info, err := daemon.CloseStream(c.Context(), args[0], reason)
 				if err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				fmt.Fprintf(a.err, "%s: closed at %s: %s\n", args[0], info.ClosedAt.Format(time.RFC3339), plain.Line(info.ClosedReason))
 				return nil

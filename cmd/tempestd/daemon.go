@@ -15,8 +15,6 @@ import (
 	"tempestd/internal/client"
 	"tempestd/internal/config"
 	"tempestd/internal/plain"
-	"tempestd/messages"
-	"tempestd/persistence"
 )
 
 // defaultAddr is the address of a daemon with the default configuration.
@@ -42,13 +40,18 @@ func (a *app) connect() (*client.Client, error) {
 		if err != nil {
 			return nil, err
 		}
+		if addr == "" && cfg != nil && answers(cfg.Socket()) {
+			return client.NewSocket(cfg.Socket()), nil
+		}
 		if addr == "" {
 			if addr, err = listenAddr(cfg); err != nil {
 				return nil, err
 			}
 		}
 		if cfg != nil {
-			secret = cfg.HTTP.Token
+			if secret = cfg.HTTP.Token; secret.IsHash() {
+				secret = config.Secret{} // it cannot be sent
+			}
 		}
 	}
 	token := secret.Reveal()
@@ -69,9 +72,22 @@ func (a *app) connect() (*client.Client, error) {
 	return c, nil
 }
 
+// answers reports whether a daemon listens at the control socket, and lets this process in.
+func answers(socket string) bool {
+	if socket == "" {
+		return false
+	}
+	conn, err := net.DialTimeout("unix", socket, time.Second)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
 // clientConfig loads the configuration of a client command, or returns nil if there is none. If -c
-// does not name it and it is invalid, for example because only the daemon may read its token file,
-// clientConfig prints a note and ignores it.
+// does not name it and it is invalid, clientConfig prints a note and ignores it. A token that only
+// the daemon can read is a warning.
 func (a *app) clientConfig() (*config.Config, error) {
 	path, err := config.Find(a.configPath)
 	if path == "" || err != nil {
@@ -82,6 +98,13 @@ func (a *app) clientConfig() (*config.Config, error) {
 		first, _, _ := strings.Cut(err.Error(), "\n")
 		fmt.Fprintf(a.err, "%s; not used, trying %s\n", first, defaultAddr)
 		return nil, nil
+	}
+	if err == nil && a.tokenFile == "" && cfg.HTTP.Token.IsEmpty() {
+		for _, e := range cfg.Unresolved {
+			if set, _ := a.env("TEMPESTD_TOKEN"); set == "" && strings.HasPrefix(e.Key, "http.token") {
+				fmt.Fprintf(a.err, "warning: %s; trying without a token: --token-file or TEMPESTD_TOKEN gives one\n", e)
+			}
+		}
 	}
 	return cfg, err
 }
@@ -97,6 +120,9 @@ func listenAddr(cfg *config.Config) (string, error) {
 		return "", usage("http.listen is off in %s: there is no daemon to ask; --addr names another", cfg.Path)
 	case port == "0":
 		return "", usage("http.listen of %s has port 0, which is another one at every start; --addr says which", cfg.Path)
+	}
+	if cfg.HTTP.TLSCertFile != "" {
+		return "https://" + cfg.HTTP.Listen, nil
 	}
 	return cfg.HTTP.Listen, nil
 }
@@ -146,25 +172,6 @@ func streamNames(ctx context.Context, c *client.Client) ([]string, error) {
 		names[i] = s.Name
 	}
 	return names, err
-}
-
-// named adds the existing names to an error about a name that does not exist.
-func named(ctx context.Context, c *client.Client, err error) error {
-	names, what := streamNames, "streams"
-	switch {
-	case errors.Is(err, messages.ErrNoFeed):
-		names, what = feedNames, "feeds"
-	case !errors.Is(err, persistence.ErrNoStream):
-		return err
-	}
-	switch there, namesErr := names(ctx, c); {
-	case namesErr != nil:
-		return err
-	case len(there) == 0:
-		return fmt.Errorf("%w; there are no %s", err, what)
-	default:
-		return fmt.Errorf("%w; the %s are: %s", err, what, strings.Join(there, ", "))
-	}
 }
 
 // gone reports whether it makes sense to wait for the daemon: it is unreachable, or it asks to try

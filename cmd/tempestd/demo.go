@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
 	"github.com/spf13/cobra"
 
 	"tempestd/internal/demo"
@@ -57,8 +55,8 @@ this machine is contacted.`,
 		},
 	}
 	flags := c.Flags()
-	flags.DurationVar(&opt.For, "for", 20*time.Second, "how long events flow, as in `30s`")
-	flags.Float64Var(&opt.Rate, "rate", 500, "`events` a second")
+	flags.DurationVar(&opt.For, "for", 20*time.Second, "how long events flow, as in `30s`; at least 1s")
+	flags.Float64Var(&opt.Rate, "rate", 500, "`events` a second, more than 0")
 	flags.Uint64Var(&opt.Seed, "seed", 0, "`seed` of the simulated network")
 	flags.BoolVar(&opt.Faults, "faults", false, "break things")
 	return c
@@ -66,38 +64,16 @@ this machine is contacted.`,
 
 // runDemo shows the demo: on a terminal as a live view, elsewhere as one line per second and one
 // line for each log event of the daemon.
-func (a *app) runDemo(ctx context.Context, opt demo.Options) (result demo.Result, err error) {
+func (a *app) runDemo(ctx context.Context, opt demo.Options) (demo.Result, error) {
 	if !isTerminal(a.err) {
 		opt.Log = func(line string) { fmt.Fprintln(a.err, "  "+plain.Line(line)) }
 		opt.Watch = newProgress(a.err).show
 		return demo.Run(ctx, opt)
 	}
-	ctx, interrupt := context.WithCancelCause(ctx)
-	defer interrupt(nil)
-	// The view reads the keyboard if there is one, so that typed characters do not disturb the
-	// display. Ctrl-C then arrives as a key.
-	options := []tea.ProgramOption{tea.WithOutput(a.err), tea.WithoutSignalHandler(), tea.WithInput(nil)}
-	if isTerminal(a.in) {
-		options = append(options, tea.WithInput(a.in))
-	}
-	view := tea.NewProgram(newDemoView(a.err, opt, func() { interrupt(signalled{os.Interrupt}) }), options...)
+	view := newDemoView(a.err, opt)
 	opt.Log = func(string) {}
-	opt.Watch = func(s demo.Snapshot) { view.Send(s) }
-	finished := make(chan struct{})
-	go func() {
-		result, err = demo.Run(ctx, opt)
-		close(finished)
-		view.Quit()
-	}()
-	if _, err := view.Run(); err != nil {
-		return demo.Result{}, err
-	}
-	select {
-	case <-finished:
-		return result, err
-	default: // ended by the second Ctrl-C
-		return demo.Result{}, context.Cause(ctx)
-	}
+	opt.Watch = func(s demo.Snapshot) { fmt.Fprint(a.err, clearScreen, view.render(s, width(a.err))) }
+	return demo.Run(ctx, opt)
 }
 
 // printResult prints the comparison to standard output, and the rest to standard error.

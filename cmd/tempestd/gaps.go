@@ -44,7 +44,7 @@ give follows it.`,
 			return a.withClient(func(daemon *client.Client) error {
 				list, err := daemon.Gaps(c.Context(), q)
 				if err != nil {
-					return named(c.Context(), daemon, err)
+					return err
 				}
 				if asJSON {
 					return printJSON(a.out, list)

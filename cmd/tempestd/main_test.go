@@ -123,6 +123,22 @@ type fakeControl struct {
 	mu     sync.Mutex
 	status messages.FeedStatus
 	asked  []string
+
+	reloaded messages.Reloaded // the answers to a reload
+	refuses  error
+}
+
+func (f *fakeControl) HasFeed(name string) bool { return name == "sky" }
+
+func (f *fakeControl) DeleteStream(_ context.Context, stream string) error {
+	if stream != "sky" {
+		return fmt.Errorf("%w: %q", persistence.ErrNoStream, stream)
+	}
+	return f.ask("delete", stream)
+}
+
+func (f *fakeControl) Reload(context.Context) (messages.Reloaded, error) {
+	return f.reloaded, f.refuses
 }
 
 func (f *fakeControl) Feeds(ctx context.Context) ([]messages.FeedStatus, error) {
@@ -196,7 +212,7 @@ func newFakeDaemon(t *testing.T, token string) *fakeDaemon {
 		Feed: "sky", State: messages.StateDisconnected, Since: time.Now().Add(-90 * time.Second), Reason: "reset\x1b[31m by peer",
 		Position: messages.Position{TimeUS: 1_795_327_636_563_030}, LagMS: 1234, Stored: 1_234_567, Reconnects: 3,
 	}}}
-	d.api = serve.New(serve.Options{Store: store, Control: d.control, Observer: d.observer, Token: token, Clock: clock})
+	d.api = serve.New(serve.Options{Store: store, Control: d.control, Reloader: d.control, Observer: d.observer, Token: token, Clock: clock})
 	d.Server = httptest.NewServer(d.api.Handler())
 	t.Cleanup(func() {
 		d.stop(t)

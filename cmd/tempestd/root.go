@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"tempestd/internal/config"
+	"tempestd/internal/daemon"
 	"tempestd/internal/plain"
+	"tempestd/internal/version"
 )
 
 // Exit codes. A command that a signal ended exits with 128 plus the signal's number.
@@ -19,6 +21,10 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	// What another start does not mend. The numbers are those of sysexits.h, which systemd names.
+	exitVersion   = 65
+	exitTaken     = 69
+	exitForbidden = 77
 )
 
 // app is the process from the commands' view.
@@ -53,8 +59,9 @@ Try it with nothing installed or configured:
   tempestd run                 the daemon, on a public feed
   tempestd tail bluesky -f     what it stores, as it comes
 
-Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, 128+n ended by
-signal n.`
+Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, 65 the store is
+another version's, 69 another process has the port or data_dir, 77 the user lacks a permission,
+128+n ended by signal n.`
 
 // newRoot returns the command tree.
 func newRoot(a *app) *cobra.Command {
@@ -64,7 +71,9 @@ func newRoot(a *app) *cobra.Command {
 		Long:          rootHelp,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Version:       version.This().String(),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
@@ -86,8 +95,8 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	group("daemon", a.runCommand(), a.checkCommand(), a.streamsCommand(), a.backupCommand(), a.restoreCommand())
-	group("client", a.tailCommand(), a.consumerCommand(), a.statusCommand(), a.gapsCommand(), a.reconnectCommand(), a.pauseCommand(), a.resumeCommand(), a.closeCommand())
+	group("daemon", a.runCommand(), a.checkCommand(), a.doctorCommand(), a.streamsCommand(), a.cursorCommand(), a.backupCommand(), a.restoreCommand())
+	group("client", a.tailCommand(), a.consumerCommand(), a.statusCommand(), a.gapsCommand(), a.reconnectCommand(), a.pauseCommand(), a.resumeCommand(), a.closeCommand(), a.reloadCommand(), a.logCommand(), a.supportCommand())
 	group("try", a.demoCommand(), a.simulateCommand())
 	group("", a.versionCommand())
 	return root
@@ -126,12 +135,18 @@ func execute(ctx context.Context, a *app, args []string) int {
 	command, err := root.ExecuteContextC(ctx)
 	var mistake usageError
 	var invalid *config.Errors
+	var rejected errRejected
 	var signal signalled
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &invalid):
 		fmt.Fprintln(a.err, err)
+		return exitUsage
+	case errors.As(err, &rejected): // several lines, of which none repeats a secret
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintln(a.err, plain.Line(line))
+		}
 		return exitUsage
 	case errors.As(err, &mistake), !a.started:
 		fmt.Fprintf(a.err, "%s: %s\nRun '%s --help' for how to use it.\n", command.CommandPath(), withoutSecrets(err, args), command.CommandPath())
@@ -140,6 +155,14 @@ func execute(ctx context.Context, a *app, args []string) int {
 		return signal.exitCode()
 	}
 	fmt.Fprintf(a.err, "%s: %s\n", command.CommandPath(), withoutSecrets(err, args))
+	switch {
+	case errors.Is(err, daemon.ErrVersion):
+		return exitVersion
+	case errors.Is(err, daemon.ErrTaken):
+		return exitTaken
+	case errors.Is(err, daemon.ErrForbidden):
+		return exitForbidden
+	}
 	return exitFailure
 }
 
@@ -186,4 +209,13 @@ func (a *app) loadConfig() (*config.Config, error) {
 		return nil, err
 	}
 	return config.Load(path, a.env)
+}
+
+// daemonConfig loads the configuration for a daemon, which needs every secret.
+func (a *app) daemonConfig() (*config.Config, error) {
+	cfg, err := a.loadConfig()
+	if err == nil && len(cfg.Unresolved) > 0 {
+		return nil, &config.Errors{List: cfg.Unresolved}
+	}
+	return cfg, err
 }

@@ -38,7 +38,7 @@ func TestExitCodes(t *testing.T) {
 		{"tail sky --after 1-1 --since 1m", 2, "", "after since"},
 		{"tail sky --after yesterday", 2, "", `--after: malformed entry ID: "yesterday"`},
 		{"tail sky -n -1", 2, "", "-n: got -1"},
-		{"tail sky --since -1m", 2, "", "--since: got -1m0s"},
+		{"tail sky --since -1m", 2, "", `got "-1m"`},
 		{"tail sky --since 10", 2, "", "invalid argument"},
 		{"status --addr ftp://x", 2, "", `daemon address "ftp://x"`},
 		{"status --addr 127.0.0.1:1", 1, "", "is `tempestd run` running there?"},
@@ -84,6 +84,21 @@ dids = ["alice"]
 		if !strings.HasPrefix(lines[i], bad+want) {
 			t.Errorf("line %d: %s; want %s", i, lines[i], want)
 		}
+	}
+}
+
+// A credential of the unit is missing everywhere else: check and clients warn, and a daemon refuses.
+func TestAnUnresolvedCredentialIsAWarningOutsideTheUnit(t *testing.T) {
+	cfg := file(t, "c.toml", "[http]\nlisten = \"127.0.0.1:1\"\ntoken_file = \"${CREDENTIALS_DIRECTORY}/token\"\n[feeds.sky]\nendpoints = [\"h\"]\n")
+	const unset = ":3: http.token_file: the environment variable CREDENTIALS_DIRECTORY is not set"
+	if p := run(t, "check", "-q", "-c", cfg); p.code != 0 || !strings.HasPrefix(p.err.String(), "warning: ") || !strings.Contains(p.err.String(), unset) {
+		t.Errorf("check: exit %d\n%s", p.code, p.err)
+	}
+	if p := run(t, "status", "-c", cfg); p.code != 1 || !strings.Contains(p.err.String(), "trying without a token") || !strings.Contains(p.err.String(), "refused") {
+		t.Errorf("status: exit %d\n%s", p.code, p.err)
+	}
+	if p := run(t, "run", "-c", cfg); p.code != 2 || !strings.Contains(p.err.String(), unset) {
+		t.Errorf("run: exit %d\n%s", p.code, p.err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"math"
 	"runtime/debug"
 
@@ -29,31 +30,44 @@ SIGINT or SIGTERM stop it gracefully: it stops reading, stores what was read, sa
 checkpoints and exits 0, within shutdown_timeout. A second one ends it at once; nothing that was
 stored is lost by that, nor by kill -9.
 
-SIGHUP reads the configuration again and takes over the feeds' filters (collections, dids,
-dids_file, kinds) without losing an event; whatever else has changed is named in the log and waits
-for a restart. In a terminal it means that the terminal is gone, and stops the daemon.`,
+SIGHUP reads the configuration again, like "tempestd reload": feeds are added, removed and changed
+without losing an event, and those that did not change keep their connections. What needs a
+restart is named in the log, and so is what is wrong with the file. In a terminal it means that
+the terminal is gone, and stops the daemon.`,
 		Example: `  tempestd run
   tempestd run -c /etc/tempestd/config.toml
   GOMEMLIMIT=256MiB tempestd run          # more memory for the collector's ease`,
 		Args: none,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := a.loadConfig()
+			cfg, err := a.daemonConfig()
 			if err != nil {
 				return err
 			}
-			logger, err := observe.NewLogger(a.err, cfg.Log.Level, cfg.Log.Format)
+			level := new(slog.LevelVar)
+			level.Set(cfg.Log.Level)
+			logger, err := observe.NewLogger(a.err, level, cfg.Log.Format)
 			if err != nil {
 				return err
 			}
+			logger, recent := observe.Remember(logger)
 			ctx, reload, stop := untilHangup(c.Context())
 			defer stop()
-			limitMemory(cfg)
+			memory := memoryLimit{free: debug.SetMemoryLimit(-1) == math.MaxInt64}
+			memory.set(cfg)
+			clock := clockwork.NewRealClock()
 			return daemon.Run(ctx, cfg, daemon.Options{
 				Version:  version.This().Version,
-				Observer: observe.New(logger, observe.NewMetrics()),
-				Clock:    clockwork.NewRealClock(),
+				Observer: observe.New(logger, observe.NewMetrics(), observe.Quiet(clock)),
+				Clock:    clock,
 				Reload:   reload,
-				Load:     a.loadConfig,
+				Load:     a.daemonConfig,
+
+				LogLevel:  level,
+				RecentLog: recent.Text,
+				Reloaded: func(cfg *config.Config) {
+					level.Set(cfg.Log.Level)
+					memory.set(cfg)
+				},
 			})
 		},
 	}
@@ -66,17 +80,21 @@ const (
 	memoryBase       = 64 << 20 // the store, HTTP, the runtime
 	memoryPerBatch   = 2        // batch_bytes times this: the batch and its encoding
 	memoryPerIndexed = 20       // bytes per entry of the dedupe horizon, during a replay
+	memoryPerServed  = 2        // http.memory times this: what readers hold, and what was read to get there
 )
 
-// limitMemory sets the runtime's soft memory limit, unless the environment has set it. The garbage
+// memoryLimit is the runtime's soft memory limit. free says that the environment has set none.
+type memoryLimit struct{ free bool }
+
+// set sets the limit, unless the environment has set it. The garbage
 // collector works harder near the limit. The limit is above what all feeds can need at the same
 // time, because below that the collector would run all the time. Without a limit the collector
 // would let garbage grow to the size of the live heap.
-func limitMemory(cfg *config.Config) {
-	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+func (m memoryLimit) set(cfg *config.Config) {
+	if !m.free {
 		return
 	}
-	limit := int64(memoryBase)
+	limit := memoryBase + memoryPerServed*cfg.HTTP.Memory
 	for _, f := range cfg.Feeds {
 		limit += actors.Credits*memoryPerBatch*f.BatchBytes + memoryPerIndexed*int64(f.DedupeHorizon.Entries)
 	}

@@ -35,10 +35,12 @@ func (a *app) statusCommand() *cobra.Command {
 		Long: `Status shows every feed, its state and what it has done since the daemon started, every stream
 that is stored, and their named consumers.
 
-LAG is the time from an event's upstream time to its storage. DUPS are events that came again and
-were dropped, RECONN the connections after the first, RESTARTS the actors restarted because of a
-fault, GAPS the losses recorded in the stream. Where daemons share their streams, OWNER is the one
-that reads the feed, EPOCH how often it has had an owner, STANDBYS the others that may.
+SINCE is for how long a feed has been live, or away: since it was last connected, however often it
+tried since then. LAG is the time from an event's upstream time to its storage. DUPS are events
+that came again and were dropped, RECONN the connections after the first, RESTARTS the actors
+restarted because of a fault, GAPS the losses recorded in the stream. Where daemons share their
+streams, OWNER is the one that reads the feed, EPOCH how often it has had an owner, STANDBYS the
+others that may.
 
 With --watch it is shown anew until Ctrl-C, which is its good end; a daemon that goes away is
 waited for.`,
@@ -60,7 +62,7 @@ waited for.`,
 		},
 	}
 	c.Flags().BoolVarP(&watch, "watch", "w", false, "show it anew until Ctrl-C")
-	c.Flags().DurationVar(&every, "interval", time.Second, "with --watch: how often, as in `2s`")
+	c.Flags().DurationVar(&every, "interval", time.Second, "with --watch: how often, as in `2s`; at least 100ms")
 	jsonFlag(c, &asJSON)
 	a.clientFlags(c)
 	return c
@@ -133,7 +135,7 @@ func (a *app) printStatus(w io.Writer, s status, asJSON bool) error {
 	var rows [][]string
 	var notes []string
 	for _, f := range s.Feeds {
-		rows = append(rows, []string{plain.Line(f.Feed), p.state(f.State), showAge(now.Sub(f.Since)), fmt.Sprintf("%.1f", f.EventsPerSec), showLag(f),
+		rows = append(rows, []string{plain.Line(f.Feed), p.state(f.State), showAge(now.Sub(since(f))), fmt.Sprintf("%.1f", f.EventsPerSec), showLag(f),
 			showCount(f.Stored), showCount(f.Duplicates), showCount(f.Reconnects), showCount(f.Restarts), showCount(f.Gaps), showMicros(f.Position.TimeUS)})
 		if note := feedNote(f, now); note != "" {
 			notes = append(notes, f.Feed+": "+note)
@@ -183,6 +185,15 @@ func ownerRows(feeds []messages.FeedStatus) (rows [][]string) {
 		rows = append(rows, []string{plain.Line(f.Feed), owner, fmt.Sprint(f.Fence), plain.Line(strings.Join(f.Standbys, ", "))})
 	}
 	return rows
+}
+
+// since is when a feed began to be as it is: live, or not. The attempts of a feed that is away do not
+// count.
+func since(f messages.FeedStatus) time.Time {
+	if f.AwaySince != nil {
+		return *f.AwaySince
+	}
+	return f.Since
 }
 
 // feedNote says why a feed is not live and what happens next, and how far it has come with its

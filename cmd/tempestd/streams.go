@@ -19,16 +19,19 @@ import (
 func (a *app) streamsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "streams",
-		Short: "Look after the files that streams are kept in",
-		Long: `Verify looks at every byte that is stored; repair puts aside what is damaged, so that what is left
-is whole. Both are for the store under data_dir: streams in a Valkey server have its own means.`,
-		Example: `  tempestd streams verify
+		Short: "List, trim, close and delete streams, and look after their files",
+		Long: `List and info show the streams, trim drops their oldest entries, close ends one for good, and
+delete removes one that no feed fills any more. Verify looks at every byte that is stored; repair
+puts aside what is damaged, so that what is left is whole. The last two are for the store under
+data_dir: streams in a Valkey server have its own means.`,
+		Example: `  tempestd streams list
+  tempestd streams verify
   tempestd streams verify --offline --data-dir /var/lib/tempestd
   tempestd streams repair --dry-run`,
 		Args: none,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	for _, sub := range []*cobra.Command{a.streamsVerifyCommand(), a.streamsRepairCommand()} {
+	for _, sub := range []*cobra.Command{a.streamsListCommand(), a.streamsInfoCommand(), a.streamsTrimCommand(), a.closeCommand(), a.streamsDeleteCommand(), a.streamsVerifyCommand(), a.streamsRepairCommand()} {
 		a.counted(sub)
 		c.AddCommand(sub)
 	}
@@ -138,7 +141,7 @@ func (a *app) verify(c *cobra.Command, offline bool, dataDir, stream string, rat
 	}
 	err = a.withClient(func(daemon *client.Client) error {
 		done, err = daemon.Verify(c.Context(), stream, rate, found, progress)
-		return named(c.Context(), daemon, err)
+		return err
 	})
 	return done, noDaemon(err)
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,16 +35,19 @@ type tail struct {
 	after  string // the exclusive cursor
 	limit  int    // most entries to print; -1 for no limit
 	follow bool
+	until  time.Time // no entry of this time or later is printed; zero for no end
 	filter messages.ConsumerFilter
 	out    *bufio.Writer
 	print  func(persistence.Entry) error
+
+	toldWait bool // it was said what the tail waits for
 
 	line []byte // the buffer of printJSON
 }
 
 func (a *app) tailCommand() *cobra.Command {
 	var after string
-	var since time.Duration
+	since, until := moment{now: time.Now}, moment{now: time.Now}
 	var fromStart, follow, asJSON bool
 	var count int
 	var filter messages.ConsumerFilter
@@ -53,12 +58,14 @@ func (a *app) tailCommand() *cobra.Command {
 		Long: `Tail prints entries of a stream from a running daemon, in order. Without a position it begins with
 the last 10, or -n of them; --after, --since and --from-start begin elsewhere and print what
 follows, at most -n if that is given. -f goes on with what comes, until Ctrl-C (exit code 130, as
-tail -f).
+tail -f). --until ends before a time. Both times are a duration back from now (10m, 7d), today,
+yesterday, a day, or a time such as 2026-11-01T15:00:00Z, and mean the times of the entries' IDs.
 
 On a terminal an entry is a readable line. In a pipe, or with --json, it is
 {"id":"<ms>-<seq>","event":{…}}, the event exactly as the upstream sent it; the id of the last one
 is the --after to go on with. A following tail survives a restart of the daemon: it goes on after
-the last entry it printed, and nothing is missed or repeated.
+the last entry it printed, and nothing is missed or repeated. It says what it waits for while the
+stream's feed is not live.
 
 --collection, --did and --kind print only some entries; the daemon leaves the others out. Gaps are
 always printed, unless --kind names other kinds only. Events that were fetched to close a gap stand
@@ -66,6 +73,7 @@ behind what was stored when they came, and have a member "repair"; --without-rep
 out.`,
 		Example: `  tempestd tail bluesky -f
   tempestd tail bluesky --since 10m | jq -r .event.did
+  tempestd tail bluesky --since yesterday --until today > yesterday.jsonl
   tempestd tail bluesky --from-start -n 1000 > first.jsonl
   tempestd tail bluesky --after 1795327636563-30000 -f
   tempestd tail bluesky -f --collection app.bsky.feed.post --did did:plc:ewvi7nxzyoun6zhxrhs64oiz`,
@@ -76,7 +84,7 @@ out.`,
 				return usage("--collection, --did, --kind: %w", errors.Join(errs...))
 			}
 			excludeRepaired(&filter, unrepaired)
-			t := &tail{app: a, stream: args[0], follow: follow, limit: -1, filter: filter, out: bufio.NewWriterSize(a.out, 64<<10)}
+			t := &tail{app: a, stream: args[0], follow: follow, until: until.at, limit: -1, filter: filter, out: bufio.NewWriterSize(a.out, 64<<10)}
 			counted := c.Flags().Changed("lines")
 			if count < 0 || count > maxLast {
 				return usage("-n: got %d; want 0 to %d", count, maxLast)
@@ -90,10 +98,7 @@ out.`,
 				}
 				t.after, last = id.String(), -1
 			case c.Flags().Changed("since"):
-				if since < 0 {
-					return usage("--since: got %v; want a duration back from now, such as 10m", since)
-				}
-				t.after, last = persistence.CursorSince(time.Now().Add(-since)).String(), -1
+				t.after, last = persistence.CursorSince(since.at).String(), -1
 			case fromStart:
 				t.after, last = persistence.FromBeginning().String(), -1
 			}
@@ -106,15 +111,16 @@ out.`,
 			}
 			return a.withClient(func(daemon *client.Client) error {
 				t.client = daemon
-				return named(c.Context(), daemon, t.run(c.Context(), last))
+				return t.run(c.Context(), last)
 			})
 		},
 	}
 	flags := c.Flags()
 	flags.StringVar(&after, "after", "", "begin after the entry with this `id`; 0-0 is the beginning")
-	flags.DurationVar(&since, "since", 0, "begin this long ago, as in `10m`")
+	flags.Var(&since, "since", "begin at this `time`: 10m or 7d ago, yesterday, 2026-11-01T15:00:00Z")
+	flags.Var(&until, "until", "end before this `time`, in the same forms")
 	flags.BoolVar(&fromStart, "from-start", false, "begin with the oldest entry")
-	flags.IntVarP(&count, "lines", "n", 10, "`count` of entries: the last so many, or at most so many after a position")
+	flags.IntVarP(&count, "lines", "n", 10, "`count` of entries, up to 1000000: the last so many, or at most so many after a position")
 	flags.BoolVarP(&follow, "follow", "f", false, "go on with what comes")
 	flags.BoolVar(&asJSON, "json", false, "print JSON lines on a terminal as well")
 	flags.StringSliceVar(&filter.Collections, "collection", nil, "only commits of this `NSID`, or of all below it: app.bsky.feed.*; may be repeated")
@@ -157,10 +163,14 @@ func (t *tail) start(ctx context.Context, last int) error {
 // stream is closed.
 func (t *tail) read(ctx context.Context) error {
 	lost, pause := false, retryFirst
+	idle := true // nothing came the last time
 	for t.limit != 0 {
 		block := time.Duration(0)
 		if t.follow && !lost {
-			block = waitBlock
+			block = t.block(time.Now())
+		}
+		if block > 0 && idle {
+			t.tellWait(ctx)
 		}
 		limit := pageSize
 		if t.limit > 0 {
@@ -187,11 +197,15 @@ func (t *tail) read(ctx context.Context) error {
 			fmt.Fprintf(t.app.err, "the daemon is back; going on after %s\n", t.after)
 			lost, pause = false, retryFirst
 		}
-		if err := t.write(frames.Entries); err != nil {
+		idle = len(frames.Entries) == 0
+		within := t.before(frames.Entries)
+		if err := t.write(within); err != nil {
 			return err
 		}
 		t.after = frames.Cursor.String()
 		switch {
+		case len(within) < len(frames.Entries), frames.Behind == 0 && t.isOver(time.Now()):
+			return nil
 		case frames.Behind > 0:
 		case frames.IsClosed():
 			fmt.Fprintf(t.app.err, "stream %s is closed: %s\n", t.stream, plain.Line(frames.ClosedReason))
@@ -201,6 +215,29 @@ func (t *tail) read(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// before returns the entries up to the end.
+func (t *tail) before(all []persistence.Entry) []persistence.Entry {
+	if t.until.IsZero() {
+		return all
+	}
+	end := uint64(max(t.until.UnixMilli(), 0))
+	if i := slices.IndexFunc(all, func(e persistence.Entry) bool { return e.ID.MS >= end }); i >= 0 {
+		return all[:i]
+	}
+	return all
+}
+
+// isOver says whether no entry can come that is to be printed.
+func (t *tail) isOver(now time.Time) bool { return !t.until.IsZero() && !now.Before(t.until) }
+
+// block is how long a request of a following tail waits.
+func (t *tail) block(now time.Time) time.Duration {
+	if t.until.IsZero() {
+		return waitBlock
+	}
+	return min(waitBlock, max(t.until.Sub(now), 0))
 }
 
 // explain adds what a user can do about an error.
@@ -232,14 +269,21 @@ func (t *tail) last(ctx context.Context, info persistence.StreamInfo, n int) ([]
 	if n == 0 || info.Newest == nil || info.Oldest == nil {
 		return nil, nil
 	}
-	span := info.Newest.MS - info.Oldest.MS
+	end := *info.Newest
+	if before := uint64(max(t.until.UnixMilli(), 0)); !t.until.IsZero() && before <= end.MS {
+		if before <= info.Oldest.MS {
+			return nil, nil
+		}
+		end = messages.EntryID{MS: before - 1, Seq: math.MaxUint64}
+	}
+	span := end.MS - info.Oldest.MS
 	back := max(100, uint64(2*float64(span)*float64(n)/float64(max(info.Entries, 1)))) // ms
 	for {
 		from := info.Oldest.MS
 		if back < span {
-			from = info.Newest.MS - back
+			from = end.MS - back
 		}
-		frames, err := t.newest(ctx, persistence.CursorSince(time.UnixMilli(int64(from))).String(), *info.Newest, n)
+		frames, err := t.newest(ctx, persistence.CursorSince(time.UnixMilli(int64(from))).String(), end, n)
 		if err != nil || len(frames) >= n || back >= span {
 			return frames, err
 		}
@@ -250,6 +294,7 @@ func (t *tail) last(ctx context.Context, info persistence.StreamInfo, n int) ([]
 // newest reads from the cursor up to the entry end and returns the last n entries.
 func (t *tail) newest(ctx context.Context, after string, end messages.EntryID, n int) ([]persistence.Entry, error) {
 	var kept []persistence.Entry
+	newest := func() []persistence.Entry { return kept[max(len(kept)-n, 0):] }
 	for {
 		page, err := t.client.Tail(ctx, t.stream, after, 0, pageSize, t.filter)
 		if err != nil {
@@ -257,14 +302,12 @@ func (t *tail) newest(ctx context.Context, after string, end messages.EntryID, n
 		}
 		for _, f := range page.Entries {
 			if f.ID.Compare(end) > 0 {
-				return kept, nil
+				return newest(), nil
 			}
 			kept = append(kept, f)
 		}
 		after = page.Cursor.String()
-		if len(kept) > n {
-			kept = append(kept[:0], kept[len(kept)-n:]...)
-		}
+		kept = append(kept[:0], newest()...)
 		if page.Behind == 0 || page.Cursor.Compare(end) >= 0 {
 			return kept, nil
 		}

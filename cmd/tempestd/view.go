@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
 	"github.com/dustin/go-humanize"
 
 	"tempestd/internal/demo"
@@ -52,47 +51,21 @@ func showFaults(faults map[string]int64) string {
 	return strings.Join(parts, " ")
 }
 
-// demoView is the live view: a bubbletea model that shows the newest snapshot.
+// demoView is the live view on a terminal. Each snapshot replaces the one before.
 type demoView struct {
-	palette     palette
-	length      time.Duration
-	interrupt   func() // ends the flow of events
-	interrupted bool
-	width       int
-	seen        demo.Snapshot
-	lines       reader
+	palette palette
+	length  time.Duration
+	seen    demo.Snapshot
+	lines   reader
 }
 
-func newDemoView(terminal io.Writer, opt demo.Options, interrupt func()) demoView {
-	return demoView{palette: newPalette(terminal), length: opt.For, interrupt: interrupt, width: 80, lines: newReader(terminal, nil)}
+func newDemoView(terminal io.Writer, opt demo.Options) *demoView {
+	return &demoView{palette: newPalette(terminal), length: opt.For, lines: newReader(terminal, nil)}
 }
 
-// Init returns no command, because snapshots arrive from the demo.
-func (v demoView) Init() tea.Cmd { return nil }
-
-// Update handles a snapshot, a new size of the terminal, or a key. The first Ctrl-C ends the demo
-// early; the second ends the view at once.
-func (v demoView) Update(message tea.Msg) (tea.Model, tea.Cmd) {
-	switch m := message.(type) {
-	case demo.Snapshot:
-		v.seen = m
-	case tea.WindowSizeMsg:
-		v.width = m.Width
-	case tea.KeyMsg:
-		switch {
-		case m.Type != tea.KeyCtrlC:
-		case v.interrupted:
-			return v, tea.Quit
-		default:
-			v.interrupted = true
-			v.interrupt()
-		}
-	}
-	return v, nil
-}
-
-// View renders the snapshot.
-func (v demoView) View() string {
+// render returns the snapshot as lines of at most columns; 0 means no limit.
+func (v *demoView) render(seen demo.Snapshot, columns int) string {
+	v.seen = seen
 	p, s, f := v.palette, v.seen, v.seen.Feed
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s %s  %s\n\n", p.strong.Render("tempestd demo"), v.bar(), v.phase(), p.faint.Render("Ctrl-C ends it early"))
@@ -100,7 +73,7 @@ func (v demoView) View() string {
 	label := func(name string) string { return p.faint.Render(fmt.Sprintf("%-9s", name)) }
 	fmt.Fprintf(&b, "%s %s  sent %s%s\n", label("upstream"), s.Upstream, showCount(s.Sim.Contents), v.down())
 	fmt.Fprintf(&b, "%s %s\n", label("faults"), p.bad.Render(showFaults(s.Sim.Faults)))
-	fmt.Fprintf(&b, "%s %s since %s  %s events/s  lag %s\n", label("feed"), p.state(f.State), showAge(time.Since(f.Since)), p.strong.Render(fmt.Sprintf("%.0f", f.EventsPerSec)), showLag(f))
+	fmt.Fprintf(&b, "%s %s since %s  %s events/s  lag %s\n", label("feed"), p.state(f.State), showAge(time.Since(since(f))), p.strong.Render(fmt.Sprintf("%.0f", f.EventsPerSec)), showLag(f))
 	fmt.Fprintf(&b, "%s stored %s  replayed and dropped %s  bad frames %d\n", label(""), showCount(f.Stored), showCount(f.Duplicates), f.Bad)
 	fmt.Fprintf(&b, "%s reconnects %d  stalls found %d  actor restarts %d  gaps %d\n", label(""), f.Reconnects, f.Stalls, f.Restarts, f.Gaps)
 	fmt.Fprintf(&b, "%s %s entries, %s  %s\n", label("stream"), showCount(s.Stream.Entries), humanize.IBytes(uint64(max(s.Stream.Bytes, 0))), p.faint.Render(s.Addr))
@@ -114,24 +87,24 @@ func (v demoView) View() string {
 	for _, line := range s.Log {
 		fmt.Fprintln(&b, plain.Line(line))
 	}
-	return fit(b.String(), v.width)
+	return fit(b.String(), columns)
 }
 
 // bar shows the elapsed part of the time.
-func (v demoView) bar() string {
+func (v *demoView) bar() string {
 	const width = 20
 	done := min(width, int(width*v.seen.Elapsed/v.length))
 	return v.palette.good.Render(strings.Repeat("━", done)) + v.palette.faint.Render(strings.Repeat("─", width-done))
 }
 
-func (v demoView) phase() string {
+func (v *demoView) phase() string {
 	if v.seen.Phase == demo.Running {
 		return fmt.Sprintf("%.0f of %v", min(v.seen.Elapsed, v.length).Seconds(), v.length)
 	}
 	return string(v.seen.Phase)
 }
 
-func (v demoView) down() string {
+func (v *demoView) down() string {
 	if v.seen.Sim.Down {
 		return v.palette.bad.Render("  down")
 	}

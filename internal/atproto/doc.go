@@ -15,6 +15,7 @@
 //	nsid.go      NSIDs, and the prefixes of NSIDs that filters may name
 //	tid.go       times in TIDs: keys and revs
 //	did.go       DIDs, in general and of the methods that the network has
+//	didset.go    sets of DIDs that take little memory
 //	jetstream.go paths, subprotocol, header and type names, names of errors and info frames
 //	cursor.go    the divide between sequence numbers and times
 //	limits.go    how much a subscriber may ask for

@@ -46,9 +46,20 @@ func New(addr, token string) (*Client, error) {
 	return &Client{base: base, token: token, http: http.Client{
 		// No proxy: the daemon is on this machine or named by its operator, and only the daemon may
 		// see the token. For the same reason there are no redirects.
-		Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, IdleConnTimeout: time.Minute},
+		Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, IdleConnTimeout: time.Minute, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
+}
+
+// NewSocket returns a client of the daemon with that control socket, which needs no token.
+func NewSocket(path string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", path)
+	}
+	return &Client{base: url.URL{Scheme: "http", Host: "localhost"}, http: http.Client{
+		Transport:     &http.Transport{DialContext: dial, IdleConnTimeout: time.Minute, DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 // plainAddr matches an address that has no place for a password.

@@ -78,6 +78,19 @@ func (a *actors) Close(_ context.Context, stream, reason string) (persistence.St
 	return persistence.StreamInfo{Name: stream, ClosedAt: &at, ClosedReason: reason}, a.tell("close", stream)
 }
 
+func (a *actors) HasFeed(name string) bool { return name == "bluesky" }
+
+func (a *actors) DeleteStream(_ context.Context, stream string) error {
+	if stream != "old" {
+		return fmt.Errorf("%w: the feed %s fills it", messages.ErrNotNow, stream)
+	}
+	return a.tell("delete", stream)
+}
+
+func (a *actors) Reload(context.Context) (messages.Reloaded, error) {
+	return messages.Reloaded{Added: []string{"new"}, Restart: []string{"http.listen"}}, a.tell("reload", "")
+}
+
 const token = "hunter2"
 
 // daemon starts the API over a store that has one stream of two events, and returns a client of it.

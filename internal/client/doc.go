@@ -8,6 +8,8 @@
 //
 //	client.go      Client, New and the calls
 //	consumers.go   named consumers
+//	reload.go      reading the configuration again, and deleting streams
+//	diagnose.go    positions, trims, the log, profiles, metrics
 //	maintenance.go verifying the store's files, and naming them for a backup
 //	errors.go      the errors
 package client

@@ -26,7 +26,7 @@ func accountKeys() []key {
 	identifier := field("identifier", "", `"did:web:you.example"`)
 	identifier.doc = `A feed that follows one account: its DID, or its handle. A DID is better: a handle can come to be another account's, and the password
 goes to the server of the account that the handle leads to. With follows, the feed's dids are the account's follows, which are read
-from its own server, kept under data_dir and read again every refresh (1m to 7d). With an app password, what was missed can be fetched
+from its own server, kept under data_dir and read again every refresh ({range refresh}). With an app password, what was missed can be fetched
 from the account's timeline; the session is kept under data_dir. password_file holds the password in a file of its own.`
 	all := []key{
 		bind(identifier, text("want a handle or a DID", isAccount), func(at place) *string { return &at.feed.Account.Identifier }),
@@ -68,10 +68,7 @@ func (l *loader) readAccountPasswords() {
 		}
 		key := showPath([]string{"feeds", name, "account", "password"})
 		file := key + "_file"
-		secret, err := ReadToken(f.accountPasswordFile)
-		if err != nil {
-			l.report(l.lines[file], file, reason(err), "want a readable file that holds the app password")
-		}
+		secret := l.secretFile(file, f.accountPasswordFile, "app password")
 		if at, both := l.lines[key]; both {
 			l.report(max(at, l.lines[file]), file, "found "+key+" as well", "want one of the two")
 		}

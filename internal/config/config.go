@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"tempestd/internal/jetstream"
@@ -16,11 +17,18 @@ type Config struct {
 	Repair          bool          // gaps are repaired, as each feed says
 	Log             Log
 	HTTP            HTTP
+	MetricsListen   string // host:port of a listener for metrics alone, "" for none
 	Stream          Stream
 	Valkey          Valkey // with BackendValkey
 	HA              HA
 	Network         Network
 	Feeds           []Feed // sorted by name
+
+	// Unresolved are the secrets that this process cannot read: their variable is not set, or their
+	// file is for another user. A daemon must not run without them. Other commands can do their work.
+	Unresolved []*Error
+	// Warnings say what is allowed and unwise.
+	Warnings []*Error
 }
 
 // Network says where the servers of accounts are found, for repairs and for feeds that follow an
@@ -42,12 +50,24 @@ type Log struct {
 // HTTP configures the listener.
 type HTTP struct {
 	Listen string // host:port; "" turns the listener off
-	Token  Secret // bearer token; required when Listen is not loopback
+	// ControlSocket is a Unix socket that asks for no token, "auto" for the one under DataDir, "" for
+	// none.
+	ControlSocket string
+	// TLSCertFile and TLSKeyFile make the listener speak TLS; "" for plain HTTP.
+	TLSCertFile, TLSKeyFile string
+	// Token is the bearer token for everything, ReadToken the one that only reads. Either may be a
+	// hash. One of them is required when Listen is not loopback.
+	Token, ReadToken Secret
 
 	// MaxTails bounds the requests that wait on one stream, or follow it, at one time.
 	MaxTails int
 	// MaxTailsPerClient bounds the same requests of one address, on all streams.
 	MaxTailsPerClient int
+	// MaxConnections bounds the connections of the listener, MaxConnectionsPerClient those of one
+	// address.
+	MaxConnections, MaxConnectionsPerClient int
+	// Memory is how many bytes all readers may use together.
+	Memory int64
 	// DefaultStream is the stream of Jetstream clients that name none; "" means the only stream
 	// there is.
 	DefaultStream string
@@ -55,6 +75,11 @@ type HTTP struct {
 	// AllowedOrigins lists the origins of other servers' web pages that may read, as browsers send
 	// them: "*" for any origin, "https://*.example.org" for all hosts below example.org.
 	AllowedOrigins []string
+	// AllowedHosts lists the host names under which a loopback listener answers, besides its own:
+	// "*.example.org" for all below example.org.
+	AllowedHosts []string
+	// TrustedProxies are the addresses of reverse proxies that say for whom they forward.
+	TrustedProxies []netip.Prefix
 }
 
 // Stream configures where streams are stored.

@@ -24,17 +24,20 @@ type entry struct {
 
 // value is a TOML value.
 type value struct {
-	kind  unstable.Kind
-	text  string // the text of a string; the source text of any other scalar
-	line  int
-	items []value // the items of an array
+	kind unstable.Kind
+	text string // the text of a string, with its variables replaced; the source text of any other scalar
+	// written is the text as it was written, if it has variables. An error shows this text, because
+	// the environment may hold secrets (I10).
+	written string
+	line    int
+	items   []value // the items of an array
 }
 
 // String describes the value for an error message. It does not repeat text that may be a secret.
 func (v value) String() string {
 	switch v.kind {
 	case unstable.String:
-		return Shown(v.text)
+		return Shown(cmp.Or(v.written, v.text))
 	case unstable.Integer, unstable.Float:
 		if !plainNumber.MatchString(v.text) {
 			return "a bare number"

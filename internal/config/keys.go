@@ -3,8 +3,10 @@ package config
 import (
 	"cmp"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"tempestd/internal/jetstream"
@@ -21,15 +23,20 @@ type key struct {
 	example string
 	doc     string // what the reference says above the key
 	want    string // the accepted values
+	ends    *ends  // of the accepted values, nil without such
+	secret  bool   // a variable in the value may be set for the daemon alone
 	set     func(s *source, at place, v value) []problem
 	show    func(at place) string // as TOML source; "" leaves the key out
+	same    func(a, b place) bool // nil for a key whose value is part of another key's
+	copy    func(from, to place)  // likewise
+	fixed   bool                  // a change needs a restart
 }
 
 // draft is a configuration while it is being read: the Config, and the keys whose values become
 // part of other keys' values.
 type draft struct {
 	Config
-	tokenFile, passwordFile, sentinelPasswordFile string
+	tokenFile, readTokenFile, passwordFile, sentinelPasswordFile string
 }
 
 // feedDraft is the same for one feed.
@@ -47,7 +54,7 @@ type place struct {
 
 // bind makes the functions set and show of a key from its kind and its field.
 func bind[T any](k key, of kind[T], field func(place) *T) key {
-	k.want = of.want
+	k.want, k.ends, k.secret = of.want, of.ends, of.secret
 	k.set = func(s *source, at place, v value) []problem {
 		t, bad := of.parse(s, v)
 		if bad == nil {
@@ -56,6 +63,8 @@ func bind[T any](k key, of kind[T], field func(place) *T) key {
 		return bad
 	}
 	k.show = func(at place) string { return of.show(*field(at)) }
+	k.same = func(a, b place) bool { return reflect.DeepEqual(*field(a), *field(b)) }
+	k.copy = func(from, to place) { *field(to) = *field(from) }
 	return k
 }
 
@@ -63,7 +72,16 @@ func bind[T any](k key, of kind[T], field func(place) *T) key {
 // part of another key's value.
 func hidden(k key) key {
 	k.show = func(place) string { return "" }
+	k.same, k.copy = nil, nil
 	return k
+}
+
+// fixed marks keys of which a change needs a restart.
+func fixed(all ...key) []key {
+	for i := range all {
+		all[i].fixed = true
+	}
+	return all
 }
 
 // feedKey is bind for a key of [feeds.<name>].
@@ -78,8 +96,8 @@ func feedKey[T any](name, value, doc string, of kind[T], field func(*Feed) *T) k
 func replayWindow() key {
 	of := orAuto(duration(time.Minute, 30*day))
 	return key{
-		path: feedsTable + ".replay_window", value: `"auto"`, want: of.want,
-		doc: `How far back a resume may reach (1m to 30d). After a longer absence the gap is recorded in the stream and the feed goes on live.
+		path: feedsTable + ".replay_window", value: `"auto"`, want: of.want, ends: of.ends,
+		doc: `How far back a resume may reach ({range}). After a longer absence the gap is recorded in the stream and the feed goes on live.
 "auto" leaves it to v2 servers, which say so when they cannot go back that far. v1 servers do not; there it is 12h.`,
 		set: func(s *source, at place, v value) []problem {
 			window, bad := of.parse(s, v)
@@ -95,6 +113,9 @@ func replayWindow() key {
 				return of.show(0)
 			}
 			return of.show(at.feed.ReplayWindow)
+		},
+		same: func(a, b place) bool {
+			return a.feed.ReplayWindow == b.feed.ReplayWindow && a.feed.ReplayWindowAuto == b.feed.ReplayWindowAuto
 		},
 	}
 }
@@ -114,6 +135,7 @@ func tables() []table {
 	return []table{
 		{"log", "The structured log of the daemon itself."},
 		{"http", "Where consumers tail, and operators look and control."},
+		{"metrics", "The metrics for Prometheus, where a listener of their own is wanted."},
 		{"stream", "The store behind all streams."},
 		{"valkey", `The Valkey (7.2 or later) or Redis (7.0 or later) that keeps the streams, with backend = "valkey".`},
 		{"ha", "How daemons that share a Valkey share the feeds."},
@@ -123,39 +145,27 @@ a-z, 0-9, '.', '_' and '-', and starts with a letter or digit.`},
 	}
 }
 
-// keys returns the vocabulary, in the order of the reference.
-func keys() []key {
-	all := []key{
+// keys returns the vocabulary, in the order of the reference. It must not be changed.
+var keys = sync.OnceValue(allKeys)
+
+func allKeys() []key {
+	all := slices.Concat(fixed(
 		bind(key{path: "data_dir", example: `"/var/lib/tempestd"`, doc: `Where streams and checkpoints are kept. One daemon at a time may hold it.
 Default: $STATE_DIRECTORY where systemd sets it, else $XDG_DATA_HOME/tempestd, else ~/.local/share/tempestd.`},
 			path(), func(at place) *string { return &at.draft.DataDir }),
-		bind(key{path: "shutdown_timeout", value: `"30s"`, doc: `How long a graceful stop may take: stop reading, store what was read, save the checkpoint (1s to 10m).`},
+	), []key{
+		bind(key{path: "shutdown_timeout", value: `"30s"`, doc: `How long a graceful stop may take: stop reading, store what was read, save the checkpoint ({range}).`},
 			duration(time.Second, 10*time.Minute), func(at place) *time.Duration { return &at.draft.ShutdownTimeout }),
+	}, fixed(
 		bind(key{path: "repair", value: `true`, doc: `Fetch events that were missed, as each feed's gap_policy says. false switches all repairs off.`},
 			flag(), func(at place) *bool { return &at.draft.Repair }),
-
+	), []key{
 		bind(key{path: "log.level", value: `"info"`, doc: `The least level that is logged: "debug", "info", "warn" or "error".`},
 			level(), func(at place) *slog.Level { return &at.draft.Log.Level }),
-		bind(key{path: "log.format", value: `"auto"`, doc: `"json", "text", or "auto": text on a terminal, JSON otherwise. The log goes to standard error.`},
+	}, fixed(
+		bind(key{path: "log.format", value: `"auto"`, doc: `"json", "text", or "auto": entries of the journal under systemd, text on a terminal, JSON otherwise. The log goes to standard error.`},
 			choice("auto", "json", "text"), func(at place) *string { return &at.draft.Log.Format }),
-
-		bind(key{path: "http.listen", value: `"127.0.0.1:7077"`, doc: `host:port of the HTTP listener; "" turns it off. Anything but loopback needs a token.`},
-			listen(), func(at place) *string { return &at.draft.HTTP.Listen }),
-		bind(key{path: "http.token", example: `"${TEMPESTD_TOKEN}"`, doc: `The bearer token that clients must send; none by default. Either here or in a file of its own.`},
-			secret(), func(at place) *Secret { return &at.draft.HTTP.Token }),
-		bind(key{path: "http.default_stream", example: `"bluesky"`, doc: `The stream that Jetstream clients get who name none: those of /subscribe and of v2's endpoint. By default the only one there is.`},
-			text(wantFeedName, feedName.MatchString), func(at place) *string { return &at.draft.HTTP.DefaultStream }),
-		hidden(bind(key{path: "http.token_file", example: `"${CREDENTIALS_DIRECTORY}/token"`, doc: `A file that holds the token; white space around it is left out.`},
-			path(), func(at place) *string { return &at.draft.tokenFile })),
-		bind(key{path: "http.max_tails", value: `16384`, doc: `How many requests may wait on one stream, or follow it, at one time (1 to 1000000); more get 429. One that waits takes some 30 KB.`},
-			count(1, 1_000_000), func(at place) *int { return &at.draft.HTTP.MaxTails }),
-		bind(key{path: "http.max_tails_per_client", value: `10000`, doc: `How many of them, on all streams, may be one address's (1 to 1000000). An IPv6 client is its /64; behind a proxy all clients are one.`},
-			count(1, 1_000_000), func(at place) *int { return &at.draft.HTTP.MaxTailsPerClient }),
-		bind(key{path: "http.allowed_origins", value: `[]`, doc: `Origins of web pages, served from elsewhere, that may use the listener from a browser: "https://app.example", "http://localhost:5173",
-"https://*.example.org" for all below example.org, "*" for any page. They may read. What changes something is open to those alone that are
-written out in full, and with the bearer token, which has to be set. [] is for the daemon's own status page alone.`},
-			once(list(0, maxOrigins, origin())), func(at place) *[]string { return &at.draft.HTTP.AllowedOrigins }),
-
+	), httpKeys(), fixed(
 		bind(key{path: "stream.backend", value: `"embedded"`, doc: `Where streams are stored. "embedded" keeps them under data_dir and needs nothing else; "valkey" in a server that several daemons,
 and any other client, can use. The keys below are about "embedded" alone.`},
 			choice(BackendEmbedded, BackendValkey), func(at place) *Backend { return &at.draft.Stream.Backend }),
@@ -163,12 +173,12 @@ and any other client, can use. The keys below are about "embedded" alone.`},
 was shown. "interval": every sync_interval; a power cut may take back what came since, which is then fetched again
 and may get other IDs.`},
 			choice(SyncBatch, SyncInterval), func(at place) *Sync { return &at.draft.Stream.Sync }),
-		bind(key{path: "stream.sync_interval", value: `"1s"`, doc: `With sync = "interval": the time between two syncs (10ms to 1m).`},
+		bind(key{path: "stream.sync_interval", value: `"1s"`, doc: `With sync = "interval": the time between two syncs ({range}).`},
 			duration(10*time.Millisecond, time.Minute), func(at place) *time.Duration { return &at.draft.Stream.SyncInterval }),
-		bind(key{path: "stream.min_free", value: `"512MiB"`, doc: `Disk space that must stay free (16MiB to 1TiB). Below it appends wait until there is room again; the upstream is the buffer.`},
+		bind(key{path: "stream.min_free", value: `"512MiB"`, doc: `Disk space that must stay free ({range}). Below it appends wait until there is room again; the upstream is the buffer.`},
 			size(16*mib, tib), func(at place) *int64 { return &at.draft.Stream.MinFree }),
-	}
-	return slices.Concat(all, valkeyKeys(), networkKeys(), feedKeys(), repairKeys(), accountKeys())
+	))
+	return withEnds(slices.Concat(all, fixed(valkeyKeys()...), fixed(networkKeys()...), feedKeys(), repairKeys(), accountKeys()))
 }
 
 // feedKeys returns the keys of [feeds.<name>].
@@ -191,14 +201,14 @@ the bytes and costs more processor time than all the rest; what an upstream cann
 		feedKey("kinds", `[]`, `Only events of these kinds: "commit", "identity", "account", "sync". [] takes all.`,
 			unique(list(0, 4, choice("commit", "identity", "account", "sync"))), func(f *Feed) *[]string { return &f.Kinds }),
 		feedKey("collections", `[]`, `Only commits of these collections; "app.bsky.graph.*" takes all below. [] takes all. Identity and account events always come.
-Up to 100 are asked of the server; with more, everything is read and filtered here. A changed filter is taken over on SIGHUP.`,
+Up to 100 are asked of the server; with more, everything is read and filtered here.`,
 			unique(list(0, maxCollections, collection())), func(f *Feed) *[]string { return &f.Collections }),
 		feedKey("dids", `[]`, `Only events of these accounts; [] takes all. Up to 10 000, together with dids_file, are asked of the server; with more, up to
 1 000 000, everything is read and filtered here.`,
 			unique(list(0, maxDIDs, did())), func(f *Feed) *[]string { return &f.DIDs }),
-		hidden(bind(key{path: feedsTable + ".dids_file", example: `"dids.txt"`, doc: `A file with more of them, one a line; '#' begins a comment. It is read at the start, and on SIGHUP.`},
+		hidden(bind(key{path: feedsTable + ".dids_file", example: `"dids.txt"`, doc: `A file with more of them, one a line; '#' begins a comment. It is read at the start, and again by a reload.`},
 			path(), func(at place) *string { return &at.feed.didsFile })),
-		feedKey("backoff", `["1s", "2s", "5s", "10s", "30s"]`, `The waits before the first, second, third … attempt to reconnect, with some jitter (10ms to 1h each). The last is repeated;
+		feedKey("backoff", `["1s", "2s", "5s", "10s", "30s"]`, `The waits before the first, second, third … attempt to reconnect, with some jitter ({range} each). The last is repeated;
 a healthy period begins anew.`,
 			list(1, 32, duration(10*time.Millisecond, time.Hour)), func(f *Feed) *[]time.Duration { return &f.Backoff }),
 		feedKey("start", `"live"`, `Where a feed begins that has no position yet; one that has a position ignores it. "live": with what comes from now on. "earliest": with
@@ -206,31 +216,31 @@ the oldest event of the server's socket (some 36h at the public hosts). "archive
 A time ("2026-11-01T00:00:00Z") or a duration ("7d"): there, from the socket if that reaches so far, else from the archive.`,
 			start(), func(f *Feed) *Start { return &f.Start }),
 		replayWindow(),
-		feedKey("rewind", `"10s"`, `How much further back than needed a resume by time begins (0s to 1h); what the stream holds already is dropped.`,
+		feedKey("rewind", `"10s"`, `How much further back than needed a resume by time begins ({range}); what the stream holds already is dropped.`,
 			duration(0, time.Hour), func(f *Feed) *time.Duration { return &f.Rewind }),
 		feedKey("dedupe", `"always"`, `When events are compared with what is stored. "always": at all times, also where a server repeats itself on a live connection.
 "overlap": only while a replay overlaps the stream; repeats on a live connection are then stored twice.`,
 			choice(DedupeAlways, DedupeOverlap), func(f *Feed) *Dedupe { return &f.Dedupe }),
-		feedKey("dedupe_horizon.entries", `3_000_000`, `How many of the newest entries a replay is compared with (1_000 to 100_000_000; about 16 bytes of memory each, only
-while a replay lasts) and how old they may be (1m to 30d).`,
+		feedKey("dedupe_horizon.entries", `3_000_000`, `How many of the newest entries a replay is compared with ({range}; about 16 bytes of memory each, only
+while a replay lasts) and how old they may be ({range dedupe_horizon.age}).`,
 			count(1_000, 100_000_000), func(f *Feed) *int { return &f.DedupeHorizon.Entries }),
 		feedKey("dedupe_horizon.age", `"48h"`, "",
 			duration(time.Minute, 30*day), func(f *Feed) *time.Duration { return &f.DedupeHorizon.Age }),
-		feedKey("checkpoint_interval", `"5s"`, `How often the checkpoint of an idle stretch is saved (100ms to 10m). Every append saves one as well.`,
+		feedKey("checkpoint_interval", `"5s"`, `How often the checkpoint of an idle stretch is saved ({range}). Every append saves one as well.`,
 			duration(100*time.Millisecond, 10*time.Minute), func(f *Feed) *time.Duration { return &f.CheckpointInterval }),
-		feedKey("stale_after", `"auto"`, `Silence after which a connection is given up (500ms to 7d). "auto" judges by the feed's own rhythm: seconds for a busy feed,
+		feedKey("stale_after", `"auto"`, `Silence after which a connection is given up ({range}). "auto" judges by the feed's own rhythm: seconds for a busy feed,
 and a quiet one is left alone.`,
 			orAuto(duration(500*time.Millisecond, 7*day)), func(f *Feed) *time.Duration { return &f.StaleAfter }),
-		feedKey("blind_after", `"auto"`, `How long a host may send other frames but no commits (10s to 30d). One that sends none for longer is taken for blind: the next endpoint
+		feedKey("blind_after", `"auto"`, `How long a host may send other frames but no commits ({range}). One that sends none for longer is taken for blind: the next endpoint
 is connected to, from the last commit on. "auto" judges by the feed's own history.`,
 			orAuto(duration(10*time.Second, 30*day)), func(f *Feed) *time.Duration { return &f.BlindAfter }),
-		feedKey("ping_interval", `"15s"`, `How often the connection is pinged (100ms to 10m). One that does not answer is half-open and is given up.`,
+		feedKey("ping_interval", `"15s"`, `How often the connection is pinged ({range}). One that does not answer is half-open and is given up.`,
 			duration(100*time.Millisecond, 10*time.Minute), func(f *Feed) *time.Duration { return &f.PingInterval }),
-		feedKey("max_message_size", `"4MiB"`, `The largest event that is taken (64KiB to 16MiB). Servers are asked to leave larger ones out, which they do without a word. The largest
+		feedKey("max_message_size", `"4MiB"`, `The largest event that is taken ({range}). Servers are asked to leave larger ones out, which they do without a word. The largest
 record the network allows has about 1 MB, up to three times that as JSON.
 One that is sent all the same is passed over, and recorded as a gap.`,
 			size(64*kib, 16*mib), func(f *Feed) *int64 { return &f.MaxMessageSize }),
-		feedKey("batch_events", `8_192`, `The most events (1 to 65_536) and bytes (64KiB to 64MiB) of one append, and how long an event may wait for others (0s to 10s).
+		feedKey("batch_events", `8_192`, `The most events ({range}) and bytes ({range batch_bytes}) of one append, and how long an event may wait for others ({range batch_delay}).
 At 1000 events a second readers see 99 of 100 events within 5 ms; with "25ms" within 27 ms, for less than half the processor
 time, an eighth of the syncs, and two thirds of the disk until segments are packed.`,
 			count(1, 65_536), func(f *Feed) *int { return &f.BatchEvents }),

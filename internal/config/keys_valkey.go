@@ -32,7 +32,7 @@ func valkeyKeys() []key {
 			secret(), func(at place) *Secret { return &v(at).SentinelPassword }),
 		hidden(bind(key{path: "valkey.sentinel_password_file", example: `"${CREDENTIALS_DIRECTORY}/sentinel"`, doc: `A file that holds it.`},
 			path(), func(at place) *string { return &at.draft.sentinelPasswordFile })),
-		bind(key{path: "valkey.database", value: `0`, doc: `The database that is selected (0 to 65_535); a cluster has only 0.`},
+		bind(key{path: "valkey.database", value: `0`, doc: `The database that is selected ({range}); a cluster has only 0.`},
 			count(0, 65_535), func(at place) *int { return &v(at).Database }),
 		bind(key{path: "valkey.prefix", value: strconv.Quote(valkey.DefaultPrefix), doc: `What every key begins with; the stream of a feed is <prefix>{<feed>}. Daemons with the same prefix share their streams.`},
 			text(`want 1 to 64 printable characters without spaces, { and }`, func(s string) bool { return keyPrefix.MatchString(s) }), func(at place) *string { return &v(at).Prefix }),
@@ -46,9 +46,9 @@ func valkeyKeys() []key {
 			path(), func(at place) *string { return &v(at).KeyFile }),
 		bind(key{path: "valkey.tls_server_name", example: `"valkey.internal"`, doc: `The name that the server's certificate must have; the address's host by default.`},
 			word(), func(at place) *string { return &v(at).ServerName }),
-		bind(key{path: "valkey.connect_timeout", value: `"5s"`, doc: `How long a connection may take to be made (100ms to 1m).`},
+		bind(key{path: "valkey.connect_timeout", value: `"5s"`, doc: `How long a connection may take to be made ({range}).`},
 			duration(100*time.Millisecond, time.Minute), func(at place) *time.Duration { return &v(at).ConnectTimeout }),
-		bind(key{path: "valkey.command_timeout", value: `"5s"`, doc: `How long a command, or one append, may take before it is asked what became of it (100ms to 1m).`},
+		bind(key{path: "valkey.command_timeout", value: `"5s"`, doc: `How long a command, or one append, may take before it is asked what became of it ({range}).`},
 			duration(100*time.Millisecond, time.Minute), func(at place) *time.Duration { return &v(at).CommandTimeout }),
 		bind(key{path: "valkey.durability", value: `"memory"`, doc: `What an append waits for before it counts, and before readers get its entries: "memory": the server's answer; "aof": the sync of its
 append-only file; "replicas": that, and replicas that have the append. docs/valkey.md says which fault each survives.`},
@@ -65,9 +65,9 @@ it this daemon wants all its feeds for itself, and says so where another has one
 			word(), func(at place) *string { return &ha(at).Name }),
 		bind(key{path: "ha.candidate", value: `true`, doc: `false: this daemon owns no feed and only serves readers. It needs no [feeds].`},
 			flag(), func(at place) *bool { return &ha(at).Candidate }),
-		bind(key{path: "ha.lease_ttl", value: `"10s"`, doc: `How long an owner that is not heard of keeps a feed (500ms to 10m).`},
+		bind(key{path: "ha.lease_ttl", value: `"10s"`, doc: `How long an owner that is not heard of keeps a feed ({range}).`},
 			duration(500*time.Millisecond, 10*time.Minute), func(at place) *time.Duration { return &ha(at).LeaseTTL }),
-		bind(key{path: "ha.renew_every", value: `"auto"`, doc: `How often an owner is heard of (100ms to 5m, at most half of lease_ttl). "auto" is a third of it.`},
+		bind(key{path: "ha.renew_every", value: `"auto"`, doc: `How often an owner is heard of ({range}, at most half of lease_ttl). "auto" is a third of it.`},
 			orAuto(duration(100*time.Millisecond, 5*time.Minute)), func(at place) *time.Duration { return &ha(at).RenewEvery }),
 	}
 }

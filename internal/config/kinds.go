@@ -17,6 +17,7 @@ type problem struct {
 	line  int
 	found string
 	want  string
+	unset string // the variable that is not set, if that is the problem
 }
 
 // kind says how the values of one type are read from TOML and written back.
@@ -24,6 +25,9 @@ type kind[T any] struct {
 	want  string // the accepted values; the end of an error message
 	parse func(s *source, v value) (T, []problem)
 	show  func(T) string // as TOML source
+	ends  *ends          // nil for values that have no least and no most
+	// secret says that a variable in the value may be set for the daemon alone.
+	secret bool
 }
 
 // source is the part of the outside world that reading a value may use.
@@ -35,13 +39,13 @@ type source struct {
 // scalar returns a kind whose values are right or wrong as a whole. parse reports only whether the
 // value is right.
 func scalar[T any](want string, parse func(v value) (T, bool), show func(T) string) kind[T] {
-	return kind[T]{want, func(_ *source, v value) (T, []problem) {
+	return kind[T]{want: want, show: show, parse: func(_ *source, v value) (T, []problem) {
 		t, ok := parse(v)
 		if !ok {
 			return t, []problem{{line: v.line, found: "found " + v.String(), want: want}}
 		}
 		return t, nil
-	}, show}
+	}}
 }
 
 // choice accepts one of the given words.
@@ -97,10 +101,10 @@ func level() kind[slog.Level] {
 // count accepts whole numbers from least to most.
 func count[T int | int64](least, most T) kind[T] {
 	want := fmt.Sprintf("want a whole number from %s to %s, without quotes", showCount(least), showCount(most))
-	return scalar(want, func(v value) (T, bool) {
+	return bounded(least, most, showCount[T], scalar(want, func(v value) (T, bool) {
 		n, err := strconv.ParseInt(strings.ReplaceAll(v.text, "_", ""), 0, 64)
 		return T(n), v.kind == unstable.Integer && err == nil && n >= int64(least) && n <= int64(most)
-	}, showCount[T])
+	}, showCount[T]))
 }
 
 // showCount groups the digits as TOML permits: 3_000_000.
@@ -139,7 +143,7 @@ func list[T any](least, most int, of kind[T]) kind[[]T] {
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	}
-	return kind[[]T]{want, parse, show}
+	return kind[[]T]{want: want, parse: parse, show: show, ends: of.ends.each()}
 }
 
 // unique is list without repeats. It drops a value that is written a second time silently, because

@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,8 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"tempestd/internal/jetstream"
 )
 
 // builtin is the configuration of a daemon without a file. All other defaults are in keys.go.
@@ -82,13 +79,13 @@ func reason(err error) string {
 func parse(file string, data []byte, env func(string) (string, bool)) (*Config, error) {
 	l := &loader{
 		file:   file,
-		source: source{dir: filepath.Dir(file), env: env},
+		source: source{dir: absolute(filepath.Dir(file)), env: env},
 		keys:   keys(),
 		lines:  map[string]int{},
 		feeds:  map[string]*feedDraft{},
 	}
 	if file != builtinName {
-		l.draft.Path = file
+		l.draft.Path = absolute(file)
 	}
 	l.setDefaults(place{draft: &l.draft}, false)
 	l.draft.DataDir = defaultDataDir(env)
@@ -110,7 +107,17 @@ func parse(file string, data []byte, env func(string) (string, bool)) (*Config, 
 	for _, name := range slices.Sorted(maps.Keys(l.feeds)) {
 		l.draft.Feeds = append(l.draft.Feeds, l.feeds[name].Feed)
 	}
+	l.advise()
 	return &l.draft.Config, nil
+}
+
+// absolute returns the absolute form of a path, so that it means the same in a log and in another
+// working directory.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path // the working directory is gone
 }
 
 // defaultDataDir returns systemd's state directory, else the XDG data directory, else the usual
@@ -140,10 +147,28 @@ type loader struct {
 	feeds  map[string]*feedDraft
 	lines  map[string]int // the line at which each key and table was first set
 	errs   Errors
+	// literal are the keys of secrets that are written in the file itself.
+	literal []string
 }
 
 func (l *loader) report(line int, key, found, want string) {
 	l.errs.List = append(l.errs.List, &Error{File: l.file, Line: line, Key: key, Found: found, Want: want})
+}
+
+// unresolved notes a secret that this process cannot read.
+func (l *loader) unresolved(line int, key, found, want string) {
+	l.draft.Unresolved = append(l.draft.Unresolved, &Error{File: l.file, Line: line, Key: key, Found: found, Want: want})
+}
+
+// reportAll reports the problems of a key's value. A secret that this process lacks is none.
+func (l *loader) reportAll(key string, bad []problem, secret bool) {
+	for _, p := range bad {
+		if p.unset == credentials || secret && p.unset != "" {
+			l.unresolved(p.line, key, p.found, p.want)
+			continue
+		}
+		l.report(p.line, key, p.found, p.want)
+	}
 }
 
 func (l *loader) reportSyntax(bad []syntaxError) {
@@ -191,9 +216,15 @@ func (l *loader) apply(e entry) {
 	case !leaf:
 		l.report(e.line, name, "found "+e.value.String(), "want a table: "+wantTable(e.path))
 	default:
-		for _, p := range known[0].set(&l.source, place{&l.draft, feed}, e.value) {
-			l.report(p.line, name, p.found, p.want)
+		value, bad := l.source.expandAll(e.value)
+		if bad == nil {
+			bad = known[0].set(&l.source, place{&l.draft, feed}, value)
 		}
+		l.reportAll(name, bad, known[0].secret)
+		if known[0].secret && !e.value.hasVariable() {
+			l.literal = append(l.literal, name)
+		}
+		l.warnOfRepeats(name, value)
 	}
 }
 
@@ -239,144 +270,4 @@ func (l *loader) feedOf(e entry) (*feedDraft, bool) {
 	l.feeds[name] = f
 	l.lines["feed "+name] = e.line
 	return f, true
-}
-
-// unknown reports the first part of a path that is not in the vocabulary, once for all entries
-// below it.
-func (l *loader) unknown(e entry) {
-	depth := 1
-	for depth < len(e.path) && len(l.within(e.path[:depth])) > 0 {
-		depth++
-	}
-	name := showPath(e.path[:depth])
-	if _, told := l.lines["unknown "+name]; told {
-		return
-	}
-	l.lines["unknown "+name] = e.line
-	parent := e.path[:depth-1]
-	if of := l.within(parent); len(of) == 1 && len(of[0].segments()) == len(parent) {
-		l.report(e.line, showPath(parent), "found a table", of[0].want)
-		return
-	}
-	what := "unknown key"
-	if e.table && depth == len(e.path) {
-		what = "unknown table"
-	}
-	l.report(e.line, name, what, l.meant(parent, e.path[depth-1]))
-}
-
-// meant returns a hint about the word that an unknown word below parent may stand for.
-func (l *loader) meant(parent []string, word string) string {
-	var siblings []string
-	for _, k := range l.within(parent) {
-		siblings = append(siblings, k.segments()[len(parent)])
-	}
-	siblings = withoutRepeats(siblings)
-	if near := suggest(word, siblings); near != "" {
-		return fmt.Sprintf("did you mean %q?", near)
-	}
-	for _, k := range l.keys {
-		if parts := k.segments(); len(parts) > 1 && parts[len(parts)-1] == word {
-			return fmt.Sprintf("it belongs in [%s]", strings.ReplaceAll(strings.Join(parts[:len(parts)-1], "."), anyFeed, "<name>"))
-		}
-	}
-	return "known here are " + strings.Join(siblings, ", ")
-}
-
-// wantTable names the table that the path must be.
-func wantTable(path []string) string {
-	if len(path) == 1 && path[0] == "feeds" {
-		return "[feeds.<name>]"
-	}
-	return "[" + showPath(path) + "]"
-}
-
-// readFiles reads the files that the configuration names.
-func (l *loader) readFiles() {
-	if name := l.draft.tokenFile; name != "" {
-		secret, err := ReadToken(name)
-		if err != nil {
-			l.report(l.lines["http.token_file"], "http.token_file", reason(err), "want a readable file that holds the token")
-		}
-		if at, both := l.lines["http.token"]; both {
-			l.report(max(at, l.lines["http.token_file"]), "http.token_file", "found http.token as well", "want one of the two")
-		}
-		l.draft.HTTP.Token = cmp.Or(l.draft.HTTP.Token, secret)
-	}
-	l.readPasswords()
-	l.readAccountPasswords()
-	for name, f := range l.feeds {
-		if f == nil || f.didsFile == "" {
-			continue
-		}
-		key := showPath([]string{"feeds", name, "dids_file"})
-		more, bad, err := readDIDs(f.didsFile)
-		if err != nil {
-			l.report(l.lines[key], key, reason(err), "want a readable file of DIDs, one a line")
-		}
-		for _, p := range bad {
-			l.errs.List = append(l.errs.List, &Error{File: p.file, Line: p.line, Key: key, Found: p.found, Want: p.want})
-		}
-		f.DIDs = withoutRepeats(slices.Concat(f.DIDs, more))
-	}
-}
-
-// wrong reports whether there is already an error about a key.
-func (l *loader) wrong(key string) bool {
-	return slices.ContainsFunc(l.errs.List, func(e *Error) bool { return e.Key == key })
-}
-
-// finish checks the rules that involve several keys. incomplete is true when syntax errors may have
-// hidden a part of the document.
-func (l *loader) finish(incomplete bool) {
-	l.finishValkey()
-	if len(l.feeds) == 0 && !incomplete && !l.wrong("feeds") && l.draft.HA.Candidate {
-		l.report(0, "feeds", "no feed is configured", `want at least one [feeds.<name>] with endpoints = ["host"]`)
-	}
-	if l.draft.DataDir == "" {
-		l.report(l.lines["data_dir"], "data_dir", `found ""`, "want a path, or no data_dir for the default")
-	}
-	http := l.draft.HTTP
-	if http.Listen != "" && !isLoopback(http.Listen) && http.Token.IsEmpty() && !l.wrong("http.token") && !l.wrong("http.token_file") {
-		l.report(l.lines["http.listen"], "http.listen", "found "+Shown(http.Listen)+", which others can reach, and no token",
-			`want http.token or http.token_file, or a loopback address such as "127.0.0.1:7077"`)
-	}
-	for name, f := range l.feeds {
-		if f != nil {
-			l.finishFeed(name, f)
-		}
-	}
-}
-
-func (l *loader) finishFeed(name string, f *feedDraft) {
-	report := func(key, found, want string) {
-		full := showPath([]string{"feeds", name, key})
-		if !l.wrong(full) {
-			l.report(cmp.Or(l.lines[full], l.lines["feed "+name]), full, found, want)
-		}
-	}
-	if len(f.Endpoints) == 0 {
-		report("endpoints", "missing", `want an array of hosts or URLs, such as ["jetstream.us-east.bsky.network"]`)
-	}
-	if len(f.DIDs) > maxDIDs {
-		report("dids_file", fmt.Sprintf("found %d DIDs together with dids", len(f.DIDs)), fmt.Sprintf("want %d at most", maxDIDs))
-	}
-	for _, err := range jetstream.ValidateFilter(jetstream.Filter{Collections: f.Collections, DIDs: f.DIDs, Kinds: f.Kinds}, f.Protocol) {
-		if bad, ok := errors.AsType[*jetstream.FilterError](err); ok {
-			report(bad.List, "servers say: "+bad.Reason, "want a filter that servers accept")
-		}
-	}
-	if _, archive := f.Start.(StartArchive); archive && !slices.ContainsFunc(f.Endpoints, func(e Endpoint) bool { return MayHaveArchive(f.Protocol, e.Protocol()) }) && len(f.Endpoints) > 0 {
-		report("start", `found "archive", and no endpoint of v2, which alone has one`, `want a v2 endpoint, or "earliest"`)
-	}
-	if f.ZstdDictionary != "" {
-		if _, err := readBounded(f.ZstdDictionary, maxDictionary); err != nil {
-			report("zstd_dictionary", reason(err), "want a readable file with a zstd dictionary")
-		}
-	}
-	finishRepair(f, report)
-	finishAccount(f, report)
-	if f.Rewind >= f.ReplayWindow {
-		report("rewind", "found "+showDuration(f.Rewind), "want less than replay_window, which is "+showDuration(f.ReplayWindow))
-	}
 }

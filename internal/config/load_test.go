@@ -51,7 +51,7 @@ const feed = "[feeds.a]\nendpoints = [\"example.com\"]\n"
 
 func TestLoadSetsWhatTheFileSays(t *testing.T) {
 	dir := write(t, map[string]string{
-		"token": " s3cret\n",
+		"token": " s3cret-of-16-and-more\n",
 		"dids":  "# ours\ndid:plc:333libf5czqkykcsyqbqtcvs\n\ndid:web:example.com # a friend\n",
 		"c.toml": `
 data_dir = "state"
@@ -83,7 +83,7 @@ endpoints = ["three.example"]
 	if c.Path != filepath.Join(dir, "c.toml") || c.DataDir != filepath.Join(dir, "state") || c.ShutdownTimeout != 90*time.Second {
 		t.Errorf("top: %+v", c)
 	}
-	if c.Log.Level.String() != "DEBUG" || c.Log.Format != "json" || c.HTTP.Listen != "0.0.0.0:80" || c.HTTP.Token.Reveal() != "s3cret" {
+	if c.Log.Level.String() != "DEBUG" || c.Log.Format != "json" || c.HTTP.Listen != "0.0.0.0:80" || c.HTTP.Token.Reveal() != "s3cret-of-16-and-more" {
 		t.Errorf("log, http: %+v", c)
 	}
 	if c.Stream.Sync != "interval" || c.Stream.MinFree != 1_500_000_000 || c.Stream.SyncInterval != time.Second {
@@ -313,5 +313,64 @@ func TestLoadSaysWhyAFileCannotBeRead(t *testing.T) {
 	var all *config.Errors
 	if !errors.As(err, &all) || all.List[0].Found != "cannot be read: no such file or directory" {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestVariablesWorkInEveryString(t *testing.T) {
+	env := map[string]string{"HOST": "jet.example.com", "DELAY": "40ms", "POLICY": "record", "SIZE": "2GiB", "PORT": "7099", "SECRET": "Hunter2-Hunter2"}
+	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+	file := filepath.Join(t.TempDir(), "config.toml")
+	put := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(`
+[http]
+listen = "127.0.0.1:${PORT}"
+[feeds.sky]
+endpoints = ["${HOST}", "wss://${OTHER:-b.example.com}/subscribe"]
+batch_delay = "${DELAY}"
+gap_policy = "${POLICY}"
+retention = { bytes = "${SIZE}" }
+`)
+	c, err := config.Load(file, lookup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := c.Feeds[0]
+	if c.HTTP.Listen != "127.0.0.1:7099" || f.Endpoints[0].Host() != "jet.example.com:443" || f.Endpoints[1].Host() != "b.example.com:443" ||
+		f.BatchDelay != 40*time.Millisecond || f.Repair.Policy != config.GapsRecord || f.Retention.Bytes != 2<<30 {
+		t.Errorf("got %q and %+v", c.HTTP.Listen, f)
+	}
+	// I10: an error repeats the variable and not what the environment holds.
+	put("[log]\nlevel = \"${SECRET}\"\nformat = \"${NOT_SET}\"\n[feeds.sky]\nendpoints = [\"jet.example.com\"]\nkinds = [\"${SECRET}\"]\n")
+	_, err = config.Load(file, lookup)
+	if err == nil || strings.Contains(err.Error(), "Hunter2") || !strings.Contains(err.Error(), "NOT_SET is not set") || strings.Count(err.Error(), "\n") != 2 {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A listener that others can reach has a token that cannot be guessed. A hash says nothing of that.
+func TestTokensOfAListenerThatOthersReach(t *testing.T) {
+	const hash = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	for _, c := range []struct{ keys, wrong string }{
+		{`token = "short"`, "http.token: found 5 characters"},
+		{`token = "long-enough,I-think"`, ""},
+		{`token = "` + hash + `"`, ""},
+		{`token = "sha256:abc"`, "http.token: found \"sha256:\" and no hash"},
+		{`read_token = "long-enough,I-think"`, ""},
+		{"token = \"long-enough,I-think\"\nread_token = \"short\"", "http.read_token: found 5 characters"},
+		{``, "http.listen: found"},
+	} {
+		path := filepath.Join(t.TempDir(), "config.toml")
+		text := "[http]\nlisten = \"0.0.0.0:7077\"\n" + c.keys + "\n[feeds.sky]\nendpoints = [\"h.example\"]\n"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := config.Load(path, os.LookupEnv)
+		if (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) {
+			t.Errorf("%s: %v, want %q", c.keys, err, c.wrong)
+		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/pelletier/go-toml/v2/unstable"
 )
 
 // maxOrigins bounds http.allowed_origins, because each request from a page is compared with all of
@@ -47,6 +49,37 @@ func isOrigin(s string) bool {
 	// The hosts below "org" have no common owner, and there are no hosts below an IP address.
 	_, err := netip.ParseAddr(host)
 	return !below || strings.Contains(host, ".") && err != nil
+}
+
+// hostForm is a host name in small letters, or all names below one.
+var hostForm = regexp.MustCompile(`^(?:\*\.` + originLabel + `\.)?` + originLabel + `(?:\.` + originLabel + `)*$`)
+
+// host accepts a host name or an IP address without a port, or "*." and a name of two labels or more.
+func host() kind[string] {
+	const longest = 253
+	return text(`want a host name in small letters without a port, such as "feeds.example.org", "*.example.org" for all below, or an IP address`, func(s string) bool {
+		if addr, err := netip.ParseAddr(s); err == nil {
+			return addr.String() == s && addr.Zone() == ""
+		}
+		return len(s) <= longest && hostForm.MatchString(s)
+	})
+}
+
+// network accepts an IP address or a network of addresses.
+func network() kind[netip.Prefix] {
+	return scalar(`want an IP address such as "127.0.0.1", or a network such as "10.0.0.0/8"`, func(v value) (netip.Prefix, bool) {
+		if addr, err := netip.ParseAddr(v.text); err == nil {
+			addr = addr.Unmap()
+			return netip.PrefixFrom(addr, addr.BitLen()), v.kind == unstable.String && addr.Zone() == ""
+		}
+		prefix, err := netip.ParsePrefix(v.text)
+		return prefix, v.kind == unstable.String && err == nil && prefix == prefix.Masked()
+	}, func(p netip.Prefix) string {
+		if p.IsSingleIP() {
+			return strconv.Quote(p.Addr().String())
+		}
+		return strconv.Quote(p.String())
+	})
 }
 
 // once is list without repeats. It reports a repeated value as an error.

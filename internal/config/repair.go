@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,9 +41,9 @@ nothing, until "tempestd gaps repair". "stop": the feed pauses until a gap is re
 archive, without overtaken versions. "accounts": the accounts' own servers, with the records as they are now. "timeline": that of a
 feed's account.`,
 			unique(list(0, len(messages.GapSources), choice(messages.GapSources...))), func(f *Feed) *[]messages.GapSource { return &f.Repair.Sources }),
-		feedKey("repair_budget", `"10GiB"`, `The most that is downloaded from archives for one gap (1MiB to 1024TiB); "0B" sets no bound.`,
+		feedKey("repair_budget", `"10GiB"`, `The most that is downloaded from archives for one gap ({range}); "0B" sets no bound.`,
 			orNone(`"0B"`, size(mib, 1024*tib)), func(f *Feed) *int64 { return &f.Repair.Budget }),
-		feedKey("repair_pace", `0`, `The most events a second that repairs append (0 to 1_000_000); 0 sets no bound. Live events go first in any case.`,
+		feedKey("repair_pace", `0`, `The most events a second that repairs append ({range}); 0 sets no bound. Live events go first in any case.`,
 			count(0, 1_000_000), func(f *Feed) *int { return &f.Repair.Pace }),
 		archiveKeys(),
 	}
@@ -65,6 +66,7 @@ func archiveKeys() key {
 		set: func(_ *source, _ place, v value) []problem {
 			return []problem{{line: v.line, found: "found " + v.String(), want: wantArchiveKeys}}
 		},
+		same: func(a, b place) bool { return reflect.DeepEqual(a.feed.Repair.ArchiveKeys, b.feed.Repair.ArchiveKeys) },
 		show: func(at place) string {
 			keys := at.feed.Repair.ArchiveKeys
 			if len(keys) == 0 {
@@ -105,10 +107,7 @@ func (l *loader) archiveKey(e entry) bool {
 		l.report(e.line, name, "found a name that is no host", wantArchiveKeys)
 		return true
 	}
-	given, bad := l.readArchiveKey(e.value, deep == 2)
-	for _, p := range bad {
-		l.report(p.line, name, p.found, p.want)
-	}
+	given := l.readArchiveKey(e.value, name, deep == 2)
 	if _, again := f.Repair.ArchiveKeys[endpoint.Host()]; again {
 		l.report(e.line, name, "found two keys of "+endpoint.Host(), "want one")
 	}
@@ -119,19 +118,22 @@ func (l *loader) archiveKey(e entry) bool {
 	return true
 }
 
-func (l *loader) readArchiveKey(v value, file bool) (Secret, []problem) {
-	if !file {
-		return secret().parse(&l.source, v)
+// readArchiveKey reads a key from its value, or from the file that the value names.
+func (l *loader) readArchiveKey(v value, name string, file bool) (given Secret) {
+	v, bad := l.source.expandAll(v)
+	at := ""
+	switch {
+	case bad != nil:
+	case file:
+		at, bad = path().parse(&l.source, v)
+	default:
+		given, bad = secret().parse(&l.source, v)
 	}
-	name, bad := path().parse(&l.source, v)
-	if len(bad) > 0 {
-		return Secret{}, bad
+	l.reportAll(name, bad, true)
+	if bad == nil && file {
+		given = l.readSecret(v.line, name, at, "key")
 	}
-	given, err := ReadToken(name)
-	if err != nil {
-		return given, []problem{{line: v.line, found: reason(err), want: "want a readable file that holds the key"}}
-	}
-	return given, nil
+	return given
 }
 
 // finishRepair checks that each archive key is of one of the feed's endpoints: a key must go to no

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 )
 
 // mask is shown in place of a secret.
@@ -15,6 +18,25 @@ const mask = "***"
 // The text is behind a pointer because fmt cannot call the methods of an unexported field. A plain
 // string type would print its text as a field of another struct.
 type Secret struct{ text *string }
+
+// Secrets returns the texts of all secrets of the configuration, the longest first, for whoever has
+// to leave them out.
+func (c *Config) Secrets() (all []string) {
+	secrets := []Secret{c.HTTP.Token, c.HTTP.ReadToken, c.Valkey.Password, c.Valkey.SentinelPassword}
+	for i := range c.Feeds {
+		secrets = append(secrets, c.Feeds[i].Account.Password)
+		for _, key := range c.Feeds[i].Repair.ArchiveKeys {
+			secrets = append(secrets, key)
+		}
+	}
+	for _, s := range secrets {
+		if !s.IsEmpty() {
+			all = append(all, s.Reveal())
+		}
+	}
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	return slices.Compact(all)
+}
 
 // NewSecret returns the Secret that holds text.
 func NewSecret(text string) Secret {

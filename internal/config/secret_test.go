@@ -81,3 +81,39 @@ func TestI10_CheckAndErrorsMaskTheToken(t *testing.T) {
 		t.Errorf("userinfo of an endpoint: %v", err)
 	}
 }
+
+// Another process than the daemon may be without the daemon's credentials. It loads the rest.
+func TestASecretOfAnotherProcessIsUnresolved(t *testing.T) {
+	for _, c := range []struct {
+		text, want string
+		set        []string
+	}{
+		{"[http]\nlisten = \":7077\"\ntoken_file = \"${CREDENTIALS_DIRECTORY}/token\"\n", "3: http.token_file: the environment variable CREDENTIALS_DIRECTORY is not set", nil},
+		{"[http]\nlisten = \":7077\"\ntoken = \"${TOKEN}\"\n", "3: http.token: the environment variable TOKEN is not set", nil},
+		{"[valkey]\npassword_file = \"${CREDENTIALS_DIRECTORY}/valkey\"\n", "2: valkey.password_file: the environment variable CREDENTIALS_DIRECTORY is not set", nil},
+		{"[feeds.b]\nendpoints = [\"wss://b.example\"]\narchive_keys = { \"b.example\" = \"${KEY}\" }\n", "feeds.b.archive_keys: the environment variable KEY is not set", nil},
+		{"[feeds.b]\nendpoints = [\"wss://b.example\"]\narchive_keys = { \"b.example\" = { file = \"${CREDENTIALS_DIRECTORY}/key\" } }\n", "feeds.b.archive_keys: no such file or directory", []string{"CREDENTIALS_DIRECTORY", "/nowhere"}},
+		{"[http]\ntoken_file = \"${CREDENTIALS_DIRECTORY}/token\"\n", "2: http.token_file: no such file or directory", []string{"CREDENTIALS_DIRECTORY", "/nowhere"}},
+	} {
+		path := filepath.Join(write(t, map[string]string{"c.toml": c.text + feed}), "c.toml")
+		cfg, err := config.Load(path, env(c.set...))
+		if err != nil {
+			t.Errorf("%s: %v", c.text, err)
+			continue
+		}
+		if len(cfg.Unresolved) != 1 || !strings.Contains(cfg.Unresolved[0].Error(), c.want) {
+			t.Errorf("%s: unresolved %v, want %s", c.text, cfg.Unresolved, c.want)
+		}
+	}
+}
+
+func TestRelativePathsBecomeAbsolute(t *testing.T) {
+	t.Chdir(write(t, map[string]string{"c.toml": "data_dir = \"data\"\n" + feed}))
+	cfg, err := config.Load("c.toml", env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !filepath.IsAbs(cfg.DataDir) || !filepath.IsAbs(cfg.Path) || filepath.Base(cfg.DataDir) != "data" {
+		t.Errorf("data_dir %s of %s", cfg.DataDir, cfg.Path)
+	}
+}

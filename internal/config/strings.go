@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,16 +41,53 @@ func (s *source) expand(text string) (string, error) {
 			return set
 		}
 		if !hasFallback {
-			wrong = errors.New(showVariable(name) + " is not set")
+			wrong = &unsetError{name}
 		}
 		return fallback
 	})
 	return out, wrong
 }
 
+// unsetError says that a variable is not set.
+type unsetError struct{ name string }
+
+func (e *unsetError) Error() string { return showVariable(e.name) + " is not set" }
+
+// credentials is the variable with the directory of a unit's credentials. Only the processes of the
+// unit have it.
+const credentials = "CREDENTIALS_DIRECTORY"
+
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 const wantVariable = "want ${NAME} of a variable that is set, or ${NAME:-default}"
+
+// expandAll replaces the variables in a value and in its items.
+func (s *source) expandAll(v value) (value, []problem) {
+	var bad []problem
+	if v.kind == unstable.Array && slices.ContainsFunc(v.items, value.hasVariable) {
+		v.items = slices.Clone(v.items)
+		for i := range v.items {
+			item, wrong := s.expandAll(v.items[i])
+			v.items[i], bad = item, append(bad, wrong...)
+		}
+	}
+	if !v.hasVariable() {
+		return v, bad
+	}
+	text, err := s.expand(v.text)
+	if err != nil {
+		unset := ""
+		if e, ok := errors.AsType[*unsetError](err); ok {
+			unset = e.name
+		}
+		return v, []problem{{line: v.line, found: err.Error(), want: wantVariable, unset: unset}}
+	}
+	v.text, v.written = text, v.text
+	return v, nil
+}
+
+// hasVariable says whether a string has a variable to replace.
+func (v value) hasVariable() bool { return v.kind == unstable.String && strings.Contains(v.text, "${") }
 
 // path accepts a file or directory name with variables. The result is absolute, or relative to the
 // working directory. A relative path in the file starts at the file's directory.
@@ -59,11 +97,7 @@ func path() kind[string] {
 		if v.kind != unstable.String || strings.ContainsRune(v.text, 0) {
 			return "", []problem{{line: v.line, found: "found " + v.String(), want: want}}
 		}
-		expanded, err := s.expand(v.text)
-		if err != nil {
-			return "", []problem{{line: v.line, found: err.Error(), want: wantVariable}}
-		}
-		switch {
+		switch expanded := v.text; {
 		case expanded == "":
 			return "", nil
 		case expanded[0] == '~':
@@ -71,28 +105,24 @@ func path() kind[string] {
 		case filepath.IsAbs(expanded):
 			return filepath.Clean(expanded), nil
 		}
-		return filepath.Join(s.dir, expanded), nil
+		return filepath.Join(s.dir, v.text), nil
 	}
-	return kind[string]{want, parse, strconv.Quote}
+	return kind[string]{want: want, parse: parse, show: strconv.Quote}
 }
 
 // secret accepts a string with variables. Its errors never show the value (I10).
 func secret() kind[Secret] {
 	const want = "want a string of printable ASCII without spaces; ${NAME} and ${NAME:-default} come from the environment"
-	parse := func(s *source, v value) (Secret, []problem) {
+	parse := func(_ *source, v value) (Secret, []problem) {
 		if v.kind != unstable.String {
 			return Secret{}, []problem{{line: v.line, found: "found something that is not a string", want: want}}
 		}
-		expanded, err := s.expand(v.text)
-		if err != nil {
-			return Secret{}, []problem{{line: v.line, found: err.Error(), want: wantVariable}}
-		}
-		if !isToken(expanded) {
+		if !isToken(v.text) {
 			return Secret{}, []problem{{line: v.line, found: "found a character that cannot stand in an HTTP header", want: want}}
 		}
-		return NewSecret(expanded), nil
+		return NewSecret(v.text), nil
 	}
-	return kind[Secret]{want, parse, func(s Secret) string { return strconv.Quote(s.String()) }}
+	return kind[Secret]{want: want, secret: true, parse: parse, show: func(s Secret) string { return strconv.Quote(s.String()) }}
 }
 
 // isToken reports whether s can be sent as a bearer token.

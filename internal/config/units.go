@@ -18,16 +18,16 @@ const day = 24 * time.Hour
 func duration(least, most time.Duration) kind[time.Duration] {
 	want := fmt.Sprintf(`want a duration from %s to %s, in quotes and with its unit (ms, s, m, h, d), such as "90s" or "12h"`,
 		showDuration(least), showDuration(most))
-	return scalar(want, func(v value) (time.Duration, bool) {
+	return bounded(least, most, showDuration, scalar(want, func(v value) (time.Duration, bool) {
 		d, err := parseDuration(v.text)
 		return d, v.kind == unstable.String && err == nil && d >= least && d <= most
-	}, showDuration)
+	}, showDuration))
 }
 
 // orAuto also accepts "auto", which becomes 0.
 func orAuto(given kind[time.Duration]) kind[time.Duration] {
 	want := `want "auto" or ` + given.want[len("want "):]
-	return scalar(want, func(v value) (time.Duration, bool) {
+	auto := scalar(want, func(v value) (time.Duration, bool) {
 		if v.kind == unstable.String && v.text == "auto" {
 			return 0, true
 		}
@@ -39,6 +39,8 @@ func orAuto(given kind[time.Duration]) kind[time.Duration] {
 		}
 		return showDuration(d)
 	})
+	auto.ends = given.ends
+	return auto
 }
 
 var (
@@ -88,10 +90,10 @@ func showDuration(d time.Duration) string {
 func size(least, most int64) kind[int64] {
 	want := fmt.Sprintf(`want a size from %s to %s, in quotes and with its unit (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), such as "64MiB"`,
 		showSize(least), showSize(most))
-	return scalar(want, func(v value) (int64, bool) {
+	return bounded(least, most, showSize, scalar(want, func(v value) (int64, bool) {
 		n, err := parseSize(v.text)
 		return n, v.kind == unstable.String && err == nil && n >= least && n <= most
-	}, showSize)
+	}, showSize))
 }
 
 // Sizes in bytes.
@@ -137,7 +139,7 @@ func showSize(n int64) string {
 func orNone[T time.Duration | int64](zero string, of kind[T]) kind[T] {
 	want := fmt.Sprintf("%s, or %s for no bound", of.want, zero)
 	parse, show := of.parse, of.show
-	return scalar(want, func(v value) (T, bool) {
+	none := scalar(want, func(v value) (T, bool) {
 		if v.kind == unstable.String && strconv.Quote(v.text) == zero {
 			return 0, true
 		}
@@ -149,4 +151,6 @@ func orNone[T time.Duration | int64](zero string, of kind[T]) kind[T] {
 		}
 		return show(t)
 	})
+	none.ends = of.ends
+	return none
 }

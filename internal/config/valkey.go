@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"tempestd/internal/jetstream"
 	"tempestd/persistence/valkey"
 )
 
@@ -68,6 +69,20 @@ func (v *Valkey) ClientTLS() (*tls.Config, error) {
 	return c, nil
 }
 
+// Options returns the options of the store in the server, without a clock and without notices.
+func (v *Valkey) Options() (valkey.Options, error) {
+	tls, err := v.ClientTLS()
+	if err != nil {
+		return valkey.Options{}, fmt.Errorf("valkey: %w", err)
+	}
+	return valkey.Options{
+		Addresses: v.Addresses, Mode: v.Mode, SentinelMaster: v.SentinelMaster,
+		Username: v.Username, Password: v.Password.Reveal(), SentinelUsername: v.SentinelUsername, SentinelPassword: v.SentinelPassword.Reveal(),
+		DB: v.Database, Prefix: v.Prefix, TLS: tls, ConnectTimeout: v.ConnectTimeout, CommandTimeout: v.CommandTimeout,
+		Durability: v.Durability, Replicas: v.Replicas, Fields: v.Fields, Describe: jetstream.Describe,
+	}, nil
+}
+
 // readPasswords reads the files that hold passwords.
 func (l *loader) readPasswords() {
 	for _, p := range []struct {
@@ -81,10 +96,7 @@ func (l *loader) readPasswords() {
 			continue
 		}
 		name := p.key + "_file"
-		secret, err := ReadToken(p.file)
-		if err != nil {
-			l.report(l.lines[name], name, reason(err), "want a readable file that holds the password")
-		}
+		secret := l.secretFile(name, p.file, "password")
 		if at, both := l.lines[p.key]; both {
 			l.report(max(at, l.lines[name]), name, "found "+p.key+" as well", "want one of the two")
 		}

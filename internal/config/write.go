@@ -19,7 +19,9 @@ func (c *Config) WriteReference(w io.Writer) error { return c.write(w, true) }
 const heading = `# tempestd: the documented default configuration. Every key is shown with its default; a key that is left out has it too.
 #
 # Durations and sizes are strings with a unit: "500ms", "5s", "12h", "7d"; "64KiB", "4MiB" (1024), "20GB" (1000).
-# Paths and secrets may use ${NAME} and ${NAME:-default} from the environment; a relative path starts at this file.
+# Every string may use ${NAME} and ${NAME:-default} from the environment; a relative path starts at this file.
+# "tempestd reload" takes over a changed file, but these need a restart:
+# %s.
 # "tempestd check" prints the effective configuration, or everything that is wrong with it.
 `
 
@@ -27,7 +29,7 @@ func (c *Config) write(w io.Writer, reference bool) error {
 	out := writer{Writer: bufio.NewWriter(w), reference: reference}
 	at := place{draft: &draft{Config: *c}}
 	if reference {
-		fmt.Fprintf(out, "%s\n", heading)
+		fmt.Fprintf(out, heading+"\n", listed(fixedKeys()))
 	}
 	out.section("", at)
 	for _, t := range tables() {
@@ -130,4 +132,21 @@ func (w writer) line(name, value, example, doc string, first bool) {
 	case value != "" && (example == "" || value != `""` && value != "[]"):
 		fmt.Fprintf(w, "%s = %s\n", name, value)
 	}
+}
+
+// listed joins names to lines of a comment that are short enough to read.
+func listed(names []string) string {
+	const longest = 130
+	text, line := "", 0
+	for i, name := range names {
+		switch {
+		case i == 0:
+		case line+len(name) > longest:
+			text, line = text+",\n# ", 0
+		default:
+			text, line = text+", ", line+len(", ")
+		}
+		text, line = text+name, line+len(name)
+	}
+	return text
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,11 +20,17 @@ import (
 	"tempestd/messages"
 )
 
-// followed is a feed that follows an account.
-type followed struct {
-	follower *follow.Follower
-	mu       sync.Mutex
-	feed     config.Feed // as it is configured, without the follows
+// account is the account of one feed, from the feed's beginning to its end or its next
+// configuration.
+type account struct {
+	d        *daemon
+	status   *accountStatus
+	follower *follow.Follower // nil if the feed's dids are not its follows
+	leave    context.CancelFunc
+
+	mu   sync.Mutex
+	feed config.Feed // as it is configured, without the follows
+	over bool
 }
 
 // dids are those of a feed: the configured ones and the follows.
@@ -33,9 +40,9 @@ func dids(feed config.Feed, follows []string) []string {
 	return slices.Compact(all)
 }
 
-// openNetwork makes the client of accounts' servers, and all that is made of it.
-func (d *daemon) openNetwork() error {
-	c := d.cfg.Network
+// openNetwork makes the client of accounts' servers.
+func (d *daemon) openNetwork() {
+	c := d.config().Network
 	opt := accounts.NetworkOptions{Clock: d.clock, UserAgent: version.UserAgent(d.opt.Version), PLC: c.PLC}
 	if c.Local {
 		opt.Policy = guard.Policy{Local: func(netip.AddrPort) bool { return true }}
@@ -44,100 +51,133 @@ func (d *daemon) openNetwork() error {
 		d.opt.Network(&opt)
 	}
 	d.network = accounts.NewNetwork(opt)
-	d.followed, d.accounts = map[string]*followed{}, map[string]*accountStatus{}
-	for _, feed := range d.cfg.Feeds {
-		if feed.Account.Identifier == "" {
+}
+
+// makeAccounts makes the accounts of those of the named feeds that have one. Nothing of them runs
+// yet.
+func (d *daemon) makeAccounts(cfg *config.Config, names []string) (map[string]*account, error) {
+	all := map[string]*account{}
+	for _, feed := range cfg.Feeds {
+		if feed.Account.Identifier == "" || !slices.Contains(names, feed.Name) {
 			continue
 		}
 		// What is kept here can log in as the account, and tells whom it follows.
 		if err := os.MkdirAll(d.accountsDir(), 0o700); err != nil {
-			return fmt.Errorf("data_dir: %w", err)
+			return nil, fmt.Errorf("data_dir: %w", err)
 		}
-		status := &accountStatus{d: d, feed: feed.Name, status: messages.FollowStatus{Account: feed.Account.Identifier}}
-		d.accounts[feed.Name] = status
+		a := &account{d: d, feed: feed, leave: func() {},
+			status: &accountStatus{d: d, feed: feed.Name, status: messages.FollowStatus{Account: feed.Account.Identifier}}}
+		all[feed.Name] = a
 		if !feed.Account.Follows {
 			continue
 		}
-		entry := &followed{feed: feed}
 		var err error
-		entry.follower, err = follow.New(follow.Options{
-			Feed: feed.Name, Account: feed.Account.Identifier, Follows: d.account(feed).Follows, Refresh: feed.Account.Refresh,
+		a.follower, err = follow.New(follow.Options{
+			Feed: feed.Name, Account: feed.Account.Identifier, Follows: a.timeline().Follows, Refresh: feed.Account.Refresh,
 			File: filepath.Join(d.accountsDir(), feed.Name+".follows.json"), Clock: d.clock, Observer: d.observer,
-			Use:  func(ctx context.Context, follows []string) error { return entry.use(ctx, d, follows) },
-			Told: status.follows,
+			Use: a.use, Told: a.status.follows,
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		d.followed[feed.Name] = entry
 	}
-	return nil
+	return all, nil
 }
 
-func (d *daemon) accountsDir() string { return filepath.Join(d.cfg.DataDir, "accounts") }
+func (d *daemon) accountsDir() string { return filepath.Join(d.config().DataDir, "accounts") }
 
-// account makes the account of a feed, with its session.
-func (d *daemon) account(feed config.Feed) *timeline.Account {
+// timeline makes the account's timeline, with its session.
+func (a *account) timeline() *timeline.Account {
+	d := a.d
 	return timeline.New(timeline.Options{
-		Identifier: feed.Account.Identifier, Password: feed.Account.Password, Store: timeline.FileStore(filepath.Join(d.accountsDir(), feed.Name+".session.json")),
+		Identifier: a.feed.Account.Identifier, Password: a.feed.Account.Password, Store: timeline.FileStore(filepath.Join(d.accountsDir(), a.feed.Name+".session.json")),
 		Calls: d.network.Calls, Directory: d.network.Directory, Accounts: d.network.Client, Clock: d.clock,
-		Told: d.accounts[feed.Name].session,
+		Told: a.status.session,
 	})
 }
 
-// use has a feed use the follows beside what is configured.
-func (e *followed) use(ctx context.Context, d *daemon, follows []string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	feed := e.feed
-	feed.DIDs = dids(feed, follows)
-	return d.tree.UpdateFilter(ctx, feed)
-}
-
-// updateFilter has a feed use the filter of a configuration that was read again.
-func (d *daemon) updateFilter(ctx context.Context, feed config.Feed) error {
-	e := d.followed[feed.Name]
-	if e == nil {
-		return d.tree.UpdateFilter(ctx, feed)
+// use has the feed use the follows beside what is configured.
+func (a *account) use(ctx context.Context, follows []string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return nil // the feed has another account now, or is gone
 	}
-	e.mu.Lock()
-	e.feed = feed
-	e.mu.Unlock()
-	return e.use(ctx, d, e.follower.DIDs())
+	feed := a.feed
+	feed.DIDs = dids(feed, follows)
+	return a.d.tree.UpdateFilter(ctx, feed)
 }
 
-// effective returns the configuration with the follows among the feeds' dids.
-func (d *daemon) effective() *config.Config {
-	c := *d.cfg
+// configure takes over a changed filter. The tree has it already, with the follows of that moment.
+func (a *account) configure(ctx context.Context, feed config.Feed) {
+	a.mu.Lock()
+	a.feed = feed
+	a.mu.Unlock()
+	if a.follower != nil {
+		// A feed that does not answer now has got the order.
+		_ = a.use(ctx, a.follower.DIDs())
+	}
+}
+
+// effective returns a configuration with the follows among the feeds' dids. made are the accounts of
+// feeds that begin.
+func (d *daemon) effective(cfg *config.Config, made map[string]*account) *config.Config {
+	c := *cfg
 	c.Feeds = slices.Clone(c.Feeds)
 	for i := range c.Feeds {
-		if e := d.followed[c.Feeds[i].Name]; e != nil {
-			c.Feeds[i].DIDs = dids(c.Feeds[i], e.follower.DIDs())
+		a := made[c.Feeds[i].Name]
+		if a == nil {
+			a = d.accounts[c.Feeds[i].Name]
+		}
+		if a != nil && a.follower != nil {
+			c.Feeds[i].DIDs = dids(c.Feeds[i], a.follower.DIDs())
 		}
 	}
 	return &c
 }
 
-// sources makes the sources of repairs that need the accounts' servers, by feed.
-func (d *daemon) sources() map[string][]backfill.Source {
+// sources makes the sources of repairs that need the accounts' servers, of the named feeds.
+func (d *daemon) sources(cfg *config.Config, made map[string]*account, names []string) map[string][]backfill.Source {
 	all := map[string][]backfill.Source{}
-	for _, feed := range d.cfg.Feeds {
+	for _, feed := range cfg.Feeds {
+		if !slices.Contains(names, feed.Name) {
+			continue
+		}
 		all[feed.Name] = []backfill.Source{backfill.NewAccounts(backfill.AccountsOptions{
-			Network: d.network, Relay: d.cfg.Network.Relay, Clock: d.clock, Crew: &d.crew})}
+			Network: d.network, Relay: cfg.Network.Relay, Clock: d.clock, Crew: &d.crew})}
 		if !feed.Account.Password.IsEmpty() {
 			all[feed.Name] = append(all[feed.Name], backfill.NewTimeline(backfill.TimelineOptions{
-				Account: d.account(feed), Received: d.network.Calls.Received, Clock: d.clock}))
+				Account: made[feed.Name].timeline(), Received: d.network.Calls.Received, Clock: d.clock}))
 		}
 	}
 	return all
 }
 
-// follow keeps the follows of every feed until ctx ends.
-func (d *daemon) follow(ctx context.Context) {
-	for _, s := range d.accounts {
-		s.tell(ctx, func(*messages.FollowStatus) {})
+// enterAccounts begins to keep the follows of feeds that have begun, until ctx ends.
+func (d *daemon) enterAccounts(ctx context.Context, made map[string]*account) {
+	maps.Copy(d.accounts, made)
+	for _, a := range made {
+		a.status.tell(ctx, func(*messages.FollowStatus) {})
+		if a.follower == nil {
+			continue
+		}
+		var during context.Context
+		during, a.leave = context.WithCancel(ctx)
+		d.crew.Keep(during, "daemon.follow", a.follower.Run)
 	}
-	for _, e := range d.followed {
-		d.crew.Keep(ctx, "daemon.follow", e.follower.Run)
+}
+
+// leaveAccounts ends the accounts of feeds that end.
+func (d *daemon) leaveAccounts(names []string) {
+	for _, name := range names {
+		a := d.accounts[name]
+		if a == nil {
+			continue
+		}
+		delete(d.accounts, name)
+		a.leave()
+		a.mu.Lock()
+		a.over = true
+		a.mu.Unlock()
 	}
 }

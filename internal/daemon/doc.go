@@ -10,7 +10,14 @@
 //	stores.go   the stores, and the health of a remote store
 //	node.go     the identity among daemons
 //	watch.go    readiness, the watchdog, the status line
+//	status_line.go what the status line says
+//	permanent.go errors that another start does not mend
 //	reload.go   a changed configuration
+//	measure.go   the metrics of the disk and the store; allocated.go: what a file takes
+//	listeners.go the listener, the control socket, the listener for metrics
+//	certificate.go the listener's certificate, read again when it changes
+//	descriptors.go how many files may be open
+//	move.go      moving a feed's position while no daemon runs
 //	filters.go  the files with the feeds' filters
 //	accounts.go the client of accounts' servers, and the feeds that follow an account
 //	account_status.go how such an account stands

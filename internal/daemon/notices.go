@@ -45,6 +45,8 @@ func emitNotice(o *observe.Observer, e persistence.Notice) {
 		o.Emit(observe.StreamTrimmed, e.Stream, "entries", e.Entries, "bytes", e.Bytes)
 	case persistence.StreamEnded:
 		o.Emit(observe.StreamClosed, e.Stream, "reason", e.Reason)
+	case persistence.StreamDeleted:
+		o.Emit(observe.StreamDeleted, e.Stream)
 	case persistence.SpaceLow:
 		o.Emit(observe.StoreSpaceLow, "", "dir", e.Dir, "free", e.Free, "need", e.Need)
 	case persistence.SpaceRecovered:

@@ -28,7 +28,7 @@ func TestI9_EveryStoreEventIsOneOfTheCatalogue(t *testing.T) {
 	}
 	for want, event := range tests {
 		var log strings.Builder
-		emitNotice(observe.New(slog.New(slog.NewTextHandler(&log, nil)), observe.NewMetrics(), observe.Strict()), event)
+		emitNotice(observe.New(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), observe.NewMetrics(), observe.Strict()), event)
 		if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), " event="+string(want)+" ") {
 			t.Errorf("%T: %s", event, log.String())
 		}

@@ -3,13 +3,11 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"time"
 
 	"tempestd/internal/config"
-	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -46,8 +44,8 @@ func (s *stores) close() error {
 func (d *daemon) openStores(ctx context.Context) (*stores, error) {
 	began := d.clock.Now()
 	s := &stores{}
-	remote := d.cfg.Stream.Backend == config.BackendValkey
-	if !remote || d.cfg.HA.Candidate {
+	remote := d.config().Stream.Backend == config.BackendValkey
+	if !remote || d.config().HA.Candidate {
 		local, err := d.openEmbedded(ctx)
 		if err != nil {
 			return s, err
@@ -60,17 +58,17 @@ func (d *daemon) openStores(ctx context.Context) (*stores, error) {
 		if err != nil {
 			return s, err
 		}
-		d.observer.Emit(observe.StoreOpened, "", "dir", d.embeddedDir(), "backend", string(d.cfg.Stream.Backend), "streams", len(streams), "took", d.clock.Since(began))
+		d.observer.Emit(observe.StoreOpened, "", "dir", d.embeddedDir(), "backend", string(d.config().Stream.Backend), "streams", len(streams), "took", d.clock.Since(began))
 		return s, nil
 	}
 	s.node = messages.Node{Name: d.nodeName()}
 	if s.local != nil {
 		s.checkpoints = s.local
 		var err error
-		if s.node.ID, err = nodeID(d.cfg.DataDir); err != nil {
+		if s.node.ID, err = nodeID(d.config().DataDir); err != nil {
 			return s, err
 		}
-		for _, f := range d.cfg.Feeds {
+		for _, f := range d.config().Feeds {
 			s.node.Streams = append(s.node.Streams, f.Name)
 		}
 	}
@@ -78,8 +76,8 @@ func (d *daemon) openStores(ctx context.Context) (*stores, error) {
 	if err != nil {
 		return s, err
 	}
-	s.streams, s.remote = valkey, strings.Join(d.cfg.Valkey.Addresses, ",")
-	fields := []any{"server", s.remote, "backend", string(d.cfg.Stream.Backend)}
+	s.streams, s.remote = valkey, strings.Join(d.config().Valkey.Addresses, ",")
+	fields := []any{"server", s.remote, "backend", string(d.config().Stream.Backend)}
 	// An unreachable server does not prevent the start: watchStore reports it, and the daemon waits
 	// for it.
 	if streams, err := valkey.Streams(ctx); err == nil {
@@ -91,8 +89,8 @@ func (d *daemon) openStores(ctx context.Context) (*stores, error) {
 
 // nodeName returns the name of this daemon.
 func (d *daemon) nodeName() string {
-	if d.cfg.HA.Name != "" {
-		return d.cfg.HA.Name
+	if d.config().HA.Name != "" {
+		return d.config().HA.Name
 	}
 	name, err := os.Hostname()
 	if err != nil || name == "" {
@@ -103,18 +101,12 @@ func (d *daemon) nodeName() string {
 
 // openValkey opens the store in a Valkey server. It succeeds even if the server is unreachable.
 func (d *daemon) openValkey(ctx context.Context) (*valkey.Store, error) {
-	c := &d.cfg.Valkey
-	tls, err := c.ClientTLS()
+	opt, err := d.config().Valkey.Options()
 	if err != nil {
-		return nil, fmt.Errorf("valkey: %w", err)
+		return nil, err
 	}
-	return valkey.Open(ctx, valkey.Options{
-		Addresses: c.Addresses, Mode: c.Mode, SentinelMaster: c.SentinelMaster,
-		Username: c.Username, Password: c.Password.Reveal(), SentinelUsername: c.SentinelUsername, SentinelPassword: c.SentinelPassword.Reveal(),
-		DB: c.Database, Prefix: c.Prefix, TLS: tls, ConnectTimeout: c.ConnectTimeout, CommandTimeout: c.CommandTimeout,
-		Durability: c.Durability, Replicas: c.Replicas, Fields: c.Fields, Describe: jetstream.Describe,
-		Clock: d.clock, OnNotice: d.storeNotice,
-	})
+	opt.Clock, opt.OnNotice = d.clock, d.storeNotice
+	return valkey.Open(ctx, opt)
 }
 
 // storeEvery is the interval of the health checks of a remote store.
@@ -130,6 +122,7 @@ func (d *daemon) watchStore(ctx context.Context, server string, store persistenc
 		if ctx.Err() != nil {
 			return
 		}
+		d.storeUp(err == nil)
 		switch {
 		case err == nil && !away.IsZero():
 			d.observer.Emit(observe.StoreBack, "", "server", server, "after", d.clock.Since(away))

@@ -2,9 +2,7 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -16,6 +14,8 @@ const (
 	statusEvery = 10 * time.Second
 	askTimeout  = 5 * time.Second
 	retryEvery  = time.Second
+	// longestStart is how long a start may take that still works. systemd ends one that takes longer.
+	longestStart = time.Hour
 )
 
 // watch starts the goroutines that run beside the actor tree until ctx ends.
@@ -28,6 +28,7 @@ func (d *daemon) watch(ctx context.Context, listener net.Listener) {
 	d.crew.Keep(ctx, "daemon.watchdog", func(ctx context.Context) { d.notifier.RunWatchdog(ctx, d.clock, d.tree.Healthy) })
 	d.crew.Keep(ctx, "daemon.status", d.tellStatus)
 	d.crew.Keep(ctx, "daemon.reload", d.awaitReload)
+	d.crew.Keep(ctx, "daemon.repeats", d.observer.TellRepeats)
 }
 
 // awaitReady waits until the whole tree answers for the first time, and then reports that the
@@ -41,11 +42,23 @@ func (d *daemon) awaitReady(ctx context.Context, addr string) {
 		case <-d.clock.After(retryEvery):
 		}
 	}
+	d.atReady()
+	d.ready.Store(true)
 	d.notifier.Ready()
 	d.observer.Emit(observe.DaemonReady, "")
 	if d.opt.Ready != nil {
 		d.opt.Ready(addr)
 	}
+}
+
+// reloading tells the service manager that the configuration is being read again. The caller calls
+// done afterwards.
+func (d *daemon) reloading() (done func()) {
+	if !d.ready.Load() {
+		return func() {} // to say ready then would be too early
+	}
+	d.notifier.Reloading()
+	return d.notifier.Ready
 }
 
 func (d *daemon) healthy(ctx context.Context) error {
@@ -59,28 +72,16 @@ func (d *daemon) tellStatus(ctx context.Context) {
 	ticker := d.clock.NewTicker(statusEvery)
 	defer ticker.Stop()
 	for {
+		ask, cancel := clockwork.WithTimeout(ctx, d.clock, askTimeout)
+		feeds, err := d.tree.Feeds(ask)
+		cancel()
+		if err == nil && ctx.Err() == nil {
+			d.notifier.Status(statusLine(feeds))
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.Chan():
-			if line := d.statusLine(ctx); line != "" {
-				d.notifier.Status(line)
-			}
 		}
 	}
-}
-
-// statusLine returns one clause per feed, or "" if the tree does not answer.
-func (d *daemon) statusLine(ctx context.Context) string {
-	ctx, cancel := clockwork.WithTimeout(ctx, d.clock, askTimeout)
-	defer cancel()
-	feeds, err := d.tree.Feeds(ctx)
-	if err != nil {
-		return ""
-	}
-	clauses := make([]string, len(feeds))
-	for i, f := range feeds {
-		clauses[i] = fmt.Sprintf("%s %s, %.0f events/s", f.Feed, f.State, f.EventsPerSec)
-	}
-	return strings.Join(clauses, "; ")
 }

@@ -106,6 +106,9 @@ func badEndpoint(what string) error {
 // IsZero says whether e is the zero Endpoint.
 func (e Endpoint) IsZero() bool { return e.host == "" }
 
+// Secure says whether the server is spoken to over TLS.
+func (e Endpoint) Secure() bool { return e.scheme == "wss" }
+
 // Host returns "host:port" in lower case. It names the instance that sequence numbers belong to
 // (messages.Position).
 func (e Endpoint) Host() string { return e.host }

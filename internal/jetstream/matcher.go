@@ -2,7 +2,9 @@ package jetstream
 
 import (
 	"bytes"
+	"strings"
 
+	"tempestd/internal/atproto"
 	"tempestd/messages"
 )
 
@@ -10,7 +12,7 @@ import (
 // is immutable, and so safe for concurrent use.
 type Matcher struct {
 	kinds       uint8 // one bit per messages.Kind; 0 means all
-	dids        map[string]struct{}
+	dids        *atproto.DIDSet
 	collections map[string]struct{}
 	prefixes    map[string]struct{} // including the final dot
 	unrepaired  bool                // wants no event that was fetched to close a gap
@@ -21,12 +23,13 @@ const noKind = 1 << 7
 
 // NewMatcher returns the matcher of a filter, nil for a filter that wants everything. The filter
 // may be one of this daemon's readers and name the kind "gap" too. Values that [ValidateReader]
-// refuses match nothing.
+// refuses match nothing. The matcher has its own copy of every text: a request's may be parts of a
+// long one.
 func NewMatcher(f Filter) *Matcher {
 	if f.IsZero() {
 		return nil
 	}
-	m := &Matcher{dids: setOf(f.DIDs)}
+	m := &Matcher{dids: atproto.NewDIDSet(f.DIDs)}
 	if len(f.Kinds) > 0 {
 		m.kinds = noKind
 	}
@@ -43,9 +46,9 @@ func NewMatcher(f Filter) *Matcher {
 	m.collections, m.prefixes = make(map[string]struct{}), make(map[string]struct{})
 	for _, c := range f.Collections {
 		if n := len(c) - len("*"); n > 0 && c[n-1:] == ".*" {
-			m.prefixes[c[:n]] = struct{}{}
+			m.prefixes[strings.Clone(c[:n])] = struct{}{}
 		} else {
-			m.collections[c] = struct{}{}
+			m.collections[strings.Clone(c)] = struct{}{}
 		}
 	}
 	return m
@@ -59,6 +62,21 @@ func (m *Matcher) WithoutRepaired() *Matcher {
 		other = *m
 	}
 	other.unrepaired = true
+	return &other
+}
+
+// DIDs returns the accounts that are wanted, nil for all.
+func (m *Matcher) DIDs() *atproto.DIDSet {
+	if m == nil {
+		return nil
+	}
+	return m.dids
+}
+
+// WithDIDs returns a matcher that has dids, a set with the same accounts as its own.
+func (m *Matcher) WithDIDs(dids *atproto.DIDSet) *Matcher {
+	other := *m
+	other.dids = dids
 	return &other
 }
 
@@ -95,15 +113,18 @@ func (m *Matcher) WantsEvent(event []byte) bool {
 
 func (m *Matcher) wantsKind(k messages.Kind) bool { return m.kinds == 0 || m.kinds&(1<<k) != 0 }
 
-func setOf(list []string) map[string]struct{} {
-	if len(list) == 0 {
-		return nil
+// Size returns about how many bytes of memory the matcher takes.
+func (m *Matcher) Size() int {
+	if m == nil {
+		return 0
 	}
-	set := make(map[string]struct{}, len(list))
-	for _, s := range list {
-		set[s] = struct{}{}
+	size := m.dids.Size()
+	for _, set := range []map[string]struct{}{m.collections, m.prefixes} {
+		for name := range set {
+			size += len(name) + 40 // and what a map takes for each of its keys
+		}
 	}
-	return set
+	return size
 }
 
 // Wants says whether an event of a kind, an account and, for a commit, a collection is wanted, by the
@@ -123,10 +144,8 @@ func (m *Matcher) wants(id *identity) bool {
 	if !m.wantsKind(id.kind) {
 		return false
 	}
-	if m.dids != nil {
-		if _, ok := m.dids[string(id.did)]; !ok {
-			return false
-		}
+	if m.dids != nil && !m.dids.Has(id.did) {
+		return false
 	}
 	if m.collections == nil || id.kind != messages.KindCommit {
 		return true

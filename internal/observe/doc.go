@@ -14,7 +14,11 @@
 //
 //	events.go   the catalogue
 //	observer.go Emit
+//	quiet.go    records that repeat are held back and counted
 //	metrics.go  the Prometheus collectors
+//	library.go  the words of libraries as events
 //	logger.go   slog set up from the configuration
+//	recent.go   the newest lines of the log
+//	journal.go  records as entries of systemd's journal
 //	markdown.go the tables of docs/operate.md
 package observe

@@ -10,6 +10,7 @@ const (
 	DaemonStarted  Event = "daemon.started"
 	DaemonReady    Event = "daemon.ready"
 	ConfigReloaded Event = "config.reloaded"
+	ConfigRestart  Event = "config.restart_needed"
 	ConfigRejected Event = "config.rejected"
 	DaemonStopping Event = "daemon.stopping"
 	DaemonStopped  Event = "daemon.stopped"
@@ -26,6 +27,7 @@ const (
 	FeedFailed        Event = "feed.failed"
 	FeedStopped       Event = "feed.stopped"
 	FeedStandby       Event = "feed.standby"
+	FeedCaughtUp      Event = "feed.caught_up"
 
 	FeedWire         Event = "feed.wire"
 	StartIgnored     Event = "feed.start_ignored"
@@ -79,6 +81,10 @@ const (
 
 	TaskFailed Event = "task.failed"
 
+	LibraryFailed Event = "library.failed"
+	LibraryWarned Event = "library.warned"
+	LibrarySaid   Event = "library.said"
+
 	StoreOpened      Event = "store.opened"
 	StoreAway        Event = "store.unavailable"
 	StoreBack        Event = "store.available"
@@ -94,13 +100,21 @@ const (
 	StoreWriteOK     Event = "store.write_recovered"
 	StreamTrimmed    Event = "stream.trimmed"
 	StreamClosed     Event = "stream.closed"
+	StreamDeleted    Event = "stream.deleted"
 	HTTPListening    Event = "http.listening"
 	HTTPFailed       Event = "http.failed"
-	HTTPError        Event = "http.error"
-	HTTPPanic        Event = "http.panic"
-	SubscriberCut    Event = "subscriber.cut"
-	SystemdFailed    Event = "systemd.notify_failed"
-	HealthUnanswered Event = "health.unanswered"
+	HTTPAcceptFailed Event = "http.accept_failed"
+	HTTPFull         Event = "http.full"
+	AuthFailed       Event = "auth.failed"
+
+	ControlUnavailable Event = "control.unavailable"
+	CertificateRead    Event = "certificate.read"
+	CertificateFailed  Event = "certificate.failed"
+	HTTPError          Event = "http.error"
+	HTTPPanic          Event = "http.panic"
+	SubscriberCut      Event = "subscriber.cut"
+	SystemdFailed      Event = "systemd.notify_failed"
+	HealthUnanswered   Event = "health.unanswered"
 )
 
 // Definition documents one event.
@@ -117,17 +131,18 @@ type Definition struct {
 var Catalogue = []Definition{
 	{DaemonStarted, slog.LevelInfo, "the process began its work", []string{"version", "config", "data_dir", "feeds"}},
 	{DaemonReady, slog.LevelInfo, "the store is open and every feed is supervised", nil},
-	{ConfigReloaded, slog.LevelInfo, "the configuration was read again; ignored lists what needs a restart", []string{"config", "feeds", "ignored"}},
+	{ConfigReloaded, slog.LevelInfo, "the configuration was read again; feeds and keys are those that changed", []string{"config", "feeds", "keys"}},
+	{ConfigRestart, slog.LevelWarn, "the configuration was read again; the new values of these keys need a restart", []string{"config", "keys"}},
 	{ConfigRejected, slog.LevelError, "the configuration was read again and is wrong; nothing changed", []string{"config", "error"}},
 	{DaemonStopping, slog.LevelInfo, "a graceful stop began", []string{"reason", "timeout"}},
 	{DaemonStopped, slog.LevelInfo, "everything is closed, and everything read is stored, but for what append.given_up told of", []string{"took"}},
 	{DaemonFailed, slog.LevelError, "the daemon gives up; the exit code is not zero", []string{"reason"}},
 
-	{FeedConnecting, slog.LevelInfo, "the first connection is being made", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedConnecting, slog.LevelDebug, "the first connection is being made", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedLive, slog.LevelInfo, "connected; what comes is stored", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedBackpressured, slog.LevelWarn, "the store does not keep up, the socket is not read", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedDisconnected, slog.LevelWarn, "the connection ended", []string{"feed", "from", "reason", "epoch", "endpoint", "retry_in"}},
-	{FeedReconnecting, slog.LevelInfo, "a connection after the first is being made", []string{"feed", "from", "reason", "epoch", "endpoint"}},
+	{FeedReconnecting, slog.LevelDebug, "a connection after the first is being made", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedGapped, slog.LevelWarn, "events are missing; a gap entry is being written", []string{"feed", "from", "reason", "epoch", "endpoint", "id", "gap_from", "gap_to", "host"}},
 	{FeedFilling, slog.LevelInfo, "the feed begins with history, which is read from the upstream's archive; reason says what it waits for", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedPaused, slog.LevelInfo, "an operator paused the feed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
@@ -135,7 +150,9 @@ var Catalogue = []Definition{
 	{FeedStopped, slog.LevelInfo, "the feed stopped: with the daemon, or because its stream was closed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 	{FeedStandby, slog.LevelInfo, "this daemon does not own the feed", []string{"feed", "from", "reason", "epoch", "endpoint"}},
 
-	{FeedWire, slog.LevelInfo, "what is spoken on the connection, and why it is not what was preferred", []string{"feed", "epoch", "endpoint", "protocol", "compression", "fallback"}},
+	{FeedCaughtUp, slog.LevelInfo, "after a start or an absence: connected, and the stream has everything that the upstream has, but for what is lost", []string{"feed", "away", "reason", "attempts", "took", "replayed", "dropped", "lost", "endpoint", "protocol", "compression"}},
+
+	{FeedWire, slog.LevelDebug, "what is spoken on the connection, and why it is not what was preferred", []string{"feed", "epoch", "endpoint", "protocol", "compression", "fallback"}},
 	{StartIgnored, slog.LevelInfo, "the configured start means nothing, because the feed has a position (said once)", []string{"feed", "start"}},
 	{FillProgress, slog.LevelInfo, "how far a feed has come with the history that it begins with (told once a minute)", []string{"feed", "source", "events", "events_per_s", "done", "eta", "bytes", "planned_bytes", "reached"}},
 	{FillDone, slog.LevelInfo, "the history is stored, and the feed is live", []string{"feed", "source", "events", "events_per_s", "done", "eta", "bytes", "planned_bytes", "reached"}},
@@ -144,15 +161,15 @@ var Catalogue = []Definition{
 	{FollowsFailed, slog.LevelWarn, "they could not be read; the feed keeps those it has", []string{"feed", "account", "error", "follows", "retry_in"}},
 	{SessionOpened, slog.LevelInfo, "the feed's account is logged in, or its session was renewed", []string{"feed", "account"}},
 	{SessionFailed, slog.LevelWarn, "one cannot log in as the feed's account, so its timeline repairs nothing", []string{"feed", "account", "error", "retry_at"}},
-	{FeedResume, slog.LevelInfo, "where the connection resumes from", []string{"feed", "epoch", "cursor", "covered", "behind"}},
-	{FeedOverlap, slog.LevelInfo, "the identity index was loaded for a replay", []string{"feed", "epoch", "fingerprints", "took"}},
-	{FeedOverlapEnded, slog.LevelInfo, "the replay is past the stored stream, the index is dropped", []string{"feed", "epoch", "duplicates"}},
+	{FeedResume, slog.LevelDebug, "where the connection resumes from", []string{"feed", "epoch", "cursor", "covered", "behind"}},
+	{FeedOverlap, slog.LevelDebug, "the identity index was loaded for a replay", []string{"feed", "epoch", "fingerprints", "took"}},
+	{FeedOverlapEnded, slog.LevelDebug, "the replay is past the stored stream, the index is dropped", []string{"feed", "epoch", "duplicates"}},
 	{EventsSkipped, slog.LevelInfo, "a replay began before what the stream, or its index, begins with; what it brought from there was left out (told once a minute)", []string{"feed", "epoch", "count"}},
 	{FrameBad, slog.LevelWarn, "a frame could not be parsed and was left out (at most one record a second)", []string{"feed", "epoch", "error", "frame", "count"}},
 	{TimeImplausible, slog.LevelWarn, "an event's time lies beyond its host's present; it is stored under that (told once a minute)", []string{"feed", "epoch", "time_us", "count"}},
 
-	{BackfillStarted, slog.LevelInfo, "a second connection asks for what the first may have been left without", []string{"feed", "from", "to", "attempt"}},
-	{BackfillDone, slog.LevelInfo, "it was sent everything; what the stream lacked is appended", []string{"feed", "from", "to", "found"}},
+	{BackfillStarted, slog.LevelDebug, "a second connection asks for what the first may have been left without", []string{"feed", "from", "to", "attempt"}},
+	{BackfillDone, slog.LevelDebug, "it was sent everything; what the stream lacked is appended", []string{"feed", "from", "to", "found"}},
 	{BackfillFailed, slog.LevelWarn, "it was not; after the last attempt a gap is recorded", []string{"feed", "from", "to", "error", "attempt", "attempts"}},
 
 	{GapRepairing, slog.LevelInfo, "the missing events of a gap are being fetched", []string{"feed", "gap", "source", "gap_from", "gap_to", "host", "attempt", "planned_bytes"}},
@@ -163,7 +180,7 @@ var Catalogue = []Definition{
 	{GapDismissed, slog.LevelInfo, "an operator gave a gap up", []string{"feed", "gap", "recovered", "reason"}},
 
 	{WatchdogStalled, slog.LevelWarn, "the watchdog found the feed stale", []string{"feed", "epoch", "cause", "silence", "suspicion"}},
-	{ForceReconnect, slog.LevelInfo, "a connection was told to reconnect", []string{"feed", "epoch", "cause"}},
+	{ForceReconnect, slog.LevelDebug, "a connection was told to reconnect", []string{"feed", "epoch", "cause"}},
 
 	{CursorSaved, slog.LevelDebug, "a checkpoint was persisted", []string{"feed", "cause", "host", "seq", "time_us", "last_id"}},
 	{CursorAging, slog.LevelWarn, "the cursor nears the replay window", []string{"feed", "age", "window"}},
@@ -187,6 +204,10 @@ var Catalogue = []Definition{
 
 	{TaskFailed, slog.LevelError, "something that runs beside the actors panicked: a fault of ours, which ended nothing else", []string{"task", "error", "stack"}},
 
+	{LibraryFailed, slog.LevelError, "an error in the words of a library: of Badger, which keeps the state beside the streams, of the actors', or of net/http", []string{"library", "error"}},
+	{LibraryWarned, slog.LevelWarn, "a warning in its words", []string{"library", "error"}},
+	{LibrarySaid, slog.LevelDebug, "anything else in its words", []string{"library", "error"}},
+
 	{StoreOpened, slog.LevelInfo, "the store is open", []string{"dir", "server", "backend", "streams", "took"}},
 	{StoreAway, slog.LevelError, "the store's server cannot be asked, or refuses; what is to be stored waits", []string{"server", "error"}},
 	{StoreBack, slog.LevelInfo, "the store's server answers again", []string{"server", "after"}},
@@ -200,10 +221,17 @@ var Catalogue = []Definition{
 	{StoreWriteOK, slog.LevelInfo, "writes work again", []string{"stream"}},
 	{StoreForeign, slog.LevelError, "a stream in a server has an entry that tempestd did not write and that is no event (said once a stream)", []string{"stream", "entry"}},
 	{StoreMaintFail, slog.LevelError, "retention or garbage collection failed", []string{"stream", "error"}},
-	{StreamTrimmed, slog.LevelInfo, "retention dropped blocks", []string{"stream", "entries", "bytes"}},
+	{StreamTrimmed, slog.LevelDebug, "retention dropped blocks", []string{"stream", "entries", "bytes"}},
 	{StreamClosed, slog.LevelInfo, "a stream was closed for good", []string{"stream", "reason"}},
+	{StreamDeleted, slog.LevelInfo, "a stream was deleted, with its consumers and its gaps", []string{"stream"}},
 	{HTTPListening, slog.LevelInfo, "the HTTP listener is open", []string{"addr"}},
+	{ControlUnavailable, slog.LevelWarn, "the control socket cannot be opened; the commands use the listener", []string{"socket", "error"}},
+	{CertificateRead, slog.LevelInfo, "the listener's certificate has changed, and is in force", []string{"file"}},
+	{CertificateFailed, slog.LevelError, "the listener's certificate has changed and cannot be read; the old one stays in force", []string{"file", "error"}},
 	{HTTPFailed, slog.LevelError, "the HTTP server ended", []string{"error"}},
+	{HTTPAcceptFailed, slog.LevelError, "a connection could not be accepted, as when there are no descriptors left; it is tried again", []string{"error"}},
+	{HTTPFull, slog.LevelWarn, "a connection was refused, because http.max_connections are open, or http.max_connections_per_client of its address, and none is idle", []string{"cause"}},
+	{AuthFailed, slog.LevelWarn, "a request had a wrong token; after some of them, its address has to wait", []string{"client", "route"}},
 	{HTTPError, slog.LevelError, "a request failed because of us and was answered with a 500, or not in time", []string{"route", "id", "error"}},
 	{HTTPPanic, slog.LevelError, "the handler of a request panicked: a fault of ours", []string{"route", "id", "error", "stack"}},
 	{SubscriberCut, slog.LevelInfo, "a websocket subscriber did not take what it was sent, or did not answer, and lost its connection", []string{"stream", "protocol", "reason"}},

@@ -1,9 +1,13 @@
 package observe
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	dto "github.com/prometheus/client_model/go"
+
+	"tempestd/internal/version"
 )
 
 // namespace is the first word of the name of every tempestd metric.
@@ -41,9 +45,28 @@ type Metrics struct {
 	BatchSize  *prometheus.HistogramVec // feed: entries
 	StreamSize *prometheus.GaugeVec     // stream: bytes
 	StreamLen  *prometheus.GaugeVec     // stream: entries
-	HTTP       *prometheus.HistogramVec // route, code: seconds
-	Served     *prometheus.CounterVec   // stream: frames written to readers
-	Tails      *prometheus.GaugeVec     // stream: tails being served
+	StreamFrom *prometheus.GaugeVec     // stream: time of the oldest entry, Unix seconds
+
+	LastFrame  *prometheus.GaugeVec   // feed: when a frame came last, Unix seconds
+	ReplayLeft *prometheus.GaugeVec   // feed: seconds until events would be lost
+	Ends       *prometheus.CounterVec // feed, cause: connections and attempts that ended
+	Endpoint   *prometheus.GaugeVec   // feed, endpoint: 1 for the one that is used
+	EndpointKO *prometheus.GaugeVec   // feed, endpoint: unhealthy connections in a row
+	LostTime   *prometheus.CounterVec // feed, cause: seconds of upstream time in new gaps
+	Restarts   *prometheus.CounterVec // feed, actor: restarts because of a fault of ours
+
+	StoreBytes  prometheus.Gauge // of the files under data_dir
+	DiskFree    prometheus.Gauge // bytes
+	DiskMinFree prometheus.Gauge // stream.min_free
+	StoreUp     prometheus.Gauge // 1 while the store takes appends
+	Connections prometheus.Gauge // of the HTTP listener, without websockets
+
+	HTTP   *prometheus.HistogramVec // route, code: seconds
+	Served *prometheus.CounterVec   // stream: frames written to readers
+	Tails  *prometheus.GaugeVec     // stream: tails being served
+
+	Memory  prometheus.Gauge       // bytes that readers use of http.memory
+	Refused *prometheus.CounterVec // cause: requests and connections refused for a bound of the server
 
 	// Metrics of named consumers, with the labels stream and consumer. They are deleted with the
 	// consumer.
@@ -52,7 +75,15 @@ type Metrics struct {
 	ConsumerBusy *prometheus.GaugeVec   // 1 while a batch is leased
 	Redeliveries *prometheus.CounterVec // batches that this daemon handed out again
 
+	ConfigOK prometheus.Gauge // 1 if the configuration was taken over when it was read last
+
 	definitions []MetricDefinition
+	ofFeeds     []series
+}
+
+// series are the series of one metric.
+type series interface {
+	DeletePartialMatch(labels prometheus.Labels) int
 }
 
 // MetricDefinition documents one metric.
@@ -92,16 +123,36 @@ func NewMetrics() *Metrics {
 	m.BatchSize = m.histogram("append_entries", "entries in one append", prometheus.ExponentialBuckets(1, 4, 8), "feed")
 	m.StreamSize = m.gauge("stream_bytes", "compressed size of the stream", "stream")
 	m.StreamLen = m.gauge("stream_entries", "entries in the stream", "stream")
+	m.StreamFrom = m.gauge("stream_oldest_timestamp_seconds", "time of the stream's oldest entry, by its ID", "stream")
+	m.LastFrame = m.gauge("last_frame_timestamp_seconds", "when a frame came last, wanted or not", "feed")
+	m.ReplayLeft = m.gauge("replay_left_seconds", "time until the upstream would no longer have what the stream lacks: replay_window without the lag", "feed")
+	m.Ends = m.counter("reconnects_total", "connections, and attempts to make one, that ended: what the watchdog or an operator forced by that cause; else closed by the upstream, refused, unreachable or lost", "feed", "cause")
+	m.Endpoint = m.gauge("endpoint_current", "1 for the endpoint that the feed uses, 0 for its others", "feed", "endpoint")
+	m.EndpointKO = m.gauge("endpoint_failures", "connections to the endpoint in a row that were not healthy", "feed", "endpoint")
+	m.LostTime = m.counter("gap_seconds_total", "upstream time in gaps when they were recorded, as far as their ends were known", "feed", "cause")
+	m.Restarts = m.counter("actor_restarts_total", "actors that were restarted because of a fault of ours", "feed", "actor")
+	m.StoreBytes = m.single("store_bytes", "size of the files of the store under data_dir, as taken on the disk; looked at once a minute")
+	m.DiskFree = m.single("disk_free_bytes", "free space of the disk of data_dir")
+	m.DiskMinFree = m.single("disk_min_free_bytes", "stream.min_free: appends wait when less is free")
+	m.StoreUp = m.single("store_up", "1 while the store takes appends, 0 while its disk is full or its server is away")
+	m.StoreUp.Set(1)
+	m.Connections = m.single("http_connections", "open connections of the HTTP listener, without websockets")
 	// A tail may wait for 30 s. The default buckets end at 10 s, so they cannot tell it from a
 	// longer request.
 	m.HTTP = m.histogram("http_request_seconds", "time of HTTP requests, the wait of tails included",
 		[]float64{.001, .0025, .01, .025, .1, .25, 1, 2.5, 10, 30, 60}, "route", "code")
 	m.Served = m.counter("served_frames_total", "frames written to HTTP readers", "stream")
 	m.Tails = m.gauge("tails", "tails being served", "stream")
+	m.Memory = m.single("http_memory_bytes", "memory in use for readers: their pages, filters and buffers, of http.memory")
+	m.Refused = m.counter("http_refused_total", "requests and connections that were refused because something was used up: memory, connections, client_connections; or a wrong token", "cause")
 	m.ConsumerLag = m.gauge("consumer_lag_entries", "entries after a named consumer's position", "stream", "consumer")
 	m.ConsumerAge = m.gauge("consumer_lag_seconds", "time from a named consumer's position to the newest entry, by their IDs", "stream", "consumer")
 	m.ConsumerBusy = m.gauge("consumer_leased", "1 while a batch of a named consumer is leased", "stream", "consumer")
 	m.Redeliveries = m.counter("consumer_redeliveries_total", "batches of a named consumer that were handed out again", "stream", "consumer")
+	m.ConfigOK = m.gauge("config_last_reload_successful", "1 if the configuration was taken over when it was read last, 0 if it was rejected").WithLabelValues()
+	m.ConfigOK.Set(1)
+	build := version.This()
+	m.gauge("build_info", "1; the labels say which build runs", "version", "commit", "go").WithLabelValues(build.Version, build.Commit, build.Go).Set(1)
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -120,6 +171,13 @@ func (m *Metrics) TailsOf(stream string) int {
 // metrics of the Go runtime and of the process are not among them.
 func (m *Metrics) Definitions() []MetricDefinition { return m.definitions }
 
+// forget deletes the series of a feed.
+func (m *Metrics) forget(feed string) {
+	for _, s := range m.ofFeeds {
+		s.DeletePartialMatch(prometheus.Labels{"feed": feed})
+	}
+}
+
 func (m *Metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 	m.add(c, "counter", name, help, labels)
@@ -132,6 +190,11 @@ func (m *Metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVe
 	return g
 }
 
+// single makes a gauge without labels.
+func (m *Metrics) single(name, help string) prometheus.Gauge {
+	return m.gauge(name, help).WithLabelValues()
+}
+
 func (m *Metrics) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
 	m.add(h, "histogram", name, help, labels)
@@ -140,5 +203,8 @@ func (m *Metrics) histogram(name, help string, buckets []float64, labels ...stri
 
 func (m *Metrics) add(c prometheus.Collector, kind, name, help string, labels []string) {
 	m.Registry.MustRegister(c)
+	if vec, ok := c.(series); ok && slices.Contains(labels, "feed") {
+		m.ofFeeds = append(m.ofFeeds, vec)
+	}
 	m.definitions = append(m.definitions, MetricDefinition{Name: namespace + "_" + name, Type: kind, Help: help, Labels: labels})
 }

@@ -22,6 +22,7 @@ type Observer struct {
 	metrics *Metrics
 	known   map[Event]Definition
 	strict  bool
+	quiet   *quiet   // nil: nothing is held back
 	seen    sync.Map // name -> struct{}: the feeds and streams whose series exist
 }
 
@@ -54,9 +55,6 @@ func Discard() *Observer { return New(slog.New(slog.DiscardHandler), NewMetrics(
 // Metrics returns the collectors in which the observer counts.
 func (o *Observer) Metrics() *Metrics { return o.metrics }
 
-// Logger returns the logger of the events, for libraries that need a logger.
-func (o *Observer) Logger() *slog.Logger { return o.log }
-
 // Emit logs and counts one event. feed is the feed or stream that it concerns, "" for none. args
 // are the fields that the catalogue names, as slog.Logger.Log takes them, without the feed or
 // stream. Strings and errors longer than 1 KiB (a stack: 16 KiB) are cut.
@@ -65,7 +63,7 @@ func (o *Observer) Emit(e Event, feed string, args ...any) {
 	if !ok {
 		d = Definition{Event: e, Level: slog.LevelError, Help: "an event that the catalogue does not have", Fields: []string{"feed"}}
 	}
-	subject := d.subject()
+	about := d.subject()
 	if o.strict {
 		o.check(d, ok, feed, args)
 	}
@@ -79,12 +77,20 @@ func (o *Observer) Emit(e Event, feed string, args ...any) {
 	attrs := make([]slog.Attr, 0, 2+len(args)/2)
 	attrs = append(attrs, slog.String("event", string(e)))
 	if feed != "" {
-		attrs = append(attrs, slog.String(subject, feed))
+		attrs = append(attrs, slog.String(about, feed))
 	}
 	for a := range fields(args) {
 		attrs = append(attrs, bounded(a))
 	}
-	o.log.LogAttrs(ctx, d.Level, d.Help, attrs...)
+	if o.quiet == nil || o.log.Enabled(ctx, slog.LevelDebug) {
+		o.log.LogAttrs(ctx, d.Level, d.Help, attrs...)
+		return
+	}
+	r := slog.NewRecord(o.quiet.clock.Now(), d.Level, d.Help, 0)
+	r.AddAttrs(attrs...)
+	if r, now := o.quiet.take(subject{e, feed}, r); now {
+		o.write([]slog.Record{r})
+	}
 }
 
 // TaskPanicked emits TaskFailed. It is the Tell function of a beside.Crew.
@@ -107,6 +113,12 @@ func (o *Observer) announce(feed string) {
 			o.metrics.Events.WithLabelValues(string(d.Event), feed)
 		}
 	}
+}
+
+// Forget deletes the series of a feed that is gone. Its stream's series stay.
+func (o *Observer) Forget(feed string) {
+	o.seen.Delete(feed)
+	o.metrics.forget(feed)
 }
 
 // check panics when the arguments do not match the catalogue.

@@ -39,7 +39,7 @@ type serving struct {
 func (w *world) serve(run *incarnation, observer *observe.Observer) {
 	ctx, cut := context.WithCancel(context.Background())
 	s := &serving{net: w.net, host: run.node.host, cut: cut, ended: make(chan error, 1),
-		Server: serve.New(serve.Options{Store: run.store, Control: run.daemon, Observer: observer, Clock: w.wall, DefaultStream: feedName})}
+		Server: serve.New(serve.Options{Store: run.store, Control: run.daemon, Observer: observer, Clock: w.wall, Limits: serve.Limits{DefaultStream: feedName}})}
 	listener := w.net.listen(s.host)
 	go func() { s.ended <- s.Serve(ctx, listener) }()
 	run.http = s

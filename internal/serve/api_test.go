@@ -109,9 +109,15 @@ func TestRoutesAndMethods(t *testing.T) {
 	for _, path := range []string{"/v2/feeds", "/v1", "/v1/feeds/bluesky/explode", "/favicon.ico", "/v1/streams/bluesky/"} {
 		d.want(d.get(path), http.StatusNotFound, "NoSuchRoute")
 	}
+	for path, known := range map[string]string{"/v2": "/v1/feeds, ", "/v1/feeds/other": "; the feeds are: bluesky", "/v1/streams/other": "; the streams are: bluesky",
+		"/v1/streams/bluesky/consumers/other": "; there are no consumers of the stream"} {
+		if r := d.get(path); r.status != http.StatusNotFound || !strings.Contains(r.body, known) {
+			t.Errorf("%s: %d %s, want what there is: %s", path, r.status, r.body, known)
+		}
+	}
 	for _, c := range []struct{ method, path, allow string }{
 		{"POST", "/v1/feeds", "GET, HEAD"},
-		{"DELETE", "/v1/streams/bluesky", "GET, HEAD"},
+		{"PUT", "/v1/streams/bluesky", "DELETE, GET, HEAD"},
 		{"OPTIONS", "/v1/streams/bluesky/tail", "GET, HEAD"},
 		{"CONNECT", "", "GET, HEAD, POST, PUT, DELETE"},
 		{"GET", "/v1/feeds/bluesky/pause", "POST"},

@@ -101,7 +101,7 @@ func TestDurablePagesAreBoundedInBytes(t *testing.T) {
 	for range 4 {
 		add(t, stream, big(3<<20))
 	}
-	d := start(t, store)
+	d := start(t, store, func(o *serve.Options) { o.Memory = 4 << 30 })
 	var got []int
 	for offset, done := "-1", false; !done; {
 		r := d.get(durable + "?offset=" + offset)

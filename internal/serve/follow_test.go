@@ -162,7 +162,7 @@ func TestTailsAreBoundedPerStreamAndPerClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPipes()
 		d := newDaemon(t, only{stream: quiet{}}, func(o *serve.Options) { o.MaxTails, o.MaxClientTails = 3, 5 })
-		d.listen(p, &http.Transport{DialContext: p.dial})
+		d.listen(p, &http.Transport{DialContext: p.dial, DisableCompression: true})
 		var tails sync.WaitGroup
 		park := func(block time.Duration) {
 			tails.Go(func() {

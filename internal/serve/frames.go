@@ -35,7 +35,12 @@ func (s *Server) frames(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, err := tail.ReadRange(r.Context(), stream, from, to, limit, matcher)
+	share, err := s.tails.Share(r)
+	if err != nil {
+		return err
+	}
+	defer share.Close()
+	found, err := tail.ReadRange(r.Context(), share, stream, from, to, limit, matcher)
 	if err == nil && order == orderTime {
 		err = sortByTime(r.Context(), stream, to, &found)
 	}
@@ -67,7 +72,7 @@ func sortByTime(ctx context.Context, stream persistence.Stream, to persistence.S
 	}
 	if len(rest.Entries) > 0 {
 		return &api.Error{Status: http.StatusBadRequest, Name: api.NameInvalidRequest, Message: fmt.Sprintf(
-			"order: got time for a range that does not end with entry %s, the last of the page; accepted: a range of one page (limit entries, 8 MiB)", p.Cursor)}
+			"order: got time for a range that does not end with entry %s, the last of the page; accepted: a range of one page (limit entries, 8 MiB, fewer while many read)", p.Cursor)}
 	}
 	type timed struct {
 		persistence.Entry

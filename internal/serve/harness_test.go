@@ -84,6 +84,7 @@ type control struct {
 	refuses  error // the answer to every command about a gap
 	hang     bool  // answers only when the caller's context has ended
 	panics   bool
+	status   messages.FeedStatus // of the feed; zero for a live one
 	store    persistence.Store
 }
 
@@ -95,7 +96,11 @@ func (c *control) Feeds(ctx context.Context) ([]messages.FeedStatus, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	return []messages.FeedStatus{{Feed: "bluesky", State: messages.StateLive}}, nil
+	status := messages.FeedStatus{Feed: "bluesky", State: messages.StateLive}
+	if c.status.State != "" {
+		status.State, status.Reason = c.status.State, c.status.Reason
+	}
+	return []messages.FeedStatus{status}, nil
 }
 
 func (c *control) Feed(ctx context.Context, name string) (messages.FeedStatus, error) {
@@ -147,6 +152,15 @@ func (c *control) Close(ctx context.Context, name, reason string) (persistence.S
 		return persistence.StreamInfo{}, err
 	}
 	return stream.Info(ctx)
+}
+
+func (c *control) HasFeed(name string) bool { return name == "bluesky" }
+
+func (c *control) DeleteStream(ctx context.Context, name string) error {
+	if c.HasFeed(name) {
+		return fmt.Errorf("%w: the feed %s fills it", messages.ErrNotNow, name)
+	}
+	return c.store.DeleteStream(ctx, name)
 }
 
 func (c *control) Ready(context.Context) messages.Readiness {
@@ -202,7 +216,7 @@ func start(t testing.TB, store persistence.Store, change ...func(*serve.Options)
 		t.Fatal(err)
 	}
 	d := newDaemon(t, store, change...)
-	d.listen(ln, &http.Transport{})
+	d.listen(ln, &http.Transport{DisableCompression: true})
 	return d
 }
 

@@ -5,9 +5,8 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 	"tempestd/internal/serve/api"
+	"tempestd/messages"
 )
 
 // healthz says only that the process serves requests. systemd's watchdog checks whether the actors
@@ -17,39 +16,48 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-// readyz asks the actors and the store whether they are ready.
+// readyz asks the actors and the store whether they are ready. With the parameter feeds it also asks
+// whether every feed gets events.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
+	p := api.ParseKnown(r, "feeds")
+	if p.Err != nil {
+		return p.Err
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), api.BriefTimeout)
 	defer cancel()
 	ready := s.control.Ready(ctx)
+	ready.Reasons = slices.Clone(ready.Reasons)
 	if err := s.store.Health(); err != nil {
-		ready.Ready = false
-		ready.Reasons = append(slices.Clone(ready.Reasons), "store: "+err.Error())
+		ready.Reasons = append(ready.Reasons, "store: "+err.Error())
+	}
+	if p.Values.Has("feeds") {
+		ready.Reasons = append(ready.Reasons, s.feedsAway(ctx)...)
 	}
 	status := http.StatusOK
-	if !ready.Ready {
+	if ready.Ready = ready.Ready && len(ready.Reasons) == 0; !ready.Ready {
 		status = http.StatusServiceUnavailable
 	}
 	api.WriteJSON(w, status, ready)
 	return nil
 }
 
-// metrics serves the Prometheus registry. It first updates the sizes of the streams, the lags of the
-// consumers and the numbers of the gaps. When the store cannot answer, it reports that itself, and the other metrics are
-// served without an update of these.
-func (s *Server) metrics() api.Handler {
-	m := s.observer.Metrics()
-	serve := promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
-	return func(w http.ResponseWriter, r *http.Request) error {
-		if streams, err := s.store.Streams(r.Context()); err == nil {
-			for _, info := range streams {
-				m.StreamSize.WithLabelValues(info.Name).Set(float64(info.Bytes))
-				m.StreamLen.WithLabelValues(info.Name).Set(float64(info.Entries))
-			}
-			s.consumers.Measure(r.Context(), streams)
-			s.measureGaps(r.Context(), streams)
-		}
-		serve.ServeHTTP(w, r)
-		return nil
+// feedsAway says which feeds get no events. A feed that another daemon reads, or whose stream is
+// closed, has nothing to get here.
+func (s *Server) feedsAway(ctx context.Context) (reasons []string) {
+	feeds, err := s.control.Feeds(ctx)
+	if err != nil {
+		return []string{"the feeds do not answer"}
 	}
+	for _, f := range feeds {
+		switch f.State {
+		case messages.StateLive, messages.StateFilling, messages.StateGapped, messages.StateStandby, messages.StateStopped:
+			continue
+		}
+		reason := "feed " + f.Feed + " is " + string(f.State)
+		if f.Reason != "" {
+			reason += ": " + f.Reason
+		}
+		reasons = append(reasons, reason)
+	}
+	return reasons
 }

@@ -190,7 +190,7 @@ func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
 func startVirtual(t *testing.T, stream persistence.Stream) (*daemon, *pipes) {
 	p := newPipes()
 	d := newDaemon(t, only{stream: stream})
-	d.listen(p, &http.Transport{DialContext: p.dial})
+	d.listen(p, &http.Transport{DialContext: p.dial, DisableCompression: true})
 	return d, p
 }
 
@@ -274,7 +274,7 @@ func TestAShutdownThatTakesTooLongCutsConnections(t *testing.T) {
 		p := newPipes()
 		d := newDaemon(t, only{})
 		d.control.hang = true
-		d.listen(p, &http.Transport{DialContext: p.dial})
+		d.listen(p, &http.Transport{DialContext: p.dial, DisableCompression: true})
 		got := make(chan error)
 		go func() {
 			_, err := d.try("GET", "/v1/feeds")

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"tempestd/internal/serve/api"
+	"tempestd/internal/serve/budget"
+	"tempestd/internal/serve/conns"
 )
 
 // Routes returns the table of routes that the server is built from.
@@ -15,6 +17,7 @@ func (s *Server) Routes() []api.Route {
 		{Pattern: "/readyz", Public: true, Methods: api.Methods{"GET": s.readyz}},
 		{Pattern: "/v1/feeds", Methods: api.Methods{"GET": api.Brief(s.feeds)}},
 		{Pattern: "/v1/feeds/{feed}", Methods: api.Methods{"GET": api.Brief(s.feed)}},
+		{Pattern: "/v1/feeds/{feed}/cursor", Methods: api.Methods{"GET": api.Brief(s.cursor)}},
 		{Pattern: "/v1/feeds/{feed}/history", Methods: api.Methods{"GET": s.history}},
 		{Pattern: "/v1/feeds/{feed}/reconnect", Methods: api.Methods{"POST": command("reconnect", s.control.Reconnect)}},
 		{Pattern: "/v1/feeds/{feed}/pause", Methods: api.Methods{"POST": command("pause", s.control.Pause)}},
@@ -23,11 +26,16 @@ func (s *Server) Routes() []api.Route {
 		{Pattern: "/v1/feeds/{feed}/gaps/{id}/repair", Methods: api.Methods{"POST": s.repairGap}},
 		{Pattern: "/v1/feeds/{feed}/gaps/{id}/dismiss", Methods: api.Methods{"POST": s.dismissGap}},
 		{Pattern: "/v1/gaps", Methods: api.Methods{"GET": s.gaps}},
+		{Pattern: "/v1/log", Full: true, Methods: api.Methods{"GET": s.recentLog}},
+		{Pattern: "/v1/log/level", Methods: api.Methods{"GET": s.logLevel, "POST": s.setLogLevel}},
+		{Pattern: "/v1/profiles/{profile}", Full: true, Methods: api.Methods{"GET": s.profile}},
+		{Pattern: "/v1/reload", Methods: api.Methods{"POST": s.reload}},
 		{Pattern: "/v1/streams", Methods: api.Methods{"GET": api.Brief(s.streams)}},
-		{Pattern: "/v1/streams/{stream}", Methods: api.Methods{"GET": api.Brief(s.stream)}},
+		{Pattern: "/v1/streams/{stream}", Methods: api.Methods{"GET": api.Brief(s.stream), "DELETE": s.deleteStream}},
 		{Pattern: "/v1/streams/{stream}/frames", Methods: api.Methods{"GET": s.frames}},
 		{Pattern: "/v1/streams/{stream}/tail", Methods: api.Methods{"GET": s.tail}},
 		{Pattern: "/v1/streams/{stream}/close", Methods: api.Methods{"POST": s.closeStream}},
+		{Pattern: "/v1/streams/{stream}/trim", Methods: api.Methods{"POST": s.trimStream}},
 		{Pattern: "/v1/streams/{stream}/verify", Methods: api.Methods{"POST": s.verify}},
 		{Pattern: "/v1/store/verify", Methods: api.Methods{"POST": s.verify}},
 		{Pattern: "/v1/store/snapshot", Methods: api.Methods{"POST": s.snapshot}},
@@ -50,25 +58,33 @@ func (s *Server) mux() *http.ServeMux {
 // serveRoute returns the handler of one route.
 func (s *Server) serveRoute(route api.Route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		w, end := s.encoders.Wrap(w, r, func() *budget.Share { return s.budget.Open(s.peers.Of(r)) })
+		whole := false
+		defer func() { end(whole) }()
 		err := api.TakeBody(w, r, route.Body)
 		if err == nil {
 			err = s.dispatch(w, r, route)
 		}
 		if err != nil {
-			api.Fail(s.observer, w, r, err)
+			api.Fail(s.observer, w, r, s.nameKnown(r, err))
 		}
+		whole = true
 	}
 }
 
 // dispatch calls the handler of the request's method.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, route api.Route) error {
 	if !route.Public {
-		if err := s.guard.CheckToken(r); err != nil {
+		full := route.Full || r.Method != http.MethodGet && r.Method != http.MethodHead
+		if err := s.guard.CheckToken(r, full, conns.IsKnown(r.Context())); err != nil {
 			return err
 		}
 	}
+	if !route.Public || !s.guard.NeedsToken() {
+		conns.Known(r.Context())
+	}
 	if len(route.Methods) == 0 {
-		return api.NotFound(r.URL.Path, "/ lists what is")
+		return s.nothingAt(r.URL.Path)
 	}
 	method := r.Method
 	if method == http.MethodHead {

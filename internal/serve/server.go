@@ -4,11 +4,12 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -19,10 +20,14 @@ import (
 	"tempestd/internal/beside"
 	"tempestd/internal/observe"
 	"tempestd/internal/serve/api"
+	"tempestd/internal/serve/budget"
+	"tempestd/internal/serve/conns"
 	"tempestd/internal/serve/consumer"
 	"tempestd/internal/serve/durable"
+	"tempestd/internal/serve/encode"
 	"tempestd/internal/serve/guard"
 	"tempestd/internal/serve/mirror"
+	"tempestd/internal/serve/peer"
 	"tempestd/internal/serve/tail"
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -33,6 +38,10 @@ const (
 	idleTimeout = 2 * time.Minute
 	// maxHeaderBytes has room for a request line with a filter of 10 000 DIDs, percent-encoded.
 	maxHeaderBytes = 448 << 10
+	defaultMemory  = 128 << 20
+
+	defaultConnections       = 20_000
+	defaultClientConnections = 12_000
 )
 
 // Control is the set of calls that HTTP makes to the actors. The supervisor implements it with
@@ -41,6 +50,8 @@ const (
 type Control interface {
 	Feeds(ctx context.Context) ([]messages.FeedStatus, error)
 	Feed(ctx context.Context, name string) (messages.FeedStatus, error)
+	// HasFeed says whether a feed has that name. It does not wait.
+	HasFeed(name string) bool
 	History(ctx context.Context, feed string, q messages.HistoryQuery) (messages.FeedHistory, error)
 	Reconnect(ctx context.Context, feed string) error
 	Pause(ctx context.Context, feed string) error
@@ -49,10 +60,35 @@ type Control interface {
 	// such gap.
 	RepairGap(ctx context.Context, feed string, c messages.RepairGap) (messages.GapAnswer, error)
 	DismissGap(ctx context.Context, feed string, c messages.DismissGap) (messages.GapAnswer, error)
+	// DeleteStream removes a stream for good. The error matches persistence.ErrNoStream when no
+	// stream has that name, and messages.ErrNotNow when a feed fills it.
+	DeleteStream(ctx context.Context, stream string) error
 	// Close closes a stream for good. The error matches persistence.ErrNoStream when no stream has
 	// that name.
 	Close(ctx context.Context, stream, reason string) (persistence.StreamInfo, error)
 	Ready(ctx context.Context) messages.Readiness
+}
+
+// Reloader reads the daemon's configuration again. It returns when that is in force or rejected; the
+// error is then a *messages.RejectedError.
+type Reloader interface {
+	Reload(ctx context.Context) (messages.Reloaded, error)
+}
+
+// Limits are the part of the options that can change while the server runs.
+type Limits struct {
+	// MaxTails is how many tails may wait or stay at one time on one stream, 0 for 16384.
+	// MaxClientTails is the same for one client address, 0 for 10000.
+	MaxTails, MaxClientTails int
+	// MaxConnections is how many connections may be open at one time, 0 for 20000.
+	// MaxClientConnections is the same for one client address, 0 for 12000.
+	MaxConnections, MaxClientConnections int
+	// Memory is how many bytes all readers may use together for their pages, filters and buffers, 0
+	// for 128 MiB.
+	Memory int64
+	// DefaultStream is the stream of websocket subscribers that name none. "" stands for the
+	// daemon's stream if it has only one.
+	DefaultStream string
 }
 
 // Options configure a Server. All fields are required, except those whose comment says what zero or
@@ -60,22 +96,30 @@ type Control interface {
 type Options struct {
 	Store    persistence.Store
 	Control  Control
+	Reloader Reloader // nil: the configuration cannot be read again
+	Diagnostics
 	Observer *observe.Observer
-	Token    string // bearer token; "" for no authentication
-	Clock    clockwork.Clock
+	Token    string // bearer token for everything; "" for none
+	// ReadToken is a bearer token that only reads, "" for none. Without either there is no
+	// authentication.
+	ReadToken string
+	Clock     clockwork.Clock
+	TLS       *tls.Config // of listeners of TCP, nil for plain HTTP
 	// AllowedOrigins are the web origins of other servers whose pages may use the API, in the form
 	// of config.HTTP. nil allows none.
 	AllowedOrigins []string
-	// MaxTails is how many tails may wait or stay at one time on one stream, 0 for 16384.
-	// MaxClientTails is the same for one client address, 0 for 10000.
-	MaxTails, MaxClientTails int
-	// DefaultStream is the stream of websocket subscribers that name none. "" stands for the
-	// daemon's stream if it has only one.
-	DefaultStream string
+	// AllowedHosts are the host names under which a loopback listener answers, besides its own, in the
+	// form of config.HTTP. nil allows none.
+	AllowedHosts []string
+	// TrustedProxies are the addresses of proxies that say for whom they forward. nil trusts none.
+	TrustedProxies []netip.Prefix
+	Limits
 	// Dictionaries returns the zstd dictionaries for compressing the messages of a stream's
 	// websocket subscribers, nil where there is none. The function may be nil: then no stream has
 	// one.
 	Dictionaries func(stream string) (v1, v2 []byte)
+	// Measure updates more metrics before a scrape, outside of it. It may be nil.
+	Measure func()
 	// Fault injects faults in tests. It is nil in production.
 	Fault beside.Fault
 }
@@ -84,72 +128,84 @@ type Options struct {
 type Server struct {
 	store    persistence.Store
 	control  Control
+	reloader Reloader
+
+	diagnostics Diagnostics
+
 	observer *observe.Observer
 	clock    clockwork.Clock
 	fault    beside.Fault
 	crew     beside.Crew // runs the functions that are called when a context ends
 
+	budget    *budget.Budget
+	peers     *peer.Peers
+	gate      *conns.Gate
+	encoders  encode.Encoders
 	guard     *guard.Guard
 	tails     *tail.Tails
 	consumers *consumer.Consumers
 	mirror    *mirror.Mirror
 	durable   *durable.Handler
 
+	measurement measurement
+	measureMore func()
+	ending      context.Context // ends with Shutdown
+	end         context.CancelFunc
+
 	http      *http.Server
+	scrapes   *http.Server // of listeners for metrics alone
+	tls       *tls.Config
+	based     sync.Once
 	verifying sync.Mutex // held while a verification runs
 }
 
 // New returns a server that does not listen yet.
 func New(opt Options) *Server {
 	s := &Server{
-		store: opt.Store, control: opt.Control, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
-		crew:  beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
-		guard: guard.New(opt.Token, opt.AllowedOrigins),
-		tails: tail.New(tail.Options{Clock: opt.Clock, Observer: opt.Observer, PerStream: opt.MaxTails, PerClient: opt.MaxClientTails, Fault: opt.Fault}),
+		budget: budget.New(cmp.Or(opt.Memory, defaultMemory), func(used int64) { opt.Observer.Metrics().Memory.Set(float64(used)) }),
+		peers:  peer.New(opt.TrustedProxies),
+		store:  opt.Store, control: opt.Control, reloader: opt.Reloader, diagnostics: opt.Diagnostics, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
+		crew: beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
 	}
+	s.guard = guard.New(guard.Options{Token: opt.Token, ReadToken: opt.ReadToken, AllowedOrigins: opt.AllowedOrigins, AllowedHosts: opt.AllowedHosts,
+		Peers: s.peers, Now: s.clock.Now, Failed: s.authFailed})
+	s.gate = conns.New(cmp.Or(opt.MaxConnections, defaultConnections), cmp.Or(opt.MaxClientConnections, defaultClientConnections), s.peers, s.observer)
+	s.tails = tail.New(tail.Options{Clock: opt.Clock, Observer: opt.Observer, PerStream: opt.MaxTails, PerClient: opt.MaxClientTails,
+		Budget: s.budget, Peers: s.peers, Fault: opt.Fault})
 	s.consumers = consumer.New(consumer.Options{Store: s.store, Tails: s.tails, Guard: s.guard, Clock: s.clock, Observer: s.observer})
 	s.mirror = mirror.New(mirror.Options{Store: s.store, Tails: s.tails, Guard: s.guard, Clock: s.clock, Observer: s.observer,
 		DefaultStream: opt.DefaultStream, Dictionaries: opt.Dictionaries, Fault: opt.Fault})
 	s.durable = durable.New(durable.Options{Store: s.store, Tails: s.tails, Clock: s.clock, Observer: s.observer, Private: s.guard.NeedsToken()})
-	s.http = &http.Server{
-		Handler:           s.barrier(s.guarded(s.mux())),
-		ReadHeaderTimeout: api.ReadTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(opt.Observer.Logger().Handler(), slog.LevelWarn),
-	}
+	s.ending, s.end = context.WithCancel(context.Background())
+	s.measureMore, s.tls = opt.Measure, opt.TLS
+	s.http, s.scrapes = s.newHTTP(s.mux()), s.newHTTP(s.scrapeMux())
 	return s
+}
+
+// Configure takes over other limits. Requests that are being served keep their slots.
+func (s *Server) Configure(l Limits) {
+	s.tails.Configure(l.MaxTails, l.MaxClientTails)
+	s.budget.Resize(cmp.Or(l.Memory, defaultMemory))
+	s.gate.Configure(cmp.Or(l.MaxConnections, defaultConnections), cmp.Or(l.MaxClientConnections, defaultClientConnections))
+	s.mirror.Configure(l.DefaultStream)
 }
 
 // Handler returns the whole API, for use in another HTTP server.
 func (s *Server) Handler() http.Handler { return s.http.Handler }
-
-// Serve answers the listener's connections until Shutdown is called, then returns nil at once:
-// Shutdown does the waiting. When ctx ends, every connection is cut. The listener is closed when
-// Serve returns.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
-	defer s.crew.After(ctx, "http.close", func() { s.http.Close() })()
-
-	s.observer.Emit(observe.HTTPListening, "", "addr", ln.Addr().String())
-	err := s.http.Serve(ln)
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	s.observer.Emit(observe.HTTPFailed, "", "error", err)
-	return fmt.Errorf("http server on %s: %w", ln.Addr(), err)
-}
 
 // Shutdown stops the server. Waiting tails are answered at once with the entries that they have,
 // further requests on open connections get a 503, and the listener is closed. Websocket subscribers
 // get a close frame, and Shutdown waits for them. It returns when the last response is written.
 // When ctx ends before that, the connections are cut and Shutdown returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.endMeasurements()
+	defer s.crew.Wait()
 	s.tails.Drain()
 	defer context.AfterFunc(ctx, s.tails.Cut)()
-	err := s.http.Shutdown(ctx)
+	err := errors.Join(s.http.Shutdown(ctx), s.scrapes.Shutdown(ctx))
 	if err != nil {
 		s.http.Close()
+		s.scrapes.Close()
 		s.tails.Cut()
 	}
 	s.tails.Wait()
@@ -266,3 +322,9 @@ func (w *recorder) Write(p []byte) (int, error) {
 
 // Unwrap lets http.ResponseController reach the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// authFailed tells of a wrong token.
+func (s *Server) authFailed(client netip.Addr, r *http.Request) {
+	s.observer.Metrics().Refused.WithLabelValues("auth").Inc()
+	s.observer.Emit(observe.AuthFailed, "", "client", client, "route", api.RouteOf(r))
+}

@@ -18,7 +18,7 @@ const sseRetry = "retry: 1000\n\n"
 
 // sseParams are the parameters of an event stream: those of a tail, except the ones that bound a
 // single response.
-var sseParams = append([]string{"after", "live", api.RepairedParam}, api.FilterParams...)
+var sseParams = append([]string{"after", "live", lastEventParam, api.RepairedParam}, api.FilterParams...)
 
 // wantsEvents reports whether a tail is to be an event stream (Server-Sent Events of the HTML
 // standard).
@@ -37,15 +37,22 @@ func wantsEvents(r *http.Request) bool {
 	return false
 }
 
+// lastEventParam is where clients that cannot send a header have the last ID: event-source-polyfill
+// and others put it into the query.
+const lastEventParam = "lastEventId"
+
 // lastEventID returns the exclusive cursor of a client that reconnects. It is newer than the cursor
 // in the URL, which does not change.
 func lastEventID(p *api.Params, r *http.Request) (id persistence.EntryID, ok bool) {
-	given := r.Header.Get("Last-Event-ID")
+	name, given := "Last-Event-ID", r.Header.Get("Last-Event-ID")
+	if given == "" {
+		name, given = lastEventParam, p.Values.Get(lastEventParam)
+	}
 	if given == "" {
 		return id, false
 	}
 	if err := id.UnmarshalText([]byte(given)); err != nil {
-		p.Fail(api.Invalid("Last-Event-ID", given, `"<ms>-<seq>", the last id received`))
+		p.Fail(api.Invalid(name, given, `"<ms>-<seq>", the last id received`))
 	}
 	return id, true
 }
@@ -77,7 +84,15 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
-	f := s.tails.Follow(r.Context(), stream, after, matcher)
+	share, err := s.tails.Share(r)
+	if err != nil {
+		return err
+	}
+	defer share.Close()
+	f, err := s.tails.Follow(r.Context(), share, stream, after, matcher)
+	if err != nil {
+		return err
+	}
 	defer f.Close()
 
 	// An error of the cursor is answered with a status, as for every tail.
@@ -94,7 +109,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	out.Begin()
+	f.Patient = true
+	out.Begin(found.Size + len(sseRetry))
 	out.Text(sseRetry)
 	for {
 		out.page(&found)
@@ -112,8 +128,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		if !out.End() {
 			return nil
 		}
+		found = tail.Page{} // or the page would stay in memory while the next one is waited for
 		found, err = f.Next(tail.Heartbeat, tail.EventPage)
-		out.Begin()
+		out.Begin(found.Size)
 		if err != nil {
 			// Other errors are over, or answered with a status, when the client reconnects.
 			if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {

@@ -122,6 +122,12 @@ func TestEventsResumeAfterTheLastID(t *testing.T) {
 	if e := d.sse("/v1/streams/bluesky/tail?after=0-0", "Last-Event-ID", at(11)).next(); e.id != at(12) {
 		t.Errorf("after %s came %q", at(11), e)
 	}
+	if e := d.sse("/v1/streams/bluesky/tail?after=0-0&live=sse&lastEventId=" + at(15)).next(); e.id != at(16) {
+		t.Errorf("resumed at %s with lastEventId in the query", e.id)
+	}
+	if e := d.sse("/v1/streams/bluesky/tail?live=sse&lastEventId="+at(15), "Last-Event-ID", at(16)).next(); e.id != at(17) {
+		t.Errorf("resumed at %s with lastEventId in the query and a newer one in the header", e.id)
+	}
 	if e := d.sse("/v1/streams/bluesky/tail?live=sse", "Last-Event-ID", at(18)).next(); e.id != at(19) {
 		t.Errorf("without a cursor in the URL came %q", e)
 	}
@@ -135,6 +141,7 @@ func TestEventsResumeAfterTheLastID(t *testing.T) {
 		t.Errorf("then came %q", lines)
 	}
 	d.want(d.do("GET", "/v1/streams/bluesky/tail?after=0-0", "Accept", "text/event-stream", "Last-Event-ID", "yesterday"), http.StatusBadRequest, "InvalidRequest")
+	d.want(d.do("GET", "/v1/streams/bluesky/tail?after=0-0&live=sse&lastEventId=yesterday"), http.StatusBadRequest, "InvalidRequest")
 	d.want(d.get("/v1/streams/bluesky/tail?after=0-0&live=ws"), http.StatusBadRequest, "InvalidRequest")
 	d.want(d.get("/v1/streams/bluesky/tail?live=sse"), http.StatusBadRequest, "InvalidRequest")
 	d.want(d.get("/v1/streams/bluesky/tail?live=sse&after=0-0&block_ms=5"), http.StatusBadRequest, "InvalidRequest")

@@ -15,11 +15,12 @@ var tailParams = slices.Concat([]string{"after", "block_ms", "limit", api.Repair
 // streamStatus is a stream's status in the API.
 type streamStatus struct {
 	persistence.StreamInfo
-	Readers int `json:"readers"` // tails that are being served
+	Readers int  `json:"readers"` // tails that are being served
+	Feed    bool `json:"feed"`    // a feed of this daemon's configuration fills it
 }
 
 func (s *Server) statusOf(info persistence.StreamInfo) streamStatus {
-	return streamStatus{info, s.observer.Metrics().TailsOf(info.Name)}
+	return streamStatus{info, s.observer.Metrics().TailsOf(info.Name), s.control.HasFeed(info.Name)}
 }
 
 func (s *Server) streams(w http.ResponseWriter, r *http.Request) error {
@@ -64,6 +65,11 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	share, err := s.tails.Share(r)
+	if err != nil {
+		return err
+	}
+	defer share.Close()
 	if block > 0 {
 		release, err := s.tails.Admit(r, stream.Name(), block)
 		if err != nil {
@@ -72,7 +78,10 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
 		defer release()
 	}
 	tail.Allow(w, block)
-	f := s.tails.Follow(r.Context(), stream, after, matcher)
+	f, err := s.tails.Follow(r.Context(), share, stream, after, matcher)
+	if err != nil {
+		return err
+	}
 	defer f.Close()
 	found, err := f.Next(block, limit)
 	if err != nil {

@@ -118,7 +118,7 @@ func TestAResponseIsBoundedInBytes(t *testing.T) {
 	for range 4 {
 		add(t, stream, big(3<<20))
 	}
-	d := start(t, store)
+	d := start(t, store, func(o *serve.Options) { o.Memory = 4 << 30 })
 	after, got := "0-0", []int{}
 	for {
 		f := d.frames(d.get("/v1/streams/bluesky/tail?after=" + after))
@@ -308,4 +308,22 @@ func TestFailuresOfTheStore(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestDeletingAStream(t *testing.T) {
+	store := openStore(t)
+	openStream(t, store, "bluesky", numbered(0, 3)...)
+	openStream(t, store, "old", numbered(0, 3)...)
+	d := start(t, store)
+	if r := d.get("/v1/streams"); !strings.Contains(r.body, `"feed":true`) || !strings.Contains(r.body, `"feed":false`) {
+		t.Errorf("the streams do not say which has a feed: %s", r.body)
+	}
+	d.want(d.do("DELETE", "/v1/streams/bluesky"), http.StatusConflict, "NotNow")
+	d.want(d.do("DELETE", "/v1/streams/none"), http.StatusNotFound, "NoSuchStream")
+	d.want(d.do("DELETE", "/v1/streams/old?x=1"), http.StatusBadRequest, "InvalidRequest")
+	if r := d.do("DELETE", "/v1/streams/old"); r.status != http.StatusOK {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	d.want(d.get("/v1/streams/old"), http.StatusNotFound, "NoSuchStream")
+	d.want(d.do("POST", "/v1/reload"), http.StatusConflict, "NotNow") // no configuration
 }

@@ -34,7 +34,7 @@ type Filter struct {
 	filtered    bool // a collection was named: commits must match
 	collections map[string]bool
 	prefixes    []string // "app.bsky.graph."
-	dids        map[string]bool
+	dids        *atproto.DIDSet
 }
 
 func invalidOptions(format string, args ...any) error {
@@ -132,13 +132,13 @@ func (f *Filter) addCollections(names []string) error {
 		f.filtered = true
 		if prefix, ok := strings.CutSuffix(c, "*"); ok && strings.HasSuffix(prefix, ".") {
 			if !slices.Contains(f.prefixes, prefix) {
-				f.prefixes = append(f.prefixes, prefix)
+				f.prefixes = append(f.prefixes, strings.Clone(prefix))
 			}
 		} else if atproto.IsNSID(c) {
 			if f.collections == nil {
 				f.collections = map[string]bool{}
 			}
-			f.collections[c] = true
+			f.collections[strings.Clone(c)] = true // a copy: c is a part of the request's text
 		} else {
 			return invalidOptions("invalid collection: %s", c)
 		}
@@ -154,13 +154,10 @@ func (f *Filter) addDIDs(dids []string) error {
 		if !atproto.IsDID(d) {
 			return invalidOptions("invalid DID: %s", d)
 		}
-		if f.dids == nil {
-			f.dids = map[string]bool{}
-		}
-		f.dids[d] = true
 	}
-	if len(f.dids) > atproto.MaxDIDs {
-		return invalidOptions("too many wanted DIDs: %d > %d", len(f.dids), atproto.MaxDIDs)
+	f.dids = atproto.NewDIDSet(dids)
+	if f.dids.Len() > atproto.MaxDIDs {
+		return invalidOptions("too many wanted DIDs: %d > %d", f.dids.Len(), atproto.MaxDIDs)
 	}
 	return nil
 }
@@ -168,7 +165,7 @@ func (f *Filter) addDIDs(dids []string) error {
 // Wants says whether the subscriber wants an event of that kind, account and collection.
 // Collections apply to commits only. The size needs the rendered frame: Fits checks it.
 func (f *Filter) Wants(kind Kinds, did, collection []byte) bool {
-	if f.Kinds&kind == 0 || f.dids != nil && !f.dids[string(did)] {
+	if f.Kinds&kind == 0 || f.dids != nil && !f.dids.Has(did) {
 		return false
 	}
 	if !f.filtered || kind != Commit || f.collections[string(collection)] {
@@ -179,3 +176,24 @@ func (f *Filter) Wants(kind Kinds, did, collection []byte) bool {
 
 // Fits says whether a frame of n bytes of JSON is within the subscriber's limit.
 func (f *Filter) Fits(n int) bool { return f.MaxBytes == 0 || n <= f.MaxBytes }
+
+// DIDs returns the accounts that are wanted, nil for all.
+func (f *Filter) DIDs() *atproto.DIDSet { return f.dids }
+
+// WithDIDs returns a filter that has dids, a set with the same accounts as its own.
+func (f Filter) WithDIDs(dids *atproto.DIDSet) Filter {
+	f.dids = dids
+	return f
+}
+
+// Size returns about how many bytes of memory the filter takes.
+func (f *Filter) Size() int {
+	size := f.dids.Size()
+	for name := range f.collections {
+		size += len(name) + 40 // and what a map takes for each of its keys
+	}
+	for _, p := range f.prefixes {
+		size += len(p) + 16
+	}
+	return size
+}

@@ -7,8 +7,10 @@
 // WatchdogSec.
 //
 // Without NOTIFY_SOCKET in the environment, as in a terminal, all functions do nothing. A
-// notification that cannot be sent is reported once, and does not stop the daemon.
+// notification that cannot be sent is reported once, and does not stop the daemon. Nothing waits
+// for a service manager that does not read: a change of state is sent later, the rest is dropped.
 //
 //	notifier.go  Notifier: the notifications
+//	socket.go    one message to the socket
 //	watchdog.go  the watchdog's loop
 package systemd

@@ -72,12 +72,13 @@ func TestNotifications(t *testing.T) {
 	m := listen(t)
 	o := observe.Discard()
 	n := systemd.New(o)
-	n.Extend(90 * time.Second)
+	n.Ready()
+	n.Reloading()
 	n.Ready()
 	n.Status("2 feeds live\nWATCHDOG=1")
 	n.Stopping(30 * time.Second)
 
-	want := []string{"EXTEND_TIMEOUT_USEC=90000000", "READY=1", "STATUS=2 feeds live WATCHDOG=1", "STOPPING=1\nEXTEND_TIMEOUT_USEC=30000000"}
+	want := []string{"READY=1", "RELOADING=1", "READY=1", "STATUS=2 feeds live WATCHDOG=1", "STOPPING=1\nEXTEND_TIMEOUT_USEC=30000000"}
 	if got := m.received(t); !slices.Equal(got, want) {
 		t.Errorf("received %q, want %q", got, want)
 	}
@@ -121,6 +122,68 @@ func TestABadWatchdogPeriodIsSaid(t *testing.T) {
 	systemd.New(o).RunWatchdog(t.Context(), clockwork.NewRealClock(), nil)
 	if c := count(o, observe.SystemdFailed); c != 1 {
 		t.Errorf("said %d times, want once", c)
+	}
+}
+
+// A socket that nobody reads is full after some messages. Nothing waits for it, and the changes of
+// state come when it is read again.
+func TestASocketThatNobodyReadsHoldsNothingUp(t *testing.T) {
+	m := listen(t)
+	o := observe.Discard()
+	n := systemd.New(o)
+	for range 4096 { // more than any system's queue of datagrams
+		n.Status("full")
+	}
+	n.Ready()
+	n.Stopping(time.Second)
+	if c := count(o, observe.SystemdFailed); c != 1 {
+		t.Errorf("said %d times, want once", c)
+	}
+	var states []string
+	buf := make([]byte, 4096)
+	for range 4096 {
+		n.Status("read") // sends the states first, as soon as there is room
+		size, err := m.conn.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch text := string(buf[:size]); text {
+		case "STATUS=full":
+		case "STATUS=read":
+			if want := []string{"READY=1", "STOPPING=1\nEXTEND_TIMEOUT_USEC=1000000"}; !slices.Equal(states, want) {
+				t.Errorf("received %q, want %q", states, want)
+			}
+			return
+		default:
+			states = append(states, text)
+		}
+	}
+	t.Error("the states do not come")
+}
+
+func TestALongStartAsksForTimeUntilItIsOver(t *testing.T) {
+	m := listen(t)
+	asked := func(work, most time.Duration) (n int) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), work)
+			defer cancel()
+			systemd.New(observe.Discard()).Extend(ctx, clockwork.NewRealClock(), most)
+		})
+		for _, text := range m.received(t) {
+			if text == "EXTEND_TIMEOUT_USEC=60000000" {
+				n++
+			}
+		}
+		return n
+	}
+	if n := asked(time.Second, time.Hour); n != 1 {
+		t.Errorf("a start of a second asked %d times, want once", n)
+	}
+	if n := asked(50*time.Second, time.Hour); n != 4 {
+		t.Errorf("a start of 50 s asked %d times, want 4", n)
+	}
+	if n := asked(time.Hour, 3*time.Minute); n != 8 {
+		t.Errorf("a start that hangs asked %d times, want 8: three minutes in all", n)
 	}
 }
 

@@ -2,6 +2,7 @@
 package version
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -10,7 +11,8 @@ import (
 
 // Build is the build information of the binary.
 type Build struct {
-	// Version is the module's version, or "(devel)" if the binary was not built from a tagged one.
+	// Version is the release's, else the module's: of the commit's tag, or made of its time and hash.
+	// It is "(devel)" without either.
 	Version string `json:"version"`
 	Commit  string `json:"commit,omitempty"` // ends in "-dirty" if the tree had changes
 	Time    string `json:"time,omitempty"`   // of the commit
@@ -19,16 +21,17 @@ type Build struct {
 	Arch    string `json:"arch"`
 }
 
+// release is set by the linker: make build VERSION=v1.2.3.
+var release string
+
 // This reads the build information of the running binary.
 func This() Build {
 	b := Build{Version: "(devel)", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return b
+		info = new(debug.BuildInfo)
 	}
-	if info.Main.Version != "" {
-		b.Version = info.Main.Version
-	}
+	b.Version = cmp.Or(release, info.Main.Version, b.Version)
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision":

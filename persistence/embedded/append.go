@@ -339,6 +339,9 @@ func (st *stream) recovered() {
 
 // ready opens the stream's files again after a failed write. The caller holds write.
 func (st *stream) ready() error {
+	if st.deleted.Load() {
+		return noStream(st.name)
+	}
 	if st.w.broken == nil {
 		return nil
 	}

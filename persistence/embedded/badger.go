@@ -54,6 +54,6 @@ func (l *badgerLog) Debugf(string, ...any)               {}
 
 func (l *badgerLog) put(level slog.Level, format string, args []any) {
 	if ctx := context.Background(); l.log.Enabled(ctx, level) {
-		l.log.Log(ctx, level, "badger: "+strings.TrimSpace(fmt.Sprintf(format, args...)))
+		l.log.Log(ctx, level, strings.TrimSpace(fmt.Sprintf(format, args...)))
 	}
 }

@@ -62,6 +62,9 @@ func (s *Store) UpdateConsumer(ctx context.Context, stream, name string,
 	// One change at a time: each change sees the result of the one before.
 	s.consumers.Lock()
 	defer s.consumers.Unlock()
+	if _, err := s.Stream(ctx, stream); err != nil { // it may have been deleted
+		return nil, err
+	}
 	old, err := s.getConsumer(stream, name)
 	if err != nil {
 		return nil, err

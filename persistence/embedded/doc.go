@@ -77,6 +77,7 @@
 //	store.go, layout.go                  opening and closing; the directory
 //	space.go, lock.go                    the disk space; the lock of the directory
 //	stream.go                            the state of a stream
+//	delete.go                            removing a stream, wholly, also across a crash
 //	append.go, roll.go                   writing a stream; from segment to segment
 //	segments.go                          segments as readers see them: files, indexes
 //	read.go, headcache.go                reading a stream, and what a page keeps for the next one

@@ -41,7 +41,7 @@ func (s *Store) checkFormat() error {
 	}
 	var version int
 	if _, scanErr := fmt.Sscanf(string(b), "tempestd store %d\n", &version); scanErr == nil && version != formatVersion {
-		return fmt.Errorf("%s has the format of version %d; this version reads %d: use the tempestd that wrote it, or move it away to begin anew", s.dir, version, formatVersion)
+		return fmt.Errorf("%w: %s has the format %d and this version reads %d: use the tempestd that wrote it, or move it away to begin anew", persistence.ErrVersion, s.dir, version, formatVersion)
 	}
 	names, listErr := s.files.List(s.dir)
 	if listErr != nil {
@@ -49,7 +49,7 @@ func (s *Store) checkFormat() error {
 	}
 	known := slices.Contains(names, streamsDir)
 	if !known && (slices.Contains(names, "badger") || slices.Contains(names, "highwater")) {
-		return fmt.Errorf("%s was written by an earlier tempestd, whose format this version does not read: move it away, and the feeds begin anew as far back as their servers go", s.dir)
+		return fmt.Errorf("%w: this version does not read the format of %s: move it away, and the feeds begin anew as far back as their servers go", persistence.ErrVersion, s.dir)
 	}
 	if known {
 		fault := persistence.FileDamaged{File: formatFile, Err: errors.New("it is missing")}

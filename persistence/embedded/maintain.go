@@ -19,8 +19,9 @@ func (s *Store) maintain(ctx context.Context) {
 	}
 	s.maintaining.Lock()
 	defer s.maintaining.Unlock()
+	s.finishDeletes()
 	for _, st := range s.all() {
-		if err := st.retain(); err != nil {
+		if err := st.retain(); err != nil && !errors.Is(err, persistence.ErrNoStream) {
 			s.maintenanceFailed(ctx, st.name, err)
 		}
 		if ctx.Err() != nil {

@@ -45,6 +45,9 @@ func pageOf(m *meta, entries []persistence.Entry, cursor EntryID, behind int64) 
 // unlinked a segment of t in the meantime, it reads at the present tip.
 func (st *stream) page(ctx context.Context, t *tip, from, to EntryID, limit int) (persistence.Page, error) {
 	for {
+		if st.deleted.Load() {
+			return persistence.Page{}, noStream(st.name)
+		}
 		if err := persistence.CheckFrom(st.name, from, t.meta.floor); err != nil {
 			return persistence.Page{}, err
 		}
@@ -89,7 +92,7 @@ func (st *stream) missing(t *tip, from EntryID) error {
 // pageAt reads a page at t. A page without entries has as its cursor the position up to which the
 // range is empty.
 func (st *stream) pageAt(ctx context.Context, t *tip, from, to EntryID, limit int) (persistence.Page, error) {
-	p := pageReader{store: st.store, from: later(from, t.meta.oldest), to: to, limit: limit, room: persistence.MaxPageBytes}
+	p := pageReader{store: st.store, from: later(from, t.meta.oldest), to: to, limit: limit, room: persistence.PageBytes(ctx)}
 	if p.to.Compare(t.meta.end.Last) > 0 {
 		p.to = t.meta.end.Last
 	}

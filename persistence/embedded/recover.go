@@ -13,7 +13,10 @@ import (
 // loadStreams finds the stored streams, and repairs the effects of a power cut or damage. A
 // stream's segments, its high-water mark and the register must name the same newest entry.
 func (s *Store) loadStreams(ctx context.Context) error {
-	registered := s.state.register()
+	if err := s.loadDeleted(); err != nil {
+		return err
+	}
+	registered, keeps := s.state.register()
 	names := make(map[string]bool)
 	for name := range registered {
 		names[name] = true
@@ -30,11 +33,17 @@ func (s *Store) loadStreams(ctx context.Context) error {
 		}
 	}
 	for name := range names {
+		if s.deleting[name] {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		st := s.newStream(name)
 		s.streams[name] = st
+		if keep, ok := keeps[name]; ok {
+			st.retention.Store(&keep)
+		}
 		if err := st.load(registered[name]); err != nil {
 			return fmt.Errorf("open stream %s: %w", name, err)
 		}

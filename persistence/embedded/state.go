@@ -38,6 +38,7 @@ type state struct {
 	space    stateSpace
 	mark     *stateMark
 	known    map[string]known // the register as it was when the state was opened
+	keeps    map[string]persistence.Retention
 	reported bool
 }
 
@@ -107,7 +108,7 @@ func (t *state) open() error {
 	if err := t.restore(copied, &lost); err != nil {
 		return err
 	}
-	t.known = t.readRegister()
+	t.known, t.keeps = t.readRegister()
 	if lost.err != nil && !t.reported {
 		t.reported = true
 		t.store.emit(persistence.StateLost{Aside: lost.aside, Consumers: lost.consumers, Err: lost.err})
@@ -290,17 +291,18 @@ func (t *state) close() error {
 	return errors.Join(err, t.mark.close())
 }
 
-// readRegister reads the known ends of the streams.
-func (t *state) readRegister() map[string]known {
-	all := make(map[string]known)
+// readRegister reads the known ends of the streams, and what each of them keeps.
+func (t *state) readRegister() (ends map[string]known, keeps map[string]persistence.Retention) {
+	ends, keeps = make(map[string]known), make(map[string]persistence.Retention)
 	_ = eachIn(t.db, []byte{registerPrefix}, func(key []byte, _ uint64, body []byte) error {
 		var r registered
 		if err := json.Unmarshal(body, &r); err == nil {
-			all[string(key[1:])] = known{last: r.Last, oldest: r.Oldest, entries: r.Entries, bytes: r.Bytes}
+			ends[string(key[1:])] = known{last: r.Last, oldest: r.Oldest, entries: r.Entries, bytes: r.Bytes}
+			keeps[string(key[1:])] = r.Retention
 		}
 		return nil
 	})
-	return all
+	return ends, keeps
 }
 
 // registered is a stream's entry in the register.
@@ -310,13 +312,15 @@ type registered struct {
 	// Ever appended. A stream that has lost everything continues to count from here.
 	Entries uint64 `json:"entries,omitempty"`
 	Bytes   uint64 `json:"bytes,omitempty"`
+	// What the stream keeps. So a stream keeps that also when no feed opens it any more.
+	Retention persistence.Retention `json:"retention,omitzero"`
 }
 
 // register returns what the state knows of the streams; nothing if it is not open.
-func (t *state) register() map[string]known {
+func (t *state) register() (map[string]known, map[string]persistence.Retention) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.known
+	return t.known, t.keeps
 }
 
 // saveRegister stores the streams' ends if they have moved. When the process ends, errors are not
@@ -327,7 +331,7 @@ func (s *Store) saveRegister(ending bool) {
 	}
 	for _, st := range s.all() {
 		m := &st.tip.Load().meta
-		now := registered{Last: m.end.Last, Oldest: m.oldest, Entries: m.end.Entries, Bytes: m.end.Bytes}
+		now := registered{Last: m.end.Last, Oldest: m.oldest, Entries: m.end.Entries, Bytes: m.end.Bytes, Retention: *st.retention.Load()}
 		if st.registered == now || now.Last.IsZero() && m.lost != nil {
 			continue
 		}

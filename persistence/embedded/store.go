@@ -90,7 +90,9 @@ type Store struct {
 
 	mu      sync.Mutex
 	streams map[string]*stream
-	lost    []persistence.Truncation
+	// deleting names the deleted streams of which something is left.
+	deleting map[string]bool
+	lost     []persistence.Truncation
 
 	packs   chan struct{} // starts packing
 	packing sync.Mutex    // one packing at a time
@@ -117,7 +119,7 @@ func Open(ctx context.Context, dir string, opt Options) (*Store, error) {
 		closed:  make(chan struct{}),
 		kicked:  make(chan struct{}, 1),
 		packs:   make(chan struct{}, 1),
-		streams: make(map[string]*stream),
+		streams: make(map[string]*stream), deleting: make(map[string]bool),
 	}
 	own := s.files == nil
 	if own {
@@ -240,6 +242,11 @@ func (s *Store) OpenStream(ctx context.Context, name string, opt persistence.Str
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.deleting[name] {
+		if err := s.finishDelete(name); err != nil {
+			return nil, s.failure(fmt.Errorf("remove what is left of the deleted stream %s: %w", name, err))
+		}
+	}
 	st, ok := s.streams[name]
 	if !ok {
 		if st, err = s.createStream(name); err != nil {
@@ -263,7 +270,7 @@ func (s *Store) Stream(_ context.Context, name string) (persistence.Stream, erro
 	if st, ok := s.streams[name]; ok {
 		return st, nil
 	}
-	return nil, fmt.Errorf("%w: %.80q", persistence.ErrNoStream, name)
+	return nil, noStream(name)
 }
 
 // Streams implements persistence.Store.
@@ -276,6 +283,9 @@ func (s *Store) Streams(ctx context.Context) ([]persistence.StreamInfo, error) {
 	infos := make([]persistence.StreamInfo, 0)
 	for _, st := range s.all() {
 		info, err := st.Info(ctx)
+		if errors.Is(err, persistence.ErrNoStream) {
+			continue // it was deleted meanwhile
+		}
 		if err != nil {
 			return nil, err
 		}

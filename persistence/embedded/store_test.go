@@ -30,7 +30,7 @@ func TestStore(t *testing.T) {
 			t.Parallel()
 			opt.OnNotice = func(e persistence.Notice) {
 				switch e.(type) {
-				case persistence.StreamTrimmed, persistence.StreamEnded:
+				case persistence.StreamTrimmed, persistence.StreamEnded, persistence.StreamDeleted:
 				default:
 					t.Errorf("told %T %+v", e, e)
 				}

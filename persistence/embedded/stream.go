@@ -20,6 +20,7 @@ type stream struct {
 	name      string
 	dir       string
 	retention atomic.Pointer[persistence.Retention]
+	deleted   atomic.Bool
 
 	// write is held by everything that changes the stored data, until its commit is done. It guards
 	// the writer.
@@ -151,11 +152,17 @@ func (st *stream) Info(context.Context) (persistence.StreamInfo, error) {
 		return persistence.StreamInfo{}, err
 	}
 	defer release()
+	if st.deleted.Load() {
+		return persistence.StreamInfo{}, noStream(st.name)
+	}
 	return st.infoAt(&st.tip.Load().meta), nil
 }
 
 func (st *stream) infoAt(m *meta) persistence.StreamInfo {
 	info := persistence.StreamInfo{Name: st.name, Entries: m.kept(), Bytes: m.keptBytes(), ClosedReason: m.closedReason, Lost: m.lost}
+	if keep := *st.retention.Load(); keep != (persistence.Retention{}) {
+		info.Retention = &messages.Retention{AgeSeconds: int64(keep.Age / time.Second), Bytes: keep.Bytes, Entries: keep.Entries}
+	}
 	if info.Entries > 0 {
 		oldest, newest := m.oldest, m.end.Last
 		info.Oldest, info.Newest = &oldest, &newest

@@ -58,6 +58,9 @@ func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (p
 	if err := ctx.Err(); err != nil {
 		return persistence.Page{}, nil, err
 	}
+	if st.deleted.Load() {
+		return persistence.Page{}, nil, noStream(st.name)
+	}
 	st.wanted.Store(st.store.clock.Now().UnixNano())
 	t := st.tip.Load()
 	if nothing := t.meta.kept() == 0 || id.Compare(t.meta.end.Last) >= 0; nothing && wait && t.meta.closedUS == 0 {
@@ -67,7 +70,7 @@ func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (p
 		return persistence.Page{}, nil, err
 	}
 	if recent, ok := t.after(id); ok {
-		entries, behind := entriesOf(recent, id.Next(), limit)
+		entries, behind := entriesOf(recent, id.Next(), limit, persistence.PageBytes(ctx))
 		return pageOf(&t.meta, entries, id, behind), nil, nil
 	}
 	release, err := st.store.use()
@@ -86,9 +89,9 @@ func (st *stream) peek(ctx context.Context, id EntryID, limit int, wait bool) (p
 	return page, nil, err
 }
 
-// entriesOf returns a page of the runs' entries, from the ID from on, and how many entries follow
-// it.
-func entriesOf(runs []*run, from EntryID, limit int) (entries []persistence.Entry, behind int64) {
+// entriesOf returns a page of the runs' entries, from the ID from on, of up to room bytes, and how
+// many entries follow it.
+func entriesOf(runs []*run, from EntryID, limit, room int) (entries []persistence.Entry, behind int64) {
 	if len(runs) == 0 {
 		return nil, 0
 	}
@@ -98,7 +101,6 @@ func entriesOf(runs []*run, from EntryID, limit int) (entries []persistence.Entr
 		size += len(g.ids)
 	}
 	entries = make([]persistence.Entry, 0, min(limit, size))
-	room := persistence.MaxPageBytes
 	for _, g := range runs {
 		entries = g.appendEntries(entries, first, limit, &room)
 		first = 0

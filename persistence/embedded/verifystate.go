@@ -50,7 +50,7 @@ func (v *verifier) stateAtRest(ctx context.Context, tell bool) (registered map[s
 	if err != nil {
 		return nil, errors.New(strings.ReplaceAll(err.Error(), scratch, v.dir))
 	}
-	registered = store.state.register()
+	registered, _ = store.state.register()
 	err = store.Close()
 	if tell {
 		for _, f := range findings {

@@ -8,6 +8,7 @@
 //	tail.go      waiting, waking, many tails at once
 //	bounds.go    the positions that pages report
 //	retain.go    trimming, fingerprints
+//	delete.go    deleting a stream
 //	consumer.go  named consumers
 //	model.go     random operations compared with a model
 //	events.go    events with realistic entropy, for tests and benchmarks

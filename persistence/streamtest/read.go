@@ -70,6 +70,35 @@ func testBounds(t *testing.T, b Backend) {
 	}
 }
 
+// testPageRoom reads with less room than MaxPageBytes: from the newest entries in memory, from what
+// is stored, and after a wait (I5).
+func testPageRoom(t *testing.T, b Backend) {
+	f := open(t, b)
+	const size = 10_000
+	var want []persistence.Entry
+	for i := range 20 {
+		event := []byte(fmt.Sprintf(`{"i":%d,"pad":"%s"}`, i, strings.Repeat("x", size)))
+		want = append(want, f.put(&messages.Batch{
+			Buf:    event,
+			Events: []messages.Event{{Len: uint32(len(event)), TimeUS: b.Now().UnixMicro()}},
+		})...)
+	}
+	for _, when := range []string{"appended", "opened again"} {
+		for room, entries := range map[int]int{1: 1, size: 1, 3 * size: 3, 3*size + 200: 4, persistence.MaxPageBytes + 1: 20} {
+			ctx := persistence.WithPageBytes(t.Context(), room)
+			for _, block := range []time.Duration{0, persistence.MaxBlock} {
+				page, err := f.stream.Tail(ctx, persistence.FromBeginning(), block, len(want))
+				must(t, err)
+				expectEntries(t, fmt.Sprintf("%s, tail with room for %d bytes", when, room), page.Entries, want[:entries])
+			}
+			page, err := f.stream.Read(ctx, persistence.Start(), persistence.End(), len(want))
+			must(t, err)
+			expectEntries(t, fmt.Sprintf("%s, read with room for %d bytes", when, room), page.Entries, want[:entries])
+		}
+		f.reopen()
+	}
+}
+
 // testPageBytes stores events so large that a page ends because of its bytes (I5).
 func testPageBytes(t *testing.T, b Backend) {
 	f := open(t, b)

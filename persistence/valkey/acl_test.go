@@ -87,6 +87,10 @@ func everyUse(v *valkey.Store, s persistence.Stream, lease messages.Lease, batch
 			_, err := v.OpenStream(ctx, "other", persistence.StreamOptions{})
 			return errors.Join(err, v.Health())
 		},
+		"delete": func(ctx context.Context) error {
+			_, err := v.OpenStream(ctx, "gone", persistence.StreamOptions{})
+			return errors.Join(err, ignore(v.DeleteStream(ctx, "gone"), persistence.ErrNoStream))
+		},
 		"health":  func(context.Context) error { return v.Health() },
 		"streams": func(ctx context.Context) error { _, err := v.Streams(ctx); return err },
 		"stream": func(ctx context.Context) error {

@@ -64,6 +64,7 @@
 //	decode.go, entries.go     decoding its replies, a decoder for each shape
 //	reply.go                  the values of a reply
 //	stream.go                 the state of a stream
+//	delete.go                 removing a stream
 //	append.go, chunk.go       writing a stream
 //	durability.go             what an append waits for, and readers with it
 //	read.go, hub.go           reading a stream; tails

@@ -211,10 +211,10 @@ local needed = {
   {'XRANGE', stream, '-', '+'}, {'XRANGE', blocks, '-', '+'}, {'XREVRANGE', blocks, '+', '-'},
   {'XREAD', 'STREAMS', stream, closed, '0-0', '0-0'}, {'XINFO', 'STREAM', stream},
   {'XTRIM', stream, 'MINID', '=', '0'}, {'XTRIM', blocks, 'MINID', '=', '0'},
-  {'GET', lease}, {'SET', lease, '', 'PX', 1}, {'DEL', lease}, {'PTTL', lease},
+  {'GET', lease}, {'SET', lease, '', 'PX', 1}, {'DEL', lease}, {'PTTL', lease}, {'UNLINK', stream},
   {'HGET', consumers, ''}, {'HSET', consumers, '', ''}, {'HDEL', consumers, ''}, {'HLEN', consumers}, {'HVALS', consumers},
   {'HGET', gaps, ''}, {'HSET', gaps, '', ''}, {'HDEL', gaps, ''}, {'HLEN', gaps}, {'HVALS', gaps},
-  {'SADD', streams, ''}, {'SISMEMBER', streams, ''}, {'SMEMBERS', streams},
+  {'SADD', streams, ''}, {'SREM', streams, ''}, {'SISMEMBER', streams, ''}, {'SMEMBERS', streams},
   {'HSET', nodes, '', ''}, {'HDEL', nodes, ''}, {'HVALS', nodes},
   {'ZADD', untils, 0, ''}, {'ZREM', untils, ''}, {'ZRANGEBYSCORE', untils, 0, 0}, {'TIME'},
 }

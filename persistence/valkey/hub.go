@@ -69,7 +69,7 @@ func newHub(v *Store, name string) *hub {
 
 // look returns the hub's entries after id. covered says that the hub has all entries after id; then
 // there are no more yet, and next is sent when there may be. next is nil while no reader runs.
-func (h *hub) look(id persistence.EntryID, limit int) (page persistence.Page, next *change, covered bool) {
+func (h *hub) look(id persistence.EntryID, limit, room int) (page persistence.Page, next *change, covered bool) {
 	h.mu.Lock()
 	h.wanted = h.store.clock.Now()
 	if !h.running {
@@ -91,7 +91,6 @@ func (h *hub) look(id persistence.EntryID, limit int) (page persistence.Page, ne
 	i, _ := slices.BinarySearchFunc(recent, id.Next(), func(f persistence.Entry, id persistence.EntryID) int { return f.ID.Compare(id) })
 	all := recent[i:]
 	recent = all[:min(len(all), limit)]
-	room := persistence.MaxPageBytes
 	for k := range recent {
 		if room -= len(recent[k].Event); room <= 0 {
 			recent = recent[:k+1]

@@ -72,7 +72,7 @@ func (s *stream) after(ctx context.Context, id persistence.EntryID, limit int) (
 // entries reads the entries of the closed range [from, to], oldest first. With exclusive, from
 // itself does not belong to the range.
 func (s *stream) entries(ctx context.Context, from, to persistence.EntryID, limit int, exclusive bool) (entries []persistence.Entry, err error) {
-	room, size := persistence.MaxPageBytes, 0
+	room, size := persistence.PageBytes(ctx), 0
 	for {
 		piece := min(limit-len(entries), pieceEntries)
 		if n := len(entries); n > 0 {
@@ -222,7 +222,7 @@ func (s *stream) Tail(ctx context.Context, after persistence.StreamCursor, block
 	timer := s.store.clock.NewTimer(block)
 	defer timer.Stop()
 	for over := false; ; {
-		page, next, covered := s.hub.look(id, limit)
+		page, next, covered := s.hub.look(id, limit, persistence.PageBytes(ctx))
 		if !covered {
 			page, err = s.open(ctx, id, limit, next == nil)
 			if err != nil || len(page.Entries) > 0 || page.IsClosed() || over {
@@ -268,7 +268,7 @@ func (s *stream) open(ctx context.Context, id persistence.EntryID, limit int, st
 		case <-s.store.closed:
 			return persistence.Page{}, persistence.ErrStoreClosed
 		}
-		if page, _, covered := s.hub.look(id, limit); covered {
+		if page, _, covered := s.hub.look(id, limit, persistence.PageBytes(ctx)); covered {
 			return page, nil
 		}
 	}

@@ -38,6 +38,9 @@ func Fail(o *observe.Observer, w http.ResponseWriter, r *http.Request, err error
 // Resolve returns the response to a request that ended with err. It logs a fault of the daemon.
 func Resolve(o *observe.Observer, r *http.Request, err error) *Error {
 	e, ours := ErrorOf(err)
+	if e.Name == NameOverloaded {
+		o.Metrics().Refused.WithLabelValues("memory").Inc()
+	}
 	if ours {
 		o.Emit(observe.HTTPError, "", "route", RouteOf(r), "id", e.ID, "error", err)
 	}

@@ -38,7 +38,10 @@ const (
 	NameShuttingDown     = "ShuttingDown"
 	NameStoreUnavailable = "StoreUnavailable"
 	NameNoAnswer         = "NoAnswer"
+	NameOverloaded       = "Overloaded"
+	NameTooManyAttempts  = "TooManyAttempts"
 	NameNoFiles          = "NoFiles"
+	NameConfigRejected   = "ConfigRejected"
 )
 
 // Error is an error with its HTTP response.
@@ -88,6 +91,17 @@ func ShuttingDown() *Error {
 		Header: map[string]string{"Retry-After": "2", "Connection": "close"}}
 }
 
+// overloadedFor is when a client that was refused for want of memory should try again, in seconds.
+const overloadedFor = 2
+
+// Overloaded returns the answer to a request for which there is no room in the memory that readers
+// share.
+func Overloaded() *Error {
+	return &Error{Status: http.StatusServiceUnavailable, Name: NameOverloaded,
+		Message: "the memory that readers share (http.memory) is in use, or this address has its part of it; try again in " + strconv.Itoa(overloadedFor) + " s",
+		Header:  RetryAfter(overloadedFor)}
+}
+
 // ErrorOf turns a handler's error into a response. ours says that the daemon is at fault and that
 // nothing has logged the error yet.
 func ErrorOf(err error) (api *Error, ours bool) {
@@ -97,6 +111,9 @@ func ErrorOf(err error) (api *Error, ours bool) {
 	}
 	if expired, ok := errors.AsType[*persistence.CursorExpiredError](err); ok {
 		return &Error{Status: http.StatusGone, Name: NameCursorExpired, Message: expired.Error(), Oldest: expired.Oldest}, false
+	}
+	if rejected, ok := errors.AsType[*messages.RejectedError](err); ok {
+		return &Error{Status: http.StatusUnprocessableEntity, Name: NameConfigRejected, Message: rejected.Error()}, false
 	}
 	switch {
 	case errors.As(err, &api):

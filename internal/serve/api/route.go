@@ -19,6 +19,7 @@ type Methods map[string]Handler
 type Route struct {
 	Pattern string // of http.ServeMux, without a method
 	Public  bool   // needs no token
+	Full    bool   // needs the full token for a GET too
 	Body    bool   // has a JSON body
 	Methods Methods
 }

@@ -49,7 +49,7 @@ func (c *Consumers) Routes() []api.Route {
 	return []api.Route{
 		{Pattern: all, Body: true, Methods: api.Methods{"GET": api.Brief(c.list)}},
 		{Pattern: one, Body: true, Methods: api.Methods{"GET": api.Brief(c.get), "PUT": api.Brief(c.put), "DELETE": api.Brief(c.remove)}},
-		{Pattern: one + "/next", Body: true, Methods: api.Methods{"GET": c.next}},
+		{Pattern: one + "/next", Full: true, Body: true, Methods: api.Methods{"GET": c.next}},
 		{Pattern: one + "/ack", Body: true, Methods: api.Methods{"POST": api.Brief(c.ack)}},
 		{Pattern: one + "/nack", Body: true, Methods: api.Methods{"POST": api.Brief(c.nack)}},
 		{Pattern: one + "/extend", Body: true, Methods: api.Methods{"POST": api.Brief(c.extend)}},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tempestd/internal/serve/api"
+	"tempestd/internal/serve/budget"
 	"tempestd/internal/serve/tail"
 	"tempestd/persistence"
 )
@@ -27,6 +28,8 @@ type nextRequest struct {
 	*Consumers
 	stream  persistence.Stream
 	name    string
+	share   *budget.Share
+	kept    int64 // of share, for a batch that is collected
 	limit   int
 	lease   time.Duration
 	until   time.Time       // the end of the block budget
@@ -61,8 +64,13 @@ func (c *Consumers) next(w http.ResponseWriter, r *http.Request) error {
 	waiting, cancel := c.tails.UntilDrained(r.Context())
 	defer cancel()
 
+	share, err := c.tails.Share(r)
+	if err != nil {
+		return err
+	}
+	defer share.Close()
 	tail.Allow(w, block)
-	n := &nextRequest{Consumers: c, stream: stream, name: r.PathValue("consumer"), limit: limit, lease: lease,
+	n := &nextRequest{Consumers: c, stream: stream, name: r.PathValue("consumer"), share: share, limit: limit, lease: lease,
 		until: c.clock.Now().Add(block), request: r.Context(), waiting: waiting}
 	for {
 		a, again, err := n.attempt()
@@ -274,6 +282,8 @@ func (n *nextRequest) readAgain(ctx context.Context, seen State, step Step) (tai
 	defer f.Close()
 	var entries []persistence.Entry
 	size := 0
+	n.share.Keep(-n.kept)
+	n.kept = 0
 	for end := step.Last; ; {
 		p, err := f.Next(0, api.MaxLimit)
 		if err == nil {
@@ -286,6 +296,11 @@ func (n *nextRequest) readAgain(ctx context.Context, seen State, step Step) (tai
 		if beyond < 0 {
 			beyond = len(p.Entries)
 		}
+		// The next page has room of its own beside what is collected.
+		if !n.share.Keep(int64(p.Size)) {
+			return tail.Page{}, api.Overloaded()
+		}
+		n.kept += int64(p.Size)
 		entries, size = append(entries, p.Entries[:beyond]...), size+p.Size
 		if p.Cursor.Compare(end) > 0 {
 			if p, err = behind(ctx, n.stream, end); err != nil {
@@ -308,5 +323,5 @@ func (n *nextRequest) follow(ctx context.Context, seen State, step Step) (*tail.
 	if err != nil {
 		return nil, err
 	}
-	return n.tails.Follow(ctx, n.stream, step.After, d.matcher()), nil
+	return n.tails.Follow(ctx, n.share, n.stream, step.After, d.matcher())
 }

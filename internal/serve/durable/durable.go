@@ -82,7 +82,14 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) error {
 		h.writeTail(w, &read, end)
 		return nil
 	}
-	read.follower = h.tails.Follow(r.Context(), stream, after, matcher)
+	share, err := h.tails.Share(r)
+	if err != nil {
+		return err
+	}
+	defer share.Close()
+	if read.follower, err = h.tails.Follow(r.Context(), share, stream, after, matcher); err != nil {
+		return err
+	}
 	defer read.follower.Close()
 	switch live {
 	case liveLongPoll:

@@ -94,7 +94,7 @@ func (h *Handler) writeMessages(w http.ResponseWriter, read *reading, page *tail
 	for i := range page.Entries {
 		size += len(page.Entries[i].Event)
 	}
-	buf := h.tails.Buffers.Get()
+	buf := h.tails.Buffers.Get(size)
 	defer h.tails.Buffers.Put(buf)
 	out := tail.SizedJSON(w, *buf, size)
 	out.Text("[")

@@ -30,8 +30,9 @@ func (h *Handler) events(w http.ResponseWriter, read *reading) error {
 	w.Header().Set("Cache-Control", "no-cache, no-store")
 	out := events{h.tails.Events(w)}
 	said := messages.EntryID{} // the position that the client was told
+	read.follower.Patient = true
 	for first := true; ; first = false {
-		out.Begin()
+		out.Begin(page.Size)
 		out.messages(&page)
 		if len(page.Entries) > 0 {
 			h.observer.Metrics().Served.WithLabelValues(read.stream.Name()).Add(float64(len(page.Entries)))
@@ -46,6 +47,7 @@ func (h *Handler) events(w http.ResponseWriter, read *reading) error {
 		if taken := out.End(); !taken || page.Ended() || page.Drained || left <= 0 {
 			return nil
 		}
+		page = tail.Page{} // or it would stay in memory while the next one is waited for
 		if page, err = read.follower.Next(min(tail.Heartbeat, left), tail.EventPage); err != nil {
 			api.TooLate(h.observer, read.request, err) // the client's next request gets the error as a status
 			return nil

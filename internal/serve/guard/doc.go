@@ -8,6 +8,8 @@
 // allowed, [Guard.CORS] writes the headers without which a browser hides the answer.
 //
 //	guard.go   Guard, and the requests of browsers
-//	token.go   the bearer token, and the places where it may be
+//	hosts.go   the names under which a loopback listener answers
+//	token.go   the bearer tokens, and the places where one may be
+//	attempts.go clients that try tokens
 //	origins.go web pages of other origins: which may read, which may change something (CORS)
 package guard

@@ -1,46 +1,62 @@
 package guard
 
 import (
-	"crypto/sha256"
-	"net"
 	"net/http"
 	"net/netip"
-	"strings"
+	"time"
 
 	"github.com/rs/cors"
 
 	"tempestd/internal/serve/api"
+	"tempestd/internal/serve/peer"
 )
 
-// Guard decides who may ask. It is immutable and safe for concurrent use.
+// Guard decides who may ask. It is safe for concurrent use.
 type Guard struct {
-	needsToken  bool
-	tokenSum    [sha256.Size]byte
+	full, reads sums
+	attempts    attempts
+	peers       *peer.Peers
+	now         func() time.Time
+	failed      func(client netip.Addr, r *http.Request)
+	hosts       hosts
 	crossOrigin *http.CrossOriginProtection
 	origins     origins
 	cors        *cors.Cors // nil when no other origin is allowed
 }
 
-// New returns the guard of a server with the bearer token, "" for none. allowed are the web origins
-// of other servers whose pages may use the API, in the form of config.HTTP.
-func New(token string, allowed []string) *Guard {
-	g := &Guard{needsToken: token != "", tokenSum: sha256.Sum256([]byte(token)), crossOrigin: http.NewCrossOriginProtection()}
-	g.origins = newOrigins(allowed, g.needsToken)
-	if len(allowed) > 0 {
+// Options configure a Guard. The zero value of each allows the least.
+type Options struct {
+	Token     string // the bearer token for everything, "" for none
+	ReadToken string // the one that only reads, "" for none; either may be a hash (HashPrefix)
+	Peers     *peer.Peers
+	Now       func() time.Time
+	// Failed is told of each wrong token.
+	Failed func(client netip.Addr, r *http.Request)
+	// AllowedOrigins are the web origins of other servers whose pages may use the API, and
+	// AllowedHosts the names under which a loopback listener answers too, in the form of config.HTTP.
+	AllowedOrigins, AllowedHosts []string
+}
+
+// New returns the guard of a server.
+func New(o Options) *Guard {
+	g := &Guard{full: sumOf(o.Token), reads: sumOf(o.ReadToken), crossOrigin: http.NewCrossOriginProtection(), hosts: hosts(o.AllowedHosts),
+		peers: o.Peers, now: o.Now, failed: o.Failed}
+	g.origins = newOrigins(o.AllowedOrigins, g.NeedsToken())
+	if len(o.AllowedOrigins) > 0 {
 		g.cors = newCORS(&g.origins)
 	}
 	return g
 }
 
 // NeedsToken reports whether the routes that are not public need a token.
-func (g *Guard) NeedsToken() bool { return g.needsToken }
+func (g *Guard) NeedsToken() bool { return g.full.some || g.reads.some }
 
 // CheckBrowser refuses requests that a web page can make its visitor's browser send to a daemon on
 // the same machine: requests with a host name that the page's owner points at 127.0.0.1 (DNS
 // rebinding), and cross-site POSTs.
 func (g *Guard) CheckBrowser(r *http.Request) error {
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && local.IP.IsLoopback() && !isLoopbackHost(r.Host) {
-		return api.Forbidden("host: got " + api.Quote(r.Host) + "; accepted on a loopback listener: localhost or a loopback address")
+	if onLoopback(r) && !g.hosts.has(r.Host) {
+		return api.Forbidden("host: got " + api.Quote(r.Host) + "; accepted on a loopback listener: localhost, a loopback address, and what http.allowed_hosts has: " + g.hosts.String())
 	}
 	return g.CheckCrossSite(r, r.Method)
 }
@@ -55,17 +71,4 @@ func (g *Guard) CheckCrossSite(r *http.Request, method string) error {
 		return errMayNotControl(origin)
 	}
 	return nil
-}
-
-// isLoopbackHost reports whether a Host header names this machine by "localhost" or a loopback
-// address. No DNS server can redirect these.
-func isLoopbackHost(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
-	return err == nil && addr.Unmap().IsLoopback()
 }

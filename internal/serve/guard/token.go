@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/hex"
 	"net/http"
 	"strings"
 
@@ -11,16 +12,65 @@ import (
 	"tempestd/internal/subscribe"
 )
 
-// CheckToken refuses a request without the daemon's bearer token, if the daemon has one. The
-// comparison takes constant time: its duration does not show where or how much a guess is wrong.
-func (g *Guard) CheckToken(r *http.Request) error {
-	if !g.needsToken {
+// HashPrefix begins a token that a configuration has as its hash: the SHA-256 of the token, in hex.
+const HashPrefix = "sha256:"
+
+// sums are the hashes of a token that is accepted. The zero value accepts none.
+type sums struct {
+	some bool
+	sum  [sha256.Size]byte
+}
+
+// sumOf returns the hash of a token, which may be given as a hash.
+func sumOf(token string) sums {
+	if text, ok := strings.CutPrefix(token, HashPrefix); ok {
+		if raw, err := hex.DecodeString(text); err == nil && len(raw) == sha256.Size {
+			return sums{true, [sha256.Size]byte(raw)}
+		}
+	}
+	return sums{token != "", sha256.Sum256([]byte(token))}
+}
+
+// is reports whether the token has that hash. It takes constant time: its duration does not show
+// where or how much a guess is wrong.
+func (s *sums) is(given [sha256.Size]byte) bool {
+	return subtle.ConstantTimeCompare(given[:], s.sum[:]) == 1 && s.some
+}
+
+// CheckToken refuses a request without a bearer token of the daemon, if it has any. full says that
+// the request does what a reader may not do. A client that sends wrong tokens has to wait longer and
+// longer; known says that its connection has sent a right one before, and need not wait for what
+// others do at the same address. Requests of the control socket need no token: its file's mode says
+// who may connect.
+func (g *Guard) CheckToken(r *http.Request, full, known bool) error {
+	if !g.NeedsToken() || onSocket(r) {
 		return nil
 	}
-	given := sha256.Sum256([]byte(tokenOf(r)))
-	if subtle.ConstantTimeCompare(given[:], g.tokenSum[:]) == 1 {
-		return nil
+	token := tokenOf(r)
+	if token == "" {
+		return errUnauthorized()
 	}
+	client, now := g.peers.Of(r), g.now()
+	if wait := g.attempts.wait(client, now); wait > 0 && !known {
+		return errTooManyAttempts(wait)
+	}
+	given := sha256.Sum256([]byte(token))
+	isFull, reads := g.full.is(given), g.reads.is(given)
+	switch {
+	case !isFull && !reads:
+		g.attempts.failed(client, now)
+		g.failed(client, r)
+		return errUnauthorized()
+	case full && !isFull:
+		return api.Forbidden("this token only reads; what changes something, a consumer's batches included, and the daemon's log and profiles need http.token, or the control socket")
+	}
+	if !known { // or one client would clear the way for another at its address that guesses
+		g.attempts.passed(client)
+	}
+	return nil
+}
+
+func errUnauthorized() error {
 	return &api.Error{Status: http.StatusUnauthorized, Name: api.NameUnauthorized, Message: `this daemon wants "Authorization: Bearer <token>"`,
 		Header: map[string]string{"WWW-Authenticate": "Bearer"}}
 }

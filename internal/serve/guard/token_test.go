@@ -2,8 +2,13 @@ package guard
 
 import (
 	"encoding/base64"
+	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"testing"
+	"time"
+
+	"tempestd/internal/serve/peer"
 )
 
 // A browser adds the password that it knows to every request of every page. It is taken from programs
@@ -33,7 +38,8 @@ func TestWhereATokenMayStand(t *testing.T) {
 		if c.basic {
 			r.SetBasicAuth("anybody", token)
 		}
-		if err := New(token, nil).CheckToken(r); (err == nil) != c.want {
+		g := New(Options{Token: token, Peers: peer.New(nil), Now: time.Now, Failed: func(netip.Addr, *http.Request) {}})
+		if err := g.CheckToken(r, false, false); (err == nil) != c.want {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,9 +1,11 @@
 package mirror
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -18,6 +20,7 @@ type compressor interface {
 // dictionaryCompressor compresses with a dictionary that the subscriber has too.
 type dictionaryCompressor struct {
 	id   uint32
+	sum  [sha256.Size]byte // of data
 	data []byte
 	enc  *zstd.Encoder
 }
@@ -77,9 +80,14 @@ type compressors struct {
 	of func(stream string) (v1, v2 []byte) // nil for no dictionaries
 
 	mu sync.Mutex
-	// made is indexed by dictionary ID. An ID stands for the same bytes wherever they come from.
-	made map[uint32]*dictionaryCompressor
+	// made is in the order of use, the last used at the end. An ID does not say which bytes a
+	// dictionary has: an upstream can give any ID, that of another feed's dictionary too.
+	made []*dictionaryCompressor
 }
+
+// maxDictionaries bounds the compressors that are kept. An upstream changes its dictionary rarely,
+// and could do it often.
+const maxDictionaries = 16
 
 // v1 returns the compressor of a stream's v1 subscribers.
 func (p *compressors) v1(stream string) (compressor, error) {
@@ -102,18 +110,22 @@ func (p *compressors) v2(stream string) (*dictionaryCompressor, error) {
 }
 
 func (p *compressors) make(data []byte) (*dictionaryCompressor, error) {
-	info, err := zstd.InspectDictionary(data)
-	if err != nil {
-		return nil, fmt.Errorf("zstd dictionary: %w", err)
-	}
+	sum := sha256.Sum256(data)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if made := p.made[info.ID()]; made != nil {
+	if i := slices.IndexFunc(p.made, func(d *dictionaryCompressor) bool { return d.sum == sum }); i >= 0 {
+		made := p.made[i]
+		p.made = append(slices.Delete(p.made, i, i+1), made)
 		return made, nil
 	}
 	made, err := newCompressor(data)
-	if err == nil {
-		p.made[info.ID()] = made
+	if err != nil {
+		return nil, err
 	}
-	return made, err
+	made.sum = sum
+	if len(p.made) == maxDictionaries {
+		p.made = slices.Delete(p.made, 0, 1) // its subscribers keep it
+	}
+	p.made = append(p.made, made)
+	return made, nil
 }

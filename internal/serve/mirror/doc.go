@@ -15,6 +15,7 @@
 //	mirror.go       Mirror: the request and its refusals
 //	dictionary.go   the route of v2's zstd dictionary
 //	seek.go         where a cursor points to
+//	seekers.go      whose turn it is to search
 //	subscription.go the life of one connection
 //	send.go         what it sends: pages, entries, gaps
 //	gatherer.go     its writes

@@ -32,12 +32,12 @@ type gatherer struct {
 func (g *gatherer) lock()   { g.turn <- struct{}{} }
 func (g *gatherer) unlock() { <-g.turn }
 
-// gather holds back the writes from now on.
-func (g *gatherer) gather() {
+// gather holds back the writes from now on. About that many bytes will come.
+func (g *gatherer) gather(bytes int) {
 	g.lock()
 	defer g.unlock()
 	if g.held == nil {
-		g.held = g.buffers.Get()
+		g.held = g.buffers.Get(bytes)
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -22,12 +24,10 @@ import (
 )
 
 const (
-	// seekTimeout bounds the search for a cursor. maxSeeks is how many searches run at one time.
-	seekTimeout = 30 * time.Second
-	maxSeeks    = 4
-	// maxDeflate is how many connections may use permessage-deflate at one time: each takes about a
-	// megabyte. Further connections get uncompressed text, which the extension allows.
-	maxDeflate = 128
+	seekTimeout = 30 * time.Second // of the search for a cursor
+	// deflateSize is the memory, in bytes, of a connection that uses permessage-deflate. Where there
+	// is no room for it, a connection gets uncompressed text, which the extension allows.
+	deflateSize = 1 << 20
 )
 
 // Options configure a Mirror. All fields are required, except those whose comment says what zero or
@@ -56,19 +56,22 @@ type Mirror struct {
 	clock         clockwork.Clock
 	observer      *observe.Observer
 	fault         beside.Fault
-	defaultStream string
+	defaultStream atomic.Pointer[string]
 	compressors   compressors
-	// A slot for each cursor search, and for each large message that is being read.
-	seeks, large chan struct{}
-	deflating    chan struct{} // one slot for each connection with permessage-deflate
+	seeks         seekers
+	large         chan struct{} // a slot for each large message that is being read
 }
 
 // New returns a mirror.
 func New(o Options) *Mirror {
-	return &Mirror{store: o.Store, tails: o.Tails, guard: o.Guard, clock: o.Clock, observer: o.Observer, fault: o.Fault, defaultStream: o.DefaultStream,
-		compressors: compressors{of: o.Dictionaries, made: make(map[uint32]*dictionaryCompressor)},
-		seeks:       make(chan struct{}, maxSeeks), large: make(chan struct{}, maxLarge), deflating: make(chan struct{}, maxDeflate)}
+	m := &Mirror{store: o.Store, tails: o.Tails, guard: o.Guard, clock: o.Clock, observer: o.Observer, fault: o.Fault,
+		compressors: compressors{of: o.Dictionaries}, large: make(chan struct{}, maxLarge)}
+	m.Configure(o.DefaultStream)
+	return m
 }
+
+// Configure changes the stream of subscribers that name none.
+func (m *Mirror) Configure(defaultStream string) { m.defaultStream.Store(&defaultStream) }
 
 // Routes returns the routes of a Jetstream server, and a stream's own.
 func (m *Mirror) Routes() []api.Route {
@@ -118,13 +121,21 @@ func (m *Mirror) accept(w http.ResponseWriter, r *http.Request, v subscribe.Vers
 	if c.unrepaired, err = unrepaired(r); err != nil {
 		return err
 	}
+	deflate := v == subscribe.V1 && !req.Zstd && strings.Contains(strings.Join(r.Header.Values("Sec-WebSocket-Extensions"), ","), "permessage-deflate")
 	release, err := m.tails.Admit(r, c.stream.Name(), 0)
 	if err != nil {
 		return err
 	}
 	defer release()
+	if c.share, err = m.tails.Share(r); err != nil {
+		return err
+	}
+	defer c.share.Close()
+	if !c.keepFilter(req.Filter) {
+		return api.Overloaded()
+	}
 	tail.Allow(w, seekTimeout)
-	if err := c.seek(r.Context(), &req); err != nil {
+	if err := c.seek(r.Context(), m.tails.Client(r), &req); err != nil {
 		return err
 	}
 
@@ -139,13 +150,8 @@ func (m *Mirror) accept(w http.ResponseWriter, r *http.Request, v subscribe.Vers
 	if req.Subprotocol != "" {
 		opt.Subprotocols = []string{req.Subprotocol}
 	}
-	if v == subscribe.V1 && !req.Zstd && strings.Contains(strings.Join(r.Header.Values("Sec-WebSocket-Extensions"), ","), "permessage-deflate") {
-		select {
-		case m.deflating <- struct{}{}:
-			defer func() { <-m.deflating }()
-			opt.CompressionMode = websocket.CompressionContextTakeover
-		default:
-		}
+	if deflate && c.share.Keep(deflateSize) {
+		opt.CompressionMode = websocket.CompressionContextTakeover
 	}
 	conn, err := websocket.Accept(upgrade, r, opt)
 	if err != nil {
@@ -170,7 +176,7 @@ func (m *Mirror) streamOf(r *http.Request) (persistence.Stream, error) {
 		name = r.URL.Query().Get("stream")
 	}
 	if name == "" {
-		name = m.defaultStream
+		name = *m.defaultStream.Load()
 	}
 	if name == "" {
 		streams, err := m.store.Streams(r.Context())
@@ -216,18 +222,30 @@ func (c *subscription) chooseCompressor(v subscribe.Version, id uint32) *subscri
 	return nil
 }
 
-// seek finds where the subscription begins. v2 refuses a sequence number that is too old.
-func (c *subscription) seek(ctx context.Context, req *subscribe.Request) error {
+// seek finds where the subscription begins. v2 refuses a sequence number that is too old. The tip is
+// at hand; for any other place the subscriptions of one address search one after the other.
+func (c *subscription) seek(ctx context.Context, client netip.Addr, req *subscribe.Request) error {
 	ctx, cancel := context.WithTimeout(ctx, seekTimeout)
 	defer cancel()
-	select {
-	case c.mirror.seeks <- struct{}{}:
-		defer func() { <-c.mirror.seeks }()
-	case <-ctx.Done():
-		return ctx.Err()
+	info, err := c.stream.Info(ctx)
+	if err != nil {
+		return err
 	}
-	var err error
-	c.start, err = seek(ctx, c.stream, req.Cursor, c.mirror.clock.Now())
+	now := c.mirror.clock.Now()
+	if isTip(info, req.Cursor, now) {
+		c.start = tip(info)
+		return nil
+	}
+	leave, err := c.mirror.seeks.enter(ctx, client)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if c.share.Await(ctx, seekBytes) == 0 {
+		return api.Overloaded()
+	}
+	defer c.share.Use(0)
+	c.start, err = search(ctx, c.stream, info, req.Cursor, now)
 	if err == nil && c.start.below && req.Version == subscribe.V2 && !req.Cursor.IsTime() {
 		return subscribe.CursorTooOld(req.Cursor.Value, c.start.first)
 	}

@@ -29,6 +29,9 @@ import (
 // stream.
 const seekPage = 1000
 
+// seekBytes is how many bytes a search reads at a time.
+const seekBytes = 1 << 20
+
 // start is where a subscription begins.
 type start struct {
 	after persistence.EntryID // the subscription begins after this entry
@@ -39,17 +42,30 @@ type start struct {
 	below  bool  // the cursor names events that retention has dropped
 	first  int64 // if below: the sequence number of the first event that is still stored
 	ahead  bool  // the cursor is a number beyond the next one: it was never given
+	tip    bool  // nothing is stored after it
 }
 
 // seek finds where a cursor points to. Only ctx bounds its time.
 func seek(ctx context.Context, stream persistence.Stream, c subscribe.Cursor, now time.Time) (start, error) {
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return start{}, err
+	}
+	return search(ctx, stream, info, c, now)
+}
+
+// search is seek for a stream that was looked at.
+func search(ctx context.Context, stream persistence.Stream, info persistence.StreamInfo, c subscribe.Cursor, now time.Time) (start, error) {
 	s := seeker{ctx: ctx, stream: stream}
 	for {
-		p, err := s.seek(c, now)
+		p, err := s.seek(info, c, now)
 		if _, expired := errors.AsType[*persistence.CursorExpiredError](err); !expired {
 			return p, err
 		}
 		// Retention has dropped entries during the search: search again.
+		if info, err = stream.Info(ctx); err != nil {
+			return start{}, err
+		}
 	}
 }
 
@@ -59,12 +75,9 @@ type seeker struct {
 	stream persistence.Stream
 }
 
-func (s *seeker) seek(c subscribe.Cursor, now time.Time) (start, error) {
-	info, err := s.stream.Info(s.ctx)
+func (s *seeker) seek(info persistence.StreamInfo, c subscribe.Cursor, now time.Time) (start, error) {
 	switch {
-	case err != nil:
-		return start{}, err
-	case !c.Given, c.IsTime() && (c.Value > now.UnixMicro() || info.Newest == nil):
+	case isTip(info, c, now):
 		return tip(info), nil
 	case c.IsTime():
 		return s.time(info, c.Value)
@@ -72,15 +85,20 @@ func (s *seeker) seek(c subscribe.Cursor, now time.Time) (start, error) {
 	return s.number(info, c.Value)
 }
 
+// isTip reports whether a cursor means the end of the stream whatever is stored in it.
+func isTip(info persistence.StreamInfo, c subscribe.Cursor, now time.Time) bool {
+	return !c.Given || c.IsTime() && (c.Value > now.UnixMicro() || info.Newest == nil)
+}
+
 // tip returns the start at the end of the stream.
 func tip(info persistence.StreamInfo) start {
 	switch {
 	case info.Newest != nil:
-		return start{after: *info.Newest}
+		return start{tip: true, after: *info.Newest}
 	case info.Trimmed != nil:
-		return start{after: *info.Trimmed}
+		return start{tip: true, after: *info.Trimmed}
 	}
-	return start{}
+	return start{tip: true}
 }
 
 // time finds the first event at or after us, in Unix microseconds.
@@ -137,7 +155,7 @@ func (s *seeker) number(info persistence.StreamInfo, n int64) (start, error) {
 	case n < first && first > 1:
 		p := tip(info)
 		if info.Oldest != nil {
-			p.after = info.Oldest.Prev()
+			p.after, p.tip = info.Oldest.Prev(), false
 		}
 		p.below, p.first = true, first
 		return p, nil
@@ -200,7 +218,7 @@ func middle(low, high persistence.EntryID) persistence.EntryID {
 // page reads up to limit entries after an exclusive cursor. It skips blocks that cannot be read.
 func (s *seeker) page(after persistence.EntryID, limit int) (persistence.Page, error) {
 	for {
-		page, err := s.stream.Read(s.ctx, persistence.CursorAt(after.Next()), persistence.End(), limit)
+		page, err := s.stream.Read(persistence.WithPageBytes(s.ctx, seekBytes), persistence.CursorAt(after.Next()), persistence.End(), limit)
 		corrupt, ok := errors.AsType[*persistence.CorruptError](err)
 		if !ok {
 			return page, err

@@ -44,22 +44,31 @@ func (c *subscription) send(ctx context.Context, req *subscribe.Request) error {
 			return err
 		}
 	}
-	f := c.mirror.tails.Follow(ctx, c.stream, c.start.after, nil)
+	f, err := c.mirror.tails.Follow(ctx, c.share, c.stream, c.start.after, nil)
+	if err != nil {
+		return err
+	}
 	defer f.Close()
+	f.Patient = true
+	if !c.start.tip {
+		f.Behind()
+	}
 	for {
 		page, err := f.Next(persistence.MaxBlock, subscribePage)
+		drained, ended, reason := page.Drained, page.Ended(), page.ClosedReason
 		if err != nil {
 			err = c.skipLost(f, err)
-		} else if err = c.sendPage(&page.Page); err == nil && c.detector.tooSlow(c.mirror.clock.Now(), int64(len(page.Entries)), page.Behind) {
+		} else if err = c.sendPage(&page); err == nil && c.detector.tooSlow(c.mirror.clock.Now(), int64(len(page.Entries)), page.Behind) {
 			err = c.tooSlow(page.Behind)
 		}
+		page = tail.Page{} // or it would stay in memory while the next one is waited for
 		switch {
 		case err != nil:
 			return err
-		case page.Drained:
+		case drained:
 			return c.close(websocket.StatusGoingAway, subscribe.ShutdownReason)
-		case page.Ended():
-			return c.close(websocket.StatusNormalClosure, page.ClosedReason)
+		case ended:
+			return c.close(websocket.StatusNormalClosure, reason)
 		}
 	}
 }
@@ -89,13 +98,14 @@ func (c *subscription) skipLost(f *tail.Follower, err error) error {
 const infoGap = "Gap"
 
 // sendPage sends the wanted entries of a page in as few writes as fit the buffer.
-func (c *subscription) sendPage(page *persistence.Page) error {
+func (c *subscription) sendPage(page *tail.Page) error {
 	if len(page.Entries) == 0 {
 		return nil
 	}
-	c.wire.gather()
+	c.wire.gather(page.Size)
+	defer c.forget()
 	for i := range page.Entries {
-		c.number = numberOf(page, i)
+		c.number = numberOf(&page.Page, i)
 		if err := c.sendEntry(&page.Entries[i]); err != nil {
 			_ = c.wire.release() // the connection is over
 			return err
@@ -179,8 +189,23 @@ func (c *subscription) sendGap(entry []byte) error {
 	return c.write(subscribe.InfoFrame(infoGap, fmt.Sprintf(text, said.Gap.From, said.Gap.To, said.Gap.Cause)))
 }
 
-// keepBuffer is the capacity in bytes up to which a subscription keeps its message buffers.
-const keepBuffer = 256 << 10
+// keepBuffer is the capacity in bytes up to which a subscription keeps its message buffers between
+// messages. parkedBuffer is the same while it waits: thousands do.
+const (
+	keepBuffer   = 256 << 10
+	parkedBuffer = 4 << 10
+)
+
+// forget drops what a subscription that waits does not need: large buffers, and the last entry.
+func (c *subscription) forget() {
+	if cap(c.compressed) > parkedBuffer {
+		c.compressed = nil
+	}
+	if cap(c.buf) > parkedBuffer {
+		c.buf = nil
+	}
+	c.entry = jetstream.Entry{}
+}
 
 // write sends one message.
 func (c *subscription) write(text []byte) error {

@@ -15,6 +15,7 @@ import (
 	"tempestd/internal/beside"
 	"tempestd/internal/jetstream"
 	"tempestd/internal/observe"
+	"tempestd/internal/serve/budget"
 	"tempestd/internal/serve/tail"
 	"tempestd/internal/subscribe"
 	"tempestd/persistence"
@@ -47,6 +48,7 @@ type subscription struct {
 
 	conn   *websocket.Conn
 	wire   *gatherer
+	share  *budget.Share                    // shared with the reading goroutine, which keeps its filter in it
 	filter atomic.Pointer[subscribe.Filter] // shared with the reading goroutine
 	// unrepaired leaves out the events that were fetched to close gaps.
 	unrepaired bool
@@ -82,7 +84,6 @@ func (c *subscription) serve(request context.Context, conn *websocket.Conn, wire
 	defer crew.Wait()
 	defer func() { end(errGone); _ = conn.CloseNow() }()
 	c.conn, c.wire, c.version, c.end, c.hello = conn, wire, req.Version, end, make(chan struct{})
-	c.filter.Store(&req.Filter)
 	if !req.Hello {
 		c.helloOnce.Do(func() { close(c.hello) })
 	}
@@ -170,6 +171,10 @@ func (c *subscription) handle(kind websocket.MessageType, message io.Reader) err
 	c.mirror.fault.At("subscription.listen")
 	text, err := io.ReadAll(io.LimitReader(message, smallMessage))
 	if err == nil && len(text) == smallMessage {
+		if !c.share.Keep(atproto.MaxSubscriberMessage) {
+			return c.refuse(websocket.StatusTryAgainLater, noRoom)
+		}
+		defer c.share.Keep(-atproto.MaxSubscriberMessage)
 		c.mirror.large <- struct{}{}
 		defer func() { <-c.mirror.large }()
 		var rest []byte
@@ -189,10 +194,31 @@ func (c *subscription) handle(kind websocket.MessageType, message io.Reader) err
 	case err != nil:
 		return c.refuse(websocket.StatusPolicyViolation, err.Error())
 	case update:
-		c.filter.Store(&filter)
+		if !c.keepFilter(filter) {
+			return c.refuse(websocket.StatusTryAgainLater, noRoom)
+		}
 		c.helloOnce.Do(func() { close(c.hello) })
 	}
 	return nil
+}
+
+// noRoom is the reason of a close frame to a client whose filter has no room in the memory that
+// readers share.
+const noRoom = "the memory that readers share is in use; try again later"
+
+// keepFilter makes a filter a part of the subscription's share, in place of the one that it had, and
+// puts it into use. It returns false when there is no room.
+func (c *subscription) keepFilter(f subscribe.Filter) bool {
+	dids, ok := tail.KeepDIDs(c.share, f.DIDs())
+	if !ok {
+		return false
+	}
+	f = f.WithDIDs(dids)
+	was := c.filter.Swap(&f)
+	if was != nil && was.DIDs() != nil {
+		c.share.Leave(was.DIDs().Digest())
+	}
+	return true
 }
 
 // refuse closes the connection because the client broke a rule.

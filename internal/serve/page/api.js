@@ -1,6 +1,8 @@
 // The daemon's HTTP API. The token belongs to the tab: sessionStorage ends with the tab, and only
 // this file sends the token.
 
+import { difference } from "./clocks.js";
+
 const key = "tempestd.token";
 let token = "";
 try { token = sessionStorage.getItem(key) ?? ""; } catch { /* storage is switched off: the token lasts as long as the page */ }
@@ -19,14 +21,7 @@ export class Refused extends Error {
   }
 }
 
-// How far the daemon's clock is ahead of this one, in whole seconds, by the Date header of its
-// answers. A difference within the header's rounding counts as none.
-let ahead = 0;
-
-function compareClocks(date) {
-  const difference = Date.parse(date) + 500 - Date.now();
-  if (Number.isFinite(difference)) ahead = Math.abs(difference) < 2000 ? 0 : Math.round(difference / 1000) * 1000;
-}
+let ahead = 0; // ms, how far the daemon's clock is ahead of this one
 
 /** now is the time by the daemon's clock, in Unix milliseconds. */
 export const now = () => Date.now() + ahead;
@@ -47,10 +42,11 @@ export function setToken(value) {
 export async function ask(path, { method = "GET", patience = 8000, signal } = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const limits = [AbortSignal.timeout(patience), ...(signal ? [signal] : [])];
+  const asked = Date.now();
   let response, body;
   try {
     response = await fetch(path, { method, headers, cache: "no-store", credentials: "omit", redirect: "error", signal: AbortSignal.any(limits) });
-    compareClocks(response.headers.get("Date"));
+    ahead = difference(ahead, Date.parse(response.headers.get("Date")), asked, Date.now());
     body = await response.json().catch((error) => { if (response.ok) throw error; });
   } catch (error) {
     if (signal?.aborted) throw error;

@@ -55,9 +55,15 @@ export function clock(instant) {
   return sameDay(date, new Date()) ? text : `${dayOf.format(date)}, ${text}`;
 }
 
-export const minute = (instant) => minuteOf.format(new Date(instant));
+/** minute formats a time of day to the minute; midnight is the date that begins. */
+export function minute(instant) {
+  const date = new Date(instant);
+  return date.getHours() === 0 && date.getMinutes() === 0 ? dayOf.format(date) : minuteOf.format(date);
+}
 
+/** exactClock formats a time of day to the millisecond, or with the date if it is not today. */
 export function exactClock(instant) {
+  if (!sameDay(new Date(instant), new Date())) return clock(instant);
   return `${clockOf.format(new Date(instant))}.${String(Math.floor(instant % 1000)).padStart(3, "0")}`;
 }
 

@@ -15,6 +15,7 @@ const causes = {
   handover: "the upstream went over from replay to live and left them out",
   oversized: "the event is larger than the largest message that is taken",
   skipped: "connections ended again and again at the same place",
+  operator: "an operator moved the position forward",
   store_lost: "the store lost entries",
   corrupt: "a stored block cannot be read",
 };

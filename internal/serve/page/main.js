@@ -1,9 +1,9 @@
 // The page: when it asks the daemon for which data, and where the answers are shown.
 
 import { Refused, ask, clockAhead, hasToken, now, path, setToken } from "./api.js";
-import { byID, h, reconcile, setAttribute, setText } from "./dom.js";
-import { FeedView } from "./feed.js";
+import { byID, h, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
+import { FeedList, many } from "./list.js";
 import { poll } from "./poll.js";
 import { icon, mark, states } from "./states.js";
 import { showStreams } from "./streams.js";
@@ -13,16 +13,12 @@ import { Board, verdict } from "./verdict.js";
 
 const pace = 2000; // ms between statuses
 const slowPace = 5000; // with many feeds
-const many = 12; // feeds
-const openAtFirst = innerWidth < 700 ? 1 : 2; // up to this many feeds are open at first
 // Minutes; the page begins with the first range that covers the history.
 const ranges = [15, 60, 360];
 
 const content = byID("content");
 const login = byID("login");
 const board = new Board(byID("verdict"), byID("headline"), byID("facts"));
-const tail = new Tail();
-const views = new Map(); // feeds by name
 const consumers = new Map(); // by stream name
 let feeds = null;
 let streams = [];
@@ -35,10 +31,10 @@ let trouble = null; // { since, next, headline, what } while the daemon does not
 // The time is frozen while the daemon is away: the page cannot know how long a state lasts then.
 const present = () => (trouble ? asOf : now());
 
-/** every returns functions that say whether ms have passed since the last time. */
+/** every returns functions that say whether ms have passed since the last time, or times as many. */
 function every(ms) {
   let last = -Infinity;
-  return { due: () => Date.now() - last >= ms, done: () => { last = Date.now(); }, now: () => { last = -Infinity; } };
+  return { due: (times = 1) => Date.now() - last >= ms * times, done: () => { last = Date.now(); }, now: () => { last = -Infinity; } };
 }
 
 const dueStreams = every(5000);
@@ -46,16 +42,23 @@ const dueReady = every(10_000);
 const dueConsumers = every(10_000);
 const dueHistory = every(10_000);
 const dueGaps = every(5000);
+const dueHappenings = every(10_000); // of closed feeds
 
 const page = {
   now: present,
+  waitsFor: (stream) => views.get(stream)?.waitsFor() ?? (feeds ? "No feed fills this stream any more." : ""),
   range: () => Number(document.querySelector("#range :checked").value) * 60_000,
   wake() {
     dueHistory.now();
+    dueHappenings.now();
     dueGaps.now();
     return wake();
   },
 };
+
+const list = new FeedList(page);
+const { views } = list;
+const tail = new Tail(page);
 
 async function beat() {
   const answer = await ask("/v1/feeds");
@@ -64,8 +67,7 @@ async function beat() {
   showContent();
   feeds = answer.feeds;
   if (views.size === 0) chooseRange();
-  reconcileFeeds(views.size === 0);
-  for (const status of feeds) views.get(status.feed).update(status, asOf);
+  list.show(feeds, asOf);
   showVerdict();
   const jobs = [];
   if (dueReady.due()) jobs.push(askReady());
@@ -73,6 +75,10 @@ async function beat() {
   if (dueHistory.due()) {
     dueHistory.done();
     jobs.push(...[...views.values()].filter((view) => view.open).map((view) => view.remember()));
+  }
+  if (dueHappenings.due(feeds.length > many ? 3 : 1)) {
+    dueHappenings.done();
+    jobs.push(...[...views.values()].filter((view) => !view.open).map((view) => view.remember()));
   }
   if (dueGaps.due()) {
     dueGaps.done();
@@ -90,13 +96,6 @@ function chooseRange() {
   document.querySelector(`#range [value="${range}"]`).checked = true;
 }
 
-function reconcileFeeds(first) {
-  const names = feeds.map((status) => status.feed);
-  for (const [name, view] of views) if (!names.includes(name)) view.close();
-  if (first) byID("feeds").replaceChildren();
-  reconcile(byID("feeds"), views, names, (name) => new FeedView(name, page, first && names.length <= openAtFirst));
-}
-
 async function askReady() {
   dueReady.done();
   try {
@@ -108,7 +107,9 @@ async function askReady() {
 }
 
 async function askGaps() {
-  gapStates = (await ask("/v1/gaps?limit=1")).states;
+  const answer = await ask("/v1/gaps?limit=200"); // those that may still be closed come first
+  gapStates = answer.states;
+  list.tellGaps(answer.gaps);
   showVerdict();
 }
 
@@ -130,6 +131,8 @@ async function askConsumers({ name }) {
 
 function drawStreams() {
   if (!feeds) return;
+  const tall = streams.length > many;
+  for (const [name, value] of Object.entries({ class: tall ? "card tall" : "card", tabindex: tall ? 0 : null, role: tall ? "region" : null, "aria-label": tall ? "All streams" : null })) setAttribute(byID("streams"), name, value);
   showStreams(byID("streams"), streams, new Map(feeds.map((status) => [status.feed, status.retention ?? {}])), consumers, present());
 }
 

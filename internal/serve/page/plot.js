@@ -87,7 +87,7 @@ export class Plot {
     const marks = [...this.marks(record.gaps, "gap", "M4 0L8 4L4 8L0 4Z"), ...this.marks(record.restarts, "restart", "M4 0L8 8H0Z")];
     this.strip.drawn.replaceChildren(...strip(states, this.left, this.high), ...marks);
     const changes = record.transitions.filter((t) => t.ms >= from).length;
-    setAttribute(this.strip.svg, "aria-label", `State now: ${status.state}. Of the last ${format.age(this.view.range)}: ${shares(states)}; ${format.plural(changes, "transition", "transitions")}`);
+    setAttribute(this.strip.svg, "aria-label", `State now: ${status.state}. Of the last ${format.age(this.view.range)}: ${shares(this.segments, from, now)}; ${format.plural(changes, "transition", "transitions")}`);
     setAttribute(this.strip.svg, "data-transitions", changes);
   }
 

@@ -1,7 +1,7 @@
 // What the page knows about a feed's past: the history that the daemon keeps, fetched piece by
 // piece, and the newest moments, as they were polled.
 
-import { connected } from "./states.js";
+import { away, connected } from "./states.js";
 
 const most = { transitions: 4096, restarts: 256, gaps: 256, samples: 1440 };
 const mostMoments = 60;
@@ -36,15 +36,15 @@ export class Record {
   }
 
   /**
-   * merge adds an answer. It returns false if the daemon has restarted: the old history is dropped,
-   * and the caller must ask for everything.
+   * merge adds an answer, or only the lists of it that are named. It returns false if the daemon has
+   * restarted: the old history is dropped, and the caller must ask for everything.
    */
-  merge(answer, since) {
+  merge(answer, since, lists = Object.keys(most)) {
     const begunAnew = this.started !== null && this.started !== answer.started;
     if (begunAnew) this.clear();
     this.started = answer.started;
     if (begunAnew && since !== null) return false;
-    for (const list of Object.keys(most)) {
+    for (const list of lists) {
       const kept = since === null ? [] : before(this[list], since);
       this[list] = kept.concat(stamped(answer[list])).slice(-most[list]);
     }
@@ -75,6 +75,27 @@ export class Record {
     const covered = this.covered();
     return this.samples.map((sample) => [sample.ms + half, ofSample(sample, this.step)])
       .concat(this.moments.filter((m) => m.at > covered).map((m) => [m.at, ofMoment(m)]));
+  }
+
+  /**
+   * past counts what happened from a time on: { gaps, restarts, outages, away }, with the milliseconds
+   * in outages. An outage is a time without a connection that was there, or that failed: the first
+   * connection of all is none, nor is the one after a pause.
+   */
+  past(from, now) {
+    const count = (items) => items.filter((item) => item.ms >= from).length;
+    const outages = [];
+    let last = null;
+    let before = "";
+    for (const { state, from: begins, to } of this.segments(now)) {
+      if (!away(state)) last = null;
+      else if (!last) outages.push(last = { from: begins, to, lost: connected(before) });
+      if (last) Object.assign(last, { to, lost: last.lost || ["disconnected", "failed"].includes(state) });
+      before = state;
+    }
+    const seen = outages.filter((outage) => outage.lost && outage.to > from);
+    return { gaps: count(this.gaps), restarts: count(this.restarts), outages: seen.length,
+      away: seen.reduce((sum, outage) => sum + outage.to - Math.max(outage.from, from), 0) };
   }
 
   /** segments returns the states in order: { state, from, to }. */

@@ -32,7 +32,7 @@ function consumerLine(c) {
 /** showStreams draws the table. bounds and consumers are maps by stream name. */
 export function showStreams(node, streams, bounds, consumers, now) {
   const rows = streams.map((stream) => {
-    const bound = bounds.get(stream.name) ?? {};
+    const bound = bounds.get(stream.name) ?? stream.retention ?? {};
     const age = (id) => (id ? `${format.age(Math.max(now - idTime(id), 0))} ago` : format.none);
     return { stream, bound, oldest: age(stream.oldest), newest: age(stream.newest), consumers: consumers.get(stream.name) ?? [] };
   });
@@ -48,9 +48,10 @@ function table(rows) {
 function lines({ stream, bound, oldest, newest, consumers }) {
   const cell = (i, ...content) => h("td", { role: "cell", "data-label": columns[i] }, ...content);
   const closed = stream.closed_at ? h("span", { class: "under" }, `closed ${format.clock(stream.closed_at)}: ${stream.closed_reason}`) : null;
+  const feedless = stream.feed === false ? h("span", { class: "under" }, "no feed fills it any more") : null;
   const id = (given) => (given ? h("span", { class: "under mono" }, given) : null);
   const line = h("tr", { role: "row", class: consumers.length ? "has-consumers" : null },
-    h("td", { role: "rowheader", class: "name" }, stream.name, closed),
+    h("td", { role: "rowheader", class: "name" }, stream.name, feedless, closed),
     cell(1, ...measured("Entries", format.count(stream.entries), stream.entries, bound.entries, `${format.count(bound.entries)}`)),
     cell(2, ...measured("Size", format.bytes(stream.bytes), stream.bytes, bound.bytes, format.bytes(bound.bytes ?? 0))),
     cell(3, oldest, bound.age_s && stream.oldest ? h("span", { class: "quiet" }, ` · kept for ${format.age(bound.age_s * 1000)}`) : null, id(stream.oldest)),

@@ -46,11 +46,15 @@ export function strip(states, left, height) {
   return drawn;
 }
 
-/** shares describes the columns in words. */
-export function shares(states) {
-  const counts = new Map();
-  for (const state of states) if (state) counts.set(state, (counts.get(state) ?? 0) + 1);
-  const all = [...counts.values()].reduce((sum, n) => sum + n, 0);
+/** shares says in words which part of the time each state lasted, of the time that is known. */
+export function shares(segments, from, to) {
+  const lasted = new Map();
+  for (const { state, from: begins, to: ends } of segments) {
+    const ms = Math.min(ends, to) - Math.max(begins, from);
+    if (ms > 0) lasted.set(state, (lasted.get(state) ?? 0) + ms);
+  }
+  const all = [...lasted.values()].reduce((sum, ms) => sum + ms, 0);
   if (all === 0) return "nothing is known";
-  return [...counts].sort(([, a], [, b]) => b - a).map(([state, n]) => `${state} ${Math.max(Math.round((100 * n) / all), 1)} %`).join(", ");
+  const percent = (ms) => { const n = Math.round((100 * ms) / all); return n === 0 ? "under 1 %" : n === 100 && ms < all ? "over 99 %" : `${n} %`; };
+  return [...lasted].sort(([, a], [, b]) => b - a).map(([state, ms]) => `${state} ${percent(ms)}`).join(", ");
 }

@@ -5,9 +5,10 @@ import { Away, Refused, ask, now, path } from "./api.js";
 import { byID, h, redraw, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
 import { parse, row } from "./entry.js";
+import { Rows, leftOut } from "./rows.js";
 
 const kinds = ["commit", "identity", "account", "sync", "gap"];
-const mostRows = 200;
+const mostOfAnswer = 200; // of them, shown
 const limit = 500; // entries of one answer
 const block = 10_000; // ms
 const pace = 400; // ms between answers with entries: people do not read faster
@@ -30,9 +31,12 @@ const wait = (ms, signal) => new Promise((resolve) => {
 const listed = (text) => text.split(/[\s,]+/).filter(Boolean);
 
 export class Tail {
-  constructor() {
+  /** page has waitsFor(stream), which says what a tail of the stream waits for. */
+  constructor(page) {
+    this.page = page;
     for (const name of ["stream", "collections", "dids", "kinds", "run", "status", "error", "rows", "entry"]) this[name] = byID(`tail-${name}`);
     this.form = byID("tail");
+    this.list = new Rows();
     this.kinds.append(...kinds.map((kind) => h("label", {}, h("input", { type: "checkbox", value: kind }), kind)));
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -111,11 +115,10 @@ export class Tail {
     this.running = own;
     this.following = this.wanted();
     this.error.hidden = true;
-    this.rows.hidden = false;
-    this.rows.replaceChildren();
+    this.list.clear();
     setText(this.run, "Stop");
     const tail = { stream: this.stream.value, query: this.query(), found: 0, skipped: 0, began: now(), cursor: null };
-    setText(this.status, `Following ${tail.stream}…`);
+    setText(this.status, `Following ${tail.stream}… ${this.page.waitsFor(tail.stream)}`);
     while (!signal.aborted) {
       try {
         if (tail.cursor === null) tail.cursor = await this.end(tail, signal);
@@ -159,10 +162,11 @@ export class Tail {
     if (page.lag_ms > tooFar) {
       tail.cursor = page.newest;
       tail.skipped += page.lag_entries;
-      this.rows.prepend(h("li", { class: "row break", role: "option", "aria-disabled": "true" }, `${format.plural(page.lag_entries, "entry", "entries")} left out here`));
+      this.list.add([leftOut(format.plural(page.lag_entries, "entry", "entries"))], page.lag_entries);
     }
     const skipped = tail.skipped ? `; ${format.count(tail.skipped)} were left out, because they came faster than they can be read` : "";
-    setText(this.status, `Following ${tail.stream} since ${format.clock(tail.began)}: ${format.plural(tail.found, "entry", "entries")} found${skipped}.`);
+    const waits = this.page.waitsFor(tail.stream);
+    setText(this.status, `Following ${tail.stream} since ${format.clock(tail.began)}: ${format.plural(tail.found, "entry", "entries")} found${skipped}.${waits ? ` ${waits}` : ""}`);
     if (page.closed_at && page.up_to_date) {
       this.stop(`The stream was closed ${format.clock(page.closed_at)}: ${page.closed_reason}`);
       return null;
@@ -171,17 +175,13 @@ export class Tail {
   }
 
   add(frames) {
-    const made = frames.slice(-mostRows).map((frame) => {
+    const made = frames.slice(-mostOfAnswer).map((frame) => {
       const entry = parse(frame);
       const node = row(entry, `entry-${this.nextID++}`);
       this.entries.set(node, frame);
       return node;
     });
-    const { scrollTop, scrollHeight } = this.rows;
-    this.rows.prepend(...made.reverse());
-    // Lines that the user is reading stay in place.
-    if (scrollTop > 0) this.rows.scrollTop = scrollTop + this.rows.scrollHeight - scrollHeight;
-    while (this.rows.children.length > mostRows) this.rows.lastChild.remove();
+    if (made.length > 0) this.list.add(made, frames.length);
   }
 
   choose(node) {

@@ -7,19 +7,11 @@ import { away, badge, connected } from "./states.js";
 
 const patience = 10_000; // ms for which a missing connection or backpressure is normal
 const lagLimit = 10_000; // ms
+const flapsWorth = 3; // connections lost in flapsWithin
+const flapsWithin = 5 * 60_000; // ms
 const phiWorth = 4; // of 8, where the watchdog reconnects
 
 const most = 6; // lines
-
-/**
- * awaySince is when the feed was last connected, or told to wait. Failed connections in between
- * belong to the same trouble.
- */
-export function awaySince(status, transitions) {
-  let since = Date.parse(status.since);
-  for (let i = transitions.length - 1; i >= 0 && away(transitions[i].to); i--) since = Math.min(since, transitions[i].ms);
-  return since;
-}
 
 /**
  * whyAway is the reason of the last failure while the feed is away: an attempt in progress has no
@@ -43,13 +35,17 @@ export function lag(status, now) {
   return status.position.time_us ? Math.max(now - status.position.time_us / 1000, 0) : null;
 }
 
+/** flaps returns the connections that were lost lately. */
+const flaps = (transitions, now) => transitions.filter((t) => t.ms > now - flapsWithin && connected(t.from) && away(t.to));
+
 /** inWords describes the state of a feed: { level: good, note, warn or bad; what; why } */
 export function inWords(status, transitions, now) {
   const { state, reason } = status;
   const began = Date.parse(status.since);
   const lasts = format.age(now - began);
+  const lost = flaps(transitions, now);
   if (away(state)) {
-    const since = awaySince(status, transitions);
+    const since = Date.parse(status.away_since ?? status.since);
     const why = whyAway(status, transitions, now);
     const what = state === "failed" ? "refused" : state === "connecting" && transitions.length < 2 ? "connecting" : "not connected";
     return { level: state === "failed" || now - since > patience ? "bad" : "warn", what: `${what} for ${format.age(now - since)}`, since, why };
@@ -64,6 +60,7 @@ export function inWords(status, transitions, now) {
     case "live":
       if (status.lag_ms > lagLimit && status.last_id) return { level: "warn", what: `live, but ${format.duration(status.lag_ms)} behind`, since: began, why: `catching up at ${format.rate(status.events_per_sec)} events/s` };
       if (status.suspicion >= phiWorth) return { level: "warn", what: "live, but silent", since: began, why: `suspicion ${format.phi(status.suspicion)}; at 8 the watchdog reconnects` };
+      if (lost.length >= flapsWorth) return { level: "warn", what: `live for ${lasts}`, since: began, why: `lost ${lost.length} times in ${format.age(flapsWithin)}, the last time: ${lost.at(-1).reason || "no reason given"}` };
       return { level: "good", what: `live for ${lasts}`, since: began, why: "" };
     case "standby":
       return { level: "good", what: `standing by for ${lasts}`, since: began, why: status.owner ? `${status.owner} owns the stream` : reason };
@@ -81,7 +78,8 @@ function fillInWords(fill) {
   return parts.join("; ");
 }
 
-const rank = { bad: 0, warn: 1, note: 2, good: 3 };
+/** rank orders levels, the worst first. */
+export const rank = { bad: 0, warn: 1, note: 2, good: 3 };
 
 /**
  * verdict summarizes the feeds and their gaps: { level, headline, facts, lines }. The headline contains no ticking
@@ -96,33 +94,36 @@ export function verdict(feeds, ready, gapStates, now) {
   const level = lines[0]?.level ?? "good";
   const troubled = lines.filter((line) => line.level !== "note");
   const named = feeds[0]?.status.feed;
-  if (n === 0) return { level: "note", headline: "No feed is configured", facts: ["the configuration's feeds.<name> make them"], lines };
+  if (n === 0) return { level: "note", headline: `No feed is configured${openGaps(gapStates)}`, facts: ["the configuration's feeds.<name> make them"], lines };
   if (troubled.length > 0) {
     const inFeeds = troubled.filter((line) => line.feed).length;
     const headline = inFeeds === 0 ? "The daemon is not ready" : n === 1 ? `${named} is in trouble` : `${inFeeds} of ${n} feeds ${inFeeds === 1 ? "is" : "are"} in trouble`;
-    return { level, headline, facts: openGaps(gapStates), lines };
+    return { level, headline: headline + openGaps(gapStates), facts: totals(feeds, now, gapStates), lines };
   }
   const standing = feeds.filter((feed) => feed.status.state === "standby").length;
   const live = n - standing - lines.length;
   const parts = [[live, "live"], [standing, "standing by"], [lines.length, lines.every((l) => l.state === "paused") ? "paused" : "not running"]].filter(([k]) => k > 0);
   const headline = n === 1 ? `${named} is ${parts[0][1]}` : parts.length === 1 ? `All ${n} feeds are ${parts[0][1]}` : parts.map(([k, word], i) => `${i === 0 ? format.plural(k, "feed", "feeds") : k} ${word}`).join(", ");
-  return { level: lines.length ? "note" : "good", headline, facts: [...totals(feeds, now), ...openGaps(gapStates)], lines };
+  return { level: lines.length ? "note" : "good", headline: headline + openGaps(gapStates), facts: totals(feeds, now, gapStates), lines };
 }
 
 /** openGaps tells of the gaps of all streams that may still be closed. */
 function openGaps(states) {
   const n = unfinished(states);
-  return n ? [`${format.plural(n, "gap", "gaps")} open${states.repairing ? `, ${format.count(states.repairing)} being repaired` : ""}`] : [];
+  return n ? `; ${format.plural(n, "gap", "gaps")} open` : "";
 }
 
-function totals(feeds, now) {
+function totals(feeds, now, states) {
   const sum = (of) => feeds.reduce((total, feed) => total + of(feed.status), 0);
   const lags = feeds.filter((feed) => connected(feed.status.state)).map((feed) => lag(feed.status, now)).filter((v) => v !== null);
   const gaps = sum((status) => status.gaps);
+  const lost = (states?.partly ?? 0) + (states?.unrepairable ?? 0);
   return [
     `${format.rate(sum((status) => status.events_per_sec))} events/s`,
     ...(lags.length ? [`${feeds.length > 1 ? "greatest lag" : "lag"} ${format.duration(Math.max(...lags))}`] : []),
     ...(gaps ? [`${format.plural(gaps, "gap", "gaps")} since the daemon started`] : []),
+    ...(states?.repairing ? [`${format.plural(states.repairing, "gap", "gaps")} being repaired`] : []),
+    ...(lost ? [`${format.plural(lost, "gap", "gaps")} that cannot be closed`] : []),
   ];
 }
 

@@ -21,16 +21,14 @@ const (
 // this value when no other request holds a slot. No tail with an end waits longer.
 const longTail = 60 // seconds
 
-// admission bounds the requests that wait, per stream and per client over all streams. A client is
-// a remote address, for IPv6 its /64 network. The token does not matter: a daemon has one token, so
-// the token does not tell clients apart. All clients behind one proxy count as one.
+// admission bounds the requests that wait, per stream and per client (package peer) over all streams.
 type admission struct {
-	perStream, perClient int
-	now                  func() time.Time
+	now func() time.Time
 
-	mu      sync.Mutex
-	streams map[string]*slots
-	clients map[netip.Addr]*slots
+	mu                   sync.Mutex
+	perStream, perClient int
+	streams              map[string]*slots
+	clients              map[netip.Addr]*slots
 }
 
 func newAdmission(perStream, perClient int, now func() time.Time) *admission {
@@ -106,19 +104,4 @@ func (s *slots) take(end, n int) {
 func tooManyTails(message string, seconds int) error {
 	return &api.Error{Status: http.StatusTooManyRequests, Name: api.NameTooManyTails, Message: message + "; try again in " + strconv.Itoa(seconds) + " s",
 		Header: api.RetryAfter(seconds)}
-}
-
-// clientOf returns the address that the request counts for.
-func clientOf(r *http.Request) netip.Addr {
-	remote, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{} // not an IP network; all such requests count as one client
-	}
-	addr := remote.Addr().Unmap().WithZone("")
-	if addr.Is6() {
-		if net, err := addr.Prefix(64); err == nil {
-			return net.Addr()
-		}
-	}
-	return addr
 }

@@ -14,22 +14,45 @@ const (
 	frameOverhead = 64 // upper bound of the bytes around one event
 )
 
-// Buffers are reused buffers of ChunkSize. The zero Buffers is ready to use and safe for concurrent
+// Buffers are reused buffers of ChunkSize, and small ones for what is short: thousands of tails that
+// an event wakes write at the same time. The zero Buffers is ready to use and safe for concurrent
 // use.
-type Buffers struct{ pool sync.Pool }
+type Buffers struct{ small, large sync.Pool }
 
-// Get returns an empty buffer. Put takes it back.
-func (b *Buffers) Get() *[]byte {
-	if buf, ok := b.pool.Get().(*[]byte); ok {
+const smallBuffer = 4 << 10
+
+// bufferSize returns the size of the buffer that a body is written through.
+func bufferSize(body int) int {
+	if body <= smallBuffer-2*frameOverhead {
+		return smallBuffer
+	}
+	return ChunkSize
+}
+
+// Get returns an empty buffer for a body of that many bytes. Put takes it back.
+func (b *Buffers) Get(body int) *[]byte {
+	size := bufferSize(body)
+	if buf, ok := b.of(size).Get().(*[]byte); ok {
 		*buf = (*buf)[:0]
 		return buf
 	}
-	buf := make([]byte, 0, ChunkSize)
+	buf := make([]byte, 0, size)
 	return &buf
 }
 
 // Put takes back a buffer of Get that is no longer used.
-func (b *Buffers) Put(buf *[]byte) { b.pool.Put(buf) }
+func (b *Buffers) Put(buf *[]byte) {
+	if size := cap(*buf); size == smallBuffer || size == ChunkSize {
+		b.of(size).Put(buf)
+	}
+}
+
+func (b *Buffers) of(size int) *sync.Pool {
+	if size == smallBuffer {
+		return &b.small
+	}
+	return &b.large
+}
 
 // Chunks writes a body through a buffer of fixed size. After a failed write it discards the rest:
 // the client is gone or was too slow, and the HTTP server closes the connection.

@@ -30,9 +30,9 @@ func (t *Tails) Events(w http.ResponseWriter) *Events {
 	return &Events{Chunks: Chunks{w: w, before: func() { Allow(w, 0) }}, tails: t}
 }
 
-// Begin takes a buffer for the events that follow.
-func (e *Events) Begin() {
-	e.buf = e.tails.Buffers.Get()
+// Begin takes a buffer for the events that follow, which have about that many bytes.
+func (e *Events) Begin(bytes int) {
+	e.buf = e.tails.Buffers.Get(bytes)
 	e.Chunks.buf = *e.buf
 }
 

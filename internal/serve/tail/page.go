@@ -30,7 +30,7 @@ func (t *Tails) WritePage(w http.ResponseWriter, stream, head string, p *Page) {
 	for i := range p.Entries {
 		size += len(beforeID) + idLen(p.Entries[i].ID) + len(beforeEvent) + len(p.Entries[i].Event) + len(afterEvent)
 	}
-	buf := t.Buffers.Get()
+	buf := t.Buffers.Get(size)
 	defer t.Buffers.Put(buf)
 	out := SizedJSON(w, *buf, size)
 	out.Text(begin)

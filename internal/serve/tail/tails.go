@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 	"tempestd/internal/beside"
 	"tempestd/internal/observe"
 	"tempestd/internal/serve/api"
+	"tempestd/internal/serve/budget"
+	"tempestd/internal/serve/peer"
 )
 
 // Options configure Tails. Clock and Observer are required.
@@ -21,7 +24,10 @@ type Options struct {
 	// PerStream is how many tails may wait or stay at one time on one stream, 0 for 16384.
 	// PerClient is the same for one client address, 0 for 10000.
 	PerStream, PerClient int
-	Fault                beside.Fault // nil, except in tests of faults
+	// Budget is the memory that all readers may use together.
+	Budget *budget.Budget
+	Peers  *peer.Peers
+	Fault  beside.Fault // nil, except in tests of faults
 }
 
 // Tails are the requests of one server that follow streams: how many there may be, and how they
@@ -32,6 +38,8 @@ type Tails struct {
 	observer *observe.Observer
 	fault    beside.Fault
 	slots    *admission
+	budget   *budget.Budget
+	peers    *peer.Peers
 
 	gate    sync.Mutex     // guards joined: no connection joins once the server is stopping
 	joined  sync.WaitGroup // connections that the HTTP server no longer owns
@@ -43,22 +51,29 @@ type Tails struct {
 
 // New returns the tails of a server.
 func New(o Options) *Tails {
-	t := &Tails{clock: o.Clock, observer: o.Observer, fault: o.Fault,
+	t := &Tails{clock: o.Clock, observer: o.Observer, fault: o.Fault, budget: o.Budget, peers: o.Peers,
 		slots: newAdmission(cmp.Or(o.PerStream, defaultPerStream), cmp.Or(o.PerClient, defaultPerClient), o.Clock.Now)}
 	t.drained, t.drain = context.WithCancel(context.Background())
 	t.cutOff, t.cut = context.WithCancel(context.Background())
 	return t
 }
 
+// Configure changes how many tails there may be, as Options have it. Those that are open stay.
+func (t *Tails) Configure(perStream, perClient int) {
+	t.slots.mu.Lock()
+	defer t.slots.mu.Unlock()
+	t.slots.perStream, t.slots.perClient = cmp.Or(perStream, defaultPerStream), cmp.Or(perClient, defaultPerClient)
+}
+
 // Admit takes a slot for a request that follows stream. Every request that waits or stays must hold
-// one. The error is 429 TooManyTails when no slot is free, and 503 while the server stops. budget
+// one. The error is 429 TooManyTails when no slot is free, and 503 while the server stops. longest
 // is the longest time that the request waits, 0 for no limit. The caller must call release exactly
 // once.
-func (t *Tails) Admit(r *http.Request, stream string, budget time.Duration) (release func(), err error) {
+func (t *Tails) Admit(r *http.Request, stream string, longest time.Duration) (release func(), err error) {
 	if t.Draining() {
 		return nil, api.ShuttingDown()
 	}
-	leave, err := t.slots.enter(stream, clientOf(r), budget)
+	leave, err := t.slots.enter(stream, t.peers.Of(r), longest)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +84,9 @@ func (t *Tails) Admit(r *http.Request, stream string, budget time.Duration) (rel
 		leave()
 	}, nil
 }
+
+// Client returns the client of a request.
+func (t *Tails) Client(r *http.Request) netip.Addr { return t.peers.Of(r) }
 
 // Join counts a connection that the HTTP server no longer owns; Wait waits until leave is called.
 // While the server is stopping, Join returns an error.
