@@ -170,6 +170,14 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	if _, err := d.Reload(t.Context()); refusal(err) != "ConfigRejected" {
 		t.Errorf("got %v", err)
 	}
+	d.load <- func() (*config.Config, error) { // as far as it could be read
+		c := configure(d.dir, d.url)
+		addFeed(c, "first")
+		return c, errors.New("line 3 is wrong")
+	}
+	if _, err := d.Reload(t.Context()); refusal(err) != "ConfigRejected" {
+		t.Errorf("got %v", err)
+	}
 	feeds, err := d.Feeds(t.Context())
 	if err != nil || len(feeds) != 1 || feeds[0].Epoch != 1 {
 		t.Errorf("the feeds are %+v, %v", feeds, err)
