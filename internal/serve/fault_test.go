@@ -75,17 +75,20 @@ func TestAPanicEndsItsOwnRequestAlone(t *testing.T) {
 	} {
 		t.Run(tt.point, func(t *testing.T) {
 			var armed atomic.Pointer[string]
-			var followed atomic.Int64
+			var followed, begun atomic.Int64
 			opened := openStore(t)
 			stream := openStream(t, opened, "bluesky")
 			store(t, stream, event(firstUS, 1))
 			d := start(t, opened, func(o *serve.Options) {
 				o.Fault = func(point string) {
-					if point == "http.follow" {
-						followed.Add(1)
-					}
 					if at := armed.Load(); at != nil && *at == point && armed.CompareAndSwap(at, nil) {
 						panic("injected")
+					}
+					switch point {
+					case "http.follow":
+						followed.Add(1)
+					case "subscription.read", "subscription.ping":
+						begun.Add(1)
 					}
 				}
 			})
@@ -104,9 +107,9 @@ func TestAPanicEndsItsOwnRequestAlone(t *testing.T) {
 			sseLine(t, lines, "data: ")
 			d.tailing("bluesky", 2)
 
-			// Both bystanders have read their event and wait for the next one, so the fault cannot
-			// hit them.
-			eventually(t, "both wait", func() bool { return followed.Load() == 4 })
+			// Both bystanders have read their event and wait for the next one, and every goroutine of
+			// theirs has begun, so the fault cannot hit them.
+			eventually(t, "both wait", func() bool { return followed.Load() == 4 && begun.Load() == 2 })
 			armed.Store(&tt.point)
 			tt.victim(d)
 			counter := d.observer.Metrics().Events.WithLabelValues(string(tt.told), "")
