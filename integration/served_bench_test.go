@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// BenchmarkServed reports what many readers cost at 200 events of 100 KB a second: resident memory,
+// BenchmarkServed reports what many readers cost at 50 events of 100 KB a second: resident memory,
 // the feed's lag and open descriptors, for 300 readers that take pages slowly, for tails with a
 // filter of 10 000 accounts each (FILTERED in the environment, or 1000), for 5 000 connections that
 // do nothing, and for 40 that seek, with the time that a subscriber at the tip waits beside them.
