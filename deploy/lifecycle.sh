@@ -72,9 +72,9 @@ life() {
 	(umask 077 && echo a-token-of-sixteen-characters >/etc/tempestd/token)
 	sed -i 's|^#token_file = |token_file = |' $config
 	check "set a token, and restart" systemctl restart tempestd
-	check "which is wanted from now on" eval '! tempestd tail bluesky -n 1 >/dev/null 2>&1'
+	check "which is wanted from now on" eval '! tempestd tail bluesky -n 1 --addr 127.0.0.1:7077 >/dev/null 2>&1'
 	export TEMPESTD_TOKEN=$(cat /etc/tempestd/token)
-	check "and taken" eval 'soon live && tempestd status >/dev/null 2>&1'
+	check "and taken" eval 'soon live && tempestd status --addr 127.0.0.1:7077 >/dev/null 2>&1'
 
 	before=$(newest)
 	check "upgrade: $3" quietly $3

@@ -108,7 +108,11 @@ func (a *app) backupOffline(c *cobra.Command, dataDir, dir string, opt backup.Op
 	if err != nil {
 		return backup.Report{}, err
 	}
-	done, err := backup.Offline(c.Context(), from, dir, opt, a.tellDamage)
+	var done backup.Report
+	err = inDataDir(from, func() error {
+		done, err = backup.Offline(c.Context(), from, dir, opt, a.tellDamage)
+		return err
+	})
 	return done, held(err, "leave out --offline to ask it, or stop it first")
 }
 
@@ -153,8 +157,12 @@ Exit codes: 0 restored, 1 nothing was restored, 2 the command line or the config
 				return err
 			}
 			p := &meter{w: a.err}
-			done, err := backup.Restore(c.Context(), args[0], to, func(r backup.Restored) {
-				p.show(fmt.Sprintf("%d files, %s", r.Files, humanize.IBytes(uint64(r.Bytes))))
+			var done backup.Restored
+			err = inDataDir(to, func() error {
+				done, err = backup.Restore(c.Context(), args[0], to, func(r backup.Restored) {
+					p.show(fmt.Sprintf("%d files, %s", r.Files, humanize.IBytes(uint64(r.Bytes))))
+				})
+				return err
 			})
 			p.clear()
 			if err != nil {

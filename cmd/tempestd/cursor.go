@@ -209,7 +209,11 @@ func (a *app) moveCursor(c *cobra.Command, feed string, at time.Time, yes, asJSO
 	if err != nil {
 		return err
 	}
-	moved, err := daemon.MoveCursor(c.Context(), cfg, feed, at, daemon.MoveOptions{Clock: clockwork.NewRealClock(), Skip: yes})
+	var moved daemon.MovedCursor
+	err = inDataDir(cfg.DataDir, func() error {
+		moved, err = daemon.MoveCursor(c.Context(), cfg, feed, at, daemon.MoveOptions{Clock: clockwork.NewRealClock(), Skip: yes})
+		return err
+	})
 	if ahead, ok := errors.AsType[*daemon.AheadError](err); ok {
 		return fmt.Errorf("%w; --yes does it", ahead)
 	}

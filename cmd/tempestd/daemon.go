@@ -43,6 +43,7 @@ func (a *app) connect() (*client.Client, error) {
 		if addr == "" && cfg != nil && answers(cfg.Socket()) {
 			return client.NewSocket(cfg.Socket()), nil
 		}
+		a.warnOfToken(cfg)
 		if addr == "" {
 			if addr, err = listenAddr(cfg); err != nil {
 				return nil, err
@@ -86,8 +87,7 @@ func answers(socket string) bool {
 }
 
 // clientConfig loads the configuration of a client command, or returns nil if there is none. If -c
-// does not name it and it is invalid, clientConfig prints a note and ignores it. A token that only
-// the daemon can read is a warning.
+// does not name it and it is invalid, clientConfig prints a note and ignores it.
 func (a *app) clientConfig() (*config.Config, error) {
 	path, err := config.Find(a.configPath)
 	if path == "" || err != nil {
@@ -99,14 +99,19 @@ func (a *app) clientConfig() (*config.Config, error) {
 		fmt.Fprintf(a.err, "%s; not used, trying %s\n", first, defaultAddr)
 		return nil, nil
 	}
-	if err == nil && a.tokenFile == "" && cfg.HTTP.Token.IsEmpty() {
-		for _, e := range cfg.Unresolved {
-			if set, _ := a.env("TEMPESTD_TOKEN"); set == "" && strings.HasPrefix(e.Key, "http.token") {
-				fmt.Fprintf(a.err, "warning: %s; trying without a token: --token-file or TEMPESTD_TOKEN gives one\n", e)
-			}
+	return cfg, err
+}
+
+// warnOfToken warns of a token that only the daemon can read.
+func (a *app) warnOfToken(cfg *config.Config) {
+	if cfg == nil || a.tokenFile != "" || !cfg.HTTP.Token.IsEmpty() {
+		return
+	}
+	for _, e := range cfg.Unresolved {
+		if set, _ := a.env("TEMPESTD_TOKEN"); set == "" && strings.HasPrefix(e.Key, "http.token") {
+			fmt.Fprintf(a.err, "warning: %s; trying without a token: --token-file or TEMPESTD_TOKEN gives one\n", e)
 		}
 	}
-	return cfg, err
 }
 
 // listenAddr returns the address at which the configured daemon listens.

@@ -21,8 +21,8 @@ rights to data_dir, the disk, the limits of the system, the port; the Valkey ser
 it allows, its memory and its durability; and of every endpoint the name, TLS, the handshake, what
 is spoken and why, and its clock against this machine's.
 
-It changes nothing and can run beside a daemon. Run it as the daemon's user: another one has other
-rights. It opens one connection to each endpoint, for a moment.
+It changes nothing and can run beside a daemon. Run it as root or as the daemon's user: another one
+has other rights. It opens one connection to each endpoint, for a moment.
 
 Exit codes: 0 nothing fails, 1 something does, 2 the command line is wrong.`,
 		Example: `  tempestd doctor

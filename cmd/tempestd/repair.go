@@ -40,7 +40,11 @@ Exit codes: 0 nothing is wrong any more, 1 something is, or could not be repaire
 				return err
 			}
 			p := &meter{w: a.err}
-			done, err := embedded.RepairDir(c.Context(), filepath.Join(dir, storeDir), embedded.RepairOptions{DryRun: dry, Progress: p.verify})
+			var done embedded.Repaired
+			err = inDataDir(dir, func() error {
+				done, err = embedded.RepairDir(c.Context(), filepath.Join(dir, storeDir), embedded.RepairOptions{DryRun: dry, Progress: p.verify})
+				return err
+			})
 			p.clear()
 			if err != nil {
 				return held(err, "stop it first (systemctl stop tempestd), then repair, then start it again")

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tempestd/internal/client"
+	"tempestd/internal/owner"
 	"tempestd/internal/plain"
 	"tempestd/persistence"
 	"tempestd/persistence/embedded"
@@ -123,6 +124,14 @@ func (a *app) dataDir(given string) (string, error) {
 	return filepath.Abs(cfg.DataDir)
 }
 
+// inDataDir does something in the data directory while no daemon runs. What root makes there is the
+// daemon's user's afterwards, who could not open it otherwise.
+func inDataDir(dir string, do func() error) (err error) {
+	was := owner.Of(dir)
+	defer func() { err = errors.Join(err, was.Give()) }()
+	return do()
+}
+
 // storeDir is the store's directory inside the data directory.
 const storeDir = "store"
 
@@ -134,8 +143,11 @@ func (a *app) verify(c *cobra.Command, offline bool, dataDir, stream string, rat
 		if err != nil {
 			return done, err
 		}
-		done, err = embedded.VerifyDir(c.Context(), filepath.Join(dir, storeDir), persistence.VerifyOptions{
-			Stream: stream, BytesPerSecond: int64(rate) << 20, Found: found, Progress: progress,
+		err = inDataDir(dir, func() error {
+			done, err = embedded.VerifyDir(c.Context(), filepath.Join(dir, storeDir), persistence.VerifyOptions{
+				Stream: stream, BytesPerSecond: int64(rate) << 20, Found: found, Progress: progress,
+			})
+			return err
 		})
 		return done, held(err, "leave out --offline to ask it, or stop it first")
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tempestd/internal/config"
+	"tempestd/internal/owner"
 )
 
 // files looks at the rights to the directory of the data.
@@ -39,6 +40,11 @@ func (x *examination) files() {
 	info, err := os.Stat(dir)
 	if err == nil && info.Mode().Perm()&0o002 != 0 {
 		x.tell("permissions", dir, Warning, "every user can write there: chmod o-w")
+		return
+	}
+	of := owner.Of(dir)
+	if names, err := of.Foreign(); err == nil && len(names) > 0 {
+		x.tell("permissions", dir, Failure, "%d files in it belong to another user than the directory, %.100q first; the daemon's user may not open them: chown -R", len(names), names[0])
 		return
 	}
 	x.tell("permissions", dir, OK, "this user can write there")

@@ -80,6 +80,9 @@ func (t *state) open() error {
 	if t.db != nil || t.closed {
 		return nil
 	}
+	if err := t.mayOpen(); err != nil {
+		return err
+	}
 	if err := t.space.makeRoom(t); err != nil {
 		return err
 	}

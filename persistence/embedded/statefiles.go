@@ -14,6 +14,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/table"
+	"golang.org/x/sys/unix"
 
 	"tempestd/internal/beside"
 	"tempestd/persistence"
@@ -26,6 +27,32 @@ import (
 
 // sumsFile has a line for each of the database's files: the XXH64, the size and the name.
 const sumsFile = "state.sums"
+
+// mayOpen returns an error if the user of this process may not open a file of the state. Such a file
+// is not damaged: nothing is set aside for it.
+func (t *state) mayOpen() error {
+	if !t.own {
+		return nil
+	}
+	paths := []string{t.store.path(copyFile), t.store.path(sumsFile), t.store.path(stateMarkFile)}
+	files, err := os.ReadDir(t.dir)
+	for _, f := range files {
+		paths = append(paths, filepath.Join(t.dir, f.Name()))
+	}
+	for _, path := range paths {
+		if errors.Is(err, fs.ErrPermission) {
+			break
+		}
+		var f *os.File
+		if f, err = os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0); err == nil {
+			_ = f.Close()
+		}
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("open the state: %w", err)
+	}
+	return nil
+}
 
 // checkFiles returns the fault of the database's files.
 func (t *state) checkFiles() error {
