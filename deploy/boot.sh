@@ -1,17 +1,24 @@
 #!/bin/sh
 # boot.sh BINARY [ROOT] - boot a minimal Debian with systemd, dbus and nothing else, and hold the unit against that systemd: start, journal, reload,
-# credentials, watchdog, exit codes, stop. It touches nothing outside of ROOT (default: a new directory, removed at the end). machine.sh says what it needs.
+# credentials, watchdog, exit codes, stop. It touches nothing outside of ROOT (default: a new directory, removed at the end). machine.sh says what it
+# needs; beside that, mkfs.ext4 and a loop device, for a disk that hangs. It takes four minutes.
 set -eu
 
 binary=$1
 here=$(dirname "$0")
 . "$here/machine.sh"
 root=${2:-}
-if [ -z "$root" ]; then
-	root=$(mktemp -d)
-	trap 'rm -rf "$root"' EXIT
-fi
+new=
+[ -n "$root" ] || root=$(mktemp -d) new=$root
+disk=$root/var/lib/private
+trap '! mountpoint -q "$disk" || umount "$disk"; [ -z "$new" ] || rm -rf "$new"' EXIT
 debian "$root"
+# The streams are on a disk of their own.
+truncate -s 512M "$root/disk"
+mkfs.ext4 -qF "$root/disk"
+mkdir -p "$disk"
+mount -o loop "$root/disk" "$disk"
+chmod 700 "$disk"
 
 install -m 755 "$binary" "$root/usr/local/bin/tempestd"
 install -m 644 "$here/tempestd.service" "$root/etc/systemd/system/"
@@ -31,10 +38,11 @@ cat >"$root/etc/systemd/system/sim.service" <<'END'
 ExecStart=/usr/local/bin/tempestd simulate --listen 127.0.0.1:6008 --rate 20
 END
 
-boot "$root" 300 <<'END'
+boot "$root" 600 <<'END'
 config=/etc/tempestd/config.toml
 log() { journalctl -b -u tempestd --no-pager "$@"; }
 status() { systemctl show tempestd -p StatusText --value | grep -q "$1"; }
+starved() { [ "$(log -q | grep -c 'Watchdog timeout')" = "$1" ]; }
 told() { log TEMPESTD_EVENT="$1" -o json | grep -q "$2"; }
 
 systemctl --version | head -1
@@ -61,6 +69,16 @@ check "and does not starve the watchdog" shown NRestarts 0
 check "warnings reach the journal" eval 'log -p warning -q | grep -q "feed.disconnected sim"'
 kill -STOP "$(systemctl show tempestd -p MainPID --value)"
 check "a frozen daemon is restarted" soon shown NRestarts 1
+
+systemctl start sim
+check "it is live again" soon status "^sim live, "
+fsfreeze -f /var/lib/private
+for _ in 1 2 3 4 5 6; do soon starved 2 && break; done
+check "a disk that hangs starves the watchdog" starved 2
+fsfreeze -u /var/lib/private
+check "which restarts the daemon" soon shown NRestarts 2
+check "it goes on when the disk does" soon status "^sim live, "
+check "and has lost nothing" test -z "$(log -q TEMPESTD_EVENT=store.truncated TEMPESTD_EVENT=store.file_damaged TEMPESTD_EVENT=store.state_lost TEMPESTD_EVENT=feed.gapped)"
 
 tempestd simulate --listen 127.0.0.1:7078 >/dev/null 2>&1 &
 sleep 2

@@ -166,10 +166,10 @@ check "it is live, with the same stream" same
 
 echo "-- from the archive of a release"
 check "purge" run dpkg -P tempestd
-mkdir archive && tar -xzf *.tar.gz -C archive --strip-components=1 --wildcards 'tempestd-*' 2>/dev/null
+mkdir archive && tar -xzf tempestd-*.tar.gz -C archive --strip-components=1
 cd archive
 echo 'make build' >>../followed # the archive has the binary
-cp ../lines ../operate.md . && touch followed
+cp ../lines . && touch followed
 step 'install -m 755 tempestd /usr/local/bin/'
 step 'install -Dm 644 config.toml /etc/tempestd/config.toml'
 step "sed -i 's|^#data_dir = |data_dir = |' /etc/tempestd/config.toml"

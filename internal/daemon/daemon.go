@@ -81,8 +81,9 @@ type daemon struct {
 	stopping time.Time
 	server   *serve.Server
 	reloads  chan reloadRequest
-	shared   bool   // the streams are in a store that several daemons share
-	atReady  func() // ends the requests for more time for the start
+	shared   bool                                        // the streams are in a store that several daemons share
+	stuck    func() (stream string, since time.Duration) // of the store under data_dir
+	atReady  func()                                      // ends the requests for more time for the start
 	ready    atomic.Bool
 
 	network  *accounts.Network
@@ -178,7 +179,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		Store: s.streams, Control: d.tree, Reloader: d, Diagnostics: serve.Diagnostics{Level: d.opt.LogLevel, Recent: d.opt.RecentLog}, Observer: d.observer, Token: cfg.HTTP.Token.Reveal(), ReadToken: cfg.HTTP.ReadToken.Reveal(), Clock: d.clock, TLS: secure,
 		AllowedOrigins: cfg.HTTP.AllowedOrigins, AllowedHosts: cfg.HTTP.AllowedHosts, TrustedProxies: cfg.HTTP.TrustedProxies, Limits: serveLimits(cfg), Measure: func() { d.measure(s.streams) }, Dictionaries: d.tree.Dictionaries, Fault: d.opt.Fault,
 	})
-	d.server, d.shared = server, s.remote != ""
+	d.server, d.shared, d.stuck = server, s.remote != "", s.stuck
 
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer d.crew.Wait()

@@ -36,6 +36,14 @@ func (s *stores) close() error {
 	return errors.Join(errs...)
 }
 
+// stuck returns the stream whose appends do not end, and since when.
+func (s *stores) stuck() (stream string, since time.Duration) {
+	if s.local == nil {
+		return "", 0
+	}
+	return s.local.Stuck()
+}
+
 // openStores opens the configured stores. The caller must close the result, after an error too.
 //
 // If the streams are in Valkey, the store under data_dir holds the checkpoints of the feeds: a

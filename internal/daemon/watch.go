@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"time"
 
@@ -25,7 +26,7 @@ func (d *daemon) watch(ctx context.Context, listener net.Listener) {
 		addr = listener.Addr().String()
 	}
 	d.crew.Keep(ctx, "daemon.ready", func(ctx context.Context) { d.awaitReady(ctx, addr) })
-	d.crew.Keep(ctx, "daemon.watchdog", func(ctx context.Context) { d.notifier.RunWatchdog(ctx, d.clock, d.tree.Healthy) })
+	d.crew.Keep(ctx, "daemon.watchdog", func(ctx context.Context) { d.notifier.RunWatchdog(ctx, d.clock, d.works) })
 	d.crew.Keep(ctx, "daemon.status", d.tellStatus)
 	d.crew.Keep(ctx, "daemon.reload", d.awaitReload)
 	d.crew.Keep(ctx, "daemon.repeats", d.observer.TellRepeats)
@@ -65,6 +66,22 @@ func (d *daemon) healthy(ctx context.Context) error {
 	ctx, cancel := clockwork.WithTimeout(ctx, d.clock, askTimeout)
 	defer cancel()
 	return d.tree.Healthy(ctx)
+}
+
+// longestAppend is how long no append may end while one is under way. A disk that is slow or full
+// ends its appends, and one that spins up or is throttled takes seconds.
+const longestAppend = 2 * time.Minute
+
+// works says why the daemon does not do its work, as far as starting it anew may mend that: its
+// actors do not answer, or its store does not. A server that is away ends every append.
+func (d *daemon) works(ctx context.Context) error {
+	if err := d.tree.Healthy(ctx); err != nil {
+		return err
+	}
+	if stream, since := d.stuck(); since > longestAppend {
+		return fmt.Errorf("the store is stuck: no append to the stream %s has ended for %s", stream, since.Round(time.Second))
+	}
+	return nil
 }
 
 // tellStatus updates the line that systemctl status shows.

@@ -203,3 +203,23 @@ func TestTheServerOfTheStreamsIsAsked(t *testing.T) {
 		}
 	}
 }
+
+// A command that root ran with an older version may have left files that the daemon's user cannot
+// open.
+func TestFilesOfAnotherUserAreNamed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // nobody else can give files away
+	}
+	dir := t.TempDir()
+	cfg, err := load(t, fmt.Sprintf("data_dir = %q\n[http]\nlisten = \"\"\n[feeds.sky]\nendpoints = [\"ws://127.0.0.1:1\"]\n", dir))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "roots"), nil, 0o600)
+	}
+	if err == nil {
+		err = os.Chown(dir, 65534, 65534)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, Examine(t.Context(), cfg, nil, Options{Clock: clockwork.NewRealClock()}), `permissions failure …1 of its files belong to another user than the directory, "roots" first`)
+}

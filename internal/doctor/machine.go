@@ -44,7 +44,7 @@ func (x *examination) files() {
 	}
 	of := owner.Of(dir)
 	if names, err := of.Foreign(); err == nil && len(names) > 0 {
-		x.tell("permissions", dir, Failure, "%d files in it belong to another user than the directory, %.100q first; the daemon's user may not open them: chown -R", len(names), names[0])
+		x.tell("permissions", dir, Failure, "%d of its files belong to another user than the directory, %.100q first; the daemon's user may not open them: chown -R", len(names), names[0])
 		return
 	}
 	x.tell("permissions", dir, OK, "this user can write there")

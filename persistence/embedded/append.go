@@ -71,6 +71,8 @@ func (st *stream) Append(ctx context.Context, batch *messages.Batch, cp messages
 	if err := ctx.Err(); err != nil {
 		return persistence.Appended{}, err
 	}
+	st.underWay.begin(st.store.clock.Now())
+	defer func() { st.underWay.end(st.store.clock.Now()) }()
 	st.write.Lock()
 	defer st.write.Unlock()
 	if err := st.ready(); err != nil {

@@ -79,6 +79,7 @@
 //	stream.go                            the state of a stream
 //	delete.go                            removing a stream, wholly, also across a crash
 //	append.go, roll.go                   writing a stream; from segment to segment
+//	stuck.go                             appends that do not end
 //	segments.go                          segments as readers see them: files, indexes
 //	read.go, headcache.go                reading a stream, and what a page keeps for the next one
 //	tail.go, recent.go                   tails, and the recent entries in memory

@@ -3,10 +3,13 @@ package embedded_test
 import (
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jonboulle/clockwork"
 
 	"tempestd/messages"
 	"tempestd/persistence"
@@ -226,5 +229,41 @@ func TestAMisreadIsNoDamage(t *testing.T) {
 	must(t, f.s.Fingerprints(t.Context(), persistence.Horizon{}, func(persistence.FingerprintBlock) bool { return true }))
 	if told := f.lines(); len(told) > 0 {
 		t.Errorf("the store says %q", told)
+	}
+}
+
+// An append that does not end is seen from outside, and one that fails has ended.
+func TestAnAppendThatDoesNotEndIsSeen(t *testing.T) {
+	clock := clockwork.NewFakeClock()
+	f := openFaulty(t, embedded.Options{Clock: clock, Maintenance: 100 * time.Hour})
+	must(t, f.append(3))
+	clock.Advance(time.Hour)
+	if stream, since := f.store.Stuck(); stream != "" || since != 0 {
+		t.Errorf("without an append, %q is stuck for %v", stream, since)
+	}
+	hangs, goes := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	hang := func(op memdisk.Op) error {
+		if op.Kind != memdisk.Sync {
+			return nil
+		}
+		once.Do(func() { close(hangs); <-goes })
+		return syscall.EIO
+	}
+	f.fault.Store(&hang)
+	done := make(chan error)
+	go func() { done <- f.append(3) }()
+	<-hangs
+	clock.Advance(3 * time.Minute)
+	if stream, since := f.store.Stuck(); stream != "feed" || since != 3*time.Minute {
+		t.Errorf("%q is stuck for %v", stream, since)
+	}
+	close(goes)
+	if err := <-done; err == nil {
+		t.Error("a failed sync was not told")
+	}
+	f.fault.Store(nil)
+	if stream, since := f.store.Stuck(); stream != "" || since != 0 {
+		t.Errorf("after the append, %q is stuck for %v", stream, since)
 	}
 }

@@ -30,7 +30,9 @@ func TestAStateThatMayNotBeOpenedIsNotLost(t *testing.T) {
 			must(t, os.Chmod(file, 0o000))
 			if os.Geteuid() == 0 {
 				must(t, os.Chown(filepath.Dir(top), user, user))
-				must(t, filepath.WalkDir(top, func(path string, _ fs.DirEntry, err error) error { return errors.Join(err, os.Lchown(path, user, user)) }))
+				must(t, filepath.WalkDir(top, func(path string, _ fs.DirEntry, err error) error {
+					return errors.Join(err, os.Lchown(path, user, user))
+				}))
 				must(t, os.Chown(file, 0, 0))
 			}
 			// The file system sees another user on this thread, which ends with the goroutine.

@@ -34,6 +34,8 @@ type stream struct {
 	wanted  atomic.Int64 // when a tail last asked, Unix nanoseconds
 	fault   atomic.Pointer[error]
 
+	underWay underWay
+
 	entry      entryCache // used by Entry
 	corrupt    corruptSet
 	registered registered // what the register contains about it; guarded by maintaining
