@@ -54,7 +54,7 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 	return &http.Server{
 		ConnState: s.connections,
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return guard.On(s.gate.Context(ctx, conn), conns.ListenerOf(conn))
+			return s.turns.On(guard.On(s.gate.Context(ctx, conn), conns.ListenerOf(conn)))
 		},
 		Handler:           s.barrier(s.guarded(handler)),
 		ReadHeaderTimeout: api.ReadTimeout,

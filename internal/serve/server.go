@@ -140,6 +140,7 @@ type Server struct {
 	budget    *budget.Budget
 	peers     *peer.Peers
 	gate      *conns.Gate
+	turns     api.Turns
 	encoders  encode.Encoders
 	guard     *guard.Guard
 	tails     *tail.Tails
@@ -164,6 +165,7 @@ func New(opt Options) *Server {
 	s := &Server{
 		budget: budget.New(cmp.Or(opt.Memory, defaultMemory), func(used int64) { opt.Observer.Metrics().Memory.Set(float64(used)) }),
 		peers:  peer.New(opt.TrustedProxies),
+		turns:  api.NewTurns(),
 		store:  opt.Store, control: opt.Control, reloader: opt.Reloader, diagnostics: opt.Diagnostics, observer: opt.Observer, clock: opt.Clock, fault: opt.Fault,
 		crew: beside.Crew{Tell: opt.Observer.TaskPanicked, Fault: opt.Fault},
 	}

@@ -63,6 +63,11 @@ func lastEventID(p *api.Params, r *http.Request) (id persistence.EntryID, ok boo
 // "expired" is sent with the body of a 410. An event that has only an id calls no handler in the
 // client: it moves the client's last event ID past entries that the filter left out.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
+	share, err := s.tails.Share(r)
+	if err != nil {
+		return err
+	}
+	defer share.Close()
 	p := api.ParseParams(r, sseParams...)
 	if live := p.Values.Get("live"); p.Values.Has("live") && live != "sse" {
 		p.Fail(api.Invalid("live", live, "sse"))
@@ -84,11 +89,6 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
-	share, err := s.tails.Share(r)
-	if err != nil {
-		return err
-	}
-	defer share.Close()
 	f, err := s.tails.Follow(r.Context(), share, stream, after, matcher)
 	if err != nil {
 		return err

@@ -56,6 +56,12 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
 	if wantsEvents(r) {
 		return s.events(w, r)
 	}
+	// The share comes first: it holds a long query, which has to wait for its turn.
+	share, err := s.tails.Share(r)
+	if err != nil {
+		return err
+	}
+	defer share.Close()
 	p := api.ParseParams(r, tailParams...)
 	after, block, limit, matcher := p.After(), p.Block(), p.Limit(), p.Matcher()
 	if p.Err != nil {
@@ -65,11 +71,6 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	share, err := s.tails.Share(r)
-	if err != nil {
-		return err
-	}
-	defer share.Close()
 	if block > 0 {
 		release, err := s.tails.Admit(r, stream.Name(), block)
 		if err != nil {

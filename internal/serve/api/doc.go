@@ -10,6 +10,7 @@
 //
 //	route.go   Handler and Route, of which the table of routes is made
 //	params.go  query parameters: each bound and each refusal
+//	turns.go   few long queries at a time
 //	filter.go  the parameters and the rules of a reader's filter
 //	body.go    JSON bodies
 //	errors.go  Error, the names of all errors, and ErrorOf

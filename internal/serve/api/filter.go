@@ -55,8 +55,18 @@ func (p *Params) Unrepaired() bool {
 	return given == RepairedExclude
 }
 
-// Matcher returns the matcher of what the request wants, nil if that is everything.
+// Matcher returns the matcher of what the request wants, nil if that is everything, or after an
+// error.
 func (p *Params) Matcher() *jetstream.Matcher {
+	if p.Err != nil {
+		return nil
+	}
+	leave, err := TakeTurn(p.request)
+	if err != nil {
+		p.Fail(err)
+		return nil
+	}
+	defer leave()
 	m := jetstream.NewMatcher(p.Filter())
 	if p.Unrepaired() {
 		m = m.WithoutRepaired()

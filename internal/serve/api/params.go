@@ -33,6 +33,8 @@ const (
 type Params struct {
 	Values url.Values
 	Err    error
+
+	request *http.Request
 }
 
 // ParseParams reads the query. A parameter that is not in accepted is an error, and so is a
@@ -66,11 +68,16 @@ func ParseKnown(r *http.Request, known ...string) *Params {
 }
 
 func parse(r *http.Request) *Params {
+	leave, err := TakeTurn(r)
+	if err != nil {
+		return &Params{Err: err}
+	}
+	defer leave()
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return &Params{Err: Invalid("query", r.URL.RawQuery, "name=value pairs joined by &, percent-encoded")}
 	}
-	return &Params{Values: values}
+	return &Params{Values: values, request: r}
 }
 
 // Fail records an error unless there is one already.

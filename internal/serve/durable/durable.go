@@ -61,6 +61,11 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return h.head(w, r)
 	}
+	share, err := h.tails.Share(r)
+	if err != nil {
+		return err
+	}
+	defer share.Close()
 	p := api.ParseKnown(r, params...)
 	live := liveOf(p)
 	read := reading{request: r, from: offsetOf(p, live != ""), cursor: newCollapser(collapse(p), h.clock.Now())}
@@ -82,11 +87,6 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) error {
 		h.writeTail(w, &read, end)
 		return nil
 	}
-	share, err := h.tails.Share(r)
-	if err != nil {
-		return err
-	}
-	defer share.Close()
 	if read.follower, err = h.tails.Follow(r.Context(), share, stream, after, matcher); err != nil {
 		return err
 	}

@@ -104,6 +104,20 @@ func (m *Mirror) subscribe(v subscribe.Version) api.Handler {
 	}
 }
 
+// parse reads a subscription's request when it is its turn.
+func parse(r *http.Request, v subscribe.Version, zstd func(id uint32) *subscribe.Refusal) (req subscribe.Request, err error) {
+	leave, err := api.TakeTurn(r)
+	if err != nil {
+		return req, err
+	}
+	defer leave()
+	req, refusal := subscribe.Parse(r, v, zstd)
+	if refusal != nil {
+		err = refusal
+	}
+	return req, err
+}
+
 // accept serves a subscription until it ends. When it returns an error, no response was sent yet.
 func (m *Mirror) accept(w http.ResponseWriter, r *http.Request, v subscribe.Version) error {
 	if err := m.guard.CheckOrigin(r); err != nil {
@@ -114,9 +128,13 @@ func (m *Mirror) accept(w http.ResponseWriter, r *http.Request, v subscribe.Vers
 	if c.stream, err = m.streamOf(r); err != nil {
 		return err
 	}
-	req, refusal := subscribe.Parse(r, v, func(id uint32) *subscribe.Refusal { return c.chooseCompressor(v, id) })
-	if refusal != nil {
-		return refusal
+	if c.share, err = m.tails.Share(r); err != nil {
+		return err
+	}
+	defer c.share.Close()
+	req, err := parse(r, v, func(id uint32) *subscribe.Refusal { return c.chooseCompressor(v, id) })
+	if err != nil {
+		return err
 	}
 	if c.unrepaired, err = unrepaired(r); err != nil {
 		return err
@@ -127,10 +145,6 @@ func (m *Mirror) accept(w http.ResponseWriter, r *http.Request, v subscribe.Vers
 		return err
 	}
 	defer release()
-	if c.share, err = m.tails.Share(r); err != nil {
-		return err
-	}
-	defer c.share.Close()
 	if !c.keepFilter(req.Filter) {
 		return api.Overloaded()
 	}
