@@ -93,6 +93,7 @@ func newTroupe(t *testing.T, fault actors.Fault) *troupe {
 	t.Cleanup(func() {
 		_ = tr.system.Root.StopFuture(tr.parent).Wait()
 		tr.system.Shutdown()
+		time.Sleep(2 * time.Second) // the system counts dead letters for a second after the first
 		synctest.Wait()
 	})
 	return tr

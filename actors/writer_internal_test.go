@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/jonboulle/clockwork"
+
 	"tempestd/messages"
 )
 
@@ -96,5 +98,48 @@ func TestAFetchWaitsForTheLiveFeed(t *testing.T) {
 	}
 	if want := []string{"AppendBatch", "RecordGap", "BeginFetch", "AppendFetched", "EndFetch"}; !slices.Equal(got, want) {
 		t.Errorf("the order is %v, want %v", got, want)
+	}
+}
+
+// What waits is looked at and stays; what comes is waited for, until it is clear that nothing does.
+func TestTheBatchesAheadAreLookedAt(t *testing.T) {
+	for name, end := range map[string]func(q *jobs, clock *clockwork.FakeClock, cancel func()){
+		"time":           func(_ *jobs, clock *clockwork.FakeClock, _ func()) { clock.Advance(mostAhead) },
+		"the connection": func(q *jobs, _ *clockwork.FakeClock, _ func()) { q.add(&messages.Quiesce{}) },
+		"the next epoch": func(q *jobs, _ *clockwork.FakeClock, _ func()) { q.add(&BeginEpoch{}) },
+		"the daemon":     func(q *jobs, _ *clockwork.FakeClock, _ func()) { q.add(&messages.Drain{}) },
+		"the writer":     func(_ *jobs, _ *clockwork.FakeClock, cancel func()) { cancel() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			clock, q := clockwork.NewFakeClock(), newJobs()
+			ahead := q.aheadFor(clock)
+			batches := []*messages.Batch{{Number: 1}, {Number: 2}}
+			q.add(&messages.AppendBatch{Batch: batches[0]})
+			q.add(&messages.Proven{})
+			got := make(chan *messages.Batch)
+			look := func(n int) { go func() { got <- ahead(ctx, n) }() }
+			if look(0); <-got != batches[0] {
+				t.Error("the batch that waits is not the first")
+			}
+			look(1)
+			if err := clock.BlockUntilContext(ctx, 1); err != nil {
+				t.Fatal(err)
+			}
+			if q.add(&messages.AppendBatch{Batch: batches[1]}); <-got != batches[1] {
+				t.Error("the batch that came is not the second")
+			}
+			look(2)
+			if err := clock.BlockUntilContext(ctx, 1); err != nil {
+				t.Fatal(err)
+			}
+			if end(q, clock, cancel); <-got != nil {
+				t.Error("a batch came from nowhere")
+			}
+			if job, _ := q.take(); job.(*messages.AppendBatch).Batch != batches[0] {
+				t.Errorf("the next job is %T", job)
+			}
+		})
 	}
 }

@@ -18,6 +18,10 @@ type Options struct {
 	Horizon persistence.Horizon // how far back a replay is compared; the zero value sets no bound
 	Always  bool                // detect repeats outside of overlaps too
 	Clock   clockwork.Clock     // required
+	// Ahead returns the n-th of the batches that follow the one being marked, counted from 0. It
+	// waits for it as long as is worth it, and returns nil if none comes. Without Ahead each batch
+	// is judged by itself.
+	Ahead func(ctx context.Context, n int) *messages.Batch
 }
 
 // Deduper marks the events that one stream already holds. It belongs to the stream's writer and is
@@ -219,7 +223,7 @@ func (d *Deduper) compare(ctx context.Context, b *messages.Batch) (Marked, error
 	}
 	var m Marked
 	d.earlyGaps = d.earlyGaps[:0]
-	earlyUntil := o.earlyUntil(b)
+	earlyUntil := d.earlyUntil(ctx, b)
 	for i := range b.Events {
 		e := &b.Events[i]
 		if e.Drop {

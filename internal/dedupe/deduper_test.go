@@ -470,3 +470,64 @@ func TestErrorsOfTheStreamAreReturned(t *testing.T) {
 		t.Errorf("marked again: %+v", got)
 	}
 }
+
+// An upstream that crashed repeats its events in another order, so events from before the stream's
+// beginning also come behind its first entry, at the end of a batch or as a whole one. The batches
+// that follow tell them from new ones.
+func TestI3_EventsFromBeforeTheStreamAreToldByTheBatchesThatFollow(t *testing.T) {
+	of := func(numbers ...int) (events []event) {
+		for _, n := range numbers {
+			events = append(events, run(n, n+1)...)
+		}
+		return events
+	}
+	for name, c := range map[string]struct {
+		batches [][]event
+		fails   bool // the first batch is marked again
+		early   int
+		misses  int
+		waits   int // for a batch that does not come
+	}{
+		"the end of a batch":            {batches: [][]event{of(98, 100, 97), of(101, 102, 150)}, early: 2},
+		"a batch in between":            {batches: [][]event{of(100), of(97, 98), of(99), of(103, 150)}, early: 3},
+		"marked again":                  {batches: [][]event{of(100, 97), of(98), of(101)}, fails: true, early: 2},
+		"before an entry of the middle": {batches: [][]event{of(100, 301), of(302), of(150, 101, 303)}, early: 2, misses: 1},
+		"new ones":                      {batches: [][]event{of(100, 301), of(302), of(150, 303), of(101)}, misses: 3},
+		"nothing follows":               {batches: [][]event{of(100, 301), of(302)}, misses: 2, waits: 1},
+		"nothing is open":               {batches: [][]event{of(97, 100), of(101, 150), of(301)}, early: 1, misses: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := &memory{}
+			var batches []*messages.Batch
+			waits, fails := 0, c.fails
+			f := newFeed(m, dedupe.Options{Ahead: func(_ context.Context, n int) *messages.Batch {
+				if n+1 < len(batches) {
+					return batches[n+1]
+				}
+				waits++
+				return nil
+			}})
+			f.begin(t)
+			f.writeAll(t, run(100, 200))
+			f.prove(t)
+			for _, events := range c.batches {
+				batches = append(batches, batch(t, 64, events...))
+			}
+			var early, misses int
+			for ; len(batches) > 0; batches = batches[1:] {
+				if fails {
+					f.mark(t, batches[0])
+					for i := range batches[0].Events {
+						batches[0].Events[i].Drop = false
+					}
+					fails = false
+				}
+				marked := f.write(t, batches[0])
+				early, misses = early+marked.Early, misses+marked.Misses
+			}
+			if early != c.early || misses != c.misses || waits != c.waits {
+				t.Errorf("%d from before, %d new, %d waits; want %d, %d, %d", early, misses, waits, c.early, c.misses, c.waits)
+			}
+		})
+	}
+}

@@ -39,6 +39,7 @@ type overlap struct {
 	complete bool   // the index covers the whole stream
 
 	pastFirst bool       // the replay is past the stream's first entries
+	awaited   bool       // it was waited in vain for what shows that
 	start     startState // what is known of the replay's beginning
 	unheld    int        // events since the beginning, none of them held
 

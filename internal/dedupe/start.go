@@ -84,11 +84,39 @@ func (d *Deduper) judgeStart(ctx context.Context, b *messages.Batch, i int, m *M
 
 // earlyUntil returns how many of the batch's events come before the last event that is one of the
 // stream's first entries. Those that the stream lacks are from before its beginning. An upstream
-// that crashed sends such events again, in another order.
-func (o *overlap) earlyUntil(b *messages.Batch) (n int) {
+// that crashed sends such events again, in another order. Where the batch ends with such events, the
+// ones that follow it decide.
+func (d *Deduper) earlyUntil(ctx context.Context, b *messages.Batch) (n int) {
+	o := d.overlap
 	if !o.complete || !o.early || o.pastFirst || o.loaded < leastLoaded {
 		return 0
 	}
+	first, past, open := o.firstEntries(b)
+	n, o.pastFirst = max(first, 0), past
+	if past || !open || o.awaited || d.opt.Ahead == nil || first < 0 && o.start != startKnown {
+		return n
+	}
+	for i := 0; ; i++ {
+		next := d.opt.Ahead(ctx, i)
+		if next == nil {
+			o.awaited = true
+			return n
+		}
+		switch first, past, _ := o.firstEntries(next); {
+		case first >= 0:
+			return len(b.Events)
+		case past:
+			o.pastFirst = true
+			return n
+		}
+	}
+}
+
+// firstEntries returns the index of the last of the batch's events that is one of the stream's first
+// entries, -1 for none. past says whether one is an entry behind these, and open whether the batch
+// ends with an event that the stream lacks.
+func (o *overlap) firstEntries(b *messages.Batch) (last int, past, open bool) {
+	last = -1
 	for i := range b.Events {
 		e := &b.Events[i]
 		if e.Drop || e.Kind == messages.KindGap {
@@ -96,15 +124,16 @@ func (o *overlap) earlyUntil(b *messages.Batch) (n int) {
 		}
 		key := slotKey(e.Fingerprint)
 		slot, hit := o.table.find(key, o.table.first(key))
+		open = !hit
 		switch {
 		case !hit:
 		case o.isFirst(o.table.ref(slot), min(firstReach, o.loaded/4)):
-			n = i
+			last = i
 		default:
-			o.pastFirst = true
+			past = true
 		}
 	}
-	return n
+	return last, past, open
 }
 
 // firstReach is the number of the stream's first entries among which a replay that began before
