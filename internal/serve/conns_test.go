@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"tempestd/internal/serve"
+	"tempestd/internal/serve/conns"
 )
 
 // client is a connection on which requests are made one by one.
@@ -148,6 +151,95 @@ func TestI5_AConnectionThatNobodyKnowsHasSeconds(t *testing.T) {
 			if took := time.Since(began); took < c.atLeast || took > c.atMost {
 				t.Errorf("a connection that sent %s was closed after %v, want %v to %v", name, took, c.atLeast, c.atMost)
 			}
+		}
+	})
+}
+
+// Heads of requests that are longer than most are read a few at a time, and fewer of one address. The
+// others wait, with little in memory; short ones do not. What waits for too long is closed.
+func TestI5_LongHeadsTakeTurns(t *testing.T) {
+	const each, all = 16, 32
+	long := "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: " + strings.Repeat("x", 100_000)
+	// send sends a head without its end, and reports how much of it the server has taken when nothing
+	// moves any more.
+	send := func(c *client) *atomic.Int64 {
+		taken := new(atomic.Int64)
+		go func() {
+			for part := range slices.Chunk([]byte(long), 1000) {
+				n, err := c.Write(part)
+				if taken.Add(int64(n)); err != nil {
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		return taken
+	}
+	synctest.Test(t, func(t *testing.T) {
+		_, l := startClients(t, quiet{})
+		var read []*client
+		for address := range byte(all / each) {
+			for range each {
+				conn := l.client(t, 1+address)
+				if n := send(conn).Load(); n != int64(len(long)) {
+					t.Fatalf("%d of %d bytes of a long head were read", n, len(long))
+				}
+				read = append(read, conn)
+			}
+		}
+		waits := l.client(t, 7)
+		taken := send(waits)
+		if n := taken.Load(); n > 3*conns.LongHead {
+			t.Errorf("%d bytes were read of a head that waits for its turn", n)
+		}
+		if status := l.client(t, 7).get("/healthz"); status != http.StatusOK {
+			t.Errorf("a short head was answered %d", status)
+		}
+		time.Sleep(time.Second)
+		read[0].Close()
+		synctest.Wait()
+		if n := taken.Load(); n != int64(len(long)) {
+			t.Errorf("%d of %d bytes were read when it was its turn", n, len(long))
+		}
+		go io.WriteString(waits, "\r\n\r\n")
+		resp, err := http.ReadResponse(waits.r, nil)
+		if err != nil || resp.StatusCode != http.StatusOK || resp.Close {
+			t.Errorf("it was answered %v, %v", resp, err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		_, l := startClients(t, quiet{})
+		for range each {
+			send(l.client(t, 1))
+		}
+		if n := send(l.client(t, 1)).Load(); n > 3*conns.LongHead {
+			t.Errorf("%d bytes were read of a head beyond those of its address", n)
+		}
+		if n := send(l.client(t, 2)).Load(); n != int64(len(long)) {
+			t.Errorf("%d bytes were read of another address's", n)
+		}
+		began := time.Now()
+		time.Sleep(4 * time.Second)
+		waits := l.client(t, 1)
+		send(waits)
+		_, _ = io.Copy(io.Discard, waits.r)
+		// The ones before it had 5 s to send the rest.
+		if took := time.Since(began); took < 9*time.Second || took > 12*time.Second {
+			t.Errorf("a head that came when others stalled was given up after %v", took)
+		}
+	})
+}
+
+// The connection of a long query is not kept: its line would stay in memory.
+func TestI5_TheConnectionOfALongQueryIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l := startClients(t, quiet{})
+		conn := l.client(t, 1)
+		if conn.get("/healthz?a="+strings.Repeat("x", 1000)) == 0 || conn.get("/healthz?a="+strings.Repeat("x", conns.LongHead)) == 0 {
+			t.Fatal("no answer")
+		}
+		if status := conn.get("/healthz"); status != 0 {
+			t.Errorf("the next request was answered %d", status)
 		}
 	})
 }

@@ -171,7 +171,7 @@ func New(opt Options) *Server {
 	}
 	s.guard = guard.New(guard.Options{Token: opt.Token, ReadToken: opt.ReadToken, AllowedOrigins: opt.AllowedOrigins, AllowedHosts: opt.AllowedHosts,
 		Peers: s.peers, Now: s.clock.Now, Failed: s.authFailed})
-	s.gate = conns.New(cmp.Or(opt.MaxConnections, defaultConnections), cmp.Or(opt.MaxClientConnections, defaultClientConnections), s.peers, s.observer)
+	s.gate = conns.New(cmp.Or(opt.MaxConnections, defaultConnections), cmp.Or(opt.MaxClientConnections, defaultClientConnections), api.ReadTimeout, s.peers, s.observer)
 	s.tails = tail.New(tail.Options{Clock: opt.Clock, Observer: opt.Observer, PerStream: opt.MaxTails, PerClient: opt.MaxClientTails,
 		Budget: s.budget, Peers: s.peers, Fault: opt.Fault})
 	s.consumers = consumer.New(consumer.Options{Store: s.store, Tails: s.tails, Guard: s.guard, Clock: s.clock, Observer: s.observer})
@@ -226,6 +226,9 @@ func (s *Server) barrier(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
 		began := s.clock.Now()
 		w := &recorder{ResponseWriter: writer}
+		if len(r.RequestURI) >= conns.LongHead {
+			w.Header().Set("Connection", "close") // net/http keeps the line as long as the connection
+		}
 		tail.Allow(w, 0)
 		defer func() {
 			fault := recover()

@@ -23,6 +23,9 @@ type Conn struct {
 	client *client
 
 	known, idle atomic.Bool
+	inHead      atomic.Bool // net/http reads the head of a request
+	head        head
+	gone        chan struct{} // closed when it is forgotten
 
 	// Guarded by Gate.mu.
 	forgotten             bool

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 
 	"tempestd/internal/observe"
 	"tempestd/internal/serve/peer"
@@ -13,8 +14,10 @@ import (
 
 // Gate counts the connections of a server. It is safe for concurrent use.
 type Gate struct {
-	peers    *peer.Peers
-	observer *observe.Observer
+	peers       *peer.Peers
+	observer    *observe.Observer
+	headTimeout time.Duration // for a head, or the rest of it after a wait
+	longHeads   chan struct{} // has an element for each long head that is read
 
 	mu               sync.Mutex
 	total, perClient int
@@ -25,13 +28,15 @@ type Gate struct {
 
 // client is the connections of one address.
 type client struct {
-	open int
-	idle *list.List // the same, of this client
+	open      int
+	idle      *list.List    // the same, of this client
+	longHeads chan struct{} // the same
 }
 
-// New returns a gate for total connections, and perClient of one address.
-func New(total, perClient int, peers *peer.Peers, observer *observe.Observer) *Gate {
-	return &Gate{peers: peers, observer: observer, total: total, perClient: perClient, clients: make(map[netip.Addr]*client), idle: list.New()}
+// New returns a gate for total connections, and perClient of one address. A client has headTimeout to
+// send the head of a request.
+func New(total, perClient int, headTimeout time.Duration, peers *peer.Peers, observer *observe.Observer) *Gate {
+	return &Gate{peers: peers, observer: observer, headTimeout: headTimeout, longHeads: make(chan struct{}, longHeads), total: total, perClient: perClient, clients: make(map[netip.Addr]*client), idle: list.New()}
 }
 
 // Configure changes the bounds. Open connections stay.
@@ -55,7 +60,11 @@ func (g *Gate) admit(inner net.Conn) (c, leaves *Conn, cause string) {
 	defer g.mu.Unlock()
 	of := g.clients[addr]
 	if of == nil {
-		of = &client{idle: list.New()}
+		n := longHeadsClient
+		if proxy {
+			n = longHeads
+		}
+		of = &client{idle: list.New(), longHeads: make(chan struct{}, n)}
 	}
 	var among *list.List
 	switch {
@@ -71,7 +80,7 @@ func (g *Gate) admit(inner net.Conn) (c, leaves *Conn, cause string) {
 		leaves = among.Front().Value.(*Conn)
 		g.forget(leaves)
 	}
-	c = &Conn{Conn: inner, gate: g, addr: addr, client: of}
+	c = &Conn{Conn: inner, gate: g, addr: addr, client: of, gone: make(chan struct{})}
 	g.clients[addr] = of
 	of.open++
 	g.open++
@@ -84,6 +93,7 @@ func (g *Gate) forget(c *Conn) {
 		return
 	}
 	c.forgotten = true
+	close(c.gone)
 	g.busy(c)
 	g.open--
 	if c.client.open--; c.client.open == 0 {
@@ -107,6 +117,7 @@ func (g *Gate) State(conn net.Conn, state http.ConnState) {
 		return
 	}
 	c.idle.Store(state == http.StateIdle)
+	c.follow(state)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.busy(c)
