@@ -51,11 +51,11 @@ func init() {
 		"TIME":   read(1, (*call).time),
 		"WAIT":   read(3, func(*call) (any, failure) { return int64(0), "" }),
 
-		"GET": read(2, (*call).get), "SET": grow(3, (*call).set), "DEL": write(2, (*call).del), "PTTL": read(2, (*call).pttl),
+		"GET": read(2, (*call).get), "SET": grow(3, (*call).set), "DEL": write(2, (*call).del), "UNLINK": write(2, (*call).del), "PTTL": read(2, (*call).pttl),
 		"HGET": read(3, (*call).hget), "HMGET": read(3, (*call).hmget), "HVALS": read(2, (*call).hvals), "HLEN": read(2, (*call).hlen),
 		"HSET": grow(4, (*call).hset), "HDEL": write(3, (*call).hdel), "HINCRBY": grow(4, (*call).hincrby),
-		"SADD": grow(3, (*call).sadd), "SISMEMBER": read(3, (*call).sismember), "SMEMBERS": read(2, (*call).smembers),
-		"ZADD": grow(4, (*call).zadd), "ZREM": write(3, (*call).zrem), "ZRANGEBYSCORE": read(4, (*call).zrangebyscore),
+		"SADD": grow(3, (*call).sadd), "SREM": write(3, (*call).remove), "SISMEMBER": read(3, (*call).sismember), "SMEMBERS": read(2, (*call).smembers),
+		"ZADD": grow(4, (*call).zadd), "ZREM": write(3, (*call).remove), "ZRANGEBYSCORE": read(4, (*call).zrangebyscore),
 
 		"XADD": grow(5, (*call).xadd), "XRANGE": read(4, (*call).xrange), "XREVRANGE": read(4, (*call).xrevrange),
 		"XTRIM": write(4, (*call).xtrim), "XINFO": read(3, (*call).xinfo),
@@ -290,7 +290,7 @@ func (c *call) zadd() (any, failure) {
 	return c.add(scored)
 }
 
-func (c *call) zrem() (any, failure) {
+func (c *call) remove() (any, failure) {
 	m, err := valueOf[members](c, c.args[1])
 	before := len(m)
 	for _, name := range c.args[2:] {
