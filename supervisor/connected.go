@@ -50,7 +50,7 @@ func (p *connecting) opened(ctx actor.Context, m *actors.Connected) {
 	f := p.feed
 	if p.fill.sweeping {
 		p.phase = &sweeping{dialled: p.dialled, at: m.At}
-		f.endpoints.Live()
+		f.endpoints.Live(m.At)
 		f.status.Protocol, f.status.Compression = m.Wire.Protocol.String(), m.Wire.Compression.String()
 		p.phase.show()
 		f.showFill(m.At)
@@ -65,7 +65,7 @@ func (p *connecting) opened(ctx actor.Context, m *actors.Connected) {
 	if len(p.backfills.queue) > 0 {
 		p.scheduleBackfill(ctx, backfillDelay)
 	}
-	f.endpoints.Live()
+	f.endpoints.Live(m.At)
 	protocol, compression := m.Wire.Protocol.String(), m.Wire.Compression.String()
 	f.status.Protocol, f.status.Compression = protocol, compression
 	f.cfg.Observer.Emit(observe.FeedWire, f.cfg.Name, "epoch", uint64(f.epoch), "endpoint", f.endpoints.Current().String(),

@@ -19,8 +19,9 @@ type Endpoints struct {
 	ended   int        // index of the endpoint whose connection ended last
 	first   time.Duration
 	rand    *rand.Rand
-	idle    int // connections in a row that we ended ourselves and that brought nothing
-	passing int // ends in a row that the upstream announced, without progress
+	idle    int       // connections in a row that we ended ourselves and that brought nothing
+	passing int       // ends in a row that the upstream announced, without progress
+	liveAt  time.Time // since when the connection to Current is open, zero while none is
 	// comeback is how long a connection to another endpoint must have lived before the preferred
 	// endpoint is tried again.
 	comeback time.Duration
@@ -69,7 +70,7 @@ func (e *Endpoints) Current() jetstream.Endpoint { return e.list[e.at].Endpoint 
 // stays as healthy as before.
 func (e *Endpoints) Ended(now time.Time, why *actors.Ended, moved, stuck bool) time.Duration {
 	cur := &e.list[e.at]
-	e.ended = e.at
+	e.ended, e.liveAt = e.at, time.Time{}
 	if moved {
 		e.idle, e.passing = 0, 0
 	}
@@ -138,8 +139,13 @@ func (ep *endpoint) wait(now time.Time) time.Duration { return max(ep.readyAt.Su
 // events.
 func (e *Endpoints) Progressed() { e.list[e.ended].backoff.Reset() }
 
-// Live notes that the connection to Current is open.
-func (e *Endpoints) Live() { e.list[e.at].reason, e.list[e.at].refused = "", false }
+// Live notes that the connection to Current is open at now.
+func (e *Endpoints) Live(now time.Time) {
+	e.list[e.at].reason, e.list[e.at].refused = "", false
+	if e.liveAt.IsZero() {
+		e.liveAt = now
+	}
+}
 
 // WantsBack says whether it is time to try the preferred endpoint again, after a connection to
 // Current that has lived for lived.
@@ -172,6 +178,9 @@ func (e *Endpoints) Status(now time.Time) []messages.EndpointStatus {
 	for i := range e.list {
 		ep := &e.list[i]
 		all[i] = messages.EndpointStatus{Endpoint: ep.String(), Current: i == e.at, Failures: ep.backoff.Failures(), Reason: ep.reason}
+		if i == e.at && !e.liveAt.IsZero() && now.Sub(e.liveAt) >= ep.backoff.Healthy() {
+			all[i].Failures = 0 // the connection is a healthy one already
+		}
 		if ep.readyAt.After(now) {
 			at := ep.readyAt
 			all[i].ReadyAt = &at

@@ -61,13 +61,13 @@ func TestRefusalCostsOnlyTheEndpointThatRefuses(t *testing.T) {
 	if c.Refused() {
 		t.Fatal("b did not refuse")
 	}
-	c.Live()
+	c.Live(c.now)
 	c.ended(actors.Ended{Lived: time.Minute}, "b", 0, time.Second) // a is left alone for minutes
 	c.ended(actors.Ended{Permanent: true}, "a", time.Minute, 5*time.Minute)
 	if !c.Refused() {
 		t.Fatal("both refuse")
 	}
-	c.Live()
+	c.Live(c.now)
 	if c.Refused() {
 		t.Fatal("one is live")
 	}
@@ -132,4 +132,28 @@ func TestAServerThatIsAlwaysAboutToReturnIsLeft(t *testing.T) {
 			t.Fatal("it was believed ten times in a row")
 		}
 	}
+}
+
+// The failures of an endpoint count until a connection is healthy, and not until that ends: an alert
+// would call for a feed that has long been well.
+func TestFailuresEndWithAHealthyConnection(t *testing.T) {
+	c := newChoice(t, "a")
+	failures := func(want int) {
+		t.Helper()
+		if got := c.Status(c.now)[0].Failures; got != want {
+			t.Errorf("%d failures, want %d", got, want)
+		}
+	}
+	for range 7 {
+		c.ended(actors.Ended{}, "a", 0, time.Minute)
+	}
+	c.Live(c.now)
+	failures(7)
+	c.now = c.now.Add(schedule[len(schedule)-1])
+	c.Live(c.now) // again, after a pause of the writer
+	failures(0)
+	c.ended(actors.Ended{Lived: time.Second}, "a", 0, time.Minute)
+	failures(8)
+	c.now = c.now.Add(time.Hour)
+	failures(8)
 }

@@ -20,6 +20,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -28,6 +29,7 @@ import (
 	"github.com/jonboulle/clockwork"
 	"golang.org/x/sys/unix"
 
+	"tempestd/internal/beside"
 	"tempestd/internal/client"
 	"tempestd/internal/config"
 	"tempestd/internal/daemon"
@@ -44,36 +46,37 @@ const patience = 90 * time.Second
 // running is a daemon of this process.
 type running struct {
 	*client.Client
-	addr  string
-	stop  context.CancelCauseFunc
-	ended chan error
+	addr string
+	end  func() // at once; it may be called again
 }
 
-func start(t *testing.T, cfg *config.Config, load func() (*config.Config, error)) *running {
+func start(t *testing.T, cfg *config.Config, load func() (*config.Config, error), fault beside.Fault) *running {
 	t.Helper()
 	ctx, stop := context.WithCancelCause(context.Background())
-	r := &running{stop: stop, ended: make(chan error, 1)}
+	ended := make(chan error, 1)
+	r := new(running)
 	ready := make(chan string, 1)
 	go func() {
-		r.ended <- daemon.Run(ctx, cfg, daemon.Options{Version: "test", Clock: clockwork.NewRealClock(), Load: load, Ready: func(addr string) { ready <- addr },
-			Observer: observe.New(slog.New(slog.DiscardHandler), observe.NewMetrics())})
+		ended <- daemon.Run(ctx, cfg, daemon.Options{Version: "test", Clock: clockwork.NewRealClock(), Load: load, Ready: func(addr string) { ready <- addr },
+			Observer: observe.New(slog.New(slog.DiscardHandler), observe.NewMetrics()), Fault: fault})
 	}()
 	select {
 	case r.addr = <-ready:
-	case err := <-r.ended:
+	case err := <-ended:
 		t.Fatal(err)
 	}
 	var err error
 	if r.Client, err = client.New(r.addr, ""); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	r.end = sync.OnceFunc(func() {
 		r.Close()
-		stop(errors.New("the test is over"))
-		if err := <-r.ended; err != nil {
+		stop(errors.New("it is told to"))
+		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(r.end)
 	return r
 }
 
@@ -96,16 +99,18 @@ func configure(t *testing.T, endpoint string) *config.Config {
 
 // prometheus is a server that scrapes once a second.
 type prometheus struct {
-	t   *testing.T
-	url string
+	t    *testing.T
+	url  string
+	seen map[string]bool // the alerts that have fired
 }
 
 var (
 	waits  = regexp.MustCompile(`for: \d+[mh]`)
 	ranges = regexp.MustCompile(`\[15m\]`)
+	lags   = regexp.MustCompile(`(lag_seconds >) \d+`)
 )
 
-// startPrometheus starts it with the rules of deploy/prometheus, whose minutes are seconds.
+// startPrometheus starts it with the rules of deploy/prometheus, whose minutes and hours are seconds.
 func startPrometheus(t *testing.T, targets ...string) *prometheus {
 	t.Helper()
 	program, err := exec.LookPath("prometheus")
@@ -117,7 +122,7 @@ func startPrometheus(t *testing.T, targets ...string) *prometheus {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules = ranges.ReplaceAll(waits.ReplaceAll(rules, []byte("for: 2s")), []byte("[15s]"))
+	rules = lags.ReplaceAll(ranges.ReplaceAll(waits.ReplaceAll(rules, []byte("for: 2s")), []byte("[15s]")), []byte("$1 5"))
 	conf := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [alerts.yml]\nscrape_configs:\n  - job_name: tempestd\n    static_configs: [{targets: [%s]}]\n", `"`+strings.Join(targets, `","`)+`"`)
 	for name, text := range map[string][]byte{"alerts.yml": rules, "prometheus.yml": []byte(conf)} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
@@ -148,7 +153,7 @@ func startPrometheus(t *testing.T, targets ...string) *prometheus {
 			t.Logf("prometheus said:\n%.3000s", log)
 		}
 	})
-	p := &prometheus{t, "http://" + addr}
+	p := &prometheus{t, "http://" + addr, make(map[string]bool)}
 	p.await("prometheus is ready", func() bool {
 		resp, err := http.Get(p.url + "/-/ready")
 		if err != nil {
@@ -208,19 +213,28 @@ func (p *prometheus) firing() (names []string) {
 	return slices.Compact(names)
 }
 
-// see breaks something, sees the alert fire, mends it, and sees the alert end.
-func (p *prometheus) see(alert string, breaks, mends func()) {
+// see breaks something, sees the alerts fire, mends it, and sees them end.
+func (p *prometheus) see(breaks, mends func(), alerts ...string) {
 	p.t.Helper()
-	if names := p.firing(); slices.Contains(names, alert) {
-		p.t.Fatalf("%s fires before anything is broken", alert)
+	for _, alert := range alerts {
+		if slices.Contains(p.firing(), alert) {
+			p.t.Fatalf("%s fires before anything is broken", alert)
+		}
+		p.seen[alert] = true
 	}
 	began := time.Now()
 	breaks()
-	p.await(alert+" fires", func() bool { return slices.Contains(p.firing(), alert) })
-	fired := time.Since(began)
+	fired := make(map[string]time.Duration)
+	for _, alert := range alerts {
+		p.await(alert+" fires", func() bool { return slices.Contains(p.firing(), alert) })
+		fired[alert] = time.Since(began)
+	}
+	mended := time.Now()
 	mends()
-	p.await(alert+" ends", func() bool { return !slices.Contains(p.firing(), alert) })
-	p.t.Logf("| %s | fired after %.0f s | ended after %.0f s |", alert, fired.Seconds(), (time.Since(began) - fired).Seconds())
+	for _, alert := range alerts {
+		p.await(alert+" ends", func() bool { return !slices.Contains(p.firing(), alert) })
+		p.t.Logf("| %s | seen firing after %.0f s | ended %.0f s after the end |", alert, fired[alert].Seconds(), time.Since(mended).Seconds())
+	}
 }
 
 // allocate makes a file that takes space without writing it.
@@ -260,7 +274,7 @@ func TestEveryAlertFiresAndEnds(t *testing.T) {
 	}))
 	t.Cleanup(odd.Close)
 	second := configure(t, "ws"+strings.TrimPrefix(odd.URL, "http")).Feeds[0]
-	second.Name, second.Protocol = "odd", jetstream.ProtocolV2
+	second.Name, second.Protocol, second.Backoff = "odd", jetstream.ProtocolV2, cfg.Feeds[0].Backoff
 	cfg.Feeds = append(cfg.Feeds, second)
 	slices.SortFunc(cfg.Feeds, func(a, b config.Feed) int { return strings.Compare(a.Name, b.Name) })
 	var st unix.Statfs_t
@@ -276,17 +290,24 @@ func TestEveryAlertFiresAndEnds(t *testing.T) {
 	cfg.Stream.MinFree = free / 10 * 8
 	full := free - cfg.Stream.MinFree/8*7 // what is to be taken until nothing is appended
 	refused := false
+	var failing atomic.Bool
 	d := start(t, cfg, func() (*config.Config, error) {
 		if refused {
 			return nil, &config.Errors{List: []*config.Error{{File: "c.toml", Found: "nonsense"}}}
 		}
 		return cfg, nil
+	}, func(point string) {
+		if strings.HasSuffix(point, "writer.commit") && failing.CompareAndSwap(true, false) {
+			panic("a fault of ours")
+		}
 	})
 	remote := configure(t, sim.URL())
 	remote.Stream.Backend = config.BackendValkey
 	remote.Valkey.Addresses, remote.Valkey.Prefix = []string{server.Addr}, "tempestd:"
-	remote.Feeds[0].Name = "far"
-	r := start(t, remote, nil)
+	remote.Feeds[0].Name, remote.Feeds[0].ReplayWindow = "far", time.Minute
+	remote.Feeds[0].Backoff = []time.Duration{time.Second}
+	r := start(t, remote, nil, nil)
+	remote.HTTP.Listen = r.addr // when it is started again
 	p := startPrometheus(t, d.addr, r.addr)
 	p.await("all feeds are live", func() bool {
 		live, err := p.query(`tempestd_feed_state{state="live"} == 1`)
@@ -299,24 +320,25 @@ func TestEveryAlertFiresAndEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := d.CreateConsumer(ctx, "sky", "reader", "0-0", messages.ConsumerFilter{}); err != nil {
-		t.Fatal(err)
+	behind := func() {
+		_, _, err := d.CreateConsumer(ctx, "sky", "reader", "0-0", messages.ConsumerFilter{})
+		must(err)
 	}
-
 	if _, err := d.Tail(ctx, "sky", "0-0", time.Second, 10, messages.ConsumerFilter{}); err != nil {
 		t.Fatal(err)
 	}
 
-	p.see("TempestdFeedAway", func() { sim.SetReady(false); must(d.Reconnect(ctx, "sky")); must(r.Reconnect(ctx, "far")) }, func() { sim.SetReady(true) })
-	p.see("TempestdFeedRefused", func() { refusing.Store(true); must(d.Reconnect(ctx, "odd")) }, func() { refusing.Store(false); must(d.Reconnect(ctx, "odd")) })
-	p.see("TempestdFeedPaused", func() { must(d.Pause(ctx, "sky")) }, func() { must(d.Resume(ctx, "sky")) })
-	p.see("TempestdGap", func() {
+	p.see(func() { sim.SetReady(false); must(d.Reconnect(ctx, "sky")); must(r.Reconnect(ctx, "far")) }, func() { sim.SetReady(true) },
+		"TempestdFeedAway", "TempestdEndpointFailing", "TempestdLag", "TempestdLossNear")
+	p.see(func() { refusing.Store(true); must(d.Reconnect(ctx, "odd")) }, func() { refusing.Store(false); must(d.Reconnect(ctx, "odd")) }, "TempestdFeedRefused")
+	p.see(func() { must(d.Pause(ctx, "sky")) }, func() { must(d.Resume(ctx, "sky")) }, "TempestdFeedPaused")
+	p.see(func() {
 		must(d.Pause(ctx, "sky"))
 		sim.Produce(2000)
 		sim.Forget(int(sim.Stats().Contents))
 		must(d.Resume(ctx, "sky"))
-	}, func() {})
-	p.see("TempestdReloadRefused", func() {
+	}, func() {}, "TempestdGap")
+	p.see(func() {
 		refused = true
 		if _, err := d.Reload(ctx); err == nil {
 			t.Fatal("the reload was accepted")
@@ -325,16 +347,33 @@ func TestEveryAlertFiresAndEnds(t *testing.T) {
 		refused = false
 		_, err := d.Reload(ctx)
 		must(err)
-	})
+	}, "TempestdReloadRefused")
+	p.see(func() { failing.Store(true); must(d.Reconnect(ctx, "sky")) }, func() {}, "TempestdActorFailed")
 	ballast := filepath.Join(t.TempDir(), "ballast")
-	p.see("TempestdDiskFull", func() { allocate(t, ballast, full) }, func() { must(os.Remove(ballast)) })
+	p.see(func() { allocate(t, ballast, full) }, func() { must(os.Remove(ballast)) }, "TempestdDiskFull")
 	p.await("the full disk is forgotten", func() bool { return !slices.Contains(p.firing(), "TempestdStoreDown") })
-	p.see("TempestdStoreDown", server.Kill, server.Restart)
+	p.see(server.Kill, server.Restart, "TempestdStoreDown")
+	p.see(r.end, func() { start(t, remote, nil, nil) }, "TempestdDown")
+	p.see(behind, func() { must(d.DeleteConsumer(ctx, "sky", "reader")) }, "TempestdConsumerBehind")
 
-	if names := p.firing(); slices.ContainsFunc(names, func(n string) bool { return n != "TempestdDiskNearlyFull" && n != "TempestdFeedAway" }) {
-		t.Errorf("still firing: %v", names)
-	}
+	p.await("nothing fires", func() bool {
+		return !slices.ContainsFunc(p.firing(), func(n string) bool { return n != "TempestdDiskNearlyFull" })
+	})
+	behind()
+	p.await("the consumer is scraped", func() bool {
+		series, err := p.query("tempestd_consumer_lag_seconds")
+		return err == nil && len(series) == 1
+	})
 	p.dashboard()
+	rules, err := os.ReadFile("../../deploy/prometheus/alerts.yml")
+	must(err)
+	// The margin of this test's disk is always small, and a damaged file is for the tests of the store.
+	p.seen["TempestdDiskNearlyFull"], p.seen["TempestdStoreDamaged"] = true, true
+	for _, found := range regexp.MustCompile(`alert: (\w+)`).FindAllSubmatch(rules, -1) {
+		if !p.seen[string(found[1])] {
+			t.Errorf("nobody has seen %s", found[1])
+		}
+	}
 }
 
 // dashboard evaluates every query of the dashboard and of the rules.
