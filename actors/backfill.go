@@ -129,12 +129,15 @@ func (f *fetcher) watch(ctx context.Context, up Upstream) {
 	every(ctx, f.cfg.Clock, time.Second, func() {
 		f.cfg.Fault.At("backfill.watch")
 		a, now := up.Activity(), f.cfg.Clock.Now()
+		if a.Blocked {
+			began = now // the silence after it is not the upstream's
+		}
 		last := a.LastFrame
 		if last.Before(began) {
 			last = began
 		}
 		present := f.order.present(now)
-		if a.LatestUS > f.order.ToUS && (present == 0 || a.LatestUS <= present) || !a.Blocked && now.Sub(last) >= backfillIdle {
+		if a.LatestUS > f.order.ToUS && (present == 0 || a.LatestUS <= present) || now.Sub(last) >= backfillIdle {
 			f.task.Cancel(errFetched)
 		}
 	})

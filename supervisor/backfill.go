@@ -86,8 +86,8 @@ const mostSpans = 256
 type backfillDue struct{ life *life }
 
 // noticeLive orders a backfill when a connection has reached the tip that began with a replay of a
-// host without sequence numbers. at is when it opened.
-func (l *life) noticeLive(ctx actor.Context, m *messages.Heartbeat, at time.Time) {
+// host without sequence numbers. at is when it opened, and quietSince when its silence began.
+func (l *life) noticeLive(ctx actor.Context, m *messages.Heartbeat, at, quietSince time.Time) {
 	f, b := l.feed, &l.backfills
 	if !b.replaying && !b.noticed || l.continuity.unproven || f.status.Position.Seq != 0 {
 		return
@@ -99,7 +99,7 @@ func (l *life) noticeLive(ctx actor.Context, m *messages.Heartbeat, at time.Time
 	} else if !l.continuity.knowsPresent(f.endpoints.Current().Host(), m, f.cfg.Monotonic()) {
 		return
 	}
-	tip := m.Blocked == 0 && (m.At.Sub(newest(m.LastFrame, at)) >= changeQuiet || ofThePresent(m))
+	tip := m.Blocked == 0 && (m.At.Sub(quietSince) >= changeQuiet || ofThePresent(m))
 	switch {
 	case tip && b.replaying:
 		b.replaying, b.noticed = false, true

@@ -80,8 +80,9 @@ func (p *connecting) opened(ctx actor.Context, m *actors.Connected) {
 // connected: the websocket is open.
 type connected struct {
 	dialled
-	at   time.Time // when it opened
-	pong time.Time // the last pong that led to an AtTip
+	at      time.Time // when it opened
+	pong    time.Time // the last pong that led to an AtTip
+	blocked time.Time // when it was last seen to wait for the writer
 }
 
 func (p *connected) receive(ctx actor.Context) {
@@ -154,6 +155,9 @@ const (
 func (p *connected) heartbeat(ctx actor.Context, m *messages.Heartbeat) {
 	f := p.feed
 	f.status.heartbeat(m, p.at, f.cfg.PingInterval+maxPingTimeout)
+	if m.Blocked > 0 {
+		p.blocked = m.At // the silence after it is not the upstream's
+	}
 	switch {
 	case m.Blocked >= blockedFor:
 		if p.stalled == "" {
@@ -166,12 +170,12 @@ func (p *connected) heartbeat(ctx actor.Context, m *messages.Heartbeat) {
 	if f.endpoints.WantsBack(m.At, m.At.Sub(p.at)) {
 		p.force(ctx, messages.CausePreferred)
 	}
-	quietSince := newest(m.LastFrame, p.at)
+	quietSince := newest(m.LastFrame, p.at, p.blocked)
 	if p.continuity.unproven && m.Blocked == 0 && m.At.Sub(quietSince) >= proofAfter {
 		p.continuity.late(false)
 		p.force(ctx, messages.CauseNoOverlap)
 	}
-	p.noticeLive(ctx, m, p.at)
+	p.noticeLive(ctx, m, p.at, quietSince)
 	p.continuity.presentUS, p.continuity.presentAt = m.PresentUS, m.At
 	if m.Blocked == 0 && m.Pong.After(p.pong) && m.Pong.Sub(quietSince) >= tipAfter && !p.continuity.doubtful() {
 		p.pong = m.Pong

@@ -260,6 +260,7 @@ func (r *replay) watch(ctx context.Context, up Upstream) {
 		silence := now.Sub(last)
 		tip := a.NewestUS > 0 && now.Sub(time.UnixMicro(a.NewestUS)) < 2*quiet
 		if a.Blocked {
+			began = now // the silence after it is not the server's
 			continue
 		}
 		if a.NewestUS > r.span.over(r.endpoint.Host()) || silence >= quiet && tip || silence >= stuck {
