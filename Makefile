@@ -54,6 +54,7 @@ lint:
 	go mod tidy -diff
 	go vet ./...
 	cd integration/legacy && go vet ./...
+	go vet -tags alerts,pictures ./integration/...
 	go run $(STATICCHECK) ./...
 	@$(call unknown,./persistence/... ./messages,protoactor,The stores and the messages must not import an actor framework.)
 	@$(call unknown,./messages,^tempestd/[^m]|^[^/]*[.],The messages must import only the standard library.)
@@ -133,7 +134,7 @@ alerts:
 
 pictures: needs
 	mkdir -p $(PICTURES)
-	PICTURES=$(abspath $(PICTURES)) go test ./integration -count=1 -run TestPicturesOfThePage
+	PICTURES=$(abspath $(PICTURES)) go test -tags pictures ./integration -count=1 -run TestPicturesOfThePage
 
 oracle-real: needs
 	go test -run '^TestI1_I2_I3_I6_UnderFire$$' -v -timeout 12h ./integration -fire.seeds $(if $(filter file,$(origin SEEDS)),50,$(SEEDS)) -fire.seed $(SEED) -fire.steps 14 -fire.tries 12 >oracle-real.log 2>&1; code=$$?; \

@@ -1,3 +1,5 @@
+//go:build pictures
+
 package integration_test
 
 import (
@@ -17,7 +19,7 @@ import (
 func TestPicturesOfThePage(t *testing.T) {
 	dir := os.Getenv("PICTURES")
 	if dir == "" {
-		t.Skip("PICTURES names no directory")
+		t.Fatal("PICTURES names no directory: run make pictures")
 	}
 	b := browse(t)
 	for _, n := range []int{5, 60} {

@@ -14,6 +14,8 @@
 // too late. Events from before the first entry are left out until an event comes that the stream
 // holds, because appended they would follow events that came after them. If the index does not
 // cover the whole stream, the stored entry itself shows whether an event is older than the index.
+// Behind the stream's first entries such events come as well, from an upstream that repeats itself in
+// another order: the batches that follow tell them from new ones.
 // No event is dropped because of its time.
 //
 // Outside of an overlap, an upstream repeats events after its own upstream reconnected. With
