@@ -287,7 +287,8 @@ func (tab *tab) await(what, condition string) {
 }
 
 // click clicks at the position of an element, as a mouse does. The uppermost element there gets the
-// click.
+// click. The pointer goes away then: what it rests on holds still, also where the page is scrolled
+// beneath it.
 func (tab *tab) click(selector string) {
 	tab.t.Helper()
 	var at struct{ X, Y float64 }
@@ -300,6 +301,13 @@ func (tab *tab) click(selector string) {
 	for _, kind := range []string{"mousePressed", "mouseReleased"} {
 		tab.call("Input.dispatchMouseEvent", map[string]any{"type": kind, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1}, nil)
 	}
+	tab.point(1, 1)
+}
+
+// point moves the pointer to a place in the window.
+func (tab *tab) point(x, y float64) {
+	tab.t.Helper()
+	tab.call("Input.dispatchMouseEvent", map[string]any{"type": "mouseMoved", "x": x, "y": y}, nil)
 }
 
 // write types text into a field and replaces the field's content.

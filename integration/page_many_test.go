@@ -76,20 +76,20 @@ func (tab *tab) checkFigures() {
 // checkHolding tests that the running tail holds still while it is pointed at, and goes on after.
 func (tab *tab) checkHolding() {
 	tab.t.Helper()
-	move := func(x, y int) {
-		tab.call("Input.dispatchMouseEvent", map[string]any{"type": "mouseMoved", "x": x, "y": y}, nil)
-	}
-	var at struct{ X, Y int }
+	var at struct{ X, Y float64 }
 	tab.eval(`(() => {
 		const rows = document.querySelector("#tail-rows");
 		rows.scrollIntoView({ block: "center" });
 		const box = rows.getBoundingClientRect();
-		return { x: Math.round(box.x + 50), y: Math.round(box.y + 50) };
+		return { x: box.x + 50, y: box.y + 50 };
 	})()`, &at)
-	move(at.X, at.Y)
+	tab.point(at.X, at.Y)
 	tab.eval(`window.heldAt = document.querySelector("#tail-rows").firstChild.id`, nil)
 	tab.await("what comes waits", `/^Show [\d,]+ newer entries$/.test(document.querySelector("#tail-newer").textContent)`)
 	tab.eval(`if (document.querySelector("#tail-rows").firstChild.id !== window.heldAt) throw new Error("the rows moved while they were pointed at")`, nil)
-	move(1, 1)
+	tab.eval(`document.querySelector("#tail-run").focus({ preventScroll: true })`, nil)
+	tab.press("Tab", 9)
+	tab.eval(`if (document.activeElement.id !== "tail-newer") throw new Error("Tab does not reach what waits, but " + document.activeElement.id)`, nil)
+	tab.point(1, 1)
 	tab.await("it goes on", `document.querySelector("#tail-rows").firstChild.id !== window.heldAt && document.querySelector("#tail-newer").textContent === ""`)
 }
