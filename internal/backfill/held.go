@@ -30,7 +30,7 @@ type HeldRecords interface {
 	Since() time.Time
 	// Compare says what the stream has at a record's place.
 	Compare(r accounts.Record) Standing
-	// Alive lists the records of an account that are believed to be there.
+	// Alive lists the records of an account that are believed to be there, as of the gap's end.
 	Alive(did string) []AliveRecord
 	// StillAlive says whether nothing has happened to a record since Alive listed it.
 	StillAlive(did string, r AliveRecord) bool

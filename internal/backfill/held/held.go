@@ -170,11 +170,12 @@ func (r *records) Compare(record accounts.Record) backfill.Standing {
 	return backfill.Differs
 }
 
-// Alive implements backfill.HeldRecords.
+// Alive implements backfill.HeldRecords. A record that came live after the gap is not among them: its
+// delete comes live as well, and a list that was read before it came does not show it.
 func (r *records) Alive(did string) []backfill.AliveRecord {
 	var alive []backfill.AliveRecord
 	for path, p := range r.accounts[did] {
-		if !p.gone {
+		if !p.gone && !p.later {
 			alive = append(alive, backfill.AliveRecord{Path: path, At: p.at})
 		}
 	}
