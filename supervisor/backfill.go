@@ -99,7 +99,10 @@ func (l *life) noticeLive(ctx actor.Context, m *messages.Heartbeat, at, quietSin
 	} else if !l.continuity.knowsPresent(f.endpoints.Current().Host(), m, f.cfg.Monotonic()) {
 		return
 	}
-	tip := m.Blocked == 0 && (m.At.Sub(quietSince) >= changeQuiet || ofThePresent(m))
+	// The event was of the present when it came. That of a narrow feed is not any more, soon after,
+	// and is the newest one all the same.
+	live := ofThePresent(m, m.LastFrame)
+	tip := m.Blocked == 0 && (live || m.At.Sub(quietSince) >= changeQuiet)
 	switch {
 	case tip && b.replaying:
 		b.replaying, b.noticed = false, true

@@ -130,6 +130,36 @@ func TestI2_WhatALegacyServerLeavesOutAfterALongReplayIsFetched(t *testing.T) {
 	}
 }
 
+// The events of a narrow feed are far from each other, and the newest one is seldom of the present.
+func TestI2_WhatALegacyServerLeavesOutOfANarrowFeedIsFetched(t *testing.T) {
+	for _, undated := range []bool{false, true} {
+		for _, every := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 5 * time.Second, 10 * time.Second, 25 * time.Second, 40 * time.Second} {
+			t.Run(fmt.Sprintf("one event in %v, undated=%v", every, undated), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, func(r *rig) { r.up.legacy, r.up.undated = true, undated })
+					ctx, cancel := context.WithCancel(t.Context())
+					go r.up.every(ctx, every)
+					r.after(10 * time.Minute)
+					n := r.up.dialCount()
+					r.up.last().fault <- errLost
+					for r.up.dialCount() == n {
+						r.after(time.Millisecond)
+					}
+					r.after(handover / 2)
+					r.up.publish(1) // it is left out
+					r.after(10 * time.Minute)
+					r.wantEachOnce(0)
+					if s := r.status(); s.Backfilled != 1 || s.Gaps != 0 {
+						t.Errorf("%d events were fetched, %d gaps", s.Backfilled, s.Gaps)
+					}
+					cancel()
+					r.after(time.Second)
+				})
+			})
+		}
+	}
+}
+
 // A host whose clock was set back replays events from before that first. They are later than its
 // present, and say nothing about how far the replay has come, or a backfill.
 func TestI2_WhatALegacyServerLeavesOutIsFetchedThoughItsClockWasSetBack(t *testing.T) {
@@ -155,25 +185,31 @@ func TestI2_WhatALegacyServerLeavesOutIsFetchedThoughItsClockWasSetBack(t *testi
 // A server is slow to begin its replay, or to go on with it. What a backfill brings stands behind
 // the replay all the same.
 func TestI3_ABackfillDoesNotOvertakeAReplayThatPauses(t *testing.T) {
-	for _, c := range []struct{ begun, pause time.Duration }{{time.Second, 6 * time.Second}, {time.Second, 33 * time.Second}} {
-		t.Run(fmt.Sprintf("%v after %v", c.pause, c.begun), func(t *testing.T) {
+	for _, c := range []struct{ every, pace, outage, begun, pause time.Duration }{
+		{40 * time.Millisecond, 20 * time.Millisecond, 30 * time.Second, time.Second, 6 * time.Second},
+		{40 * time.Millisecond, 20 * time.Millisecond, 30 * time.Second, time.Second, 33 * time.Second}, // the watchdog reconnects
+		{5 * time.Second, 100 * time.Millisecond, 5 * time.Minute, 2 * time.Second, 33 * time.Second},   // it knows longer silences
+	} {
+		t.Run(fmt.Sprintf("%v, one event in %v", c.pause, c.every), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(r *rig) { r.up.legacy = true })
 				ctx, cancel := context.WithCancel(t.Context())
-				go r.up.every(ctx, 40*time.Millisecond)
-				r.after(30 * time.Second)
+				go r.up.every(ctx, c.every)
+				r.after(c.outage)
 				r.up.set(func() {
-					r.up.pace = 20 * time.Millisecond
+					r.up.pace = c.pace
 					r.up.refuse = func(int) error { return errLost }
 				})
 				r.up.last().fault <- errLost
-				r.after(30 * time.Second)
+				r.after(c.outage)
 				n := r.up.dialCount()
 				r.up.set(func() { r.up.refuse = nil })
 				for r.up.dialCount() == n {
 					r.after(time.Millisecond)
 				}
 				conn := r.up.last()
+				r.after(handover / 2)
+				r.up.publish(1) // it is left out
 				r.after(c.begun)
 				conn.pause(true)
 				r.after(c.pause)

@@ -75,7 +75,7 @@ func (l *freshness) heartbeat(m *messages.Heartbeat, open time.Time, position me
 	stored := m.Frames == 0 || m.Epoch == l.epoch && l.frames >= m.Frames || m.NewestUS <= position.TimeUS
 	life := newest(open, m.LastFrame, m.Pong)
 	quiet := m.At.Sub(open) >= tipQuiet && m.At.Sub(m.LastFrame) >= tipQuiet
-	fresh := ofThePresent(m)
+	fresh := ofThePresent(m, m.At)
 	if m.Blocked > 0 || !quiet && !fresh {
 		return
 	}
@@ -94,15 +94,18 @@ func (l *freshness) heartbeat(m *messages.Heartbeat, open time.Time, position me
 	}
 }
 
-// ofThePresent says whether the event that came last is of its host's present, or of ours where the
-// host's is not known. An event that is later than that is from before the host's clock was set
-// back, and shows nothing.
-func ofThePresent(m *messages.Heartbeat) bool {
-	if m.PresentUS == 0 {
-		return m.LatestUS > 0 && m.At.Sub(time.UnixMicro(m.LatestUS)) <= tipLag
+// ofThePresent says whether the event that came last is of what its host's clock showed at a time,
+// or of ours where the host's is not known. An event that is later than that is from before the
+// host's clock was set back, and shows nothing.
+func ofThePresent(m *messages.Heartbeat, at time.Time) bool {
+	if m.LatestUS == 0 {
+		return false
 	}
-	away := time.Duration(m.PresentUS-m.LatestUS) * time.Microsecond
-	return m.LatestUS > 0 && away.Abs() <= tipLag
+	if m.PresentUS == 0 {
+		return at.Sub(time.UnixMicro(m.LatestUS)) <= tipLag
+	}
+	away := time.Duration(m.PresentUS-m.LatestUS)*time.Microsecond - m.At.Sub(at)
+	return away.Abs() <= tipLag
 }
 
 // lag is how far the stream is behind. At the tip it is the delay of the last event, or 0 when no

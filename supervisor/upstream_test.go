@@ -235,12 +235,10 @@ func (c *upstreamConn) Run(b *messages.Batch, sink jetstream.Sink, lim jetstream
 		c.up.mu.Lock()
 		events, changed := c.up.events[c.next:], c.up.changed
 		c.up.mu.Unlock()
-		c.mu.Lock()
-		if c.stall {
-			events = nil
-		}
-		c.mu.Unlock()
 		for _, e := range events[:min(len(events), lim.Events-len(b.Events))] {
+			if c.paused() {
+				break
+			}
 			if c.hides(e) || c.next >= c.whole && time.UnixMicro(e.timeUS).Before(c.hole) {
 				c.next++
 				continue
@@ -338,6 +336,12 @@ func (c *upstreamConn) pause(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stall = on
+}
+
+func (c *upstreamConn) paused() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stall
 }
 
 func (c *upstreamConn) note(f func(*jetstream.Activity)) {
