@@ -4,8 +4,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
+	"tempestd/internal/atsim"
 	"tempestd/internal/backfill"
+	"tempestd/messages"
 )
 
 // What was created, changed and deleted within the gap comes back: the fold of the stream is what
@@ -100,4 +103,22 @@ func TestARelayKnowsWhoHasACollection(t *testing.T) {
 	if _, err := r.fetch(r.accounts()); err != nil || r.stored == before {
 		t.Errorf("%d stored, %v", r.stored-before, err)
 	}
+}
+
+// A record came live after the gap, and the list does not show it: the list was read before, or the
+// server is late to show it. That is no delete, which would come live as well.
+func TestI2_ARecordThatCameLiveAfterTheGapIsNotDeleted(t *testing.T) {
+	r := newRig(t, 1)
+	dids := r.gap(1, 60)
+	now := time.Now()
+	late := atsim.Event{DID: dids[0], Time: now, Rev: atsim.TID(now, 1), Operation: "create", Collection: posts, RKey: atsim.TID(now, 1),
+		Record: []byte(`{"$type":"app.bsky.feed.post","text":"late","createdAt":"2026-01-01T00:00:00Z"}`)}
+	b := &messages.Batch{}
+	put(t, b, line(t, late))
+	r.append(b, false)
+	if _, err := r.fetch(r.accounts()); err != nil {
+		t.Fatal(err)
+	}
+	r.happens(false, late)
+	r.same(dids...)
 }
